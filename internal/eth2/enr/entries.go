@@ -1,0 +1,31 @@
+package enr
+
+import (
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Eth2Entry is the eth2 entry: 16 bytes of SSZ ENRForkID.
+func Eth2Entry(id eth2.ENRForkID) gethenr.Entry { return gethenr.WithEntry("eth2", id.MarshalSSZ()) }
+
+// AttnetsEntry is the attnets entry: 8 bytes.
+func AttnetsEntry(a eth2.Attnets) gethenr.Entry { return gethenr.WithEntry("attnets", a[:]) }
+
+// SyncnetsEntry is the syncnets entry: 1 byte.
+func SyncnetsEntry(s eth2.Syncnets) gethenr.Entry {
+	return gethenr.WithEntry("syncnets", []byte{byte(s)})
+}
+
+// CGCEntry is the cgc entry, the custody group count: big endian without leading
+// zeros, 0 as the empty string, which is how RLP writes a number.
+func CGCEntry(count uint64) gethenr.Entry { return gethenr.WithEntry("cgc", count) }
+
+// NFDEntry is the nfd entry: the next fork digest, zero when none is scheduled.
+func NFDEntry(d eth2.ForkDigest) gethenr.Entry { return gethenr.WithEntry("nfd", d[:]) }
+
+// QUICEntry is the quic entry: the UDP port of libp2p QUIC over IPv4.
+func QUICEntry(port uint16) gethenr.Entry { return gethenr.WithEntry("quic", port) }
+
+// QUIC6Entry is the quic6 entry: the UDP port of libp2p QUIC over IPv6.
+func QUIC6Entry(port uint16) gethenr.Entry { return gethenr.WithEntry("quic6", port) }

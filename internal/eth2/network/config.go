@@ -1,0 +1,176 @@
+package network
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+const (
+	configFile    = "config.yaml"
+	maxConfigSize = 1 << 20 // published ones have some 10 KiB
+
+	// Bounds that no real network comes near; they keep time arithmetic far from
+	// overflow.
+	maxSlotDuration  = 24 * time.Hour
+	maxSlotsPerEpoch = 1 << 16
+	maxCommittee     = 1 << 16
+	maxUnixTime      = 253402300799 // the end of the year 9999
+	maxBlobs         = 1 << 16
+	maxName          = 64
+)
+
+// preset holds what PRESET_BASE stands for (consensus-specs presets/, and the
+// gnosis preset), as far as we need it. The file can override each value.
+type preset struct {
+	slotsPerEpoch, maxCommitteesPerSlot, targetCommitteeSize uint64
+	// maxBlobsElectra is a configuration value; this is what a file that predates
+	// Electra means.
+	maxBlobsElectra uint64
+}
+
+func presets() map[string]preset {
+	return map[string]preset{
+		"mainnet": {slotsPerEpoch: 32, maxCommitteesPerSlot: 64, targetCommitteeSize: 128, maxBlobsElectra: 9},
+		"minimal": {slotsPerEpoch: 8, maxCommitteesPerSlot: 4, targetCommitteeSize: 4, maxBlobsElectra: 9},
+		"gnosis":  {slotsPerEpoch: 16, maxCommitteesPerSlot: 64, targetCommitteeSize: 128, maxBlobsElectra: 2},
+	}
+}
+
+// forkNames are the forks in the order of the protocol. phase0's version is under
+// GENESIS_FORK_VERSION, the others' under e.g. ALTAIR_FORK_VERSION.
+func forkNames() []string {
+	return []string{eth2.ForkPhase0, "altair", "bellatrix", "capella", "deneb", eth2.ForkElectra, eth2.ForkFulu, "gloas", "heze"}
+}
+
+// config is what we use of config.yaml.
+type config struct {
+	name            string
+	preset          preset
+	minGenesisTime  uint64
+	genesisDelay    uint64
+	slotDuration    time.Duration
+	forks           []eth2.Fork // in the order of the protocol
+	blobs           []eth2.BlobParameters
+	maxBlobsElectra uint64
+}
+
+func readConfig(fsys fs.FS) (config, error) {
+	data, err := readFile(fsys, configFile, maxConfigSize)
+	if err != nil {
+		return config{}, err
+	}
+	return parseConfig(data)
+}
+
+func parseConfig(data []byte) (config, error) {
+	v, err := parseValues(configFile, data)
+	if err != nil {
+		return config{}, err
+	}
+	c := config{name: v.name("CONFIG_NAME"), preset: v.preset("PRESET_BASE")}
+	c.preset.slotsPerEpoch = v.number("SLOTS_PER_EPOCH", c.preset.slotsPerEpoch, 1, maxSlotsPerEpoch)
+	c.preset.maxCommitteesPerSlot = v.number("MAX_COMMITTEES_PER_SLOT", c.preset.maxCommitteesPerSlot, 1, maxCommittee)
+	c.preset.targetCommitteeSize = v.number("TARGET_COMMITTEE_SIZE", c.preset.targetCommitteeSize, 1, maxCommittee)
+	c.minGenesisTime = v.number("MIN_GENESIS_TIME", 0, 0, maxUnixTime)
+	c.genesisDelay = v.number("GENESIS_DELAY", 0, 0, maxUnixTime)
+	c.slotDuration = v.slotDuration()
+	c.maxBlobsElectra = v.number("MAX_BLOBS_PER_BLOCK_ELECTRA", c.preset.maxBlobsElectra, 0, maxBlobs)
+	c.forks = v.forks()
+	c.blobs = v.blobSchedule("BLOB_SCHEDULE")
+	if v.err != nil {
+		return config{}, v.err
+	}
+	return c, nil
+}
+
+// name is the network's name; the earliest testnets have none in their file.
+func (v *values) name(key string) string {
+	s, ok := v.text(key)
+	if !ok {
+		return "unnamed"
+	}
+	if len(s) == 0 || len(s) > maxName || strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		v.fail(key, s, fmt.Errorf("want 1 to %d of letters, digits and the signs . - _", maxName))
+	}
+	return s
+}
+
+func (v *values) preset(key string) preset {
+	s, ok := v.text(key)
+	if !ok {
+		s = "mainnet"
+	}
+	p, known := presets()[s]
+	if !known {
+		v.fail(key, s, fmt.Errorf("want mainnet, minimal or gnosis"))
+	}
+	return p
+}
+
+// slotDuration prefers SLOT_DURATION_MS, which replaces SECONDS_PER_SLOT in newer
+// configurations.
+func (v *values) slotDuration() time.Duration {
+	const ms, seconds = "SLOT_DURATION_MS", "SECONDS_PER_SLOT"
+	if v.has(ms) {
+		return time.Duration(v.number(ms, 0, 1, uint64(maxSlotDuration/time.Millisecond))) * time.Millisecond
+	}
+	if !v.has(seconds) {
+		v.fail(seconds, "", fmt.Errorf("is missing, and so is %s", ms))
+		return 0
+	}
+	return time.Duration(v.number(seconds, 0, 1, uint64(maxSlotDuration/time.Second))) * time.Second
+}
+
+// forks lists the forks that have a version, scheduled or not.
+func (v *values) forks() []eth2.Fork {
+	var forks []eth2.Fork
+	for _, name := range forkNames() {
+		versionKey, epochKey := strings.ToUpper(name)+"_FORK_VERSION", strings.ToUpper(name)+"_FORK_EPOCH"
+		epoch := eth2.FarFutureEpoch
+		if name == eth2.ForkPhase0 {
+			versionKey, epoch = "GENESIS_FORK_VERSION", 0
+		} else {
+			epoch = eth2.Epoch(v.number(epochKey, uint64(epoch), 0, math.MaxUint64))
+		}
+		text, ok := v.text(versionKey)
+		if !ok {
+			if epoch != eth2.FarFutureEpoch {
+				v.fail(versionKey, "", fmt.Errorf("is missing, but %s begins at epoch %d", name, epoch))
+			}
+			continue
+		}
+		fork := eth2.Fork{Name: name, Epoch: epoch}
+		if err := fork.Version.UnmarshalText([]byte(text)); err != nil {
+			v.fail(versionKey, text, fmt.Errorf("want 4 bytes of hex"))
+		}
+		forks = append(forks, fork)
+	}
+	return forks
+}
+
+func (v *values) blobSchedule(key string) []eth2.BlobParameters {
+	var blobs []eth2.BlobParameters
+	seen := make(map[eth2.Epoch]bool)
+	for _, item := range v.list(key) {
+		b := eth2.BlobParameters{
+			Epoch:            eth2.Epoch(item.required("EPOCH", math.MaxUint64)),
+			MaxBlobsPerBlock: item.required("MAX_BLOBS_PER_BLOCK", maxBlobs),
+		}
+		if seen[b.Epoch] && b.Epoch != eth2.FarFutureEpoch {
+			item.fail("EPOCH", strconv.FormatUint(uint64(b.Epoch), 10), fmt.Errorf("has an entry already"))
+		}
+		seen[b.Epoch] = true
+		v.adopt(key, item)
+		blobs = append(blobs, b)
+	}
+	return blobs
+}
+
+func compareForks(a, b eth2.Fork) int { return cmp.Compare(a.Epoch, b.Epoch) }

@@ -1,0 +1,70 @@
+package network
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+//go:embed networks
+var embedded embed.FS
+
+// Names lists the embedded networks.
+func Names() []string { return []string{"mainnet", "sepolia", "hoodi", "gnosis", "chiado"} }
+
+// Load gives an embedded network. The error for an unknown name lists the names.
+func Load(name string) (Network, error) {
+	if !slices.Contains(Names(), name) {
+		return Network{}, fmt.Errorf("network %.80q: want one of %s", name, strings.Join(Names(), ", "))
+	}
+	dir, err := fs.Sub(embedded, "networks/"+name)
+	if err != nil {
+		return Network{}, err
+	}
+	return LoadFS(dir, name)
+}
+
+// LoadFS reads a directory in the layout that testnets publish: config.yaml (keys
+// that we do not know are ignored), genesis_validators_root.txt or genesis.ssz,
+// genesis_time.txt or genesis.ssz or else MIN_GENESIS_TIME + GENESIS_DELAY, and
+// bootstrap_nodes.txt or bootstrap_nodes.yaml, which may be missing. An empty name
+// becomes the file's CONFIG_NAME. A value that cannot be used is a *ValueError.
+func LoadFS(fsys fs.FS, name string) (Network, error) {
+	cfg, err := readConfig(fsys)
+	if err != nil {
+		return Network{}, err
+	}
+	if name == "" {
+		name = cfg.name
+	}
+	gen, err := readGenesis(fsys, cfg)
+	if err != nil {
+		return Network{}, err
+	}
+	bootnodes, err := readBootnodes(fsys)
+	if err != nil {
+		return Network{}, err
+	}
+	schedule, err := eth2.NewSchedule(gen.validatorsRoot, cfg.forks, cfg.blobs, cfg.maxBlobsElectra)
+	if err != nil {
+		return Network{}, fmt.Errorf("%s: %w", configFile, err)
+	}
+	genesisTime := time.Unix(gen.time, 0).UTC()
+	slices.SortStableFunc(cfg.forks, compareForks)
+	return Network{
+		Name:                  name,
+		GenesisTime:           genesisTime,
+		GenesisValidatorsRoot: gen.validatorsRoot,
+		Clock:                 eth2.Clock{Genesis: genesisTime, SlotDuration: cfg.slotDuration, SlotsPerEpoch: cfg.preset.slotsPerEpoch},
+		Schedule:              schedule,
+		Forks:                 cfg.forks,
+		Bootnodes:             bootnodes,
+		MaxCommitteesPerSlot:  cfg.preset.maxCommitteesPerSlot,
+		TargetCommitteeSize:   cfg.preset.targetCommitteeSize,
+	}, nil
+}

@@ -1,0 +1,191 @@
+package network_test
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+)
+
+// vector is one network of fork_digests.json.
+type vector struct {
+	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root"`
+	GenesisTime           int64     `json:"genesis_time"`
+	SlotsPerEpoch         uint64    `json:"slots_per_epoch"`
+	SecondsPerSlot        int64     `json:"seconds_per_slot"`
+	Periods               []period
+}
+
+type period struct {
+	Name        string
+	FirstEpoch  eth2.Epoch      `json:"first_epoch"`
+	LastEpoch   *eth2.Epoch     `json:"last_epoch"`
+	ForkVersion eth2.Version    `json:"fork_version"`
+	Digest      eth2.ForkDigest `json:"digest"`
+	StartUnix   int64           `json:"start_unix"`
+	BlobParams  *[2]uint64      `json:"blob_params"`
+}
+
+func readVectors(t *testing.T, name string, into any) {
+	t.Helper()
+	data, err := os.ReadFile("../testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+// load gives an embedded network, or the one in testdata.
+func load(t *testing.T, name string) network.Network {
+	t.Helper()
+	n, err := network.Load(name)
+	if !slices.Contains(network.Names(), name) {
+		n, err = network.LoadFS(os.DirFS("testdata/"+name), "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.Name != name {
+		t.Errorf("name %q, want %q", n.Name, name)
+	}
+	return n
+}
+
+func TestNetworkVectors(t *testing.T) {
+	var file struct{ Networks map[string]vector }
+	readVectors(t, "fork_digests.json", &file)
+	if len(file.Networks) != 6 {
+		t.Fatalf("%d networks: want 6", len(file.Networks))
+	}
+	for name, want := range file.Networks {
+		t.Run(name, func(t *testing.T) {
+			n := load(t, name)
+			if n.GenesisValidatorsRoot != want.GenesisValidatorsRoot || n.GenesisTime.Unix() != want.GenesisTime {
+				t.Errorf("genesis %s at %v: want %s at %d", n.GenesisValidatorsRoot, n.GenesisTime, want.GenesisValidatorsRoot, want.GenesisTime)
+			}
+			clock := eth2.Clock{Genesis: time.Unix(want.GenesisTime, 0).UTC(), SlotDuration: time.Duration(want.SecondsPerSlot) * time.Second, SlotsPerEpoch: want.SlotsPerEpoch}
+			if diff := cmp.Diff(clock, n.Clock); diff != "" {
+				t.Errorf("clock (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(want.Periods, periods(n)); diff != "" {
+				t.Errorf("periods (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// periods gives a network's schedule in the form of the vectors.
+func periods(n network.Network) []period {
+	var out []period
+	for i, p := range n.Schedule.Periods {
+		v := period{Name: p.Name, FirstEpoch: p.FirstEpoch, ForkVersion: p.ForkVersion, Digest: p.Digest, StartUnix: n.Clock.EpochStart(p.FirstEpoch).Unix()}
+		if p.BlobParams != nil {
+			v.BlobParams = &[2]uint64{uint64(p.BlobParams.Epoch), p.BlobParams.MaxBlobsPerBlock}
+		}
+		if i > 0 {
+			last := p.FirstEpoch - 1
+			out[i-1].LastEpoch = &last
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// The record entries that a node of each period publishes.
+func TestForkIDVectors(t *testing.T) {
+	var file struct {
+		Eth2 []struct {
+			Network    string
+			FirstEpoch eth2.Epoch `json:"first_epoch"`
+			Eth2       string
+			NFD        eth2.ForkDigest
+		}
+	}
+	readVectors(t, "enr_fields.json", &file)
+	if len(file.Eth2) != 41 {
+		t.Fatalf("%d vectors: want 41", len(file.Eth2))
+	}
+	for _, v := range file.Eth2 {
+		n := load(t, v.Network)
+		epochs := []eth2.Epoch{v.FirstEpoch}
+		if next, ok := n.Schedule.Next(v.FirstEpoch); ok {
+			epochs = append(epochs, next.FirstEpoch-1)
+		}
+		for _, e := range epochs {
+			id, nfd := n.Schedule.ForkID(e)
+			if got := hex.EncodeToString(id.MarshalSSZ()); got != v.Eth2 || nfd != v.NFD {
+				t.Errorf("%s epoch %d: eth2 %s nfd %s, want %s %s", v.Network, e, got, nfd, v.Eth2, v.NFD)
+			}
+		}
+	}
+}
+
+// Gloas has a version on mainnet, but no epoch. Where the blob parameters stay as
+// they are, its digest is known.
+func TestMainnetGloas(t *testing.T) {
+	n := load(t, "mainnet")
+	gloas := n.Forks[len(n.Forks)-1]
+	if diff := cmp.Diff(eth2.Fork{Name: "gloas", Version: eth2.Version{7}, Epoch: eth2.FarFutureEpoch}, gloas); diff != "" {
+		t.Fatalf("last fork (-want +got):\n%s", diff)
+	}
+	forks := slices.Clone(n.Forks)
+	forks[len(forks)-1].Epoch = 600000
+	blobs := []eth2.BlobParameters{{Epoch: 412672, MaxBlobsPerBlock: 15}, {Epoch: 419072, MaxBlobsPerBlock: 21}}
+	s, err := eth2.NewSchedule(n.GenesisValidatorsRoot, forks, blobs, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.At(600000).Digest.String(); got != "0xce2153ed" {
+		t.Errorf("digest %s, want 0xce2153ed", got)
+	}
+}
+
+func TestEmbeddedBootnodes(t *testing.T) {
+	for _, name := range network.Names() {
+		n := load(t, name)
+		if len(n.Bootnodes) < 5 {
+			t.Errorf("%s: %d bootnodes", name, len(n.Bootnodes))
+		}
+		seen := make(map[eth2.NodeID]bool)
+		for _, text := range n.Bootnodes {
+			r, err := enr.Parse(text) // verifies the signature
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if len(r.Errors) > 0 || seen[r.NodeID] || !r.IP4.IsValid() || r.UDP == 0 {
+				t.Errorf("%s: %s: errors %v, listed before: %v, %s:%d", name, text, r.Errors, seen[r.NodeID], r.IP4, r.UDP)
+			}
+			seen[r.NodeID] = true
+		}
+	}
+}
+
+func TestEmbeddedPresets(t *testing.T) {
+	for _, name := range network.Names() {
+		n := load(t, name)
+		if n.MaxCommitteesPerSlot != 64 || n.TargetCommitteeSize != 128 {
+			t.Errorf("%s: %d committees of %d, want 64 of 128", name, n.MaxCommitteesPerSlot, n.TargetCommitteeSize)
+		}
+	}
+}
+
+func TestLoadUnknown(t *testing.T) {
+	for _, name := range []string{"", "Mainnet", "goerli", "../networks/mainnet"} {
+		_, err := network.Load(name)
+		if err == nil || !strings.Contains(err.Error(), "mainnet, sepolia, hoodi, gnosis, chiado") {
+			t.Errorf("%q: %v, want an error that lists the names", name, err)
+		}
+	}
+}
