@@ -1,0 +1,214 @@
+// Package event is the one contract between sentry and consumer: the event types
+// as they stand on the wire (flat JSON objects), their subjects, their keys and
+// their validation. Field names are those of docs/data-dictionary.md.
+package event
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// NATS subjects, one an event type. Stream is the JetStream stream that holds them.
+const (
+	Stream                  = "EVENTS"
+	SubjectPeerDiscovered   = "events.peer_discovered"
+	SubjectMetadataReceived = "events.metadata_received"
+	SubjectVisitEnded       = "events.visit_ended"
+)
+
+// Subjects lists every subject of the stream.
+func Subjects() []string {
+	return []string{SubjectMetadataReceived, SubjectPeerDiscovered, SubjectVisitEnded}
+}
+
+// Event is one of *PeerDiscovered, *MetadataReceived, *VisitEnded.
+type Event interface {
+	// Subject is the NATS subject the event is published on.
+	Subject() string
+	// Validate reports the first missing required field or value out of range,
+	// wrapped around ErrInvalid.
+	Validate() error
+}
+
+// ErrInvalid marks an event that breaks the contract.
+var ErrInvalid = errors.New("invalid event")
+
+// MaxSize is the largest encoded event that is accepted, in bytes. It is the
+// stream's maximum message size less room for headers.
+const MaxSize = 1<<20 - 1024
+
+// Common stands in every event.
+type Common struct {
+	Network         string `json:"network"`
+	CrawlerID       string `json:"crawler_id"`
+	CrawlerLocation string `json:"crawler_location"`
+	Timestamp       int64  `json:"timestamp"` // Unix milliseconds UTC
+}
+
+// PeerDiscovered tells of a node record: first sight, or a higher seq. Pointers
+// are nil and strings empty where the record has no such entry.
+type PeerDiscovered struct {
+	Common
+	ENR               string           `json:"enr"`
+	ID                string           `json:"id"` // libp2p peer id
+	NodeID            eth2.NodeID      `json:"node_id"`
+	Seq               uint64           `json:"seq"`
+	IP                string           `json:"ip,omitempty"`
+	IP6               string           `json:"ip6,omitempty"`
+	Port              uint16           `json:"port,omitempty"` // TCP
+	UDP               uint16           `json:"udp,omitempty"`
+	QUIC              uint16           `json:"quic,omitempty"`
+	ForkDigest        *eth2.ForkDigest `json:"fork_digest,omitempty"`
+	NextForkVersion   *eth2.Version    `json:"next_fork_version,omitempty"`
+	NextForkEpoch     *eth2.Epoch      `json:"next_fork_epoch,omitempty"`
+	Attnets           *eth2.Attnets    `json:"attnets,omitempty"`
+	Syncnets          *eth2.Syncnets   `json:"syncnets,omitempty"`
+	CustodyGroupCount *uint64          `json:"custody_group_count,omitempty"`
+	NFD               *eth2.ForkDigest `json:"nfd,omitempty"`
+}
+
+// MetaData is the peer's MetaData message. Syncnets is nil for version 1,
+// CustodyGroupCount for versions 1 and 2.
+type MetaData struct {
+	SeqNumber         uint64         `json:"seq_number"`
+	Attnets           eth2.Attnets   `json:"attnets"`
+	Syncnets          *eth2.Syncnets `json:"syncnets,omitempty"`
+	CustodyGroupCount *uint64        `json:"custody_group_count,omitempty"`
+}
+
+// Directions and transports of a visit.
+const (
+	Outbound = "outbound"
+	Inbound  = "inbound"
+	QUIC     = "quic"
+	TCP      = "tcp"
+)
+
+// MetadataReceived tells of a successful handshake.
+type MetadataReceived struct {
+	Common
+	ENR       string       `json:"enr,omitempty"` // empty for an inbound peer never seen in discv5
+	ID        string       `json:"id"`
+	NodeID    *eth2.NodeID `json:"node_id,omitempty"`
+	Multiaddr string       `json:"multiaddr"`
+	Epoch     eth2.Epoch   `json:"epoch"` // wall clock, not the peer's head
+	MetaData  *MetaData    `json:"metadata"`
+	// SubscribedSubnets are the attestation subnets of the current digest in the
+	// gossip hello: sorted, unique. Nil when no hello came, empty when the hello
+	// named none.
+	SubscribedSubnets     []int           `json:"subscribed_subnets"`
+	ClientVersion         string          `json:"client_version"` // identify's agent string
+	VisitID               string          `json:"visit_id"`
+	Direction             string          `json:"direction"`
+	Transport             string          `json:"transport"`
+	ForkDigest            eth2.ForkDigest `json:"fork_digest"` // of the peer's Status
+	HeadSlot              eth2.Slot       `json:"head_slot"`
+	FinalizedEpoch        eth2.Epoch      `json:"finalized_epoch"`
+	EarliestAvailableSlot *eth2.Slot      `json:"earliest_available_slot,omitempty"` // Status v2 only
+	ColumnSubnets         *int            `json:"column_subnets,omitempty"`          // number of data_column_sidecar topics; nil when no hello came
+	SyncSubnets           []int           `json:"sync_subnets"`                      // as SubscribedSubnets
+}
+
+// Outcomes of a visit.
+const (
+	OutcomeOK           = "ok"
+	OutcomeDialTimeout  = "dial_timeout"
+	OutcomeRefused      = "refused"
+	OutcomeUnreachable  = "unreachable"
+	OutcomeNegotiation  = "negotiation"
+	OutcomeStatus       = "status"
+	OutcomeWrongNetwork = "wrong_network"
+	OutcomeMetadata     = "metadata"
+	OutcomeGoodbye      = "goodbye"
+	OutcomeReset        = "reset"
+	OutcomeProtocol     = "protocol"
+	OutcomeCanceled     = "canceled"
+)
+
+// Outcomes lists every outcome, ok first.
+func Outcomes() []string {
+	return []string{
+		OutcomeOK, OutcomeDialTimeout, OutcomeRefused, OutcomeUnreachable, OutcomeNegotiation, OutcomeStatus,
+		OutcomeWrongNetwork, OutcomeMetadata, OutcomeGoodbye, OutcomeReset, OutcomeProtocol, OutcomeCanceled,
+	}
+}
+
+// VisitEnded tells how one connection with one peer, or the attempt at it, ended.
+type VisitEnded struct {
+	Common
+	VisitID       string  `json:"visit_id"`
+	ID            string  `json:"id"`
+	Multiaddr     string  `json:"multiaddr,omitempty"`
+	Direction     string  `json:"direction"`
+	Transport     string  `json:"transport,omitempty"` // empty when no connection was made
+	Started       int64   `json:"started"`             // Unix milliseconds
+	Ended         int64   `json:"ended"`
+	Outcome       string  `json:"outcome"`
+	Error         string  `json:"error,omitempty"` // short
+	GoodbyeCode   *uint64 `json:"goodbye_code,omitempty"`
+	ClientVersion string  `json:"client_version,omitempty"`
+	HandshakeMS   *int64  `json:"handshake_ms,omitempty"` // from dial to MetaData; nil when it did not get there
+	Watch         *Watch  `json:"watch,omitempty"`
+}
+
+// Watch is the subscription log of a watch visit.
+type Watch struct {
+	From            int64           `json:"from"` // Unix milliseconds
+	To              int64           `json:"to"`
+	Initial         []int           `json:"initial"` // attestation subnets at From, sorted
+	Changes         [][3]int64      `json:"changes"` // [ms after From, subnet, 1 subscribed | 0 left]
+	MetaDataChanges []WatchMetaData `json:"metadata_changes"`
+}
+
+// WatchMetaData is a MetaData that differs from the one before it.
+type WatchMetaData struct {
+	At int64 `json:"at"` // ms after From
+	MetaData
+}
+
+// Subject implements Event.
+func (*PeerDiscovered) Subject() string { return SubjectPeerDiscovered }
+
+// Subject implements Event.
+func (*MetadataReceived) Subject() string { return SubjectMetadataReceived }
+
+// Subject implements Event.
+func (*VisitEnded) Subject() string { return SubjectVisitEnded }
+
+// Encode gives the event's JSON, one line without a newline.
+func Encode(e Event) ([]byte, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", e.Subject(), err)
+	}
+	return b, nil
+}
+
+// Decode parses and validates an event of the subject. Unknown fields are
+// ignored. Every error wraps ErrInvalid.
+func Decode(subject string, data []byte) (Event, error) {
+	var e Event
+	switch subject {
+	case SubjectPeerDiscovered:
+		e = new(PeerDiscovered)
+	case SubjectMetadataReceived:
+		e = new(MetadataReceived)
+	case SubjectVisitEnded:
+		e = new(VisitEnded)
+	default:
+		return nil, fmt.Errorf("%w: unknown subject %q", ErrInvalid, subject)
+	}
+	if len(data) > MaxSize {
+		return nil, fmt.Errorf("%w: %s of %d bytes, limit %d", ErrInvalid, subject, len(data), MaxSize)
+	}
+	if err := json.Unmarshal(data, e); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
+	}
+	if err := e.Validate(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}

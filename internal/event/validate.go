@@ -1,0 +1,177 @@
+package event
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Bounds on strings that peers choose, in bytes.
+const (
+	maxENR       = 512 // base64 of the 300 bytes that EIP-778 allows
+	maxID        = 128
+	maxMultiaddr = 512
+	maxAgent     = 256
+	maxError     = 512
+	// Times outside these are a broken clock, not an observation: 2020 to 2100.
+	minTime, maxTime = 1577836800000, 4102444800000
+)
+
+func invalid(subject, format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %s", ErrInvalid, subject, fmt.Sprintf(format, args...))
+}
+
+func (c *Common) check(subject string) error {
+	switch {
+	case c.Network == "":
+		return invalid(subject, "network is missing")
+	case c.CrawlerID == "":
+		return invalid(subject, "crawler_id is missing")
+	case len(c.Network) > maxID || len(c.CrawlerID) > maxID || len(c.CrawlerLocation) > maxID:
+		return invalid(subject, "network, crawler_id or crawler_location is over %d bytes", maxID)
+	case c.Timestamp < minTime || c.Timestamp > maxTime:
+		return invalid(subject, "timestamp %d is not a Unix time in milliseconds", c.Timestamp)
+	}
+	return nil
+}
+
+func validateID(subject, id string) error {
+	if id == "" || len(id) > maxID {
+		return invalid(subject, "id is missing or over %d bytes", maxID)
+	}
+	return nil
+}
+
+func validateSubnets(subject, field string, subnets []int, count int) error {
+	for i, s := range subnets {
+		if s < 0 || s >= count {
+			return invalid(subject, "%s has %d, want 0 to %d", field, s, count-1)
+		}
+		if i > 0 && s <= subnets[i-1] {
+			return invalid(subject, "%s is not sorted and unique", field)
+		}
+	}
+	return nil
+}
+
+func (m *MetaData) validate(subject string) error {
+	if m.Syncnets != nil && *m.Syncnets > 0x0f {
+		return invalid(subject, "syncnets %v has bits above the fourth", *m.Syncnets)
+	}
+	return nil
+}
+
+// Validate implements Event.
+func (e *PeerDiscovered) Validate() error {
+	const s = SubjectPeerDiscovered
+	if err := e.check(s); err != nil {
+		return err
+	}
+	if err := validateID(s, e.ID); err != nil {
+		return err
+	}
+	if e.ENR == "" || len(e.ENR) > maxENR {
+		return invalid(s, "enr is missing or over %d bytes", maxENR)
+	}
+	if e.NodeID == (eth2.NodeID{}) {
+		return invalid(s, "node_id is missing")
+	}
+	if len(e.IP) > maxID || len(e.IP6) > maxID {
+		return invalid(s, "ip is over %d bytes", maxID)
+	}
+	return nil
+}
+
+// Validate implements Event.
+func (e *MetadataReceived) Validate() error {
+	const s = SubjectMetadataReceived
+	if err := e.check(s); err != nil {
+		return err
+	}
+	if err := validateID(s, e.ID); err != nil {
+		return err
+	}
+	switch {
+	case e.MetaData == nil:
+		return invalid(s, "metadata is missing")
+	case len(e.ENR) > maxENR:
+		return invalid(s, "enr is over %d bytes", maxENR)
+	case len(e.Multiaddr) > maxMultiaddr:
+		return invalid(s, "multiaddr is over %d bytes", maxMultiaddr)
+	case len(e.ClientVersion) > maxAgent:
+		return invalid(s, "client_version is over %d bytes", maxAgent)
+	case len(e.VisitID) > maxID:
+		return invalid(s, "visit_id is over %d bytes", maxID)
+	case e.ColumnSubnets != nil && (*e.ColumnSubnets < 0 || *e.ColumnSubnets > eth2.NumberOfColumns):
+		return invalid(s, "column_subnets %d is out of range", *e.ColumnSubnets)
+	}
+	if err := validateDirection(s, e.Direction, e.Transport); err != nil {
+		return err
+	}
+	if err := e.MetaData.validate(s); err != nil {
+		return err
+	}
+	if err := validateSubnets(s, "subscribed_subnets", e.SubscribedSubnets, eth2.AttestationSubnetCount); err != nil {
+		return err
+	}
+	return validateSubnets(s, "sync_subnets", e.SyncSubnets, eth2.SyncCommitteeSubnetCount)
+}
+
+// The earlier program's events have neither direction nor transport.
+func validateDirection(subject, direction, transport string) error {
+	if direction != "" && direction != Inbound && direction != Outbound {
+		return invalid(subject, "direction %.20q, want %s or %s", direction, Outbound, Inbound)
+	}
+	if transport != "" && transport != QUIC && transport != TCP {
+		return invalid(subject, "transport %.20q, want %s or %s", transport, QUIC, TCP)
+	}
+	return nil
+}
+
+// Validate implements Event.
+func (e *VisitEnded) Validate() error {
+	const s = SubjectVisitEnded
+	if err := e.check(s); err != nil {
+		return err
+	}
+	if err := validateID(s, e.ID); err != nil {
+		return err
+	}
+	switch {
+	case e.VisitID == "" || len(e.VisitID) > maxID:
+		return invalid(s, "visit_id is missing or over %d bytes", maxID)
+	case !slices.Contains(Outcomes(), e.Outcome):
+		return invalid(s, "outcome %.20q is unknown", e.Outcome)
+	case e.Started < minTime || e.Ended > maxTime || e.Ended < e.Started:
+		return invalid(s, "started %d and ended %d are not a span of Unix milliseconds", e.Started, e.Ended)
+	case len(e.Multiaddr) > maxMultiaddr:
+		return invalid(s, "multiaddr is over %d bytes", maxMultiaddr)
+	case len(e.ClientVersion) > maxAgent || len(e.Error) > maxError:
+		return invalid(s, "client_version or error is too long")
+	}
+	if err := validateDirection(s, e.Direction, e.Transport); err != nil {
+		return err
+	}
+	if e.Watch != nil {
+		return e.Watch.validate(s)
+	}
+	return nil
+}
+
+func (w *Watch) validate(subject string) error {
+	if w.From < minTime || w.To > maxTime || w.To < w.From {
+		return invalid(subject, "watch from %d to %d is not a span of Unix milliseconds", w.From, w.To)
+	}
+	for _, c := range w.Changes {
+		if c[0] < 0 || c[0] > w.To-w.From || c[1] < 0 || c[1] >= eth2.AttestationSubnetCount || c[2] < 0 || c[2] > 1 {
+			return invalid(subject, "watch change %v is out of range", c)
+		}
+	}
+	for _, m := range w.MetaDataChanges {
+		if err := m.validate(subject); err != nil {
+			return err
+		}
+	}
+	return validateSubnets(subject, "watch initial", w.Initial, eth2.AttestationSubnetCount)
+}
