@@ -1,0 +1,100 @@
+package p2p
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Defaults of Config.
+const (
+	// DefaultMaxConnections bounds sessions and dials together.
+	DefaultMaxConnections = 1000
+	// DefaultDialTimeout is for one address: connect, security and muxer.
+	DefaultDialTimeout = 8 * time.Second
+	// DefaultFirstByteTimeout is from opening a request's stream to the first byte
+	// of its response, as clients do it (TTFB_TIMEOUT of earlier specs).
+	DefaultFirstByteTimeout = 5 * time.Second
+	// DefaultResponseTimeout is for a whole request (RESP_TIMEOUT of earlier specs).
+	DefaultResponseTimeout = 10 * time.Second
+	// DefaultHelloTimeout bounds Session.Hello.
+	DefaultHelloTimeout = 3 * time.Second
+	// DefaultHelloSettle is the silence after which a hello that comes one topic
+	// an RPC (rust-libp2p, so Lighthouse and Grandine) counts as whole.
+	DefaultHelloSettle = 200 * time.Millisecond
+)
+
+// Local is what we tell of ourselves. Its methods are called for every request
+// and from many goroutines.
+type Local interface {
+	Status() eth2.Status
+	MetaData() eth2.MetaData
+}
+
+// Config configures a Host. Durations that are zero take the defaults above.
+type Config struct {
+	Key      []byte       // secp256k1 scalar, 32 bytes, big endian
+	Listen   []netip.Addr // empty: 0.0.0.0 and ::
+	TCPPort  uint16       // 0: any free port
+	QUICPort uint16       // UDP; 0: any free port
+	Agent    string       // identify's agent version
+
+	MaxConnections int  // sessions and dials together; 0: DefaultMaxConnections
+	AllowPrivate   bool // dial private and loopback addresses too
+
+	Local Local
+	// Inbound is called in a goroutine of its own for each inbound connection. Its
+	// context ends with the host; the session is closed when it returns. When it
+	// is nil inbound connections are refused.
+	Inbound func(context.Context, *Session)
+
+	DialTimeout      time.Duration
+	FirstByteTimeout time.Duration
+	ResponseTimeout  time.Duration
+	HelloTimeout     time.Duration
+	HelloSettle      time.Duration
+
+	Log *slog.Logger // nil: nothing is logged
+}
+
+// withDefaults checks cfg and fills in what was left out.
+func (cfg Config) withDefaults() (Config, error) {
+	if len(cfg.Key) != 32 {
+		return cfg, fmt.Errorf("identity key of %d bytes: want 32", len(cfg.Key))
+	}
+	if cfg.Local == nil {
+		return cfg, errors.New("p2p.Config.Local is missing")
+	}
+	if cfg.MaxConnections < 0 {
+		return cfg, fmt.Errorf("max connections %d is negative", cfg.MaxConnections)
+	}
+	if len(cfg.Listen) == 0 {
+		cfg.Listen = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = DefaultMaxConnections
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{&cfg.DialTimeout, DefaultDialTimeout},
+		{&cfg.FirstByteTimeout, DefaultFirstByteTimeout},
+		{&cfg.ResponseTimeout, DefaultResponseTimeout},
+		{&cfg.HelloTimeout, DefaultHelloTimeout},
+		{&cfg.HelloSettle, DefaultHelloSettle},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.fallback
+		}
+	}
+	return cfg, nil
+}

@@ -1,0 +1,202 @@
+package p2p
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	mplex "github.com/libp2p/go-libp2p-mplex"
+	"github.com/libp2p/go-libp2p/config"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/core/transport"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	connrate "github.com/libp2p/go-libp2p/x/rate"
+	"github.com/quic-go/quic-go"
+)
+
+// build assembles swarm, transports and host from their parts instead of through
+// libp2p.New: what is not listed here does not run (relay, NAT mapping, autonat,
+// hole punching, ping, metrics, address discovery, signed peer records).
+func (h *Host) build(key crypto.PrivKey) error {
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("peer id: %w", err)
+	}
+	limits, err := newResourceManager(h.cfg.MaxConnections)
+	if err != nil {
+		return err
+	}
+	if h.peers, err = newDialBook(h, id, key); err != nil {
+		return err
+	}
+	gater := &gater{host: h}
+	bus := eventbus.NewBus()
+	h.swarm, err = swarm.NewSwarm(id, h.peers, bus,
+		swarm.WithConnectionGater(gater),
+		swarm.WithResourceManager(limits),
+		swarm.WithDialTimeout(h.cfg.DialTimeout),
+		swarm.WithDialTimeoutLocal(h.cfg.DialTimeout),
+		swarm.WithDialRanker(rankAddrs),
+		// Most records of a crawl are dead: their failures must not stop QUIC or
+		// IPv6 dials.
+		swarm.WithUDPBlackHoleSuccessCounter(nil),
+		swarm.WithIPv6BlackHoleSuccessCounter(nil),
+	)
+	if err != nil {
+		return fmt.Errorf("libp2p swarm: %w", err)
+	}
+	if err := h.addTransports(key, gater, limits); err != nil {
+		return err
+	}
+	h.basic, err = basichost.NewHost(h.swarm, &basichost.HostOpts{
+		EventBus:                bus,
+		UserAgent:               h.cfg.Agent,
+		ProtocolVersion:         "eth2/1.0.0",
+		NegotiationTimeout:      h.cfg.FirstByteTimeout,
+		DisableSignedPeerRecord: true,
+	})
+	if err != nil {
+		return fmt.Errorf("libp2p host: %w", err)
+	}
+	h.ids = h.basic.IDService()
+	return nil
+}
+
+func (h *Host) addTransports(key crypto.PrivKey, gater *gater, limits network.ResourceManager) error {
+	muxers := []upgrader.StreamMuxer{
+		{ID: yamux.ID, Muxer: yamux.DefaultTransport},
+		{ID: mplex.ID, Muxer: mplex.DefaultTransport}, // all that Teku and Lodestar speak over TCP
+	}
+	secure, err := noise.New(noise.ID, key, muxers)
+	if err != nil {
+		return fmt.Errorf("noise: %w", err)
+	}
+	up, err := upgrader.New([]sec.SecureTransport{secure}, muxers, nil, limits, gater)
+	if err != nil {
+		return fmt.Errorf("libp2p upgrader: %w", err)
+	}
+	// A source port of its own for each dial: from the listening port a peer could
+	// not be dialled again while the last connection is in TIME_WAIT.
+	overTCP, err := tcp.NewTCPTransport(up, limits, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(h.cfg.DialTimeout))
+	if err != nil {
+		return fmt.Errorf("tcp transport: %w", err)
+	}
+	if h.quic, err = newQUIC(key, limits); err != nil {
+		return err
+	}
+	overQUIC, err := libp2pquic.NewTransport(key, h.quic, nil, gater, limits)
+	if err != nil {
+		return fmt.Errorf("quic transport: %w", err)
+	}
+	for _, t := range []transport.Transport{overTCP, overQUIC} {
+		if err := h.swarm.AddTransport(t); err != nil {
+			return fmt.Errorf("libp2p transport: %w", err)
+		}
+	}
+	return nil
+}
+
+// newQUIC shares one UDP socket an address family among listener and dials.
+func newQUIC(key crypto.PrivKey, limits network.ResourceManager) (*quicreuse.ConnManager, error) {
+	reset, err := config.PrivKeyToStatelessResetKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("quic reset key: %w", err)
+	}
+	token, err := config.PrivKeyToTokenGeneratorKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("quic token key: %w", err)
+	}
+	m, err := quicreuse.NewConnManager(reset, token,
+		quicreuse.ConnContext(func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
+			addr, err := quicreuse.ToQuicMultiaddr(client.RemoteAddr, quic.Version1)
+			if err != nil {
+				return ctx, fmt.Errorf("address of a QUIC client: %w", err)
+			}
+			scope, err := limits.OpenConnection(network.DirInbound, false, addr)
+			if err != nil {
+				return ctx, err
+			}
+			ctx = network.WithConnManagementScope(ctx, scope)
+			context.AfterFunc(ctx, scope.Done)
+			return ctx, nil
+		}),
+		quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return limits.VerifySourceAddress(addr) }),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("quic: %w", err)
+	}
+	return m, nil
+}
+
+// Limits of the resource manager. Streams and memory are a peer's: a yamux stream
+// reserves its 256 KiB window, and clients hold a handful of streams.
+const (
+	peerStreams     = 64
+	peerConns       = 8 // four addresses dialled at once, and as many inbound
+	peerMemory      = 32 << 20
+	connMemory      = 4 << 20 // what a connection may reserve on average
+	spareConns      = 512     // in handshake, or about to be refused
+	subnetBurst     = 256     // connections at once from and to one address, and then
+	subnetPerSecond = 2
+)
+
+// newResourceManager bounds what peers can make us hold. The sessions themselves
+// are counted in admit; these limits are for what comes before and inside them.
+// Nothing limits loopback addresses, which the nodes of a devnet share.
+func newResourceManager(maxConnections int) (network.ResourceManager, error) {
+	conns := rcmgr.LimitVal(2*maxConnections + spareConns)
+	memory := rcmgr.LimitVal64(conns) * connMemory
+	partial := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{
+			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns,
+			Streams: rcmgr.Unlimited, StreamsInbound: rcmgr.Unlimited, StreamsOutbound: rcmgr.Unlimited,
+			Memory: memory,
+		},
+		Transient: rcmgr.ResourceLimits{
+			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns,
+			Streams: conns, StreamsInbound: conns, StreamsOutbound: conns,
+			Memory: memory,
+		},
+		PeerDefault: rcmgr.ResourceLimits{
+			Conns: peerConns, ConnsInbound: peerConns, ConnsOutbound: peerConns, FD: peerConns,
+			Streams: peerStreams, StreamsInbound: peerStreams, StreamsOutbound: peerStreams,
+			Memory: peerMemory,
+		},
+	}
+	perSubnet := func(bits int) []rcmgr.ConnLimitPerSubnet {
+		return []rcmgr.ConnLimitPerSubnet{{PrefixLength: bits, ConnCount: int(conns)}}
+	}
+	limit := connrate.Limit{RPS: subnetPerSecond, Burst: subnetBurst}
+	m, err := rcmgr.NewResourceManager(
+		rcmgr.NewFixedLimiter(partial.Build(rcmgr.InfiniteLimits)),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(perSubnet(32), perSubnet(56)),
+		rcmgr.WithConnRateLimiters(&connrate.Limiter{
+			NetworkPrefixLimits: []connrate.PrefixLimit{
+				{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
+				{Prefix: netip.MustParsePrefix("::1/128")},
+			},
+			SubnetRateLimiter: connrate.SubnetLimiter{
+				IPv4SubnetLimits: []connrate.SubnetLimit{{PrefixLength: 32, Limit: limit}},
+				IPv6SubnetLimits: []connrate.SubnetLimit{{PrefixLength: 56, Limit: limit}},
+			},
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("libp2p resource manager: %w", err)
+	}
+	return m, nil
+}
