@@ -1,0 +1,295 @@
+package discv5
+
+import (
+	"context"
+	"math/bits"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+)
+
+const (
+	// bucketSize is how many records a FINDNODE answer holds at most, over all the
+	// distances asked: in go-ethereum and in sigp/discv5.
+	bucketSize = 16
+	// nearDistances in one request: older sigp/discv5 refuses more than five.
+	nearDistances = 5
+	// nearTarget is the number of records that the near request should bring. Half
+	// of bucketSize leaves room for an uneven spread.
+	nearTarget = 8
+	// farLevels bounds how deep a full enumeration goes: 2^20 times the nodes of one
+	// near request.
+	farLevels = 20
+	// bootstrapVisits is the number of answering nodes enumerated in full before the
+	// size of the network is guessed.
+	bootstrapVisits = 16
+	// fullEvery: even when far buckets bring nothing new, one visit in so many asks
+	// for them, to notice when they do again.
+	fullEvery = 32
+	// hungry is the number of new nodes per far request that is worth asking for.
+	hungry = 1
+	// tableEvery is how often the nodes that contacted us are picked up.
+	tableEvery = 15 * time.Second
+	// walkPause is between two nodes of the random walk: a lookup about every 30 s.
+	walkPause = time.Second
+)
+
+// visit is one round of questions to one node.
+type visit struct {
+	node   *node
+	record *enode.Node
+	// self: ask for the node's own record, which is fresher than what its neighbours
+	// hand on. Not on the first visit, when the record has just come.
+	self bool
+	near []uint // asked in one request, nearest first; empty: only far
+	far  []uint // asked one at a time, until two in a row bring nothing
+}
+
+// answers is what a visit brought.
+type answers struct {
+	node     *node
+	answered bool
+	silent   bool        // the last request went without an answer
+	self     *enode.Node // the node's own record, nil when it did not give it
+	near     []*enode.Node
+	far      []*enode.Node
+	farAsked int
+}
+
+// Run searches until ctx ends and calls found, from one goroutine at a time, with
+// each record that is new or has a higher seq than the last one of its node. The
+// search waits while found does. Returns nil when ctx ends.
+func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
+	visits := make(chan visit)
+	results := make(chan answers)
+	walked := make(chan *enode.Node)
+	g, ctx := errgroup.WithContext(ctx)
+	for range f.cfg.Workers {
+		g.Go(func() error {
+			for v := range visits {
+				select {
+				case results <- f.ask(ctx, v):
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { f.walk(ctx, walked); return nil })
+	g.Go(func() error {
+		defer close(visits)
+		f.newCrawl(found).run(ctx, visits, results, walked)
+		return nil
+	})
+	return g.Wait()
+}
+
+// ask carries a visit out. Any answer is the sign of life.
+func (f *Finder) ask(ctx context.Context, v visit) answers {
+	a := answers{node: v.node}
+	find := func(distances ...uint) []*enode.Node {
+		got, err := f.udp.Findnode(v.record, distances)
+		a.silent = err != nil && len(got) == 0
+		a.answered = a.answered || !a.silent
+		return got
+	}
+	if v.self {
+		if self := find(0); len(self) > 0 {
+			a.self = self[0]
+		}
+	}
+	if len(v.near) > 0 && !a.silent && ctx.Err() == nil {
+		a.near = find(v.near...)
+	}
+	empty := 0
+	for _, distance := range v.far {
+		if a.silent || empty == 2 || ctx.Err() != nil {
+			break
+		}
+		got := find(distance)
+		a.farAsked++
+		a.far = append(a.far, got...)
+		if empty++; len(got) > 0 {
+			empty = 0
+		}
+	}
+	return a
+}
+
+// walk feeds the nodes of random lookups until ctx ends.
+func (f *Finder) walk(ctx context.Context, walked chan<- *enode.Node) {
+	it := f.udp.RandomNodes()
+	defer context.AfterFunc(ctx, it.Close)()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for it.Next() {
+		select {
+		case walked <- it.Node():
+		case <-ctx.Done():
+			return
+		}
+		pause.Reset(walkPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// crawl is the state of one Run; its goroutine owns it.
+type crawl struct {
+	f     *Finder
+	found func(enr.Record)
+	table *nodes
+	// yield is the recent number of new nodes per far request, a moving average.
+	yield  float64
+	visits int
+}
+
+func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
+	c := &crawl{f: f, found: found, yield: bucketSize}
+	c.table = newNodes(f.local.ID(), f.cfg.MaxNodes, f.cfg.Revisit)
+	c.table.setDigest(f.ourDigest())
+	now := time.Now()
+	for _, b := range f.bootnodes {
+		c.offer(b, now)
+		if n := c.table.byID[b.ID()]; n != nil {
+			n.bootnode = true
+		}
+	}
+	return c
+}
+
+func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node) {
+	tick := time.NewTicker(tableEvery)
+	defer tick.Stop()
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	var pending *visit
+	for {
+		var out chan<- visit
+		if pending == nil {
+			pending = c.plan(wake)
+		}
+		var v visit
+		if pending != nil {
+			out, v = visits, *pending
+		}
+		select {
+		case out <- v:
+			pending = nil
+		case a := <-results:
+			c.take(a)
+		case n := <-walked:
+			c.offer(n, time.Now())
+		case <-tick.C:
+			for _, n := range c.f.udp.AllNodes() {
+				c.offer(n, time.Now())
+			}
+		case <-c.f.forked:
+			c.table.setDigest(c.f.ourDigest())
+		case <-wake.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// plan picks the next visit; when none is due it sets the timer and returns nil.
+func (c *crawl) plan(wake *time.Timer) *visit {
+	now := time.Now()
+	n, at := c.table.next(now)
+	if n == nil {
+		if !at.IsZero() {
+			wake.Reset(at.Sub(now))
+		}
+		return nil
+	}
+	c.visits++
+	v := &visit{node: n, record: n.record, self: n.answered}
+	top := nearTop(c.table.alive)
+	deepest := top + 1
+	if c.table.alive < bootstrapVisits {
+		deepest = 256 - farLevels
+	} else {
+		for d := max(1, top-nearDistances+1); d <= top; d++ {
+			v.near = append(v.near, uint(d))
+		}
+	}
+	if c.table.alive < bootstrapVisits || c.yield > hungry || c.visits%fullEvery == 0 {
+		for d := 256; d >= deepest; d-- {
+			v.far = append(v.far, uint(d))
+		}
+	}
+	return v
+}
+
+// nearTop is the largest distance at which, and below which together, a node has
+// about nearTarget neighbours in a network of the given size: half of the network
+// is at distance 256, a quarter at 255, and so on.
+func nearTop(size int) int {
+	return 256 - bits.Len(uint(size/nearTarget))
+}
+
+// take books a visit's answers.
+func (c *crawl) take(a answers) {
+	now := time.Now()
+	if !a.answered {
+		c.table.silence(a.node, now)
+		return
+	}
+	fruitful := false
+	if a.self != nil {
+		emitted, _ := c.offer(a.self, now)
+		fruitful = emitted
+	}
+	fresh := 0
+	for _, n := range a.far {
+		if c.isNew(n, now) {
+			fresh++
+		}
+	}
+	if a.farAsked > 0 {
+		const weight = 0.1
+		c.yield += weight * (float64(fresh)/float64(a.farAsked) - c.yield)
+	}
+	for _, n := range a.near {
+		if c.isNew(n, now) {
+			fresh++
+		}
+	}
+	c.table.answer(a.node, fruitful || fresh > 0, now)
+}
+
+// isNew offers n and reports whether it is a node of our network that was not known.
+func (c *crawl) isNew(n *enode.Node, now time.Time) bool {
+	_, isNew := c.offer(n, now)
+	return isNew && c.table.byID[n.ID()].ours
+}
+
+// offer puts a record into the table and emits it when it is new or newer.
+func (c *crawl) offer(n *enode.Node, now time.Time) (emitted, isNew bool) {
+	if !c.acceptable(n) {
+		return false, false
+	}
+	emit, isNew := c.table.offer(n, now)
+	if emit {
+		c.found(enr.FromNode(n))
+	}
+	return emit, isNew
+}
+
+// acceptable: a record we can ask, at an address that we may.
+func (c *crawl) acceptable(n *enode.Node) bool {
+	addr, ok := n.UDPEndpoint()
+	if !ok {
+		return false
+	}
+	ip := addr.Addr()
+	private := ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast()
+	return c.f.cfg.AllowPrivate || !private
+}

@@ -1,0 +1,233 @@
+// Package discv5 finds Ethereum node records. It asks every node that answers for
+// its routing table (FINDNODE at distances), walks at random beside that, comes
+// back to each node slowly for a fresh record, and emits every record that is new
+// or has a higher sequence number than before. Beside that it is a discv5 node as
+// any other, with an honest record: it answers what others ask.
+package discv5
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/crypto"
+	gethlog "github.com/ethereum/go-ethereum/log"
+	"github.com/ethereum/go-ethereum/p2p/discover"
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+)
+
+// Defaults of Config's zero values.
+const (
+	// DefaultReadBuffer holds about 3000 of the largest packets (1280 bytes):
+	// answers come in bursts of up to five packets from every node being asked.
+	DefaultReadBuffer = 4 << 20
+	// DefaultWorkers bounds the nodes asked at one time. A silent node holds its
+	// worker for go-ethereum's response timeout, 700 ms.
+	DefaultWorkers = 48
+	// DefaultRevisit is about one mainnet epoch.
+	DefaultRevisit = 6 * time.Minute
+	// DefaultMaxNodes bounds the node table. A crawl in September 2026 got answers
+	// from 29 000 nodes of all chains, and saw 200 000 records that never answered.
+	DefaultMaxNodes = 60_000
+)
+
+// Config says who we are and where discovery listens.
+type Config struct {
+	// Key is the 32-byte secp256k1 scalar of our identity.
+	Key []byte
+	// Listen are the addresses to bind, one socket each; empty means 0.0.0.0. An
+	// address family that the host does not have is skipped as long as one socket
+	// could be bound.
+	Listen []netip.Addr
+	// Port is the UDP port of every socket; 0 takes any free one.
+	Port uint16
+	// Advertise goes into our record as it stands; invalid leaves it to the listen
+	// address, or when that is unspecified to what other nodes say they see.
+	Advertise netip.Addr
+	// TCPPort and QUICPort are the libp2p ports of our record; 0 leaves them out.
+	TCPPort, QUICPort uint16
+	// Bootnodes are ENRs in text form.
+	Bootnodes []string
+	// AllowPrivate lets loopback and private addresses be asked and emitted.
+	AllowPrivate bool
+	// ReadBuffer is each socket's receive buffer in bytes.
+	ReadBuffer int
+	// Workers is the number of nodes asked at one time.
+	Workers int
+	// MaxNodes bounds the table of known nodes.
+	MaxNodes int
+	// Revisit is the longest time between two visits of an answering node that has
+	// our digest. Nodes of other chains wait ten times that.
+	Revisit time.Duration
+	Log     *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Listen) == 0 {
+		c.Listen = []netip.Addr{netip.IPv4Unspecified()}
+	}
+	if c.ReadBuffer <= 0 {
+		c.ReadBuffer = DefaultReadBuffer
+	}
+	if c.Workers <= 0 {
+		c.Workers = DefaultWorkers
+	}
+	if c.MaxNodes <= 0 {
+		c.MaxNodes = DefaultMaxNodes
+	}
+	if c.Revisit <= 0 {
+		c.Revisit = DefaultRevisit
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Finder is one discv5 node.
+type Finder struct {
+	cfg       Config
+	bootnodes []*enode.Node
+	port      uint16
+	db        *enode.DB
+	local     *enode.LocalNode
+	udp       *discover.UDPv5
+	closeOnce sync.Once
+
+	mu     sync.Mutex
+	digest eth2.ForkDigest
+	// forked holds a token when digest has changed.
+	forked chan struct{}
+}
+
+// New binds the sockets and starts answering. Errors name the bad value: a port in
+// use, a bootnode that is no record, a key of the wrong size.
+func New(cfg Config) (*Finder, error) {
+	cfg = cfg.withDefaults()
+	key, err := crypto.ToECDSA(cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("discv5 key of %d bytes: %w", len(cfg.Key), err)
+	}
+	bootnodes, err := parseBootnodes(cfg.Bootnodes)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := listen(cfg.Listen, cfg.Port, cfg.ReadBuffer, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	db, err := enode.OpenDB("") // in memory
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("discv5 node database: %w", err)
+	}
+	f := &Finder{
+		cfg: cfg, bootnodes: bootnodes, port: conn.Port(), db: db,
+		local: enode.NewLocalNode(db, key), forked: make(chan struct{}, 1),
+	}
+	f.describe()
+	f.udp, err = discover.ListenV5(conn, f.local, discover.Config{
+		PrivateKey: key,
+		Bootnodes:  bootnodes,
+		// A node's lines are of no use to an operator, and peers can cause any number.
+		Log:          gethlog.NewLogger(gethlog.DiscardHandler()),
+		ValidSchemes: newVerified(cfg.MaxNodes),
+	})
+	if err != nil {
+		conn.Close()
+		db.Close()
+		return nil, fmt.Errorf("discv5: %w", err)
+	}
+	return f, nil
+}
+
+func parseBootnodes(texts []string) ([]*enode.Node, error) {
+	nodes := make([]*enode.Node, 0, len(texts))
+	for _, text := range texts {
+		n, err := enode.Parse(enode.ValidSchemes, text)
+		if err == nil {
+			err = n.ValidateComplete()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("bootnode %.100q: %w", text, err)
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes, nil
+}
+
+// describe fills our record: no long-lived subnets, the smallest custody, and the
+// ports that are really there.
+func (f *Finder) describe() {
+	entries := []gethenr.Entry{
+		enr.AttnetsEntry(eth2.Attnets{}),
+		enr.SyncnetsEntry(0),
+		enr.CGCEntry(eth2.CustodyRequirement),
+	}
+	if f.cfg.TCPPort != 0 {
+		entries = append(entries, gethenr.TCP(f.cfg.TCPPort))
+	}
+	if f.cfg.QUICPort != 0 {
+		if slices.ContainsFunc(f.cfg.Listen, netip.Addr.Is4) {
+			entries = append(entries, enr.QUICEntry(f.cfg.QUICPort))
+		}
+		if slices.ContainsFunc(f.cfg.Listen, netip.Addr.Is6) {
+			entries = append(entries, enr.QUIC6Entry(f.cfg.QUICPort))
+		}
+	}
+	for _, e := range entries {
+		f.local.Set(e)
+	}
+	f.local.SetFallbackUDP(int(f.port))
+	for _, a := range f.cfg.Listen {
+		if !a.IsUnspecified() {
+			f.local.SetStaticIP(a.AsSlice())
+		}
+	}
+	if f.cfg.Advertise.IsValid() {
+		f.local.SetStaticIP(f.cfg.Advertise.Unmap().AsSlice())
+	}
+}
+
+// SetFork puts the eth2 and nfd entries into our record; nodes with this digest are
+// asked first. The record's seq grows only when the entries differ.
+func (f *Finder) SetFork(id eth2.ENRForkID, nfd eth2.ForkDigest) {
+	f.local.Set(enr.Eth2Entry(id))
+	f.local.Set(enr.NFDEntry(nfd))
+	f.mu.Lock()
+	f.digest = id.ForkDigest
+	f.mu.Unlock()
+	select {
+	case f.forked <- struct{}{}:
+	default:
+	}
+}
+
+func (f *Finder) ourDigest() eth2.ForkDigest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.digest
+}
+
+// ENR is our record in text form.
+func (f *Finder) ENR() string { return f.local.Node().String() }
+
+// Port is the UDP port in use.
+func (f *Finder) Port() uint16 { return f.port }
+
+// Close stops answering and frees the sockets. Run must have returned, or its ctx
+// have ended. Further calls do nothing.
+func (f *Finder) Close() error {
+	f.closeOnce.Do(func() {
+		f.udp.Close()
+		f.db.Close()
+	})
+	return nil
+}

@@ -1,0 +1,163 @@
+package discv5
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+)
+
+// maxPacket is the largest discv5 packet, in bytes (discv5-wire.md).
+const maxPacket = 1280
+
+// sockets is one or more UDP sockets on one port, as a single discover.UDPConn.
+// The first is read in place by the caller; with several, each has a reader that
+// hands its packets over one at a time.
+type sockets struct {
+	conns     []*net.UDPConn
+	packets   chan packet
+	closed    chan struct{}
+	closeOnce sync.Once
+	readers   sync.WaitGroup
+}
+
+type packet struct {
+	data []byte
+	from netip.AddrPort
+	err  error
+}
+
+// listen binds the port on every address. An address whose family the host lacks
+// is left out with a warning, unless it is the only one.
+func listen(addrs []netip.Addr, port uint16, readBuffer int, log *slog.Logger) (*sockets, error) {
+	// With port 0 the first socket picks the port, which may be taken on the next
+	// address: pick again then.
+	const attempts = 10
+	var err error
+	for range attempts {
+		var s *sockets
+		if s, err = bind(addrs, port, readBuffer, log); err == nil {
+			s.start()
+			return s, nil
+		}
+		if port != 0 || !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, err
+}
+
+func bind(addrs []netip.Addr, port uint16, readBuffer int, log *slog.Logger) (*sockets, error) {
+	s := &sockets{closed: make(chan struct{})}
+	var firstErr error
+	for _, addr := range addrs {
+		family := "udp4"
+		if addr.Is6() && !addr.Is4In6() {
+			family = "udp6" // sets IPV6_V6ONLY, so that 0.0.0.0 may have the port too
+		}
+		at := netip.AddrPortFrom(addr.Unmap(), port)
+		conn, err := net.ListenUDP(family, net.UDPAddrFromAddrPort(at))
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.EADDRINUSE):
+			return nil, errors.Join(fmt.Errorf("UDP port %d on %s is in use: %w", port, addr, err), s.closeConns())
+		case missingFamily(err):
+			firstErr = errors.Join(firstErr, err)
+			log.Warn("address family is missing, not listening there", slog.String("listen", at.String()), slog.Any("error", err))
+			continue
+		default:
+			return nil, errors.Join(fmt.Errorf("listen for discv5 on UDP %s: %w", at, err), s.closeConns())
+		}
+		if err := conn.SetReadBuffer(readBuffer); err != nil {
+			log.Debug("UDP receive buffer stays as it is", slog.Int("bytes", readBuffer), slog.Any("error", err))
+		}
+		s.conns = append(s.conns, conn)
+		if port == 0 {
+			port = s.Port()
+		}
+	}
+	if len(s.conns) == 0 {
+		return nil, fmt.Errorf("listen for discv5 on UDP %v port %d: %w", addrs, port, firstErr)
+	}
+	return s, nil
+}
+
+func missingFamily(err error) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
+}
+
+func (s *sockets) start() {
+	if len(s.conns) == 1 {
+		return
+	}
+	s.packets = make(chan packet)
+	for _, conn := range s.conns {
+		s.readers.Go(func() { s.read(conn) })
+	}
+}
+
+func (s *sockets) read(conn *net.UDPConn) {
+	for {
+		buf := make([]byte, maxPacket)
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		select {
+		case s.packets <- packet{buf[:n], from, err}:
+		case <-s.closed:
+			return
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+}
+
+// Port is the UDP port of every socket.
+func (s *sockets) Port() uint16 { return s.conns[0].LocalAddr().(*net.UDPAddr).AddrPort().Port() }
+
+// LocalAddr is the first socket's.
+func (s *sockets) LocalAddr() net.Addr { return s.conns[0].LocalAddr() }
+
+// ReadFromUDPAddrPort returns the next packet of any socket.
+func (s *sockets) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	if s.packets == nil {
+		return s.conns[0].ReadFromUDPAddrPort(b)
+	}
+	select {
+	case p := <-s.packets:
+		return copy(b, p.data), p.from, p.err
+	case <-s.closed:
+		return 0, netip.AddrPort{}, net.ErrClosed
+	}
+}
+
+// WriteToUDPAddrPort sends from the socket of the destination's family.
+func (s *sockets) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	for _, conn := range s.conns {
+		local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+		if local.Unmap().Is4() == to.Addr().Unmap().Is4() {
+			return conn.WriteToUDPAddrPort(b, netip.AddrPortFrom(to.Addr().Unmap(), to.Port()))
+		}
+	}
+	return 0, fmt.Errorf("no socket reaches %s", to)
+}
+
+// Close closes every socket and waits for the readers.
+func (s *sockets) Close() error {
+	var err error
+	s.closeOnce.Do(func() {
+		close(s.closed)
+		err = s.closeConns()
+		s.readers.Wait()
+	})
+	return err
+}
+
+func (s *sockets) closeConns() (err error) {
+	for _, conn := range s.conns {
+		err = errors.Join(err, conn.Close())
+	}
+	return err
+}
