@@ -1,0 +1,68 @@
+package sentry
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// spacing is the least time between two dials of an address. Like every time here
+// it is for slots of 12 s, and shrinks with the slot.
+const spacing = 30 * time.Second
+
+// growth is how an error class backs off: first after one failure, doubled with
+// each further one, at most limit.
+type growth struct{ first, limit time.Duration }
+
+// backoffs by outcome. The limits keep every peer in the schedule: none is given up
+// while it is in the table.
+func backoffOf(outcome string) growth {
+	switch outcome {
+	case event.OutcomeCanceled:
+		return growth{spacing, spacing}
+	case event.OutcomeRefused, event.OutcomeDialTimeout:
+		return growth{time.Minute, time.Hour}
+	case event.OutcomeUnreachable:
+		return growth{5 * time.Minute, 2 * time.Hour}
+	case event.OutcomeWrongNetwork:
+		// Both sides ban for it: 12 to 24 h.
+		return growth{time.Hour, 12 * time.Hour}
+	default: // it answered, and something broke
+		return growth{2 * time.Minute, time.Hour}
+	}
+}
+
+// after is the wait after the given number of failures in a row, at least 1.
+func (g growth) after(fails int) time.Duration {
+	wait := g.first
+	for ; fails > 1 && wait < g.limit; fails-- {
+		wait *= 2
+	}
+	return min(wait, g.limit)
+}
+
+// goodbyeWait is the least time until the next dial of a peer that said goodbye,
+// by its reason: how long the clients keep us out (Prysm's and Teku's tables).
+func goodbyeWait(code uint64) time.Duration {
+	const goodbyeUnverified, goodbyeBadScore, goodbyeBannedIP = 128, 250, 252
+	switch {
+	case code == eth2.GoodbyeTooManyPeers:
+		return 10 * time.Minute
+	case code == eth2.GoodbyeIrrelevantNetwork, code == goodbyeUnverified:
+		return 12 * time.Hour
+	case code >= goodbyeBadScore && code <= goodbyeBannedIP:
+		return 2 * time.Hour
+	default:
+		return 5 * time.Minute
+	}
+}
+
+// jitter adds up to a fifth of d, so that peers that failed together do not come
+// back together. It never shortens: the waits are promises.
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
+
+// early takes up to a twentieth off d: a peer visited once an epoch must not slip
+// past the end of one.
+func early(d time.Duration) time.Duration { return d - rand.N(d/20+1) }

@@ -1,0 +1,170 @@
+package sentry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// Bounds on what peers say, in bytes.
+const (
+	maxAgent = 256
+	maxError = 200
+)
+
+func (s *Sentry) common(now time.Time) event.Common {
+	return event.Common{
+		Network: s.cfg.NetworkName, CrawlerID: s.cfg.CrawlerID, CrawlerLocation: s.cfg.CrawlerLocation,
+		Timestamp: now.UnixMilli(),
+	}
+}
+
+func (s *Sentry) peerDiscovered(r *enr.Record, now time.Time) *event.PeerDiscovered {
+	e := &event.PeerDiscovered{
+		Common: s.common(now), ENR: r.Raw, ID: r.PeerID, NodeID: r.NodeID, Seq: r.Seq,
+		IP: text(r.IP4), IP6: text(r.IP6), Port: r.TCP, UDP: r.UDP, QUIC: r.QUIC,
+		Attnets: r.Attnets, Syncnets: r.Syncnets, CustodyGroupCount: r.CustodyGroupCount, NFD: r.NFD,
+	}
+	if r.Eth2 != nil {
+		e.ForkDigest, e.NextForkVersion, e.NextForkEpoch = &r.Eth2.ForkDigest, &r.Eth2.NextForkVersion, &r.Eth2.NextForkEpoch
+	}
+	return e
+}
+
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// metadataReceived needs the visit's status and metadata.
+func (s *Sentry) metadataReceived(v *visit, now time.Time) *event.MetadataReceived {
+	e := &event.MetadataReceived{
+		Common: s.common(now), ID: v.peerID, Multiaddr: v.multiaddr,
+		Epoch: s.forks.clock.EpochAt(now),
+		MetaData: &event.MetaData{
+			SeqNumber: v.metadata.SeqNumber, Attnets: v.metadata.Attnets,
+			Syncnets: v.metadata.Syncnets, CustodyGroupCount: v.metadata.CustodyGroupCount,
+		},
+		ClientVersion: shorten(v.agent, maxAgent), VisitID: v.id, Direction: v.direction, Transport: v.transport,
+		ForkDigest: v.status.ForkDigest, HeadSlot: v.status.HeadSlot, FinalizedEpoch: v.status.FinalizedEpoch,
+		EarliestAvailableSlot: v.status.EarliestAvailableSlot,
+	}
+	if v.record != nil {
+		e.ENR = v.record.Raw
+	}
+	if id, err := enr.NodeIDFromPeerID(v.peerID); err == nil { // else not a secp256k1 key: no node id
+		e.NodeID = &id
+	}
+	if v.helloCame {
+		subs := s.subnets(v, now)
+		columns := subs[eth2.TopicDataColumn].count()
+		e.SubscribedSubnets = subs[eth2.TopicAttestation].list()
+		e.SyncSubnets = subs[eth2.TopicSyncCommittee].list()
+		e.ColumnSubnets = &columns
+	}
+	return e
+}
+
+// subnetSet marks subnets of one kind; the largest number is 127.
+type subnetSet [eth2.NumberOfColumns]bool
+
+// list is ascending and never nil.
+func (s *subnetSet) list() []int {
+	out := []int{}
+	for i, in := range s {
+		if in {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (s *subnetSet) count() int { return len(s.list()) }
+
+// subnets sorts the hello's topics of our digest by kind. Topics of other digests
+// and malformed ones count for nothing.
+func (s *Sentry) subnets(v *visit, now time.Time) map[eth2.TopicKind]*subnetSet {
+	sets := map[eth2.TopicKind]*subnetSet{
+		eth2.TopicAttestation: {}, eth2.TopicSyncCommittee: {}, eth2.TopicDataColumn: {},
+	}
+	for _, sub := range v.hello {
+		topic, err := eth2.ParseTopic(sub.Topic)
+		if err != nil || !s.forks.subscribed(topic.Digest, now) {
+			continue
+		}
+		if set := sets[topic.Kind]; set != nil {
+			set[topic.Subnet] = sub.Subscribe
+		}
+	}
+	return sets
+}
+
+func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
+	ended := v.started.Add(time.Since(v.started)) // a clock that is set back must not end it before its start
+	e := &event.VisitEnded{
+		Common: s.common(ended), VisitID: v.id, ID: v.peerID, Multiaddr: v.multiaddr,
+		Direction: v.direction, Transport: v.transport,
+		Started: v.started.UnixMilli(), Ended: ended.UnixMilli(),
+		Outcome: v.outcome, GoodbyeCode: v.goodbye, ClientVersion: shorten(v.agent, maxAgent),
+	}
+	if v.err != nil {
+		e.Error = shorten(v.err.Error(), maxError)
+	}
+	if v.metadata != nil {
+		ms := v.handshake.Milliseconds()
+		e.HandshakeMS = &ms
+	}
+	return e
+}
+
+// shorten cuts s to at most max bytes of valid UTF-8.
+func shorten(s string, max int) string {
+	if len(s) > max {
+		cut := max
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut]
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+// losses keeps a failing way out from filling the log.
+type losses struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+const lossLogEvery = 10 * time.Second
+
+// publish hands an event over. An event that cannot be is counted and logged: the
+// crawl goes on.
+func (s *Sentry) publish(ctx context.Context, e event.Event) {
+	err := s.publisher.Publish(ctx, e)
+	if err == nil {
+		s.counters.add(func(st *Stats) { st.Published++ })
+		return
+	}
+	s.counters.add(func(st *Stats) { st.Lost++ })
+	s.losses.mu.Lock()
+	defer s.losses.mu.Unlock()
+	if now := time.Now(); now.Sub(s.losses.last) >= lossLogEvery {
+		s.losses.last = now
+		level := slog.LevelError
+		if errors.Is(err, context.Canceled) {
+			level = slog.LevelWarn
+		}
+		s.log.Log(ctx, level, "event lost", slog.String("subject", e.Subject()), slog.Uint64("lost", s.Stats().Lost), slog.Any("error", err))
+	}
+}

@@ -1,0 +1,141 @@
+package sentry
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Identity is what stays the same over restarts of a sentry.
+type Identity struct {
+	// Key is the 32-byte secp256k1 scalar of our node record and peer id.
+	Key []byte
+	// ID names the sentry in event keys: 26 letters and digits, random.
+	ID string
+	// Boot counts the starts with this data directory, from 1.
+	Boot uint64
+}
+
+const (
+	keyFile      = "sentry.key"  // the scalar in hex, one line
+	identityFile = "sentry.json" // storedIdentity
+)
+
+type storedIdentity struct {
+	ID   string `json:"sentry_id"`
+	Boot uint64 `json:"boot"`
+}
+
+// curveOrder is n of secp256k1 (SEC 2, 2.4.1): a scalar is above 0 and below it.
+const curveOrder = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
+
+// LoadIdentity reads the identity in the data directory, or makes one there, and
+// counts this boot. It returns once both files are on the disk: an event key must
+// never come twice. A file that cannot be read is an error that names it; it is
+// never replaced, since that would make us another node.
+func LoadIdentity(dir string) (Identity, error) {
+	key, err := loadKey(filepath.Join(dir, keyFile))
+	if err != nil {
+		return Identity{}, err
+	}
+	path := filepath.Join(dir, identityFile)
+	stored, err := loadStored(path)
+	if err != nil {
+		return Identity{}, err
+	}
+	stored.Boot++
+	text, err := json.Marshal(stored)
+	if err != nil {
+		return Identity{}, fmt.Errorf("encode %s: %w", path, err)
+	}
+	if err := writeDurably(path, append(text, '\n'), 0o644); err != nil {
+		return Identity{}, err
+	}
+	return Identity{Key: key, ID: stored.ID, Boot: stored.Boot}, nil
+}
+
+func loadKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := newKey()
+		return key, writeDurably(path, append([]byte(hex.EncodeToString(key)), '\n'), 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read sentry key: %w", err)
+	}
+	key, err := hex.DecodeString(string(bytes.TrimSpace(text)))
+	if err != nil || !validScalar(key) {
+		return nil, fmt.Errorf("sentry key file %s is damaged: want 64 hex digits of a secp256k1 key; restore it, or remove it to become a new node", path)
+	}
+	return key, nil
+}
+
+func newKey() []byte {
+	for {
+		key := make([]byte, 32)
+		rand.Read(key) // never fails
+		if validScalar(key) {
+			return key
+		}
+	}
+}
+
+func validScalar(key []byte) bool {
+	if len(key) != 32 || bytes.Count(key, []byte{0}) == len(key) {
+		return false
+	}
+	return hex.EncodeToString(key) < curveOrder
+}
+
+func loadStored(path string) (storedIdentity, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return storedIdentity{ID: rand.Text()}, nil
+	}
+	if err != nil {
+		return storedIdentity{}, fmt.Errorf("read sentry identity: %w", err)
+	}
+	var s storedIdentity
+	if err := json.Unmarshal(text, &s); err != nil || s.ID == "" {
+		return s, fmt.Errorf("sentry identity file %s is damaged: want {\"sentry_id\": ..., \"boot\": ...}; restore it, or remove it to start with a new id", path)
+	}
+	return s, nil
+}
+
+// writeDurably replaces the file so that a crash leaves the old content or the new.
+func writeDurably(path string, content []byte, mode fs.FileMode) error {
+	tmp := path + ".tmp"
+	if err := writeSynced(tmp, content, mode); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeSynced(path string, content []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

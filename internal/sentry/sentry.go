@@ -1,0 +1,170 @@
+// Package sentry is the crawler: a bounded table of peers, a schedule of who is
+// due, and visits, each one connection with one peer from dial to goodbye. What a
+// visit sees leaves as events.
+//
+// Built in this order: a Local, the p2p host with that Local and its Inbound, the
+// finder with the host's ports, then the Sentry.
+package sentry
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+// Finder finds node records: *discv5.Finder.
+type Finder interface {
+	// Run calls found with each record that is new or has a higher seq, from one
+	// goroutine at a time, and returns when ctx ends.
+	Run(ctx context.Context, found func(enr.Record)) error
+	// SetFork puts the eth2 and nfd entries into our own record.
+	SetFork(id eth2.ENRForkID, nfd eth2.ForkDigest)
+}
+
+// Publisher takes events over: an event is its to keep when Publish returns nil.
+// Publish is called from many goroutines and may block while the events' way out
+// is slow: visits wait then.
+type Publisher interface {
+	Publish(ctx context.Context, e event.Event) error
+}
+
+// Defaults of Config's zero values.
+const (
+	DefaultDialers        = 64
+	DefaultMaxConnections = 1000
+	DefaultRevisit        = 1 // epochs
+	// DefaultMaxPeers is several times the 9 000 nodes that answered on mainnet in
+	// 2026, for the records of nodes that never do.
+	DefaultMaxPeers = 60_000
+)
+
+// drainGrace bounds how long events are still handed over after ctx has ended.
+const drainGrace = 10 * time.Second
+
+// Config is the sentry's settings; zero values mean the defaults above.
+type Config struct {
+	// NetworkName, CrawlerID and CrawlerLocation stand in every event. NetworkName
+	// empty means the network's own name.
+	NetworkName     string
+	CrawlerID       string
+	CrawlerLocation string
+	// Dialers bounds the outbound visits at one time, MaxConnections those and the
+	// inbound ones together.
+	Dialers        int
+	MaxConnections int
+	// Revisit is the number of epochs between two visits of a peer.
+	Revisit int
+	// MaxPeers bounds the peer table.
+	MaxPeers int
+	// AllowPrivate lets loopback and private addresses be dialled.
+	AllowPrivate bool
+}
+
+func (c Config) withDefaults(networkName string) Config {
+	if c.NetworkName == "" {
+		c.NetworkName = networkName
+	}
+	for _, setting := range []struct {
+		value    *int
+		fallback int
+	}{
+		{&c.Dialers, DefaultDialers},
+		{&c.MaxConnections, DefaultMaxConnections},
+		{&c.Revisit, DefaultRevisit},
+		{&c.MaxPeers, DefaultMaxPeers},
+	} {
+		if *setting.value <= 0 {
+			*setting.value = setting.fallback
+		}
+	}
+	return c
+}
+
+// dialer opens outbound sessions: *p2p.Host.
+type dialer interface {
+	Dial(ctx context.Context, target p2p.Target) (*p2p.Session, error)
+}
+
+// Sentry crawls one network.
+type Sentry struct {
+	cfg       Config
+	local     *Local
+	forks     forks
+	host      dialer
+	finder    Finder
+	publisher Publisher
+	log       *slog.Logger
+	counters  counters
+	losses    losses
+}
+
+// New makes a sentry; Run starts it. The host must have been made with local and
+// local.Inbound.
+func New(cfg Config, local *Local, host *p2p.Host, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
+	return newSentry(cfg, local, host, finder, publisher, log)
+}
+
+func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
+	return &Sentry{
+		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
+		host: host, finder: finder, publisher: publisher, log: log,
+	}
+}
+
+// Run crawls until ctx ends, then publishes what open visits have seen, within a
+// bounded time, and returns nil. It returns early only with the finder's error.
+func (s *Sentry) Run(ctx context.Context) error {
+	handover, cancel := outlive(ctx, drainGrace)
+	defer cancel()
+	offers := make(chan offer)
+	g, crawl := errgroup.WithContext(ctx)
+	g.Go(func() error { s.forks.follow(crawl, s.finder); return nil })
+	g.Go(func() error {
+		return s.finder.Run(crawl, func(r enr.Record) { s.discovered(crawl, handover, offers, &r) })
+	})
+	g.Go(func() error {
+		newSchedule(s.cfg, s.forks, s, &s.counters).run(crawl, handover, s.local.door, offers)
+		return nil
+	})
+	err := g.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// outlive is a context that ends the grace after ctx does.
+func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+// discovered hands a record to the schedule and publishes it if it is news. It runs
+// in the finder's goroutine: when events cannot leave, the search waits.
+func (s *Sentry) discovered(ctx, handover context.Context, offers chan<- offer, r *enr.Record) {
+	o := offer{record: r, news: make(chan bool, 1)}
+	select {
+	case offers <- o:
+	case <-ctx.Done():
+		return
+	}
+	if <-o.news {
+		s.publish(handover, s.peerDiscovered(r, time.Now()))
+	}
+}

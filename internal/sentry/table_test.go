@@ -1,0 +1,283 @@
+package sentry
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+var genesis = time.Unix(1_700_000_000, 0)
+
+func newTestTable(t testing.TB, max int) (*table, network.Network) {
+	t.Helper()
+	net := testNetwork(t, genesis, 0)
+	return newTable(Config{MaxPeers: max, AllowPrivate: true}.withDefaults(net.Name), forksOf(net)), net
+}
+
+func TestRecordIsNewsOnceASeq(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	for i, step := range []struct {
+		seq  uint64
+		news bool
+	}{{3, true}, {3, false}, {2, false}, {4, true}} {
+		if got := table.offer(testRecord(net, "a", step.seq, 1000), genesis); got != step.news {
+			t.Errorf("step %d, seq %d: news %v, want %v", i, step.seq, got, step.news)
+		}
+	}
+	plain := testRecord(net, "b", 1, 1000)
+	plain.Eth2 = nil
+	if table.offer(plain, genesis) || len(table.byID) != 1 {
+		t.Error("a record without eth2 entry is in the table")
+	}
+}
+
+func TestOtherDigestIsNewsButNotDialled(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	foreign := testRecord(net, "a", 1, 1000)
+	foreign.Eth2 = &eth2.ENRForkID{ForkDigest: eth2.ForkDigest{9}}
+	if !table.offer(foreign, genesis) {
+		t.Error("not news")
+	}
+	if p, _ := table.next(genesis); p != nil {
+		t.Error("a node of another digest is dialled")
+	}
+	if !table.offer(testRecord(net, "a", 2, 1000), genesis) {
+		t.Error("the newer record is not news")
+	}
+	if p, _ := table.next(genesis); p == nil {
+		t.Error("a node that came to our digest is not dialled")
+	}
+}
+
+func TestFirstFailureIsNotTheLast(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	now := genesis
+	table.offer(testRecord(net, "a", 1, 1000), now)
+	var waits []time.Duration
+	for range 12 {
+		p, _ := table.next(now)
+		if p == nil {
+			t.Fatalf("gave up after %d failures", len(waits))
+		}
+		table.end(p, result{outcome: event.OutcomeRefused, started: now}, now)
+		_, due := table.next(now)
+		waits = append(waits, due.Sub(now))
+		now = due
+	}
+	for i, wait := range waits {
+		least := backoffOf(event.OutcomeRefused).after(i + 1)
+		if wait < least || wait > least*6/5+1 {
+			t.Errorf("wait %d is %v, want %v and up to a fifth more", i, wait, least)
+		}
+	}
+	p, _ := table.next(now)
+	table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+	_, now = table.next(now)
+	p, _ = table.next(now)
+	table.end(p, result{outcome: event.OutcomeRefused, started: now}, now)
+	if _, due := table.next(now); due.Sub(now) > 72*time.Second+1 {
+		t.Errorf("after a success the back-off begins at %v", due.Sub(now))
+	}
+}
+
+func TestInboundVisitsLeaveTheBackoffAlone(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	now := genesis
+	table.offer(testRecord(net, "a", 1, 1000), now)
+	p, _ := table.next(now)
+	// The peer dials us while we dial it; its visit fails too.
+	if again, ok := table.begin("a", now); !ok || again != p {
+		t.Fatal("the inbound visit is of another peer")
+	}
+	table.end(p, result{outcome: event.OutcomeReset, started: now}, now)
+	if next, _ := table.next(now.Add(24 * time.Hour)); next != nil {
+		t.Error("dialled while a visit is under way")
+	}
+	table.end(p, result{outcome: event.OutcomeReset, started: now}, now)
+	if p.fails != 2 || p.record == nil {
+		t.Errorf("%d failures, record %v", p.fails, p.record)
+	}
+	if _, due := table.next(now); due.Sub(now) < 4*time.Minute {
+		t.Errorf("due in %v after two failures", due.Sub(now))
+	}
+}
+
+func TestNewAddressIsDueAgainAfterTheSpacing(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	now := genesis
+	table.offer(testRecord(net, "a", 1, 1000), now)
+	p, _ := table.next(now)
+	for range 5 {
+		table.end(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
+		_, now = table.next(now)
+		p, _ = table.next(now)
+	}
+	table.end(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
+
+	table.offer(testRecord(net, "a", 2, 1000), now) // same address
+	if _, due := table.next(now); due.Sub(now) < time.Hour {
+		t.Errorf("a higher seq alone made it due in %v", due.Sub(now))
+	}
+	table.offer(testRecord(net, "a", 3, 2000), now)
+	if _, due := table.next(now); due.Sub(now) != spacing {
+		t.Errorf("with a new address it is due in %v, want %v", due.Sub(now), spacing)
+	}
+	if p, _ = table.next(now.Add(spacing)); p == nil || p.target.TCP[0].Port() != 2000 {
+		t.Error("the new address is not dialled")
+	}
+	// The address changes again while the visit to the old one fails.
+	table.offer(testRecord(net, "a", 4, 3000), now.Add(spacing))
+	table.end(p, result{outcome: event.OutcomeRefused, started: now}, now.Add(spacing))
+	if p, _ = table.next(now.Add(2 * spacing)); p == nil || p.target.TCP[0].Port() != 3000 {
+		t.Error("the address that changed during the visit is not dialled")
+	}
+}
+
+func TestGoodbyeOutlastsANewAddress(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	table.offer(testRecord(net, "a", 1, 1000), genesis)
+	p, _ := table.next(genesis)
+	code := eth2.GoodbyeTooManyPeers
+	table.end(p, result{outcome: event.OutcomeGoodbye, handshaked: true, goodbye: &code, started: genesis}, genesis)
+	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Minute {
+		t.Errorf("due %v after a goodbye 129", due.Sub(genesis))
+	}
+	table.offer(testRecord(net, "a", 2, 2000), genesis)
+	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Minute {
+		t.Errorf("due %v after a goodbye 129 and a new address", due.Sub(genesis))
+	}
+}
+
+func TestHandshakedPeerIsDueWithinTheEpoch(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	table.offer(testRecord(net, "a", 1, 1000), genesis)
+	p, _ := table.next(genesis)
+	ended := genesis.Add(4 * time.Second)
+	table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, ended)
+	epoch := net.Clock.EpochDuration()
+	if _, due := table.next(ended); due.Sub(genesis) > epoch || due.Sub(genesis) < epoch*9/10 {
+		t.Errorf("due %v after the last visit's start, epoch is %v", due.Sub(genesis), epoch)
+	}
+}
+
+func TestAddressIsNotRedialledUnderAnotherIdentity(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	table.offer(testRecord(net, "a", 1, 1000), genesis)
+	p, _ := table.next(genesis)
+	table.end(p, result{outcome: event.OutcomeRefused, started: genesis}, genesis)
+	now := genesis.Add(time.Second)
+	table.offer(testRecord(net, "b", 1, 1000), now)
+	if p, due := table.next(now); p != nil || due != genesis.Add(spacing) {
+		t.Errorf("due %v after the last dial of the address", due.Sub(genesis))
+	}
+	table.forget(genesis.Add(time.Hour))
+	if len(table.dialled) != 0 {
+		t.Errorf("%d addresses are remembered for ever", len(table.dialled))
+	}
+}
+
+func TestScaledWaits(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	net.Clock.SlotDuration = 2 * time.Second
+	table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
+	table.offer(testRecord(net, "a", 1, 1000), genesis)
+	p, _ := table.next(genesis)
+	table.end(p, result{outcome: event.OutcomeRefused, started: genesis}, genesis)
+	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Second || due.Sub(genesis) > 12*time.Second+1 {
+		t.Errorf("with 2 s slots a minute became %v, want 10 s to 12 s", due.Sub(genesis))
+	}
+}
+
+func TestTableIsBoundAndKeepsTheReachable(t *testing.T) {
+	table, net := newTestTable(t, 50)
+	for i := range 10 {
+		id := fmt.Sprintf("good%d", i)
+		table.offer(testRecord(net, id, 1, uint16(1000+i)), genesis)
+		p, ok := table.begin(id, genesis)
+		if !ok {
+			t.Fatal("no room")
+		}
+		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, genesis)
+	}
+	visiting, _ := table.begin("busy", genesis)
+	for i := range 500 {
+		table.offer(testRecord(net, fmt.Sprintf("r%d", i), 1, uint16(2000+i)), genesis.Add(time.Duration(i)*time.Second))
+		table.begin(fmt.Sprintf("in%d", i), genesis)
+		table.end(table.byID[fmt.Sprintf("in%d", i)], result{outcome: event.OutcomeReset, started: genesis}, genesis)
+	}
+	if len(table.byID) > 50 {
+		t.Errorf("%d peers, limit 50", len(table.byID))
+	}
+	if table.byID["busy"] != visiting {
+		t.Error("a peer under visit was evicted")
+	}
+	for i := range 10 {
+		if table.byID[fmt.Sprintf("good%d", i)] == nil {
+			t.Errorf("reachable peer %d was evicted", i)
+		}
+	}
+	for _, p := range table.queue {
+		if table.byID[p.id] != p {
+			t.Errorf("evicted peer %s is queued", p.id)
+		}
+	}
+	if table.reachable != 10 {
+		t.Errorf("%d reachable, want 10", table.reachable)
+	}
+}
+
+func TestFullTableOfVisitsTakesNoMore(t *testing.T) {
+	table, net := newTestTable(t, 2)
+	table.begin("a", genesis)
+	table.begin("b", genesis)
+	if _, ok := table.begin("c", genesis); ok {
+		t.Error("a third peer found room among two")
+	}
+	if table.offer(testRecord(net, "d", 1, 1000), genesis) {
+		t.Error("a record found room among two visits")
+	}
+}
+
+func TestTargets(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	r := testRecord(net, "a", 1, 1000)
+	r.TCP = 0 // no /tcp/0
+	if got := targetOf(r, true); len(got.TCP) != 0 || len(got.QUIC) != 1 {
+		t.Errorf("target %+v", got)
+	}
+	if got := targetOf(r, false); len(got.TCP)+len(got.QUIC) != 0 {
+		t.Errorf("loopback in %+v", got)
+	}
+	r.IP4, r.IP6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	r.TCP, r.QUIC, r.QUIC6 = 9000, 9001, 9002
+	got := targetOf(r, false)
+	want := [2][]netip.AddrPort{
+		{netip.MustParseAddrPort("192.0.2.1:9001"), netip.MustParseAddrPort("[2001:db8::1]:9002")},
+		{netip.MustParseAddrPort("192.0.2.1:9000"), netip.MustParseAddrPort("[2001:db8::1]:9000")},
+	}
+	opt := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+	if diff := cmp.Diff(want, [2][]netip.AddrPort{got.QUIC, got.TCP}, opt); diff != "" {
+		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+	for _, tt := range []struct{ transport, want string }{
+		{event.QUIC, "/ip4/192.0.2.1/udp/9001/quic-v1"}, {event.TCP, "/ip4/192.0.2.1/tcp/9000"},
+	} {
+		if got := recordMultiaddr(r, tt.transport); got != tt.want {
+			t.Errorf("multiaddr %s, want %s", got, tt.want)
+		}
+	}
+	none := testRecord(net, "b", 1, 0)
+	none.QUIC = 0
+	table, _ := newTestTable(t, 10)
+	table.offer(none, genesis)
+	if p, due := table.next(genesis); p != nil || !due.IsZero() {
+		t.Error("a node without a port is dialled")
+	}
+}

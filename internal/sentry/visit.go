@@ -1,0 +1,190 @@
+package sentry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+// Bounds on one visit. They are for the Internet's round trips, and do not shrink
+// with the slot.
+const (
+	dialTimeout = 20 * time.Second // over all addresses
+	// visitTimeout is from the connection to the goodbye.
+	visitTimeout = 30 * time.Second
+	// agentWait is how long a failed visit still waits for identify, so that the
+	// failure has a client name.
+	agentWait = time.Second
+)
+
+var (
+	errWrongNetwork = errors.New("fork digest of another network or fork")
+	errSaidGoodbye  = errors.New("peer said goodbye")
+)
+
+// visit is what one connection, or the attempt at it, has shown so far.
+type visit struct {
+	id        string
+	peerID    string
+	record    *enr.Record // nil when the peer is not known from discv5
+	direction string
+	started   time.Time
+
+	// Of the connection.
+	multiaddr, transport string
+
+	agent     string
+	status    *eth2.Status   // of our network
+	metadata  *eth2.MetaData // only after the status
+	handshake time.Duration  // from the start to MetaData
+	hello     []p2p.Subscription
+	helloCame bool
+
+	goodbye *uint64
+	outcome string
+	err     error
+}
+
+func (v *visit) handshaked() bool { return v.metadata != nil }
+
+func newVisit(peerID string, record *enr.Record, direction string) *visit {
+	return &visit{id: rand.Text(), peerID: peerID, record: record, direction: direction, started: time.Now()}
+}
+
+// fail notes the error; a nil one is success.
+func (v *visit) fail(outcome string, err error) { v.outcome, v.err = outcome, err }
+
+// visitPeer is one outbound census visit.
+func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record) result {
+	v := newVisit(target.PeerID, record, event.Outbound)
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	session, err := s.host.Dial(dialCtx, target)
+	switch {
+	case errors.Is(err, p2p.ErrAlreadyConnected), errors.Is(err, p2p.ErrTooManyConnections):
+		return result{} // the peer's own connection is the visit, or there was none
+	case err != nil:
+		v.fail(p2p.Outcome(err), err)
+		return s.ended(handover, v)
+	}
+	s.counters.add(func(st *Stats) { st.Connected++ })
+	return s.observe(ctx, handover, v, session)
+}
+
+// observe carries a visit from the connection to the goodbye. The session is closed
+// when it returns.
+func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session) result {
+	defer session.Close()
+	v.multiaddr, v.transport = multiaddrOf(v, session), session.Transport()
+	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
+	defer cancel()
+
+	identified := make(chan string, 1)
+	identifyCtx, stopIdentify := context.WithCancel(bounded)
+	go func() {
+		agent, _ := session.Agent(identifyCtx)
+		identified <- agent
+	}()
+	err := s.handshake(bounded, v, session)
+	v.agent = await(bounded, identified, stopIdentify)
+
+	v.fail(p2p.Outcome(err), err)
+	if errors.Is(err, errWrongNetwork) {
+		v.outcome = event.OutcomeWrongNetwork
+	}
+	if code, ok := session.RemoteGoodbye(); ok {
+		v.goodbye = &code
+		if err == nil {
+			v.fail(event.OutcomeGoodbye, errSaidGoodbye)
+		}
+	}
+	if v.handshaked() {
+		s.publish(handover, s.metadataReceived(v, time.Now()))
+	}
+	s.leave(handover, session)
+	return s.ended(handover, v)
+}
+
+// await gives the agent, waiting a moment for it, and ends the wait for identify.
+func await(ctx context.Context, identified <-chan string, stop context.CancelFunc) string {
+	defer stop()
+	timer := time.NewTimer(agentWait)
+	defer timer.Stop()
+	select {
+	case agent := <-identified:
+		return agent
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	stop()
+	return <-identified
+}
+
+// handshake asks in the order in which clients want it: our Status first. MetaData
+// and the gossip hello come side by side; the Ping after them gives the rest of a
+// hello that came in pieces a round trip's time.
+func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) error {
+	status, err := session.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.forks.accepts(status.ForkDigest, time.Now()) {
+		return errWrongNetwork
+	}
+	v.status = &status
+
+	helloCtx, stopHello := context.WithCancel(ctx)
+	defer stopHello()
+	var helloErr error
+	hello := make(chan struct{})
+	go func() {
+		defer close(hello)
+		_, helloErr = session.Hello(helloCtx)
+	}()
+	metadata, err := session.MetaData(ctx)
+	if err != nil {
+		stopHello()
+		<-hello
+		return err
+	}
+	v.metadata, v.handshake = &metadata, time.Since(v.started)
+	s.counters.add(func(st *Stats) { st.Handshaked++ })
+	<-hello
+	if helloErr != nil && !errors.Is(helloErr, p2p.ErrNoHello) {
+		return helloErr
+	}
+	_, pingErr := session.Ping(ctx)
+	if helloErr == nil {
+		v.helloCame, v.hello = true, session.Subscriptions()
+	}
+	return pingErr
+}
+
+// leave says goodbye, also when the visit was canceled: the peer frees our place
+// without marking us down.
+func (s *Sentry) leave(ctx context.Context, session *p2p.Session) {
+	select {
+	case <-session.Done():
+		return
+	default:
+	}
+	if err := session.Goodbye(ctx, eth2.GoodbyeTooManyPeers); err != nil {
+		s.log.Debug("goodbye", slog.String("peer", session.PeerID()), slog.Any("error", err))
+	}
+}
+
+// ended publishes the visit's end and gives its result to the schedule.
+func (s *Sentry) ended(handover context.Context, v *visit) result {
+	s.counters.ended(v.outcome)
+	s.publish(handover, s.visitEnded(v))
+	s.log.Debug("visit ended", slog.String("peer", v.peerID), slog.String("direction", v.direction),
+		slog.String("outcome", v.outcome), slog.Any("error", v.err))
+	return result{outcome: v.outcome, started: v.started, handshaked: v.handshaked(), goodbye: v.goodbye}
+}
