@@ -1,0 +1,165 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+func TestMain(m *testing.M) {
+	// The server's account resolver and the client's callback queue end some time
+	// after their Close returned; goleak waits for them.
+	goleak.VerifyTestMain(m)
+}
+
+// patience bounds every wait of these tests.
+
+const patience = 30 * time.Second
+
+// recorder keeps the messages of a log.
+
+type recorder struct {
+	slog.Handler
+	mu    sync.Mutex
+	lines []string
+}
+
+func newRecorder() *recorder { return &recorder{Handler: slog.DiscardHandler} }
+
+func (r *recorder) Enabled(context.Context, slog.Level) bool { return true }
+
+func (r *recorder) Handle(_ context.Context, rec slog.Record) error {
+	line := rec.Message
+	rec.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, line)
+	return nil
+}
+
+func (r *recorder) has(text string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.lines {
+		if strings.Contains(l, text) {
+			return true
+		}
+	}
+	return false
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// until waits for a condition.
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain for: %s", patience, what)
+		}
+	}
+}
+
+func startServer(t *testing.T, opts ...EmbeddedOption) *Embedded {
+	t.Helper()
+	e, err := StartEmbedded(t.TempDir(), quiet(), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+func connect(t *testing.T, url string, log *slog.Logger) *Conn {
+	t.Helper()
+	c, err := Connect(t.Context(), Options{URL: url, Name: "test", Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() }) // before the server's
+	return c
+}
+
+func discovered(n int) *event.PeerDiscovered {
+	return &event.PeerDiscovered{
+		Common: event.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000},
+		ENR:    "enr:-", ID: "16U", NodeID: eth2.NodeID{1}, Seq: uint64(n),
+	}
+}
+
+func subscribe(t *testing.T, c *Conn) *Subscription {
+	t.Helper()
+	s, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: time.Minute, MaxAckPending: 100000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// collector runs a subscription, acks everything and counts deliveries by key.
+
+type collector struct {
+	mu   sync.Mutex
+	keys map[string]int
+}
+
+func collect(t *testing.T, s *Subscription) *collector {
+	t.Helper()
+	c := &collector{keys: map[string]int{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Run(ctx, func(m Message) {
+			c.mu.Lock()
+			c.keys[m.Key]++
+			c.mu.Unlock()
+			m.Ack() // a lost ack only delivers again
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func (c *collector) distinct() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.keys)
+}
+
+func closePublisher(t *testing.T, p *Publisher) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := p.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func portOf(t *testing.T, e *Embedded) int {
+	t.Helper()
+	var port int
+	if _, err := fmt.Sscanf(e.URL(), "nats://127.0.0.1:%d", &port); err != nil {
+		t.Fatalf("URL %q: %v", e.URL(), err)
+	}
+	return port
+}
+
+// With Interest retention the server acknowledges and drops what has no consumer.

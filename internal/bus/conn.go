@@ -1,0 +1,179 @@
+// Package bus carries events from sentries to consumers: over NATS JetStream, a
+// real server or one embedded in the process, or into log files that replay
+// publishes later. It is the only package that knows NATS.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// dialTimeout bounds one attempt to connect, and so how long Connect goes on
+	// after its context has ended.
+	dialTimeout = 2 * time.Second
+	// reconnectWait is the pause between two attempts. A broker's restart takes
+	// seconds: waiting much longer than that only delays events.
+	reconnectWait = 500 * time.Millisecond
+	// complainEvery is how often an ongoing problem is logged.
+	complainEvery = 5 * time.Second
+	// flushTimeout bounds the wait for the last acks to leave on Close.
+	flushTimeout = 2 * time.Second
+)
+
+// ErrBadURL marks a NATS address that can never work.
+var ErrBadURL = errors.New("bad NATS URL")
+
+// Options says which server to use: URL, or InProcess when it is not nil.
+type Options struct {
+	// URL of a server, nats://[user:password@]host:port; several of one cluster
+	// are separated by commas.
+	URL       string
+	InProcess *Embedded
+	// Name shows in the server's connection list.
+	Name string
+	Log  *slog.Logger
+}
+
+// Conn is a connection to NATS that reconnects for ever. Close it.
+type Conn struct {
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	log *slog.Logger
+	url string // without the password
+}
+
+// Connect connects to the server. While the server cannot be reached it keeps
+// trying and says so every few seconds, until ctx ends. A URL that cannot be
+// parsed (ErrBadURL) or credentials that the server refuses are errors at once.
+func Connect(ctx context.Context, o Options) (*Conn, error) {
+	c := &Conn{log: o.Log}
+	var servers string
+	if o.InProcess != nil {
+		servers, c.url = o.InProcess.URL(), "embedded"
+	} else {
+		var err error
+		if servers, c.url, err = parseURLs(o.URL); err != nil {
+			return nil, err
+		}
+	}
+	opts := c.options(o)
+	complain := newEvery(complainEvery)
+	for {
+		nc, err := nats.Connect(servers, opts...)
+		if err == nil {
+			c.nc = nc
+			break
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			return nil, fmt.Errorf("connect to NATS at %s: %w", c.url, err)
+		}
+		if complain.due() {
+			c.log.Warn("cannot reach NATS, retrying", slog.String("url", c.url), slog.Any("error", err))
+		}
+		if !sleep(ctx, reconnectWait) {
+			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", c.url, ctx.Err(), err)
+		}
+	}
+	js, err := jetstream.New(c.nc)
+	if err != nil {
+		c.nc.Close()
+		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
+	}
+	c.js = js
+	c.log.Info("connected to NATS", slog.String("url", c.url))
+	return c, nil
+}
+
+func (c *Conn) options(o Options) []nats.Option {
+	complain := newEvery(complainEvery)
+	opts := []nats.Option{
+		nats.Name(o.Name),
+		nats.Timeout(dialTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		// No hidden buffer: what is published while disconnected fails, and the
+		// Publisher sends it again.
+		nats.ReconnectBufSize(-1),
+		// Credentials that are refused for a while, as when they are rotated, must
+		// not end the connection for ever.
+		nats.IgnoreAuthErrorAbort(),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				c.log.Warn("lost the connection to NATS", slog.String("url", c.url), slog.Any("error", err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			c.log.Info("connected to NATS again", slog.String("url", c.url))
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if complain.due() {
+				c.log.Warn("cannot reach NATS, retrying", slog.String("url", c.url), slog.Any("error", err))
+			}
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			c.log.Warn("NATS error", slog.String("url", c.url), slog.Any("error", err))
+		}),
+	}
+	if o.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(o.InProcess.srv))
+	}
+	return opts
+}
+
+// Close sends what is buffered, acks among it, and closes the connection.
+func (c *Conn) Close() error {
+	defer c.nc.Close()
+	if !c.nc.IsConnected() {
+		return nil
+	}
+	if err := c.nc.FlushTimeout(flushTimeout); err != nil {
+		return fmt.Errorf("flush to NATS at %s: %w", c.url, err)
+	}
+	return nil
+}
+
+// Connected reports whether the server can be reached just now.
+func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// parseURLs checks a comma-separated list of server addresses. redacted is the
+// list without passwords.
+func parseURLs(list string) (servers, redacted string, err error) {
+	var full, shown []string
+	for s := range strings.SplitSeq(list, ",") {
+		s = strings.TrimSpace(s)
+		if !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		u, err := url.Parse(s)
+		if err != nil {
+			// The error of url.Parse quotes the whole URL, password and all.
+			return "", "", fmt.Errorf("%w: cannot parse it, want nats://host:port", ErrBadURL)
+		}
+		switch u.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return "", "", fmt.Errorf("%w %q: scheme %q, want nats or tls", ErrBadURL, u.Redacted(), u.Scheme)
+		}
+		if u.Hostname() == "" {
+			return "", "", fmt.Errorf("%w %q: host is missing, want nats://host:port", ErrBadURL, u.Redacted())
+		}
+		if p := u.Port(); p != "" {
+			if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+				return "", "", fmt.Errorf("%w %q: port %s is not 1 to 65535", ErrBadURL, u.Redacted(), p)
+			}
+		}
+		full = append(full, s)
+		shown = append(shown, u.Redacted())
+	}
+	return strings.Join(full, ","), strings.Join(shown, ","), nil
+}

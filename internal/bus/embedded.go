@@ -1,0 +1,154 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	embeddedHost = "127.0.0.1"
+	// embeddedReady bounds the start: recovery of a large store reads its index.
+	embeddedReady = 30 * time.Second
+	// embeddedSync is how often the store is fsynced. A killed process loses
+	// nothing, since what it wrote is the kernel's; a power cut loses at most this
+	// much.
+	embeddedSync = time.Second
+	// embeddedMemory bounds JetStream's memory store, which we do not use.
+	embeddedMemory = 64 << 20
+)
+
+// ErrStoreLocked marks a store directory that another process uses.
+var ErrStoreLocked = errors.New("JetStream store is in use by another process")
+
+// Embedded is a nats-server in this process with a JetStream file store.
+type Embedded struct {
+	srv  *server.Server
+	lock *os.File
+	once sync.Once
+}
+
+// EmbeddedOption changes what StartEmbedded does by default.
+type EmbeddedOption func(*server.Options)
+
+// OnPort has the embedded server listen on that loopback port, not a free one.
+func OnPort(port int) EmbeddedOption { return func(o *server.Options) { o.Port = port } }
+
+// StartEmbedded starts a server whose store is in dir, which is created if
+// missing. It listens on loopback only, by default on a free port, so that the
+// nats command line tool can look in. It installs no signal handlers.
+func StartEmbedded(dir string, log *slog.Logger, opts ...EmbeddedOption) (*Embedded, error) {
+	lock, err := lockStore(dir)
+	if err != nil {
+		return nil, err
+	}
+	o := &server.Options{
+		ServerName:         "valtrack",
+		Host:               embeddedHost,
+		Port:               server.RANDOM_PORT,
+		JetStream:          true,
+		StoreDir:           dir,
+		SyncInterval:       embeddedSync,
+		JetStreamMaxMemory: embeddedMemory,
+		NoSigs:             true,
+	}
+	for _, opt := range opts {
+		opt(o)
+	}
+	e := &Embedded{lock: lock}
+	if e.srv, err = server.NewServer(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", dir, err), lock.Close())
+	}
+	logger := &serverLogger{log: log}
+	e.srv.SetLoggerV2(logger, false, false, false)
+	e.srv.Start()
+	if !logger.failed() && e.srv.ReadyForConnections(embeddedReady) && !logger.failed() {
+		log.Info("embedded NATS is ready", slog.String("url", e.URL()), slog.String("store", dir))
+		return e, nil
+	}
+	reason := logger.reason()
+	e.Close()
+	return nil, fmt.Errorf("embedded NATS in %s: %s", dir, reason)
+}
+
+// URL is the address of the loopback listener.
+func (e *Embedded) URL() string { return e.srv.ClientURL() }
+
+// Close stops the server, waits for it and releases the store. Close
+// connections to it first. Calling it again does nothing.
+func (e *Embedded) Close() {
+	e.once.Do(func() {
+		e.srv.Shutdown()
+		e.srv.WaitForShutdown()
+		e.lock.Close() // releases the lock; nothing was written to it
+	})
+}
+
+// lockStore creates dir and locks it: nats-server itself lets two processes
+// write one store.
+func lockStore(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("JetStream store %s: %w", dir, err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "valtrack.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream store %s is not writable: %w", dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s", ErrStoreLocked, dir)
+	}
+	return f, nil
+}
+
+// serverLogger passes the server's log on. Its notices are ours to repeat only at
+// debug level; the first fatal line is why a start failed.
+type serverLogger struct {
+	log   *slog.Logger
+	mu    sync.Mutex
+	fatal string
+}
+
+func (l *serverLogger) Noticef(format string, v ...any) { l.pass(slog.LevelDebug, format, v) }
+func (l *serverLogger) Debugf(format string, v ...any)  { l.pass(slog.LevelDebug, format, v) }
+func (l *serverLogger) Tracef(format string, v ...any)  { l.pass(slog.LevelDebug, format, v) }
+func (l *serverLogger) Warnf(format string, v ...any)   { l.pass(slog.LevelWarn, format, v) }
+func (l *serverLogger) Errorf(format string, v ...any)  { l.pass(slog.LevelError, format, v) }
+
+func (l *serverLogger) pass(level slog.Level, format string, v []any) {
+	l.log.Log(context.Background(), level, "nats-server", slog.String("line", line(format, v)))
+}
+
+func (l *serverLogger) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fatal == "" {
+		l.fatal = line(format, v)
+	}
+}
+
+func (l *serverLogger) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal != ""
+}
+
+func (l *serverLogger) reason() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fatal == "" {
+		return fmt.Sprintf("not ready after %v", embeddedReady)
+	}
+	return l.fatal
+}
+
+func line(format string, v []any) string { return strings.TrimSpace(fmt.Sprintf(format, v...)) }

@@ -1,0 +1,235 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+const (
+	// logFlushEvery is how often a log file is written and fsynced.
+	logFlushEvery = time.Second
+	// logFlushSize is at how many buffered bytes it is written before that.
+	logFlushSize = 64 << 10
+	// logBufferMax bounds what waits for a disk that takes nothing; then Publish
+	// fails.
+	logBufferMax = 8 << 20
+	// keyField is the field of a log line that holds the event's key.
+	keyField = "event_key"
+)
+
+// LogFileName is the log file for events of a subject, "" for an unknown subject.
+func LogFileName(subject string) string {
+	switch subject {
+	case event.SubjectPeerDiscovered:
+		return "discovery_events.log"
+	case event.SubjectMetadataReceived:
+		return "metadata_events.log"
+	case event.SubjectVisitEnded:
+		return "visit_events.log"
+	}
+	return ""
+}
+
+// FileLog appends events as JSON lines to one file an event type: the event's
+// flat object with its key as the field event_key. Files are never truncated.
+// What was published reaches the disk within a second, or on Close.
+type FileLog struct {
+	sentry string
+	boot   uint64
+	log    *slog.Logger
+	stop   chan struct{}
+	worker sync.WaitGroup
+
+	mu      sync.Mutex
+	counter uint64
+	files   map[string]*logFile // by subject
+	closed  bool
+	err     error // of the last flush; nil when it went well
+	written uint64
+}
+
+// NewFileLog opens the log files in dir, creating it if missing. The counter of
+// the keys starts at 1, so (sentryID, boot) must never have been used before.
+func NewFileLog(dir, sentryID string, boot uint64, log *slog.Logger) (*FileLog, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("event log directory: %w", err)
+	}
+	l := &FileLog{sentry: sentryID, boot: boot, log: log, stop: make(chan struct{}), files: make(map[string]*logFile)}
+	for _, subject := range event.Subjects() {
+		f, err := openLogFile(filepath.Join(dir, LogFileName(subject)), log)
+		if err != nil {
+			return nil, errors.Join(err, l.closeFiles())
+		}
+		l.files[subject] = f
+	}
+	l.worker.Go(l.flushLoop)
+	return l, nil
+}
+
+// Publish appends the event. An error of an earlier write to the disk is
+// returned here too: the event itself is then still kept for the next attempt,
+// unless the error says that the buffer is full.
+func (l *FileLog) Publish(_ context.Context, e event.Event) error {
+	data, err := encode(e)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	f := l.files[e.Subject()]
+	if len(f.buf)+len(data) > logBufferMax {
+		return fmt.Errorf("event log %s: buffer of %d bytes is full: %w", f.path, logBufferMax, l.err)
+	}
+	l.counter++
+	key := event.Key{Sentry: l.sentry, Boot: l.boot, Counter: l.counter}
+	f.buf = append(f.buf, `{"`+keyField+`":`...)
+	f.buf = strconv.AppendQuote(f.buf, key.String())
+	f.buf = append(f.buf, ',')
+	f.buf = append(f.buf, data[1:]...) // without its {
+	f.buf = append(f.buf, '\n')
+	l.written++
+	if len(f.buf) >= logFlushSize && l.err == nil {
+		l.err = f.write()
+	}
+	return l.err
+}
+
+// Close writes and fsyncs what is left and closes the files.
+func (l *FileLog) Close(context.Context) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	l.mu.Unlock()
+	close(l.stop)
+	l.worker.Wait()
+	return errors.Join(l.flush(), l.closeFiles())
+}
+
+// Written counts the events accepted.
+func (l *FileLog) Written() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
+}
+
+func (l *FileLog) flushLoop() {
+	t := time.NewTicker(logFlushEvery)
+	defer t.Stop()
+	complain := newEvery(complainEvery)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-t.C:
+			if err := l.flush(); err != nil && complain.due() {
+				l.log.Error("cannot write the event log, trying again", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// flush writes every buffer with the lock held and fsyncs without it.
+func (l *FileLog) flush() error {
+	l.mu.Lock()
+	var errs []error
+	var written []*logFile
+	for _, f := range l.files {
+		errs = append(errs, f.write())
+		if f.unsynced {
+			written = append(written, f)
+			f.unsynced = false
+		}
+	}
+	l.err = errors.Join(errs...)
+	err := l.err
+	l.mu.Unlock()
+	for _, f := range written {
+		err = errors.Join(err, f.sync())
+	}
+	return err
+}
+
+func (l *FileLog) closeFiles() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// logFile is one append-only file and what waits to be written to it.
+type logFile struct {
+	path string
+	file *os.File
+	buf  []byte // whole lines, but for the rest of one that a full disk cut
+	// unsynced is true when the file was written since its last fsync.
+	unsynced bool
+}
+
+func openLogFile(path string, log *slog.Logger) (*logFile, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("event log: %w", err)
+	}
+	torn, err := endsTorn(f)
+	if err == nil && torn {
+		log.Warn("the last line of the event log is cut short, going on after it", slog.String("file", path))
+		_, err = f.Write([]byte{'\n'})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("event log %s: %w", path, err), f.Close())
+	}
+	return &logFile{path: path, file: f}, nil
+}
+
+// endsTorn reports whether the file's last byte is not a newline.
+func endsTorn(f *os.File) (bool, error) {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return false, err
+	}
+	last := make([]byte, 1)
+	if _, err := f.ReadAt(last, info.Size()-1); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return !bytes.Equal(last, []byte{'\n'}), nil
+}
+
+// write appends the buffer. What a full disk did not take stays in it, so that
+// the line goes on where it was cut.
+func (f *logFile) write() error {
+	if len(f.buf) == 0 {
+		return nil
+	}
+	n, err := f.file.Write(f.buf)
+	f.unsynced = true
+	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
+	if err != nil {
+		return fmt.Errorf("event log %s: %w", f.path, err)
+	}
+	return nil
+}
+
+func (f *logFile) sync() error {
+	if err := f.file.Sync(); err != nil {
+		return fmt.Errorf("event log %s: %w", f.path, err)
+	}
+	return nil
+}

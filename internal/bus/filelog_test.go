@@ -1,0 +1,241 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// published keeps what Replay publishes.
+type published struct{ messages []string }
+
+func (p *published) PublishRaw(_ context.Context, subject, key string, data []byte) error {
+	p.messages = append(p.messages, subject+" "+key+" "+string(data))
+	return nil
+}
+
+func visit(n int) *event.VisitEnded {
+	return &event.VisitEnded{
+		Common:  event.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000},
+		VisitID: fmt.Sprint("v", n), ID: "16U", Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK,
+	}
+}
+
+func writeLog(t *testing.T, dir string, boot uint64, events ...event.Event) {
+	t.Helper()
+	l, err := NewFileLog(dir, "s", boot, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if err := l.Publish(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(t.Context()); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+	if err := l.Publish(t.Context(), visit(0)); !errors.Is(err, ErrClosed) {
+		t.Errorf("publish after close: %v", err)
+	}
+}
+
+func replay(t *testing.T, files ...string) (published, []string) {
+	t.Helper()
+	var p published
+	var bad []string
+	stats, err := Replay(t.Context(), &p, files, func(b BadLine) { bad = append(bad, b.Error()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats.Published != len(p.messages) || stats.Bad != len(bad) {
+		t.Errorf("stats %+v for %d messages and %d bad lines", stats, len(p.messages), len(bad))
+	}
+	return p, bad
+}
+
+func wire(t *testing.T, key string, e event.Event) string {
+	t.Helper()
+	data, err := event.Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.Subject() + " " + key + " " + string(data)
+}
+
+func TestFileLogAppendsAcrossRestarts(t *testing.T) {
+	dir := t.TempDir()
+	writeLog(t, dir, 1, visit(1), discovered(1), visit(2))
+	writeLog(t, dir, 2, visit(3))
+	got, bad := replay(t, filepath.Join(dir, "visit_events.log"), filepath.Join(dir, "discovery_events.log"), filepath.Join(dir, "metadata_events.log"))
+	want := []string{wire(t, "s-1-1", visit(1)), wire(t, "s-1-3", visit(2)), wire(t, "s-2-1", visit(3)), wire(t, "s-1-2", discovered(1))}
+	if d := cmp.Diff(want, got.messages); d != "" || len(bad) > 0 {
+		t.Errorf("bad lines %q, messages (-want +got):\n%s", bad, d)
+	}
+}
+
+// A kill can cut the last line anywhere.
+func TestFileLogGoesOnAfterATornLine(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "whole")
+	writeLog(t, whole, 1, visit(1), visit(2))
+	data, err := os.ReadFile(filepath.Join(whole, "visit_events.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := strings.IndexByte(string(data), '\n') + 1
+	for _, cut := range []int{first + 1, first + 20, len(data) - 2, len(data) - 1} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "visit_events.log")
+		if err := os.WriteFile(path, data[:cut], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{wire(t, "s-1-1", visit(1))}
+		var torn []string
+		if cut == len(data)-1 { // all but the newline is a whole event
+			want = append(want, wire(t, "s-1-2", visit(2)))
+		} else {
+			torn = []string{path + ":2: "}
+		}
+		check := func(when string) {
+			t.Helper()
+			got, bad := replay(t, path)
+			if d := cmp.Diff(want, got.messages); d != "" {
+				t.Errorf("cut at %d, %s (-want +got):\n%s", cut, when, d)
+			}
+			if len(bad) != len(torn) || len(bad) == 1 && !strings.HasPrefix(bad[0], torn[0]) {
+				t.Errorf("cut at %d, %s: bad lines %q, want %q", cut, when, bad, torn)
+			}
+		}
+		check("before the restart")
+		writeLog(t, dir, 2, visit(3))
+		want = append(want, wire(t, "s-2-1", visit(3)))
+		check("after the restart")
+	}
+}
+
+func TestFileLogSurfacesWriteErrors(t *testing.T) {
+	dir := t.TempDir()
+	l, err := NewFileLog(dir, "s", 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.files[event.SubjectVisitEnded].file.Close() // the disk takes nothing any more
+	if err := l.Publish(t.Context(), visit(1)); err != nil {
+		t.Errorf("buffered event: %v", err)
+	}
+	if err := l.flush(); err == nil || !strings.Contains(err.Error(), "visit_events.log") {
+		t.Errorf("flush: %v", err)
+	}
+	if err := l.Publish(t.Context(), visit(2)); err == nil {
+		t.Error("publish hides that nothing is written")
+	}
+	if err := l.Close(t.Context()); err == nil {
+		t.Error("close hides that events are lost")
+	}
+}
+
+func TestFileLogNamesAnUnusableDirectory(t *testing.T) {
+	if _, err := NewFileLog("/dev/null/logs", "s", 1, quiet()); err == nil || !strings.Contains(err.Error(), "/dev/null") {
+		t.Errorf("error %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "visit_events.log"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewFileLog(dir, "s", 1, quiet()); err == nil || !strings.Contains(err.Error(), "visit_events.log") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReplayReportsBadLines(t *testing.T) {
+	good := strings.SplitN(wire(t, "", visit(1)), "  ", 2)[1]
+	path := filepath.Join(t.TempDir(), "visit_events-2026.log")
+	long := `{"x":"` + strings.Repeat("x", event.MaxSize+10000) + `"}`
+	lines := []string{
+		good, "nonsense", "", `{"metadata":null}`, long, strings.Replace(good, "{", `{"event_key":"no key",`, 1),
+		strings.Replace(good, "{", `{"event_key":"a-1-2",`, 1), good[:len(good)-1] + `,"event_key":"a-1-3"}`, strings.Replace(good, "{", `{"event_key":7,`, 1),
+	}
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, bad := replay(t, path)
+	var at []string
+	for _, b := range bad {
+		at = append(at, strings.SplitN(strings.TrimPrefix(b, path), " ", 2)[0])
+	}
+	if d := cmp.Diff([]string{":2:", ":4:", ":5:", ":6:", ":9:"}, at); d != "" {
+		t.Errorf("bad lines (-want +got):\n%s", d)
+	}
+	if len(got.messages) != 3 || !strings.HasPrefix(got.messages[0], "events.visit_ended file-") || !strings.Contains(got.messages[0], "-0-1 ") ||
+		!strings.Contains(got.messages[1], " a-1-2 {\"network\"") || !strings.Contains(got.messages[2], " a-1-3 ") {
+		t.Errorf("messages %q", got.messages)
+	}
+	again, _ := replay(t, path)
+	if d := cmp.Diff(got.messages, again.messages); d != "" {
+		t.Errorf("the second replay differs:\n%s", d)
+	}
+}
+
+func TestReplayRefusesUnknownFiles(t *testing.T) {
+	var p published
+	for _, file := range []string{"events.log", filepath.Join(t.TempDir(), "visit_events.log")} {
+		if _, err := Replay(t.Context(), &p, []string{file}, func(BadLine) {}); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: error %v", file, err)
+		}
+	}
+}
+
+// Replaying twice is the same as once.
+func TestReplayToJetStream(t *testing.T) {
+	dir := t.TempDir()
+	var events []event.Event
+	for i := range 500 {
+		events = append(events, visit(i), discovered(i))
+	}
+	writeLog(t, dir, 1, events...)
+	c := connect(t, startServer(t).URL(), quiet())
+	sub := subscribe(t, c)
+	for range 2 {
+		p, err := c.Publisher(t.Context(), "replay", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Replay(t.Context(), p, []string{filepath.Join(dir, "visit_events.log"), filepath.Join(dir, "discovery_events.log")}, func(b BadLine) { t.Error(b) }); err != nil {
+			t.Fatal(err)
+		}
+		closePublisher(t, p)
+	}
+	got := collect(t, sub)
+	until(t, "all messages", func() bool { return got.distinct() == 1000 })
+	for key, n := range got.keys {
+		if n != 1 {
+			t.Errorf("%s was delivered %d times", key, n)
+		}
+	}
+}
+
+func FuzzReplayLine(f *testing.F) {
+	f.Add([]byte(`{"event_key":"a-1-2","network":"n"}`))
+	f.Add([]byte(`{"event_key":"","x":1}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		if key, err := checkLine(event.SubjectVisitEnded, line); err == nil && key != "" {
+			if _, err := event.ParseKey(key); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := event.Decode(event.SubjectVisitEnded, withoutKey(line)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

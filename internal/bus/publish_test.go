@@ -1,0 +1,183 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+func TestPublishAndSubscribe(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	sub := subscribe(t, c)
+	p, err := c.Publisher(t.Context(), "s", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 3000 // three windows
+	for i := range n {
+		if err := p.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closePublisher(t, p)
+	if s := p.Stats(); s.Published != n || s.Pending != 0 || s.Dropped != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	got := collect(t, sub)
+	until(t, "all messages", func() bool { return got.distinct() == n })
+	for i := range n {
+		if key := fmt.Sprintf("s-7-%d", i+1); got.keys[key] != 1 {
+			t.Errorf("%s was delivered %d times", key, got.keys[key])
+		}
+	}
+	until(t, "no lag", func() bool {
+		lag, err := sub.Lag(t.Context())
+		return err == nil && lag == Lag{}
+	})
+	if err := p.Publish(t.Context(), discovered(0)); !errors.Is(err, ErrClosed) {
+		t.Errorf("publish after close: %v", err)
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Errorf("second close: %v", err)
+	}
+}
+
+func TestInvalidEventTakesNoKey(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	subscribe(t, c)
+	p, err := c.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closePublisher(t, p)
+	if err := p.Publish(t.Context(), &event.MetadataReceived{}); !errors.Is(err, event.ErrInvalid) {
+		t.Errorf("error %v", err)
+	}
+	if p.counter != 0 {
+		t.Errorf("counter is %d", p.counter)
+	}
+}
+
+func TestEventsWaitForAConsumer(t *testing.T) {
+	log := newRecorder()
+	c := connect(t, startServer(t).URL(), slog.New(log))
+	p, err := c.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range publishWindow {
+		if err := p.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "a line about it", func() bool { return log.has("no consumer") })
+	full, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := p.Publish(full, discovered(0)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("publish over the window: %v", err)
+	}
+	if s := p.Stats(); s.Published != 0 || s.Pending != publishWindow || !s.Held {
+		t.Errorf("stats before the consumer: %+v", s)
+	}
+	got := collect(t, subscribe(t, c))
+	until(t, "all messages", func() bool { return got.distinct() == publishWindow })
+	closePublisher(t, p)
+}
+
+func TestCloseSaysWhatIsLost(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	p, err := c.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Publish(t.Context(), discovered(1)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the check for consumers", func() bool { return p.Stats().Held })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err = p.Close(ctx)
+	if !errors.Is(err, ErrNotPublished) || !strings.Contains(err.Error(), "1 to") || !strings.Contains(err.Error(), "no consumer") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestBrokerRestartLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	server, err := StartEmbedded(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := portOf(t, server)
+	c := connect(t, server.URL(), quiet())
+	// What was under way to the subscriber when the broker went comes again only
+	// after AckWait.
+	sub, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 2 * time.Second, MaxAckPending: 100000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := collect(t, sub)
+	p, err := c.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 4 * publishWindow
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		for i := range n {
+			if err := p.Publish(t.Context(), discovered(i)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for round := range 2 {
+		until(t, "some events", func() bool { return p.Stats().Published > uint64(round*publishWindow) })
+		server.Close()
+		if server, err = StartEmbedded(dir, quiet(), OnPort(port)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { server.Close() })
+	<-published
+	closePublisher(t, p)
+	until(t, "all messages", func() bool { return got.distinct() == n })
+}
+
+// The client may report one failure twice, and an acknowledgement after it.
+func TestEachEventCountsOnce(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	p, err := c.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Publish(t.Context(), discovered(1)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the worker to hold the event", func() bool { return p.Stats().Held })
+	m := p.take()[0]
+	p.failed(m, nats.ErrDisconnected)
+	p.failed(m, nats.ErrDisconnected)
+	if s := p.Stats(); s.Retried != 1 || s.Pending != 1 {
+		t.Errorf("after two reports of one failure: %+v", s)
+	}
+	p.acked(m, &jetstream.PubAck{})
+	p.acked(m, &jetstream.PubAck{})
+	if s := p.Stats(); s.Published != 1 || s.Pending != 0 {
+		t.Errorf("after two acknowledgements: %+v", s)
+	}
+	if rest := p.take(); len(rest) != 0 {
+		t.Errorf("%d acknowledged events would be sent again", len(rest))
+	}
+	closePublisher(t, p)
+}

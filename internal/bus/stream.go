@@ -1,0 +1,150 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+const (
+	// streamMaxBytes bounds the stream on the broker's disk: at the 600 bytes of
+	// a mean event, 14 million events. Full, it refuses new events (they wait in
+	// the sentry) and drops no old ones.
+	streamMaxBytes = 8 << 30
+	// streamMinBytes is the smallest bound that is tried where the broker has
+	// less room than streamMaxBytes.
+	streamMinBytes = 64 << 20
+	// dedupeWindow is how long the server remembers event keys. The consumer
+	// removes what comes twice after that.
+	dedupeWindow = 2 * time.Minute
+
+	// Error codes of nats-server (server/errors.json) that nats.go does not name.
+	codeClusterNoLeader      = 10008
+	codeInsufficientResource = 10023
+	codeStorageExceeded      = 10047
+	codeNoStorage            = 10028
+)
+
+// EnsureStream creates the stream EVENTS if it is missing. In one that exists it
+// adds missing subjects and leaves every other setting as the operator has it.
+// While the server does not answer it keeps trying until ctx ends.
+func (c *Conn) EnsureStream(ctx context.Context) error {
+	_, err := c.ensureStream(ctx)
+	return err
+}
+
+func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
+	complain := newEvery(complainEvery)
+	for {
+		s, err := c.tryEnsureStream(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+			return nil, fmt.Errorf("NATS at %s has no JetStream: start the server with -js: %w", c.url, err)
+		}
+		if !transient(err) {
+			return nil, fmt.Errorf("stream %s at %s: %w", event.Stream, c.url, err)
+		}
+		if complain.due() {
+			c.log.Warn("JetStream does not answer, retrying", slog.String("url", c.url), slog.Any("error", err))
+		}
+		if !sleep(ctx, reconnectWait) {
+			return nil, fmt.Errorf("stream %s at %s: %w (last: %w)", event.Stream, c.url, ctx.Err(), err)
+		}
+	}
+}
+
+func (c *Conn) tryEnsureStream(ctx context.Context) (jetstream.Stream, error) {
+	s, err := c.js.Stream(ctx, event.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = c.createStream(ctx)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was first
+			s, err = c.js.Stream(ctx, event.Stream)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.addSubjects(ctx, s)
+}
+
+func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
+	cfg := jetstream.StreamConfig{
+		Name:               event.Stream,
+		Description:        "Valtrack events, from sentries to consumers",
+		Subjects:           event.Subjects(),
+		Retention:          jetstream.InterestPolicy,
+		Storage:            jetstream.FileStorage,
+		Discard:            jetstream.DiscardNew,
+		MaxBytes:           streamMaxBytes,
+		Duplicates:         dedupeWindow,
+		AllowAtomicPublish: true,
+		Replicas:           1,
+	}
+	for {
+		s, err := c.js.CreateStream(ctx, cfg)
+		if err == nil {
+			c.log.Info("created stream", slog.String("stream", cfg.Name), slog.Int64("max_bytes", cfg.MaxBytes))
+			return s, nil
+		}
+		// A server with less free disk than MaxBytes refuses the stream.
+		if !hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage) || cfg.MaxBytes <= streamMinBytes {
+			return nil, err
+		}
+		cfg.MaxBytes /= 2
+	}
+}
+
+func (c *Conn) addSubjects(ctx context.Context, s jetstream.Stream) (jetstream.Stream, error) {
+	cfg := s.CachedInfo().Config
+	var missing []string
+	for _, subject := range event.Subjects() {
+		covered := func(pattern string) bool { return subjectMatches(pattern, subject) }
+		if !slices.ContainsFunc(cfg.Subjects, covered) {
+			missing = append(missing, subject)
+		}
+	}
+	if len(missing) == 0 {
+		return s, nil
+	}
+	cfg.Subjects = append(slices.Clone(cfg.Subjects), missing...)
+	c.log.Info("adding subjects to the stream", slog.String("stream", cfg.Name), slog.Any("subjects", missing))
+	return c.js.UpdateStream(ctx, cfg)
+}
+
+// subjectMatches reports whether a literal subject falls under a pattern with
+// NATS wildcards: * is one token, > is one or more at the end.
+func subjectMatches(pattern, subject string) bool {
+	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, token := range p {
+		if token == ">" {
+			return len(s) > i
+		}
+		if i >= len(s) || token != "*" && token != s[i] {
+			return false
+		}
+	}
+	return len(p) == len(s)
+}
+
+// transient reports errors of a server that is away or still electing a leader.
+func transient(err error) bool {
+	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
+		errors.Is(err, nats.ErrNoServers) || hasCode(err, codeClusterNoLeader)
+}
+
+func hasCode(err error, codes ...jetstream.ErrorCode) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
+}

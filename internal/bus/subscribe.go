@@ -1,0 +1,243 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+const (
+	// pullMessages is how many messages are asked for ahead of the handler.
+	pullMessages = 2048
+	// drainTimeout bounds the wait for the messages already received to be
+	// handled when Run ends.
+	drainTimeout = 30 * time.Second
+)
+
+// Message is one delivery of an event.
+type Message struct {
+	Subject string
+	// Key is the Nats-Msg-Id header, empty when the publisher set none.
+	Key  string
+	Data []byte
+	// Seq is the message's sequence number in the stream and Time when the server
+	// stored it.
+	Seq  uint64
+	Time time.Time
+	// Behind counts the messages that were waiting behind this one when the server
+	// sent it.
+	Behind uint64
+	// Delivery answers for the message. It does not hold on to Data.
+	Delivery
+}
+
+// Delivery answers for one delivery of a message. A lost answer means only that
+// the message comes again after AckWait.
+type Delivery interface {
+	// Ack says that the message is stored for good.
+	Ack() error
+	// Nak asks for the message again after the delay.
+	Nak(delay time.Duration) error
+	// Term says that the message must not come again.
+	Term() error
+}
+
+// SubscribeOptions describes a durable consumer.
+type SubscribeOptions struct {
+	// Durable is the consumer's name, the same after every restart.
+	Durable string
+	// AckWait is after what time an unanswered message comes again.
+	AckWait time.Duration
+	// MaxAckPending bounds the unanswered messages; at the bound the server stops
+	// sending.
+	MaxAckPending int
+}
+
+// Subscription is a durable pull consumer on the stream.
+type Subscription struct {
+	conn *Conn
+	opts SubscribeOptions
+}
+
+// Subscribe creates the stream and the durable consumer if they are missing. From
+// its return on the stream keeps events for it, whether Run runs or not.
+func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription, error) {
+	if o.Durable == "" || o.AckWait <= 0 || o.MaxAckPending <= 0 {
+		return nil, fmt.Errorf("subscribe %q: durable name, ack wait %v and max ack pending %d must be set", o.Durable, o.AckWait, o.MaxAckPending)
+	}
+	s := &Subscription{conn: c, opts: o}
+	if _, err := s.ensureConsumer(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// AckWait is after what time an unanswered message comes again.
+func (s *Subscription) AckWait() time.Duration { return s.opts.AckWait }
+
+// Durable is the consumer's name on the server.
+func (s *Subscription) Durable() string { return s.opts.Durable }
+
+// Lag is how far a subscription is behind.
+type Lag struct {
+	Pending    uint64 // messages never delivered yet
+	AckPending int    // delivered and not answered
+}
+
+// Lag asks the server.
+func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
+	consumer, err := s.conn.js.Consumer(ctx, event.Stream, s.opts.Durable)
+	if err != nil {
+		return Lag{}, fmt.Errorf("lag of consumer %s: %w", s.opts.Durable, err)
+	}
+	info := consumer.CachedInfo()
+	return Lag{Pending: info.NumPending, AckPending: info.NumAckPending}, nil
+}
+
+// Run hands every message to handle, one after another, until ctx ends. Then it
+// stops asking for more, waits until handle has had what was received, and
+// returns nil. It survives restarts of the server, and makes the durable anew
+// when somebody deletes it.
+func (s *Subscription) Run(ctx context.Context, handle func(Message)) error {
+	for ctx.Err() == nil {
+		consumer, err := s.ensureConsumer(ctx)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		if err == nil {
+			err = s.consume(ctx, consumer, handle)
+		}
+		if ctx.Err() == nil {
+			s.conn.log.Warn("subscription ended, subscribing again", slog.String("durable", s.opts.Durable), slog.Any("error", err))
+			sleep(ctx, reconnectWait)
+		}
+	}
+	return nil
+}
+
+func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer, handle func(Message)) error {
+	var last error // written by the error handler before Closed, read after
+	failed := make(chan error, 1)
+	consuming, err := consumer.Consume(
+		func(m jetstream.Msg) { handle(s.message(m)) },
+		jetstream.PullMaxMessages(min(pullMessages, s.opts.MaxAckPending)),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrServerShutdown) {
+				return // the connection's handlers tell of it
+			}
+			select {
+			case failed <- err:
+			default:
+			}
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", s.opts.Durable, err)
+	}
+	closed := consuming.Closed()
+	for {
+		select {
+		case <-ctx.Done():
+			consuming.Drain()
+			select {
+			case <-closed:
+			case <-time.After(drainTimeout):
+			}
+			return nil
+		case last = <-failed:
+			s.conn.log.Warn("subscription error", slog.String("durable", s.opts.Durable), slog.Any("error", last))
+		case <-closed:
+			return last
+		}
+	}
+}
+
+func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {
+	complain := newEvery(complainEvery)
+	for {
+		stream, err := s.conn.ensureStream(ctx)
+		if err != nil {
+			return nil, err
+		}
+		consumer, err := s.tryEnsureConsumer(ctx, stream)
+		if err == nil {
+			return consumer, nil
+		}
+		if !transient(err) {
+			return nil, fmt.Errorf("consumer %s: %w", s.opts.Durable, err)
+		}
+		if complain.due() {
+			s.conn.log.Warn("JetStream does not answer, retrying", slog.String("url", s.conn.url), slog.Any("error", err))
+		}
+		if !sleep(ctx, reconnectWait) {
+			return nil, fmt.Errorf("consumer %s: %w (last: %w)", s.opts.Durable, ctx.Err(), err)
+		}
+	}
+}
+
+// tryEnsureConsumer keeps what an operator changed on the durable, but for the
+// two settings on which the order of commits depends.
+func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
+	consumer, err := stream.Consumer(ctx, s.opts.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+			Durable:       s.opts.Durable,
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			DeliverPolicy: jetstream.DeliverAllPolicy,
+			AckWait:       s.opts.AckWait,
+			MaxAckPending: s.opts.MaxAckPending,
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg := consumer.CachedInfo().Config
+	if cfg.AckWait == s.opts.AckWait && cfg.MaxAckPending == s.opts.MaxAckPending {
+		return consumer, nil
+	}
+	cfg.AckWait, cfg.MaxAckPending = s.opts.AckWait, s.opts.MaxAckPending
+	return stream.UpdateConsumer(ctx, cfg)
+}
+
+func (s *Subscription) message(m jetstream.Msg) Message {
+	msg := Message{
+		Subject:  m.Subject(),
+		Key:      m.Headers().Get(jetstream.MsgIDHeader),
+		Data:     m.Data(),
+		Delivery: delivery{nc: s.conn.nc, reply: m.Reply()},
+	}
+	if meta, err := m.Metadata(); err == nil {
+		msg.Seq, msg.Time, msg.Behind = meta.Sequence.Stream, meta.Timestamp, meta.NumPending
+	}
+	return msg
+}
+
+// delivery answers on a message's reply subject (JetStream's ack protocol, as
+// jetstream.Msg does) without keeping the message: a segment waits for its acks
+// with hundreds of thousands of these in memory.
+type delivery struct {
+	nc    *nats.Conn
+	reply string
+}
+
+func (d delivery) Ack() error  { return d.answer("+ACK") }
+func (d delivery) Term() error { return d.answer("+TERM") }
+
+func (d delivery) Nak(delay time.Duration) error {
+	return d.answer(`-NAK {"delay": ` + strconv.FormatInt(int64(delay), 10) + `}`)
+}
+
+func (d delivery) answer(body string) error {
+	if err := d.nc.Publish(d.reply, []byte(body)); err != nil {
+		return fmt.Errorf("answer %s to %s: %w", body, d.reply, err)
+	}
+	return nil
+}

@@ -1,0 +1,394 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests.
+const patience = 30 * time.Second
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain for: %s", patience, what)
+		}
+	}
+}
+
+// answers keeps what a message was answered.
+type answers struct {
+	mu   sync.Mutex
+	list []string
+	on   func(answer string)
+}
+
+func (a *answers) add(s string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.list = append(a.list, s)
+	if a.on != nil {
+		a.on(s)
+	}
+	return nil
+}
+
+func (a *answers) Ack() error              { return a.add("ack") }
+func (a *answers) Term() error             { return a.add("term") }
+func (a *answers) Nak(time.Duration) error { return a.add("nak") }
+
+func (a *answers) String() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strings.Join(a.list, " ")
+}
+
+// feed is a source that delivers what the test sends.
+type feed struct {
+	messages chan bus.Message
+	wait     time.Duration
+}
+
+func newFeed() *feed { return &feed{messages: make(chan bus.Message), wait: time.Hour} }
+
+func (f *feed) AckWait() time.Duration { return f.wait }
+
+func (f *feed) Run(ctx context.Context, handle func(bus.Message)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-f.messages:
+			handle(m)
+		}
+	}
+}
+
+func (f *feed) send(t *testing.T, key string, e event.Event) *answers {
+	t.Helper()
+	data, err := event.Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.sendRaw(e.Subject(), key, data)
+}
+
+func (f *feed) sendRaw(subject, key string, data []byte) *answers {
+	a := &answers{}
+	f.messages <- bus.Message{Subject: subject, Key: key, Data: data, Seq: 1, Time: time.Unix(1763800000, 0), Delivery: a}
+	return a
+}
+
+// running is a consumer under test.
+type running struct {
+	*Consumer
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func start(t *testing.T, cfg Config, s Source) *running {
+	t.Helper()
+	cfg.Log = quiet()
+	c, err := New(cfg, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.retryMin = 10 * time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{Consumer: c, cancel: cancel, done: make(chan error, 1)}
+	go func() { r.done <- c.Run(ctx) }()
+	t.Cleanup(cancel)
+	return r
+}
+
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	r.cancel()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the consumer does not end")
+	}
+}
+
+func common() event.Common {
+	return event.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000}
+}
+
+func visit(id string) *event.VisitEnded {
+	return &event.VisitEnded{Common: common(), VisitID: id, ID: "16U", Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK}
+}
+
+func handshake() *event.MetadataReceived {
+	return &event.MetadataReceived{
+		Common: common(), ID: "16Uiu2HAm9dqnTSYPpqFevmJXXvRUavRzcEuYPVS2htkoQLumpu4w", Epoch: 286684, Multiaddr: "/ip4/127.0.0.1/tcp/9000",
+		MetaData: &event.MetaData{SeqNumber: 82, Attnets: eth2.NewAttnets([]int{0, 12})}, SubscribedSubnets: []int{0, 11, 12, 63},
+		ClientVersion: "Lighthouse/v5.1.3-3058b96/x86_64-linux",
+	}
+}
+
+func rows[T dataset.Row](t *testing.T, dir string) (out []T) {
+	t.Helper()
+	err := dataset.Scan(t.Context(), dir, dataset.Range{}, func(r T) error {
+		out = append(out, r)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func visitIDs(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	for _, r := range rows[dataset.VisitRow](t, dir) {
+		out = append(out, r.VisitID)
+	}
+	return out
+}
+
+func TestAckOnlyAfterTheRowsAreThere(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir, SegmentRows: 2}, f)
+	first := f.send(t, "s-1-1", visit("v1"))
+	f.messages <- bus.Message{Subject: "nothing", Key: "s-1-2", Delivery: &answers{}} // the first was taken before this
+	if first.String() != "" {
+		t.Errorf("answered %q before the commit", first)
+	}
+	// When the ack comes the row must be readable already.
+	second := &answers{on: func(string) {
+		if d := cmp.Diff([]string{"v1", "v3"}, visitIDs(t, dir)); d != "" {
+			t.Errorf("rows at the ack (-want +got):\n%s", d)
+		}
+	}}
+	data, err := event.Encode(visit("v3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.messages <- bus.Message{Subject: event.SubjectVisitEnded, Key: "s-1-3", Data: data, Delivery: second}
+	until(t, "both acks", func() bool { return first.String() == "ack" && second.String() == "ack" })
+	c.stop(t)
+}
+
+func TestSegmentAge(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir, SegmentAge: 20 * time.Millisecond}, f)
+	a := f.send(t, "s-1-1", visit("v1"))
+	until(t, "the ack", func() bool { return a.String() == "ack" })
+	if s := c.Stats(); s.Stored != 1 || s.Segments != 1 || s.Pending != 0 || s.LastCommit.IsZero() {
+		t.Errorf("stats %+v", s)
+	}
+	c.stop(t)
+}
+
+func TestStopCommitsWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir}, f)
+	a := f.send(t, "s-1-1", visit("v1"))
+	c.stop(t)
+	if a.String() != "ack" {
+		t.Errorf("answered %q", a)
+	}
+	if d := cmp.Diff([]string{"v1"}, visitIDs(t, dir)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestDuplicatesAreStoredOnce(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir, SegmentRows: 3}, f)
+	sent := []*answers{f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))}
+	until(t, "the commit", func() bool { return c.Stats().Segments == 1 })
+	late := f.send(t, "s-1-1", visit("v1")) // after its commit
+	until(t, "its ack", func() bool { return late.String() == "ack" })
+	c.stop(t)
+	for i, a := range sent {
+		if a.String() != "ack" {
+			t.Errorf("message %d answered %q", i, a)
+		}
+	}
+	if s := c.Stats(); s.Stored != 2 || s.Duplicates != 2 {
+		t.Errorf("stats %+v", s)
+	}
+
+	c = start(t, Config{Dir: dir}, f) // and after a restart
+	again := f.send(t, "s-1-2", visit("v2"))
+	other := f.send(t, "s-2-2", visit("v3")) // the counter of another boot
+	c.stop(t)
+	if again.String() != "ack" || other.String() != "ack" {
+		t.Errorf("answers %q and %q", again, other)
+	}
+	if d := cmp.Diff([]string{"v1", "v2", "v3"}, visitIDs(t, dir)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestMessagesWithoutAKey(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir}, f)
+	data, err := event.Encode(visit("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for _, m := range []bus.Message{
+		{Seq: 1, Time: at}, {Seq: 2, Time: at}, {Seq: 2, Time: at}, // a redelivery
+		{Seq: 1, Time: at.Add(time.Hour)},          // the broker's sequence began again
+		{Seq: 3, Time: at, Key: "not one of ours"}, // some other publisher's id
+	} {
+		m.Subject, m.Data, m.Delivery = event.SubjectVisitEnded, data, &answers{}
+		f.messages <- m
+	}
+	c.stop(t)
+	if s := c.Stats(); s.Stored != 4 || s.Duplicates != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestPoisonIsKeptAndEnded(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir}, f)
+	poison := []struct{ subject, data string }{
+		{event.SubjectMetadataReceived, `{"metadata":null}`},
+		{event.SubjectVisitEnded, "\xff\xfe"},
+		{"events.other", "{}"},
+		{event.SubjectPeerDiscovered, ""},
+	}
+	var got []*answers
+	for _, p := range poison {
+		got = append(got, f.sendRaw(p.subject, "", []byte(p.data)))
+		f.messages <- bus.Message{Subject: p.subject, Key: "s-9-1", Data: []byte(p.data), Delivery: &answers{}}
+	}
+	good := f.send(t, "s-1-1", visit("v1"))
+	c.stop(t)
+	for i, a := range got[:1] {
+		if a.String() != "term" {
+			t.Errorf("poison %d answered %q", i, a)
+		}
+	}
+	if good.String() != "ack" {
+		t.Errorf("good message answered %q", good)
+	}
+	file, err := os.ReadFile(filepath.Join(dir, RejectedFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
+	var first rejectedEvent
+	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
+		t.Fatal(err)
+	}
+	if first.Payload != `{"metadata":null}` || first.Subject != event.SubjectMetadataReceived || !strings.Contains(first.Reason, "missing") {
+		t.Errorf("first line %+v", first)
+	}
+	for _, l := range lines {
+		if !json.Valid([]byte(l)) {
+			t.Errorf("line %q", l)
+		}
+	}
+	if n := c.Stats().Rejected; int(n) != len(lines) {
+		t.Errorf("%d rejected, %d lines", n, len(lines))
+	}
+}
+
+// A disk that takes nothing must cost no event and acknowledge none.
+func TestUnwritableDirectory(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir, SegmentRows: 2}, f)
+	blocked := dataset.Dir(dir, dataset.Visit)
+	replaceByFile(t, blocked)
+	first, second := f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))
+	until(t, "the messages to be given back", func() bool { return first.String() == "nak" && second.String() == "nak" })
+	until(t, "several attempts", func() bool { return c.Stats().Failures > 2 })
+	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
+		t.Errorf("stats %+v", s)
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	first, second = f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2")) // as the server does
+	until(t, "the acks", func() bool { return first.String() == "ack" && second.String() == "ack" })
+	if s := c.Stats(); s.Stored != 2 || s.Duplicates != 0 || s.Err != nil {
+		t.Errorf("stats %+v", s)
+	}
+	c.stop(t)
+	if d := cmp.Diff([]string{"v1", "v2"}, visitIDs(t, dir)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestStopWhileUnwritable(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, Config{Dir: dir, SegmentRows: 1}, f)
+	replaceByFile(t, dataset.Dir(dir, dataset.Visit))
+	a := f.send(t, "s-1-1", visit("v1"))
+	until(t, "the message to be given back", func() bool { return a.String() == "nak" })
+	c.cancel()
+	if err := <-c.done; err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v does not name %s", err, dir)
+	}
+}
+
+func replaceByFile(t *testing.T, dir string) {
+	t.Helper()
+	if err := errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewChecksItsConfig(t *testing.T) {
+	f := newFeed()
+	f.wait = time.Minute
+	if _, err := New(Config{Dir: t.TempDir(), Log: quiet()}, f); err == nil || !strings.Contains(err.Error(), "1m0s") {
+		t.Errorf("ack wait of one segment age: %v", err)
+	}
+	cfg := Config{Dir: t.TempDir(), Log: quiet()}
+	f.wait = cfg.AckWait()
+	c, err := New(cfg, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(cfg, f); !errors.Is(err, dataset.ErrLocked) {
+		t.Errorf("second consumer: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := New(Config{Dir: t.TempDir(), SegmentRows: -1, Log: quiet()}, f); err == nil {
+		t.Error("negative rows are taken")
+	}
+}

@@ -1,0 +1,69 @@
+package consumer
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+func allSubnets() (out []int) {
+	for i := range eth2.AttestationSubnetCount {
+		out = append(out, i)
+	}
+	return out
+}
+
+func TestValidatorRow(t *testing.T) {
+	id, err := enr.NodeIDFromPeerID(handshake().ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expected := dataset.List(eth2.ComputeSubscribedSubnets(id, 286684))
+	type derived struct {
+		LongLived, Expected, Subscribed, ShortLived []int32
+		All                                         bool
+	}
+	with := func(attnets, subscribed []int, peer string) *event.MetadataReceived {
+		e := handshake()
+		e.MetaData.Attnets, e.SubscribedSubnets, e.ID = eth2.NewAttnets(attnets), subscribed, peer
+		return e
+	}
+	peer := handshake().ID
+	for name, c := range map[string]struct {
+		e    *event.MetadataReceived
+		want derived
+	}{
+		"short-lived at both ends": {with([]int{1, 2}, []int{0, 1, 2, 63}, peer), derived{[]int32{1, 2}, expected, []int32{0, 1, 2, 63}, []int32{0, 63}, false}},
+		"long-lived at both ends":  {with([]int{0, 63}, []int{0, 5, 63}, peer), derived{[]int32{0, 63}, expected, []int32{0, 5, 63}, []int32{5}, false}},
+		"none is information":      {with([]int{0, 63}, []int{0, 63}, peer), derived{[]int32{0, 63}, expected, []int32{0, 63}, []int32{}, false}},
+		"empty hello":              {with([]int{0}, []int{}, peer), derived{[]int32{0}, expected, []int32{}, []int32{}, false}},
+		"no hello":                 {with([]int{0}, nil, peer), derived{[]int32{0}, expected, nil, nil, false}},
+		"all in MetaData":          {with(allSubnets(), nil, peer), derived{dataset.List(allSubnets()), expected, nil, nil, true}},
+		"all in the hello":         {with(nil, allSubnets(), peer), derived{[]int32{}, expected, dataset.List(allSubnets()), dataset.List(allSubnets()), true}},
+		"no secp256k1 key":         {with(nil, nil, "12D3KooWGRUaGBkvzTXVWqLLcWT4XRL5fDsvhKoYcx8zoGBNjvUd"), derived{[]int32{}, nil, nil, nil, false}},
+	} {
+		row := validatorRow(c.e)
+		got := derived{row.LongLivedSubnets, row.ExpectedSubnets, row.SubscribedSubnets, row.ShortLivedSubnets, row.AllSubnets}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+		if (row.NodeID == nil) != (c.want.Expected == nil) {
+			t.Errorf("%s: node id %v", name, row.NodeID)
+		}
+	}
+	row := validatorRow(handshake())
+	if row.Client != "lighthouse" || *row.ClientRelease != "5.1.3" || *row.OS != "linux" || *row.Arch != "x86_64" || *row.NodeID != id.String() {
+		t.Errorf("row %+v", row)
+	}
+	e := handshake()
+	e.ClientVersion, e.NodeID = "something", &eth2.NodeID{1}
+	row = validatorRow(e)
+	if row.ClientRelease != nil || row.OS != nil || row.Arch != nil || *row.NodeID != (eth2.NodeID{1}).String() {
+		t.Errorf("row %+v", row)
+	}
+}

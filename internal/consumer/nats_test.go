@@ -1,0 +1,160 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// pipeline is an embedded JetStream with a connection to it.
+func pipeline(t *testing.T) *bus.Conn {
+	t.Helper()
+	server, err := bus.StartEmbedded(t.TempDir(), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	conn, err := bus.Connect(t.Context(), bus.Options{InProcess: server, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func subscribe(t *testing.T, conn *bus.Conn, cfg Config) *bus.Subscription {
+	t.Helper()
+	sub, err := conn.Subscribe(t.Context(), bus.SubscribeOptions{Durable: "consumer-test", AckWait: cfg.AckWait(), MaxAckPending: cfg.MaxAckPending()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
+// Through JetStream, with a consumer that is restarted in the middle: every event
+// is in its table once, and the stream is empty at the end.
+func TestEveryEventOnceAcrossRestarts(t *testing.T) {
+	conn := pipeline(t)
+	cfg := Config{Dir: t.TempDir(), SegmentRows: 100, SegmentAge: 100 * time.Millisecond}
+	sub := subscribe(t, conn, cfg)
+	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 1000
+	publish := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			e := handshake()
+			e.VisitID = strconv.Itoa(i)
+			if err := publisher.Publish(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+			if err := publisher.Publish(t.Context(), visit(strconv.Itoa(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish(0, n/2)
+	c := start(t, cfg, sub)
+	until(t, "some events", func() bool { return c.Stats().Stored > 100 })
+	c.stop(t)
+	publish(n/2, n)
+	c = start(t, cfg, sub)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := publisher.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "an empty stream", func() bool {
+		lag, err := sub.Lag(t.Context())
+		return err == nil && lag == bus.Lag{}
+	})
+	c.stop(t)
+
+	seen := map[string]int{}
+	for _, r := range rows[dataset.ValidatorRow](t, cfg.Dir) {
+		seen["handshake "+r.VisitID]++
+	}
+	for _, r := range rows[dataset.VisitRow](t, cfg.Dir) {
+		seen["visit "+r.VisitID]++
+	}
+	for i := range n {
+		for _, key := range []string{fmt.Sprint("handshake ", i), fmt.Sprint("visit ", i)} {
+			if seen[key] != 1 {
+				t.Errorf("%s is there %d times", key, seen[key])
+			}
+		}
+	}
+	if s := c.Stats(); s.Missing != 0 || s.Rejected != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+// What the disk refused comes again from the server.
+func TestRedeliveryAfterAFailedSegment(t *testing.T) {
+	conn := pipeline(t)
+	cfg := Config{Dir: t.TempDir(), SegmentRows: 10, SegmentAge: 50 * time.Millisecond}
+	sub := subscribe(t, conn, cfg)
+	c := start(t, cfg, sub)
+	replaceByFile(t, dataset.Dir(cfg.Dir, dataset.Discovery))
+	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 25 {
+		if err := publisher.Publish(t.Context(), visit(strconv.Itoa(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "a failure", func() bool { return c.Stats().Failures > 0 })
+	if err := os.Remove(dataset.Dir(cfg.Dir, dataset.Discovery)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all events", func() bool { return c.Stats().Stored == 25 })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := publisher.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	c.stop(t)
+	if got := visitIDs(t, cfg.Dir); len(got) != 25 {
+		t.Errorf("%d rows, want 25", len(got))
+	}
+}
+
+// One event that nobody can decode must not stand in the way of the rest.
+func TestPoisonDoesNotComeAgain(t *testing.T) {
+	conn := pipeline(t)
+	cfg := Config{Dir: t.TempDir(), SegmentAge: 20 * time.Millisecond}
+	sub := subscribe(t, conn, cfg)
+	c := start(t, cfg, sub)
+	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := publisher.PublishRaw(t.Context(), event.SubjectMetadataReceived, "s-2-1", []byte(`{"metadata":null}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := publisher.Publish(t.Context(), visit("v1")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "an empty stream", func() bool {
+		lag, err := sub.Lag(t.Context())
+		s := c.Stats()
+		return err == nil && lag == bus.Lag{} && s.Stored == 1 && s.Rejected == 1
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := publisher.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	c.stop(t)
+}

@@ -1,0 +1,111 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// writeBatch is how many rows go to the Parquet writer at once: one call a row
+// costs a quarter more.
+const writeBatch = 512
+
+// stagedPart is a part of any table.
+type stagedPart interface {
+	// finish writes what is left and the footer with the given entries, fsyncs and
+	// closes the file.
+	finish(footer map[string]string) error
+	// abandon closes the file as it is.
+	abandon()
+	path() string
+	table() string
+}
+
+// part is one table's file of the open segment.
+type part[T any] struct {
+	name string
+	file *os.File
+	w    *parquet.GenericWriter[T]
+	buf  []T
+}
+
+func createPart[T any](dir, table string) (*part[T], error) {
+	f, err := os.OpenFile(filepath.Join(dir, table+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return newPart[T](f, table), nil
+}
+
+func newPart[T any](f *os.File, table string) *part[T] {
+	// One row group a part: the dictionary is a row group's, and repeats across
+	// epochs are what makes a part small.
+	w := parquet.NewGenericWriter[T](f,
+		parquet.Compression(&parquet.Zstd),
+		parquet.CreatedBy("valtrack", SchemaVersion, ""),
+	)
+	return &part[T]{name: table, file: f, w: w, buf: make([]T, 0, writeBatch)}
+}
+
+func (p *part[T]) append(row T) error {
+	p.buf = append(p.buf, row)
+	if len(p.buf) < writeBatch {
+		return nil
+	}
+	return p.flush()
+}
+
+func (p *part[T]) flush() error {
+	_, err := p.w.Write(p.buf)
+	clear(p.buf)
+	p.buf = p.buf[:0]
+	if err != nil {
+		return fmt.Errorf("write %s: %w", p.name, err)
+	}
+	return nil
+}
+
+func (p *part[T]) finish(footer map[string]string) error {
+	if err := p.flush(); err != nil {
+		return err
+	}
+	for key, value := range footer {
+		p.w.SetKeyValueMetadata(key, value)
+	}
+	if err := errors.Join(p.w.Close(), p.file.Sync(), p.file.Close()); err != nil {
+		return fmt.Errorf("finish %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// abandon ignores the error of closing a file that goes, perhaps for the second
+// time. A nil part is one that could not be created.
+func (p *part[T]) abandon() {
+	if p != nil {
+		p.file.Close()
+	}
+}
+
+func (p *part[T]) path() string  { return p.file.Name() }
+func (p *part[T]) table() string { return p.name }
+
+// footer reads entries of a part's footer without reading its rows.
+func footer(path string) (func(key string) (string, bool), error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if err != nil {
+		return nil, fmt.Errorf("part %s: %w", path, err)
+	}
+	return p.Lookup, nil
+}

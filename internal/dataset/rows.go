@@ -1,0 +1,128 @@
+package dataset
+
+import (
+	"fmt"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// FromPeerDiscovered is the row of an event.
+func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
+	return DiscoveryRow{
+		ENR: e.ENR, ID: e.ID, NodeID: e.NodeID.String(), Seq: e.Seq,
+		IP: notEmpty(e.IP), IP6: notEmpty(e.IP6),
+		Port: notZero(e.Port), UDP: notZero(e.UDP), QUIC: notZero(e.QUIC),
+		ForkDigest: text(e.ForkDigest), NextForkVersion: text(e.NextForkVersion), NextForkEpoch: number(e.NextForkEpoch),
+		Attnets: text(e.Attnets), Syncnets: text(e.Syncnets),
+		CustodyGroupCount: e.CustodyGroupCount, NFD: text(e.NFD),
+		Common: commonOf(e.Common),
+	}
+}
+
+// FromMetadataReceived is the row of a valid event.
+func FromMetadataReceived(e *event.MetadataReceived) MetadataRow {
+	return MetadataRow{
+		ENR: e.ENR, ID: e.ID, NodeID: text(e.NodeID), Multiaddr: e.Multiaddr, Epoch: uint64(e.Epoch),
+		MetaData:          metaDataOf(e.MetaData),
+		SubscribedSubnets: List(e.SubscribedSubnets),
+		ClientVersion:     e.ClientVersion, VisitID: e.VisitID, Direction: e.Direction, Transport: e.Transport,
+		ForkDigest: e.ForkDigest.String(), HeadSlot: uint64(e.HeadSlot), FinalizedEpoch: uint64(e.FinalizedEpoch),
+		EarliestAvailableSlot: number(e.EarliestAvailableSlot), ColumnSubnets: small(e.ColumnSubnets), SyncSubnets: List(e.SyncSubnets),
+		Common: commonOf(e.Common),
+	}
+}
+
+// FromVisitEnded is the row of an event.
+func FromVisitEnded(e *event.VisitEnded) VisitRow {
+	return VisitRow{
+		VisitID: e.VisitID, ID: e.ID, Multiaddr: notEmpty(e.Multiaddr), Direction: e.Direction, Transport: notEmpty(e.Transport),
+		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: e.GoodbyeCode,
+		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: e.HandshakeMS,
+		Watch:  watchOf(e.Watch),
+		Common: commonOf(e.Common),
+	}
+}
+
+// ValidatorRowOf fills the columns that come from the event itself; the derived
+// ones are the caller's.
+func ValidatorRowOf(e *event.MetadataReceived) ValidatorRow {
+	m := metaDataOf(e.MetaData)
+	return ValidatorRow{
+		ENR: e.ENR, ID: e.ID, NodeID: text(e.NodeID), Multiaddr: e.Multiaddr, Epoch: uint64(e.Epoch),
+		SeqNumber: m.SeqNumber, Attnets: m.Attnets, Syncnets: m.Syncnets, CustodyGroupCount: m.CustodyGroupCount,
+		SubscribedSubnets: List(e.SubscribedSubnets),
+		ClientVersion:     e.ClientVersion, VisitID: e.VisitID, Direction: e.Direction, Transport: e.Transport,
+		ForkDigest: e.ForkDigest.String(), HeadSlot: uint64(e.HeadSlot), FinalizedEpoch: uint64(e.FinalizedEpoch),
+		EarliestAvailableSlot: number(e.EarliestAvailableSlot), ColumnSubnets: small(e.ColumnSubnets), SyncSubnets: List(e.SyncSubnets),
+		Common: commonOf(e.Common),
+	}
+}
+
+// List converts subnets to a column's list; nil stays nil, which is null.
+func List(subnets []int) []int32 {
+	if subnets == nil {
+		return nil
+	}
+	out := make([]int32, len(subnets))
+	for i, s := range subnets {
+		out[i] = int32(s)
+	}
+	return out
+}
+
+func metaDataOf(m *event.MetaData) MetaData {
+	return MetaData{SeqNumber: m.SeqNumber, Attnets: m.Attnets.String(), Syncnets: text(m.Syncnets), CustodyGroupCount: m.CustodyGroupCount}
+}
+
+func watchOf(w *event.Watch) *Watch {
+	if w == nil {
+		return nil
+	}
+	out := &Watch{From: w.From, To: w.To, Initial: List(w.Initial)}
+	for _, c := range w.Changes {
+		out.Changes = append(out.Changes, SubnetChange{At: c[0], Subnet: int32(c[1]), Subscribed: c[2] == 1})
+	}
+	for _, m := range w.MetaDataChanges {
+		out.MetaDataChanges = append(out.MetaDataChanges, MetaDataChange{At: m.At, MetaData: metaDataOf(&m.MetaData)})
+	}
+	return out
+}
+
+func text[T fmt.Stringer](v *T) *string {
+	if v == nil {
+		return nil
+	}
+	s := (*v).String()
+	return &s
+}
+
+func number[T ~uint64](v *T) *uint64 {
+	if v == nil {
+		return nil
+	}
+	n := uint64(*v)
+	return &n
+}
+
+func small(v *int) *int32 {
+	if v == nil {
+		return nil
+	}
+	n := int32(*v)
+	return &n
+}
+
+func notEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func notZero(port uint16) *int32 {
+	if port == 0 {
+		return nil
+	}
+	n := int32(port)
+	return &n
+}

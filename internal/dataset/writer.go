@@ -1,0 +1,164 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// Keys in the footer of every part.
+const (
+	footerSchema  = "valtrack.schema"
+	footerSegment = "valtrack.segment"
+	footerSeqs    = "valtrack.seqs"
+)
+
+// Writer appends rows to the data directory in segments. Rows of the open segment
+// stand in _staging; Commit moves them into the datasets, all or none, and only
+// then are they there for readers and after a crash.
+//
+// After an error of Append or Commit the open segment is lost: call Recover, and
+// bring its rows again. A Writer is for one goroutine.
+type Writer struct {
+	dir  string
+	log  *slog.Logger
+	lock *os.File
+
+	next    uint64   // number of the open or next segment
+	covered Coverage // keys in committed segments
+	open    *segment // nil when no row was appended since the last commit
+
+	// crash, in tests, is asked before each step of a commit; its error leaves
+	// everything as a killed process would.
+	crash func(step string) error
+}
+
+// segment is the open segment's part of each table.
+type segment struct {
+	dir       string // in _staging
+	discovery *part[DiscoveryRow]
+	metadata  *part[MetadataRow]
+	validator *part[ValidatorRow]
+	visit     *part[VisitRow]
+	rows      int
+}
+
+// Open locks the data directory (ErrLocked when another process writes it),
+// creating it if missing, and recovers it: what an earlier process left without
+// committing goes. A new directory gets one segment without rows, so that readers
+// find every table from the beginning.
+func Open(dir string, log *slog.Logger) (*Writer, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{dir: dir, log: log, lock: lock}
+	if err = w.Recover(); err == nil && w.next == 0 {
+		err = w.Commit(nil)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return w, nil
+}
+
+// Close drops the open segment and releases the lock.
+func (w *Writer) Close() error {
+	var err error
+	if w.open != nil {
+		err = w.open.discard()
+		w.open = nil
+	}
+	return errors.Join(err, w.lock.Close())
+}
+
+// Covered is the set of event keys in committed segments. The writer keeps it up
+// to date; do not change it.
+func (w *Writer) Covered() Coverage { return w.covered }
+
+// Rows counts the rows of the open segment.
+func (w *Writer) Rows() int {
+	if w.open == nil {
+		return 0
+	}
+	return w.open.rows
+}
+
+// Segment is the number of the open or next segment.
+func (w *Writer) Segment() uint64 { return w.next }
+
+// AppendDiscovery adds a row to the open segment.
+func (w *Writer) AppendDiscovery(r DiscoveryRow) error {
+	return appendRow(w, r, func(s *segment) *part[DiscoveryRow] { return s.discovery })
+}
+
+// AppendMetadata adds the rows of one metadata_received event.
+func (w *Writer) AppendMetadata(m MetadataRow, v ValidatorRow) error {
+	if err := appendRow(w, m, func(s *segment) *part[MetadataRow] { return s.metadata }); err != nil {
+		return err
+	}
+	return appendRow(w, v, func(s *segment) *part[ValidatorRow] { return s.validator })
+}
+
+// AppendVisit adds a row to the open segment.
+func (w *Writer) AppendVisit(r VisitRow) error {
+	return appendRow(w, r, func(s *segment) *part[VisitRow] { return s.visit })
+}
+
+func appendRow[T any](w *Writer, row T, of func(*segment) *part[T]) error {
+	if err := w.ensureOpen(); err != nil {
+		return err
+	}
+	if err := of(w.open).append(row); err != nil {
+		return fmt.Errorf("segment %d: %w", w.next, err)
+	}
+	w.open.rows++
+	return nil
+}
+
+func (w *Writer) ensureOpen() error {
+	if w.open != nil {
+		return nil
+	}
+	s, err := openSegment(filepath.Join(w.dir, stagingDir, strconv.FormatUint(w.next, 10)))
+	if err != nil {
+		return fmt.Errorf("segment %d: %w", w.next, err)
+	}
+	w.open = s
+	return nil
+}
+
+func openSegment(dir string) (*segment, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	s := &segment{dir: dir}
+	var err1, err2, err3, err4 error
+	s.discovery, err1 = createPart[DiscoveryRow](dir, Discovery)
+	s.metadata, err2 = createPart[MetadataRow](dir, Metadata)
+	s.validator, err3 = createPart[ValidatorRow](dir, ValidatorMetadata)
+	s.visit, err4 = createPart[VisitRow](dir, Visit)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, errors.Join(err, s.discard())
+	}
+	return s, nil
+}
+
+// parts in the order of Tables.
+func (s *segment) parts() []stagedPart {
+	return []stagedPart{s.discovery, s.validator, s.visit, s.metadata}
+}
+
+// discard closes and removes what is staged.
+func (s *segment) discard() error {
+	for _, p := range s.parts() {
+		p.abandon()
+	}
+	return os.RemoveAll(s.dir)
+}
