@@ -1,0 +1,292 @@
+// Package devnet is a simulated beacon network of real nodes on loopback: each has
+// its own address, key, discv5 (go-ethereum) and libp2p host, speaks the
+// consensus req/resp and gossip subscription protocols, and behaves like one of
+// the six clients with a known number of validators. What each node is and
+// subscribes to is written down as truth, for tests, benchmarks and the demo.
+package devnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+)
+
+// bootnodes is how many nodes, from the first, stand in the bootnode list.
+const bootnodes = 3
+
+// Devnet is a running network.
+type Devnet struct {
+	cfg     Config
+	net     network.Network
+	nodes   []*node
+	db      *enode.DB
+	files   *truthFiles
+	history *history
+	truth   Truth
+
+	cancel context.CancelFunc
+	group  *errgroup.Group
+	once   sync.Once
+	err    error
+}
+
+// Start builds the network and returns when every node answers. It runs until
+// Close, or until ctx ends, after which Close must still be called. A bad Config
+// gives a *ConfigError.
+func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Devnet, error) {
+	began := time.Now()
+	cfg = cfg.withDefaults(began)
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	d := &Devnet{cfg: cfg}
+	ctx, d.cancel = context.WithCancel(ctx)
+	d.group, ctx = errgroup.WithContext(ctx)
+	if err := d.start(ctx, log); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	log.Info("devnet started", slog.Int("nodes", len(d.nodes)), slog.Duration("took", time.Since(began)))
+	return d, nil
+}
+
+func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
+	if err := d.build(log); err != nil {
+		return err
+	}
+	if err := d.openHistory(); err != nil {
+		return err
+	}
+	// Nodes open with the state of this moment; once all are open the scheduler
+	// catches up with the slots that have passed.
+	sched := &scheduler{cfg: d.cfg, clock: d.net.Clock, nodes: d.nodes, history: d.history}
+	started := time.Now()
+	if err := sched.begin(sched.clock.SlotAt(started), started); err != nil {
+		return err
+	}
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	epoch := d.net.Clock.EpochAt(started)
+	for _, n := range d.nodes {
+		n.setForkEntries(epoch)
+		n.setSubnetEntries()
+	}
+	route := fillTables(d.nodes, stream(d.cfg.Seed, "tables"))
+	sched.spread = func(index int) { route.spread(d.nodes, index) }
+	d.describe()
+	if err := d.write(started); err != nil {
+		return err
+	}
+	d.group.Go(func() error { return sched.run(ctx) })
+	if d.cfg.DialBack {
+		d.group.Go(func() error { return d.dialBack(ctx) })
+	}
+	return nil
+}
+
+// build decides the network and its nodes; nothing listens yet.
+func (d *Devnet) build(log *slog.Logger) error {
+	cfg := d.cfg
+	genesisRoot := root("devnet genesis", cfg.Seed)
+	schedule, err := eth2.NewSchedule(genesisRoot, cfg.Forks, cfg.Blobs, maxBlobsElectra)
+	if err != nil {
+		return fmt.Errorf("devnet: %w", err)
+	}
+	foreign, err := eth2.NewSchedule(root("devnet of others", cfg.Seed), cfg.Forks, cfg.Blobs, maxBlobsElectra)
+	if err != nil {
+		return fmt.Errorf("devnet: %w", err)
+	}
+	d.net = network.Network{
+		Name:                  Name,
+		GenesisTime:           cfg.GenesisTime,
+		GenesisValidatorsRoot: genesisRoot,
+		Clock:                 eth2.Clock{Genesis: cfg.GenesisTime, SlotDuration: cfg.SlotDuration, SlotsPerEpoch: cfg.SlotsPerEpoch},
+		Schedule:              schedule,
+		Forks:                 slices.Clone(cfg.Forks),
+		MaxCommitteesPerSlot:  uint64(cfg.CommitteesPerSlot),
+		TargetCommitteeSize:   128,
+	}
+	plans, err := planNodes(cfg)
+	if err != nil {
+		return err
+	}
+	if d.db, err = enode.OpenDB(""); err != nil {
+		return fmt.Errorf("devnet: node database: %w", err)
+	}
+	for _, p := range plans {
+		record, wire := schedule, schedule
+		switch p.persona {
+		case WrongDigest:
+			record, wire = foreign, foreign
+		case WrongStatus:
+			wire = foreign
+		}
+		n := newNode(p, d.net.Clock, record, wire, cfg.SlowDelay, log)
+		// The database costs megabytes: all nodes share it.
+		n.startRecord(d.db)
+		d.nodes = append(d.nodes, n)
+	}
+	return nil
+}
+
+func (d *Devnet) openHistory() error {
+	peerIDs := make([]string, len(d.nodes))
+	for i, n := range d.nodes {
+		peerIDs[i] = n.peerID.String()
+	}
+	if d.cfg.Dir == "" {
+		d.history = newHistory(peerIDs, nil, nil)
+		return nil
+	}
+	if err := os.MkdirAll(d.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("devnet directory: %w", err)
+	}
+	files, err := openTruthFiles(d.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	d.files = files
+	d.history = newHistory(peerIDs, files.subscriptions, files.metadata)
+	return nil
+}
+
+// open starts every node's host and discv5, a few at a time.
+func (d *Devnet) open(ctx context.Context) error {
+	g := new(errgroup.Group)
+	g.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for _, n := range d.nodes {
+		g.Go(func() error {
+			if err := n.startHost(ctx); err != nil {
+				return fmt.Errorf("devnet node %d at %s: %w", n.index, n.addr, err)
+			}
+			if err := n.startDiscovery(); err != nil {
+				return fmt.Errorf("devnet node %d at %s: %w", n.index, n.addr, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// describe fills in the truth and the bootnodes.
+func (d *Devnet) describe() {
+	d.truth = Truth{byPeer: make(map[string]int, len(d.nodes)), log: d.history}
+	for i, n := range d.nodes {
+		d.truth.Nodes = append(d.truth.Nodes, n.describe())
+		d.truth.byPeer[n.peerID.String()] = i
+		if i < bootnodes {
+			d.net.Bootnodes = append(d.net.Bootnodes, n.local.Node().String())
+		}
+	}
+}
+
+func (d *Devnet) write(started time.Time) error {
+	if d.cfg.Dir == "" {
+		return nil
+	}
+	if err := writeNetworkDir(d.cfg.Dir, d.cfg, d.net.GenesisValidatorsRoot, d.net.Bootnodes); err != nil {
+		return err
+	}
+	return writeTruth(d.cfg.Dir, truthDocument{
+		Network:               Name,
+		Seed:                  d.cfg.Seed,
+		GenesisTime:           d.cfg.GenesisTime.Unix(),
+		GenesisValidatorsRoot: d.net.GenesisValidatorsRoot,
+		SlotDurationMS:        d.cfg.SlotDuration.Milliseconds(),
+		SlotsPerEpoch:         d.cfg.SlotsPerEpoch,
+		ActiveValidators:      d.cfg.ActiveValidators,
+		CommitteesPerSlot:     d.cfg.CommitteesPerSlot,
+		AggregatorProbability: d.cfg.AggregatorProbability,
+		Started:               started.UnixMilli(),
+		Nodes:                 d.truth.Nodes,
+	})
+}
+
+// describe is the node's line in the truth.
+func (n *node) describe() Node {
+	m := n.metaData()
+	t := Node{
+		Index:            n.index,
+		PeerID:           n.peerID.String(),
+		NodeID:           n.nodeID.String(),
+		ENR:              n.local.Node().String(),
+		Multiaddrs:       n.multiaddrs(),
+		Client:           n.profile.kind,
+		Version:          n.version,
+		Agent:            n.agent,
+		OS:               n.os,
+		Arch:             n.arch,
+		Persona:          n.persona,
+		Ours:             n.trait.ours,
+		Reachable:        n.trait.reachable,
+		Handshake:        n.trait.handshake,
+		Hello:            n.trait.hello,
+		Outcomes:         append([]string{}, n.trait.outcomes...),
+		Transports:       n.transports(),
+		Muxers:           n.muxers(),
+		Validators:       n.validators,
+		CGC:              n.cgc,
+		Attnets:          m.Attnets,
+		LongLivedSubnets: m.Attnets.Subnets(),
+		AllSubnets:       n.allSubnets,
+		Syncnets:         n.syncnets,
+		ColumnSubnets:    len(n.columns),
+	}
+	if n.persona == NoAgent {
+		t.Client = eth2.ClientUnknown
+	}
+	return t
+}
+
+func (n *node) multiaddrs() []string {
+	out := []string{}
+	if n.quicPort != 0 {
+		out = append(out, fmt.Sprintf("/ip4/%s/udp/%d/quic-v1/p2p/%s", n.addr, n.quicPort, n.peerID))
+	}
+	if n.tcpPort != 0 {
+		out = append(out, fmt.Sprintf("/ip4/%s/tcp/%d/p2p/%s", n.addr, n.tcpPort, n.peerID))
+	}
+	return out
+}
+
+// Network is the devnet's network, bootnodes included: what network.LoadFS reads
+// from Config.Dir.
+func (d *Devnet) Network() network.Network { return d.net }
+
+// Truth is what is known of every node.
+func (d *Devnet) Truth() Truth { return d.truth }
+
+// Wait blocks until the context of Start ends or the network cannot go on; the
+// error says why. Nodes answer until Close.
+func (d *Devnet) Wait() error { return d.group.Wait() }
+
+// Close stops every node and waits for all goroutines. It gives the first error of
+// the run, an unwritable truth file for instance. Further calls give the same.
+func (d *Devnet) Close() error {
+	d.once.Do(func() {
+		d.cancel()
+		errs := make([]error, len(d.nodes))
+		g := new(errgroup.Group)
+		g.SetLimit(4 * runtime.GOMAXPROCS(0))
+		for i, n := range d.nodes {
+			g.Go(func() error { errs[i] = n.close(); return nil })
+		}
+		d.err = errors.Join(d.group.Wait(), g.Wait(), errors.Join(errs...), d.files.close())
+		if d.db != nil {
+			d.db.Close()
+		}
+	})
+	return d.err
+}

@@ -1,0 +1,165 @@
+package devnet
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// delta is the start (on) or end of a short-lived duty at one node.
+type delta struct {
+	node   int32
+	subnet uint8
+	on     bool
+}
+
+// scheduler moves every node from slot to slot: duties come and go, long-lived
+// subnets rotate, forks happen. What it does at a slot depends on the seed alone.
+// One goroutine owns it.
+type scheduler struct {
+	cfg     Config
+	clock   eth2.Clock
+	nodes   []*node
+	history *history
+	// spread tells the discv5 tables of a node's new record.
+	spread func(index int)
+
+	deltas map[eth2.Slot][]delta // by the slot at whose start they happen
+	slot   eth2.Slot             // processed last
+}
+
+// begin brings every node to the state it has at slot, as if it had been running,
+// and logs that as the initial state.
+func (s *scheduler) begin(slot eth2.Slot, now time.Time) error {
+	s.slot, s.deltas = slot, make(map[eth2.Slot][]delta)
+	epoch := s.clock.EpochOf(slot)
+	s.plan(epoch)
+	s.plan(epoch + 1)
+	initial := s.take(slot)
+	s.history.begin(now)
+	for i, n := range s.nodes {
+		n.setLongLived(n.longLived(epoch))
+		if err := s.history.recordMetaData(i, now, n.metaData()); err != nil {
+			return err
+		}
+		if !n.hasHost() {
+			continue
+		}
+		n.subs.update(initial[int32(i)], subnetMask(n.backbone(epoch)), nil)
+		n.subs.setDigests(n.digestsAt(epoch))
+		if err := s.history.init(i, n.subs.current()); err != nil {
+			return err
+		}
+	}
+	return s.history.flush()
+}
+
+// plan adds the duties of epoch e. Windows that began before the present slot
+// begin now; those that have ended are left out.
+func (s *scheduler) plan(e eth2.Epoch) {
+	for i, n := range s.nodes {
+		if n.validators == 0 || !n.hasHost() {
+			continue
+		}
+		r := stream(s.cfg.Seed, "duties", uint64(i), uint64(e))
+		for _, d := range aggregatorDuties(r, n.validators, e, s.cfg.SlotsPerEpoch, s.cfg.CommitteesPerSlot, s.cfg.AggregatorProbability) {
+			from, to := n.profile.window(d.slot, s.cfg.SlotsPerEpoch)
+			if to <= s.slot {
+				continue
+			}
+			from = max(from, s.slot)
+			s.deltas[from] = append(s.deltas[from], delta{int32(i), uint8(d.subnet), true})
+			s.deltas[to] = append(s.deltas[to], delta{int32(i), uint8(d.subnet), false})
+		}
+	}
+}
+
+// take removes the deltas of a slot and groups them by node.
+func (s *scheduler) take(slot eth2.Slot) map[int32][]delta {
+	byNode := make(map[int32][]delta)
+	for _, d := range s.deltas[slot] {
+		byNode[d.node] = append(byNode[d.node], d)
+	}
+	delete(s.deltas, slot)
+	return byNode
+}
+
+// run processes each slot at its start until ctx ends. After a stall it catches up
+// in order.
+func (s *scheduler) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(time.Until(s.clock.SlotStart(s.slot + 1)))
+		select {
+		case <-ctx.Done():
+			return s.history.flush()
+		case <-timer.C:
+		}
+		for now := s.clock.SlotAt(time.Now()); s.slot < now; {
+			s.slot++
+			if err := s.advance(); err != nil {
+				return fmt.Errorf("devnet slot %d: %w", s.slot, err)
+			}
+		}
+	}
+}
+
+// advance does what happens at the start of the present slot.
+func (s *scheduler) advance() error {
+	epoch := s.clock.EpochOf(s.slot)
+	newEpoch := uint64(s.slot)%s.cfg.SlotsPerEpoch == 0
+	if newEpoch {
+		// One epoch of look-ahead is the most that any client has.
+		s.plan(epoch + 1)
+	}
+	deltas := s.take(s.slot)
+	for i, n := range s.nodes {
+		if newEpoch {
+			if err := s.enterEpoch(n, epoch); err != nil {
+				return err
+			}
+		}
+		mine := deltas[int32(i)]
+		if !n.hasHost() || (len(mine) == 0 && !newEpoch) {
+			continue
+		}
+		var failed error
+		n.subs.update(mine, subnetMask(n.backbone(epoch)), func(c subnetChange) {
+			if err := s.history.record(i, time.Now(), c.subnet, c.on); err != nil {
+				failed = err
+			}
+		})
+		if failed != nil {
+			return failed
+		}
+	}
+	return s.history.flush()
+}
+
+// enterEpoch rotates the long-lived subnets and follows the fork schedule, in
+// MetaData, topics and record.
+func (s *scheduler) enterEpoch(n *node, epoch eth2.Epoch) error {
+	changed := false
+	if n.setLongLived(n.longLived(epoch)) {
+		changed = true
+		n.setSubnetEntries()
+		if err := s.history.recordMetaData(n.index, time.Now(), n.metaData()); err != nil {
+			return err
+		}
+	}
+	if n.record.At(epoch).FirstEpoch == epoch {
+		changed = true
+		n.setForkEntries(epoch)
+	}
+	if n.hasHost() {
+		n.subs.setDigests(n.digestsAt(epoch))
+	}
+	// Dead, gone and hostless nodes change nothing any more: their record is old.
+	if changed && n.disc != nil {
+		s.spread(n.index)
+	}
+	return nil
+}
