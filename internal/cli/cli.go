@@ -1,0 +1,153 @@
+// Package cli is the command line: one file a command. It turns flags,
+// environment and configuration file into one typed Config per service, builds
+// the services in the order of the data and runs them. Only this package reads
+// arguments and the environment, and only main exits.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+)
+
+// Exit codes, a contract with scripts.
+const (
+	exitOK     = 0 // done, or stopped by a signal and drained
+	exitFailed = 1
+	exitUsage  = 2 // wrong usage or configuration: trying again changes nothing
+)
+
+// usageError is an error that the user mends by changing flags, environment,
+// configuration file or what they name.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes a usageError in the way of fmt.Errorf.
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// asUsage marks err as a usageError; nil stays nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err}
+}
+
+// ExitCode maps the error of Main: nil is 0, wrong usage or configuration 2, any
+// other 1.
+func ExitCode(err error) int {
+	var usage *usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// Main runs the command line args (args[0] is the program). It writes results to
+// stdout, logs and the line that tells of an error to stderr. The first SIGINT
+// or SIGTERM ends the context that the command runs in and lets it drain; a
+// second one ends the process at once, as if no handler were there.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	a := &app{stdout: stdout, stderr: stderr}
+	err := a.root().Run(ctx, args)
+	if err != nil && !a.acting {
+		// The parser's errors: an unknown flag, a value that does not parse.
+		err = asUsage(err)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "valtrack: %v\n", err)
+	}
+	return err
+}
+
+// app is one run of the command line.
+type app struct {
+	stdout, stderr io.Writer
+	// acting is set when a command's own code begins: errors before that are
+	// the parser's.
+	acting bool
+}
+
+// root is the command tree. The order of the first three commands and options
+// is part of the contract.
+func (a *app) root() *cli.Command {
+	return &cli.Command{
+		Name:                          "valtrack",
+		Usage:                         "Ethereum consensus validator tracking tool",
+		UsageText:                     "valtrack [global options] command [command options] [arguments...]",
+		CustomRootCommandHelpTemplate: rootHelpTemplate,
+		Writer:                        a.stdout,
+		ErrWriter:                     a.stderr,
+		Flags:                         globalFlags(),
+		Commands: []*cli.Command{
+			a.sentryCommand(),
+			a.consumerCommand(),
+			helpCommand(),
+			a.runCommand(),
+			a.devnetCommand(),
+			a.replayCommand(),
+			a.exportCommand(),
+			a.reportCommand(),
+			a.inspectCommand(),
+			a.checkCommand(),
+			a.versionCommand(),
+		},
+		Action:         rejectUnknownCommand,
+		OnUsageError:   explainUsage,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // Main reports, main exits
+	}
+}
+
+// invocation is one command being run: its parsed flags and its streams.
+type invocation struct {
+	cmd            *cli.Command
+	stdout, stderr io.Writer
+}
+
+// leaf completes a command that does something: it reads the configuration file
+// before run and takes no subcommand.
+func (a *app) leaf(cmd *cli.Command, run func(context.Context, invocation) error) *cli.Command {
+	cmd.HideHelpCommand = true
+	cmd.OnUsageError = explainUsage
+	cmd.Action = func(ctx context.Context, cmd *cli.Command) error {
+		if path := cmd.String(flagConfig); path != "" {
+			if err := applyConfigFile(cmd, path); err != nil {
+				return err
+			}
+		}
+		a.acting = true
+		return run(ctx, invocation{cmd: cmd, stdout: a.stdout, stderr: a.stderr})
+	}
+	return cmd
+}
+
+// noArguments rejects what stands after the flags of a command that takes none.
+func (in invocation) noArguments() error {
+	if first := in.cmd.Args().First(); first != "" {
+		return usagef("%s takes no arguments, got %q; see '%s --help'", in.cmd.FullName(), first, in.cmd.FullName())
+	}
+	return nil
+}
+
+// oneArgument gives the only argument; what names it in the error.
+func (in invocation) oneArgument(what string) (string, error) {
+	if in.cmd.Args().Len() != 1 {
+		return "", usagef("%s takes one %s, got %d arguments; see '%s --help'", in.cmd.FullName(), what, in.cmd.Args().Len(), in.cmd.FullName())
+	}
+	return in.cmd.Args().First(), nil
+}

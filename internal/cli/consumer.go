@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+)
+
+// Flags of the consumer.
+const (
+	flagName        = "name"
+	flagSegmentRows = "segment-rows"
+	flagSegmentAge  = "segment-age"
+)
+
+func consumerFlags() []cli.Flag {
+	name := text(flagName, "", "name of the durable consumer in JetStream")
+	name.DefaultText = "consumer- and an id kept in the data directory"
+	return []cli.Flag{
+		name,
+		number(flagSegmentRows, consumer.DefaultSegmentRows, "events after which a segment is committed to the datasets"),
+		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
+	}
+}
+
+func (a *app) consumerCommand() *cli.Command {
+	return a.leaf(&cli.Command{
+		Name: "consumer", Usage: "run the consumer",
+		Description: "Takes events from JetStream at --nats (default: " + defaultNATS + ") and writes the datasets\n" +
+			strings.Join(dataset.Tables(), ", ") + " in --data-dir.",
+		Flags: append(consumerFlags(), serviceFlags()...),
+	}, runConsumer)
+}
+
+// consumerConfig is everything that the consumer's services are built from.
+type consumerConfig struct {
+	dataDir     string
+	natsURL     string
+	durable     string // empty: made from an id in the data directory
+	segmentRows int
+	segmentAge  time.Duration
+}
+
+// consumerConfig checks the consumer's flags. Errors are usageErrors.
+func (in invocation) consumerConfig() (consumerConfig, error) {
+	cfg := consumerConfig{
+		dataDir:    in.cmd.String(flagDataDir),
+		natsURL:    in.cmd.String(flagNATS),
+		durable:    in.cmd.String(flagName),
+		segmentAge: in.cmd.Duration(flagSegmentAge),
+	}
+	// JetStream takes neither of these in a consumer's name.
+	if strings.ContainsAny(cfg.durable, " \t.*>/\\") {
+		return cfg, usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagName, cfg.durable)
+	}
+	if cfg.segmentAge <= 0 {
+		return cfg, usagef("--%s %v: want a time above zero, such as 1m", flagSegmentAge, cfg.segmentAge)
+	}
+	var err error
+	cfg.segmentRows, err = in.positive(flagSegmentRows)
+	return cfg, err
+}
+
+// consumerIDFile keeps the consumer's id in the data directory, so that the
+// durable is the same after a restart.
+const consumerIDFile = "consumer_id"
+
+// durableName is the flag's name, or one with the data directory's id, which is
+// made if it is missing.
+func (cfg consumerConfig) durableName() (string, error) {
+	if cfg.durable != "" {
+		return cfg.durable, nil
+	}
+	path := filepath.Join(cfg.dataDir, consumerIDFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id := make([]byte, 8)
+		rand.Read(id) // never fails
+		data = []byte(hex.EncodeToString(id) + "\n")
+		err = os.WriteFile(path, data, 0o644)
+	}
+	if err != nil {
+		return "", usagef("--%s %q: %w; choose another directory or mend its permissions", flagDataDir, cfg.dataDir, err)
+	}
+	id := strings.TrimSpace(string(data))
+	if id == "" || strings.ContainsAny(id, " .*>/\\\n") {
+		return "", usagef("%s holds no id: remove it, or give --%s", path, flagName)
+	}
+	return "consumer-" + id, nil
+}
+
+// storage is the consumer and where its messages come from.
+type storage struct {
+	subscription *bus.Subscription
+	consumer     *consumer.Consumer
+}
+
+// openStorage subscribes and opens the datasets; from then on /readyz and /metrics
+// tell of them. An unusable data directory is a usageError.
+func openStorage(ctx context.Context, cfg consumerConfig, conn *bus.Conn, svc *service) (*storage, error) {
+	durable, err := cfg.durableName()
+	if err != nil {
+		return nil, err
+	}
+	settings := consumer.Config{Dir: cfg.dataDir, SegmentRows: cfg.segmentRows, SegmentAge: cfg.segmentAge, Log: svc.log}
+	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
+		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c, err := consumer.New(settings, sub)
+	if err != nil {
+		return nil, asUsage(err)
+	}
+	s := &storage{subscription: sub, consumer: c}
+	svc.storage.Store(s)
+	svc.metrics.MustRegister(storageCollector{c.Stats})
+	return s, nil
+}
+
+// status are the consumer's figures for the status line: events in committed
+// segments, events waiting for their commit, and messages not received yet.
+func (s *storage) status(context.Context) []slog.Attr {
+	stats := s.consumer.Stats()
+	return []slog.Attr{
+		slog.Uint64("stored", stats.Stored),
+		slog.Int("waiting", stats.Pending),
+		slog.Uint64("lag", stats.Behind),
+	}
+}
+
+// drain waits until every message in the stream has been delivered, within a
+// bound of its own; messages that are not are stored after the next start.
+func (s *storage) drain(ctx context.Context, log *slog.Logger) {
+	bounded, cancel := after(ctx, flushTimeout)
+	defer cancel()
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for {
+		lag, err := s.subscription.Lag(bounded)
+		if err == nil && lag.Pending == 0 {
+			return
+		}
+		select {
+		case <-bounded.Done():
+			log.Warn("events stay in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// drainPoll is how often the broker is asked what is left.
+const drainPoll = 50 * time.Millisecond
+
+func runConsumer(ctx context.Context, in invocation) error {
+	if err := in.noArguments(); err != nil {
+		return err
+	}
+	cfg, err := in.consumerConfig()
+	if err != nil {
+		return err
+	}
+	if cfg.natsURL == "" {
+		cfg.natsURL = defaultNATS
+	}
+	dir, err := openDataDir(cfg.dataDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	durable, err := cfg.durableName()
+	if err != nil {
+		return err
+	}
+	svc, err := in.newService(true)
+	if err != nil {
+		return err
+	}
+	return svc.run(ctx, func(ctx context.Context) error { return consume(ctx, cfg, durable, svc) })
+}
+
+// consume builds the consumer and runs it until ctx ends.
+func consume(ctx context.Context, cfg consumerConfig, durable string, svc *service) error {
+	b, err := connect(ctx, cfg.natsURL, storeDir(cfg.dataDir), "valtrack "+durable, svc.log)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer b.close(svc.log)
+	store, err := openStorage(ctx, cfg, b.conn, svc)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	svc.log.Info("consuming", slog.String("durable", durable), slog.String("data_dir", cfg.dataDir))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return store.consumer.Run(ctx) })
+	g.Go(func() error { return svc.status.run(ctx, svc.log, store.status) })
+	err = g.Wait()
+	store.logStopped(svc.log)
+	return err
+}
+
+// ready is nil when events can be stored. A nil storage is one that is not open
+// yet.
+func (s *storage) ready() error {
+	if s == nil {
+		return errors.New("not connected to NATS yet")
+	}
+	if err := s.consumer.Stats().Err; err != nil {
+		return fmt.Errorf("the datasets cannot be written: %w", err)
+	}
+	return nil
+}
+
+func (s *storage) logStopped(log *slog.Logger) {
+	stats := s.consumer.Stats()
+	log.Info("stored", slog.Uint64("events", stats.Stored), slog.Uint64("segments", stats.Segments),
+		slog.Uint64("rejected", stats.Rejected), slog.Uint64("duplicates", stats.Duplicates), slog.Uint64("missing", stats.Missing))
+}

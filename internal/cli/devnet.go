@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Flags of the simulated network.
+const (
+	flagDevnetDir    = "devnet-dir"
+	flagDevnetNodes  = "devnet-nodes"
+	flagDevnetSlot   = "devnet-slot"
+	flagDevnetFaults = "devnet-faults"
+	flagDevnetSeed   = "devnet-seed"
+)
+
+// Values of --devnet-faults.
+const (
+	faultsHealthy = "healthy"
+	faultsMixed   = "mixed"
+)
+
+const (
+	defaultDevnetNodes = 100
+	defaultDevnetSlot  = time.Second
+	defaultDevnetSeed  = 1
+)
+
+func devnetFlags() []cli.Flag {
+	seed := wide(flagDevnetSeed, "number that decides keys, clients, validators and duties")
+	seed.Value = defaultDevnetSeed
+	return []cli.Flag{
+		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
+		duration(flagDevnetSlot, defaultDevnetSlot, "slot of the simulated network"),
+		text(flagDevnetFaults, faultsHealthy, "healthy, or mixed: nodes that hang, lie or are dead among the healthy"),
+		seed,
+		text(flagDevnetDir, "", "where its network directory and truth are written; devnet in --data-dir when not given"),
+	}
+}
+
+// simulated reports whether the network is one that this process makes.
+func (in invocation) simulated() bool {
+	return in.cmd.String(flagNetwork) == devnetName && in.cmd.String(flagNetworkDir) == ""
+}
+
+// devnetConfig checks the devnet's flags. Errors are usageErrors.
+func (in invocation) devnetConfig() (devnet.Config, error) {
+	cfg := devnet.Config{
+		Seed:         in.cmd.Uint64(flagDevnetSeed),
+		SlotDuration: in.cmd.Duration(flagDevnetSlot),
+		Dir:          in.cmd.String(flagDevnetDir),
+	}
+	if cfg.Dir == "" {
+		cfg.Dir = filepath.Join(in.cmd.String(flagDataDir), devnetName)
+	}
+	switch faults := in.cmd.String(flagDevnetFaults); faults {
+	case faultsHealthy:
+		cfg.Faults = devnet.HealthyMix()
+	case faultsMixed:
+		cfg.Faults = devnet.MixedMix()
+	default:
+		return cfg, usagef("--%s %q: want %s or %s", flagDevnetFaults, faults, faultsHealthy, faultsMixed)
+	}
+	var err error
+	cfg.Nodes, err = in.positive(flagDevnetNodes)
+	return cfg, err
+}
+
+// startDevnet starts the network; Close it. The end of ctx interrupts the start
+// but not the running network, which has to be there until its visitors have
+// left.
+func startDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*devnet.Devnet, error) {
+	life, abort := context.WithCancel(context.WithoutCancel(ctx))
+	started := context.AfterFunc(ctx, abort)
+	d, err := devnet.Start(life, cfg, log)
+	started()
+	var bad *devnet.ConfigError
+	switch {
+	case errors.As(err, &bad):
+		return nil, asUsage(err)
+	case err != nil:
+		return nil, err
+	}
+	log.Info("devnet files are written", slog.String("dir", cfg.Dir))
+	return d, nil
+}
+
+// devnetView is `devnet --json`.
+type devnetView struct {
+	NetworkDir string          `json:"network_dir"`
+	Truth      string          `json:"truth"` // file
+	Nodes      int             `json:"nodes"`
+	Reachable  int             `json:"reachable"` // nodes that can be shaken hands with
+	ForkDigest eth2.ForkDigest `json:"fork_digest"`
+	Bootnodes  []string        `json:"bootnodes"`
+}
+
+func (a *app) devnetCommand() *cli.Command {
+	return a.leaf(&cli.Command{
+		Name: "devnet", Usage: "run a simulated network of real nodes on loopback",
+		Description: "Starts the network, prints where its network directory is (for --network-dir) and runs until it is stopped.",
+		Flags:       append([]cli.Flag{jsonFlag()}, devnetFlags()...),
+	}, runDevnet)
+}
+
+func runDevnet(ctx context.Context, in invocation) error {
+	if err := in.noArguments(); err != nil {
+		return err
+	}
+	cfg, err := in.devnetConfig()
+	if err != nil {
+		return err
+	}
+	log, err := in.logger(in.stderr)
+	if err != nil {
+		return err
+	}
+	dir, err := openDataDir(cfg.Dir, roleDevnet)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	d, err := startDevnet(ctx, cfg, log)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer d.Close()
+	net := d.Network()
+	err = in.print(devnetView{
+		NetworkDir: cfg.Dir,
+		Truth:      filepath.Join(cfg.Dir, devnet.TruthFile),
+		Nodes:      cfg.Nodes,
+		Reachable:  len(d.Truth().Reachable()),
+		ForkDigest: net.Schedule.At(net.Clock.EpochAt(time.Now())).Digest,
+		Bootnodes:  net.Bootnodes,
+	})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	log.Info("stopping the devnet")
+	return nil
+}

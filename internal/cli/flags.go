@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+)
+
+// Names of flags that more than one file asks for.
+const (
+	flagConfig     = "config"
+	flagLogLevel   = "log-level"
+	flagLogFormat  = "log-format"
+	flagNATS       = "nats"
+	flagNATSURL    = "nats-url" // the earlier program's name for nats
+	flagDataDir    = "data-dir"
+	flagNetwork    = "network"
+	flagNetworkDir = "network-dir"
+	flagBootnode   = "bootnode"
+	flagMetrics    = "metrics"
+	flagJSON       = "json"
+)
+
+// Defaults of the command line.
+const (
+	defaultLogLevel = "info"
+	defaultNetwork  = "mainnet"
+	defaultDataDir  = "./data"
+	defaultNATS     = "nats://localhost:4222"
+	// embeddedNATS as a value of --nats runs the server in this process.
+	embeddedNATS = "embedded"
+)
+
+// globalFlags work before and after the command. The first two and their lines
+// are part of the contract.
+func globalFlags() []cli.Flag {
+	nats := text(flagNATS, "", `NATS server URL (needs JetStream), or "embedded" for one in this process`, "n", flagNATSURL)
+	nats.Sources.Append(cli.EnvVars("NATS_URL"))
+	return []cli.Flag{
+		text(flagLogLevel, defaultLogLevel, "log level", "l"),
+		nats,
+		text(flagLogFormat, "auto", "log format: auto, text or json"),
+		text(flagConfig, "", "YAML file of options"),
+		text(flagDataDir, defaultDataDir, "directory of identity, logs and datasets"),
+		text(flagNetwork, defaultNetwork, "mainnet, sepolia, hoodi, gnosis, chiado or devnet"),
+		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
+		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
+		text(flagMetrics, "", "address of Prometheus metrics, health and profiles, such as 127.0.0.1:9100"),
+	}
+}
+
+// envOf is the environment variable of a flag.
+func envOf(name string) cli.ValueSourceChain {
+	return cli.EnvVars("VALTRACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
+}
+
+func text(name, value, usage string, aliases ...string) *cli.StringFlag {
+	f := &cli.StringFlag{Name: name, Aliases: aliases, Value: value, Usage: usage, Sources: envOf(name)}
+	f.SetStringer(flagLine)
+	return f
+}
+
+func texts(name string, value []string, usage string) *cli.StringSliceFlag {
+	f := &cli.StringSliceFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}
+	f.SetStringer(flagLine)
+	return f
+}
+
+func number(name string, value int, usage string) *cli.IntFlag {
+	f := &cli.IntFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}
+	f.SetStringer(flagLine)
+	return f
+}
+
+func duration(name string, value time.Duration, usage string) *cli.DurationFlag {
+	f := &cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}
+	f.SetStringer(flagLine)
+	return f
+}
+
+func toggle(name, usage string) *cli.BoolFlag {
+	f := &cli.BoolFlag{Name: name, Usage: usage, Sources: envOf(name)}
+	f.SetStringer(flagLine)
+	return f
+}
+
+// jsonFlag stands on every command that prints a result.
+func jsonFlag() *cli.BoolFlag { return toggle(flagJSON, "print JSON") }
+
+// wide is a number that may need 64 bits, such as an epoch.
+func wide(name, usage string) *cli.Uint64Flag {
+	f := &cli.Uint64Flag{Name: name, Usage: usage, Sources: envOf(name)}
+	f.SetStringer(flagLine)
+	return f
+}

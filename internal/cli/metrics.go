@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// crawlCollector turns the sentry's counters into metrics at each scrape, so that
+// there is one set of counters.
+type crawlCollector struct {
+	stats func() sentry.Stats
+}
+
+// Describe sends nothing: the collector is unchecked, its metrics are what
+// Collect makes.
+func (crawlCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c crawlCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.stats()
+	m := metrics{out, "valtrack_sentry_"}
+	m.count("records_total", "Node records seen, new or with a higher seq.", s.Records)
+	m.count("records_our_digest_total", "Node records with the current fork digest or the next one.", s.OurDigest)
+	m.count("dials_total", "Outbound visits begun.", s.Dialled)
+	m.count("connections_total", "Outbound visits that got a connection.", s.Connected)
+	m.count("inbound_total", "Inbound visits begun.", s.Inbound)
+	m.count("handshakes_total", "Visits that published metadata_received.", s.Handshaked)
+	m.count("events_published_total", "Events handed over to the broker or the log files.", s.Published)
+	m.count("events_lost_total", "Events that could not be handed over.", s.Lost)
+	m.gauge("visits_live", "Visits under way.", float64(s.Live))
+	m.gauge("peers", "Peers in the table.", float64(s.Table))
+	m.gauge("peers_reachable", "Peers whose last visit was a handshake.", float64(s.Reachable))
+	outcomes := prometheus.NewDesc(m.prefix+"visits_total", "Ended visits by outcome.", []string{"outcome"}, nil)
+	for outcome, n := range s.Outcomes {
+		out <- prometheus.MustNewConstMetric(outcomes, prometheus.CounterValue, float64(n), outcome)
+	}
+}
+
+// storageCollector does the same for the consumer.
+type storageCollector struct {
+	stats func() consumer.Stats
+}
+
+// Describe sends nothing, as crawlCollector's.
+func (storageCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c storageCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.stats()
+	m := metrics{out, "valtrack_consumer_"}
+	m.count("events_stored_total", "Events in committed segments.", s.Stored)
+	m.count("events_rejected_total", "Events that were invalid.", s.Rejected)
+	m.count("duplicates_total", "Messages of events that were there already.", s.Duplicates)
+	m.count("segments_total", "Segments committed.", s.Segments)
+	m.count("segment_failures_total", "Segments that could not be written.", s.Failures)
+	m.gauge("events_missing", "Event keys missing between others of their sentry.", float64(s.Missing))
+	m.gauge("events_waiting", "Events that wait for their segment's commit.", float64(s.Pending))
+	m.gauge("lag", "Messages in the stream behind the last one received.", float64(s.Behind))
+	if !s.LastCommit.IsZero() {
+		m.gauge("last_commit_timestamp_seconds", "Unix time of the newest commit.", float64(s.LastCommit.UnixMilli())/1000)
+	}
+}
+
+// metrics sends metrics without labels.
+type metrics struct {
+	out    chan<- prometheus.Metric
+	prefix string
+}
+
+func (m metrics) count(name, help string, value uint64) {
+	m.out <- prometheus.MustNewConstMetric(prometheus.NewDesc(m.prefix+name, help, nil, nil), prometheus.CounterValue, float64(value))
+}
+
+func (m metrics) gauge(name, help string, value float64) {
+	m.out <- prometheus.MustNewConstMetric(prometheus.NewDesc(m.prefix+name, help, nil, nil), prometheus.GaugeValue, value)
+}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+)
+
+// devnetName as a value of --network means the simulated network in this process.
+const devnetName = "devnet"
+
+// network loads the network of --network or --network-dir, with --bootnode in
+// place of its bootnodes. Errors are usageErrors.
+func (in invocation) network() (network.Network, error) {
+	net, err := in.loadNetwork()
+	if err != nil {
+		return network.Network{}, asUsage(err)
+	}
+	if nodes := in.cmd.StringSlice(flagBootnode); len(nodes) > 0 {
+		for _, text := range nodes {
+			if _, err := enr.Parse(text); err != nil {
+				return network.Network{}, usagef("--%s %q: %w", flagBootnode, text, err)
+			}
+		}
+		net.Bootnodes = nodes
+	}
+	return net, nil
+}
+
+func (in invocation) loadNetwork() (network.Network, error) {
+	name := in.cmd.String(flagNetwork)
+	if dir := in.cmd.String(flagNetworkDir); dir != "" {
+		if !in.cmd.IsSet(flagNetwork) {
+			name = "" // the directory's own
+		}
+		if info, err := os.Stat(dir); err != nil {
+			return network.Network{}, usagef("--%s: %w", flagNetworkDir, err)
+		} else if !info.IsDir() {
+			return network.Network{}, usagef("--%s %q is not a directory", flagNetworkDir, dir)
+		}
+		net, err := network.LoadFS(os.DirFS(dir), name)
+		if err != nil {
+			return network.Network{}, usagef("--%s %q: %w", flagNetworkDir, dir, err)
+		}
+		return net, nil
+	}
+	if name == devnetName {
+		return network.Network{}, usagef("--%s %s: there is no devnet here; 'valtrack run --network devnet' holds one itself, "+
+			"and for one that 'valtrack devnet' started give --%s DIR with the directory that it printed", flagNetwork, devnetName, flagNetworkDir)
+	}
+	if !slices.Contains(network.Names(), name) {
+		return network.Network{}, usagef("--%s %q is unknown; the networks are %s and %s, or give --%s DIR",
+			flagNetwork, name, strings.Join(network.Names(), ", "), devnetName, flagNetworkDir)
+	}
+	return network.Load(name)
+}
+
+// allPrivate reports whether there are bootnodes and each has loopback or private
+// addresses only: then the network is one on this machine or in this house.
+func allPrivate(bootnodes []string) bool {
+	for _, text := range bootnodes {
+		r, err := enr.Parse(text)
+		if err != nil {
+			return false
+		}
+		for _, addr := range []netip.Addr{r.IP4, r.IP6} {
+			if addr.IsValid() && !addr.IsLoopback() && !addr.IsPrivate() {
+				return false
+			}
+		}
+	}
+	return len(bootnodes) > 0
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// writeJSON writes v as indented JSON with a newline.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}
+
+// print writes a result that is one object: JSON with --json, else a line for
+// each field in the object's order.
+func (in invocation) print(v any) error {
+	if in.cmd.Bool(flagJSON) {
+		return writeJSON(in.stdout, v)
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	w := tabwriter.NewWriter(in.stdout, 0, 8, 2, ' ', 0)
+	if err := printFields(w, "", data); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return w.Flush()
+}
+
+// printFields writes "name<TAB>value" for each member of the JSON object, with a
+// dotted name for members of objects inside it. It reads the encoded object
+// because that has the members in order under their contract names.
+func printFields(w io.Writer, prefix string, object []byte) error {
+	return eachMember(object, func(name string, value json.RawMessage) error {
+		if value[0] == '{' {
+			return printFields(w, prefix+name+".", value)
+		}
+		_, err := fmt.Fprintf(w, "%s\t%s\n", prefix+name, plain(value))
+		return err
+	})
+}
+
+// eachMember calls each with the members of a JSON object, in order.
+func eachMember(object []byte, each func(name string, value json.RawMessage) error) error {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if _, err := dec.Token(); err != nil {
+		return err
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		if err := each(fmt.Sprint(name), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain is a JSON value as a person reads it: strings without quotes, lists
+// with spaces.
+func plain(value json.RawMessage) string {
+	var s string
+	if json.Unmarshal(value, &s) == nil {
+		return s
+	}
+	var list []json.RawMessage
+	if value[0] == '[' && json.Unmarshal(value, &list) == nil {
+		words := make([]string, len(list))
+		for i, item := range list {
+			words[i] = plain(item)
+		}
+		return strings.Join(words, " ")
+	}
+	return string(value)
+}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/bus"
+)
+
+func (a *app) replayCommand() *cli.Command {
+	return a.leaf(&cli.Command{
+		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
+		Description: "FILEs are the log files of a sentry without --nats. Events keep their keys: a file that is\n" +
+			"replayed again is stored once. Lines that are no events are told of and skipped.",
+		Flags: []cli.Flag{jsonFlag()},
+	}, runReplay)
+}
+
+func runReplay(ctx context.Context, in invocation) error {
+	files := in.cmd.Args().Slice()
+	if len(files) == 0 {
+		return usagef("%s takes event log files, as in '%s data/*_events.log'", in.cmd.FullName(), in.cmd.FullName())
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); err != nil {
+			return usagef("replay: %w", err)
+		}
+	}
+	log, err := in.logger(in.stderr)
+	if err != nil {
+		return err
+	}
+	url := in.cmd.String(flagNATS)
+	if url == "" {
+		url = defaultNATS
+	}
+	b, err := connect(ctx, url, storeDir(in.cmd.String(flagDataDir)), "valtrack replay", log)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer b.close(log)
+	// Every line has a key of its own: this publisher makes none.
+	publisher, err := b.conn.Publisher(ctx, "replay", 0)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	stats, err := bus.Replay(ctx, publisher, files, func(bad bus.BadLine) {
+		log.Warn("skipped a line", slog.String("file", bad.File), slog.Int("line", bad.Line), slog.Any("error", bad.Err))
+	})
+	if err == nil {
+		// A signal while the last events wait for acknowledgement ends the wait.
+		err = publisher.Close(ctx)
+	} else {
+		err = fmt.Errorf("%w (after %d events)", err, stats.Published)
+		flush(ctx, publisher) //nolint:errcheck // the first error is the one to tell
+	}
+	if err != nil {
+		return err
+	}
+	return in.print(stats)
+}

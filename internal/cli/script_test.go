@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the scripts run this test binary as the program valtrack.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"valtrack": func() { os.Exit(ExitCode(Main(context.Background(), os.Args, os.Stdout, os.Stderr))) },
+	})
+}
+
+// TestScripts runs the command line as a user types it: one story a file.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": exitCode,
+			"waitfor":  waitFor,
+			"port":     freePort,
+			"lines":    atLeast,
+			"http":     httpGet,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// exitCode runs `exitcode N command...` and demands the exit code.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N command...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := err.(interface{ ExitCode() int }); ok {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v: %v", args[1:], err)
+	}
+	if got != want {
+		ts.Fatalf("%v: exit code %d, want %d", args[1:], got, want)
+	}
+}
+
+// waitLimit is far more than any wait needs on a busy machine.
+const waitLimit = 90 * time.Second
+
+// waitFor waits until a file holds a match: `waitfor FILE REGEXP [NAME]`. With a
+// name it sets that variable to the match's first group.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || len(args) > 3 {
+		ts.Fatalf("usage: waitfor file regexp [name]")
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	var last []byte
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		data, err := os.ReadFile(path)
+		if err == nil {
+			last = data
+		}
+		match := re.FindSubmatch(data)
+		if match == nil {
+			continue
+		}
+		if len(args) == 3 {
+			ts.Setenv(args[2], string(match[1]))
+		}
+		return
+	}
+	ts.Fatalf("%s has no match of %q after %v:\n%s", args[0], args[1], waitLimit, last)
+}
+
+// atLeast waits until a file has N lines: `lines FILE N`.
+func atLeast(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lines file N")
+	}
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	got := 0
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if data, err := os.ReadFile(path); err == nil {
+			if got = bytes.Count(data, []byte{'\n'}); got >= want {
+				return
+			}
+		}
+	}
+	ts.Fatalf("%s has %d lines after %v, want %d", args[0], got, waitLimit, want)
+}
+
+// httpGet asks once and wants a match in the answer: `http URL REGEXP`.
+func httpGet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: http url regexp")
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	client := &http.Client{Timeout: waitLimit}
+	res, err := client.Get(args[0])
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	if !re.Match(body) {
+		ts.Fatalf("%s answers %s without a match of %q:\n%s", args[0], res.Status, args[1], body)
+	}
+}
+
+// freePort sets a variable to a TCP port that was free a moment ago: `port NAME`.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: port NAME")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+	ts.Check(l.Close())
+}

@@ -1,0 +1,323 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/discv5"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// Flags of the sentry.
+const (
+	flagListen         = "listen"
+	flagPort           = "port"
+	flagQUICPort       = "quic-port"
+	flagAdvertise      = "advertise"
+	flagDialers        = "dialers"
+	flagMaxConnections = "max-connections"
+	flagRevisit        = "revisit"
+	flagCrawlerID      = "crawler-id"
+	flagLocation       = "crawler-location"
+	flagAllowPrivate   = "allow-private"
+)
+
+// The ports that consensus clients use by default.
+const (
+	defaultPort     = 9000
+	defaultQUICPort = 9001
+)
+
+func sentryFlags() []cli.Flag {
+	allowPrivate := toggle(flagAllowPrivate, "visit loopback and private addresses")
+	allowPrivate.DefaultText = "on only when every bootnode has such an address"
+	return []cli.Flag{
+		texts(flagListen, []string{"0.0.0.0", "::"}, "IP address to listen on, repeatable"),
+		number(flagPort, defaultPort, "port of libp2p over TCP and of discv5 over UDP; 0 takes free ones"),
+		number(flagQUICPort, defaultQUICPort, "UDP port of libp2p over QUIC; 0 takes a free one"),
+		text(flagAdvertise, "", "IP address of our node record; what other nodes see when not given"),
+		number(flagDialers, sentry.DefaultDialers, "most visits that we begin at one time"),
+		number(flagMaxConnections, sentry.DefaultMaxConnections, "most visits at one time, inbound ones included"),
+		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits of a node"),
+		text(flagCrawlerID, "", "crawler_id of every event; an id kept in the data directory when not given"),
+		text(flagLocation, "", "crawler_location of every event, such as a region"),
+		allowPrivate,
+	}
+}
+
+func (a *app) sentryCommand() *cli.Command {
+	return a.leaf(&cli.Command{
+		Name: "sentry", Usage: "run the sentry node",
+		Description: "Crawls the network and publishes what it sees to --nats. Without --nats it appends events\n" +
+			"as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
+		Flags: append(sentryFlags(), serviceFlags()...),
+	}, runSentry)
+}
+
+// sentryConfig is everything that the sentry's services are built from.
+type sentryConfig struct {
+	network        network.Network
+	dataDir        string
+	listen         []netip.Addr
+	port, quicPort uint16
+	advertise      netip.Addr // invalid when not given
+	allowPrivate   bool
+	crawl          sentry.Config
+	embeddedStore  string // directory of --nats embedded
+	natsURL        string // empty: event log files
+}
+
+// sentryConfig checks the sentry's flags. Errors are usageErrors.
+func (in invocation) sentryConfig(net network.Network) (sentryConfig, error) {
+	cfg := sentryConfig{
+		network:      net,
+		dataDir:      in.cmd.String(flagDataDir),
+		natsURL:      in.cmd.String(flagNATS),
+		allowPrivate: in.cmd.Bool(flagAllowPrivate),
+		crawl: sentry.Config{
+			CrawlerID:       in.cmd.String(flagCrawlerID),
+			CrawlerLocation: in.cmd.String(flagLocation),
+		},
+	}
+	cfg.embeddedStore = storeDir(cfg.dataDir)
+	if !in.cmd.IsSet(flagAllowPrivate) {
+		cfg.allowPrivate = allPrivate(net.Bootnodes)
+	}
+	cfg.crawl.AllowPrivate = cfg.allowPrivate
+	if len(net.Bootnodes) == 0 {
+		return cfg, usagef("network %s has no bootnodes; give --%s ENR", net.Name, flagBootnode)
+	}
+	for _, text := range in.cmd.StringSlice(flagListen) {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return cfg, usagef("--%s %q: want an IP address, such as 0.0.0.0 or ::", flagListen, text)
+		}
+		cfg.listen = append(cfg.listen, addr)
+	}
+	if text := in.cmd.String(flagAdvertise); text != "" {
+		var err error
+		if cfg.advertise, err = netip.ParseAddr(text); err != nil {
+			return cfg, usagef("--%s %q: want an IP address", flagAdvertise, text)
+		}
+	}
+	var err error
+	if cfg.port, err = in.parsePort(flagPort); err != nil {
+		return cfg, err
+	}
+	if cfg.quicPort, err = in.parsePort(flagQUICPort); err != nil {
+		return cfg, err
+	}
+	if cfg.crawl.Dialers, err = in.positive(flagDialers); err != nil {
+		return cfg, err
+	}
+	if cfg.crawl.MaxConnections, err = in.positive(flagMaxConnections); err != nil {
+		return cfg, err
+	}
+	cfg.crawl.Revisit, err = in.positive(flagRevisit)
+	return cfg, err
+}
+
+// storeDir is where the embedded server keeps its streams.
+func storeDir(dataDir string) string { return filepath.Join(dataDir, "jetstream") }
+
+// sink takes the sentry's events: *bus.Publisher or *bus.FileLog.
+type sink interface {
+	sentry.Publisher
+	// Close returns when everything published has left, or ctx has ended.
+	Close(ctx context.Context) error
+}
+
+// crawler is the sentry and what it stands on.
+type crawler struct {
+	identity sentry.Identity
+	local    *sentry.Local
+	host     *p2p.Host
+	finder   *discv5.Finder
+	sentry   *sentry.Sentry // after attach
+}
+
+// newCrawler binds the ports. Errors of it are usageErrors. Close must follow.
+func newCrawler(cfg sentryConfig, log *slog.Logger) (*crawler, error) {
+	id, err := sentry.LoadIdentity(cfg.dataDir)
+	if err != nil {
+		return nil, asUsage(err)
+	}
+	c := &crawler{identity: id, local: sentry.NewLocal(cfg.network)}
+	c.host, err = p2p.NewHost(p2p.Config{
+		Key:            id.Key,
+		Listen:         cfg.listen,
+		TCPPort:        cfg.port,
+		QUICPort:       cfg.quicPort,
+		Agent:          agentName(),
+		MaxConnections: cfg.crawl.MaxConnections,
+		AllowPrivate:   cfg.allowPrivate,
+		Local:          c.local,
+		Inbound:        c.local.Inbound,
+		Log:            log,
+	})
+	if err != nil {
+		return nil, portHint(err)
+	}
+	c.finder, err = discv5.New(discv5.Config{
+		Key:          id.Key,
+		Listen:       cfg.listen,
+		Port:         cfg.port,
+		Advertise:    cfg.advertise,
+		TCPPort:      c.host.TCPPort(),
+		QUICPort:     c.host.QUICPort(),
+		Bootnodes:    cfg.network.Bootnodes,
+		AllowPrivate: cfg.allowPrivate,
+		Revisit:      cfg.network.Clock.EpochDuration(),
+		Log:          log,
+	})
+	if err != nil {
+		c.close(log)
+		return nil, portHint(err)
+	}
+	return c, nil
+}
+
+func portHint(err error) error {
+	return usagef("%w; choose other ports with --%s and --%s, or another address with --%s", err, flagPort, flagQUICPort, flagListen)
+}
+
+// attach makes the sentry itself, once there is somewhere for events to go.
+func (c *crawler) attach(cfg sentryConfig, events sentry.Publisher, log *slog.Logger) {
+	if cfg.crawl.CrawlerID == "" {
+		cfg.crawl.CrawlerID = c.identity.ID
+	}
+	c.sentry = sentry.New(cfg.crawl, c.local, c.host, c.finder, events, log)
+}
+
+// close frees the ports, after the sentry's Run.
+func (c *crawler) close(log *slog.Logger) {
+	if c.finder != nil {
+		if err := c.finder.Close(); err != nil {
+			log.Warn("close discv5", slog.Any("error", err))
+		}
+	}
+	if err := c.host.Close(); err != nil {
+		log.Warn("close libp2p", slog.Any("error", err))
+	}
+}
+
+// loopback is the address of this machine only.
+func loopback() []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})} }
+
+// status are the crawl's figures for the status line.
+func (c *crawler) status(context.Context) []slog.Attr {
+	s := c.sentry.Stats()
+	return []slog.Attr{
+		slog.Uint64("records", s.Records),
+		slog.Uint64("dialled", s.Dialled),
+		slog.Uint64("handshaked", s.Handshaked),
+		slog.Int("reachable", s.Reachable),
+	}
+}
+
+func runSentry(ctx context.Context, in invocation) error {
+	if err := in.noArguments(); err != nil {
+		return err
+	}
+	net, err := in.network()
+	if err != nil {
+		return err
+	}
+	cfg, err := in.sentryConfig(net)
+	if err != nil {
+		return err
+	}
+	dir, err := openDataDir(cfg.dataDir, roleSentry)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	svc, err := in.newService(false)
+	if err != nil {
+		return err
+	}
+	return svc.run(ctx, func(ctx context.Context) error { return crawl(ctx, cfg, svc) })
+}
+
+// crawl builds the sentry and runs it until ctx ends. The ports are bound before
+// anything waits for NATS, so that a port in use is told at once.
+func crawl(ctx context.Context, cfg sentryConfig, svc *service) error {
+	c, err := newCrawler(cfg, svc.log)
+	if err != nil {
+		return err
+	}
+	defer c.close(svc.log)
+	events, closeBroker, err := openSink(ctx, cfg, c.identity, svc.log)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer closeBroker()
+	c.attach(cfg, events, svc.log)
+	return runCrawl(ctx, cfg, c, events, svc, c.status)
+}
+
+// openSink connects to NATS, or opens the event log files without --nats.
+func openSink(ctx context.Context, cfg sentryConfig, id sentry.Identity, log *slog.Logger) (sink, func(), error) {
+	if cfg.natsURL == "" {
+		events, err := bus.NewFileLog(cfg.dataDir, id.ID, id.Boot, log)
+		if err != nil {
+			return nil, nil, asUsage(err)
+		}
+		log.Info("no --nats: events go to log files", slog.String("dir", cfg.dataDir))
+		return events, func() {}, nil
+	}
+	b, err := connect(ctx, cfg.natsURL, cfg.embeddedStore, "valtrack sentry "+id.ID, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	events, err := b.conn.Publisher(ctx, id.ID, id.Boot)
+	if err != nil {
+		b.close(log)
+		return nil, nil, err
+	}
+	return events, func() { b.close(log) }, nil
+}
+
+// runCrawl runs the sentry until ctx ends; then the sentry stops, and after it
+// what it published is flushed. figures are for the status line.
+func runCrawl(ctx context.Context, cfg sentryConfig, c *crawler, events sink, svc *service, figures func(context.Context) []slog.Attr) error {
+	svc.metrics.MustRegister(crawlCollector{c.sentry.Stats})
+	svc.log.Info("crawling",
+		slog.String("network", cfg.network.Name),
+		slog.String("peer_id", c.host.PeerID()),
+		slog.String("enr", c.finder.ENR()),
+		slog.Int("tcp", int(c.host.TCPPort())), slog.Int("quic", int(c.host.QUICPort())), slog.Int("udp", int(c.finder.Port())),
+		slog.Duration("epoch", cfg.network.Clock.EpochDuration()))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.sentry.Run(ctx) })
+	g.Go(func() error { return svc.status.run(ctx, svc.log, figures) })
+	err := g.Wait()
+	if flushErr := flush(ctx, events); err == nil {
+		err = flushErr
+	}
+	s := c.sentry.Stats()
+	svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
+	return err
+}
+
+// flush waits until everything published has left, within a bound of its own:
+// ctx has ended by then.
+func flush(ctx context.Context, events sink) error {
+	bounded, cancel := after(ctx, flushTimeout)
+	defer cancel()
+	start := time.Now()
+	if err := events.Close(bounded); err != nil {
+		return fmt.Errorf("flush events (%v): %w", time.Since(start).Round(time.Millisecond), err)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// repaintEvery is fast enough to look alive and slow enough to read.
+const repaintEvery = 500 * time.Millisecond
+
+// status shows what a service has done so far: on a terminal one line that is
+// painted again and again below the log, elsewhere a log line each period. It is
+// the writer of the log too, so that a log line never runs into the painted one.
+type status struct {
+	w        io.Writer
+	terminal bool
+	every    time.Duration
+	// width is the terminal's, in columns: a longer line would wrap and stay.
+	width func() int
+
+	mu   sync.Mutex
+	line string // the painted line, empty when there is none
+}
+
+func newStatus(w io.Writer, terminal bool, every time.Duration) *status {
+	return &status{w: w, terminal: terminal, every: every, width: widthOf(w)}
+}
+
+// defaultWidth is for a terminal that does not tell.
+const defaultWidth = 80
+
+func widthOf(w io.Writer) func() int {
+	return func() int {
+		if f, ok := w.(*os.File); ok {
+			if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+				return columns
+			}
+		}
+		return defaultWidth
+	}
+}
+
+// eraseLine returns to the line's start and clears it (ECMA-48 EL).
+const eraseLine = "\r\x1b[2K"
+
+// Write writes a log line above the painted one.
+func (s *status) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line == "" {
+		return s.w.Write(p)
+	}
+	var b bytes.Buffer
+	b.WriteString(eraseLine)
+	b.Write(p)
+	b.WriteString(s.line)
+	if _, err := s.w.Write(b.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// run shows the snapshot's figures until ctx ends, and one last time then.
+func (s *status) run(ctx context.Context, log *slog.Logger, snapshot func(context.Context) []slog.Attr) error {
+	period := s.every
+	if s.terminal {
+		period = repaintEvery
+	}
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.paint("")
+			log.LogAttrs(ctx, slog.LevelInfo, "stopping", snapshot(ctx)...)
+			return nil
+		case <-ticker.C:
+			attrs := snapshot(ctx)
+			if s.terminal {
+				s.paint(statusLine(attrs))
+				continue
+			}
+			log.LogAttrs(ctx, slog.LevelInfo, "status", attrs...)
+		}
+	}
+}
+
+// paint replaces the painted line; empty removes it.
+func (s *status) paint(line string) {
+	if limit := s.width() - 1; len(line) > limit {
+		line = line[:limit] // figures only: ASCII
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if line == s.line {
+		return
+	}
+	// A terminal that went away ends the process by SIGHUP, not here.
+	fmt.Fprint(s.w, eraseLine+line)
+	s.line = line
+}
+
+// statusLine is the figures in one line.
+func statusLine(attrs []slog.Attr) string {
+	words := make([]string, len(attrs))
+	for i, a := range attrs {
+		words[i] = strings.ReplaceAll(a.Key, "_", " ") + " " + a.Value.String()
+	}
+	return strings.Join(words, "  ")
+}

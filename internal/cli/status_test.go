@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// screen is a terminal's record, safe for several writers.
+type screen struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestStatusKeepsLogAndLineApart(t *testing.T) {
+	out := &screen{}
+	s := newStatus(out, true, time.Hour)
+	if _, err := s.Write([]byte("one\n")); err != nil {
+		t.Fatal(err)
+	}
+	s.paint(statusLine([]slog.Attr{slog.Int("records", 7), slog.Int("lag", 0)}))
+	if n, err := s.Write([]byte("two\n")); n != len("two\n") || err != nil {
+		t.Fatalf("Write gives %d, %v", n, err)
+	}
+	s.paint("")
+	if _, err := s.Write([]byte("three\n")); err != nil {
+		t.Fatal(err)
+	}
+	const painted = "records 7  lag 0"
+	want := "one\n" + eraseLine + painted + eraseLine + "two\n" + painted + eraseLine + "three\n"
+	if got := out.String(); got != want {
+		t.Errorf("screen is %q, want %q", got, want)
+	}
+}
+
+func TestStatusLineFitsTheTerminal(t *testing.T) {
+	out := &screen{}
+	s := newStatus(out, true, time.Hour)
+	s.width = func() int { return 10 }
+	s.paint(strings.Repeat("x", 50))
+	if got, want := out.String(), eraseLine+strings.Repeat("x", 9); got != want {
+		t.Errorf("screen is %q, want %q", got, want)
+	}
+}
+
+func TestStatusLogsOffTerminal(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	out := &screen{}
+	s := newStatus(out, false, time.Millisecond)
+	log := slog.New(slog.NewTextHandler(s, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	calls := 0
+	go func() {
+		done <- s.run(ctx, log, func(context.Context) []slog.Attr {
+			if calls++; calls == 2 {
+				cancel()
+			}
+			return []slog.Attr{slog.Int("records", 7)}
+		})
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"msg=status records=7", "msg=stopping records=7"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("log %q lacks %q", out.String(), want)
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("log has escape codes: %q", out.String())
+	}
+}

@@ -1,0 +1,60 @@
+// Package telemetry sets up what an operator watches: structured logs, Prometheus
+// metrics, health answers and profiles.
+package telemetry
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// Formats of log lines.
+const (
+	FormatAuto = "auto" // coloured on a terminal, text elsewhere
+	FormatText = "text" // key=value
+	FormatJSON = "json" // one object a line
+)
+
+// Formats lists the log formats.
+func Formats() []string { return []string{FormatAuto, FormatText, FormatJSON} }
+
+// ParseLevel reads debug, info, warn or error, in any case.
+func ParseLevel(s string) (slog.Level, error) {
+	var l slog.Level
+	// slog also reads "info+2"; an operator who types that has mistyped.
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(s)) {
+		return l, fmt.Errorf("log level %q: want debug, info, warn or error", s)
+	}
+	if err := l.UnmarshalText([]byte(s)); err != nil {
+		return l, fmt.Errorf("log level %q: %w", s, err)
+	}
+	return l, nil
+}
+
+// NewLogger writes lines of at least the level to w in one of Formats. terminal
+// says whether w ends on a terminal (see IsTerminal): it decides what auto means.
+func NewLogger(w io.Writer, format string, level slog.Level, terminal bool) (*slog.Logger, error) {
+	opts := &slog.HandlerOptions{Level: level}
+	switch {
+	case format == FormatJSON:
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	case format == FormatAuto && terminal:
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly})), nil
+	case format == FormatAuto, format == FormatText:
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	}
+	return nil, fmt.Errorf("log format %q: want one of %s", format, strings.Join(Formats(), ", "))
+}
+
+// IsTerminal reports whether w is a file that is a terminal.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

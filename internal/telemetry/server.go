@@ -1,0 +1,97 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	// headerTimeout ends connections that send no request.
+	headerTimeout = 5 * time.Second
+	// shutdownTimeout bounds how long a running scrape may delay the stop.
+	shutdownTimeout = 2 * time.Second
+)
+
+// NewRegistry is an own registry with the Go runtime's and the process's metrics.
+func NewRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+// Server answers /metrics, /livez, /readyz and /debug/pprof/ on an address of its
+// own, apart from any public one.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+	log      *slog.Logger
+}
+
+// Listen binds addr ("host:port"; port 0 takes any free one). ready is called at
+// each /readyz: nil answers 200, an error 503 with its text. Close or Run must
+// follow.
+func Listen(addr string, reg *prometheus.Registry, ready func() error, log *slog.Logger) (*Server, error) {
+	l, err := net.Listen("tcp", addr) //nolint:noctx // binding does not wait for anything
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return &Server{
+		listener: l,
+		http:     &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout},
+		log:      log,
+	}, nil
+}
+
+// Addr is the bound address, "host:port".
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Close releases the address of a server that was not run.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// Run serves until ctx ends and then closes the listener; it returns nil then.
+func (s *Server) Run(ctx context.Context) error {
+	s.log.Info("metrics are served", slog.String("address", s.Addr()))
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		// ctx has ended: the stop needs its own, bounded one.
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if s.http.Shutdown(bounded) != nil {
+			s.http.Close() // a profile that outlives the bound is cut off
+		}
+	})
+	err := s.http.Serve(s.listener)
+	if !stop() {
+		<-stopped
+	}
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("metrics on %s: %w", s.Addr(), err)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestParseLevel(t *testing.T) {
+	for text, want := range map[string]slog.Level{"debug": slog.LevelDebug, "INFO": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError} {
+		if got, err := ParseLevel(text); err != nil || got != want {
+			t.Errorf("ParseLevel(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "loud", "info+2"} {
+		if _, err := ParseLevel(text); err == nil {
+			t.Errorf("ParseLevel(%q) gave no error", text)
+		}
+	}
+}
+
+func TestLoggerFormats(t *testing.T) {
+	line := func(format string, terminal bool) string {
+		t.Helper()
+		var b bytes.Buffer
+		log, err := NewLogger(&b, format, slog.LevelInfo, terminal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Debug("hidden")
+		log.Info("seen", slog.Int("peers", 3))
+		return b.String()
+	}
+	var object struct {
+		Msg   string `json:"msg"`
+		Peers int    `json:"peers"`
+	}
+	if err := json.Unmarshal([]byte(line(FormatJSON, true)), &object); err != nil || object.Msg != "seen" || object.Peers != 3 {
+		t.Errorf("json line decodes to %+v, %v", object, err)
+	}
+	for _, format := range []string{FormatText, FormatAuto} {
+		if got := line(format, false); !strings.Contains(got, "msg=seen peers=3") || strings.Contains(got, "hidden") {
+			t.Errorf("%s line is %q", format, got)
+		}
+	}
+	if got := line(FormatAuto, true); !strings.Contains(got, "\x1b[") {
+		t.Errorf("auto on a terminal has no colour: %q", got)
+	}
+	if _, err := NewLogger(io.Discard, "xml", slog.LevelInfo, false); err == nil {
+		t.Error("format xml gave no error")
+	}
+}
+
+func TestServer(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var notReady error
+	s, err := Listen("127.0.0.1:0", NewRegistry(), func() error { return notReady }, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(s.Addr(), NewRegistry(), nil, nil); err == nil || !strings.Contains(err.Error(), s.Addr()) {
+		t.Errorf("a second listener on %s: %v", s.Addr(), err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(path string) (int, string) {
+		t.Helper()
+		res, err := client.Get("http://" + s.Addr() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+
+	if code, body := get("/metrics"); code != http.StatusOK || !strings.Contains(body, "go_goroutines") {
+		t.Errorf("/metrics: %d, %.80q", code, body)
+	}
+	for _, path := range []string{"/livez", "/readyz", "/debug/pprof/"} {
+		if code, _ := get(path); code != http.StatusOK {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	notReady = errors.New("no NATS")
+	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no NATS") {
+		t.Errorf("/readyz: %d, %q", code, body)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
