@@ -1,0 +1,56 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+GO ?= go
+FUZZTIME ?= 5s
+REALNET ?= /tmp/realnet
+# Starts a network of real nodes in REALNET, unless one runs there.
+REALNET_UP ?= ../shared/realnet/up.sh
+DUCKDB := test/duckdb/node_modules/.package-lock.json
+
+.PHONY: help
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+.PHONY: build
+build: ## build ./valtrack without cgo
+	CGO_ENABLED=0 $(GO) build -trimpath -o valtrack .
+
+.PHONY: test
+test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
+	$(GO) test ./...
+
+.PHONY: race
+race: $(DUCKDB) ## all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, golangci-lint, go.mod tidiness
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+	$(GO) mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (default 5s)
+	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal | while read -r f; do \
+	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
+	    echo "$$t in $$(dirname $$f)"; \
+	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
+	      || { cat /tmp/valtrack-fuzz.$$$$; exit 1; }; \
+	    rm -f /tmp/valtrack-fuzz.$$$$; \
+	  done; done
+
+.PHONY: interop
+interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
+	@xargs -n1 kill -0 < $(REALNET)/run/pids 2>/dev/null || { $(REALNET_UP) $(REALNET) > /dev/null && echo "real nodes are up; they settle for two minutes" && sleep 120; }
+	REALNET=$(REALNET) $(GO) test -tags interop -count=1 -v -timeout 20m ./test/interop
+
+.PHONY: ci
+ci: test lint race fuzz build ## what CI runs
+
+$(DUCKDB): test/duckdb/package-lock.json
+	cd test/duckdb && npm ci --no-audit --no-fund
+
+.PHONY: clean
+clean: ## remove what the targets built
+	rm -rf valtrack test/duckdb/node_modules
