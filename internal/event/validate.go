@@ -7,10 +7,13 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
+// MaxNameSize bounds network, crawler_id and crawler_location, in bytes.
+const MaxNameSize = 128
+
 // Bounds on strings that peers choose, in bytes.
 const (
 	maxENR       = 512 // base64 of the 300 bytes that EIP-778 allows
-	maxID        = 128
+	maxID        = MaxNameSize
 	maxMultiaddr = 512
 	maxAgent     = 256
 	maxError     = 512

@@ -29,6 +29,7 @@ type subscriptions struct {
 	mu        sync.Mutex
 	topics    map[unique.Handle[string]]struct{} // peers share topics: kept once
 	stream    network.Stream                     // the one that counts; nil when there is none
+	stale     bool                               // the topics are of the stream before: the first RPC replaces them
 	helloDone bool
 	spent     int64 // bytes read in all
 	since     time.Time
@@ -50,15 +51,15 @@ func (g *subscriptions) current() []Subscription {
 }
 
 // adopt makes stream the one that counts and resets the one before: a peer has
-// one meshsub stream, and a new one begins with the whole list.
+// one meshsub stream, and a new one begins with the whole list. What the old one
+// told stands until then.
 func (g *subscriptions) adopt(stream network.Stream) {
 	g.mu.Lock()
 	old := g.stream
-	g.stream = stream
+	g.stream, g.stale = stream, true
 	if g.since.IsZero() {
 		g.since = time.Now()
 	}
-	clear(g.topics)
 	g.mu.Unlock()
 	if old != nil {
 		old.Reset()
@@ -71,6 +72,10 @@ func (g *subscriptions) apply(stream network.Stream, changes []Subscription) {
 	defer g.mu.Unlock()
 	if g.stream != stream {
 		return
+	}
+	if g.stale {
+		g.stale = false
+		clear(g.topics)
 	}
 	if g.topics == nil {
 		g.topics = make(map[unique.Handle[string]]struct{}, len(changes))

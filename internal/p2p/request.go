@@ -92,9 +92,9 @@ func converse(stream network.Stream, in *chunkReader, versions []message, body f
 			return nil, err
 		}
 		if m, err = selected(stream, in, versions); err != nil {
-			if errors.Is(err, network.ErrReset) && len(in.buf) == 0 {
+			if errors.Is(err, network.ErrReset) {
 				// Declined: the peer took the request for a proposal that makes no
-				// sense, and its reset overtook the answer.
+				// sense, and its reset overtook the answer or the end of it.
 				return nil, ErrUnsupported
 			}
 			return nil, err

@@ -104,7 +104,6 @@ func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 			return due
 		}
 		s.dials++
-		s.counters.add(func(st *Stats) { st.Dialled++ })
 		target, record := p.target, p.record
 		s.start(p, false, func() result { return s.visitor.visitPeer(ctx, handover, target, record) })
 	}

@@ -10,7 +10,7 @@ import (
 type Stats struct {
 	Records    uint64            // node records with an eth2 entry: new or with a higher seq
 	OurDigest  uint64            // of those, records of nodes to dial
-	Dialled    uint64            // outbound visits begun
+	Dialled    uint64            // outbound visits whose dial has ended
 	Connected  uint64            // outbound visits that got a connection
 	Inbound    uint64            // inbound visits begun
 	Refused    uint64            // inbound connections turned away at MaxConnections

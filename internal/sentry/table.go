@@ -16,8 +16,8 @@ import (
 type peer struct {
 	id  string
 	seq uint64 // of the newest record
-	// record is the newest one. Nil for a peer that only ever dialled us, and for
-	// one whose digest is not ours: those are not dialled.
+	// record is the newest one, nil for a peer that only ever dialled us. target is
+	// empty where it is of another network or fork: such a peer is not dialled.
 	record *enr.Record
 	target p2p.Target
 
@@ -33,13 +33,16 @@ type peer struct {
 	lastSeen  time.Time // newest record or visit
 }
 
+// dialable reports whether the newest record is of our network and has an address.
+func (p *peer) dialable() bool { return len(p.target.QUIC)+len(p.target.TCP) > 0 }
+
 // rank orders peers for eviction: the lowest goes first, the long unseen before
 // the rest of its rank.
 func (p *peer) rank() int {
 	switch {
 	case p.reachable:
 		return 2
-	case p.record != nil:
+	case p.dialable():
 		return 1
 	default:
 		return 0
@@ -107,12 +110,12 @@ func (t *table) add(id string, now time.Time) *peer {
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	p.seq, p.lastSeen = r.Seq, now
 	if !t.forks.ours(r.Eth2.ForkDigest, now) {
-		p.record, p.target = nil, p2p.Target{}
+		p.record, p.target = r, p2p.Target{}
 		t.unqueue(p)
 		return
 	}
 	target := targetOf(r, t.allowPrivate)
-	moved := p.record == nil || !sameAddresses(p.target, target)
+	moved := !p.dialable() || !sameAddresses(p.target, target)
 	p.record, p.target = r, target
 	if !moved {
 		return
@@ -186,7 +189,7 @@ func (t *table) setReachable(p *peer, reachable bool) {
 func (t *table) schedule(p *peer, due time.Time) {
 	t.unqueue(p)
 	p.due = due
-	if p.visiting == 0 && p.record != nil && len(p.target.QUIC)+len(p.target.TCP) > 0 {
+	if p.visiting == 0 && p.dialable() {
 		heap.Push(&t.queue, p)
 	}
 }
@@ -207,7 +210,7 @@ func (t *table) next(now time.Time) (p *peer, wake time.Time) {
 		}
 		if !t.forks.ours(p.record.Eth2.ForkDigest, now) { // a fork went by
 			t.unqueue(p)
-			p.record, p.target = nil, p2p.Target{}
+			p.target = p2p.Target{}
 			continue
 		}
 		if free := t.freeAt(p.target); free.After(now) {

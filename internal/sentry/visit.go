@@ -72,9 +72,10 @@ func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, rec
 		return result{} // the peer's own connection is the visit, or there was none
 	case err != nil:
 		v.fail(p2p.Outcome(err), err)
-		return s.ended(handover, v)
+		s.counters.add(func(st *Stats) { st.Dialled++ })
+		return s.ended(handover, v, s.visitEnded(v))
 	}
-	s.counters.add(func(st *Stats) { st.Connected++ })
+	s.counters.add(func(st *Stats) { st.Dialled++; st.Connected++ })
 	return s.observe(ctx, handover, v, session)
 }
 
@@ -105,11 +106,18 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 			v.fail(event.OutcomeGoodbye, errSaidGoodbye)
 		}
 	}
+	var received *event.MetadataReceived
 	if v.handshaked() {
-		s.publish(handover, s.metadataReceived(v, time.Now()))
+		received = s.metadataReceived(v, time.Now())
 	}
+	// Events may have to wait for their way out; the peer must not.
 	s.leave(handover, session)
-	return s.ended(handover, v)
+	session.Close()
+	ended := s.visitEnded(v)
+	if received != nil {
+		s.publish(handover, received)
+	}
+	return s.ended(handover, v, ended)
 }
 
 // await gives the agent, waiting a moment for it, and ends the wait for identify.
@@ -181,9 +189,9 @@ func (s *Sentry) leave(ctx context.Context, session *p2p.Session) {
 }
 
 // ended publishes the visit's end and gives its result to the schedule.
-func (s *Sentry) ended(handover context.Context, v *visit) result {
+func (s *Sentry) ended(handover context.Context, v *visit, e *event.VisitEnded) result {
 	s.counters.ended(v.outcome)
-	s.publish(handover, s.visitEnded(v))
+	s.publish(handover, e)
 	s.log.Debug("visit ended", slog.String("peer", v.peerID), slog.String("direction", v.direction),
 		slog.String("outcome", v.outcome), slog.Any("error", v.err))
 	return result{outcome: v.outcome, started: v.started, handshaked: v.handshaked(), goodbye: v.goodbye}
