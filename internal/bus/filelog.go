@@ -55,7 +55,7 @@ type FileLog struct {
 	counter uint64
 	files   map[string]*logFile // by subject
 	closed  bool
-	err     error // of the last flush; nil when it went well
+	err     error // of the last write; nil when it went well
 	written uint64
 }
 
@@ -77,9 +77,9 @@ func NewFileLog(dir, sentryID string, boot uint64, log *slog.Logger) (*FileLog, 
 	return l, nil
 }
 
-// Publish appends the event. An error of an earlier write to the disk is
-// returned here too: the event itself is then still kept for the next attempt,
-// unless the error says that the buffer is full.
+// Publish keeps the event for the disk. An error means that it is not kept: it is
+// invalid, or so much waits for a disk that takes nothing that the buffer is full.
+// That the disk takes nothing is logged, and an error of Close when it stays so.
 func (l *FileLog) Publish(_ context.Context, e event.Event) error {
 	data, err := encode(e)
 	if err != nil {
@@ -103,9 +103,9 @@ func (l *FileLog) Publish(_ context.Context, e event.Event) error {
 	f.buf = append(f.buf, '\n')
 	l.written++
 	if len(f.buf) >= logFlushSize && l.err == nil {
-		l.err = f.write()
+		l.err = f.write() // what it did not take stays, and the next flush tells of it
 	}
-	return l.err
+	return nil
 }
 
 // Close writes and fsyncs what is left and closes the files.
@@ -145,7 +145,8 @@ func (l *FileLog) flushLoop() {
 	}
 }
 
-// flush writes every buffer with the lock held and fsyncs without it.
+// flush writes every buffer with the lock held and fsyncs without it. A file whose
+// fsync failed is fsynced again by the next flush.
 func (l *FileLog) flush() error {
 	l.mu.Lock()
 	var errs []error
@@ -161,7 +162,12 @@ func (l *FileLog) flush() error {
 	err := l.err
 	l.mu.Unlock()
 	for _, f := range written {
-		err = errors.Join(err, f.sync())
+		if failed := f.sync(); failed != nil {
+			err = errors.Join(err, failed)
+			l.mu.Lock()
+			f.unsynced = true
+			l.mu.Unlock()
+		}
 	}
 	return err
 }
@@ -179,7 +185,7 @@ type logFile struct {
 	path string
 	file *os.File
 	buf  []byte // whole lines, but for the rest of one that a full disk cut
-	// unsynced is true when the file was written since its last fsync.
+	// unsynced is true when the file was written since the last fsync that went well.
 	unsynced bool
 }
 

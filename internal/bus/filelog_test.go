@@ -137,11 +137,46 @@ func TestFileLogSurfacesWriteErrors(t *testing.T) {
 	if err := l.flush(); err == nil || !strings.Contains(err.Error(), "visit_events.log") {
 		t.Errorf("flush: %v", err)
 	}
-	if err := l.Publish(t.Context(), visit(2)); err == nil {
-		t.Error("publish hides that nothing is written")
+	// An error says that the event is lost, which this one is not yet.
+	if err := l.Publish(t.Context(), visit(2)); err != nil || l.Written() != 2 {
+		t.Errorf("publish of an event that is kept: %v, %d written", err, l.Written())
+	}
+	n := uint64(2)
+	for err = nil; err == nil && n < logBufferMax; n++ {
+		err = l.Publish(t.Context(), visit(3))
+	}
+	if err == nil || !strings.Contains(err.Error(), "is full") || l.Written() != n-1 {
+		t.Errorf("full buffer: %v after %d events, %d written", err, n, l.Written())
 	}
 	if err := l.Close(t.Context()); err == nil {
 		t.Error("close hides that events are lost")
+	}
+}
+
+// An fsync that failed is told of and tried again.
+func TestFileLogRetriesItsSync(t *testing.T) {
+	reader, writer, err := os.Pipe() // takes bytes and knows no fsync
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	f := &logFile{path: "visit_events.log", file: writer, buf: []byte("{}\n")}
+	l := &FileLog{files: map[string]*logFile{event.SubjectVisitEnded: f}}
+	for range 2 { // the second has nothing to write
+		if err := l.flush(); err == nil || !strings.Contains(err.Error(), "sync") || !f.unsynced {
+			t.Errorf("flush: %v, unsynced %t", err, f.unsynced)
+		}
+	}
+	disk, err := os.Create(filepath.Join(t.TempDir(), "visit_events.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.file = disk
+	if err := l.flush(); err != nil || f.unsynced {
+		t.Errorf("flush: %v, unsynced %t", err, f.unsynced)
+	}
+	if err := errors.Join(disk.Close(), writer.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -49,8 +49,8 @@ func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 		if err == nil {
 			return s, nil
 		}
-		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-			return nil, fmt.Errorf("NATS at %s has no JetStream: start the server with -js: %w", c.url, err)
+		if missingJetStream(err) {
+			return nil, c.noJetStream(err)
 		}
 		if !transient(err) {
 			return nil, fmt.Errorf("stream %s at %s: %w", event.Stream, c.url, err)
@@ -62,6 +62,28 @@ func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 			return nil, fmt.Errorf("stream %s at %s: %w (last: %w)", event.Stream, c.url, ctx.Err(), err)
 		}
 	}
+}
+
+// CheckJetStream asks the server once whether this account may use JetStream. It
+// changes nothing.
+func (c *Conn) CheckJetStream(ctx context.Context) error {
+	_, err := c.js.AccountInfo(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case missingJetStream(err):
+		return c.noJetStream(err)
+	}
+	return fmt.Errorf("JetStream at %s: %w", c.url, err)
+}
+
+func missingJetStream(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) ||
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
+}
+
+func (c *Conn) noJetStream(err error) error {
+	return fmt.Errorf("NATS at %s has no JetStream: start the server with -js: %w", c.url, err)
 }
 
 func (c *Conn) tryEnsureStream(ctx context.Context) (jetstream.Stream, error) {

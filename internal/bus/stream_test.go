@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,19 @@ func TestServerWithoutJetStream(t *testing.T) {
 	c := connect(t, e.URL(), quiet())
 	if err := c.EnsureStream(t.Context()); err == nil || !strings.Contains(err.Error(), "-js") {
 		t.Errorf("error %v does not say what to do", err)
+	}
+	if err := c.CheckJetStream(t.Context()); err == nil || !strings.Contains(err.Error(), "-js") {
+		t.Errorf("check: error %v does not say what to do", err)
+	}
+}
+
+func TestCheckJetStreamMakesNothing(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	if err := c.CheckJetStream(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.js.Stream(t.Context(), "EVENTS"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("stream: %v", err)
 	}
 }
 

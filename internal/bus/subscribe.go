@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,12 +60,17 @@ type SubscribeOptions struct {
 	// MaxAckPending bounds the unanswered messages; at the bound the server stops
 	// sending.
 	MaxAckPending int
+	// Exclusive says that no other process takes messages of this durable: what an
+	// earlier one had received and not answered then comes again at once, not after
+	// AckWait.
+	Exclusive bool
 }
 
 // Subscription is a durable pull consumer on the stream.
 type Subscription struct {
-	conn *Conn
-	opts SubscribeOptions
+	conn  *Conn
+	opts  SubscribeOptions
+	drain time.Duration // drainTimeout, but in tests
 }
 
 // Subscribe creates the stream and the durable consumer if they are missing. From
@@ -73,9 +79,13 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 	if o.Durable == "" || o.AckWait <= 0 || o.MaxAckPending <= 0 {
 		return nil, fmt.Errorf("subscribe %q: durable name, ack wait %v and max ack pending %d must be set", o.Durable, o.AckWait, o.MaxAckPending)
 	}
-	s := &Subscription{conn: c, opts: o}
-	if _, err := s.ensureConsumer(ctx); err != nil {
+	s := &Subscription{conn: c, opts: o, drain: drainTimeout}
+	consumer, err := s.ensureConsumer(ctx)
+	if err != nil {
 		return nil, err
+	}
+	if o.Exclusive {
+		s.reclaim(ctx, consumer)
 	}
 	return s, nil
 }
@@ -104,16 +114,19 @@ func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
 
 // Run hands every message to handle, one after another, until ctx ends. Then it
 // stops asking for more, waits until handle has had what was received, and
-// returns nil. It survives restarts of the server, and makes the durable anew
-// when somebody deletes it.
+// returns nil. Once Run has returned, handle is not running and is not called
+// again. It survives restarts of the server, and makes the durable anew when
+// somebody deletes it.
 func (s *Subscription) Run(ctx context.Context, handle func(Message)) error {
+	g := &gate{handle: handle}
+	defer g.shut()
 	for ctx.Err() == nil {
 		consumer, err := s.ensureConsumer(ctx)
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		if err == nil {
-			err = s.consume(ctx, consumer, handle)
+			err = s.consume(ctx, consumer, g)
 		}
 		if ctx.Err() == nil {
 			s.conn.log.Warn("subscription ended, subscribing again", slog.String("durable", s.opts.Durable), slog.Any("error", err))
@@ -123,11 +136,11 @@ func (s *Subscription) Run(ctx context.Context, handle func(Message)) error {
 	return nil
 }
 
-func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer, handle func(Message)) error {
+func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer, g *gate) error {
 	var last error // written by the error handler before Closed, read after
 	failed := make(chan error, 1)
 	consuming, err := consumer.Consume(
-		func(m jetstream.Msg) { handle(s.message(m)) },
+		func(m jetstream.Msg) { g.pass(s.message(m)) },
 		jetstream.PullMaxMessages(min(pullMessages, s.opts.MaxAckPending)),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrServerShutdown) {
@@ -149,7 +162,9 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 			consuming.Drain()
 			select {
 			case <-closed:
-			case <-time.After(drainTimeout):
+			case <-time.After(s.drain):
+				s.conn.log.Warn("messages that were received come again later", slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait))
+				consuming.Stop()
 			}
 			return nil
 		case last = <-failed:
@@ -158,6 +173,29 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 			return last
 		}
 	}
+}
+
+// gate stands before the handler of one Run. The client calls from a goroutine of
+// its own, which a drain that took too long leaves behind: shut waits for the call
+// that is under way and lets none in after it.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	handle func(Message)
+}
+
+func (g *gate) pass(m Message) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed { // else it comes again after AckWait
+		g.handle(m)
+	}
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
 }
 
 func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {

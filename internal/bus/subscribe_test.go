@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,4 +91,54 @@ func TestSubscriptionSurvivesItsDurablesDeletion(t *testing.T) {
 	}
 	until(t, "the second message", func() bool { return got.distinct() == 2 })
 	closePublisher(t, p)
+}
+
+// A handler that takes longer than the drain must not be called, nor be running,
+// after Run has returned: the consumer closes what it writes to then.
+func TestNoMessageAfterRun(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	sub := subscribe(t, c)
+	sub.drain = time.Millisecond
+	p, err := c.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if err := p.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closePublisher(t, p)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	entered, release, done := make(chan struct{}, 20), make(chan struct{}), make(chan error, 1)
+	var running, ended atomic.Bool
+	go func() {
+		err := sub.Run(ctx, func(Message) {
+			if ended.Load() {
+				t.Error("a message after Run")
+			}
+			running.Store(true)
+			entered <- struct{}{}
+			<-release
+			running.Store(false)
+		})
+		ended.Store(true)
+		if running.Load() {
+			t.Error("Run returned while a message was handled")
+		}
+		done <- err
+	}()
+	<-entered
+	cancel()
+	select {
+	case <-done:
+		t.Error("Run did not wait for the handler")
+	case <-time.After(50 * sub.drain): // long past the drain
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	c.Close() // waits for nothing: what is left of the client's goroutine must do no harm
 }

@@ -4,19 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
@@ -27,7 +31,7 @@ func (a *app) checkCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "check", Usage: "validate configuration and reach what it names; changes nothing",
 		Description: "Takes the options of sentry, consumer and run, and tells what of them would not work.",
-		Flags:       append(append([]cli.Flag{jsonFlag()}, sentryFlags()...), consumerFlags()...),
+		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
 	}, runCheck)
 }
 
@@ -52,6 +56,8 @@ func runCheck(ctx context.Context, in invocation) error {
 		{"network", in.checkNetwork},
 		{"sentry", in.checkSentry},
 		{"consumer", in.checkConsumer},
+		{"devnet", in.checkDevnet},
+		{"service", in.checkService},
 		{"data-dir", in.checkDataDir},
 		{"ports", in.checkPorts},
 		{"nats", in.checkNATS},
@@ -119,8 +125,21 @@ func (in invocation) checkConsumer(context.Context) (string, error) {
 	return fmt.Sprintf("segments of %d rows or %v", cfg.segmentRows, cfg.segmentAge), err
 }
 
-// checkDataDir looks at the directory, or the nearest one above that exists,
-// without making anything.
+func (in invocation) checkDevnet(context.Context) (string, error) {
+	cfg, err := in.devnetConfig()
+	return fmt.Sprintf("%d nodes, slots of %v, files in %s", cfg.Nodes, cfg.SlotDuration, cfg.Dir), err
+}
+
+func (in invocation) checkService(context.Context) (string, error) {
+	every := in.cmd.Duration(flagStatusEvery)
+	if every <= 0 {
+		return "", usagef("--%s %v: want a time above zero, such as 10s", flagStatusEvery, every)
+	}
+	return fmt.Sprintf("a status line every %v", every), nil
+}
+
+// checkDataDir looks at the directory, or the nearest one above that exists, and
+// at the locks of a running sentry and consumer, without making anything.
 func (in invocation) checkDataDir(context.Context) (string, error) {
 	path := in.cmd.String(flagDataDir)
 	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
@@ -137,8 +156,35 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		case dir != filepath.Clean(path):
 			return fmt.Sprintf("%s will be made in %s", path, dir), nil
 		}
-		return path + " is writable", nil
+		for _, held := range []struct{ file, by string }{{roleSentry + ".lock", roleSentry}, {dataset.LockFile, "consumer"}} {
+			if err := checkLock(dir, held.file, held.by); err != nil {
+				return "", err
+			}
+		}
+		return path + " is writable and not in use", nil
 	}
+}
+
+// checkLock tells whether a process holds the lock file, if there is one. It
+// tries a shared lock and gives it back at once.
+func checkLock(dir, file, role string) error {
+	f, err := os.Open(filepath.Join(dir, file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return usagef("--%s %q: %w", flagDataDir, dir, err)
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		pid, _ := io.ReadAll(io.LimitReader(f, 32))
+		return usagef("--%s %q is held by process %s, a running %s; stop that one or choose another directory", flagDataDir, dir, strings.TrimSpace(string(pid)), role)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // checkPorts binds the sentry's ports and --metrics, and frees them again.
@@ -150,8 +196,19 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 		}
 		s.Close()
 	}
-	port, quic := in.cmd.Int(flagPort), in.cmd.Int(flagQUICPort)
-	for _, host := range in.cmd.StringSlice(flagListen) {
+	hosts, port, quic := in.cmd.StringSlice(flagListen), in.cmd.Int(flagPort), in.cmd.Int(flagQUICPort)
+	if in.simulated() { // as loopbackDefaults
+		if !in.cmd.IsSet(flagListen) {
+			hosts = []string{loopback()[0].String()}
+		}
+		if !in.cmd.IsSet(flagPort) {
+			port = 0
+		}
+		if !in.cmd.IsSet(flagQUICPort) {
+			quic = 0
+		}
+	}
+	for _, host := range hosts {
 		addr, err := netip.ParseAddr(host)
 		if err != nil {
 			return "", usagef("--%s %q: want an IP address", flagListen, host)
@@ -193,10 +250,10 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("--%s: no answer within %v: %w", flagNATS, checkTimeout, err)
 	}
-	if err := conn.Close(); err != nil {
+	if err := errors.Join(conn.CheckJetStream(ctx), conn.Close()); err != nil {
 		return "", fmt.Errorf("--%s: %w", flagNATS, err)
 	}
-	return "connected", nil
+	return "connected, JetStream answers", nil
 }
 
 // writable asks the kernel, which makes no file.

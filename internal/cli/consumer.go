@@ -110,21 +110,39 @@ type storage struct {
 	consumer     *consumer.Consumer
 }
 
-// openStorage subscribes and opens the datasets; from then on /readyz and /metrics
-// tell of them. An unusable data directory is a usageError.
-func openStorage(ctx context.Context, cfg consumerConfig, conn *bus.Conn, svc *service) (*storage, error) {
+// lockDatasets makes the data directory ours before anything waits for NATS or
+// changes the durable there: a second consumer of one directory has to end at
+// once. Errors are usageErrors.
+func lockDatasets(cfg consumerConfig) (*dataset.Lock, error) {
+	lock, err := dataset.TakeLock(cfg.dataDir)
+	return lock, asUsage(err)
+}
+
+// openDatasets recovers the locked data directory. Close the writer when no
+// consumer has run with it. Errors are usageErrors.
+func openDatasets(lock *dataset.Lock, log *slog.Logger) (*dataset.Writer, error) {
+	w, err := dataset.OpenLocked(lock, log)
+	return w, asUsage(err)
+}
+
+// openStorage subscribes, and from then on /readyz and /metrics tell of the
+// datasets. The name of the durable may depend on the data directory, so that has
+// to be locked: w is.
+func openStorage(ctx context.Context, cfg consumerConfig, w *dataset.Writer, conn *bus.Conn, svc *service) (*storage, error) {
 	durable, err := cfg.durableName()
 	if err != nil {
 		return nil, err
 	}
-	settings := consumer.Config{Dir: cfg.dataDir, SegmentRows: cfg.segmentRows, SegmentAge: cfg.segmentAge, Log: svc.log}
+	settings := consumer.Config{SegmentRows: cfg.segmentRows, SegmentAge: cfg.segmentAge, Log: svc.log}
 	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
 		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
+		// A name that the user chose may be shared; ours goes with the locked directory.
+		Exclusive: cfg.durable == "",
 	})
 	if err != nil {
 		return nil, err
 	}
-	c, err := consumer.New(settings, sub)
+	c, err := consumer.New(settings, w, sub)
 	if err != nil {
 		return nil, asUsage(err)
 	}
@@ -146,9 +164,13 @@ func (s *storage) status(context.Context) []slog.Attr {
 }
 
 // drain waits until every message in the stream has been delivered, within a
-// bound of its own; messages that are not are stored after the next start.
+// bound of its own; messages that are not are stored after the next start. ctx
+// ends with the consumer: then nothing is delivered any more.
 func (s *storage) drain(ctx context.Context, log *slog.Logger) {
-	bounded, cancel := after(ctx, flushTimeout)
+	if ctx.Err() != nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
@@ -159,6 +181,9 @@ func (s *storage) drain(ctx context.Context, log *slog.Logger) {
 		}
 		select {
 		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return // the consumer's error says it
+			}
 			log.Warn("events stay in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
 			return
 		case <-ticker.C:
@@ -185,25 +210,35 @@ func runConsumer(ctx context.Context, in invocation) error {
 		return err
 	}
 	defer dir.Close()
-	durable, err := cfg.durableName()
+	lock, err := lockDatasets(cfg)
 	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	svc, err := in.newService(true)
 	if err != nil {
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return consume(ctx, cfg, durable, svc) })
+	return svc.run(ctx, func(ctx context.Context) error { return consume(ctx, cfg, lock, svc) })
 }
 
 // consume builds the consumer and runs it until ctx ends.
-func consume(ctx context.Context, cfg consumerConfig, durable string, svc *service) error {
+func consume(ctx context.Context, cfg consumerConfig, lock *dataset.Lock, svc *service) error {
+	w, err := openDatasets(lock, svc.log)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	durable, err := cfg.durableName()
+	if err != nil {
+		return err
+	}
 	b, err := connect(ctx, cfg.natsURL, storeDir(cfg.dataDir), "valtrack "+durable, svc.log)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	defer b.close(svc.log)
-	store, err := openStorage(ctx, cfg, b.conn, svc)
+	store, err := openStorage(ctx, cfg, w, b.conn, svc)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}

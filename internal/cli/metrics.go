@@ -23,7 +23,7 @@ func (c crawlCollector) Collect(out chan<- prometheus.Metric) {
 	m := metrics{out, "valtrack_sentry_"}
 	m.count("records_total", "Node records seen, new or with a higher seq.", s.Records)
 	m.count("records_our_digest_total", "Node records with the current fork digest or the next one.", s.OurDigest)
-	m.count("dials_total", "Outbound visits begun.", s.Dialled)
+	m.count("dials_total", "Outbound visits whose dial has ended.", s.Dialled)
 	m.count("connections_total", "Outbound visits that got a connection.", s.Connected)
 	m.count("inbound_total", "Inbound visits begun.", s.Inbound)
 	m.count("handshakes_total", "Visits that published metadata_received.", s.Handshaked)

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
@@ -37,21 +38,29 @@ func runAll(ctx context.Context, in invocation) error {
 		return err
 	}
 	defer dir.Close()
+	lock, err := lockDatasets(cfg)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	svc, err := in.newService(true)
 	if err != nil {
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return in.crawlAndStore(ctx, cfg, svc) })
+	return svc.run(ctx, func(ctx context.Context) error { return in.crawlAndStore(ctx, cfg, lock, svc) })
 }
 
 // crawlAndStore builds the services in the order of the data and runs them until
 // ctx ends.
-func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, svc *service) error {
+func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, lock *dataset.Lock, svc *service) error {
 	net, closeNetwork, err := in.networkOrDevnet(ctx, svc.log)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	defer closeNetwork()
+	if err := claimDataDir(storing.dataDir, net); err != nil {
+		return err
+	}
 	crawling, err := in.sentryConfig(net)
 	if err != nil {
 		return err
@@ -59,6 +68,11 @@ func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, 
 	if in.simulated() {
 		in.loopbackDefaults(&crawling)
 	}
+	w, err := openDatasets(lock, svc.log)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
 	p := &pipeline{}
 	if p.crawler, err = newCrawler(crawling, svc.log); err != nil {
 		return err
@@ -69,7 +83,7 @@ func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, 
 		return stoppedEarly(ctx, err)
 	}
 	defer b.close(svc.log)
-	if p.storage, err = openStorage(ctx, storing, b.conn, svc); err != nil {
+	if p.storage, err = openStorage(ctx, storing, w, b.conn, svc); err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	id := p.crawler.identity
@@ -128,10 +142,14 @@ func (p *pipeline) run(ctx context.Context, cfg sentryConfig, svc *service) erro
 	// The consumer must outlive ctx: what is published after that is to be stored.
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStoring()
+	// storingSide ends when the consumer has, for whatever reason.
+	storingSide, ended := context.WithCancel(context.WithoutCancel(ctx))
+	defer ended()
 
 	var stored, crawled error
 	var g errgroup.Group
 	g.Go(func() error {
+		defer ended()
 		defer stopCrawling() // a crawl that nobody stores is for nothing
 		stored = p.storage.consumer.Run(storing)
 		return nil
@@ -139,7 +157,7 @@ func (p *pipeline) run(ctx context.Context, cfg sentryConfig, svc *service) erro
 	g.Go(func() error {
 		defer stopStoring()
 		crawled = runCrawl(crawling, cfg, p.crawler, p.events, svc, p.status)
-		p.storage.drain(ctx, svc.log)
+		p.storage.drain(storingSide, svc.log)
 		return nil
 	})
 	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's

@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/discv5"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
@@ -88,6 +89,13 @@ func (in invocation) sentryConfig(net network.Network) (sentryConfig, error) {
 			CrawlerID:       in.cmd.String(flagCrawlerID),
 			CrawlerLocation: in.cmd.String(flagLocation),
 		},
+	}
+	for _, name := range []struct{ flag, value string }{
+		{flagCrawlerID, cfg.crawl.CrawlerID}, {flagLocation, cfg.crawl.CrawlerLocation}, {flagNetwork, net.Name},
+	} {
+		if len(name.value) > event.MaxNameSize {
+			return cfg, usagef("--%s %q: want at most %d bytes, it has %d", name.flag, name.value, event.MaxNameSize, len(name.value))
+		}
 	}
 	cfg.embeddedStore = storeDir(cfg.dataDir)
 	if !in.cmd.IsSet(flagAllowPrivate) {
@@ -242,6 +250,9 @@ func runSentry(ctx context.Context, in invocation) error {
 		return err
 	}
 	defer dir.Close()
+	if err := claimDataDir(cfg.dataDir, net); err != nil {
+		return err
+	}
 	svc, err := in.newService(false)
 	if err != nil {
 		return err

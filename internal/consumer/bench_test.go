@@ -21,7 +21,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	cfg := Config{Dir: b.TempDir(), SegmentRows: 50_000, Log: quiet()}
+	cfg := Config{SegmentRows: 50_000}
 	sub, err := conn.Subscribe(b.Context(), bus.SubscribeOptions{Durable: "bench", AckWait: cfg.AckWait(), MaxAckPending: cfg.MaxAckPending()})
 	if err != nil {
 		b.Fatal(err)
@@ -30,10 +30,7 @@ func BenchmarkPipeline(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := New(cfg, sub)
-	if err != nil {
-		b.Fatal(err)
-	}
+	c := openIn(b, b.TempDir(), cfg, sub)
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

@@ -40,8 +40,6 @@ const (
 
 // Config of a consumer.
 type Config struct {
-	// Dir is the data directory.
-	Dir string
 	// SegmentRows is at how many events a segment is committed, SegmentAge at what
 	// age of its first. Zero is the default.
 	SegmentRows int
@@ -70,7 +68,8 @@ func (c Config) MaxAckPending() int { return 2 * c.withDefaults().SegmentRows }
 // Source delivers messages; *bus.Subscription is one.
 type Source interface {
 	// Run hands messages to handle, one after another, until ctx ends; then it
-	// returns nil as soon as handle has had what was received.
+	// returns nil as soon as handle has had what was received. Once Run has
+	// returned, handle is not running and is not called again.
 	Run(ctx context.Context, handle func(bus.Message)) error
 	// AckWait is after what time an unanswered message comes again.
 	AckWait() time.Duration
@@ -106,9 +105,10 @@ type Consumer struct {
 	stats Stats
 }
 
-// New opens and recovers the data directory, which stays locked until Run
-// returns. It refuses a source whose AckWait is too short for the segments.
-func New(cfg Config, source Source) (*Consumer, error) {
+// New makes a consumer that writes with w, whose directory is then its own until
+// Run closes w; after an error of New closing it is the caller's. It refuses a
+// source whose AckWait is too short for the segments.
+func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	if cfg.SegmentRows < 1 || cfg.SegmentAge <= 0 {
 		return nil, fmt.Errorf("segment of %d rows and %v: both must be positive", cfg.SegmentRows, cfg.SegmentAge)
@@ -116,13 +116,9 @@ func New(cfg Config, source Source) (*Consumer, error) {
 	if wait := source.AckWait(); wait < cfg.SegmentAge+commitMargin {
 		return nil, fmt.Errorf("ack wait %v is too short for segments of %v: want at least %v", wait, cfg.SegmentAge, cfg.SegmentAge+commitMargin)
 	}
-	w, err := dataset.Open(cfg.Dir, cfg.Log)
+	rejected, err := openRejected(w.Dir())
 	if err != nil {
 		return nil, err
-	}
-	rejected, err := openRejected(cfg.Dir)
-	if err != nil {
-		return nil, errors.Join(err, w.Close())
 	}
 	return &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin}, nil
 }

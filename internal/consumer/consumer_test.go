@@ -107,13 +107,29 @@ type running struct {
 	done   chan error
 }
 
-func start(t *testing.T, cfg Config, s Source) *running {
+// openIn makes a consumer on a directory.
+func openIn(t testing.TB, dir string, cfg Config, s Source) *Consumer {
 	t.Helper()
 	cfg.Log = quiet()
-	c, err := New(cfg, s)
+	w, err := dataset.Open(dir, cfg.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { w.Close() })
+	c, err := New(cfg, w, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func start(t *testing.T, dir string, cfg Config, s Source) *running {
+	t.Helper()
+	return run(t, openIn(t, dir, cfg, s))
+}
+
+func run(t *testing.T, c *Consumer) *running {
+	t.Helper()
 	c.retryMin = 10 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Consumer: c, cancel: cancel, done: make(chan error, 1)}
@@ -174,7 +190,7 @@ func visitIDs(t *testing.T, dir string) (out []string) {
 func TestAckOnlyAfterTheRowsAreThere(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir, SegmentRows: 2}, f)
+	c := start(t, dir, Config{SegmentRows: 2}, f)
 	first := f.send(t, "s-1-1", visit("v1"))
 	f.messages <- bus.Message{Subject: "nothing", Key: "s-1-2", Delivery: &answers{}} // the first was taken before this
 	if first.String() != "" {
@@ -198,7 +214,7 @@ func TestAckOnlyAfterTheRowsAreThere(t *testing.T) {
 func TestSegmentAge(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir, SegmentAge: 20 * time.Millisecond}, f)
+	c := start(t, dir, Config{SegmentAge: 20 * time.Millisecond}, f)
 	a := f.send(t, "s-1-1", visit("v1"))
 	until(t, "the ack", func() bool { return a.String() == "ack" })
 	if s := c.Stats(); s.Stored != 1 || s.Segments != 1 || s.Pending != 0 || s.LastCommit.IsZero() {
@@ -210,7 +226,7 @@ func TestSegmentAge(t *testing.T) {
 func TestStopCommitsWhatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir}, f)
+	c := start(t, dir, Config{}, f)
 	a := f.send(t, "s-1-1", visit("v1"))
 	c.stop(t)
 	if a.String() != "ack" {
@@ -224,7 +240,7 @@ func TestStopCommitsWhatIsThere(t *testing.T) {
 func TestDuplicatesAreStoredOnce(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir, SegmentRows: 3}, f)
+	c := start(t, dir, Config{SegmentRows: 3}, f)
 	sent := []*answers{f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))}
 	until(t, "the commit", func() bool { return c.Stats().Segments == 1 })
 	late := f.send(t, "s-1-1", visit("v1")) // after its commit
@@ -239,7 +255,7 @@ func TestDuplicatesAreStoredOnce(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 
-	c = start(t, Config{Dir: dir}, f) // and after a restart
+	c = start(t, dir, Config{}, f) // and after a restart
 	again := f.send(t, "s-1-2", visit("v2"))
 	other := f.send(t, "s-2-2", visit("v3")) // the counter of another boot
 	c.stop(t)
@@ -254,7 +270,7 @@ func TestDuplicatesAreStoredOnce(t *testing.T) {
 func TestMessagesWithoutAKey(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir}, f)
+	c := start(t, dir, Config{}, f)
 	data, err := event.Encode(visit("v"))
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +293,7 @@ func TestMessagesWithoutAKey(t *testing.T) {
 func TestPoisonIsKeptAndEnded(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir}, f)
+	c := start(t, dir, Config{}, f)
 	poison := []struct{ subject, data string }{
 		{event.SubjectMetadataReceived, `{"metadata":null}`},
 		{event.SubjectVisitEnded, "\xff\xfe"},
@@ -325,7 +341,7 @@ func TestPoisonIsKeptAndEnded(t *testing.T) {
 func TestUnwritableDirectory(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir, SegmentRows: 2}, f)
+	c := start(t, dir, Config{SegmentRows: 2}, f)
 	blocked := dataset.Dir(dir, dataset.Visit)
 	replaceByFile(t, blocked)
 	first, second := f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))
@@ -351,7 +367,7 @@ func TestUnwritableDirectory(t *testing.T) {
 func TestStopWhileUnwritable(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, Config{Dir: dir, SegmentRows: 1}, f)
+	c := start(t, dir, Config{SegmentRows: 1}, f)
 	replaceByFile(t, dataset.Dir(dir, dataset.Visit))
 	a := f.send(t, "s-1-1", visit("v1"))
 	until(t, "the message to be given back", func() bool { return a.String() == "nak" })
@@ -368,27 +384,73 @@ func replaceByFile(t *testing.T, dir string) {
 	}
 }
 
-func TestNewChecksItsConfig(t *testing.T) {
+// A rejected event that could not be kept must come again, and not pass for a
+// duplicate then.
+func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
+	dir := t.TempDir()
 	f := newFeed()
-	f.wait = time.Minute
-	if _, err := New(Config{Dir: t.TempDir(), Log: quiet()}, f); err == nil || !strings.Contains(err.Error(), "1m0s") {
-		t.Errorf("ack wait of one segment age: %v", err)
+	c := openIn(t, dir, Config{}, f)
+	if err := c.rejected.Close(); err != nil {
+		t.Fatal(err)
 	}
-	cfg := Config{Dir: t.TempDir(), Log: quiet()}
-	f.wait = cfg.AckWait()
-	c, err := New(cfg, f)
+	var err error
+	// Opened like this it takes nothing, as on a full disk.
+	if c.rejected.file, err = os.Open(filepath.Join(dir, RejectedFile)); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, c)
+	for range 2 {
+		a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
+		until(t, "the answer", func() bool { return a.String() != "" })
+		if a.String() != "nak" {
+			t.Errorf("answered %q", a)
+		}
+	}
+	r.stop(t)
+	if s := c.Stats(); s.Rejected != 0 || s.Duplicates != 0 {
+		t.Errorf("stats %+v", s)
+	}
+
+	r = start(t, dir, Config{}, f) // on a disk that takes it
+	a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
+	until(t, "the answer", func() bool { return a.String() == "term" })
+	r.stop(t)
+	if data, err := os.ReadFile(filepath.Join(dir, RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 {
+		t.Errorf("kept %q, %v", data, err)
+	}
+}
+
+func TestNewChecksItsConfig(t *testing.T) {
+	w, err := dataset.Open(t.TempDir(), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(cfg, f); !errors.Is(err, dataset.ErrLocked) {
-		t.Errorf("second consumer: %v", err)
+	defer w.Close()
+	f := newFeed()
+	f.wait = time.Minute
+	cfg := Config{Log: quiet()}
+	if _, err := New(cfg, w, f); err == nil || !strings.Contains(err.Error(), "1m0s") {
+		t.Errorf("ack wait of one segment age: %v", err)
+	}
+	f.wait = cfg.AckWait()
+	if _, err := New(Config{SegmentRows: -1, Log: quiet()}, w, f); err == nil {
+		t.Error("negative rows are taken")
+	}
+	c, err := New(cfg, w, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dataset.Open(w.Dir(), quiet()); !errors.Is(err, dataset.ErrLocked) {
+		t.Errorf("second writer: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	if _, err := New(Config{Dir: t.TempDir(), SegmentRows: -1, Log: quiet()}, f); err == nil {
-		t.Error("negative rows are taken")
+	again, err := dataset.TakeLock(w.Dir())
+	if err != nil {
+		t.Fatalf("after the run: %v", err)
 	}
+	again.Close()
 }

@@ -64,7 +64,7 @@ func (in *ingest) tick() {
 		in.block(err)
 		return
 	}
-	in.log.Info("the data directory can be written again", slog.String("dir", in.cfg.Dir))
+	in.log.Info("the data directory can be written again", slog.String("dir", in.writer.Dir()))
 	in.blocked = nil
 	in.count(func(s *Stats) { s.Err = nil })
 }
@@ -100,8 +100,9 @@ func (in *ingest) take(m bus.Message) {
 	}
 	e, err := event.Decode(m.Subject, m.Data)
 	if err != nil {
-		in.reject(m, err)
-		in.keys.Add(producer, counter)
+		if in.reject(m, err) {
+			in.keys.Add(producer, counter)
+		}
 		return
 	}
 	if err := in.store(e); err != nil {
@@ -171,7 +172,7 @@ func (in *ingest) block(err error) {
 	in.backoff = min(max(2*in.backoff, in.retryMin), retryMax)
 	in.blocked = err
 	in.log.Error("cannot write the data directory, nothing is acknowledged, trying again",
-		slog.String("dir", in.cfg.Dir), slog.Int("events", len(in.deliveries)), slog.Duration("retry_in", in.backoff), slog.Any("error", err))
+		slog.String("dir", in.writer.Dir()), slog.Int("events", len(in.deliveries)), slog.Duration("retry_in", in.backoff), slog.Any("error", err))
 	for _, d := range in.deliveries {
 		in.answer("nak", d.Nak(in.backoff))
 	}
@@ -188,16 +189,19 @@ func (in *ingest) reset() {
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 
-// reject keeps an invalid event beside the datasets and ends its redelivery.
-func (in *ingest) reject(m bus.Message, reason error) {
+// reject keeps an invalid event beside the datasets and ends its redelivery. It
+// reports whether the event was kept: one that was not comes again, and must not
+// be taken for a duplicate then.
+func (in *ingest) reject(m bus.Message, reason error) bool {
 	in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
 	if err := in.rejected.append(m, reason); err != nil {
 		in.log.Error("cannot keep a rejected event, it comes again", slog.Any("error", err))
 		in.answer("nak", m.Nak(retryMax))
-		return
+		return false
 	}
 	in.count(func(s *Stats) { s.Rejected++ })
 	in.answer("term", m.Term())
+	return true
 }
 
 // answer notes an answer that did not leave: its message only comes again.

@@ -42,7 +42,7 @@ func subscribe(t *testing.T, conn *bus.Conn, cfg Config) *bus.Subscription {
 // is in its table once, and the stream is empty at the end.
 func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 	conn := pipeline(t)
-	cfg := Config{Dir: t.TempDir(), SegmentRows: 100, SegmentAge: 100 * time.Millisecond}
+	dir, cfg := t.TempDir(), Config{SegmentRows: 100, SegmentAge: 100 * time.Millisecond}
 	sub := subscribe(t, conn, cfg)
 	publisher, err := conn.Publisher(t.Context(), "s", 1)
 	if err != nil {
@@ -63,11 +63,11 @@ func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 		}
 	}
 	publish(0, n/2)
-	c := start(t, cfg, sub)
+	c := start(t, dir, cfg, sub)
 	until(t, "some events", func() bool { return c.Stats().Stored > 100 })
 	c.stop(t)
 	publish(n/2, n)
-	c = start(t, cfg, sub)
+	c = start(t, dir, cfg, sub)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := publisher.Close(ctx); err != nil {
@@ -80,10 +80,10 @@ func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 	c.stop(t)
 
 	seen := map[string]int{}
-	for _, r := range rows[dataset.ValidatorRow](t, cfg.Dir) {
+	for _, r := range rows[dataset.ValidatorRow](t, dir) {
 		seen["handshake "+r.VisitID]++
 	}
-	for _, r := range rows[dataset.VisitRow](t, cfg.Dir) {
+	for _, r := range rows[dataset.VisitRow](t, dir) {
 		seen["visit "+r.VisitID]++
 	}
 	for i := range n {
@@ -101,10 +101,10 @@ func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 // What the disk refused comes again from the server.
 func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 	conn := pipeline(t)
-	cfg := Config{Dir: t.TempDir(), SegmentRows: 10, SegmentAge: 50 * time.Millisecond}
+	dir, cfg := t.TempDir(), Config{SegmentRows: 10, SegmentAge: 50 * time.Millisecond}
 	sub := subscribe(t, conn, cfg)
-	c := start(t, cfg, sub)
-	replaceByFile(t, dataset.Dir(cfg.Dir, dataset.Discovery))
+	c := start(t, dir, cfg, sub)
+	replaceByFile(t, dataset.Dir(dir, dataset.Discovery))
 	publisher, err := conn.Publisher(t.Context(), "s", 1)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 		}
 	}
 	until(t, "a failure", func() bool { return c.Stats().Failures > 0 })
-	if err := os.Remove(dataset.Dir(cfg.Dir, dataset.Discovery)); err != nil {
+	if err := os.Remove(dataset.Dir(dir, dataset.Discovery)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "all events", func() bool { return c.Stats().Stored == 25 })
@@ -125,7 +125,7 @@ func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 		t.Error(err)
 	}
 	c.stop(t)
-	if got := visitIDs(t, cfg.Dir); len(got) != 25 {
+	if got := visitIDs(t, dir); len(got) != 25 {
 		t.Errorf("%d rows, want 25", len(got))
 	}
 }
@@ -133,9 +133,9 @@ func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 // One event that nobody can decode must not stand in the way of the rest.
 func TestPoisonDoesNotComeAgain(t *testing.T) {
 	conn := pipeline(t)
-	cfg := Config{Dir: t.TempDir(), SegmentAge: 20 * time.Millisecond}
+	dir, cfg := t.TempDir(), Config{SegmentAge: 20 * time.Millisecond}
 	sub := subscribe(t, conn, cfg)
-	c := start(t, cfg, sub)
+	c := start(t, dir, cfg, sub)
 	publisher, err := conn.Publisher(t.Context(), "s", 1)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ const (
 type Writer struct {
 	dir  string
 	log  *slog.Logger
-	lock *os.File
+	lock *Lock
 
 	next    uint64   // number of the open or next segment
 	covered Coverage // keys in committed segments
@@ -51,15 +51,19 @@ type segment struct {
 // committing goes. A new directory gets one segment without rows, so that readers
 // find every table from the beginning.
 func Open(dir string, log *slog.Logger) (*Writer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
-	}
-	lock, err := lockDir(dir)
+	lock, err := TakeLock(dir)
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, log: log, lock: lock}
-	if err = w.Recover(); err == nil && w.next == 0 {
+	return OpenLocked(lock, log)
+}
+
+// OpenLocked is Open for a directory that is locked already. The writer owns the
+// lock from here on, and closes it also when this fails.
+func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
+	w := &Writer{dir: lock.dir, log: log, lock: lock}
+	err := w.Recover()
+	if err == nil && w.next == 0 {
 		err = w.Commit(nil)
 	}
 	if err != nil {
@@ -68,7 +72,11 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 	return w, nil
 }
 
-// Close drops the open segment and releases the lock.
+// Dir is the data directory.
+func (w *Writer) Dir() string { return w.dir }
+
+// Close drops the open segment and releases the lock. Calling it again does
+// nothing.
 func (w *Writer) Close() error {
 	var err error
 	if w.open != nil {

@@ -1,0 +1,45 @@
+package bus
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+const (
+	// reclaimAckWait makes every message that was delivered before overdue.
+	reclaimAckWait = time.Millisecond
+	// reclaimPause is how long it stands: nats-server looks for overdue messages
+	// 100 ms after AckWait has changed.
+	reclaimPause = 300 * time.Millisecond
+)
+
+// reclaim makes the server deliver again what an earlier process received and did
+// not answer: it shortens the durable's AckWait for a moment in which nothing is
+// asked for. When that fails the messages come after AckWait, so it only logs.
+func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info.NumAckPending == 0 {
+		return
+	}
+	cfg := info.Config
+	cfg.AckWait = reclaimAckWait
+	_, err := s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
+	if err == nil {
+		sleep(ctx, reclaimPause)
+		// Should this fail, Run sets AckWait right before it asks for messages.
+		cfg.AckWait = s.opts.AckWait
+		_, err = s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
+	}
+	if err != nil {
+		s.conn.log.Warn("messages of an earlier process come again later",
+			slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait), slog.Any("error", err))
+		return
+	}
+	s.conn.log.Info("asked for the messages that an earlier process left unanswered",
+		slog.String("durable", s.opts.Durable), slog.Int("messages", info.NumAckPending))
+}
