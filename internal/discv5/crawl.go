@@ -2,7 +2,10 @@ package discv5
 
 import (
 	"context"
+	"log/slog"
 	"math/bits"
+	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
@@ -29,8 +32,13 @@ const (
 	// fullEvery: even when far buckets bring nothing new, one visit in so many asks
 	// for them, to notice when they do again.
 	fullEvery = 32
-	// hungry is the number of new nodes per far request that is worth asking for.
-	hungry = 1
+	// hungry is the number of new nodes per far request that is worth asking for:
+	// answers have up to bucketSize, and reading known ones costs as much.
+	hungry = 4
+	// putOffTime is the longest that a first visit is put off for.
+	putOffTime = 30 * time.Second
+	// busyWait is how long a first visit waits for others of its area.
+	busyWait = 100 * time.Millisecond
 	// tableEvery is how often the nodes that contacted us are picked up.
 	tableEvery = 15 * time.Second
 	// walkPause is between two nodes of the random walk: a lookup about every 30 s.
@@ -41,8 +49,10 @@ const (
 type visit struct {
 	node   *node
 	record *enode.Node
+	area   *area // nil on later visits
 	// self: ask for the node's own record, which is fresher than what its neighbours
-	// hand on. Not on the first visit, when the record has just come.
+	// hand on. Not on the first visit, when the record has just come, unless from an
+	// earlier run.
 	self bool
 	near []uint // asked in one request, nearest first; empty: only far
 	far  []uint // asked one at a time, until two in a row bring nothing
@@ -51,6 +61,7 @@ type visit struct {
 // answers is what a visit brought.
 type answers struct {
 	node     *node
+	area     *area
 	answered bool
 	silent   bool        // the last request went without an answer
 	self     *enode.Node // the node's own record, nil when it did not give it
@@ -66,6 +77,7 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 	visits := make(chan visit)
 	results := make(chan answers)
 	walked := make(chan *enode.Node)
+	known := make(chan *enode.Node)
 	g, ctx := errgroup.WithContext(ctx)
 	for range f.cfg.Workers {
 		g.Go(func() error {
@@ -79,9 +91,10 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 		})
 	}
 	g.Go(func() error { f.walk(ctx, walked); return nil })
+	g.Go(func() error { f.recall(ctx, known); return nil })
 	g.Go(func() error {
 		defer close(visits)
-		f.newCrawl(found).run(ctx, visits, results, walked)
+		f.newCrawl(found).run(ctx, visits, results, walked, known)
 		return nil
 	})
 	return g.Wait()
@@ -89,9 +102,11 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 
 // ask carries a visit out. Any answer is the sign of life.
 func (f *Finder) ask(ctx context.Context, v visit) answers {
-	a := answers{node: v.node}
+	a := answers{node: v.node, area: v.area}
 	find := func(distances ...uint) []*enode.Node {
 		got, err := f.udp.Findnode(v.record, distances)
+		f.requests.Add(1)
+		f.records.Add(int64(len(got)))
 		a.silent = err != nil && len(got) == 0
 		a.answered = a.answered || !a.silent
 		return got
@@ -111,12 +126,34 @@ func (f *Finder) ask(ctx context.Context, v visit) answers {
 		}
 		got := find(distance)
 		a.farAsked++
+		f.far.Add(1)
 		a.far = append(a.far, got...)
 		if empty++; len(got) > 0 {
 			empty = 0
 		}
 	}
 	return a
+}
+
+// recall feeds the records of Config.Known. They are checked like any other: one
+// that fails is left out.
+func (f *Finder) recall(ctx context.Context, known chan<- *enode.Node) {
+	bad := 0
+	for _, text := range f.cfg.Known {
+		n, err := enode.Parse(f.schemes, text)
+		if err != nil || !strings.HasPrefix(text, "enr:") { // an enode URL has no signature
+			bad++
+			continue
+		}
+		select {
+		case known <- n:
+		case <-ctx.Done():
+			return
+		}
+	}
+	if bad > 0 {
+		f.cfg.Log.Warn("records of an earlier run are damaged and left out", slog.Int("records", bad))
+	}
 }
 
 // walk feeds the nodes of random lookups until ctx ends.
@@ -145,6 +182,7 @@ type crawl struct {
 	f     *Finder
 	found func(enr.Record)
 	table *nodes
+	areas areas
 	// yield is the recent number of new nodes per far request, a moving average.
 	yield  float64
 	visits int
@@ -164,7 +202,7 @@ func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
 	return c
 }
 
-func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node) {
+func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked, known <-chan *enode.Node) {
 	tick := time.NewTicker(tableEvery)
 	defer tick.Stop()
 	wake := time.NewTimer(0)
@@ -186,6 +224,8 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 			c.take(a)
 		case n := <-walked:
 			c.offer(n, time.Now())
+		case n := <-known:
+			c.remember(n)
 		case <-tick.C:
 			for _, n := range c.f.udp.AllNodes() {
 				c.offer(n, time.Now())
@@ -202,7 +242,11 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 // plan picks the next visit; when none is due it sets the timer and returns nil.
 func (c *crawl) plan(wake *time.Timer) *visit {
 	now := time.Now()
-	n, at := c.table.next(now)
+	top := nearTop(c.table.size())
+	if c.areas.resize(top) {
+		c.table.recall(now)
+	}
+	n, at := c.next(now)
 	if n == nil {
 		if !at.IsZero() {
 			wake.Reset(at.Sub(now))
@@ -210,22 +254,53 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 		return nil
 	}
 	c.visits++
-	v := &visit{node: n, record: n.record, self: n.answered}
-	top := nearTop(c.table.alive)
-	deepest := top + 1
-	if c.table.alive < bootstrapVisits {
-		deepest = 256 - farLevels
-	} else {
+	v := &visit{node: n, record: n.record, self: n.answered || n.remembered}
+	if !n.tried {
+		v.area = c.areas.of(n.record.ID())
+		v.area.begin()
+	}
+	begun := c.table.alive >= bootstrapVisits
+	if begun {
 		for d := max(1, top-nearDistances+1); d <= top; d++ {
 			v.near = append(v.near, uint(d))
 		}
 	}
-	if c.table.alive < bootstrapVisits || c.yield > hungry || c.visits%fullEvery == 0 {
-		for d := 256; d >= deepest; d-- {
-			v.far = append(v.far, uint(d))
-		}
+	switch {
+	case !begun:
+		v.far = distances(farLevels)
+	case c.yield > hungry, c.visits%fullEvery == 0:
+		v.far = distances(256 - top)
 	}
 	return v
+}
+
+// next takes the node to ask now, or tells when one will be due. First visits that
+// will hardly bring anything are put off.
+func (c *crawl) next(now time.Time) (*node, time.Time) {
+	for {
+		n, at := c.table.next(now)
+		if n == nil || n.tried || n.bootnode {
+			return n, at
+		}
+		switch area := c.areas.of(n.record.ID()); {
+		case area.enumerated() && !n.putOff:
+			n.putOff = true // once: its own record and its life count too
+			c.table.requeue(n, now.Add(rand.N(putOffTime)))
+		case area.busy() && !area.enumerated():
+			c.table.requeue(n, now.Add(busyWait))
+		default:
+			return n, at
+		}
+	}
+}
+
+// distances lists the n largest, which have the fullest buckets.
+func distances(n int) []uint {
+	list := make([]uint, n)
+	for i := range list {
+		list[i] = uint(256 - i)
+	}
+	return list
 }
 
 // nearTop is the largest distance at which, and below which together, a node has
@@ -239,6 +314,7 @@ func nearTop(size int) int {
 func (c *crawl) take(a answers) {
 	now := time.Now()
 	if !a.answered {
+		a.area.end(false, false)
 		c.table.silence(a.node, now)
 		return
 	}
@@ -257,11 +333,16 @@ func (c *crawl) take(a answers) {
 		const weight = 0.1
 		c.yield += weight * (float64(fresh)/float64(a.farAsked) - c.yield)
 	}
+	freshNear := 0
 	for _, n := range a.near {
 		if c.isNew(n, now) {
-			fresh++
+			freshNear++
 		}
 	}
+	// An answer cut at its largest size, or empty, says nothing about the rest.
+	whole := len(a.near) > 0 && len(a.near) < bucketSize
+	a.area.end(true, freshNear > 0 || !whole)
+	fresh += freshNear
 	c.table.answer(a.node, fruitful || fresh > 0, now)
 }
 
@@ -281,6 +362,16 @@ func (c *crawl) offer(n *enode.Node, now time.Time) (emitted, isNew bool) {
 		c.found(enr.FromNode(n))
 	}
 	return emit, isNew
+}
+
+// remember puts a record of an earlier run into the table, without emitting it.
+func (c *crawl) remember(n *enode.Node) {
+	if !c.acceptable(n) {
+		return
+	}
+	if _, isNew := c.table.offer(n, time.Now()); isNew {
+		c.table.byID[n.ID()].remembered = true
+	}
 }
 
 // acceptable: a record we can ask, at an address that we may.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -55,6 +56,9 @@ type Config struct {
 	TCPPort, QUICPort uint16
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
+	// Known are ENRs in text form from an earlier run: they are asked like found
+	// nodes, and emitted only when they have become newer. Damaged ones are left out.
+	Known []string
 	// AllowPrivate lets loopback and private addresses be asked and emitted.
 	AllowPrivate bool
 	// ReadBuffer is each socket's receive buffer in bytes.
@@ -99,7 +103,12 @@ type Finder struct {
 	db        *enode.DB
 	local     *enode.LocalNode
 	udp       *discover.UDPv5
+	schemes   *verified
 	closeOnce sync.Once
+
+	// What Run has asked so far: FINDNODE requests, those of them for one distant
+	// bucket, and the records in their answers.
+	requests, far, records atomic.Int64
 
 	mu     sync.Mutex
 	digest eth2.ForkDigest
@@ -131,6 +140,7 @@ func New(cfg Config) (*Finder, error) {
 	f := &Finder{
 		cfg: cfg, bootnodes: bootnodes, port: conn.Port(), db: db,
 		local: enode.NewLocalNode(db, key), forked: make(chan struct{}, 1),
+		schemes: newVerified(cfg.MaxNodes),
 	}
 	f.describe()
 	f.udp, err = discover.ListenV5(conn, f.local, discover.Config{
@@ -138,7 +148,7 @@ func New(cfg Config) (*Finder, error) {
 		Bootnodes:  bootnodes,
 		// A node's lines are of no use to an operator, and peers can cause any number.
 		Log:          gethlog.NewLogger(gethlog.DiscardHandler()),
-		ValidSchemes: newVerified(cfg.MaxNodes),
+		ValidSchemes: f.schemes,
 	})
 	if err != nil {
 		conn.Close()

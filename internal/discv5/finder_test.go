@@ -163,6 +163,56 @@ func TestTwoSocketsShareAPort(t *testing.T) {
 	s.wait(t, "3 nodes", func() bool { return s.count() == 3 })
 }
 
+// A node that only IPv6 reaches, behind one of IPv4.
+func TestFindsNodesOfBothFamilies(t *testing.T) {
+	if probe, err := net.ListenPacket("udp6", "[::1]:0"); err != nil {
+		t.Skip("no IPv6 loopback here")
+	} else {
+		probe.Close()
+	}
+	v6 := []*swarmNode{newSwarmNodeAt(t, net.IPv6loopback, testForkID(1)), newSwarmNodeAt(t, net.IPv6loopback, testForkID(1))}
+	introduce(v6)
+	v4 := newSwarmNode(t, testForkID(1))
+	f := newFinder(t, func(c *Config) {
+		c.Listen = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+		c.Bootnodes = []string{v4.local.Node().String(), v6[0].local.Node().String()}
+	})
+	f.SetFork(testForkID(1), eth2.ForkDigest{})
+	s := newSeen()
+	run(t, f, s.found)
+	s.wait(t, "the three nodes", func() bool { return s.count() == 3 })
+	got := s.of(v6[1].local.ID())
+	if len(got) == 0 || got[0].IP6 != netip.IPv6Loopback() {
+		t.Errorf("the second IPv6 node: %+v", got)
+	}
+}
+
+// After a restart the search starts from every node known, and tells of those that
+// have changed.
+func TestStartsFromKnownNodes(t *testing.T) {
+	nodes := newSwarm(t, 3, testForkID(1))
+	unknown := newSwarmNode(t, testForkID(1))
+	introduce([]*swarmNode{nodes[2], unknown})
+	var known []string
+	for _, n := range nodes {
+		known = append(known, n.local.Node().String())
+	}
+	nodes[1].local.Set(gethenr.TCP(4321))
+	f := newFinder(t, func(c *Config) { c.Known = append([]string{"enr:-damaged", "enode://x"}, known...) })
+	f.SetFork(testForkID(1), eth2.ForkDigest{})
+	s := newSeen()
+	run(t, f, s.found)
+	s.wait(t, "the unknown and the changed node", func() bool {
+		return len(s.of(unknown.local.ID())) > 0 && len(s.of(nodes[1].local.ID())) > 0
+	})
+	if got := s.of(nodes[1].local.ID()); got[0].TCP != 4321 {
+		t.Errorf("the changed node was emitted with TCP port %d", got[0].TCP)
+	}
+	if got := s.of(nodes[0].local.ID()); len(got) > 0 {
+		t.Errorf("an unchanged node was emitted: %+v", got)
+	}
+}
+
 func TestVerifiedRecordsAreBoundAndStillChecked(t *testing.T) {
 	v := newVerified(4)
 	for range 20 {

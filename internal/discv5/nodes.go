@@ -35,11 +35,15 @@ type node struct {
 	ours     bool        // the record carries our fork digest, or any while we have none
 	bootnode bool
 	answered bool // ever
-	fails    int  // visits without an answer since the last one that had one
-	due      time.Time
-	period   time.Duration // time to the next visit after a success
-	asking   bool          // a worker has it; not in a queue
-	index    int           // in its queue
+	tried    bool // a visit has ended
+	putOff   bool // its first visit was put off
+
+	remembered bool // it came from an earlier run
+	fails      int  // visits without an answer since the last one that had one
+	due        time.Time
+	period     time.Duration // time to the next visit after a success
+	asking     bool          // a worker has it; not in a queue
+	index      int           // in its queue
 }
 
 // rank orders nodes for eviction: the lowest goes first.
@@ -88,12 +92,20 @@ type nodes struct {
 	digest  eth2.ForkDigest
 	byID    map[enode.ID]*node
 	queues  [2]queue // ours, foreign
-	// alive counts the nodes that ever answered.
-	alive int
+	// alive counts the nodes that ever answered, tried those that were ever asked.
+	alive, tried int
 }
 
 func newNodes(self enode.ID, max int, revisit time.Duration) *nodes {
 	return &nodes{max: max, revisit: revisit, self: self, byID: make(map[enode.ID]*node)}
+}
+
+// size guesses how many of the known nodes are alive.
+func (t *nodes) size() int {
+	if t.tried == 0 {
+		return 0
+	}
+	return int(int64(len(t.byID)) * int64(t.alive) / int64(t.tried))
 }
 
 func (t *nodes) queueOf(n *node) *queue {
@@ -186,6 +198,9 @@ func (t *nodes) evictFor(newcomer *node) bool {
 	if worst.answered {
 		t.alive--
 	}
+	if worst.tried {
+		t.tried--
+	}
 	heap.Remove(t.queueOf(worst), worst.index)
 	delete(t.byID, worst.record.ID())
 	return true
@@ -212,8 +227,27 @@ func (t *nodes) next(now time.Time) (n *node, wake time.Time) {
 	return nil, wake
 }
 
+// recall makes the nodes due whose first visit was put off.
+func (t *nodes) recall(now time.Time) {
+	for _, n := range t.byID {
+		if n.putOff && !n.tried && !n.asking {
+			n.putOff, n.due = false, now
+			heap.Fix(t.queueOf(n), n.index)
+		}
+	}
+}
+
+// book marks a node as asked.
+func (t *nodes) book(n *node) {
+	if !n.tried {
+		n.tried = true
+		t.tried++
+	}
+}
+
 // answer books a visit that was answered; fruitful when it brought something new.
 func (t *nodes) answer(n *node, fruitful bool, now time.Time) {
+	t.book(n)
 	if !n.answered {
 		n.answered = true
 		t.alive++
@@ -234,6 +268,7 @@ func (t *nodes) answer(n *node, fruitful bool, now time.Time) {
 
 // silence books a visit without an answer.
 func (t *nodes) silence(n *node, now time.Time) {
+	t.book(n)
 	wait := maxRetry
 	if shift := 2 * n.fails; shift <= 10 { // 10 s, 40 s, 160 s, ...
 		wait = minRetry << shift

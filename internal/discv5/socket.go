@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+
+	"github.com/chainbound/valtrack/internal/udp"
 )
 
 // maxPacket is the largest discv5 packet, in bytes (discv5-wire.md).
@@ -59,7 +61,7 @@ func bind(addrs []netip.Addr, port uint16, readBuffer int, log *slog.Logger) (*s
 			family = "udp6" // sets IPV6_V6ONLY, so that 0.0.0.0 may have the port too
 		}
 		at := netip.AddrPortFrom(addr.Unmap(), port)
-		conn, err := net.ListenUDP(family, net.UDPAddrFromAddrPort(at))
+		conn, err := udp.Listen(family, net.UDPAddrFromAddrPort(at), readBuffer, log)
 		switch {
 		case err == nil:
 		case errors.Is(err, syscall.EADDRINUSE):
@@ -70,9 +72,6 @@ func bind(addrs []netip.Addr, port uint16, readBuffer int, log *slog.Logger) (*s
 			continue
 		default:
 			return nil, errors.Join(fmt.Errorf("listen for discv5 on UDP %s: %w", at, err), s.closeConns())
-		}
-		if err := conn.SetReadBuffer(readBuffer); err != nil {
-			log.Debug("UDP receive buffer stays as it is", slog.Int("bytes", readBuffer), slog.Any("error", err))
 		}
 		s.conns = append(s.conns, conn)
 		if port == 0 {

@@ -5,6 +5,8 @@ import (
 	"crypto/ecdsa"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +22,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if size, err := strconv.Atoi(os.Getenv(swarmVariable)); err == nil {
+		serveSwarm(size)
+		return
+	}
 	// goleveldb's own: it ends by itself a second after the database is closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"))
 }
@@ -39,11 +45,16 @@ type swarmNode struct {
 
 func newSwarmNode(t testing.TB, forkID eth2.ENRForkID) *swarmNode {
 	t.Helper()
+	return newSwarmNodeAt(t, net.IPv4(127, 0, 0, 1), forkID)
+}
+
+func newSwarmNodeAt(t testing.TB, ip net.IP, forkID eth2.ENRForkID) *swarmNode {
+	t.Helper()
 	key, err := crypto.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +63,7 @@ func newSwarmNode(t testing.TB, forkID eth2.ENRForkID) *swarmNode {
 		t.Fatal(err)
 	}
 	local := enode.NewLocalNode(db, key)
-	local.SetStaticIP(net.IPv4(127, 0, 0, 1))
+	local.SetStaticIP(ip)
 	local.SetFallbackUDP(conn.LocalAddr().(*net.UDPAddr).Port)
 	local.Set(enr.Eth2Entry(forkID))
 	udp, err := discover.ListenV5(conn, local, discover.Config{

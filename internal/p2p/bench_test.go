@@ -2,8 +2,12 @@ package p2p
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 	"testing"
 	"time"
@@ -12,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -27,33 +32,101 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 // BenchmarkHandshake compares a visit through this package with the same messages
-// over plain go-libp2p, against the same peer in the same process: the difference
-// is ours.
+// over plain go-libp2p, against peers in another process: the difference is ours.
 func BenchmarkHandshake(b *testing.B) {
-	for name, transports := range eachTransport() {
+	const peers = 64
+	targets := farPeers(b, peers)
+	for name, choose := range map[string]func(int) bool{
+		"quic":      func(i int) bool { return i%4 > 1 },
+		"tcp-yamux": func(i int) bool { return i%4 == 0 },
+		"tcp-mplex": func(i int) bool { return i%4 == 1 },
+	} {
+		var chosen []Target
+		for i, target := range targets {
+			if choose(i) {
+				chosen = append(chosen, target)
+			}
+		}
 		b.Run(name+"/session", func(b *testing.B) {
-			p := startPeer(b, transports...)
-			p.serveAll()
 			h := startHost(b, nil)
-			measure(b, func(ctx context.Context) error { return visit(ctx, h, p.target()) })
+			measure(b, chosen, func(ctx context.Context, t Target) error { return visit(ctx, h, t) })
 		})
 		b.Run(name+"/floor", func(b *testing.B) {
-			p, client := startPeer(b, transports...), startPeer(b, withQUIC, withTCP, withYamux, withMplex)
-			p.serveAll()
-			measure(b, func(ctx context.Context) error { return floorVisit(ctx, client, p.target()) })
+			client := startPeer(b, withQUIC, withTCP, withYamux, withMplex)
+			measure(b, chosen, func(ctx context.Context, t Target) error { return floorVisit(ctx, client, t) })
 		})
 	}
 }
 
-func measure(b *testing.B, visit func(context.Context) error) {
+// BenchmarkHeld holds 750 connections for a second an operation (-benchtime 60x):
+// what each takes of memory, and all of them of the processor.
+func BenchmarkHeld(b *testing.B) {
+	const held = 750
 	ctx := context.Background()
-	if err := visit(ctx); err != nil {
+	targets := farPeers(b, held)
+	h := startHost(b, func(cfg *Config) { cfg.AllowPrivate = true })
+	before, routines := residentBytes(b), runtime.NumGoroutine()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(32)
+	for _, target := range targets {
+		g.Go(func() error {
+			s, err := h.Dial(ctx, target)
+			if err != nil {
+				return err
+			}
+			s.Follow(func(time.Time, []Subscription) {})
+			return greetings(ctx, s)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	if n := h.Sessions(); n != held {
+		b.Fatalf("%d sessions", n)
+	}
+	start := cpuTime(b)
+	for b.Loop() {
+		time.Sleep(time.Second)
+	}
+	b.ReportMetric(float64((cpuTime(b)-start).Microseconds())/float64(b.N)/1e4, "%core")
+	if n := h.Sessions(); n != held {
+		b.Fatalf("%d sessions left", n)
+	}
+	after := residentBytes(b)
+	b.ReportMetric(float64(after.resident-before.resident)/held/1024, "RSS-KiB/conn")
+	b.ReportMetric(float64(after.heap-before.heap)/held/1024, "heap-KiB/conn")
+	b.ReportMetric(float64(after.stack-before.stack)/held/1024, "stack-KiB/conn")
+	b.ReportMetric(float64(runtime.NumGoroutine()-routines)/held, "goroutines/conn")
+}
+
+type memory struct{ resident, heap, stack uint64 }
+
+// residentBytes gives what the process takes after a collection; resident is 0
+// where /proc is not.
+func residentBytes(b *testing.B) memory {
+	debug.FreeOSMemory()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	m := memory{heap: stats.HeapInuse, stack: stats.StackInuse}
+	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
+		var size, pages uint64
+		if _, err := fmt.Sscan(string(statm), &size, &pages); err != nil {
+			b.Fatal(err)
+		}
+		m.resident = pages * uint64(os.Getpagesize())
+	}
+	return m
+}
+
+func measure(b *testing.B, targets []Target, visit func(context.Context, Target) error) {
+	ctx := context.Background()
+	if err := visit(ctx, targets[0]); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	before := cpuTime(b)
-	for b.Loop() {
-		if err := visit(ctx); err != nil {
+	for i := 0; b.Loop(); i++ {
+		if err := visit(ctx, targets[i%len(targets)]); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -66,6 +139,13 @@ func visit(ctx context.Context, h *Host, target Target) error {
 		return err
 	}
 	defer s.Close()
+	if err := greetings(ctx, s); err != nil {
+		return err
+	}
+	return s.Goodbye(ctx, eth2.GoodbyeTooManyPeers)
+}
+
+func greetings(ctx context.Context, s *Session) error {
 	if _, err := s.Status(ctx); err != nil {
 		return err
 	}
@@ -75,10 +155,8 @@ func visit(ctx context.Context, h *Host, target Target) error {
 	if _, err := s.Ping(ctx); err != nil {
 		return err
 	}
-	if _, err := s.MetaData(ctx); err != nil {
-		return err
-	}
-	return s.Goodbye(ctx, eth2.GoodbyeTooManyPeers)
+	_, err := s.MetaData(ctx)
+	return err
 }
 
 func floorVisit(ctx context.Context, client *testPeer, target Target) error {

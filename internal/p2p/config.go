@@ -15,8 +15,9 @@ import (
 const (
 	// DefaultMaxConnections bounds sessions and dials together.
 	DefaultMaxConnections = 1000
-	// DefaultDialTimeout is for one address: connect, security and muxer.
-	DefaultDialTimeout = 8 * time.Second
+	// DefaultDialTimeout is for one address: connect, security and muxer, which
+	// over TCP take about four round trips.
+	DefaultDialTimeout = 5 * time.Second
 	// DefaultFirstByteTimeout is from opening a request's stream to the first byte
 	// of its response, as clients do it (TTFB_TIMEOUT of earlier specs).
 	DefaultFirstByteTimeout = 5 * time.Second

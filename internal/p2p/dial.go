@@ -80,6 +80,11 @@ func (h *Host) beginDial(p peer.ID, addrs []ma.Multiaddr, cancel context.CancelC
 		return nil, ErrTooManyConnections
 	}
 	dial := &pendingDial{addrs: addrs, cancel: cancel}
+	for _, addr := range addrs {
+		if isTCP(addr) {
+			dial.tcpLeft++
+		}
+	}
 	h.dials[p] = dial
 	return dial, nil
 }
@@ -145,6 +150,10 @@ func rankAddrs(addrs []ma.Multiaddr) []network.AddrDelay {
 		ranked[i].Delay = time.Duration(i) * attemptDelay
 	}
 	return ranked
+}
+
+func isTCP(addr ma.Multiaddr) bool {
+	return slices.ContainsFunc(addr, func(c ma.Component) bool { return c.Protocol().Code == ma.P_TCP })
 }
 
 func addrRank(addr ma.Multiaddr) (rank int) {

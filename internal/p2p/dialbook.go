@@ -14,8 +14,7 @@ import (
 )
 
 // dialBook is the peerstore of a crawler: it knows a peer's addresses only while
-// that peer is dialled, and then exactly those of the target. What peers say of
-// their addresses in identify is not kept.
+// that peer is dialled, and then exactly those of the target.
 type dialBook struct {
 	peerstore.Peerstore
 	host *Host
@@ -31,6 +30,14 @@ func newDialBook(h *Host, self peer.ID, key crypto.PrivKey) (*dialBook, error) {
 		return nil, fmt.Errorf("peerstore: %w", err)
 	}
 	return &dialBook{Peerstore: store, host: h, self: self}, nil
+}
+
+// AddPubKey keeps our own key only: a peer's is in its id.
+func (b *dialBook) AddPubKey(p peer.ID, key crypto.PubKey) error {
+	if p == b.self {
+		return b.Peerstore.AddPubKey(p, key)
+	}
+	return nil
 }
 
 // Addrs gives our own addresses, or the target's while it is dialled.

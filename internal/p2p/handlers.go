@@ -14,32 +14,29 @@ import (
 // is written as it is, nil for none.
 type handler func(s *Session, in *chunkReader) []byte
 
-// setHandlers registers everything we serve.
+// setHandlers lists everything we serve.
 func (h *Host) setHandlers() {
-	h.serve(ProtoStatusV1, quotaStatus, h.statusHandler(1, eth2.StatusV1Size))
-	h.serve(ProtoStatusV2, quotaStatus, h.statusHandler(2, eth2.StatusV2Size))
-	h.serve(ProtoPingV1, quotaPing, h.onPing)
-	h.serve(ProtoMetaDataV1, quotaMetaData, h.metaDataHandler(1))
-	h.serve(ProtoMetaDataV2, quotaMetaData, h.metaDataHandler(2))
-	h.serve(ProtoMetaDataV3, quotaMetaData, h.metaDataHandler(3))
-	h.serve(ProtoGoodbyeV1, quotaGoodbye, h.onGoodbye)
+	h.handlers = map[protocol.ID]streamHandler{
+		protoIdentify:   h.onIdentify,
+		ProtoStatusV1:   h.serve(quotaStatus, h.statusHandler(1, eth2.StatusV1Size)),
+		ProtoStatusV2:   h.serve(quotaStatus, h.statusHandler(2, eth2.StatusV2Size)),
+		ProtoPingV1:     h.serve(quotaPing, h.onPing),
+		ProtoMetaDataV1: h.serve(quotaMetaData, h.metaDataHandler(1)),
+		ProtoMetaDataV2: h.serve(quotaMetaData, h.metaDataHandler(2)),
+		ProtoMetaDataV3: h.serve(quotaMetaData, h.metaDataHandler(3)),
+		ProtoGoodbyeV1:  h.serve(quotaGoodbye, h.onGoodbye),
+	}
 	for _, proto := range MeshsubProtocols() {
-		h.basic.SetStreamHandler(proto, h.onMeshsub)
+		h.handlers[proto] = h.onMeshsub
 	}
 }
 
-// serve registers a handler behind the session look-up, the peer's quota and the
-// deadlines.
-func (h *Host) serve(proto protocol.ID, kind quotaKind, handle handler) {
-	h.basic.SetStreamHandler(proto, func(stream network.Stream) {
-		s := h.sessionOf(stream.Conn())
-		if s == nil {
-			stream.Reset()
-			return
-		}
+// serve puts a handler behind the peer's quota and the deadlines.
+func (h *Host) serve(kind quotaKind, handle handler) streamHandler {
+	return func(s *Session, stream network.Stream, in *chunkReader) {
 		start := time.Now()
 		stream.SetDeadline(start.Add(h.cfg.FirstByteTimeout))
-		in := &chunkReader{src: stream, extend: func() { stream.SetDeadline(start.Add(h.cfg.ResponseTimeout)) }}
+		in.extend = func() { stream.SetDeadline(start.Add(h.cfg.ResponseTimeout)) }
 		var chunk []byte
 		if s.take(kind) {
 			chunk = handle(s, in)
@@ -56,7 +53,7 @@ func (h *Host) serve(proto protocol.ID, kind quotaKind, handle handler) {
 			}
 		}
 		stream.Close()
-	})
+	}
 }
 
 func invalidRequest(err error) []byte {
@@ -82,14 +79,16 @@ func (h *Host) statusHandler(version, size int) handler {
 	}
 }
 
-func (h *Host) onPing(_ *Session, in *chunkReader) []byte {
+func (h *Host) onPing(s *Session, in *chunkReader) []byte {
 	ssz, err := in.request(eth2.Uint64Size)
 	if err != nil {
 		return invalidRequest(err)
 	}
-	if _, err := eth2.UnmarshalUint64(ssz); err != nil {
+	seq, err := eth2.UnmarshalUint64(ssz)
+	if err != nil {
 		return invalidRequest(err)
 	}
+	s.setRemoteSeq(seq)
 	return EncodeResponse(CodeSuccess, eth2.MarshalUint64(h.cfg.Local.MetaData().SeqNumber))
 }
 

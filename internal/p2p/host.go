@@ -10,11 +10,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 
-	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 )
 
@@ -23,15 +22,18 @@ import (
 type Host struct {
 	cfg   Config
 	swarm *swarm.Swarm
-	basic *basichost.BasicHost
-	ids   identify.IDService
 	peers *dialBook
 	quic  *quicreuse.ConnManager
+	rcmgr network.ResourceManager
+
+	handlers map[protocol.ID]streamHandler // fixed once we listen
+	identity []byte                        // our Identify message, but for the addresses
 
 	tcpPort, quicPort uint16
 
 	stop    context.CancelFunc // ends the inbound callbacks' context
 	inbound sync.WaitGroup
+	asking  sync.WaitGroup // for sessions' identity
 
 	mu       sync.Mutex // guards what follows
 	sessions map[peer.ID]*Session
@@ -44,6 +46,9 @@ type pendingDial struct {
 	addrs   []ma.Multiaddr
 	cancel  context.CancelCauseFunc
 	session *Session // set when a connection was admitted
+
+	tcpLeft      int      // TCP addresses that have not failed
+	whenTCPFails []func() // called when tcpLeft gets 0
 }
 
 // NewHost listens and serves. Close it.
@@ -71,7 +76,10 @@ func NewHost(cfg Config) (*Host, error) {
 		DisconnectedF: func(_ network.Network, conn network.Conn) { h.disconnected(conn) },
 	})
 	h.setHandlers()
-	h.basic.Start()
+	if h.identity, err = encodeIdentity(key.GetPublic(), cfg.Agent, h.protocols()); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	h.swarm.SetStreamHandler(h.onStream)
 	if err := h.listen(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
@@ -110,10 +118,8 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	h.stop()
 	h.inbound.Wait()
-	err := h.basic.Close()
-	if quicErr := h.quic.Close(); quicErr != nil && err == nil {
-		err = quicErr
-	}
+	err := errors.Join(h.swarm.Close(), h.quic.Close(), h.peers.Close(), h.rcmgr.Close())
+	h.asking.Wait()
 	if err != nil {
 		return fmt.Errorf("close libp2p host: %w", err)
 	}
@@ -128,6 +134,10 @@ func (h *Host) connected(ctx context.Context, conn network.Conn) {
 		conn.Close()
 		return
 	}
+	go func() {
+		defer h.asking.Done()
+		s.identify()
+	}()
 	if s.outbound() {
 		return
 	}
@@ -139,8 +149,8 @@ func (h *Host) connected(ctx context.Context, conn network.Conn) {
 }
 
 // admit registers a connection's session. One that stands wins over a newer one,
-// and an inbound one over a dial in progress. For an inbound session that is
-// admitted it adds to h.inbound.
+// and an inbound one over a dial in progress. A session that is admitted adds to
+// h.asking, an inbound one to h.inbound.
 func (h *Host) admit(s *Session) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,6 +179,7 @@ func (h *Host) admit(s *Session) bool {
 		old.end() // its Disconnected notification has yet to come
 	}
 	h.sessions[s.peer] = s
+	h.asking.Add(1)
 	return true
 }
 
@@ -190,13 +201,12 @@ func (h *Host) sessionOf(conn network.Conn) *Session {
 	return nil
 }
 
-// forget frees the peer's slot and drops what identify has stored.
+// forget frees the peer's slot.
 func (h *Host) forget(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.sessions[s.peer] == s {
 		delete(h.sessions, s.peer)
-		h.peers.RemovePeer(s.peer)
 	}
 }
 

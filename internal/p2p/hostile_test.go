@@ -363,6 +363,35 @@ func TestDialOutcomes(t *testing.T) {
 	}
 }
 
+// Where nothing listens any more TCP says so at once, and QUIC does not have its
+// whole time.
+func TestDialOfADeadNodeEndsEarly(t *testing.T) {
+	held, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := held.Addr().(*net.TCPAddr).AddrPort()
+	held.Close()
+	quiet, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quiet.Close()
+	target := Target{
+		PeerID: startHost(t, nil).PeerID(),
+		QUIC:   []netip.AddrPort{quiet.LocalAddr().(*net.UDPAddr).AddrPort()}, TCP: []netip.AddrPort{dead},
+	}
+	_, err = startHost(t, nil).Dial(testContext(t), target)
+	if !errors.Is(err, errNoQUICAnswer) || Outcome(err) != event.OutcomeRefused {
+		t.Errorf("Dial: %v, outcome %s", err, Outcome(err))
+	}
+	target.TCP = nil
+	_, err = startHost(t, nil).Dial(testContext(t), target)
+	if errors.Is(err, errNoQUICAnswer) || Outcome(err) != event.OutcomeDialTimeout {
+		t.Errorf("Dial without TCP: %v, outcome %s", err, Outcome(err))
+	}
+}
+
 func TestPrivateAddressesAreNotDialled(t *testing.T) {
 	h := startHost(t, func(cfg *Config) { cfg.AllowPrivate = false })
 	p := startPeer(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -43,13 +44,15 @@ func (s *Session) request(ctx context.Context, versions []message, body func(mes
 // finished or named none.
 func (s *Session) spoken(versions []message) (message, bool) {
 	select {
-	case <-s.host.ids.IdentifyWait(s.conn):
+	case <-s.identified:
 	default:
 		return message{}, false
 	}
-	for _, m := range versions {
-		if ids, err := s.host.peers.SupportsProtocols(s.peer, m.proto); err == nil && len(ids) > 0 {
-			return m, true
+	if s.identity != nil {
+		for _, m := range versions {
+			if slices.Contains(s.identity.speaks, m.proto) {
+				return m, true
+			}
 		}
 	}
 	return message{}, false

@@ -42,11 +42,17 @@ type Session struct {
 	goodbyes chan struct{} // closed at the peer's first goodbye
 	gossip   subscriptions
 
+	identified chan struct{} // closed when identity is settled
+	identity   *identity     // nil when identify failed; not before identified
+
+	seqChanged chan struct{} // of one token
+
 	mu            sync.Mutex // guards what follows
 	closed        bool       // by us
 	remoteGoodbye *uint64
 	graceTimer    *time.Timer
 	remoteStatus  *eth2.Status
+	remoteSeq     *uint64
 	buckets       [quotaKinds]gcra
 }
 
@@ -58,6 +64,9 @@ func newSession(h *Host, conn network.Conn) *Session {
 		done:     make(chan struct{}),
 		goodbyes: make(chan struct{}),
 		gossip:   newSubscriptions(),
+
+		identified: make(chan struct{}),
+		seqChanged: make(chan struct{}, 1),
 	}
 }
 
@@ -90,17 +99,14 @@ func (s *Session) Transport() string {
 // the peer's agent string: printable, at most 256 bytes, empty if it has none.
 func (s *Session) Agent(ctx context.Context) (string, error) {
 	select {
-	case <-s.host.ids.IdentifyWait(s.conn):
-	case <-s.done:
+	case <-s.identified:
 	case <-ctx.Done():
 		return "", &RequestError{Op: OpIdentify, Err: ctx.Err()}
 	}
-	agent, err := s.host.peers.Get(s.peer, "AgentVersion")
-	if err != nil {
+	if s.identity == nil {
 		return "", s.fail(ctx, OpIdentify, ErrNoIdentify)
 	}
-	text, _ := agent.(string)
-	return printable([]byte(text[:min(len(text), maxAgent)])), nil
+	return s.identity.agent, nil
 }
 
 // message is one version of a request/response protocol.
@@ -120,7 +126,8 @@ var (
 		{ProtoMetaDataV2, 2, eth2.MetaDataV2Size},
 		{ProtoMetaDataV1, 1, eth2.MetaDataV1Size},
 	}
-	pingVersions = []message{{ProtoPingV1, 1, eth2.Uint64Size}}
+	pingVersions    = []message{{ProtoPingV1, 1, eth2.Uint64Size}}
+	goodbyeVersions = []message{{ProtoGoodbyeV1, 1, eth2.Uint64Size}}
 )
 
 // Status sends our Status and gives the peer's: version 2, or 1 when the peer
@@ -162,6 +169,7 @@ func (s *Session) Ping(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, s.fail(ctx, OpPing, fmt.Errorf("%w: %w", ErrMalformed, err))
 	}
+	s.setRemoteSeq(theirs)
 	return theirs, nil
 }
 
@@ -197,7 +205,7 @@ func (s *Session) Goodbye(ctx context.Context, code uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeAck)
 	defer cancel()
 	reason := eth2.MarshalUint64(code)
-	_, err := s.request(ctx, []message{{ProtoGoodbyeV1, 1, eth2.Uint64Size}}, func(message) []byte { return reason })
+	_, err := s.request(ctx, goodbyeVersions, func(message) []byte { return reason })
 	var answer *ResponseError
 	switch {
 	case err == nil, errors.Is(err, ErrNoResponse), errors.Is(err, ErrReset), errors.As(err, &answer):

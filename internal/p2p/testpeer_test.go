@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"io"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +29,13 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv(peersVariable)); err == nil {
+		servePeers(n)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // testTimeout bounds everything that a test waits for.
 const testTimeout = 20 * time.Second

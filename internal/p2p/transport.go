@@ -13,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/core/transport"
-	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
@@ -25,28 +24,29 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	connrate "github.com/libp2p/go-libp2p/x/rate"
 	"github.com/quic-go/quic-go"
+
+	"github.com/chainbound/valtrack/internal/udp"
 )
 
-// build assembles swarm, transports and host from their parts instead of through
+// build assembles swarm and transports from their parts instead of through
 // libp2p.New: what is not listed here does not run (relay, NAT mapping, autonat,
-// hole punching, ping, metrics, address discovery, signed peer records).
+// hole punching, ping, metrics, address discovery, identify push, signed peer
+// records).
 func (h *Host) build(key crypto.PrivKey) error {
 	id, err := peer.IDFromPrivateKey(key)
 	if err != nil {
 		return fmt.Errorf("peer id: %w", err)
 	}
-	limits, err := newResourceManager(h.cfg.MaxConnections)
-	if err != nil {
+	if h.rcmgr, err = newResourceManager(h.cfg.MaxConnections); err != nil {
 		return err
 	}
 	if h.peers, err = newDialBook(h, id, key); err != nil {
 		return err
 	}
 	gater := &gater{host: h}
-	bus := eventbus.NewBus()
-	h.swarm, err = swarm.NewSwarm(id, h.peers, bus,
+	h.swarm, err = swarm.NewSwarm(id, h.peers, eventbus.NewBus(),
 		swarm.WithConnectionGater(gater),
-		swarm.WithResourceManager(limits),
+		swarm.WithResourceManager(h.rcmgr),
 		swarm.WithDialTimeout(h.cfg.DialTimeout),
 		swarm.WithDialTimeoutLocal(h.cfg.DialTimeout),
 		swarm.WithDialRanker(rankAddrs),
@@ -58,50 +58,36 @@ func (h *Host) build(key crypto.PrivKey) error {
 	if err != nil {
 		return fmt.Errorf("libp2p swarm: %w", err)
 	}
-	if err := h.addTransports(key, gater, limits); err != nil {
-		return err
-	}
-	h.basic, err = basichost.NewHost(h.swarm, &basichost.HostOpts{
-		EventBus:                bus,
-		UserAgent:               h.cfg.Agent,
-		ProtocolVersion:         "eth2/1.0.0",
-		NegotiationTimeout:      h.cfg.FirstByteTimeout,
-		DisableSignedPeerRecord: true,
-	})
-	if err != nil {
-		return fmt.Errorf("libp2p host: %w", err)
-	}
-	h.ids = h.basic.IDService()
-	return nil
+	return h.addTransports(key, gater)
 }
 
-func (h *Host) addTransports(key crypto.PrivKey, gater *gater, limits network.ResourceManager) error {
+func (h *Host) addTransports(key crypto.PrivKey, gater *gater) error {
 	muxers := []upgrader.StreamMuxer{
-		{ID: yamux.ID, Muxer: yamux.DefaultTransport},
+		{ID: yamux.ID, Muxer: newYamux()},
 		{ID: mplex.ID, Muxer: mplex.DefaultTransport}, // all that Teku and Lodestar speak over TCP
 	}
 	secure, err := noise.New(noise.ID, key, muxers)
 	if err != nil {
 		return fmt.Errorf("noise: %w", err)
 	}
-	up, err := upgrader.New([]sec.SecureTransport{secure}, muxers, nil, limits, gater)
+	up, err := upgrader.New([]sec.SecureTransport{secure}, muxers, nil, h.rcmgr, gater)
 	if err != nil {
 		return fmt.Errorf("libp2p upgrader: %w", err)
 	}
 	// A source port of its own for each dial: from the listening port a peer could
 	// not be dialled again while the last connection is in TIME_WAIT.
-	overTCP, err := tcp.NewTCPTransport(up, limits, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(h.cfg.DialTimeout))
+	overTCP, err := tcp.NewTCPTransport(up, h.rcmgr, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(min(tcpConnectTimeout, h.cfg.DialTimeout)))
 	if err != nil {
 		return fmt.Errorf("tcp transport: %w", err)
 	}
-	if h.quic, err = newQUIC(key, limits); err != nil {
+	if err := h.addQUIC(key); err != nil {
 		return err
 	}
-	overQUIC, err := libp2pquic.NewTransport(key, h.quic, nil, gater, limits)
+	overQUIC, err := libp2pquic.NewTransport(key, h.quic, nil, gater, h.rcmgr)
 	if err != nil {
 		return fmt.Errorf("quic transport: %w", err)
 	}
-	for _, t := range []transport.Transport{overTCP, overQUIC} {
+	for _, t := range []transport.Transport{tcpDialer{overTCP, h}, quicDialer{overQUIC, h}} {
 		if err := h.swarm.AddTransport(t); err != nil {
 			return fmt.Errorf("libp2p transport: %w", err)
 		}
@@ -109,23 +95,36 @@ func (h *Host) addTransports(key crypto.PrivKey, gater *gater, limits network.Re
 	return nil
 }
 
-// newQUIC shares one UDP socket an address family among listener and dials.
-func newQUIC(key crypto.PrivKey, limits network.ResourceManager) (*quicreuse.ConnManager, error) {
+// newYamux is go-libp2p's configuration with windows for what we read: requests of
+// some bytes and gossip without a mesh.
+func newYamux() *yamux.Transport {
+	cfg := *yamux.DefaultTransport.Config()
+	cfg.MaxStreamWindowSize = streamWindow
+	cfg.AcceptBacklog = peerStreams
+	return (*yamux.Transport)(&cfg)
+}
+
+// addQUIC shares one UDP socket an address family among listener and dials.
+func (h *Host) addQUIC(key crypto.PrivKey) error {
 	reset, err := config.PrivKeyToStatelessResetKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("quic reset key: %w", err)
+		return fmt.Errorf("quic reset key: %w", err)
 	}
 	token, err := config.PrivKeyToTokenGeneratorKey(key)
 	if err != nil {
-		return nil, fmt.Errorf("quic token key: %w", err)
+		return fmt.Errorf("quic token key: %w", err)
 	}
-	m, err := quicreuse.NewConnManager(reset, token,
+	h.quic, err = quicreuse.NewConnManager(reset, token,
+		quicreuse.OverrideListenUDP(func(network string, at *net.UDPAddr) (net.PacketConn, error) {
+			return udp.Listen(network, at, quicReadBuffer, h.cfg.Log)
+		}),
+		quicreuse.OverrideSourceIPSelector(func() (quicreuse.SourceIPSelector, error) { return sources(h.cfg.Listen), nil }),
 		quicreuse.ConnContext(func(ctx context.Context, client *quic.ClientInfo) (context.Context, error) {
 			addr, err := quicreuse.ToQuicMultiaddr(client.RemoteAddr, quic.Version1)
 			if err != nil {
 				return ctx, fmt.Errorf("address of a QUIC client: %w", err)
 			}
-			scope, err := limits.OpenConnection(network.DirInbound, false, addr)
+			scope, err := h.rcmgr.OpenConnection(network.DirInbound, false, addr)
 			if err != nil {
 				return ctx, err
 			}
@@ -133,23 +132,60 @@ func newQUIC(key crypto.PrivKey, limits network.ResourceManager) (*quicreuse.Con
 			context.AfterFunc(ctx, scope.Done)
 			return ctx, nil
 		}),
-		quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return limits.VerifySourceAddress(addr) }),
+		quicreuse.VerifySourceAddress(func(addr net.Addr) bool { return h.rcmgr.VerifySourceAddress(addr) }),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("quic: %w", err)
+		return fmt.Errorf("quic: %w", err)
 	}
-	return m, nil
+	tuneQUIC(h.quic.ClientConfig())
+	return nil
 }
+
+// sources picks the listening socket for a QUIC dial. go-libp2p's own way reads the
+// system's routes anew for each dial when we listen on single addresses.
+type sources []netip.Addr
+
+// PreferredSourceIPForDestination implements quicreuse.SourceIPSelector. An
+// unspecified address leaves the choice to the system.
+func (s sources) PreferredSourceIPForDestination(dst *net.UDPAddr) (net.IP, error) {
+	to := dst.AddrPort().Addr().Unmap()
+	for _, ip := range s {
+		if ip.Is4() == to.Is4() && ip.IsLoopback() == to.IsLoopback() {
+			return ip.AsSlice(), nil
+		}
+	}
+	if to.Is4() {
+		return net.IPv4zero, nil
+	}
+	return net.IPv6unspecified, nil
+}
+
+// tuneQUIC changes go-libp2p's configuration of the connections that we dial,
+// before the first one.
+func tuneQUIC(cfg *quic.Config) {
+	cfg.HandshakeIdleTimeout = quicSilence
+	// No message of ours needs a larger packet than every path carries.
+	cfg.DisablePathMTUDiscovery = true
+	cfg.MaxStreamReceiveWindow = streamWindow
+	cfg.MaxConnectionReceiveWindow = connWindow
+	cfg.MaxIncomingStreams = peerStreams
+}
+
+// quicReadBuffer is a QUIC socket's receive buffer in bytes: some 3000 packets,
+// which a thousand connections may send at once.
+const quicReadBuffer = 4 << 20
 
 // Limits of the resource manager. Streams and memory are a peer's: a yamux stream
 // reserves its 256 KiB window, and clients hold a handful of streams.
 const (
 	peerStreams     = 64
-	peerConns       = 8 // four addresses dialled at once, and as many inbound
-	peerMemory      = 32 << 20
-	connMemory      = 4 << 20 // what a connection may reserve on average
-	spareConns      = 512     // in handshake, or about to be refused
-	subnetBurst     = 256     // connections at once from and to one address, and then
+	streamWindow    = 1 << 20 // bytes that a peer may have sent and we not read
+	connWindow      = 2 << 20
+	peerConns       = 8        // four addresses dialled at once, and as many inbound
+	peerMemory      = 20 << 20 // a window for each stream, and some that have grown
+	connMemory      = 2 << 20  // what a connection may reserve on average
+	spareConns      = 512      // in handshake, or about to be refused
+	subnetBurst     = 256      // connections at once from and to one address, and then
 	subnetPerSecond = 2
 )
 

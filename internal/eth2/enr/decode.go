@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/ethereum/go-ethereum/rlp"
 
@@ -42,11 +41,16 @@ func entries() []entry {
 	}
 }
 
+// loader gives a record's entries: *enode.Node or *gethenr.Record.
+type loader interface {
+	Load(e gethenr.Entry) error
+}
+
 // rawEntry is the byte string under a key. An RLP list, or a string in a form
 // that is not the shortest, is an error.
-func rawEntry(n *enode.Node, key string) (value []byte, present bool, err error) {
+func rawEntry(src loader, key string) (value []byte, present bool, err error) {
 	var raw rlp.RawValue
-	if err := n.Load(gethenr.WithEntry(key, &raw)); gethenr.IsNotFound(err) {
+	if err := src.Load(gethenr.WithEntry(key, &raw)); gethenr.IsNotFound(err) {
 		return nil, false, nil
 	} else if err != nil {
 		return nil, true, errors.Unwrap(err)

@@ -1,0 +1,83 @@
+package discv5
+
+import (
+	"encoding/binary"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+)
+
+// Pace of first visits.
+const (
+	// barrenVisits in a row that bring nothing new are enough of one area. Tables
+	// have gaps: at two of them one node in two hundred was missed.
+	barrenVisits = 3
+	// maxAreas bounds the areas that are remembered; 2^16 of some eight nodes each
+	// are more than any network has.
+	maxAreas = 1 << 16
+)
+
+// area is a subtree of the id space with about nearTarget nodes. The near requests
+// to all of its nodes ask for the same: its nodes.
+type area struct {
+	barren int // visits since one brought something new
+	asking int // visits on their way
+}
+
+// areas tells which first visits can wait: in an area that has been enumerated, a
+// node is asked at leisure. The zero value is empty.
+type areas struct {
+	bits  int // length of an area's prefix
+	known map[uint32]*area
+}
+
+// resize sets the distance below which nodes are of one area (nearTop). What was
+// known of areas of another size is forgotten; it reports whether that was so.
+func (a *areas) resize(top int) bool {
+	bits := min(max(256-top, 0), 32)
+	if a.known != nil && bits == a.bits {
+		return false
+	}
+	a.bits, a.known = bits, make(map[uint32]*area)
+	return true
+}
+
+// of gives the area of a node, nil when there are too many.
+func (a *areas) of(id enode.ID) *area {
+	prefix := uint32(uint64(binary.BigEndian.Uint32(id[:4])) >> (32 - a.bits))
+	if known := a.known[prefix]; known != nil {
+		return known
+	}
+	if len(a.known) >= maxAreas {
+		return nil
+	}
+	fresh := new(area)
+	a.known[prefix] = fresh
+	return fresh
+}
+
+// begin books that a visit is on its way.
+func (ar *area) begin() {
+	if ar != nil {
+		ar.asking++
+	}
+}
+
+// end books the end of a visit.
+func (ar *area) end(answered, fruitful bool) {
+	if ar == nil {
+		return
+	}
+	ar.asking--
+	switch {
+	case fruitful:
+		ar.barren = 0
+	case answered:
+		ar.barren++
+	}
+}
+
+// enumerated reports whether another visit will hardly bring anything new.
+func (ar *area) enumerated() bool { return ar != nil && ar.barren >= barrenVisits }
+
+// busy reports whether the visits on their way may be enough.
+func (ar *area) busy() bool { return ar != nil && ar.barren+ar.asking > barrenVisits }

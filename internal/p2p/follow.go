@@ -1,0 +1,78 @@
+package p2p
+
+import "time"
+
+// SubscriptionChange is a change with the time at which we had read it.
+type SubscriptionChange struct {
+	At time.Time
+	Subscription
+}
+
+// follower is who is told of a session's subscription changes.
+type follower struct {
+	fn func(at time.Time, changes []Subscription)
+}
+
+// Follow gives the topics the peer is subscribed to now, in no order, and calls fn
+// with every later change: no change is lost or told twice between the two. One
+// call has the changes of one RPC in its order, and at, the time at which the RPC
+// had been read whole. Entries that change nothing are left out. When the peer
+// opens its gossip stream anew, the difference between its old and its new list is
+// told, topics that are missing in the new one once it is whole.
+//
+// fn is called from the goroutine that reads the stream, one call at a time. It
+// must not block, keep the slice or call the session; Follow must not be called
+// with a lock held that fn takes. A second Follow replaces the first. After stop
+// has returned fn is not called again.
+//
+// A peer can cause about 400 changes a second, after a burst of 100,000: who keeps
+// them has to bound them.
+func (s *Session) Follow(fn func(at time.Time, changes []Subscription)) (current []Subscription, stop func()) {
+	g := &s.gossip
+	f := &follower{fn: fn}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.follower = f
+	return g.list(), func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.follower == f {
+			g.follower = nil
+		}
+	}
+}
+
+// tell hands changes to the follower; mu is held.
+func (g *subscriptions) tell(at time.Time, changes []Subscription) {
+	if g.follower != nil && len(changes) > 0 {
+		g.follower.fn(at, changes)
+	}
+}
+
+// RemoteSeq is the highest MetaData seq_number that the peer has told in a Ping of
+// its own or in the answer to one of ours. ok is false before the first.
+func (s *Session) RemoteSeq() (seq uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.remoteSeq == nil {
+		return 0, false
+	}
+	return *s.remoteSeq, true
+}
+
+// SeqChanged gets a value when RemoteSeq becomes known and each time it grows;
+// growths nobody has received meanwhile are one value. It is never closed.
+func (s *Session) SeqChanged() <-chan struct{} { return s.seqChanged }
+
+func (s *Session) setRemoteSeq(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.remoteSeq != nil && *s.remoteSeq >= seq {
+		return
+	}
+	s.remoteSeq = &seq
+	select {
+	case s.seqChanged <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,120 @@
+package p2p
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// What plain go-libp2p learns of us.
+func TestPeerIdentifiesUs(t *testing.T) {
+	for name, transports := range eachTransport() {
+		t.Run(name, func(t *testing.T) {
+			h := startHost(t, func(cfg *Config) {
+				cfg.Inbound = func(ctx context.Context, s *Session) { <-ctx.Done() }
+			})
+			p := startPeer(t, transports...)
+			p.connect(h)
+			id := h.swarm.LocalPeer()
+			await(t, "the peer knows our agent", func() bool {
+				agent, err := p.Peerstore().Get(id, "AgentVersion")
+				return err == nil && agent == "valtrack/test"
+			})
+			got, err := p.Peerstore().GetProtocols(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(got)
+			want := slices.Concat(MeshsubProtocols(), []protocol.ID{
+				protoIdentify, ProtoStatusV1, ProtoStatusV2, ProtoPingV1,
+				ProtoMetaDataV1, ProtoMetaDataV2, ProtoMetaDataV3, ProtoGoodbyeV1,
+			})
+			slices.Sort(want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			if len(p.Peerstore().Addrs(id)) == 0 {
+				t.Error("the peer knows no address of ours")
+			}
+		})
+	}
+}
+
+// A peer that opens a stream for what we do not speak is told so, one that asks
+// for any number of things is cut off.
+func TestNegotiation(t *testing.T) {
+	p, h := startPeer(t), startHost(t, nil)
+	dial(t, h, p.target())
+	id := h.swarm.LocalPeer()
+	await(t, "the peer sees the connection", func() bool { return p.Network().Connectedness(id) == network.Connected })
+	converse := func(tokens ...string) string {
+		t.Helper()
+		stream, err := p.Network().NewStream(testContext(t), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []byte
+		for _, token := range tokens {
+			out = appendToken(out, token)
+		}
+		stream.Write(out)
+		stream.CloseWrite()
+		answer, _ := io.ReadAll(stream)
+		return string(answer)
+	}
+	header, na := string(appendToken(nil, multistreamID)), string(appendToken(nil, notAvailable))
+	metadata := string(ProtoMetaDataV3)
+	if got, want := converse(multistreamID, "/x", metadata), header+na+string(appendToken(nil, metadata)); !strings.HasPrefix(got, want) {
+		t.Errorf("answered %q, want %q", got, want)
+	}
+	if got := converse("GET / HTTP/1.1"); got != "" {
+		t.Errorf("answered %q to a header that is none", got)
+	}
+	if got := converse(append([]string{multistreamID}, make([]string, 100)...)...); strings.Count(got, na) > maxProposals {
+		t.Errorf("answered %q", got)
+	}
+}
+
+// Identify messages that no healthy peer sends end in an error or a bounded agent.
+func TestHostileIdentify(t *testing.T) {
+	long := appendBytes(nil, fieldAgentVersion, []byte(strings.Repeat("x", 2*maxAgent)))
+	for name, tc := range map[string]struct {
+		message []byte
+		agent   string
+		fails   bool
+	}{
+		"empty":      {message: []byte{0}},
+		"long agent": {message: protowire.AppendBytes(nil, long), agent: strings.Repeat("x", maxAgent)},
+		"oversize":   {message: protowire.AppendVarint(nil, maxIdentify+1), fails: true},
+		"truncated":  {message: []byte{9, 1}, fails: true},
+		"garbage":    {message: protowire.AppendBytes(nil, []byte("\xff\xff\xff\xff")), fails: true},
+		"nothing":    {fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, h := startPeer(t), startHost(t, nil)
+			p.SetStreamHandler(protoIdentify, func(s network.Stream) { s.Write(tc.message); s.Close() })
+			agent, err := dial(t, h, p.target()).Agent(testContext(t))
+			if agent != tc.agent || (err != nil) != tc.fails {
+				t.Errorf("Agent = %q, %v", agent, err)
+			}
+		})
+	}
+}
+
+func FuzzDecodeIdentity(f *testing.F) {
+	f.Add(appendBytes(appendBytes(nil, fieldAgentVersion, []byte("Lighthouse")), fieldProtocols, []byte(ProtoPingV1)))
+	f.Add([]byte{0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		who, err := decodeIdentity(b)
+		if err == nil && (len(who.agent) > maxAgent || len(who.speaks) > 7) {
+			t.Errorf("%+v", who)
+		}
+	})
+}
