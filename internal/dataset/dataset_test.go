@@ -66,7 +66,7 @@ func visitRows() []VisitRow {
 	return []VisitRow{
 		{
 			VisitID: "v1", ID: "16U", Multiaddr: ptr("/ip4/127.0.0.1/tcp/9000"), Direction: "inbound", Transport: ptr("tcp"), Started: 1, Ended: 2,
-			Outcome: "goodbye", Error: ptr("said 129"), GoodbyeCode: ptr(uint64(129)), ClientVersion: ptr("teku/25.1"), HandshakeMS: ptr(int64(80)),
+			Part: 2, More: true, Outcome: "goodbye", Error: ptr("said 129"), GoodbyeCode: ptr(uint64(129)), ClientVersion: ptr("teku/25.1"), HandshakeMS: ptr(int64(80)),
 			Watch: &Watch{
 				From: 1, To: 2, Initial: []int32{0, 63},
 				Changes:         []SubnetChange{{At: 10, Subnet: 63, Subscribed: true}, {At: 20, Subnet: 0}},
@@ -171,7 +171,7 @@ func asDuckDBHasIt(t *testing.T, rows any) []map[string]any {
 	if err := dec.Decode(&out); err != nil {
 		t.Fatal(err)
 	}
-	small := map[string]bool{"port": true, "udp": true, "quic": true, "column_subnets": true, "subnet": true}
+	small := map[string]bool{"port": true, "udp": true, "quic": true, "column_subnets": true, "subnet": true, "part": true}
 	var convert func(name string, v any) any
 	convert = func(name string, v any) any {
 		switch v := v.(type) {

@@ -35,7 +35,7 @@ func FromMetadataReceived(e *event.MetadataReceived) MetadataRow {
 // FromVisitEnded is the row of an event.
 func FromVisitEnded(e *event.VisitEnded) VisitRow {
 	return VisitRow{
-		VisitID: e.VisitID, ID: e.ID, Multiaddr: notEmpty(e.Multiaddr), Direction: e.Direction, Transport: notEmpty(e.Transport),
+		VisitID: e.VisitID, Part: int32(e.Part), More: e.More, ID: e.ID, Multiaddr: notEmpty(e.Multiaddr), Direction: e.Direction, Transport: notEmpty(e.Transport),
 		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: e.GoodbyeCode,
 		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: e.HandshakeMS,
 		Watch:  watchOf(e.Watch),

@@ -146,6 +146,8 @@ type ValidatorRow struct {
 // VisitRow is one visit_ended event.
 type VisitRow struct {
 	VisitID       string  `parquet:"visit_id" json:"visit_id"`
+	Part          int32   `parquet:"part" json:"part"` // from 0; above for a long watch
+	More          bool    `parquet:"more" json:"more"` // a further part of the visit follows
 	ID            string  `parquet:"id,dict" json:"id"`
 	Multiaddr     *string `parquet:"multiaddr,optional,dict" json:"multiaddr"`
 	Direction     string  `parquet:"direction,dict" json:"direction"`

@@ -137,9 +137,14 @@ func Outcomes() []string {
 }
 
 // VisitEnded tells how one connection with one peer, or the attempt at it, ended.
+// A long watch is published in parts while it goes on: events of one visit id whose
+// Watch spans follow one another without a gap. Part counts them from 0. All but the
+// last have More set and the outcome ok; their Ended is the part's end.
 type VisitEnded struct {
 	Common
 	VisitID       string  `json:"visit_id"`
+	Part          int     `json:"part,omitempty"`
+	More          bool    `json:"more,omitempty"`
 	ID            string  `json:"id"`
 	Multiaddr     string  `json:"multiaddr,omitempty"`
 	Direction     string  `json:"direction"`
@@ -154,7 +159,8 @@ type VisitEnded struct {
 	Watch         *Watch  `json:"watch,omitempty"`
 }
 
-// Watch is the subscription log of a watch visit.
+// Watch is the subscription log of a watch visit, or of one part of it. Every slot
+// that lies between From and To as a whole is fully covered.
 type Watch struct {
 	From            int64           `json:"from"` // Unix milliseconds
 	To              int64           `json:"to"`

@@ -37,7 +37,7 @@ func metadataReceived() *MetadataReceived {
 
 func visitEnded() *VisitEnded {
 	return &VisitEnded{
-		Common: common(), VisitID: "v1", ID: "16Uiu2HAm", Multiaddr: "/ip4/127.0.0.1/udp/9001/quic-v1", Direction: Inbound, Transport: TCP,
+		Common: common(), VisitID: "v1", Part: 1, More: true, ID: "16Uiu2HAm", Multiaddr: "/ip4/127.0.0.1/udp/9001/quic-v1", Direction: Inbound, Transport: TCP,
 		Started: 1763800000000, Ended: 1763800005000, Outcome: OutcomeGoodbye, Error: "said 129", GoodbyeCode: ptr(uint64(129)),
 		ClientVersion: "teku/25.1", HandshakeMS: ptr(int64(80)),
 		Watch: &Watch{
@@ -134,6 +134,8 @@ func TestDecodeRejects(t *testing.T) {
 		"outcome":              {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"fine"}`},
 		"ends before start":    {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000001,"ended":1763800000000,"outcome":"ok"}`},
 		"watch metadata empty": {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"metadata_changes":[null]}}`},
+		"part below 0":         {SubjectVisitEnded, `{` + base + `,"visit_id":"v","part":-1,"started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000}}`},
+		"part of no watch":     {SubjectVisitEnded, `{` + base + `,"visit_id":"v","more":true,"started":1763800000000,"ended":1763800000000,"outcome":"ok"}`},
 		"too large":            {SubjectVisitEnded, `{` + base + `,"visit_id":"` + strings.Repeat("v", MaxSize) + `"}`},
 	} {
 		if e, err := Decode(c.subject, []byte(c.data)); !errors.Is(err, ErrInvalid) {

@@ -17,6 +17,7 @@ const (
 	maxMultiaddr = 512
 	maxAgent     = 256
 	maxError     = 512
+	maxPart      = 1<<31 - 1 // a column of 32 bits
 	// Times outside these are a broken clock, not an observation: 2020 to 2100.
 	minTime, maxTime = 1577836800000, 4102444800000
 )
@@ -148,6 +149,10 @@ func (e *VisitEnded) Validate() error {
 		return invalid(s, "outcome %.20q is unknown", e.Outcome)
 	case e.Started < minTime || e.Ended > maxTime || e.Ended < e.Started:
 		return invalid(s, "started %d and ended %d are not a span of Unix milliseconds", e.Started, e.Ended)
+	case e.Part < 0 || e.Part > maxPart:
+		return invalid(s, "part %d is out of range", e.Part)
+	case (e.Part > 0 || e.More) && e.Watch == nil:
+		return invalid(s, "part %d of a visit without a watch", e.Part)
 	case len(e.Multiaddr) > maxMultiaddr:
 		return invalid(s, "multiaddr is over %d bytes", maxMultiaddr)
 	case len(e.ClientVersion) > maxAgent || len(e.Error) > maxError:

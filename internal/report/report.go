@@ -103,6 +103,9 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 }
 
 func (r *Report) addVisit(row dataset.VisitRow) error {
+	if row.More { // a part of a watch: the visit is counted with its last one
+		return nil
+	}
 	r.rows.Visits++
 	r.networks[row.Network] = true
 	out := r.outcomes[row.Outcome]
