@@ -43,13 +43,20 @@ func (g growth) after(fails int) time.Duration {
 	return min(wait, g.limit)
 }
 
+// turningWait is the least time until the next dial of a peer that is on another
+// digest than we while the network's fork turns: it may just be earlier or later.
+const turningWait = 2 * time.Minute
+
 // goodbyeWait is the least time until the next dial of a peer that said goodbye,
 // by its reason: how long the clients keep us out (Prysm's and Teku's tables).
-func goodbyeWait(code uint64) time.Duration {
+// turning tells that the network forks about now.
+func goodbyeWait(code uint64, turning bool) time.Duration {
 	const goodbyeUnverified, goodbyeBadScore, goodbyeBannedIP = 128, 250, 252
 	switch {
 	case code == eth2.GoodbyeTooManyPeers:
 		return 10 * time.Minute
+	case turning && (code == eth2.GoodbyeIrrelevantNetwork || code == goodbyeUnverified):
+		return turningWait
 	case code == eth2.GoodbyeIrrelevantNetwork, code == goodbyeUnverified:
 		return 12 * time.Hour
 	case code >= goodbyeBadScore && code <= goodbyeBannedIP:
@@ -62,7 +69,3 @@ func goodbyeWait(code uint64) time.Duration {
 // jitter adds up to a fifth of d, so that peers that failed together do not come
 // back together. It never shortens: the waits are promises.
 func jitter(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
-
-// early takes up to a twentieth off d: a peer visited once an epoch must not slip
-// past the end of one.
-func early(d time.Duration) time.Duration { return d - rand.N(d/20+1) }

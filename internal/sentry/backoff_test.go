@@ -35,8 +35,11 @@ func TestBackoffGrowsToItsLimit(t *testing.T) {
 
 func TestGoodbyeWaits(t *testing.T) {
 	for code, want := range map[uint64]time.Duration{129: 10 * time.Minute, 2: 12 * time.Hour, 128: 12 * time.Hour, 250: 2 * time.Hour, 1: 5 * time.Minute, 1 << 60: 5 * time.Minute} {
-		if got := goodbyeWait(code); got != want {
+		if got := goodbyeWait(code, false); got != want {
 			t.Errorf("goodbye %d: %v, want %v", code, got, want)
+		}
+		if got := goodbyeWait(code, true); got > 10*time.Minute && code != 250 {
+			t.Errorf("goodbye %d while the fork turns: %v", code, got)
 		}
 	}
 }
@@ -46,11 +49,8 @@ func TestJitterKeepsPromises(t *testing.T) {
 		if d := jitter(time.Minute); d < time.Minute || d > 72*time.Second+1 {
 			t.Fatalf("jitter gave %v", d)
 		}
-		if d := early(time.Minute); d > time.Minute || d < 57*time.Second-1 {
-			t.Fatalf("early gave %v", d)
-		}
 	}
-	if jitter(0) != 0 || early(0) != 0 {
+	if jitter(0) != 0 {
 		t.Error("no wait became one")
 	}
 }

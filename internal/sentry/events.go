@@ -51,11 +51,8 @@ func text(a netip.Addr) string {
 func (s *Sentry) metadataReceived(v *visit, now time.Time) *event.MetadataReceived {
 	e := &event.MetadataReceived{
 		Common: s.common(now), ID: v.peerID, Multiaddr: v.multiaddr,
-		Epoch: s.forks.clock.EpochAt(now),
-		MetaData: &event.MetaData{
-			SeqNumber: v.metadata.SeqNumber, Attnets: v.metadata.Attnets,
-			Syncnets: v.metadata.Syncnets, CustodyGroupCount: v.metadata.CustodyGroupCount,
-		},
+		Epoch:         s.forks.clock.EpochAt(now),
+		MetaData:      metaDataOf(v.metadata),
 		ClientVersion: shorten(v.agent, maxAgent), VisitID: v.id, Direction: v.direction, Transport: v.transport,
 		ForkDigest: v.status.ForkDigest, HeadSlot: v.status.HeadSlot, FinalizedEpoch: v.status.FinalizedEpoch,
 		EarliestAvailableSlot: v.status.EarliestAvailableSlot,
@@ -74,6 +71,12 @@ func (s *Sentry) metadataReceived(v *visit, now time.Time) *event.MetadataReceiv
 		e.ColumnSubnets = &columns
 	}
 	return e
+}
+
+func metaDataOf(m *eth2.MetaData) *event.MetaData {
+	return &event.MetaData{
+		SeqNumber: m.SeqNumber, Attnets: m.Attnets, Syncnets: m.Syncnets, CustodyGroupCount: m.CustodyGroupCount,
+	}
 }
 
 // subnetSet marks subnets of one kind; the largest number is 127.
@@ -117,6 +120,7 @@ func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
 		Direction: v.direction, Transport: v.transport,
 		Started: v.started.UnixMilli(), Ended: ended.UnixMilli(),
 		Outcome: v.outcome, GoodbyeCode: v.goodbye, ClientVersion: shorten(v.agent, maxAgent),
+		Part: v.part, Watch: v.watch,
 	}
 	if v.err != nil {
 		e.Error = shorten(v.err.Error(), maxError)
@@ -126,6 +130,19 @@ func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
 		e.HandshakeMS = &ms
 	}
 	return e
+}
+
+// publishParts publishes the parts of a watch's log that are whole. The last one goes
+// with the visit's end.
+func (s *Sentry) publishParts(handover context.Context, v *visit, log *subnetLog) {
+	for _, part := range log.takeParts() {
+		e := s.visitEnded(v)
+		e.Outcome, e.Error, e.More, e.Watch = event.OutcomeOK, "", true, part.watch()
+		s.publish(handover, e)
+		v.part++
+		v.watched += part.to.Sub(part.from)
+		s.counters.add(func(st *Stats) { st.SubnetChanges += uint64(len(part.changes)) })
+	}
 }
 
 // shorten cuts s to at most max bytes of valid UTF-8.
@@ -151,6 +168,9 @@ const lossLogEvery = 10 * time.Second
 // publish hands an event over. An event that cannot be is counted and logged: the
 // crawl goes on.
 func (s *Sentry) publish(ctx context.Context, e event.Event) {
+	if s.cfg.Exclude.event(e) {
+		return
+	}
 	err := s.publisher.Publish(ctx, e)
 	if err == nil {
 		s.counters.add(func(st *Stats) { st.Published++ })

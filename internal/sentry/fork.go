@@ -82,20 +82,59 @@ func (f forks) subscribed(digest eth2.ForkDigest, now time.Time) bool {
 	return f.ours(digest, now)
 }
 
+// turning reports whether a fork is less than an epoch ahead, or less than
+// staleEpochs behind: nodes that disagree about the digest then may agree soon.
+func (f forks) turning(now time.Time) bool {
+	epoch := f.clock.EpochAt(now)
+	if next, ok := f.schedule.Next(epoch); ok && next.FirstEpoch-epoch <= 1 {
+		return true
+	}
+	first := f.schedule.At(epoch).FirstEpoch
+	return first > 0 && epoch < first+staleEpochs
+}
+
+// silence is the end of the pause around a fork in which no Status is sent, so that
+// none arrives with the digest before: a quarter of a slot to either side. It is
+// shorter than what clients wait for a Status (Prysm and Teku 10 s).
+func (f forks) silence(now time.Time) (until time.Time, ok bool) {
+	return f.around(now, f.clock.SlotDuration/4)
+}
+
 // quiet is the end of the pause around a fork if now is in it: half a slot before
 // to half a slot after. Who greets with the wrong digest then is banned for hours.
 func (f forks) quiet(now time.Time) (until time.Time, ok bool) {
-	half := f.clock.SlotDuration / 2
-	if at, ok := f.boundary(now); ok && now.Add(half).After(at) {
-		return at.Add(half), true
+	return f.around(now, f.clock.SlotDuration/2)
+}
+
+// around is the end of the time around a fork's boundary, if now is within reach of
+// one.
+func (f forks) around(now time.Time, reach time.Duration) (until time.Time, ok bool) {
+	if at, ok := f.boundary(now); ok && now.Add(reach).After(at) {
+		return at.Add(reach), true
 	}
 	epoch := f.clock.EpochAt(now)
 	if first := f.schedule.At(epoch).FirstEpoch; first > 0 && first == epoch {
-		if end := f.clock.EpochStart(first).Add(half); now.Before(end) {
+		if end := f.clock.EpochStart(first).Add(reach); now.Before(end) {
 			return end, true
 		}
 	}
 	return time.Time{}, false
+}
+
+// awaitSilence returns when a Status may be sent.
+func (f forks) awaitSilence(ctx context.Context) error {
+	until, ok := f.silence(time.Now())
+	if !ok {
+		return nil
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // follow keeps the fork entries of our record on the schedule until ctx ends.

@@ -11,10 +11,11 @@ import (
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
-// receivePeer is one inbound visit: the same questions as in an outbound one. The
-// peer's own Status request is answered by the host meanwhile.
-func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record) result {
-	return s.observe(ctx, handover, newVisit(session.PeerID(), record, event.Inbound), session)
+// receivePeer is one inbound visit: the same questions as in an outbound one, and a
+// watch if turn allows it to stay. The peer's own Status request is answered by the
+// host meanwhile.
+func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, turn turnFunc) result {
+	return s.observe(ctx, handover, newVisit(session.PeerID(), record, event.Inbound), session, turn)
 }
 
 // multiaddrOf is where the peer can be dialled: for an outbound visit where it was,

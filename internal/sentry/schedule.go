@@ -21,8 +21,8 @@ type offer struct {
 // visitor carries out visits: *Sentry. The handover context is for publishing what
 // was seen, and outlives ctx.
 type visitor interface {
-	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record) result
-	receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record) result
+	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, turn turnFunc) result
+	receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, turn turnFunc) result
 }
 
 // result is what a visit means for the schedule.
@@ -31,37 +31,55 @@ type result struct {
 	started    time.Time
 	handshaked bool
 	goodbye    *uint64 // the peer's reason, when it said goodbye
+	stayed     bool
+	watched    time.Duration // how long it watched, when it stayed
+}
+
+// running is a visit under way. The schedule's goroutine owns it.
+type running struct {
+	peer     *peer
+	inbound  bool
+	watching bool // it has a watch turn, and no place among dials or callers any more
 }
 
 // finished is a visit's result on its way back.
 type finished struct {
-	peer    *peer
-	inbound bool
+	visit *running
 	result
 }
 
-// schedule decides who is visited when. Its run goroutine owns the table; every
-// visit has a goroutine of its own, at most Dialers outbound ones and at most
-// MaxConnections in all.
+// schedule decides who is visited when, and who stays. Its run goroutine owns the
+// table; every visit has a goroutine of its own: at most Dialers outbound census
+// visits, at most MaxWatched that watch, and at most MaxConnections in all.
 type schedule struct {
 	cfg      Config
 	forks    forks
 	table    *table
+	gate     *gate
 	visitor  visitor
 	counters *counters
+	turns    turns
+	asks     chan ask
 	done     chan finished
 	visits   sync.WaitGroup
-	dials    int // outbound visits under way
+	dials    int // outbound census visits under way
+	callers  int // inbound ones
 	live     int // all visits under way
 }
 
 func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
-	return &schedule{cfg: cfg, forks: f, table: newTable(cfg, f), visitor: v, counters: c, done: make(chan finished)}
+	return &schedule{
+		cfg: cfg, forks: f, table: newTable(cfg, f), gate: newGate(cfg, f), visitor: v, counters: c,
+		turns: newTurns(cfg, f.clock), asks: make(chan ask), done: make(chan finished),
+	}
 }
 
 // run schedules until ctx ends, then waits for the visits under way, whose ctx has
 // ended too.
 func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers <-chan offer) {
+	s.table.adopt(s.cfg.Store, s.gate.keeps, time.Now())
+	save := time.NewTicker(storeTick)
+	defer save.Stop()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
 	wake := time.NewTimer(0)
@@ -76,10 +94,16 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 			s.take(o)
 		case c := <-door:
 			s.receive(ctx, handover, c)
+		case a := <-s.asks:
+			s.answer(a)
 		case f := <-s.done:
 			s.finish(f)
 		case <-tidy.C:
 			s.table.forget(time.Now())
+			s.gate.tidy(s.table)
+		case <-save.C:
+			s.table.store.tick(s.table, time.Now())
+			s.measure(time.Now())
 		case <-wake.C:
 		case <-ctx.Done():
 		}
@@ -89,12 +113,13 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 	}
 	s.visits.Wait()
 	s.report()
+	s.table.store.finish(s.table, time.Now())
 }
 
 // dispatch starts the visits that are due, as far as the limits allow, and tells
 // when to look again; zero when only a finished visit or a record can change that.
 func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
-	for s.dials < s.cfg.Dialers && s.live < s.cfg.MaxConnections {
+	for s.dials < s.cfg.Dialers && s.live < s.cfg.MaxConnections-s.cfg.inboundRoom() {
 		now := time.Now()
 		if until, ok := s.forks.quiet(now); ok {
 			return until
@@ -105,27 +130,44 @@ func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 		}
 		s.dials++
 		target, record := p.target, p.record
-		s.start(p, false, func() result { return s.visitor.visitPeer(ctx, handover, target, record) })
+		st := &running{peer: p}
+		s.start(st, func() result { return s.visitor.visitPeer(ctx, handover, target, record, s.turnOf(st)) })
 	}
 	return time.Time{}
 }
 
 // start runs one visit.
-func (s *schedule) start(p *peer, inbound bool, visit func() result) {
+func (s *schedule) start(st *running, visit func() result) {
 	s.live++
-	s.visits.Go(func() { s.done <- finished{peer: p, inbound: inbound, result: visit()} })
+	s.visits.Go(func() { s.done <- finished{visit: st, result: visit()} })
 }
 
-// receive lets an inbound peer in, unless we are full or have just seen it.
+// welcome reports whether an inbound peer is let in: one that brings something new
+// as long as there is a place, another when there are places enough and we have not
+// just seen it. Callers never take the places of dials and watches.
+func (s *schedule) welcome(id string, now time.Time) bool {
+	places := max(1, s.cfg.MaxConnections-s.cfg.MaxWatched-s.cfg.dialRoom())
+	if s.live >= s.cfg.MaxConnections || s.callers >= places {
+		return false
+	}
+	p := s.table.byID[id]
+	switch {
+	case p == nil:
+		return true
+	case p.calls > 0:
+		return false // its connection before this one is just ending
+	case !s.table.visitedInWindow(p, now):
+		return true
+	}
+	return s.callers < (places+1)/2 && now.Sub(p.lastVisit) >= s.table.scaled(spacing)
+}
+
+// receive lets an inbound peer in, or turns it away.
 func (s *schedule) receive(ctx, handover context.Context, c caller) {
 	now := time.Now()
 	id := c.session.PeerID()
-	recent := false
-	if p := s.table.byID[id]; p != nil {
-		recent = now.Sub(p.lastVisit) < s.table.scaled(spacing)
-	}
 	var p *peer
-	ok := s.live < s.cfg.MaxConnections && !recent
+	ok := s.welcome(id, now) && s.gate.lets(c)
 	if ok {
 		p, ok = s.table.begin(id, now)
 	}
@@ -136,15 +178,38 @@ func (s *schedule) receive(ctx, handover context.Context, c caller) {
 	}
 	s.counters.add(func(st *Stats) { st.Inbound++ })
 	record := p.record
-	s.start(p, true, func() result {
+	s.callers++
+	p.calls++
+	st := &running{peer: p, inbound: true}
+	s.start(st, func() result {
 		defer close(c.left)
-		return s.visitor.receivePeer(ctx, handover, c.session, record)
+		return s.visitor.receivePeer(ctx, handover, c.session, record, s.turnOf(st))
 	})
+}
+
+// answer tells a visit whether it may stay and watch. One that does leaves its place
+// to the next dial or caller.
+func (s *schedule) answer(a ask) {
+	granted := s.turns.grant(s.table, a.visit.peer, a.seen, time.Now())
+	if granted {
+		s.leavePlace(a.visit)
+		a.visit.watching, a.visit.peer.watching = true, true
+		s.counters.add(func(st *Stats) { st.Watches++ })
+	}
+	a.granted <- granted
+}
+
+func (s *schedule) leavePlace(st *running) {
+	if st.inbound {
+		s.callers--
+	} else {
+		s.dials--
+	}
 }
 
 func (s *schedule) take(o offer) {
 	now := time.Now()
-	news := s.table.offer(o.record, now)
+	news := s.gate.admits(o.record, s.table.byID[o.record.PeerID], now) && s.table.offer(o.record, now)
 	if news {
 		s.counters.add(func(st *Stats) {
 			st.Records++
@@ -158,14 +223,21 @@ func (s *schedule) take(o offer) {
 
 func (s *schedule) finish(f finished) {
 	s.live--
-	if !f.inbound {
-		s.dials--
+	p := f.visit.peer
+	if f.visit.inbound {
+		p.calls--
 	}
-	s.table.end(f.peer, f.result, time.Now())
+	if f.visit.watching {
+		p.watching = false
+		s.turns.release(p, f.watched.Seconds()/s.forks.clock.EpochDuration().Seconds())
+	} else {
+		s.leavePlace(f.visit)
+	}
+	s.table.end(p, f.result, time.Now())
 }
 
 func (s *schedule) report() {
 	s.counters.add(func(st *Stats) {
-		st.Live, st.Table, st.Reachable = s.live, len(s.table.byID), s.table.reachable
+		st.Live, st.Watching, st.Table, st.Reachable = s.live, s.turns.taken, len(s.table.byID), s.table.reachable
 	})
 }

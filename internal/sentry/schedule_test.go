@@ -29,7 +29,7 @@ func newFakeVisitor(takes time.Duration, outcome func(id string, visit int) stri
 	return &fakeVisitor{takes: takes, outcome: outcome, starts: make(map[string][]time.Time)}
 }
 
-func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record) result {
+func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, turn turnFunc) result {
 	v.mu.Lock()
 	started := time.Now()
 	v.starts[target.PeerID] = append(v.starts[target.PeerID], started)
@@ -51,7 +51,7 @@ func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *en
 	return result{outcome: outcome, started: started, handshaked: outcome == event.OutcomeOK}
 }
 
-func (v *fakeVisitor) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record) result {
+func (v *fakeVisitor) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, turnFunc) result {
 	return result{}
 }
 

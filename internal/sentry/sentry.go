@@ -40,9 +40,11 @@ const (
 	DefaultDialers        = 64
 	DefaultMaxConnections = 1000
 	DefaultRevisit        = 1 // epochs
+	DefaultWatchEpochs    = 3
+	DefaultMaxWatched     = 750
 	// DefaultMaxPeers is several times the 9 000 nodes that answered on mainnet in
 	// 2026, for the records of nodes that never do.
-	DefaultMaxPeers = 60_000
+	DefaultMaxPeers = 100_000
 )
 
 // drainGrace bounds how long events are still handed over after ctx has ended.
@@ -61,15 +63,31 @@ type Config struct {
 	MaxConnections int
 	// Revisit is the number of epochs between two visits of a peer.
 	Revisit int
+	// WatchEpochs is the number of whole epochs for which a watch visit stays.
+	WatchEpochs int
+	// MaxWatched bounds the watch visits at one time; less when MaxConnections leaves
+	// no room for so many. Below 0: nobody is watched.
+	MaxWatched int
 	// MaxPeers bounds the peer table.
 	MaxPeers int
 	// AllowPrivate lets loopback and private addresses be dialled.
 	AllowPrivate bool
+	// Shard is our part of the network; zero means all of it.
+	Shard Shard
+	// Exclude are peers to leave alone; nil means none.
+	Exclude *Exclude
+	// Store keeps the peer table over restarts; nil keeps nothing.
+	Store *Store
+
+	log *slog.Logger // New's
 }
 
 func (c Config) withDefaults(networkName string) Config {
 	if c.NetworkName == "" {
 		c.NetworkName = networkName
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
 	}
 	for _, setting := range []struct {
 		value    *int
@@ -79,13 +97,25 @@ func (c Config) withDefaults(networkName string) Config {
 		{&c.MaxConnections, DefaultMaxConnections},
 		{&c.Revisit, DefaultRevisit},
 		{&c.MaxPeers, DefaultMaxPeers},
+		{&c.WatchEpochs, DefaultWatchEpochs},
 	} {
 		if *setting.value <= 0 {
 			*setting.value = setting.fallback
 		}
 	}
+	if c.MaxWatched == 0 {
+		c.MaxWatched = DefaultMaxWatched
+	}
+	c.MaxWatched = max(0, min(c.MaxWatched, c.MaxConnections-c.dialRoom()-c.inboundRoom()))
 	return c
 }
+
+// dialRoom is what of MaxConnections watches leave to outbound census visits.
+func (c Config) dialRoom() int { return min(c.Dialers, c.MaxConnections*3/4) }
+
+// inboundRoom is what of MaxConnections dials and watches leave to peers that come
+// to us.
+func (c Config) inboundRoom() int { return c.MaxConnections / 10 }
 
 // dialer opens outbound sessions: *p2p.Host.
 type dialer interface {
@@ -112,6 +142,7 @@ func New(cfg Config, local *Local, host *p2p.Host, finder Finder, publisher Publ
 }
 
 func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
+	cfg.log = log
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
 		host: host, finder: finder, publisher: publisher, log: log,

@@ -25,12 +25,19 @@ type peer struct {
 	notBefore time.Time // a goodbye's or a wrong digest's wait
 	index     int       // in the queue, -1 when not queued
 	visiting  int       // visits under way: an inbound one can meet a dial
-	moved     bool      // the address changed during the visit
+	calls     int       // of those, inbound ones
+	watching  bool      // one of them watches
+	watched   watched
+	moved     bool // the address changed during the visit
 
 	fails     int // failed visits in a row
 	reachable bool
 	lastVisit time.Time // end of the last one
+	spoke     time.Time // start of the last one with a handshake
 	lastSeen  time.Time // newest record or visit
+	// announced is set when the record was published since the start: each start
+	// publishes what it finds once more, since a crash may have lost an event.
+	announced bool
 }
 
 // dialable reports whether the newest record is of our network and has an address.
@@ -55,19 +62,21 @@ type table struct {
 	max          int
 	allowPrivate bool
 	forks        forks
-	revisit      time.Duration
+	revisit      int // epochs
 	byID         map[string]*peer
 	queue        dueQueue
 	reachable    int
 	// dialled holds when an address was last dialled, for spacing: nodes that come
 	// back with a new identity keep their address.
 	dialled map[netip.AddrPort]time.Time
+	// store keeps it all over a restart; nil keeps nothing.
+	store *Store
 }
 
 func newTable(cfg Config, f forks) *table {
 	return &table{
 		max: cfg.MaxPeers, allowPrivate: cfg.AllowPrivate, forks: f,
-		revisit: time.Duration(cfg.Revisit) * f.clock.EpochDuration(),
+		revisit: cfg.Revisit,
 		byID:    make(map[string]*peer), dialled: make(map[netip.AddrPort]time.Time),
 	}
 }
@@ -84,7 +93,9 @@ func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 	p := t.byID[r.PeerID]
 	if p != nil && p.seq != 0 && r.Seq <= p.seq {
 		p.lastSeen = now
-		return false
+		first := !p.announced && r.Seq == p.seq
+		p.announced = p.announced || first
+		return first
 	}
 	if p == nil {
 		if p = t.add(r.PeerID, now); p == nil {
@@ -92,6 +103,8 @@ func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 		}
 	}
 	t.update(p, r, now)
+	p.announced = true
+	t.store.record(p)
 	return true
 }
 
@@ -109,7 +122,7 @@ func (t *table) add(id string, now time.Time) *peer {
 // one earned, but not the wait that the peer asked for.
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	p.seq, p.lastSeen = r.Seq, now
-	if !t.forks.ours(r.Eth2.ForkDigest, now) {
+	if !t.dialable(p, r, now) {
 		p.record, p.target = r, p2p.Target{}
 		t.unqueue(p)
 		return
@@ -139,11 +152,35 @@ func (t *table) begin(id string, now time.Time) (*peer, bool) {
 	}
 	t.unqueue(p)
 	p.visiting++
+	t.store.begin(p, now)
 	return p, true
+}
+
+// needs lists the need for a watch turn of the peers that could have one.
+func (t *table) needs() []float32 {
+	needs := make([]float32, 0, t.reachable)
+	for _, p := range t.byID {
+		if p.reachable && !p.watching {
+			needs = append(needs, p.watched.need())
+		}
+	}
+	return needs
+}
+
+// dialable reports whether a peer is on our network as far as we know: by its
+// record, or, when that is old, by the digest it had when we last spoke.
+func (t *table) dialable(p *peer, r *enr.Record, now time.Time) bool {
+	digest := r.Eth2.ForkDigest
+	if t.forks.ours(digest, now) {
+		return true
+	}
+	_, once := t.forks.schedule.Lookup(digest)
+	return once && p.reachable && t.forks.ours(t.forks.current(p.spoke), now)
 }
 
 // end books a visit and schedules the next.
 func (t *table) end(p *peer, r result, now time.Time) {
+	defer t.store.end(p, now)
 	p.visiting--
 	if r.outcome == "" { // no visit took place: the peer was connected already
 		t.schedule(p, now.Add(t.scaled(spacing)))
@@ -152,20 +189,26 @@ func (t *table) end(p *peer, r result, now time.Time) {
 	p.lastVisit, p.lastSeen = now, now
 	t.setReachable(p, r.handshaked || p.reachable && r.outcome == event.OutcomeCanceled)
 	wait := jitter(t.scaled(spacing))
+	turning := t.forks.turning(now)
 	switch {
 	case r.handshaked:
-		p.fails = 0
-		wait = max(wait, early(t.revisit)-now.Sub(r.started))
+		p.fails, p.spoke = 0, r.started
+		if r.stayed {
+			p.spoke = now // a fork may have gone by meanwhile
+		}
+		wait = max(wait, t.nextCensus(p, r.started, now).Sub(now))
+	case r.outcome == event.OutcomeWrongNetwork && turning:
+		wait = max(wait, jitter(t.scaled(turningWait)))
 	case r.outcome == event.OutcomeCanceled:
 	default:
 		p.fails++
 		wait = max(wait, jitter(t.scaled(backoffOf(r.outcome).after(p.fails))))
 	}
-	if r.outcome == event.OutcomeWrongNetwork {
+	if r.outcome == event.OutcomeWrongNetwork && !turning {
 		p.notBefore = now.Add(wait)
 	}
 	if r.goodbye != nil {
-		p.notBefore = now.Add(jitter(t.scaled(goodbyeWait(*r.goodbye))))
+		p.notBefore = now.Add(jitter(t.scaled(goodbyeWait(*r.goodbye, turning))))
 	}
 	if p.moved {
 		p.moved, p.fails = false, 0
@@ -208,7 +251,7 @@ func (t *table) next(now time.Time) (p *peer, wake time.Time) {
 		if p.due.After(now) {
 			return nil, p.due
 		}
-		if !t.forks.ours(p.record.Eth2.ForkDigest, now) { // a fork went by
+		if !t.dialable(p, p.record, now) { // a fork went by
 			t.unqueue(p)
 			p.target = p2p.Target{}
 			continue
@@ -264,10 +307,16 @@ func (t *table) evict() bool {
 	if worst == nil {
 		return false
 	}
-	t.unqueue(worst)
-	t.setReachable(worst, false)
-	delete(t.byID, worst.id)
+	t.drop(worst)
 	return true
+}
+
+// drop removes a peer of which no visit is under way.
+func (t *table) drop(p *peer) {
+	t.unqueue(p)
+	t.setReachable(p, false)
+	delete(t.byID, p.id)
+	t.store.forget(p)
 }
 
 // targetOf is where the record says its node listens. A port of 0 is none.

@@ -155,15 +155,56 @@ func TestGoodbyeOutlastsANewAddress(t *testing.T) {
 	}
 }
 
-func TestHandshakedPeerIsDueWithinTheEpoch(t *testing.T) {
-	table, net := newTestTable(t, 10)
-	table.offer(testRecord(net, "a", 1, 1000), genesis)
-	p, _ := table.next(genesis)
-	ended := genesis.Add(4 * time.Second)
-	table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, ended)
-	epoch := net.Clock.EpochDuration()
-	if _, due := table.next(ended); due.Sub(genesis) > epoch || due.Sub(genesis) < epoch*9/10 {
-		t.Errorf("due %v after the last visit's start, epoch is %v", due.Sub(genesis), epoch)
+func TestHandshakedPeerIsDueInTheNextWindow(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		revisit        int
+		started, ended time.Duration // in epochs after genesis, times 1000
+		window         eth2.Epoch
+	}{
+		{"a census at the window's start", 1, 0, 10, 1},
+		{"a census near the window's end", 1, 800, 810, 1},
+		{"every third epoch", 3, 800, 810, 1},
+		{"every third epoch, in its last", 3, 2500, 2510, 1},
+		{"a watch to just after a boundary", 1, 500, 4010, 4},
+		{"a watch that the peer ended", 1, 500, 2700, 3},
+	} {
+		net := testNetwork(t, genesis, 0)
+		table := newTable(Config{Revisit: tt.revisit, AllowPrivate: true}.withDefaults(net.Name), forksOf(net))
+		epoch := net.Clock.EpochDuration()
+		for i := range 100 {
+			id := fmt.Sprintf("p%d", i)
+			started, ended := genesis.Add(tt.started*epoch/1000), genesis.Add(tt.ended*epoch/1000)
+			table.offer(testRecord(net, id, 1, uint16(1000+2*i)), started)
+			p, _ := table.next(started)
+			table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: started}, ended)
+			at := table.byID[id].due
+			if table.windowOf(at) != tt.window && at.Sub(ended) > spacing*6/5 {
+				t.Errorf("%s: due in window %d, want %d", tt.name, table.windowOf(at), tt.window)
+			}
+			if last := table.windowStart(tt.window + 1).Add(-epoch / 10); at.After(last) {
+				t.Errorf("%s: due %v before the window's end, where it may slip", tt.name, table.windowStart(tt.window+1).Sub(at))
+			}
+			if at.Sub(ended) < spacing {
+				t.Errorf("%s: due %v after the visit", tt.name, at.Sub(ended))
+			}
+		}
+	}
+}
+
+func TestCensusVisitsAreSpreadOverTheWindow(t *testing.T) {
+	table, net := newTestTable(t, 10_000)
+	var tenths [10]int
+	const peers = 4000
+	for i := range peers {
+		p, _ := table.begin(fmt.Sprintf("16Uiu2HAm%d", i), genesis)
+		at := table.nextCensus(p, genesis, genesis.Add(time.Second))
+		tenths[10*at.Sub(net.Clock.EpochStart(1))/net.Clock.EpochDuration()]++
+	}
+	for i, n := range tenths {
+		if i < 8 && (n < peers/20 || n > peers/6) || i == 9 && n > 0 {
+			t.Errorf("%d of %d visits in tenth %d of the window: %v", n, peers, i, tenths)
+		}
 	}
 }
 
@@ -279,5 +320,66 @@ func TestTargets(t *testing.T) {
 	table.offer(none, genesis)
 	if p, due := table.next(genesis); p != nil || !due.IsZero() {
 		t.Error("a node without a port is dialled")
+	}
+}
+
+func TestDisagreementAroundAForkIsRetriedSoon(t *testing.T) {
+	net := testNetwork(t, genesis, 10)
+	two := uint64(2)
+	for _, tt := range []struct {
+		name  string
+		epoch eth2.Epoch
+		code  *uint64
+		soon  bool
+	}{
+		{"long before", 5, nil, false},
+		{"just before", 9, nil, true},
+		{"just after", 10, nil, true},
+		{"just after, it says irrelevant network", 10, &two, true},
+		{"long after", 13, nil, false},
+		{"long after, it says irrelevant network", 13, &two, false},
+	} {
+		table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
+		now := net.Clock.EpochStart(tt.epoch).Add(time.Minute)
+		r := testRecord(net, "a", 1, 1000)
+		r.Eth2.ForkDigest = net.Schedule.At(tt.epoch).Digest
+		table.offer(r, now)
+		p, _ := table.next(now)
+		table.end(p, result{outcome: event.OutcomeWrongNetwork, started: now, goodbye: tt.code}, now)
+		if wait := p.due.Sub(now); (wait < 10*time.Minute) != tt.soon {
+			t.Errorf("%s: due in %v", tt.name, wait)
+		}
+	}
+}
+
+// A record's digest grows old when its node does not renew it, or discv5 does not
+// hear of it.
+func TestReachablePeerOutlivesItsRecordsDigest(t *testing.T) {
+	net := testNetwork(t, genesis, 10)
+	table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
+	visit := func(id string, at time.Time) {
+		p, ok := table.begin(id, at)
+		if !ok {
+			t.Fatal("no room")
+		}
+		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
+	}
+	before := net.Clock.EpochStart(9)
+	for i, id := range []string{"never met", "met before the fork", "met after it"} {
+		table.offer(testRecord(net, id, 1, uint16(1000+2*i)), before)
+	}
+	visit("met before the fork", before)
+	visit("met after it", net.Clock.EpochStart(10).Add(time.Hour/4))
+	late := net.Clock.EpochStart(14)
+	got := make(map[string]bool)
+	for p, _ := table.next(late); p != nil; p, _ = table.next(late) {
+		got[p.id] = true
+	}
+	if diff := cmp.Diff(map[string]bool{"met after it": true}, got); diff != "" {
+		t.Errorf("dialled four epochs after the fork (-want +got):\n%s", diff)
+	}
+	table.offer(testRecord(net, "met after it", 2, 3000), late) // a new address, the old digest still
+	if table.byID["met after it"].record == nil {
+		t.Error("a newer record with the old digest lost a peer that speaks the new one")
 	}
 }

@@ -47,6 +47,12 @@ type visit struct {
 	hello     []p2p.Subscription
 	helloCame bool
 
+	// Of the watch, if it stayed.
+	stayed  bool
+	watch   *event.Watch // the last part
+	part    int          // number of parts before the last
+	watched time.Duration
+
 	goodbye *uint64
 	outcome string
 	err     error
@@ -61,8 +67,8 @@ func newVisit(peerID string, record *enr.Record, direction string) *visit {
 // fail notes the error; a nil one is success.
 func (v *visit) fail(outcome string, err error) { v.outcome, v.err = outcome, err }
 
-// visitPeer is one outbound census visit.
-func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record) result {
+// visitPeer is one outbound visit: a census, and a watch if turn allows it to stay.
+func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, turn turnFunc) result {
 	v := newVisit(target.PeerID, record, event.Outbound)
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -76,39 +82,24 @@ func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, rec
 		return s.ended(handover, v, s.visitEnded(v))
 	}
 	s.counters.add(func(st *Stats) { st.Dialled++; st.Connected++ })
-	return s.observe(ctx, handover, v, session)
+	return s.observe(ctx, handover, v, session, turn)
 }
 
 // observe carries a visit from the connection to the goodbye. The session is closed
 // when it returns.
-func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session) result {
+func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session, turn turnFunc) result {
 	defer session.Close()
 	v.multiaddr, v.transport = multiaddrOf(v, session), session.Transport()
-	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
-	defer cancel()
-
-	identified := make(chan string, 1)
-	identifyCtx, stopIdentify := context.WithCancel(bounded)
-	go func() {
-		agent, _ := session.Agent(identifyCtx)
-		identified <- agent
-	}()
-	err := s.handshake(bounded, v, session)
-	v.agent = await(bounded, identified, stopIdentify)
-
-	v.fail(p2p.Outcome(err), err)
-	if errors.Is(err, errWrongNetwork) {
-		v.outcome = event.OutcomeWrongNetwork
-	}
-	if code, ok := session.RemoteGoodbye(); ok {
-		v.goodbye = &code
-		if err == nil {
-			v.fail(event.OutcomeGoodbye, errSaidGoodbye)
-		}
-	}
+	s.census(ctx, v, session)
 	var received *event.MetadataReceived
 	if v.handshaked() {
 		received = s.metadataReceived(v, time.Now())
+	}
+	if v.outcome == event.OutcomeOK && v.helloCame && turn(ctx, v.glimpse()) {
+		s.publish(handover, received)
+		received = nil
+		v.stayed, v.hello = true, nil // what is published need not be held for epochs
+		v.end(session, s.watch(ctx, handover, v, session))
 	}
 	// Events may have to wait for their way out; the peer must not.
 	s.leave(handover, session)
@@ -118,6 +109,44 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 		s.publish(handover, received)
 	}
 	return s.ended(handover, v, ended)
+}
+
+// census is what every visit does: the handshake and who it is with, within a
+// bounded time.
+func (s *Sentry) census(ctx context.Context, v *visit, session *p2p.Session) {
+	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
+	defer cancel()
+	identified := make(chan string, 1)
+	identifyCtx, stopIdentify := context.WithCancel(bounded)
+	go func() {
+		agent, _ := session.Agent(identifyCtx)
+		identified <- agent
+	}()
+	err := s.handshake(bounded, v, session)
+	v.agent = await(bounded, identified, stopIdentify)
+	v.end(session, err)
+}
+
+// end notes how the visit ended so far: with the error, or with the peer's goodbye.
+func (v *visit) end(session *p2p.Session, err error) {
+	v.fail(p2p.Outcome(err), err)
+	switch {
+	case errors.Is(err, errWrongNetwork):
+		v.outcome = event.OutcomeWrongNetwork
+	case errors.Is(err, errFlood):
+		v.outcome = event.OutcomeProtocol
+	}
+	if code, ok := session.RemoteGoodbye(); ok {
+		v.goodbye = &code
+		if err == nil {
+			v.fail(event.OutcomeGoodbye, errSaidGoodbye)
+		}
+	}
+}
+
+// glimpse is what the schedule is told when it is asked for a turn.
+func (v *visit) glimpse() glimpse {
+	return glimpse{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount}
 }
 
 // await gives the agent, waiting a moment for it, and ends the wait for identify.
@@ -139,6 +168,9 @@ func await(ctx context.Context, identified <-chan string, stop context.CancelFun
 // and the gossip hello come side by side; the Ping after them gives the rest of a
 // hello that came in pieces a round trip's time.
 func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) error {
+	if err := s.forks.awaitSilence(ctx); err != nil {
+		return err
+	}
 	status, err := session.Status(ctx)
 	if err != nil {
 		return err
@@ -163,7 +195,7 @@ func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) 
 		return err
 	}
 	v.metadata, v.handshake = &metadata, time.Since(v.started)
-	s.counters.add(func(st *Stats) { st.Handshaked++ })
+	s.counters.add(func(st *Stats) { st.Handshaked++; st.Latency.observe(v.handshake) })
 	<-hello
 	if helloErr != nil && !errors.Is(helloErr, p2p.ErrNoHello) {
 		return helloErr
@@ -194,5 +226,8 @@ func (s *Sentry) ended(handover context.Context, v *visit, e *event.VisitEnded) 
 	s.publish(handover, e)
 	s.log.Debug("visit ended", slog.String("peer", v.peerID), slog.String("direction", v.direction),
 		slog.String("outcome", v.outcome), slog.Any("error", v.err))
-	return result{outcome: v.outcome, started: v.started, handshaked: v.handshaked(), goodbye: v.goodbye}
+	return result{
+		outcome: v.outcome, started: v.started, handshaked: v.handshaked(), goodbye: v.goodbye,
+		stayed: v.stayed, watched: v.watched,
+	}
 }

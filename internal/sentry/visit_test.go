@@ -367,7 +367,7 @@ func TestFailingPublisherLosesNoVisits(t *testing.T) {
 	local := NewLocal(net)
 	host := newHost(t, local, "valtrack/test", local.Inbound)
 	s := New(Config{CrawlerID: "c", AllowPrivate: true}, local, host, newTestFinder(), failing{}, quietLog())
-	got := s.visitPeer(t.Context(), t.Context(), targetOf(recordOf(net, h), true), recordOf(net, h))
+	got := s.visitPeer(t.Context(), t.Context(), targetOf(recordOf(net, h), true), recordOf(net, h), never)
 	if got.outcome != event.OutcomeOK || s.Stats().Lost != 2 {
 		t.Errorf("result %+v, lost %d, want 2", got, s.Stats().Lost)
 	}

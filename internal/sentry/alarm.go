@@ -1,0 +1,240 @@
+package sentry
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+)
+
+// The alarm tells the operator that the network has moved to a fork that our
+// schedule does not have: then nearly every record carries a digest that we do not
+// know, and the crawl runs dry without an error.
+//
+// Discovery is shared with hundreds of chains, so an unknown digest alone says
+// nothing. It counts when something links it to our network, most certain first:
+//   - the same node had one of our digests before;
+//   - nodes with our current digest announced it as their next one (nfd);
+//   - the record announces a fork that we expect: one of our later digests, or the
+//     epoch of our next fork, which another chain hardly shares;
+//   - its next fork version is of our family: it differs from our versions only
+//     where those differ from each other, and is none that we know.
+//
+// The last one is a guess, and the only link there is when the sentry starts after
+// the fork. It needs a majority; the others need a fifth.
+const (
+	alarmMajority = 0.5
+	alarmFifth    = 0.2
+	// alarmLeast is the number of nodes under which shares say nothing.
+	alarmLeast = 20
+	// announcers is the number of nodes that must announce a digest before it is
+	// taken for our next one.
+	announcers = 3
+	// alarmBucket is a third of the window of records that count, and the time
+	// between two lines of a standing alarm; for slots of 12 s.
+	alarmBucket = 10 * time.Minute
+	// maxAnnounced bounds the digests that nodes announce.
+	maxAnnounced = 64
+	// maxAlarmNodes bounds the nodes that one bucket counts.
+	maxAlarmNodes = 50_000
+)
+
+// kind is what a record's digest is to us.
+type kind int
+
+const (
+	kindForeign kind = iota
+	kindCurrent
+	kindNext
+	kindOlder    // of our schedule, but neither
+	kindLinked   // unknown, and linked to our network for certain
+	kindFamily   // unknown, with a fork version like ours
+	kindUnaware  // current, with a next digest that our schedule does not have
+	kindsOfAlarm // their number
+)
+
+// alarm counts the newest records by kind. Only the schedule's goroutine uses it.
+type alarm struct {
+	forks   forks
+	log     *slog.Logger
+	bucket  time.Duration
+	started time.Time // of the newest bucket
+	// buckets hold each node once, in the kind of its newest record.
+	buckets   [3]map[eth2.NodeID]kind
+	announced map[eth2.ForkDigest]int // by nodes with our digest
+	// example is the newest unknown digest that is linked to us.
+	example eth2.ForkDigest
+	raised  bool
+	logged  time.Time
+	checked time.Time
+	share   float64 // of unknown digests, when checked
+}
+
+func newAlarm(f forks, log *slog.Logger) *alarm {
+	a := &alarm{forks: f, log: log, bucket: f.clock.Scale(alarmBucket), announced: make(map[eth2.ForkDigest]int)}
+	for i := range a.buckets {
+		a.buckets[i] = make(map[eth2.NodeID]kind)
+	}
+	return a
+}
+
+// observe counts a record; ours says whether the node's record before it had one of
+// our digests.
+func (a *alarm) observe(r *enr.Record, ours bool, now time.Time) {
+	if r.Eth2 == nil {
+		return
+	}
+	a.turn(now)
+	k := a.kindOf(r, ours, now)
+	if k == kindForeign {
+		return
+	}
+	for i := 1; i < len(a.buckets); i++ {
+		delete(a.buckets[i], r.NodeID)
+	}
+	if _, seen := a.buckets[0][r.NodeID]; seen || len(a.buckets[0]) < maxAlarmNodes {
+		a.buckets[0][r.NodeID] = k
+	}
+}
+
+// turn begins a new bucket when it is time.
+func (a *alarm) turn(now time.Time) {
+	if now.Sub(a.started) < a.bucket {
+		return
+	}
+	a.started = now
+	last := a.buckets[2]
+	clear(last)
+	a.buckets[0], a.buckets[1], a.buckets[2] = last, a.buckets[0], a.buckets[1]
+}
+
+func (a *alarm) kindOf(r *enr.Record, ours bool, now time.Time) kind {
+	epoch := a.forks.clock.EpochAt(now)
+	digest := r.Eth2.ForkDigest
+	next, scheduled := a.forks.schedule.Next(epoch)
+	switch {
+	case digest == a.forks.current(now):
+		return a.announcement(r)
+	case scheduled && digest == next.Digest:
+		return kindNext
+	case a.known(digest):
+		return kindOlder
+	}
+	expected := scheduled && (r.Eth2.NextForkEpoch == next.FirstEpoch || r.NFD != nil && a.later(*r.NFD, epoch))
+	switch {
+	case ours, a.announced[digest] >= announcers, expected:
+		a.example = digest
+		return kindLinked
+	case a.family(r.Eth2.NextForkVersion):
+		a.example = digest
+		return kindFamily
+	}
+	return kindForeign
+}
+
+func (a *alarm) known(d eth2.ForkDigest) bool {
+	_, ok := a.forks.schedule.Lookup(d)
+	return ok
+}
+
+// later reports whether the digest is one of our schedule after the epoch.
+func (a *alarm) later(d eth2.ForkDigest, epoch eth2.Epoch) bool {
+	p, ok := a.forks.schedule.Lookup(d)
+	return ok && p.FirstEpoch > epoch
+}
+
+// announcement notes which digest a node with ours says comes next.
+func (a *alarm) announcement(r *enr.Record) kind {
+	if r.NFD == nil || *r.NFD == (eth2.ForkDigest{}) || a.known(*r.NFD) {
+		return kindCurrent
+	}
+	if _, seen := a.announced[*r.NFD]; seen || len(a.announced) < maxAnnounced {
+		a.announced[*r.NFD]++
+	}
+	a.example = *r.NFD
+	return kindUnaware
+}
+
+// family reports whether a fork version that we do not know differs from ours only
+// in the bytes in which ours differ from each other. A schedule with one version
+// has no family.
+func (a *alarm) family(v eth2.Version) bool {
+	periods := a.forks.schedule.Periods
+	first := periods[0].ForkVersion
+	var varies [len(first)]bool
+	several := false
+	for _, p := range periods {
+		if p.ForkVersion == v {
+			return false
+		}
+		for i := range first {
+			if p.ForkVersion[i] != first[i] {
+				varies[i], several = true, true
+			}
+		}
+	}
+	for i := range first {
+		if !varies[i] && v[i] != first[i] {
+			return false
+		}
+	}
+	return several
+}
+
+// shares are parts of the nodes that are on our network, or seem to be.
+type shares struct {
+	nodes   int
+	linked  float64 // unknown digest, linked for certain
+	unknown float64 // those and the ones of our family
+	unaware float64 // announce a next digest that we do not know
+}
+
+func (a *alarm) shares(now time.Time) shares {
+	a.turn(now)
+	var counts [kindsOfAlarm]int
+	for _, b := range a.buckets {
+		for _, k := range b {
+			counts[k]++
+		}
+	}
+	s := shares{nodes: counts[kindCurrent] + counts[kindUnaware] + counts[kindNext] + counts[kindLinked] + counts[kindFamily]}
+	if s.nodes >= alarmLeast {
+		all := float64(s.nodes)
+		s.linked = float64(counts[kindLinked]) / all
+		s.unknown = float64(counts[kindLinked]+counts[kindFamily]) / all
+		s.unaware = float64(counts[kindUnaware]) / all
+	}
+	return s
+}
+
+// check gives the share of unknown digests, counted anew ten times a bucket, and
+// logs what is wrong once a bucket's time.
+func (a *alarm) check(now time.Time) (unknown float64) {
+	if now.Sub(a.checked) < a.bucket/10 {
+		return a.share
+	}
+	s := a.shares(now)
+	a.checked, a.share = now, s.unknown
+	moved := s.linked >= alarmFifth || s.unknown >= alarmMajority
+	wrong := moved || s.unaware >= alarmFifth
+	switch {
+	case wrong && (!a.raised || now.Sub(a.logged) >= a.bucket):
+		a.raised, a.logged = true, now
+		attrs := []any{
+			slog.Float64("share", max(s.unknown, s.unaware)), slog.Int("nodes", s.nodes), slog.String("digest", a.example.String()),
+			slog.String("our_digest", a.forks.current(now).String()),
+		}
+		if moved {
+			a.log.Error("many nodes of this network have a fork digest that our schedule does not: most likely it forked "+
+				"and this configuration is old; update valtrack, or the config.yaml of --network-dir", attrs...)
+		} else {
+			a.log.Error("many nodes of this network announce a next fork that our schedule does not have; "+
+				"update valtrack, or the config.yaml of --network-dir, before it comes", attrs...)
+		}
+	case !wrong && a.raised:
+		a.raised = false
+		a.log.Info("the fork digests are as our schedule has them again", slog.Int("nodes", s.nodes))
+	}
+	return a.share
+}

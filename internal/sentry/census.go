@@ -1,0 +1,57 @@
+package sentry
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Windows are spans of Config.Revisit epochs, counted from genesis. A reachable peer
+// has a census visit in each, at a phase of its own, so that visits are spread over
+// the window. Phases end well before the window does: a visit that has to wait for a
+// dialer must not slip into the next one.
+//
+// From window to window a peer's phase moves on by the golden ratio: it comes by at
+// every slot of an epoch alike, nobody is always last when places for watching are
+// given away, and two visits are never less than half a window apart.
+const (
+	phaseShare  = 0.8  // of a window has phases
+	jitterShare = 0.06 // by which a visit is late at the most, so that peers do not meet
+	phaseStep   = 0.6180339887498949
+)
+
+func (t *table) windowOf(at time.Time) eth2.Epoch {
+	return t.forks.clock.EpochAt(at) / eth2.Epoch(t.revisit)
+}
+
+func (t *table) windowStart(window eth2.Epoch) time.Time {
+	return t.forks.clock.EpochStart(window * eth2.Epoch(t.revisit))
+}
+
+// phase is where in a window the peer is visited, 0 to below 1.
+func phase(id string, window eth2.Epoch) float64 {
+	sum := sha256.Sum256([]byte(id)) // peer ids differ in few characters: they need good mixing
+	own := float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
+	_, phase := math.Modf(own + phaseStep*float64(window%(1<<32)))
+	return phase
+}
+
+// nextCensus is when a peer is due after a visit that took from started to now: in
+// the window after the one it was in. A visit that lasted into a later window was
+// there too, if it stayed for more than a moment: a watch ends just after a window
+// begins, so that this one has its census yet to come.
+func (t *table) nextCensus(p *peer, started, now time.Time) time.Time {
+	window := max(t.windowOf(started), t.windowOf(now.Add(-2*t.forks.clock.SlotDuration))) + 1
+	share := phaseShare*phase(p.id, window) + jitterShare*rand.Float64()
+	length := time.Duration(t.revisit) * t.forks.clock.EpochDuration()
+	return t.windowStart(window).Add(time.Duration(share * float64(length)))
+}
+
+// visitedInWindow reports whether the peer has had a visit in the window of now.
+func (t *table) visitedInWindow(p *peer, now time.Time) bool {
+	return !p.lastVisit.IsZero() && t.windowOf(p.lastVisit) == t.windowOf(now)
+}

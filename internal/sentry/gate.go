@@ -1,0 +1,89 @@
+package sentry
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+)
+
+// gate decides whose records and connections the schedule takes, and watches the
+// digests that come by. Only the schedule's goroutine uses it.
+type gate struct {
+	exclude *Exclude
+	shard   Shard
+	alarm   *alarm
+	log     *slog.Logger
+}
+
+func newGate(cfg Config, f forks) *gate {
+	return &gate{exclude: cfg.Exclude, shard: cfg.Shard, alarm: newAlarm(f, cfg.log), log: cfg.log}
+}
+
+// admits decides on a record. known is the table's entry of the peer, nil when
+// there is none.
+func (g *gate) admits(r *enr.Record, known *peer, now time.Time) bool {
+	if g.exclude.record(r) {
+		return false
+	}
+	g.alarm.observe(r, known != nil && known.dialable(), now)
+	return g.shard.Has(r.NodeID)
+}
+
+// keeps decides on a peer of the table.
+func (g *gate) keeps(p *peer) bool {
+	if p.record == nil {
+		return !g.exclude.peer(p.id)
+	}
+	return g.shard.Has(p.record.NodeID) && !g.exclude.peer(p.id) && !g.exclude.record(p.record)
+}
+
+// lets decides on an inbound peer.
+func (g *gate) lets(c caller) bool {
+	return !g.exclude.caller(c.session.PeerID(), c.session.Multiaddr())
+}
+
+// tidy reads the exclude file again if it has changed, and drops from the table who
+// is in it now. Visits under way are ended by nobody, but their events are dropped.
+func (g *gate) tidy(t *table) {
+	changed, err := g.exclude.reload()
+	if err != nil {
+		g.log.Error("the exclude file is not usable: the old list stays in force", slog.Any("error", err))
+		return
+	}
+	if changed {
+		g.log.Info("exclude file read again", slog.String("file", g.exclude.path), slog.Int("entries", g.exclude.Len()))
+	}
+	if g.exclude == nil {
+		return
+	}
+	for _, p := range t.byID { // each time: the visits under way at a change have to end first
+		if p.visiting == 0 && !g.keeps(p) {
+			t.drop(p)
+		}
+	}
+}
+
+// measure brings the figures up to date that take a walk over the table or the
+// records of the last minutes.
+func (s *schedule) measure(now time.Time) {
+	due := s.table.queue.due(now)
+	unknown := s.gate.alarm.check(now)
+	s.counters.add(func(st *Stats) {
+		st.Queued, st.Due, st.Excluded, st.UnknownDigestShare = s.table.queue.Len(), due, s.gate.exclude.Len(), unknown
+	})
+}
+
+// due counts the peers whose time has come. A heap has none under one whose time
+// has not.
+func (q dueQueue) due(now time.Time) (n int) {
+	for pending := []int{0}; len(pending) > 0; {
+		i := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		if i < len(q) && !q[i].due.After(now) {
+			n++
+			pending = append(pending, 2*i+1, 2*i+2)
+		}
+	}
+	return n
+}

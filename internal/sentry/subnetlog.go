@@ -1,0 +1,278 @@
+package sentry
+
+import (
+	"math/bits"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+const (
+	// maxPartChanges is where a log is cut into parts, so that an event stays far
+	// under event.MaxSize. A node that takes every duty of 64 subnets by itself makes
+	// about as many changes in an epoch.
+	maxPartChanges = 4096
+	// metadataChanges is what a MetaData counts for beside a subnet's change.
+	metadataChanges = 16
+	// maxParts bounds the parts of one epoch, and those that wait to be published.
+	// Who makes more is not following duties.
+	maxParts = 16
+)
+
+// subnetLog is the subscription log of one watch: the attestation subnets that a
+// peer is on, and each change. A subnet is on while the peer is subscribed to it on
+// any digest that counts (forks.subscribed): around a fork that is two.
+//
+// add is called from the goroutine that reads the peer's gossip, the rest from the
+// visit's own.
+type subnetLog struct {
+	forks forks
+	// ready gets a token when parts can be taken or the log has overflowed.
+	ready chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	begun   bool
+	early   []timedChanges // added before begin
+	topics  []digestSubnets
+	on      uint64 // bit i: on subnet i
+	epoch   eth2.Epoch
+	last    time.Time // no change is before it
+	part    logPart
+	parts   []logPart // whole, not taken yet
+	cut     int       // parts cut in this epoch
+	spilled bool      // overflowed: nothing is added any more
+}
+
+// digestSubnets are the attestation subnets a peer is subscribed to on one digest.
+type digestSubnets struct {
+	digest eth2.ForkDigest
+	on     uint64
+}
+
+type timedChanges struct {
+	at      time.Time
+	changes []p2p.Subscription
+}
+
+// logPart is a stretch of the log.
+type logPart struct {
+	from, to time.Time
+	initial  uint64
+	changes  []subnetChange
+	metadata []event.WatchMetaData
+}
+
+// subnetChange is eight bytes: hundreds of logs are kept at a time.
+type subnetChange struct {
+	after  uint32 // ms after the part's from
+	subnet uint8
+	on     bool
+}
+
+func newSubnetLog(f forks, from time.Time) *subnetLog {
+	return &subnetLog{
+		forks: f, ready: make(chan struct{}, 1),
+		epoch: f.clock.EpochAt(from), last: from, part: logPart{from: from},
+	}
+}
+
+// begin sets what the peer was subscribed to at the start. Changes that came before
+// begin, but after that set was taken, follow it.
+func (l *subnetLog) begin(current []p2p.Subscription) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.begun = true
+	l.take(current)
+	l.on = l.counted(l.last)
+	l.part.initial = l.on
+	for _, e := range l.early {
+		l.change(e.at, e.changes)
+	}
+	l.early = nil
+}
+
+// add logs the changes of one RPC that was read at a time. It is a p2p.Session's
+// follower.
+func (l *subnetLog) add(at time.Time, changes []p2p.Subscription) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.begun {
+		l.early = append(l.early, timedChanges{at, slices.Clone(changes)})
+		return
+	}
+	l.change(at, changes)
+}
+
+func (l *subnetLog) change(at time.Time, changes []p2p.Subscription) {
+	at = l.advance(at)
+	l.take(changes)
+	l.settle(at)
+}
+
+// addMetaData logs a MetaData that differs from the one before.
+func (l *subnetLog) addMetaData(at time.Time, m *eth2.MetaData) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at = l.advance(at)
+	if l.spilled {
+		return
+	}
+	l.part.metadata = append(l.part.metadata, event.WatchMetaData{
+		At: at.Sub(l.part.from).Milliseconds(), MetaData: *metaDataOf(m),
+	})
+	l.cutWhenFull(at)
+}
+
+// takeParts gives the whole parts since the last call.
+func (l *subnetLog) takeParts() (parts []logPart) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	parts, l.parts = l.parts, nil
+	return parts
+}
+
+// overflowed tells that the peer made more changes than any node has reason to; the
+// log has ended there.
+func (l *subnetLog) overflowed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.spilled
+}
+
+// end gives the last part, which runs until now, or to where the log overflowed.
+func (l *subnetLog) end(now time.Time) logPart {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = l.advance(now)
+	last := l.part
+	last.to = now
+	if l.spilled {
+		last.to = l.last
+	}
+	return last
+}
+
+// advance moves the log's time forward, never back, and over an epoch's boundary:
+// there digests can begin or cease to count.
+func (l *subnetLog) advance(now time.Time) time.Time {
+	if now.Before(l.last) || l.spilled {
+		return l.last
+	}
+	if epoch := l.forks.clock.EpochAt(now); epoch > l.epoch {
+		l.epoch, l.cut = epoch, 0
+		if start := l.last.Add(l.forks.clock.EpochStart(epoch).Sub(l.last)); start.After(l.last) {
+			l.last = start
+		}
+		l.settle(l.last)
+	}
+	if now.After(l.last) && !l.spilled {
+		l.last = now
+	}
+	return l.last
+}
+
+// take notes subscriptions on digests of our network's schedule, whether they count
+// now or not.
+func (l *subnetLog) take(changes []p2p.Subscription) {
+	for _, c := range changes {
+		topic, err := eth2.ParseTopic(c.Topic)
+		if err != nil || topic.Kind != eth2.TopicAttestation {
+			continue
+		}
+		set := l.of(topic.Digest)
+		if set == nil {
+			continue
+		}
+		if c.Subscribe {
+			set.on |= 1 << topic.Subnet
+		} else {
+			set.on &^= 1 << topic.Subnet
+		}
+	}
+}
+
+// of is the digest's set; nil for a digest that our network never has.
+func (l *subnetLog) of(digest eth2.ForkDigest) *digestSubnets {
+	for i := range l.topics {
+		if l.topics[i].digest == digest {
+			return &l.topics[i]
+		}
+	}
+	if _, ok := l.forks.schedule.Lookup(digest); !ok {
+		return nil
+	}
+	l.topics = append(l.topics, digestSubnets{digest: digest})
+	return &l.topics[len(l.topics)-1]
+}
+
+// counted is the set of subnets that are on at a time.
+func (l *subnetLog) counted(at time.Time) (on uint64) {
+	for _, t := range l.topics {
+		if l.forks.subscribed(t.digest, at) {
+			on |= t.on
+		}
+	}
+	return on
+}
+
+// settle logs the difference between the set so far and the one of now.
+func (l *subnetLog) settle(at time.Time) {
+	for changed := l.on ^ l.counted(at); changed != 0 && !l.spilled; changed &= changed - 1 {
+		subnet := bits.TrailingZeros64(changed)
+		l.on ^= 1 << subnet
+		l.part.changes = append(l.part.changes, subnetChange{
+			after: uint32(at.Sub(l.part.from).Milliseconds()), subnet: uint8(subnet), on: l.on>>subnet&1 == 1,
+		})
+		l.cutWhenFull(at)
+	}
+}
+
+// cutWhenFull begins the next part where this one has enough.
+func (l *subnetLog) cutWhenFull(at time.Time) {
+	if len(l.part.changes)+metadataChanges*len(l.part.metadata) < maxPartChanges {
+		return
+	}
+	if l.cut++; l.cut > maxParts || len(l.parts) >= maxParts {
+		l.spilled = true
+	} else {
+		l.part.to = at
+		l.parts = append(l.parts, l.part)
+		l.part = logPart{from: at, initial: l.on}
+	}
+	select {
+	case l.ready <- struct{}{}:
+	default:
+	}
+}
+
+// watch is the part as it is published.
+func (p *logPart) watch() *event.Watch {
+	w := &event.Watch{
+		From: p.from.UnixMilli(), Initial: subnetList(p.initial),
+		Changes: make([][3]int64, len(p.changes)), MetaDataChanges: p.metadata,
+	}
+	w.To = w.From + p.to.Sub(p.from).Milliseconds() // a clock that is set does not stretch it
+	for i, c := range p.changes {
+		w.Changes[i] = [3]int64{int64(c.after), int64(c.subnet), 0}
+		if c.on {
+			w.Changes[i][2] = 1
+		}
+	}
+	if w.MetaDataChanges == nil {
+		w.MetaDataChanges = []event.WatchMetaData{}
+	}
+	return w
+}
+
+// subnetList is ascending and never nil.
+func subnetList(on uint64) []int {
+	out := make([]int, 0, bits.OnesCount64(on))
+	for ; on != 0; on &= on - 1 {
+		out = append(out, bits.TrailingZeros64(on))
+	}
+	return out
+}

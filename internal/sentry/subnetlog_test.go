@@ -1,0 +1,183 @@
+package sentry
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+func on(digest eth2.ForkDigest, subnets ...int) (list []p2p.Subscription) {
+	for _, s := range subnets {
+		list = append(list, p2p.Subscription{Subscribe: true, Topic: eth2.AttestationTopic(digest, s).String()})
+	}
+	return list
+}
+
+func off(digest eth2.ForkDigest, subnets ...int) []p2p.Subscription {
+	list := on(digest, subnets...)
+	for i := range list {
+		list[i].Subscribe = false
+	}
+	return list
+}
+
+func TestSubnetLog(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	digest := net.Schedule.Periods[0].Digest
+	from := genesis.Add(time.Hour)
+	log := newSubnetLog(forksOf(net), from)
+	log.add(from.Add(time.Millisecond), on(digest, 7)) // before begin, after the set
+	log.begin(append(on(digest, 3, 63, 0), on(eth2.ForkDigest{9}, 5)...))
+	log.add(from.Add(1500*time.Millisecond), off(digest, 63))
+	log.add(from.Add(1600*time.Millisecond), append(on(digest, 63), off(digest, 63)...)) // no change in the end
+	log.add(from.Add(1700*time.Millisecond), on(eth2.ForkDigest{9}, 8))
+	log.add(from.Add(1800*time.Millisecond), []p2p.Subscription{
+		{Subscribe: true, Topic: "beacon_attestation_1"}, {Subscribe: true, Topic: ""},
+		{Subscribe: true, Topic: strings.Replace(eth2.AttestationTopic(digest, 1).String(), "_1", "_64", 1)},
+		{Subscribe: true, Topic: eth2.SyncCommitteeTopic(digest, 1).String()},
+	})
+	log.add(from.Add(2*time.Second), append(on(digest, 9, 8), off(digest, 3)...))
+	log.add(from.Add(time.Second), off(digest, 9)) // a clock that went back
+	log.addMetaData(from.Add(3*time.Second), &eth2.MetaData{SeqNumber: 6})
+	last := log.end(from.Add(10 * time.Second))
+	want := &event.Watch{
+		From: from.UnixMilli(), To: from.UnixMilli() + 10_000, Initial: []int{0, 3, 63},
+		Changes:         [][3]int64{{1, 7, 1}, {1500, 63, 0}, {2000, 3, 0}, {2000, 8, 1}, {2000, 9, 1}, {2000, 9, 0}},
+		MetaDataChanges: []event.WatchMetaData{{At: 3000, MetaData: event.MetaData{SeqNumber: 6}}},
+	}
+	if diff := cmp.Diff(want, last.watch()); diff != "" {
+		t.Errorf("watch (-want +got):\n%s", diff)
+	}
+	if parts := log.takeParts(); len(parts) != 0 || log.overflowed() {
+		t.Errorf("%d parts, overflowed %v", len(parts), log.overflowed())
+	}
+}
+
+func TestSubnetLogOverAFork(t *testing.T) {
+	net := testNetwork(t, genesis, 10)
+	before, after := net.Schedule.Periods[0].Digest, net.Schedule.Periods[1].Digest
+	start := net.Clock.EpochStart
+	from := start(6).Add(time.Minute)
+	log := newSubnetLog(forksOf(net), from)
+	log.begin(append(on(before, 1, 2), on(after, 5)...)) // the next digest does not count yet
+	log.add(start(8), on(after, 1, 2))                   // counts: 5 is on since epoch 7
+	log.add(start(9), on(before, 30))                    // on both: logged once
+	log.add(start(9).Add(time.Second), on(after, 30))
+	log.add(start(10).Add(time.Second), off(before, 1, 2)) // the old digest goes: no change
+	log.add(start(11), off(after, 5))
+	last := log.end(start(13)) // 30 on the old digest has ceased to count: still on the new
+	ms := func(at time.Time) int64 { return at.Sub(from).Milliseconds() }
+	want := &event.Watch{
+		From: from.UnixMilli(), To: start(13).UnixMilli(), Initial: []int{1, 2},
+		Changes:         [][3]int64{{ms(start(8)), 5, 1}, {ms(start(9)), 30, 1}, {ms(start(11)), 5, 0}},
+		MetaDataChanges: []event.WatchMetaData{},
+	}
+	if diff := cmp.Diff(want, last.watch()); diff != "" {
+		t.Errorf("watch (-want +got):\n%s", diff)
+	}
+	// Who stays on the old digest alone is off when that ceases to count.
+	log = newSubnetLog(forksOf(net), start(10))
+	log.begin(on(before, 4))
+	last = log.end(start(12).Add(time.Minute))
+	if diff := cmp.Diff([][3]int64{{2 * net.Clock.EpochDuration().Milliseconds(), 4, 0}}, last.watch().Changes); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}
+
+// Parts follow one another without a gap, and together hold every change.
+func TestLongLogIsSplit(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	digest := net.Schedule.Periods[0].Digest
+	log := newSubnetLog(forksOf(net), genesis)
+	log.begin(on(digest, 1))
+	at, total := genesis, 0
+	var parts []logPart
+	for log.epoch < 3 { // a change of two subnets every 100 ms: 7680 changes an epoch
+		at = at.Add(100 * time.Millisecond)
+		list := on(digest, 2, 3)
+		if total%4 != 0 {
+			list = off(digest, 2, 3)
+		}
+		log.add(at, list)
+		total += 2
+		parts = append(parts, log.takeParts()...)
+	}
+	if log.overflowed() {
+		t.Fatal("an honest, busy peer overflowed")
+	}
+	parts = append(parts, log.end(at))
+	if len(parts) < 4 {
+		t.Fatalf("%d parts of %d changes", len(parts), total)
+	}
+	set, sum, then := uint64(2), 0, genesis
+	for i, p := range parts {
+		if !p.from.Equal(then) || p.initial != set {
+			t.Errorf("part %d from %v with %b, want %v with %b", i, p.from, p.initial, then, set)
+		}
+		for _, c := range p.changes {
+			set ^= 1 << c.subnet
+			if set>>c.subnet&1 == 1 != c.on {
+				t.Fatalf("part %d has a change that is none: %+v", i, c)
+			}
+		}
+		sum, then = sum+len(p.changes), p.to
+		e := &event.VisitEnded{
+			Common:  event.Common{Network: "n", CrawlerID: "c", Timestamp: genesis.UnixMilli()},
+			VisitID: "v", ID: "p", Direction: event.Inbound, Part: i, More: i < len(parts)-1,
+			Started: genesis.UnixMilli(), Ended: p.to.UnixMilli(), Outcome: event.OutcomeOK, Watch: p.watch(),
+		}
+		b, err := event.Encode(e)
+		if err == nil {
+			_, err = event.Decode(e.Subject(), b)
+		}
+		if err != nil || len(b) > event.MaxSize/8 {
+			t.Errorf("part %d of %d bytes: %v", i, len(b), err)
+		}
+	}
+	if sum != total {
+		t.Errorf("%d changes in the parts, want %d", sum, total)
+	}
+}
+
+func TestFloodEndsTheLogAndKeepsWhatItHas(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	digest := net.Schedule.Periods[0].Digest
+	for name, take := range map[string]bool{"published": true, "not published": false} {
+		log := newSubnetLog(forksOf(net), genesis)
+		log.begin(nil)
+		var parts []logPart
+		for i := range 200_000 {
+			list := on(digest, i/2%64)
+			if i%2 == 1 {
+				list = off(digest, i/2%64)
+			}
+			log.add(genesis.Add(time.Duration(i)*time.Millisecond), list)
+			if take {
+				parts = append(parts, log.takeParts()...)
+			}
+		}
+		if !log.overflowed() {
+			t.Errorf("%s: no overflow", name)
+		}
+		parts = append(parts, log.takeParts()...)
+		last := log.end(genesis.Add(time.Hour))
+		if want := maxPartChanges; len(parts) != maxParts || len(last.changes) != want {
+			t.Errorf("%s: %d parts, %d changes in the last", name, len(parts), len(last.changes))
+		}
+		covered := (maxParts+1)*maxPartChanges - 1
+		if want := genesis.Add(time.Duration(covered) * time.Millisecond); !last.to.Equal(want) {
+			t.Errorf("%s: the log says it covers until %v, the last change is at %v", name, last.to.Sub(genesis), want.Sub(genesis))
+		}
+		select {
+		case <-log.ready:
+		default:
+			t.Errorf("%s: nobody is told", name)
+		}
+	}
+}

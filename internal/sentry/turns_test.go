@@ -1,0 +1,294 @@
+package sentry
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+// watcher visits as the sentry does: three seconds of census, and if its turn comes
+// a watch of whole epochs, unless the peer leaves before.
+type watcher struct {
+	clock  eth2.Clock
+	epochs int
+	seen   func(id string) glimpse
+	leaves func(id string) bool // a second into a watch, with a goodbye 129
+
+	mu          sync.Mutex
+	spans       map[string][][2]time.Time // of watches
+	first       map[string]time.Time      // start of the first watch
+	census      map[string][]time.Time
+	watching    int
+	most, total int // at one time: watches, visits
+	live        int
+}
+
+func newWatcher(clock eth2.Clock) *watcher {
+	cgc := uint64(8)
+	return &watcher{
+		clock: clock, epochs: 3,
+		seen:   func(string) glimpse { return glimpse{cgc: &cgc} },
+		leaves: func(string) bool { return false },
+		spans:  make(map[string][][2]time.Time), first: make(map[string]time.Time), census: make(map[string][]time.Time),
+	}
+}
+
+func (w *watcher) enter(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+	w.most, w.total = max(w.most, w.watching), max(w.total, w.live)
+}
+
+func (w *watcher) visit(ctx context.Context, id string, turn turnFunc) result {
+	r := result{outcome: event.OutcomeOK, started: time.Now(), handshaked: true}
+	w.enter(func() { w.live++; w.census[id] = append(w.census[id], r.started) })
+	defer w.enter(func() { w.live-- })
+	sleep := func(d time.Duration) {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			r.outcome = event.OutcomeCanceled
+		}
+	}
+	sleep(3 * time.Second)
+	if ctx.Err() != nil || !turn(ctx, w.seen(id)) {
+		return r
+	}
+	from := time.Now()
+	w.enter(func() {
+		w.watching++
+		if w.first[id].IsZero() {
+			w.first[id] = from
+		}
+	})
+	if w.leaves(id) {
+		sleep(time.Second)
+		code := eth2.GoodbyeTooManyPeers
+		r.outcome, r.goodbye = event.OutcomeGoodbye, &code
+	} else {
+		sleep(time.Until(forks{clock: w.clock}.watchEnd(from, w.epochs)))
+	}
+	r.stayed, r.watched = true, time.Since(from)
+	w.enter(func() { w.watching--; w.spans[id] = append(w.spans[id], [2]time.Time{from, time.Now()}) })
+	return r
+}
+
+func (w *watcher) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, turn turnFunc) result {
+	return w.visit(ctx, target.PeerID, turn)
+}
+
+func (w *watcher) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, turnFunc) result {
+	return result{}
+}
+
+// present reports whether a visit of the peer began in the epoch, or a watch lasted
+// for some of it.
+func (w *watcher) present(id string, e eth2.Epoch) bool {
+	for _, at := range w.census[id] {
+		if w.clock.EpochAt(at) == e {
+			return true
+		}
+	}
+	for _, span := range w.spans[id] {
+		if w.clock.EpochAt(span[0]) <= e && w.clock.EpochAt(span[1].Add(-2*w.clock.SlotDuration)) >= e {
+			return true
+		}
+	}
+	return false
+}
+
+// epochsOf is how long a peer was watched in all, in epochs.
+func (w *watcher) epochsOf(id string) (sum float64) {
+	for _, span := range w.spans[id] {
+		sum += span[1].Sub(span[0]).Seconds() / w.clock.EpochDuration().Seconds()
+	}
+	return sum
+}
+
+func TestEveryPeerHasItsTurnAndItsCensus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testNetwork(t, time.Now(), 0)
+		w := newWatcher(net.Clock)
+		const peers, places, epochs = 200, 20, 120
+		s := startSchedule(t, Config{MaxWatched: places, MaxConnections: 60, Dialers: 16}, net, w, peers)
+		time.Sleep(epochs * net.Clock.EpochDuration())
+		s.stop()
+		if w.most != places || w.total > 60 {
+			t.Errorf("%d watches and %d visits at once, want %d and at most 60", w.most, w.total, places)
+		}
+		low, high, sum := math.Inf(1), 0.0, 0.0
+		for i := range peers {
+			id := fmt.Sprintf("p%d", i)
+			got := w.epochsOf(id)
+			low, high, sum = min(low, got), max(high, got), sum+got
+			for e := range eth2.Epoch(epochs - 1) {
+				if !w.present(id, e) {
+					t.Errorf("%s was neither visited nor watched in epoch %d", id, e)
+				}
+			}
+		}
+		if low == 0 || high > 2*low+4 {
+			t.Errorf("epochs watched: %.1f to %.1f, want them alike", low, high)
+		}
+		if used := sum / (places * epochs); used < 0.85 {
+			t.Errorf("the places were used for %.0f %% of the time", 100*used)
+		}
+		if s.turns.taken != 0 || s.dials != 0 || s.live != 0 {
+			t.Errorf("after the end %d watches, %d dials, %d visits are booked", s.turns.taken, s.dials, s.live)
+		}
+	})
+}
+
+func TestTurnsGoToThoseOfWhomLeastIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testNetwork(t, time.Now(), 0)
+		w := newWatcher(net.Clock)
+		four, eight := uint64(4), uint64(8)
+		without := func(id string) bool { return len(id)%2 == 0 } // p10 to p99 have no validators
+		w.seen = func(id string) glimpse {
+			if without(id) {
+				return glimpse{client: eth2.ClientTeku, cgc: &eight}
+			}
+			return glimpse{client: eth2.ClientTeku, cgc: &four}
+		}
+		s := startSchedule(t, Config{MaxWatched: 10, MaxConnections: 100, Dialers: 16}, net, w, 200)
+		time.Sleep(150 * net.Clock.EpochDuration())
+		for i := 200; i < 205; i++ { // late, and never watched before
+			s.offer(testRecord(net, fmt.Sprintf("p%d", i), 1, uint16(1000+2*i)))
+		}
+		late := time.Now()
+		time.Sleep(20 * net.Clock.EpochDuration())
+		s.stop()
+		var sum, count [2]float64
+		for i := range 200 {
+			kind := 0
+			if without(fmt.Sprintf("p%d", i)) {
+				kind = 1
+			}
+			sum[kind] += w.epochsOf(fmt.Sprintf("p%d", i))
+			count[kind]++
+		}
+		if few, many := sum[0]/count[0], sum[1]/count[1]; few == 0 || many < 2*few {
+			t.Errorf("epochs watched a peer: %.1f where there may be validators, %.1f where not", many, few)
+		}
+		for i := 200; i < 205; i++ {
+			at := w.first[fmt.Sprintf("p%d", i)]
+			if at.IsZero() || at.Sub(late) > 8*net.Clock.EpochDuration() {
+				t.Errorf("p%d came late and was first watched after %v", i, at.Sub(late))
+			}
+		}
+	})
+}
+
+func TestPeersThatLeaveAtOnceDoNotHogTheTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := testNetwork(t, time.Now(), 0)
+		w := newWatcher(net.Clock)
+		w.leaves = func(id string) bool { return len(id) == 2 } // p0 to p9
+		s := startSchedule(t, Config{MaxWatched: 5, MaxConnections: 50}, net, w, 50)
+		time.Sleep(200 * net.Clock.EpochDuration())
+		s.stop()
+		for i := range 50 {
+			id := fmt.Sprintf("p%d", i)
+			switch visits := w.census[id]; {
+			case i < 10:
+				if len(w.spans[id]) == 0 {
+					t.Errorf("%s never had a turn", id)
+				}
+				for _, span := range w.spans[id] {
+					for _, at := range visits {
+						if at.After(span[1]) && at.Sub(span[1]) < 10*time.Minute {
+							t.Errorf("%s was dialled %v after its goodbye 129", id, at.Sub(span[1]))
+						}
+					}
+				}
+				if p := s.table.byID[id]; p.fails != 0 || !p.reachable {
+					t.Errorf("%s counts as failing: %d, reachable %v", id, p.fails, p.reachable)
+				}
+			case w.epochsOf(id) < 6:
+				t.Errorf("%s was watched for %.1f epochs only", id, w.epochsOf(id))
+			}
+		}
+	})
+}
+
+func TestWatchesLeaveRoomForTheRest(t *testing.T) {
+	for _, tt := range []struct {
+		cfg  Config
+		want int
+	}{
+		{Config{}, 750},
+		{Config{MaxWatched: 5000}, 1000 - 64 - 100},
+		{Config{MaxConnections: 100}, 100 - 64 - 10},
+		{Config{MaxConnections: 20}, 20 - 15 - 2},
+		{Config{MaxConnections: 1}, 1},
+		{Config{MaxWatched: -1}, 0},
+		{Config{MaxConnections: 200, MaxWatched: 50}, 50},
+	} {
+		if got := tt.cfg.withDefaults("").MaxWatched; got != tt.want {
+			t.Errorf("%+v: %d watches, want %d", tt.cfg, got, tt.want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		net := testNetwork(t, time.Now(), 0)
+		w := newWatcher(net.Clock)
+		s := startSchedule(t, Config{MaxWatched: 1000, MaxConnections: 40, Dialers: 8}, net, w, 300)
+		time.Sleep(10 * net.Clock.EpochDuration())
+		s.stop()
+		if w.total > 36 || w.most != 28 {
+			t.Errorf("%d visits and %d watches at once, want at most 36 and 28: some places are for callers", w.total, w.most)
+		}
+		for i := range 300 {
+			if len(w.census[fmt.Sprintf("p%d", i)]) < 3 {
+				t.Errorf("p%d: visits at %v", i, w.census[fmt.Sprintf("p%d", i)])
+			}
+		}
+	})
+}
+
+func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	cfg := Config{AllowPrivate: true, MaxConnections: 100, Dialers: 20, MaxWatched: 60}.withDefaults("")
+	epoch := net.Clock.EpochDuration()
+	now := net.Clock.EpochStart(5).Add(epoch / 2)
+	seen := func(ago time.Duration) func(*schedule) {
+		return func(s *schedule) {
+			p, _ := s.table.begin("p", now.Add(-ago))
+			s.table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now.Add(-ago)}, now.Add(-ago))
+		}
+	}
+	for _, tt := range []struct {
+		name          string
+		known         func(*schedule)
+		callers, live int
+		want          bool
+	}{
+		{"unknown", nil, 0, 0, true},
+		{"unknown, while dials and watches fill the rest", nil, 19, 99, true},
+		{"unknown, and every caller's place is taken", nil, 20, 30, false},
+		{"unknown, and every place is taken", nil, 5, 100, false},
+		{"visited in the epoch before", seen(epoch * 3 / 4), 19, 99, true},
+		{"visited in this epoch", seen(epoch / 4), 0, 50, true},
+		{"visited in this epoch, many callers", seen(epoch / 4), 10, 50, false},
+		{"visited just now", seen(10 * time.Second), 0, 0, false},
+	} {
+		s := newSchedule(cfg, forksOf(net), nil, &counters{})
+		if tt.known != nil {
+			tt.known(s)
+		}
+		s.callers, s.live = tt.callers, tt.live
+		if got := s.welcome("p", now); got != tt.want {
+			t.Errorf("%s: welcome %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package sentry
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+const (
+	// rereadGap is the least time between two MetaData requests of a watch; clients
+	// allow two in five seconds. For slots of 12 s, like maxMisses' pauses.
+	rereadGap = 5 * time.Second
+	// maxMisses is how many requests in a row a connection that seems to stand may
+	// leave without an answer. An error code is an answer.
+	maxMisses = 2
+)
+
+// errFlood tells that a peer changed its subscriptions more often than any node
+// has reason to.
+var errFlood = errors.New("too many subscription changes")
+
+// watch is what a visit that stays does: it logs the peer's subscriptions, keeps an
+// eye on its MetaData, and goes after whole epochs. It has the visit's goroutine
+// and one timer.
+type watch struct {
+	forks   forks
+	session *p2p.Session
+	log     *subnetLog
+	known   eth2.MetaData // the newest
+	nodeID  *eth2.NodeID  // nil when the peer id does not tell it
+
+	end    time.Time
+	ping   time.Time // when to ping next: once an epoch, at a phase of its own
+	reread time.Time // when to ask for MetaData; zero when there is no reason
+	asked  time.Time // the last MetaData request
+	misses int
+}
+
+// watch stays with the peer for whole epochs and publishes parts of the log as they
+// become full; the last one is left in v. The error says why it ended before.
+func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Session) error {
+	from := time.Now()
+	w := &watch{
+		forks: s.forks, session: session, log: newSubnetLog(s.forks, from), known: *v.metadata,
+		end:   s.forks.watchEnd(from, s.cfg.WatchEpochs),
+		ping:  from.Add(s.forks.clock.EpochDuration()/2 + rand.N(s.forks.clock.EpochDuration()/2)),
+		asked: from,
+	}
+	if id, err := enr.NodeIDFromPeerID(v.peerID); err == nil {
+		w.nodeID = &id
+	}
+	w.expectRotation(from)
+	current, stop := session.Follow(w.log.add)
+	w.log.begin(current)
+	err := w.stay(ctx, func() { s.publishParts(handover, v, w.log) })
+	ended := time.Now()
+	stop()
+	s.publishParts(handover, v, w.log)
+	last := w.log.end(ended)
+	v.watched += last.to.Sub(last.from)
+	v.watch = last.watch()
+	s.counters.add(func(st *Stats) { st.SubnetChanges += uint64(len(last.changes)) })
+	return err
+}
+
+// watchEnd is the end of the last of the whole epochs that begin after from, and up
+// to a slot more: so that hundreds of goodbyes do not meet, and the boundary's own
+// changes are in.
+func (f forks) watchEnd(from time.Time, epochs int) time.Time {
+	boundary := f.clock.EpochStart(f.clock.EpochAt(from) + 1 + eth2.Epoch(epochs))
+	return boundary.Add(rand.N(f.clock.SlotDuration))
+}
+
+// stay returns at the watch's end, or with the error that ended it before.
+// partsReady is called when parts of the log can be taken.
+func (w *watch) stay(ctx context.Context, partsReady func()) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(time.Until(w.next()))
+		select {
+		case <-timer.C:
+			now := time.Now()
+			if !now.Before(w.end) {
+				return nil
+			}
+			if err := w.request(ctx, now); err != nil {
+				return err
+			}
+		case <-w.session.SeqChanged():
+			if seq, ok := w.session.RemoteSeq(); ok && seq > w.known.SeqNumber {
+				w.wantMetaData(time.Now())
+			}
+		case <-w.log.ready:
+			partsReady()
+			if w.log.overflowed() {
+				return errFlood
+			}
+		case <-w.session.Done():
+			return w.left()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// next is when the timer has to fire.
+func (w *watch) next() time.Time {
+	next := w.end
+	for _, t := range []time.Time{w.ping, w.reread} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+// left says how a peer went that ended the connection.
+func (w *watch) left() error {
+	if code, ok := w.session.RemoteGoodbye(); ok {
+		return &p2p.GoodbyeError{Code: code}
+	}
+	return p2p.ErrReset
+}
+
+// request asks for what is due. Only a peer that has gone is an error.
+func (w *watch) request(ctx context.Context, now time.Time) error {
+	if !w.reread.IsZero() && !now.Before(w.reread) {
+		w.reread, w.asked = time.Time{}, now
+		m, err := w.session.MetaData(ctx)
+		if err == nil {
+			w.learn(&m)
+			w.expectRotation(time.Now())
+		}
+		return w.heard(err)
+	}
+	if !now.Before(w.ping) {
+		w.ping = now.Add(w.forks.clock.EpochDuration())
+		_, err := w.session.Ping(ctx) // a new seq_number comes through SeqChanged
+		return w.heard(err)
+	}
+	return nil // the timer was early
+}
+
+// learn logs a MetaData that differs from the one before.
+func (w *watch) learn(m *eth2.MetaData) {
+	if sameMetaData(&w.known, m) {
+		return
+	}
+	w.known = *m
+	w.log.addMetaData(time.Now(), m)
+}
+
+// heard judges a request's end.
+func (w *watch) heard(err error) error {
+	var answer *p2p.ResponseError
+	if err == nil || errors.As(err, &answer) {
+		w.misses = 0
+		return nil
+	}
+	select {
+	case <-w.session.Done():
+		return w.left()
+	default:
+	}
+	if w.misses++; w.misses < maxMisses && !errors.Is(err, context.Canceled) {
+		w.ping = time.Now().Add(w.forks.clock.SlotDuration)
+		return nil
+	}
+	return err
+}
+
+// wantMetaData asks for MetaData soon, but not before the gap to the last request.
+func (w *watch) wantMetaData(now time.Time) {
+	at := latest(now, w.asked.Add(w.forks.clock.Scale(rereadGap)))
+	if w.reread.IsZero() || at.Before(w.reread) {
+		w.reread = at
+	}
+}
+
+// expectRotation asks for MetaData after the peer's backbone subnets have rotated, if
+// they do so while it is watched. Clients follow within a slot or two; who is later
+// tells by its seq_number.
+func (w *watch) expectRotation(now time.Time) {
+	if w.nodeID == nil {
+		return
+	}
+	rotation := eth2.NextSubnetRotation(*w.nodeID, w.forks.clock.EpochAt(now))
+	at := w.forks.clock.EpochStart(rotation).Add(w.forks.clock.SlotDuration*2 + rand.N(w.forks.clock.SlotDuration))
+	if at.Before(w.end) && (w.reread.IsZero() || at.Before(w.reread)) {
+		w.reread = at
+	}
+}
+
+func sameMetaData(a, b *eth2.MetaData) bool {
+	return a.SeqNumber == b.SeqNumber && a.Attnets == b.Attnets &&
+		samePointed(a.Syncnets, b.Syncnets) && samePointed(a.CustodyGroupCount, b.CustodyGroupCount)
+}
+
+func samePointed[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
