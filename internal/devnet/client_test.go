@@ -83,7 +83,7 @@ func newCrawler(t *testing.T) *crawler {
 	if err := p.drawKey(stream(uint64(time.Now().UnixNano()), "crawler")); err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHost(&p)
+	h, err := newHost(&p, ports{})
 	if err != nil {
 		t.Fatal(err)
 	}

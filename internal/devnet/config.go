@@ -65,6 +65,13 @@ type Config struct {
 	Forks []eth2.Fork
 	Blobs []eth2.BlobParameters
 
+	// Churn is how nodes come and go.
+	Churn Churn
+
+	// IPv6 is the share, 0 to 1, of the nodes, bootnodes excepted, that have libp2p
+	// at ::1 alone. Their discv5 is on IPv4 like that of the others. Nothing happens
+	// where the system has no ::1.
+	IPv6 float64
 	// FirstAddr is the first node's loopback address; node i has the i-th after
 	// it. Ports are free ones of the kernel's choice. Where the system has no such
 	// address every node is on 127.0.0.1.
@@ -139,6 +146,8 @@ func (c Config) validate() error {
 		return &ConfigError{"CommitteesPerSlot", c.CommitteesPerSlot, "want 1 to 64"}
 	case c.AggregatorProbability < 0 || c.AggregatorProbability > 1:
 		return &ConfigError{"AggregatorProbability", c.AggregatorProbability, "want 0 to 1"}
+	case c.IPv6 < 0 || c.IPv6 > 1:
+		return &ConfigError{"IPv6", c.IPv6, "want 0 to 1"}
 	case !loopback.Contains(c.FirstAddr):
 		return &ConfigError{"FirstAddr", c.FirstAddr, "want an address in 127.0.0.0/8"}
 	}
@@ -146,6 +155,9 @@ func (c Config) validate() error {
 		if v < 0 {
 			return &ConfigError{fmt.Sprintf("Validators[%d]", i), v, "want 0 or more"}
 		}
+	}
+	if err := c.Churn.validate(); err != nil {
+		return err
 	}
 	return c.Faults.validate()
 }

@@ -28,13 +28,14 @@ const bootnodes = 3
 
 // Devnet is a running network.
 type Devnet struct {
-	cfg     Config
-	net     network.Network
-	nodes   []*node
-	db      *enode.DB
-	files   *truthFiles
-	history *history
-	truth   Truth
+	cfg      Config
+	net      network.Network
+	roster   *roster
+	addrs    *addresses
+	db       *enode.DB
+	files    *truthFiles
+	history  *history
+	registry *registry
 
 	cancel context.CancelFunc
 	group  *errgroup.Group
@@ -51,13 +52,13 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Devnet, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	d := &Devnet{cfg: cfg}
+	d := &Devnet{cfg: cfg, roster: &roster{}}
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.group, ctx = errgroup.WithContext(ctx)
 	if err := d.start(ctx, log); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	log.Info("devnet started", slog.Int("nodes", len(d.nodes)), slog.Duration("took", time.Since(began)))
+	log.Info("devnet started", slog.Int("nodes", cfg.Nodes), slog.Duration("took", time.Since(began)))
 	return d, nil
 }
 
@@ -70,7 +71,7 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 	}
 	// Nodes open with the state of this moment; once all are open the scheduler
 	// catches up with the slots that have passed.
-	sched := &scheduler{cfg: d.cfg, clock: d.net.Clock, nodes: d.nodes, history: d.history}
+	sched := &scheduler{cfg: d.cfg, clock: d.net.Clock, roster: d.roster, addrs: d.addrs, db: d.db, history: d.history, registry: d.registry, log: log}
 	started := time.Now()
 	if err := sched.begin(sched.clock.SlotAt(started), started); err != nil {
 		return err
@@ -79,13 +80,16 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	epoch := d.net.Clock.EpochAt(started)
-	for _, n := range d.nodes {
+	nodes := d.roster.all()
+	for _, n := range nodes {
 		n.setForkEntries(epoch)
 		n.setSubnetEntries()
+		n.last = n.life.Load().ports
 	}
-	route := fillTables(d.nodes, stream(d.cfg.Seed, "tables"))
-	sched.spread = func(index int) { route.spread(d.nodes, index) }
-	d.describe()
+	sched.route = fillTables(nodes, stream(d.cfg.Seed, "tables"))
+	if err := d.describe(); err != nil {
+		return err
+	}
 	if err := d.write(started); err != nil {
 		return err
 	}
@@ -118,10 +122,11 @@ func (d *Devnet) build(log *slog.Logger) error {
 		MaxCommitteesPerSlot:  uint64(cfg.CommitteesPerSlot),
 		TargetCommitteeSize:   128,
 	}
-	plans, err := planNodes(cfg)
+	plans, addrs, err := planNodes(cfg)
 	if err != nil {
 		return err
 	}
+	d.addrs = addrs
 	if d.db, err = enode.OpenDB(""); err != nil {
 		return fmt.Errorf("devnet: node database: %w", err)
 	}
@@ -136,18 +141,18 @@ func (d *Devnet) build(log *slog.Logger) error {
 		n := newNode(p, d.net.Clock, record, wire, cfg.SlowDelay, log)
 		// The database costs megabytes: all nodes share it.
 		n.startRecord(d.db)
-		d.nodes = append(d.nodes, n)
+		d.roster.add(n)
 	}
 	return nil
 }
 
 func (d *Devnet) openHistory() error {
-	peerIDs := make([]string, len(d.nodes))
-	for i, n := range d.nodes {
-		peerIDs[i] = n.peerID.String()
+	var peerIDs []string
+	for _, n := range d.roster.all() {
+		peerIDs = append(peerIDs, n.peerID.String())
 	}
 	if d.cfg.Dir == "" {
-		d.history = newHistory(peerIDs, nil, nil)
+		d.history, d.registry = newHistory(peerIDs, nil, nil), newRegistry(nil)
 		return nil
 	}
 	if err := os.MkdirAll(d.cfg.Dir, 0o755); err != nil {
@@ -158,7 +163,7 @@ func (d *Devnet) openHistory() error {
 		return err
 	}
 	d.files = files
-	d.history = newHistory(peerIDs, files.subscriptions, files.metadata)
+	d.history, d.registry = newHistory(peerIDs, files.subscriptions, files.metadata), newRegistry(files.lives)
 	return nil
 }
 
@@ -166,30 +171,26 @@ func (d *Devnet) openHistory() error {
 func (d *Devnet) open(ctx context.Context) error {
 	g := new(errgroup.Group)
 	g.SetLimit(2 * runtime.GOMAXPROCS(0))
-	for _, n := range d.nodes {
-		g.Go(func() error {
-			if err := n.startHost(ctx); err != nil {
-				return fmt.Errorf("devnet node %d at %s: %w", n.index, n.addr, err)
-			}
-			if err := n.startDiscovery(); err != nil {
-				return fmt.Errorf("devnet node %d at %s: %w", n.index, n.addr, err)
-			}
-			return nil
-		})
+	for _, n := range d.roster.all() {
+		g.Go(func() error { return n.open(ctx, ports{}) })
 	}
 	return g.Wait()
 }
 
 // describe fills in the truth and the bootnodes.
-func (d *Devnet) describe() {
-	d.truth = Truth{byPeer: make(map[string]int, len(d.nodes)), log: d.history}
-	for i, n := range d.nodes {
-		d.truth.Nodes = append(d.truth.Nodes, n.describe())
-		d.truth.byPeer[n.peerID.String()] = i
+func (d *Devnet) describe() error {
+	for i, n := range d.roster.all() {
+		d.registry.add(n.describe())
+		if n.hasHost() {
+			if err := d.registry.up(n.describe(), time.Now()); err != nil {
+				return err
+			}
+		}
 		if i < bootnodes {
 			d.net.Bootnodes = append(d.net.Bootnodes, n.local.Node().String())
 		}
 	}
+	return nil
 }
 
 func (d *Devnet) write(started time.Time) error {
@@ -210,7 +211,7 @@ func (d *Devnet) write(started time.Time) error {
 		CommitteesPerSlot:     d.cfg.CommitteesPerSlot,
 		AggregatorProbability: d.cfg.AggregatorProbability,
 		Started:               started.UnixMilli(),
-		Nodes:                 d.truth.Nodes,
+		Nodes:                 d.registry.snapshot(),
 	})
 }
 
@@ -222,7 +223,7 @@ func (n *node) describe() Node {
 		PeerID:           n.peerID.String(),
 		NodeID:           n.nodeID.String(),
 		ENR:              n.local.Node().String(),
-		Multiaddrs:       n.multiaddrs(),
+		Multiaddrs:       []string{},
 		Client:           n.profile.kind,
 		Version:          n.version,
 		Agent:            n.agent,
@@ -247,18 +248,10 @@ func (n *node) describe() Node {
 	if n.persona == NoAgent {
 		t.Client = eth2.ClientUnknown
 	}
+	if l := n.life.Load(); l != nil {
+		t.Multiaddrs = l.multiaddrs()
+	}
 	return t
-}
-
-func (n *node) multiaddrs() []string {
-	out := []string{}
-	if n.quicPort != 0 {
-		out = append(out, fmt.Sprintf("/ip4/%s/udp/%d/quic-v1/p2p/%s", n.addr, n.quicPort, n.peerID))
-	}
-	if n.tcpPort != 0 {
-		out = append(out, fmt.Sprintf("/ip4/%s/tcp/%d/p2p/%s", n.addr, n.tcpPort, n.peerID))
-	}
-	return out
 }
 
 // Network is the devnet's network, bootnodes included: what network.LoadFS reads
@@ -266,7 +259,9 @@ func (n *node) multiaddrs() []string {
 func (d *Devnet) Network() network.Network { return d.net }
 
 // Truth is what is known of every node.
-func (d *Devnet) Truth() Truth { return d.truth }
+func (d *Devnet) Truth() Truth {
+	return Truth{Nodes: d.registry.snapshot(), registry: d.registry, log: d.history}
+}
 
 // Wait blocks until the context of Start ends or the network cannot go on; the
 // error says why. Nodes answer until Close.
@@ -277,13 +272,15 @@ func (d *Devnet) Wait() error { return d.group.Wait() }
 func (d *Devnet) Close() error {
 	d.once.Do(func() {
 		d.cancel()
-		errs := make([]error, len(d.nodes))
+		runErr := d.group.Wait() // no node comes up after this
+		nodes := d.roster.all()
+		errs := make([]error, len(nodes))
 		g := new(errgroup.Group)
 		g.SetLimit(4 * runtime.GOMAXPROCS(0))
-		for i, n := range d.nodes {
-			g.Go(func() error { errs[i] = n.close(); return nil })
+		for i, n := range nodes {
+			g.Go(func() error { errs[i] = n.down(); return nil })
 		}
-		d.err = errors.Join(d.group.Wait(), g.Wait(), errors.Join(errs...), d.files.close())
+		d.err = errors.Join(runErr, g.Wait(), errors.Join(errs...), d.files.close())
 		if d.db != nil {
 			d.db.Close()
 		}

@@ -257,7 +257,7 @@ func TestRotation(t *testing.T) {
 	cfg := fast(4)
 	cfg.Clients = []eth2.ClientKind{eth2.ClientNimbus}
 	cfg.Validators = []int{0, 0, 0, 0}
-	plans, err := planNodes(cfg.withDefaults(time.Now()))
+	plans, _, err := planNodes(cfg.withDefaults(time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestSameSeedSameNetwork(t *testing.T) {
 	cfg.Faults = MixedMix()
 	describe := func(seed uint64) (out []Node, duties [][]duty) {
 		cfg.Seed = seed
-		plans, err := planNodes(cfg)
+		plans, _, err := planNodes(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

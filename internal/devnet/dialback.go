@@ -22,21 +22,35 @@ const (
 	// unlisted nodes all do.
 	dialBackEvery = 4
 	dialBackLimit = 8 // dials at once
+	dialBackTries = 10
 )
 
 // Dial makes a node connect to a peer and send its Status first, as any dialer
 // does. It returns once connected. The address is a multiaddr that ends in
 // /p2p/<peer id>.
 func (d *Devnet) Dial(ctx context.Context, index int, address string) error {
-	if index < 0 || index >= len(d.nodes) || d.nodes[index].host == nil {
+	h := d.hostOf(index)
+	if h == nil {
 		return fmt.Errorf("devnet: node %d has no libp2p host", index)
 	}
 	info, err := peer.AddrInfoFromString(address)
 	if err != nil {
 		return fmt.Errorf("devnet: dial %s: %w", address, err)
 	}
-	if err := d.nodes[index].host.Connect(ctx, *info); err != nil {
+	if err := h.Connect(ctx, *info); err != nil {
 		return fmt.Errorf("devnet: node %d: dial %s: %w", index, address, err)
+	}
+	return nil
+}
+
+// hostOf is a node's libp2p host; nil when it has none or is down.
+func (d *Devnet) hostOf(index int) *host {
+	nodes := d.roster.all()
+	if index < 0 || index >= len(nodes) {
+		return nil
+	}
+	if l := nodes[index].life.Load(); l != nil {
+		return l.host
 	}
 	return nil
 }
@@ -44,10 +58,6 @@ func (d *Devnet) Dial(ctx context.Context, index int, address string) error {
 // dialBack looks, each slot, for consensus nodes in the discv5 tables that are not
 // of the devnet, and lets some nodes dial them, once each.
 func (d *Devnet) dialBack(ctx context.Context) error {
-	own := make(map[eth2.NodeID]bool, len(d.nodes))
-	for _, n := range d.nodes {
-		own[n.nodeID] = true
-	}
 	dialed := make(map[eth2.NodeID]bool)
 	var dials errgroup.Group
 	dials.SetLimit(dialBackLimit)
@@ -59,7 +69,7 @@ func (d *Devnet) dialBack(ctx context.Context) error {
 			return dials.Wait()
 		case <-tick.C:
 		}
-		for _, stranger := range d.strangers(own) {
+		for _, stranger := range d.strangers() {
 			if dialed[stranger.NodeID] {
 				continue
 			}
@@ -68,32 +78,48 @@ func (d *Devnet) dialBack(ctx context.Context) error {
 			if err != nil {
 				continue // no libp2p address: nothing to dial
 			}
-			for i, n := range d.nodes {
-				if n.persona != Unlisted && (n.persona != Healthy || i%dialBackEvery != 0) {
+			for i, n := range d.roster.all() {
+				h := d.hostOf(i)
+				if h == nil || n.persona != Unlisted && (n.persona != Healthy || i%dialBackEvery != 0) {
 					continue
 				}
-				dials.Go(func() error {
-					ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-					defer cancel()
-					if err := n.host.Connect(ctx, info); err != nil {
-						n.log.Debug("dial back failed", slog.String("peer", stranger.PeerID), slog.Any("err", err))
-					}
-					return nil
-				})
+				dials.Go(func() error { d.reach(ctx, n, h, info); return nil })
 			}
 		}
 	}
 }
 
+// reach connects to a stranger, with another try each slot, as a client that looks
+// for peers does.
+func (d *Devnet) reach(ctx context.Context, n *node, h *host, info peer.AddrInfo) {
+	for range dialBackTries {
+		bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+		err := h.Connect(bounded, info)
+		cancel()
+		if err == nil {
+			return
+		}
+		n.log.Debug("dial back failed", slog.String("peer", info.ID.String()), slog.Any("err", err))
+		if !wait(ctx, d.cfg.SlotDuration) {
+			return
+		}
+	}
+}
+
 // strangers are the records of consensus nodes that met the devnet in discv5.
-func (d *Devnet) strangers(own map[eth2.NodeID]bool) []enr.Record {
+func (d *Devnet) strangers() []enr.Record {
+	own := make(map[eth2.NodeID]bool)
+	for _, n := range d.roster.all() {
+		own[n.nodeID] = true
+	}
 	var out []enr.Record
 	seen := make(map[enode.ID]bool)
-	for _, n := range d.nodes {
-		if n.disc == nil {
+	for _, n := range d.roster.all() {
+		l := n.life.Load()
+		if l == nil || l.disc == nil {
 			continue
 		}
-		for _, other := range n.disc.AllNodes() {
+		for _, other := range l.disc.AllNodes() {
 			if own[eth2.NodeID(other.ID())] || seen[other.ID()] {
 				continue
 			}

@@ -94,7 +94,7 @@ func TestAggregatorProbabilityOfMainnet(t *testing.T) {
 
 // TestAgentsAreKnown: the truth and the agent parser read agents alike.
 func TestAgentsAreKnown(t *testing.T) {
-	plans, err := planNodes(Config{Nodes: 100}.withDefaults(time.Unix(1_800_000_000, 0)))
+	plans, _, err := planNodes(Config{Nodes: 100}.withDefaults(time.Unix(1_800_000_000, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}

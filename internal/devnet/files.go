@@ -20,6 +20,7 @@ const (
 	TruthFile         = "truth.json"
 	SubscriptionsFile = "truth_subscriptions.ndjson" // {"t": ms, "peer_id", "subnet", "on"}; the set at the start first
 	MetaDataFile      = "truth_metadata.ndjson"      // {"t": ms, "peer_id", "seq", "attnets", "syncnets", "cgc"}
+	LivesFile         = "truth_lives.ndjson"         // {"t": ms, "peer_id", "index", "up", "enr", "multiaddrs"}
 )
 
 // maxBlobsElectra is MAX_BLOBS_PER_BLOCK_ELECTRA.
@@ -27,16 +28,20 @@ const maxBlobsElectra = 9
 
 // truthFiles are the logs that grow while the devnet runs.
 type truthFiles struct {
-	subscriptions, metadata *os.File
+	subscriptions, metadata, lives *os.File
 }
 
 func openTruthFiles(dir string) (_ *truthFiles, err error) {
 	f := &truthFiles{}
-	if f.subscriptions, err = os.Create(filepath.Join(dir, SubscriptionsFile)); err != nil {
-		return nil, fmt.Errorf("devnet truth: %w", err)
-	}
-	if f.metadata, err = os.Create(filepath.Join(dir, MetaDataFile)); err != nil {
-		return nil, errors.Join(fmt.Errorf("devnet truth: %w", err), f.subscriptions.Close())
+	for _, one := range []struct {
+		file **os.File
+		name string
+	}{
+		{&f.subscriptions, SubscriptionsFile}, {&f.metadata, MetaDataFile}, {&f.lives, LivesFile},
+	} {
+		if *one.file, err = os.Create(filepath.Join(dir, one.name)); err != nil {
+			return nil, errors.Join(fmt.Errorf("devnet truth: %w", err), f.close())
+		}
 	}
 	return f, nil
 }
@@ -45,7 +50,13 @@ func (f *truthFiles) close() error {
 	if f == nil {
 		return nil
 	}
-	return errors.Join(f.subscriptions.Close(), f.metadata.Close())
+	var errs []error
+	for _, file := range []*os.File{f.subscriptions, f.metadata, f.lives} {
+		if file != nil {
+			errs = append(errs, file.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // writeNetworkDir writes the files of a network directory: config.yaml, genesis

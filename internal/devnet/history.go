@@ -66,6 +66,13 @@ type metaDataLine struct {
 	CGC      uint64        `json:"cgc"`
 }
 
+// add makes room for one more node.
+func (h *history) add(peerID string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.nodes = append(h.nodes, nodeHistory{peerID: peerID})
+}
+
 // begin sets the start: initial sets given to init from then on have its time.
 func (h *history) begin(t time.Time) { h.start = t.UnixMilli() }
 

@@ -42,8 +42,8 @@ type host struct {
 }
 
 // newHost makes a host with the plan's transports and muxers, and with noise as
-// consensus clients want it. It does nothing before start.
-func newHost(p *plan) (_ *host, err error) {
+// consensus clients want it, for the ports wished for. It does nothing before start.
+func newHost(p *plan, wish ports) (_ *host, err error) {
 	peers, err := pstoremem.NewPeerstore()
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func newHost(p *plan) (_ *host, err error) {
 			err = errors.Join(err, sw.Close(), h.closeQUIC(), peers.Close())
 		}
 	}()
-	if h.listen, err = h.addTransports(sw, p); err != nil {
+	if h.listen, err = h.addTransports(sw, p, wish); err != nil {
 		return nil, err
 	}
 	h.BasicHost, err = basichost.NewHost(sw, &basichost.HostOpts{EventBus: bus, UserAgent: p.agent, ProtocolVersion: "eth2/1.0.0"})
@@ -72,7 +72,7 @@ func newHost(p *plan) (_ *host, err error) {
 	return h, nil
 }
 
-// start listens on free ports of the plan's address. Handlers are set before, or
+// start listens. Handlers are set before, or
 // the first peers would be told of fewer protocols.
 func (h *host) start() error {
 	if err := h.Network().Listen(h.listen...); err != nil {
@@ -83,7 +83,7 @@ func (h *host) start() error {
 }
 
 // addTransports gives the addresses to listen on.
-func (h *host) addTransports(sw *swarm.Swarm, p *plan) ([]ma.Multiaddr, error) {
+func (h *host) addTransports(sw *swarm.Swarm, p *plan, wish ports) ([]ma.Multiaddr, error) {
 	var listen []ma.Multiaddr
 	if p.quic {
 		cm, err := newQUICManager(p.libp2p)
@@ -98,7 +98,7 @@ func (h *host) addTransports(sw *swarm.Swarm, p *plan) ([]ma.Multiaddr, error) {
 		if err := sw.AddTransport(t); err != nil {
 			return nil, err
 		}
-		listen = append(listen, ma.StringCast(fmt.Sprintf("/ip4/%s/udp/0/quic-v1", p.addr)))
+		listen = append(listen, ma.StringCast(fmt.Sprintf("%s/udp/%d/quic-v1", p.listenIP(), wish.quic)))
 	}
 	if !p.tcp {
 		return listen, nil
@@ -119,7 +119,15 @@ func (h *host) addTransports(sw *swarm.Swarm, p *plan) ([]ma.Multiaddr, error) {
 	if err := sw.AddTransport(t); err != nil {
 		return nil, err
 	}
-	return append(listen, ma.StringCast(fmt.Sprintf("/ip4/%s/tcp/0", p.addr))), nil
+	return append(listen, ma.StringCast(fmt.Sprintf("%s/tcp/%d", p.listenIP(), wish.tcp))), nil
+}
+
+// listenIP is the libp2p address as a multiaddr's beginning.
+func (p *plan) listenIP() string {
+	if p.v6 {
+		return "/ip6/::1"
+	}
+	return "/ip4/" + p.addr.String()
 }
 
 func newQUICManager(key crypto.PrivKey) (*quicreuse.ConnManager, error) {

@@ -1,25 +1,19 @@
 package devnet
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"io"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/ethereum/go-ethereum/p2p/discover"
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// node is one beacon node while the devnet runs.
+// node is one beacon node, up or down, while the devnet runs.
 type node struct {
 	plan
 	log       *slog.Logger
@@ -32,29 +26,18 @@ type node struct {
 	subs     subscriptions
 	meta     atomic.Pointer[eth2.MetaData]
 	local    *enode.LocalNode
-	disc     *discover.UDPv5 // nil when the node does not answer discv5
-	host     *host           // nil without libp2p
-	held     []io.Closer     // sockets of dead and gone nodes
-	tcpPort  uint16
-	quicPort uint16
-	udpPort  uint16
+	life     atomic.Pointer[life] // nil while the node is down
+	contacts contacts
 
-	mu       sync.Mutex
-	sessions map[string]*liveSession // by connection id; nil once closed
-	running  sync.WaitGroup
-}
-
-type liveSession struct {
-	*session
-	cancel context.CancelFunc
+	// Of the scheduler's goroutine.
+	last    ports // of the latest life
+	retired bool  // another key has taken its place
 }
 
 func newNode(p plan, clock eth2.Clock, record, wire eth2.Schedule, slow time.Duration, log *slog.Logger) *node {
 	n := &node{
 		plan: p, clock: clock, record: record, wire: wire, slowDelay: slow,
-		log:      log.With(slog.Int("node", p.index), slog.String("client", string(p.profile.kind))),
-		sessions: make(map[string]*liveSession),
-	}
+		log: log.With(slog.Int("node", p.index), slog.String("client", string(p.profile.kind)))}
 	n.subs.columns, n.subs.syncnets = p.columns, p.syncnets
 	return n
 }
@@ -62,74 +45,6 @@ func newNode(p plan, clock eth2.Clock, record, wire eth2.Schedule, slow time.Dur
 // hasHost says whether the node has a libp2p host.
 func (n *node) hasHost() bool {
 	return n.persona != Dead && n.persona != Gone && n.persona != NoEth2
-}
-
-// startHost opens the node's libp2p host, or what stands in its place, and serves
-// it until close. Sessions live in ctx.
-func (n *node) startHost(ctx context.Context) error {
-	switch n.persona {
-	case Dead, NoEth2:
-		return n.holdPorts()
-	case Gone:
-		return n.openBlackHole(ctx)
-	}
-	h, err := newHost(&n.plan)
-	if err != nil {
-		return err
-	}
-	n.host = h
-	for id, handler := range n.handlers() {
-		h.handle(ctx, id, func(ctx context.Context, s network.Stream) { n.serve(ctx, s, handler) })
-	}
-	for _, id := range n.meshsubVersions() {
-		h.SetStreamHandler(id, handleGossip)
-	}
-	h.connections(func(c network.Conn) { n.connected(ctx, c) }, n.disconnected)
-	if err := h.start(); err != nil {
-		return err
-	}
-	if n.persona == NoAgent {
-		h.identifyWithoutAgent()
-	}
-	n.tcpPort, n.quicPort = h.ports()
-	return nil
-}
-
-func (n *node) connected(ctx context.Context, c network.Conn) {
-	ctx, cancel := context.WithCancel(ctx)
-	s := newSession(n, c)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.sessions == nil {
-		cancel()
-		return
-	}
-	n.sessions[c.ID()] = &liveSession{s, cancel}
-	n.running.Go(func() {
-		defer cancel()
-		s.run(ctx)
-	})
-}
-
-func (n *node) disconnected(c network.Conn) {
-	n.mu.Lock()
-	s := n.sessions[c.ID()]
-	delete(n.sessions, c.ID())
-	n.mu.Unlock()
-	if s != nil {
-		s.cancel()
-	}
-}
-
-// sessionOf finds the session of a connection: libp2p tells of a connection before
-// it hands out its streams. Nil once the node closes.
-func (n *node) sessionOf(c network.Conn) *session {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if s := n.sessions[c.ID()]; s != nil {
-		return s.session
-	}
-	return nil
 }
 
 // metaData is what the node serves now.
@@ -184,23 +99,4 @@ func (n *node) digestsAt(e eth2.Epoch) []eth2.ForkDigest {
 		}
 	}
 	return digests
-}
-
-// close ends everything of the node and waits for it.
-func (n *node) close() error {
-	n.mu.Lock()
-	n.sessions = nil
-	n.mu.Unlock()
-	var errs []error
-	if n.disc != nil {
-		n.disc.Close()
-	}
-	for _, c := range n.held {
-		errs = append(errs, c.Close())
-	}
-	if n.host != nil {
-		errs = append(errs, n.host.close())
-	}
-	n.running.Wait()
-	return errors.Join(errs...)
 }

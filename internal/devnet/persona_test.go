@@ -267,7 +267,7 @@ func TestInbound(t *testing.T) {
 
 func TestMixes(t *testing.T) {
 	const n = 1000
-	plans, err := planNodes(Config{Nodes: n, Faults: MixedMix()}.withDefaults(time.Now()))
+	plans, _, err := planNodes(Config{Nodes: n, Faults: MixedMix()}.withDefaults(time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

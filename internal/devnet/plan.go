@@ -33,6 +33,7 @@ type plan struct {
 	version, agent, os, arch string
 
 	quic, tcp bool
+	v6        bool // libp2p is at ::1, not at addr
 
 	validators int
 	cgc        uint64
@@ -57,32 +58,37 @@ func stream(seed uint64, purpose string, numbers ...uint64) *rand.Rand {
 }
 
 // planNodes decides every node of the network.
-func planNodes(cfg Config) ([]plan, error) {
+func planNodes(cfg Config) ([]plan, *addresses, error) {
 	list, err := profilesOf(cfg.Clients)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	personas := cfg.Faults.assign(cfg.Nodes, bootnodes, stream(cfg.Seed, "persona").Shuffle)
 	plans := make([]plan, cfg.Nodes)
-	addr, next := cfg.FirstAddr, nextHost
-	if !canListen(addr) {
+	addrs := &addresses{last: cfg.FirstAddr}
+	if !canListen(cfg.FirstAddr) {
 		// Some systems have no other loopback address unless it is configured.
-		addr, next = netip.AddrFrom4([4]byte{127, 0, 0, 1}), func(a netip.Addr) netip.Addr { return a }
+		addrs = &addresses{last: netip.AddrFrom4([4]byte{127, 0, 0, 1}), one: true}
 	}
+	v6 := canListen(netip.IPv6Loopback())
 	for i := range plans {
 		p, err := planNode(cfg, list, i, personas[i])
 		if err != nil {
-			return nil, fmt.Errorf("devnet: plan node %d: %w", i, err)
+			return nil, nil, fmt.Errorf("devnet: plan node %d: %w", i, err)
 		}
-		p.addr, addr = addr, next(addr)
+		if p.addr = addrs.last; i > 0 {
+			p.addr = addrs.next()
+		}
+		deadEnd := p.persona == Dead || p.persona == Gone || p.persona == NoEth2
+		p.v6 = v6 && i >= bootnodes && !deadEnd && stream(cfg.Seed, "ipv6", uint64(i)).Float64() < cfg.IPv6
 		plans[i] = p
 	}
-	return plans, nil
+	return plans, addrs, nil
 }
 
 // canListen says whether the address is one of this machine's.
 func canListen(a netip.Addr) bool {
-	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err != nil {
 		return false
 	}

@@ -56,13 +56,16 @@ func (n *node) handlers() map[protocol.ID]handler {
 
 // serve answers one stream. A failed request ends with a reset: the peer sees an
 // error, and there is nothing to do about it here.
-func (n *node) serve(ctx context.Context, stream network.Stream, h handler) {
+func (l *life) serve(ctx context.Context, stream network.Stream, h handler) {
+	n, s := l.node, l.sessionOf(stream.Conn())
+	if s != nil {
+		s.contact.asked(stream.Protocol())
+	}
 	if n.persona == Hang {
 		<-ctx.Done()
 		_ = stream.Reset()
 		return
 	}
-	s := n.sessionOf(stream.Conn())
 	if s == nil || stream.SetDeadline(time.Now().Add(requestTimeout)) != nil {
 		_ = stream.Reset()
 		return
@@ -170,6 +173,7 @@ func (s *session) onGoodbye(request []byte) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	s.contact.left(code)
 	s.node.log.Debug("goodbye", peerAttr(s.conn), slog.Uint64("code", code))
 	return reply{then: func() { s.end(0) }}, nil
 }
@@ -202,7 +206,7 @@ func (s *session) request(ctx context.Context, max int, body func(protocol.ID) [
 func (s *session) open(ctx context.Context, ids ...protocol.ID) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "devnet session"), requestTimeout)
 	defer cancel()
-	return s.node.host.NewStream(ctx, s.conn.RemotePeer(), ids...)
+	return s.life.host.NewStream(ctx, s.conn.RemotePeer(), ids...)
 }
 
 // wait sleeps for d; false when ctx ends first.

@@ -2,8 +2,12 @@ package devnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -19,12 +23,18 @@ type delta struct {
 // subnets rotate, forks happen. What it does at a slot depends on the seed alone.
 // One goroutine owns it.
 type scheduler struct {
-	cfg     Config
-	clock   eth2.Clock
-	nodes   []*node
-	history *history
-	// spread tells the discv5 tables of a node's new record.
-	spread func(index int)
+	cfg      Config
+	clock    eth2.Clock
+	roster   *roster
+	addrs    *addresses
+	db       *enode.DB
+	history  *history
+	registry *registry
+	route    *routing
+	log      *slog.Logger
+	// outdated are the nodes whose key is no longer in use and whose record is
+	// still in the discv5 tables.
+	outdated []*node
 
 	deltas map[eth2.Slot][]delta // by the slot at whose start they happen
 	slot   eth2.Slot             // processed last
@@ -39,7 +49,7 @@ func (s *scheduler) begin(slot eth2.Slot, now time.Time) error {
 	s.plan(epoch + 1)
 	initial := s.take(slot)
 	s.history.begin(now)
-	for i, n := range s.nodes {
+	for i, n := range s.roster.all() {
 		n.setLongLived(n.longLived(epoch))
 		if err := s.history.recordMetaData(i, now, n.metaData()); err != nil {
 			return err
@@ -56,24 +66,51 @@ func (s *scheduler) begin(slot eth2.Slot, now time.Time) error {
 	return s.history.flush()
 }
 
-// plan adds the duties of epoch e. Windows that began before the present slot
-// begin now; those that have ended are left out.
+// plan adds the duties of epoch e.
 func (s *scheduler) plan(e eth2.Epoch) {
-	for i, n := range s.nodes {
-		if n.validators == 0 || !n.hasHost() {
+	for _, n := range s.roster.all() {
+		s.planNode(n, e)
+	}
+}
+
+// planNode adds a node's duties of epoch e. Windows that began before the present
+// slot begin now; those that have ended are left out.
+func (s *scheduler) planNode(n *node, e eth2.Epoch) {
+	if n.validators == 0 || !n.hasHost() || n.retired {
+		return
+	}
+	i := int32(n.index)
+	r := stream(s.cfg.Seed, "duties", uint64(i), uint64(e))
+	for _, d := range aggregatorDuties(r, n.validators, e, s.cfg.SlotsPerEpoch, s.cfg.CommitteesPerSlot, s.cfg.AggregatorProbability) {
+		from, to := n.profile.window(d.slot, s.cfg.SlotsPerEpoch)
+		if to <= s.slot {
 			continue
 		}
-		r := stream(s.cfg.Seed, "duties", uint64(i), uint64(e))
-		for _, d := range aggregatorDuties(r, n.validators, e, s.cfg.SlotsPerEpoch, s.cfg.CommitteesPerSlot, s.cfg.AggregatorProbability) {
-			from, to := n.profile.window(d.slot, s.cfg.SlotsPerEpoch)
-			if to <= s.slot {
-				continue
-			}
-			from = max(from, s.slot)
-			s.deltas[from] = append(s.deltas[from], delta{int32(i), uint8(d.subnet), true})
-			s.deltas[to] = append(s.deltas[to], delta{int32(i), uint8(d.subnet), false})
-		}
+		from = max(from, s.slot)
+		s.deltas[from] = append(s.deltas[from], delta{i, uint8(d.subnet), true})
+		s.deltas[to] = append(s.deltas[to], delta{i, uint8(d.subnet), false})
 	}
+}
+
+// settle brings a new node to the state it has at the present slot, whose changes
+// have been made.
+func (s *scheduler) settle(n *node, epoch eth2.Epoch) error {
+	s.planNode(n, epoch)
+	s.planNode(n, epoch+1)
+	initial := s.take(s.slot)[int32(n.index)]
+	now := time.Now()
+	n.setLongLived(n.longLived(epoch))
+	n.setForkEntries(epoch)
+	n.setSubnetEntries()
+	if err := s.history.recordMetaData(n.index, now, n.metaData()); err != nil {
+		return err
+	}
+	var failed error
+	n.subs.update(initial, subnetMask(n.backbone(epoch)), func(c subnetChange) {
+		failed = errors.Join(failed, s.history.record(n.index, now, c.subnet, c.on))
+	})
+	n.subs.setDigests(n.digestsAt(epoch))
+	return failed
 }
 
 // take removes the deltas of a slot and groups them by node.
@@ -100,7 +137,7 @@ func (s *scheduler) run(ctx context.Context) error {
 		}
 		for now := s.clock.SlotAt(time.Now()); s.slot < now; {
 			s.slot++
-			if err := s.advance(); err != nil {
+			if err := s.advance(ctx); err != nil {
 				return fmt.Errorf("devnet slot %d: %w", s.slot, err)
 			}
 		}
@@ -108,7 +145,7 @@ func (s *scheduler) run(ctx context.Context) error {
 }
 
 // advance does what happens at the start of the present slot.
-func (s *scheduler) advance() error {
+func (s *scheduler) advance(ctx context.Context) error {
 	epoch := s.clock.EpochOf(s.slot)
 	newEpoch := uint64(s.slot)%s.cfg.SlotsPerEpoch == 0
 	if newEpoch {
@@ -116,7 +153,10 @@ func (s *scheduler) advance() error {
 		s.plan(epoch + 1)
 	}
 	deltas := s.take(s.slot)
-	for i, n := range s.nodes {
+	for i, n := range s.roster.all() {
+		if n.retired {
+			continue
+		}
 		if newEpoch {
 			if err := s.enterEpoch(n, epoch); err != nil {
 				return err
@@ -134,6 +174,11 @@ func (s *scheduler) advance() error {
 		})
 		if failed != nil {
 			return failed
+		}
+	}
+	if newEpoch && s.cfg.Churn != (Churn{}) {
+		if err := s.churn(ctx, epoch); err != nil {
+			return err
 		}
 	}
 	return s.history.flush()
@@ -158,8 +203,8 @@ func (s *scheduler) enterEpoch(n *node, epoch eth2.Epoch) error {
 		n.subs.setDigests(n.digestsAt(epoch))
 	}
 	// Dead, gone and hostless nodes change nothing any more: their record is old.
-	if changed && n.disc != nil {
-		s.spread(n.index)
+	if l := n.life.Load(); changed && l != nil && l.disc != nil {
+		s.route.spread(s.roster.all(), n)
 	}
 	return nil
 }

@@ -32,7 +32,10 @@ const (
 // session is one connection of one node, from connect to disconnect.
 type session struct {
 	node *node
+	life *life
 	conn network.Conn
+	// contact is what is written down of it.
+	contact *contact
 
 	statusOnce sync.Once
 	statusOK   chan struct{} // closed when the peer's Status is of our network
@@ -43,8 +46,8 @@ type session struct {
 	done chan struct{} // closed when the session is over
 }
 
-func newSession(n *node, c network.Conn) *session {
-	return &session{node: n, conn: c, statusOK: make(chan struct{}), ended: make(chan uint64, 1), done: make(chan struct{})}
+func newSession(l *life, c network.Conn) *session {
+	return &session{node: l.node, life: l, conn: c, contact: l.node.contacts.begin(l.node, c), statusOK: make(chan struct{}), ended: make(chan uint64, 1), done: make(chan struct{})}
 }
 
 func peerAttr(c network.Conn) slog.Attr { return slog.String("peer", c.RemotePeer().String()) }
@@ -59,6 +62,7 @@ func (s *session) judge(theirs eth2.Status, version int, now time.Time) {
 	slot := n.clock.SlotAt(now)
 	period := n.wire.At(n.clock.EpochOf(slot))
 	fulu := period.BlobParams != nil
+	s.contact.status(SentStatus{At: now, Digest: theirs.ForkDigest, Want: n.record.At(n.clock.EpochOf(slot)).Digest})
 	switch {
 	case theirs.ForkDigest != period.Digest,
 		theirs.HeadSlot > slot+1,
@@ -126,7 +130,7 @@ func (s *session) identified(ctx context.Context) bool {
 	t := time.NewTimer(identifyTimeout)
 	defer t.Stop()
 	select {
-	case <-s.node.host.IDService().IdentifyWait(s.conn):
+	case <-s.life.host.IDService().IdentifyWait(s.conn):
 		return ctx.Err() == nil
 	case <-t.C:
 		return false

@@ -52,11 +52,12 @@ type Node struct {
 // Truth is what is known of every node, and the log of every subscription. It
 // stays valid while and after the devnet runs. Safe for concurrent use.
 type Truth struct {
-	// Nodes in order of index. Not to be modified.
+	// Nodes in order of index, as they were when Truth was asked for: with churn
+	// there come more. Not to be modified.
 	Nodes []Node
 
-	byPeer map[string]int
-	log    *history
+	registry *registry
+	log      *history
 }
 
 // SubscriptionChange is one SUBSCRIBE (On) or UNSUBSCRIBE of an attestation
@@ -67,20 +68,31 @@ type SubscriptionChange struct {
 	On     bool
 }
 
-// Node finds a node by its peer id.
+// Node finds a node by its peer id, as it is now.
 func (t Truth) Node(peerID string) (Node, bool) {
-	i, ok := t.byPeer[peerID]
-	if !ok {
-		return Node{}, false
-	}
-	return t.Nodes[i], true
+	return t.registry.node(peerID)
 }
+
+// LiveAt lists the peer ids of the nodes that were up at the time.
+func (t Truth) LiveAt(at time.Time) []string {
+	var out []string
+	for _, n := range t.LiveDuring(at, at) {
+		out = append(out, n.PeerID)
+	}
+	return out
+}
+
+// LiveDuring lists the nodes that were up, at one address, for the whole span.
+func (t Truth) LiveDuring(from, to time.Time) []Node { return t.registry.live(from, to) }
+
+// Lives lists the spans in which a node was up, in order; nil for an unknown peer.
+func (t Truth) Lives(peerID string) []Life { return t.registry.livesOf(peerID) }
 
 // SubnetsAt lists the attestation subnets a node was subscribed to at the time,
 // sorted; long-lived and short-lived together. Times before the start give the
 // set at the start. Nil for an unknown peer, never nil for a known one.
 func (t Truth) SubnetsAt(peerID string, at time.Time) []int {
-	i, ok := t.byPeer[peerID]
+	i, ok := t.registry.index(peerID)
 	if !ok {
 		return nil
 	}
@@ -89,7 +101,7 @@ func (t Truth) SubnetsAt(peerID string, at time.Time) []int {
 
 // Changes lists a node's subscription changes in [from, to), in order.
 func (t Truth) Changes(peerID string, from, to time.Time) []SubscriptionChange {
-	i, ok := t.byPeer[peerID]
+	i, ok := t.registry.index(peerID)
 	if !ok {
 		return nil
 	}
@@ -99,7 +111,7 @@ func (t Truth) Changes(peerID string, from, to time.Time) []SubscriptionChange {
 // MetaDataAt is the MetaData (version 3) a node served at the time; times before
 // the start give the first. ok is false for an unknown peer.
 func (t Truth) MetaDataAt(peerID string, at time.Time) (m eth2.MetaData, ok bool) {
-	i, ok := t.byPeer[peerID]
+	i, ok := t.registry.index(peerID)
 	if !ok {
 		return eth2.MetaData{}, false
 	}
