@@ -45,6 +45,15 @@ interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
 	@xargs -n1 kill -0 < $(REALNET)/run/pids 2>/dev/null || { $(REALNET_UP) $(REALNET) > /dev/null && echo "real nodes are up; they settle for two minutes" && sleep 120; }
 	REALNET=$(REALNET) $(GO) test -tags interop -count=1 -v -timeout 20m ./test/interop
 
+.PHONY: bench-sentry
+bench-sentry: build ## the sentry against a floor client on a devnet, five minutes (needs Linux)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench-sentry ./test/bench
+	./bin/bench-sentry -valtrack ./valtrack
+
+.PHONY: soak-sentry
+soak-sentry: ## 24 hours of a churning devnet in 12 minutes
+	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 30m
+
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs
 
@@ -53,4 +62,4 @@ $(DUCKDB): test/duckdb/package-lock.json
 
 .PHONY: clean
 clean: ## remove what the targets built
-	rm -rf valtrack test/duckdb/node_modules
+	rm -rf valtrack bin test/duckdb/node_modules

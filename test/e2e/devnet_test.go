@@ -128,7 +128,7 @@ func (n *truthNode) metaDataBetween(from, to int64) []metaDataLine {
 }
 
 // slack is how far truth's clock (just before a message goes out) and the
-// sentry's (when the visit ended) may lie around a hello, in ms.
+// sentry's (when the census was over) may lie around a hello, in ms.
 const slack = 300
 
 func TestRunDevnetRecordsTheTruth(t *testing.T) {
@@ -200,7 +200,7 @@ func checkRow(t *testing.T, n *truthNode, row, visit map[string]any, seen map[in
 		t.Errorf("%s: no visit_ended for visit %v", name, row["visit_id"])
 		return
 	}
-	from, to := integer(visit["started"])-slack, integer(visit["ended"])+slack
+	from, to := integer(visit["started"])-slack, integer(row["timestamp"])+slack
 	metas := n.metaDataBetween(from, to)
 	attnets := make([]string, len(metas))
 	for i, m := range metas {

@@ -1,0 +1,92 @@
+// Command bench measures the sentry against a floor client: raw go-libp2p that
+// knows every address, on the same simulated network, in processes of their own.
+// `make bench-sentry` runs it; docs/benchmarks.md has its tables.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command's flags.
+type options struct {
+	valtrack string // the built program
+	rounds   int
+	nodes    int
+	cases    string // comma-separated names
+	profile  string // directory for CPU profiles of the sentry; empty for none
+	verbose  bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	parts := map[string]func(context.Context, []string) error{"floor": floorMain, "knowing": knowingMain}
+	args := os.Args[1:]
+	run := func(ctx context.Context, args []string) error { return benchMain(ctx, args, os.Stdout) }
+	if len(args) > 0 && parts[args[0]] != nil {
+		run, args = parts[args[0]], args[1:]
+	}
+	err := run(ctx, args)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// benchCase is one comparison; it prints its part of the table.
+type benchCase struct {
+	name string
+	run  func(context.Context, options, io.Writer) error
+}
+
+func cases() []benchCase {
+	return []benchCase{
+		{"healthy", func(ctx context.Context, o options, w io.Writer) error { return compare(ctx, o, "healthy", w) }},
+		{"mixed", func(ctx context.Context, o options, w io.Writer) error { return compare(ctx, o, "mixed", w) }},
+		{"held", held},
+		{"records", records},
+	}
+}
+
+func benchMain(ctx context.Context, args []string, out io.Writer) error {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.valtrack, "valtrack", "./valtrack", "the built program")
+	flags.IntVar(&o.rounds, "rounds", 3, "rounds of sentry and floor in turn")
+	flags.IntVar(&o.nodes, "nodes", 1000, "nodes of the simulated network")
+	flags.StringVar(&o.cases, "cases", "healthy,mixed,held,records", "cases to run")
+	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry into this directory; they cost it a little")
+	flags.BoolVar(&o.verbose, "v", false, "show the programs' own logs")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	wanted := strings.Split(o.cases, ",")
+	fmt.Fprintf(out, "%s, %d CPUs, %s/%s, %s\n", time.Now().Format(time.DateOnly), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, cpuModel())
+	for _, c := range cases() {
+		if !slices.Contains(wanted, c.name) {
+			continue
+		}
+		fmt.Fprintf(out, "\n## %s\n\n", c.name)
+		if err := c.run(ctx, o, out); err != nil {
+			return fmt.Errorf("case %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// median of a list that is not empty; the upper one of an even number.
+func median[T int64 | float64 | time.Duration](list []T) T {
+	sorted := slices.Sorted(slices.Values(list))
+	return sorted[len(sorted)/2]
+}

@@ -1,0 +1,270 @@
+// Package soak holds the sentry against a network whose nodes come, go, move and
+// change their keys: who is up must be visited in every epoch, politely, and memory
+// must stay as it is.
+//
+// `go test` runs a few epochs. `make soak-sentry` runs 24 hours' worth: 225 epochs
+// of slots of 100 ms, twelve minutes.
+package soak
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/cli"
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+const (
+	// asProgram makes this test binary valtrack itself.
+	asProgram = "VALTRACK_SOAK_PROGRAM"
+	// epochsVariable is the number of epochs of a long run.
+	epochsVariable = "SOAK_EPOCHS"
+	shortEpochs    = 5
+	// warmUp is how many epochs the sentry has for its first crawl.
+	warmUp       = 2
+	slotDuration = 100 * time.Millisecond
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(cli.ExitCode(cli.Main(context.Background(), os.Args, os.Stdout, os.Stderr)))
+	}
+	os.Exit(m.Run())
+}
+
+// TestChurn: in the long run 99 % of the nodes that are up for a whole epoch, and
+// were in the one before, are visited in it, every epoch. The short one, which
+// shares a machine with other tests, wants that each of them is visited at all.
+func TestChurn(t *testing.T) {
+	epochs, nodes := shortEpochs, 40
+	if text := os.Getenv(epochsVariable); text != "" {
+		var err error
+		if epochs, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("%s=%q: %v", epochsVariable, text, err)
+		}
+		nodes = 100
+	}
+	long := epochs > shortEpochs
+	dir := filepath.Join(t.TempDir(), "devnet")
+	d, err := devnet.Start(t.Context(), devnet.Config{
+		Nodes: nodes, Seed: 3, Dir: dir, SlotDuration: slotDuration,
+		Churn: devnet.Churn{Leave: 0.02, Return: 0.25, Move: 0.01, Rekey: 0.01},
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("close the devnet: %v", err)
+		}
+	})
+	data := filepath.Join(t.TempDir(), "sentry")
+	p := startSentry(t, dir, data)
+	clock := d.Network().Clock
+	first := clock.EpochAt(time.Now()) + warmUp
+	memory := p.watch(t, clock, first+eth2.Epoch(epochs))
+	p.stop(t)
+
+	visits := readVisits(t, data)
+	covered := coverage(d, visits, first, first+eth2.Epoch(epochs))
+	reportCoverage(t, covered, long)
+	checkManners(t, d, visits)
+	if long {
+		checkMemory(t, memory)
+	}
+}
+
+// program is a running sentry.
+type program struct {
+	cmd  *exec.Cmd
+	log  *os.File
+	done chan error
+}
+
+func startSentry(t *testing.T, dir, data string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{done: make(chan error, 1)}
+	p.cmd = exec.Command(self, "sentry", "--network-dir", dir, "--data-dir", data, "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0",
+		"--max-connections", "200", "--max-watched", "30")
+	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	if p.log, err = os.Create(filepath.Join(t.TempDir(), "sentry.log")); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.done <- p.cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		if t.Failed() {
+			text, _ := os.ReadFile(p.log.Name())
+			t.Logf("sentry:\n%s", text[max(0, len(text)-4000):])
+		}
+		_ = p.log.Close()
+	})
+	return p
+}
+
+// watch waits for the beginning of epoch end, and reads the sentry's memory once an
+// epoch: resident bytes, none where the system does not tell.
+func (p *program) watch(t *testing.T, clock eth2.Clock, end eth2.Epoch) (memory []int64) {
+	t.Helper()
+	for e := clock.EpochAt(time.Now()) + 1; e <= end; e++ {
+		select {
+		case err := <-p.done:
+			t.Fatalf("the sentry ended in epoch %d: %v", e, err)
+		case <-time.After(time.Until(clock.EpochStart(e))):
+		}
+		if n, err := resident(p.cmd.Process.Pid); err == nil {
+			memory = append(memory, n)
+		}
+	}
+	return memory
+}
+
+func (p *program) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-p.done:
+		if err != nil {
+			t.Fatalf("the sentry: %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the sentry still runs a minute after SIGTERM")
+	}
+}
+
+// epochCoverage is one epoch's.
+type epochCoverage struct {
+	epoch   eth2.Epoch
+	live    int
+	missing []string // what and who
+}
+
+// coverage lists, for each epoch of [from, to), the nodes that were up in all of it
+// and of the one before, and which of them had no visit.
+func coverage(d *devnet.Devnet, visits map[string][]visit, from, to eth2.Epoch) []epochCoverage {
+	var out []epochCoverage
+	clock := d.Network().Clock
+	for e := from; e < to; e++ {
+		c := epochCoverage{epoch: e}
+		start, end := clock.EpochStart(e), clock.EpochStart(e+1)
+		for _, n := range d.Truth().LiveDuring(clock.EpochStart(e-1).Add(slotDuration), end.Add(-slotDuration)) {
+			c.live++
+			if !slices.ContainsFunc(visits[n.PeerID], func(v visit) bool { return v.good() && v.overlaps(start, end) }) {
+				c.missing = append(c.missing, fmt.Sprintf("node %d (%s), lives %d", n.Index, n.Client, len(d.Truth().Lives(n.PeerID))))
+			}
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func reportCoverage(t *testing.T, covered []epochCoverage, long bool) {
+	t.Helper()
+	live, missing, worst := 0, 0, 1.0
+	for _, c := range covered {
+		live, missing = live+c.live, missing+len(c.missing)
+		worst = min(worst, 1-float64(len(c.missing))/float64(max(1, c.live)))
+		// One in a hundred, of whole nodes.
+		if long && len(c.missing) > max(1, c.live/100) {
+			t.Errorf("epoch %d: %d of %d nodes without a visit: %v", c.epoch, len(c.missing), c.live, c.missing)
+		}
+	}
+	t.Logf("%d epochs: %d of %d node epochs covered, %.2f %% in the worst epoch", len(covered), live-missing, live, 100*worst)
+	if live == 0 {
+		t.Fatal("no node was up")
+	}
+	if share := 1 - float64(missing)/float64(live); long && share < 0.99 {
+		t.Errorf("coverage %.2f %%, want 99", 100*share)
+	}
+	if long {
+		return
+	}
+	last := covered[len(covered)-1]
+	for _, c := range covered {
+		last.missing = slices.DeleteFunc(last.missing, func(who string) bool { return !slices.Contains(c.missing, who) })
+	}
+	if len(last.missing) > 0 {
+		t.Errorf("never visited: %v", last.missing)
+	}
+}
+
+// checkManners holds what the nodes saw of the sentry against facts every client
+// insists on.
+func checkManners(t *testing.T, d *devnet.Devnet, visits map[string][]visit) {
+	t.Helper()
+	var contacts []devnet.Contact
+	unused, late, soon := 0, 0, 0
+	for _, c := range d.Seen("") {
+		// Of two addresses dialled at a time the slower one is closed unused.
+		if c.Requests == (devnet.Requests{}) {
+			unused++
+			continue
+		}
+		contacts = append(contacts, c)
+		for _, s := range c.Statuses {
+			if s.Digest != s.Want {
+				t.Errorf("node %d: Status of digest %v, want %v", c.Node, s.Digest, s.Want)
+			}
+		}
+		if c.SaidGoodbye && c.Goodbye != eth2.GoodbyeTooManyPeers {
+			t.Errorf("node %d: goodbye %d", c.Node, c.Goodbye)
+		}
+		if delay, ok := c.StatusDelay(); ok && delay > time.Second {
+			late++
+		}
+	}
+	// spacing is the 30 s between two dials, of the short slots.
+	spacing := d.Network().Clock.Scale(30 * time.Second)
+	for _, g := range devnet.Gaps(contacts) {
+		if g < 0 {
+			t.Errorf("two connections with one node, for %v", -g)
+		}
+		if g < spacing {
+			soon++
+		}
+	}
+	t.Logf("%d connections and %d unused ones, %d with a Status after more than a second, %d sooner than %v after the one before; %d peers visited",
+		len(contacts), unused, late, soon, spacing, len(visits))
+	if len(contacts) == 0 {
+		t.Error("no node saw the sentry")
+	}
+}
+
+// checkMemory compares the last fifth of the run with the second one.
+func checkMemory(t *testing.T, samples []int64) {
+	t.Helper()
+	fifth := len(samples) / 5
+	if fifth < 5 {
+		return
+	}
+	middle := func(list []int64) float64 {
+		sorted := slices.Sorted(slices.Values(list))
+		return float64(sorted[len(sorted)/2]) / (1 << 20)
+	}
+	before, after := middle(samples[fifth:2*fifth]), middle(samples[4*fifth:])
+	t.Logf("memory: %.1f MiB in the second fifth, %.1f MiB in the last, at most %.1f MiB", before, after, float64(slices.Max(samples))/(1<<20))
+	const growth, slackMiB = 1.15, 5
+	if after > before*growth+slackMiB {
+		t.Errorf("memory grew from %.1f to %.1f MiB", before, after)
+	}
+}

@@ -1,0 +1,92 @@
+package watch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// A fork of blob parameters only and a fork of the version pass while the sentry
+// runs, whose records are all from before them: nobody is greeted with a wrong
+// digest, nobody is lost, watches go on.
+func TestForksWhileItRuns(t *testing.T) {
+	const (
+		nodes = 20
+		slots = 16
+		slot  = 200 * time.Millisecond
+		age   = 4 // epochs of the devnet at its start
+		bpo   = age + 4
+		gloas = age + 8
+		last  = gloas + 5
+	)
+	c := startCrawl(t,
+		devnet.Config{
+			Nodes: nodes, Seed: 3, SlotDuration: slot, SlotsPerEpoch: slots,
+			GenesisTime: time.Now().Add(-age * slots * slot),
+			Forks:       devnet.WithFork("gloas", gloas), Blobs: []eth2.BlobParameters{{Epoch: bpo, MaxBlobsPerBlock: 15}},
+		},
+		sentry.Config{WatchEpochs: 3, MaxWatched: nodes / 2, MaxConnections: 100},
+	)
+	net := c.net.Network()
+	digestAt := func(at time.Time) eth2.ForkDigest { return net.Schedule.At(net.Clock.EpochAt(at)).Digest }
+	if digestAt(net.Clock.EpochStart(bpo)) == digestAt(net.Clock.EpochStart(gloas)) || digestAt(net.Clock.EpochStart(bpo-1)) == digestAt(net.Clock.EpochStart(bpo)) {
+		t.Fatal("the devnet does not fork")
+	}
+	c.waitFor(t, "the epochs after both forks", waitLong, func() bool { return net.Clock.EpochAt(time.Now()) >= last })
+	c.stop()
+
+	there := make(map[string]map[eth2.Epoch]bool) // where we know of each node
+	note := func(id string, at time.Time) {
+		if there[id] == nil {
+			there[id] = make(map[eth2.Epoch]bool)
+		}
+		there[id][net.Clock.EpochAt(at)] = true
+	}
+	for _, e := range eventsOf[*event.MetadataReceived](c.collector) {
+		at := time.UnixMilli(e.Timestamp)
+		note(e.ID, at)
+		near := digestAt(at.Add(slot)) != digestAt(at.Add(-2*slot))
+		if e.ForkDigest != digestAt(at) && !near {
+			t.Errorf("epoch %d: digest %v in the Status of %s, want %v", e.Epoch, e.ForkDigest, e.ID, digestAt(at))
+		}
+		if len(e.SubscribedSubnets) == 0 {
+			t.Errorf("epoch %d: no subnets of %s", e.Epoch, e.ID)
+		}
+	}
+	over := 0
+	for _, w := range c.watches(t) {
+		for at := w.from; at.Before(w.to); at = at.Add(slots * slot) {
+			note(w.peer, at)
+		}
+		if digestAt(w.from) != digestAt(w.to) {
+			over++
+		}
+		var s score
+		if s.add(w, c.net.Truth().Changes(w.peer, w.from, w.to), slot*3/4); s.found < s.truth || s.falsely > 0 {
+			t.Errorf("watch from epoch %d to %d: %s", net.Clock.EpochAt(w.from), net.Clock.EpochAt(w.to), &s)
+		}
+	}
+	if over < nodes/2 {
+		t.Errorf("only %d watches lasted over a fork", over)
+	}
+	for _, e := range eventsOf[*event.VisitEnded](c.collector) {
+		if e.Outcome != event.OutcomeOK && e.Outcome != event.OutcomeCanceled {
+			t.Errorf("visit in epoch %d ended as %s (%s), goodbye %v", net.Clock.EpochAt(time.UnixMilli(e.Ended)), e.Outcome, e.Error, e.GoodbyeCode)
+		}
+	}
+	for id, epochs := range there {
+		for e := eth2.Epoch(age + 1); e < last-1; e++ {
+			if !epochs[e] && !epochs[e+1] {
+				node, _ := c.net.Truth().Node(id)
+				t.Errorf("%s was lost in epochs %d and %d", node.Agent, e, e+1)
+			}
+		}
+	}
+	if len(there) != nodes {
+		t.Errorf("%d nodes met, want %d", len(there), nodes)
+	}
+}

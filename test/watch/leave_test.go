@@ -1,0 +1,63 @@
+package watch
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// What a watch has covered is kept, whoever ends it.
+func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
+	const nodes, slot = 12, 100 * time.Millisecond
+	for _, tt := range []struct {
+		name     string
+		end      func(t *testing.T, c *crawl)
+		outcomes []string
+	}{
+		{"by the peers", func(t *testing.T, c *crawl) {
+			if err := c.net.Close(); err != nil {
+				t.Error(err)
+			}
+			c.waitFor(t, "the end of every watch", waitLong, func() bool { return c.sentry.Stats().Watching == 0 })
+		}, []string{event.OutcomeReset, event.OutcomeGoodbye}},
+		{"by us", func(_ *testing.T, c *crawl) { c.stop() }, []string{event.OutcomeCanceled}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := startCrawl(t,
+				devnet.Config{Nodes: nodes, Seed: 8, SlotDuration: slot, Validators: slices.Repeat([]int{900}, nodes)},
+				sentry.Config{WatchEpochs: 1000, MaxWatched: nodes, MaxConnections: 100},
+			)
+			for deadline := time.Now().Add(waitLong); c.sentry.Stats().Watching < nodes; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("not everyone is watched")
+				}
+			}
+			time.Sleep(2 * c.net.Network().Clock.EpochDuration()) // to have something to cover
+			ends := time.Now()
+			tt.end(t, c)
+			list := c.watches(t)
+			if len(list) != nodes {
+				t.Errorf("%d watches, want %d", len(list), nodes)
+			}
+			var all score
+			for _, w := range list {
+				if !slices.Contains(tt.outcomes, w.outcome) {
+					t.Errorf("outcome %s, want one of %v", w.outcome, tt.outcomes)
+				}
+				if w.to.Before(ends.Add(-slot)) {
+					t.Errorf("covered until %v before the end", ends.Sub(w.to))
+				}
+				w.to = ends // what a node does while it stops is not told
+				w.changes = slices.DeleteFunc(w.changes, func(c devnet.SubscriptionChange) bool { return c.Time.After(ends) })
+				all.add(w, c.net.Truth().Changes(w.peer, w.from, ends), slot*3/4)
+			}
+			if all.truth < nodes || float64(all.found) < 0.99*float64(all.truth) || float64(all.falsely) > 0.005*float64(all.logged) {
+				t.Errorf("%s", &all)
+			}
+		})
+	}
+}

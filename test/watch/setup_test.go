@@ -1,0 +1,186 @@
+// Package watch holds the sentry's watch visits against a devnet's truth.
+package watch
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"), // outlives Close by a second
+		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*session).refLoop"),
+	)
+}
+
+// waitLong is the deadline for conditions that the test waits for, not a bound on speed.
+const waitLong = 5 * time.Minute
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// records is a sentry.Finder that knows every node's record from the start, and
+// never a newer one: as stale as discv5 can be.
+type records []devnet.Node
+
+func (r records) Run(ctx context.Context, found func(enr.Record)) error {
+	for _, n := range r {
+		record, err := enr.Parse(n.ENR)
+		if err != nil {
+			return err
+		}
+		found(record)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (records) SetFork(eth2.ENRForkID, eth2.ForkDigest) {}
+
+// collector keeps what the sentry publishes.
+type collector struct {
+	mu     sync.Mutex
+	events []event.Event
+	news   chan struct{}
+}
+
+func (c *collector) Publish(_ context.Context, e event.Event) error {
+	c.mu.Lock()
+	c.events = append(c.events, e)
+	c.mu.Unlock()
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func eventsOf[E event.Event](c *collector) (list []E) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.events {
+		if e, ok := e.(E); ok {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// waitFor returns when cond holds after some event.
+func (c *collector) waitFor(t *testing.T, what string, limit time.Duration, cond func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for !cond() {
+		select {
+		case <-c.news:
+		case <-deadline.C:
+			t.Fatalf("gave up waiting for %s", what)
+		}
+	}
+}
+
+// crawl is a sentry on a devnet.
+type crawl struct {
+	*collector
+	net    *devnet.Devnet
+	sentry *sentry.Sentry
+	stop   func()
+}
+
+func startCrawl(t *testing.T, net devnet.Config, cfg sentry.Config) *crawl {
+	t.Helper()
+	d, err := devnet.Start(t.Context(), net, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := sentry.LoadIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := sentry.NewLocal(d.Network())
+	host, err := p2p.NewHost(p2p.Config{
+		Key: id.Key, Listen: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, Agent: "valtrack/test", AllowPrivate: true,
+		MaxConnections: cfg.MaxConnections, Local: local, Inbound: local.Inbound,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &crawl{collector: &collector{news: make(chan struct{}, 1)}, net: d}
+	cfg.CrawlerID, cfg.AllowPrivate = "test", true
+	c.sentry = sentry.New(cfg, local, host, records(slices.Clone(d.Truth().Nodes)), c.collector, quiet())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.sentry.Run(ctx) }()
+	c.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("sentry: %v", err)
+		}
+		if err := host.Close(); err != nil {
+			t.Errorf("host: %v", err)
+		}
+		if err := d.Close(); err != nil {
+			t.Errorf("devnet: %v", err)
+		}
+	})
+	t.Cleanup(c.stop)
+	return c
+}
+
+// watchOf is one watch visit, its parts put together.
+type watchOf struct {
+	peer     string
+	outcome  string
+	from, to time.Time
+	initial  []int
+	changes  []devnet.SubscriptionChange
+	metadata []event.WatchMetaData
+}
+
+// watches puts the parts of each visit together and checks that they are the whole.
+func (c *crawl) watches(t *testing.T) []*watchOf {
+	t.Helper()
+	byVisit := make(map[string]*watchOf)
+	parts := make(map[string]int)
+	var out []*watchOf
+	for _, e := range eventsOf[*event.VisitEnded](c.collector) {
+		if err := e.Validate(); err != nil {
+			t.Errorf("%v", err)
+		}
+		if e.Watch == nil {
+			continue
+		}
+		from, to := time.UnixMilli(e.Watch.From), time.UnixMilli(e.Watch.To)
+		w := byVisit[e.VisitID]
+		if w == nil {
+			w = &watchOf{peer: e.ID, from: from, to: from, initial: e.Watch.Initial}
+			byVisit[e.VisitID] = w
+			out = append(out, w)
+		}
+		if e.Part != parts[e.VisitID] || !w.to.Equal(from) {
+			t.Errorf("visit %s: part %d from %v after part %d to %v", e.VisitID, e.Part, from, parts[e.VisitID]-1, w.to)
+		}
+		parts[e.VisitID]++
+		for _, change := range e.Watch.Changes {
+			at := from.Add(time.Duration(change[0]) * time.Millisecond)
+			w.changes = append(w.changes, devnet.SubscriptionChange{Time: at, Subnet: int(change[1]), On: change[2] == 1})
+		}
+		w.metadata = append(w.metadata, e.Watch.MetaDataChanges...)
+		w.to, w.outcome = to, e.Outcome
+	}
+	return out
+}

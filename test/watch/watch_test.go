@@ -1,0 +1,149 @@
+package watch
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// score compares watches with the truth. An event of the truth is found when the
+// log has the same change of the same subnet within near; a change of the log is
+// false when the truth has none.
+type score struct {
+	truth, found, logged, falsely int
+	late                          []time.Duration // of those found
+}
+
+// near is under half of what any client holds a subnet for.
+func (s *score) add(w *watchOf, truth []devnet.SubscriptionChange, near time.Duration) {
+	type key struct {
+		subnet int
+		on     bool
+	}
+	open := make(map[key][]time.Time) // changes of the log not found in the truth yet
+	for _, c := range w.changes {
+		k := key{c.Subnet, c.On}
+		open[k] = append(open[k], c.Time)
+	}
+	s.logged += len(w.changes)
+	for _, c := range truth {
+		k := key{c.Subnet, c.On}
+		i := slices.IndexFunc(open[k], func(at time.Time) bool { return at.Sub(c.Time).Abs() <= near })
+		edge := c.Time.Sub(w.from) < near || w.to.Sub(c.Time) < near
+		if i < 0 {
+			if !edge {
+				s.truth++
+			}
+			continue
+		}
+		s.truth++
+		s.found++
+		s.late = append(s.late, open[k][i].Sub(c.Time))
+		open[k] = slices.Delete(open[k], i, i+1)
+	}
+	for _, rest := range open {
+		for range rest {
+			s.falsely++
+		}
+	}
+}
+
+func (s *score) String() string {
+	slices.Sort(s.late)
+	at := func(share float64) time.Duration {
+		if len(s.late) == 0 {
+			return 0
+		}
+		return s.late[int(share*float64(len(s.late)-1))]
+	}
+	within := 0
+	for _, d := range s.late {
+		if d.Abs() <= 50*time.Millisecond {
+			within++
+		}
+	}
+	return fmt.Sprintf("%d of %d changes found, %d of %d logged are false, late by %v (median), %v (99 %%), %v (most), %d within 50 ms",
+		s.found, s.truth, s.falsely, s.logged, at(.5), at(.99), at(1), within)
+}
+
+// A watch has each node's duty list, as its truth has it.
+func TestWatchReproducesTheDuties(t *testing.T) {
+	nodes, epochs, slot := 30, 3, 250*time.Millisecond
+	if os.Getenv("VALTRACK_LONG") != "" {
+		nodes, epochs, slot = 300, 20, 400*time.Millisecond
+	}
+	c := startCrawl(t,
+		devnet.Config{Nodes: nodes, Seed: 5, SlotDuration: slot, SlotsPerEpoch: 16},
+		sentry.Config{WatchEpochs: epochs, MaxWatched: nodes, MaxConnections: 2*nodes + 100},
+	)
+	epoch := c.net.Network().Clock.EpochDuration()
+	whole := func() map[string]*watchOf {
+		done := make(map[string]*watchOf)
+		for _, w := range c.watches(t) {
+			if w.outcome == event.OutcomeOK {
+				done[w.peer] = w
+			}
+		}
+		return done
+	}
+	began := time.Now()
+	c.waitFor(t, "a whole watch of every node", time.Duration(2*epochs+10)*epoch+waitLong, func() bool {
+		return c.sentry.Stats().Outcomes[event.OutcomeOK] >= uint64(nodes) && len(whole()) == nodes
+	})
+	took := time.Since(began)
+	var all score
+	rotations := 0
+	clock := c.net.Network().Clock
+	for id, w := range whole() {
+		node, _ := c.net.Truth().Node(id)
+		if held := int(clock.EpochAt(w.to) - clock.EpochAt(w.from)); held != epochs+1 {
+			t.Errorf("%s was watched over %d boundaries, want %d", node.Agent, held, epochs+1)
+		}
+		var one score // for the name of a node that is not as it should be
+		one.add(w, c.net.Truth().Changes(id, w.from, w.to), slot*3/4)
+		all.add(w, c.net.Truth().Changes(id, w.from, w.to), slot*3/4)
+		if one.found < one.truth || one.falsely > 0 {
+			t.Logf("%s, %d validators: %s", node.Agent, node.Validators, &one)
+		}
+		rotations += checkMetaData(t, c, w)
+	}
+	t.Logf("%d nodes, %d epochs, in %v: %s; %d new MetaData", nodes, epochs, took.Round(time.Second), &all, rotations)
+	if all.truth < nodes*epochs {
+		t.Fatalf("only %d changes to find", all.truth)
+	}
+	if float64(all.found) < 0.99*float64(all.truth) || float64(all.falsely) > 0.005*float64(all.logged) {
+		t.Errorf("want at least 99 %% found and at most 0.5 %% false")
+	}
+}
+
+// checkMetaData compares the MetaData that a watch saw with the truth and counts
+// them. Whatever a node has served for more than an epoch was seen.
+func checkMetaData(t *testing.T, c *crawl, w *watchOf) int {
+	t.Helper()
+	clock := c.net.Network().Clock
+	at := func(when time.Time) eth2.MetaData {
+		m, _ := c.net.Truth().MetaDataAt(w.peer, when)
+		return m
+	}
+	last := at(w.from).SeqNumber
+	for _, m := range w.metadata {
+		if m.SeqNumber <= last {
+			t.Errorf("%s: MetaData %d after %d", w.peer, m.SeqNumber, last)
+		}
+		last = m.SeqNumber
+	}
+	if want := at(w.to.Add(-clock.EpochDuration() * 5 / 4)).SeqNumber; last < want {
+		t.Errorf("%s: newest MetaData seen is %d, want %d", w.peer, last, want)
+	}
+	if n := len(w.metadata); n > 0 && w.metadata[n-1].SeqNumber == at(w.to).SeqNumber && w.metadata[n-1].Attnets != at(w.to).Attnets {
+		t.Errorf("%s: attnets %v, want %v", w.peer, w.metadata[n-1].Attnets, at(w.to).Attnets)
+	}
+	return len(w.metadata)
+}
