@@ -117,7 +117,15 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 		return "", errors.New("not checked: no network")
 	}
 	cfg, err := in.sentryConfig(n)
-	return fmt.Sprintf("%d dialers, at most %d connections, private addresses %t", cfg.crawl.Dialers, cfg.crawl.MaxConnections, cfg.allowPrivate), err
+	detail := fmt.Sprintf("%d dialers, at most %d connections, %d watched for %d epochs, private addresses %t",
+		cfg.crawl.Dialers, cfg.crawl.MaxConnections, max(0, cfg.crawl.MaxWatched), cfg.crawl.WatchEpochs, cfg.allowPrivate)
+	if cfg.crawl.Shard.Count > 0 {
+		detail += ", shard " + cfg.crawl.Shard.String()
+	}
+	if cfg.crawl.Exclude != nil {
+		detail += fmt.Sprintf(", %d excluded", cfg.crawl.Exclude.Len())
+	}
+	return detail, err
 }
 
 func (in invocation) checkConsumer(context.Context) (string, error) {

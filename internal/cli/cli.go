@@ -64,9 +64,13 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	context.AfterFunc(ctx, stop)
 
 	a := &app{stdout: stdout, stderr: stderr}
-	err := a.root().Run(ctx, args)
+	root := a.root()
+	err := root.Run(ctx, args)
 	if err != nil && !a.acting {
 		// The parser's errors: an unknown flag, a value that does not parse.
+		if bad := explainValue(root, err); bad != nil {
+			err = bad
+		}
 		err = asUsage(err)
 	}
 	if err != nil {

@@ -108,7 +108,7 @@ func applyKey(cmd *cli.Command, name string, values []string) error {
 				continue
 			}
 			known = true
-			if err := setFromFile(c, f, name, values); err != nil {
+			if err := setFromFile(f, name, values); err != nil {
 				return err
 			}
 		}
@@ -130,7 +130,7 @@ func configurable(f cli.Flag) bool {
 	return name != "help" && name != flagConfig
 }
 
-func setFromFile(c *cli.Command, f cli.Flag, name string, values []string) error {
+func setFromFile(f cli.Flag, name string, values []string) error {
 	multi, ok := f.(cli.DocGenerationMultiValueFlag)
 	if len(values) > 1 && (!ok || !multi.IsMultiValueFlag()) {
 		return fmt.Errorf("%s takes one value, got a list of %d", name, len(values))
@@ -140,7 +140,7 @@ func setFromFile(c *cli.Command, f cli.Flag, name string, values []string) error
 	}
 	for _, v := range values {
 		if err := f.Set(name, v); err != nil {
-			return fmt.Errorf("%s of %s: %q: %w", name, c.FullName(), v, err)
+			return fmt.Errorf("%s %q: want %s", name, v, wanted(f))
 		}
 	}
 	return nil

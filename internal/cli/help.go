@@ -82,6 +82,9 @@ const undefinedFlag = "flag provided but not defined: "
 func explainUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	name, unknown := strings.CutPrefix(err.Error(), undefinedFlag)
 	if !unknown {
+		if bad := explainValue(cmd, err); bad != nil {
+			return bad
+		}
 		return usagef("%w; see '%s --help'", err, cmd.FullName())
 	}
 	name = strings.TrimLeft(name, "-")

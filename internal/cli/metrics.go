@@ -32,6 +32,17 @@ func (c crawlCollector) Collect(out chan<- prometheus.Metric) {
 	m.gauge("visits_live", "Visits under way.", float64(s.Live))
 	m.gauge("peers", "Peers in the table.", float64(s.Table))
 	m.gauge("peers_reachable", "Peers whose last visit was a handshake.", float64(s.Reachable))
+	m.count("watches_total", "Visits that stayed to watch.", s.Watches)
+	m.count("subnet_changes_total", "Subscription changes that watches have logged.", s.SubnetChanges)
+	m.gauge("watches_live", "Watches under way.", float64(s.Watching))
+	m.gauge("peers_queued", "Peers that wait for their next dial.", float64(s.Queued))
+	m.gauge("peers_due", "Peers whose next dial is due and waits for a free dialer.", float64(s.Due))
+	m.gauge("exclude_entries", "Entries of the exclude file.", float64(s.Excluded))
+	out <- prometheus.MustNewConstHistogram(
+		prometheus.NewDesc(m.prefix+"handshake_seconds", "Time from the dial, or from an inbound connection, to MetaData.", nil, nil),
+		s.Latency.Count, s.Latency.Sum.Seconds(), s.Latency.Buckets())
+	metrics{out, "valtrack_"}.gauge("unknown_digest_share",
+		"Part of the nodes that seem to be on this network whose fork digest the schedule does not have.", s.UnknownDigestShare)
 	outcomes := prometheus.NewDesc(m.prefix+"visits_total", "Ended visits by outcome.", []string{"outcome"}, nil)
 	for outcome, n := range s.Outcomes {
 		out <- prometheus.MustNewConstMetric(outcomes, prometheus.CounterValue, float64(n), outcome)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -33,6 +34,8 @@ func TestScripts(t *testing.T) {
 			"port":     freePort,
 			"lines":    atLeast,
 			"http":     httpGet,
+
+			"noearlydial": noEarlyDial,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -134,4 +137,64 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
 	ts.Check(l.Close())
+}
+
+// noEarlyDial compares the peer table as a kill left it with the visits of the next
+// start: `noearlydial PEERS VISITS`. There must be visits, none before the peer's
+// due time, and none within the spacing of a visit that was under way.
+func noEarlyDial(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: noearlydial peers.ndjson visit_events.log")
+	}
+	const spacing = 30_000 * 250 / 12_000 // ms: 30 s for slots of 12 s, here of 250 ms
+	due := make(map[string]int64)
+	underWay := 0
+	eachLine(ts, args[0], func(line peerLine) {
+		due[line.ID] = max(line.Due, line.NotBefore)
+		if line.Began > 0 {
+			due[line.ID] = max(due[line.ID], line.Began+spacing)
+			underWay++
+		}
+	})
+	visits, again := 0, 0
+	eachLine(ts, args[1], func(v visitLine) {
+		if v.Direction != "outbound" {
+			return
+		}
+		visits++
+		at, known := due[v.ID]
+		if known {
+			again++
+		}
+		if v.Started < at {
+			ts.Fatalf("%s was dialled %d ms before its time", v.ID, at-v.Started)
+		}
+	})
+	if again == 0 {
+		ts.Fatalf("%d visits after the kill, none of a known peer", visits)
+	}
+	ts.Logf("%d peers, %d lines of visits under way; %d visits after the kill", len(due), underWay, visits)
+}
+
+type peerLine struct {
+	ID        string `json:"id"`
+	Due       int64  `json:"due"`
+	NotBefore int64  `json:"not_before"`
+	Began     int64  `json:"began"`
+}
+
+type visitLine struct {
+	ID        string `json:"id"`
+	Direction string `json:"direction"`
+	Started   int64  `json:"started"`
+}
+
+// eachLine decodes the whole lines of a file of JSON lines.
+func eachLine[T any](ts *testscript.TestScript, path string, each func(T)) {
+	data := []byte(ts.ReadFile(path))
+	for line := range bytes.Lines(data[:bytes.LastIndexByte(data, '\n')+1]) {
+		var v T
+		ts.Check(json.Unmarshal(line, &v))
+		each(v)
+	}
 }

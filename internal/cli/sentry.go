@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -28,6 +30,10 @@ const (
 	flagDialers        = "dialers"
 	flagMaxConnections = "max-connections"
 	flagRevisit        = "revisit"
+	flagWatchEpochs    = "watch-epochs"
+	flagMaxWatched     = "max-watched"
+	flagShard          = "shard"
+	flagExclude        = "exclude"
 	flagCrawlerID      = "crawler-id"
 	flagLocation       = "crawler-location"
 	flagAllowPrivate   = "allow-private"
@@ -38,6 +44,10 @@ const (
 	defaultPort     = 9000
 	defaultQUICPort = 9001
 )
+
+// maxKnown bounds the records that discovery begins with after a restart; each
+// costs a signature check and some memory, and names many others when it is asked.
+const maxKnown = 3000
 
 func sentryFlags() []cli.Flag {
 	allowPrivate := toggle(flagAllowPrivate, "visit loopback and private addresses")
@@ -50,6 +60,10 @@ func sentryFlags() []cli.Flag {
 		number(flagDialers, sentry.DefaultDialers, "most visits that we begin at one time"),
 		number(flagMaxConnections, sentry.DefaultMaxConnections, "most visits at one time, inbound ones included"),
 		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits of a node"),
+		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "whole epochs for which a watched node is watched"),
+		number(flagMaxWatched, sentry.DefaultMaxWatched, "most nodes watched at one time, within max-connections; 0 watches none"),
+		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
+		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to leave alone, one a line"),
 		text(flagCrawlerID, "", "crawler_id of every event; an id kept in the data directory when not given"),
 		text(flagLocation, "", "crawler_location of every event, such as a region"),
 		allowPrivate,
@@ -131,8 +145,37 @@ func (in invocation) sentryConfig(net network.Network) (sentryConfig, error) {
 	if cfg.crawl.MaxConnections, err = in.positive(flagMaxConnections); err != nil {
 		return cfg, err
 	}
-	cfg.crawl.Revisit, err = in.positive(flagRevisit)
-	return cfg, err
+	if cfg.crawl.Revisit, err = in.positive(flagRevisit); err != nil {
+		return cfg, err
+	}
+	return cfg, in.watchConfig(&cfg.crawl)
+}
+
+// watchConfig checks the flags of who is watched, and who is visited at all.
+func (in invocation) watchConfig(cfg *sentry.Config) error {
+	var err error
+	if cfg.WatchEpochs, err = in.positive(flagWatchEpochs); err != nil {
+		return err
+	}
+	switch n := in.cmd.Int(flagMaxWatched); {
+	case n < 0:
+		return usagef("--%s %d: want at least 0", flagMaxWatched, n)
+	case n == 0:
+		cfg.MaxWatched = -1 // 0 is the default there
+	default:
+		cfg.MaxWatched = n
+	}
+	if text := in.cmd.String(flagShard); text != "" {
+		if cfg.Shard, err = sentry.ParseShard(text); err != nil {
+			return usagef("--%s: %w", flagShard, err)
+		}
+	}
+	if path := in.cmd.String(flagExclude); path != "" {
+		if cfg.Exclude, err = sentry.LoadExclude(path); err != nil {
+			return usagef("--%s: %w", flagExclude, err)
+		}
+	}
+	return nil
 }
 
 // storeDir is where the embedded server keeps its streams.
@@ -151,6 +194,7 @@ type crawler struct {
 	local    *sentry.Local
 	host     *p2p.Host
 	finder   *discv5.Finder
+	store    *sentry.Store
 	sentry   *sentry.Sentry // after attach
 }
 
@@ -161,6 +205,13 @@ func newCrawler(cfg sentryConfig, log *slog.Logger) (*crawler, error) {
 		return nil, asUsage(err)
 	}
 	c := &crawler{identity: id, local: sentry.NewLocal(cfg.network)}
+	if c.store, err = sentry.OpenStore(cfg.dataDir, cfg.network, cfg.crawl.MaxPeers, log); err != nil {
+		return nil, asUsage(err)
+	}
+	if n := c.store.Peers(); n > 0 {
+		log.Info("peers known from before", slog.Int("peers", n))
+		debug.FreeOSMemory() // reading a large table leaves more garbage than table
+	}
 	c.host, err = p2p.NewHost(p2p.Config{
 		Key:            id.Key,
 		Listen:         cfg.listen,
@@ -174,6 +225,7 @@ func newCrawler(cfg sentryConfig, log *slog.Logger) (*crawler, error) {
 		Log:            log,
 	})
 	if err != nil {
+		c.store.Close()
 		return nil, portHint(err)
 	}
 	c.finder, err = discv5.New(discv5.Config{
@@ -184,6 +236,7 @@ func newCrawler(cfg sentryConfig, log *slog.Logger) (*crawler, error) {
 		TCPPort:      c.host.TCPPort(),
 		QUICPort:     c.host.QUICPort(),
 		Bootnodes:    cfg.network.Bootnodes,
+		Known:        c.store.Known(maxKnown),
 		AllowPrivate: cfg.allowPrivate,
 		Revisit:      cfg.network.Clock.EpochDuration(),
 		Log:          log,
@@ -204,6 +257,7 @@ func (c *crawler) attach(cfg sentryConfig, events sentry.Publisher, log *slog.Lo
 	if cfg.crawl.CrawlerID == "" {
 		cfg.crawl.CrawlerID = c.identity.ID
 	}
+	cfg.crawl.Store = c.store
 	c.sentry = sentry.New(cfg.crawl, c.local, c.host, c.finder, events, log)
 }
 
@@ -217,6 +271,7 @@ func (c *crawler) close(log *slog.Logger) {
 	if err := c.host.Close(); err != nil {
 		log.Warn("close libp2p", slog.Any("error", err))
 	}
+	c.store.Close()
 }
 
 // loopback is the address of this machine only.
@@ -313,11 +368,27 @@ func runCrawl(ctx context.Context, cfg sentryConfig, c *crawler, events sink, sv
 	g.Go(func() error { return c.sentry.Run(ctx) })
 	g.Go(func() error { return svc.status.run(ctx, svc.log, figures) })
 	err := g.Wait()
-	if flushErr := flush(ctx, events); err == nil {
+	if flushErr := drain(ctx, events, svc.log); err == nil {
 		err = flushErr
 	}
 	s := c.sentry.Stats()
 	svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
+	return err
+}
+
+// drain flushes a sentry's events, and tells what becomes of those that cannot
+// leave: they are in this process only.
+func drain(ctx context.Context, events sink, log *slog.Logger) error {
+	if p, ok := events.(*bus.Publisher); ok {
+		if s := p.Stats(); s.Held && s.Pending > 0 {
+			log.Warn("the stream has no consumer, and takes no events without one: start 'valtrack consumer' with the same --nats now, or they are lost",
+				slog.Int("events", s.Pending), slog.Duration("waiting", flushTimeout))
+		}
+	}
+	err := flush(ctx, events)
+	if errors.Is(err, bus.ErrNotPublished) {
+		return fmt.Errorf("stopped, but these events are lost: %w; start the consumer before the sentry, or leave --nats out to keep events in log files", err)
+	}
 	return err
 }
 
