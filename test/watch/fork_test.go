@@ -66,7 +66,7 @@ func TestForksWhileItRuns(t *testing.T) {
 			over++
 		}
 		var s score
-		if s.add(w, c.net.Truth().Changes(w.peer, w.from, w.to), slot*3/4); s.found < s.truth || s.falsely > 0 {
+		if s.add(w, c.net.Truth().Changes(w.peer, w.from.Add(-slot*3/4), w.to), slot*3/4); s.found < s.truth || s.falsely > 0 {
 			t.Errorf("watch from epoch %d to %d: %s", net.Clock.EpochAt(w.from), net.Clock.EpochAt(w.to), &s)
 		}
 	}

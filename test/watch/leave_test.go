@@ -53,7 +53,7 @@ func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
 				}
 				w.to = ends // what a node does while it stops is not told
 				w.changes = slices.DeleteFunc(w.changes, func(c devnet.SubscriptionChange) bool { return c.Time.After(ends) })
-				all.add(w, c.net.Truth().Changes(w.peer, w.from, ends), slot*3/4)
+				all.add(w, c.net.Truth().Changes(w.peer, w.from.Add(-slot*3/4), ends), slot*3/4)
 			}
 			if all.truth < nodes || float64(all.found) < 0.99*float64(all.truth) || float64(all.falsely) > 0.005*float64(all.logged) {
 				t.Errorf("%s", &all)
