@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits until ok holds.
 func eventually(t *testing.T, what string, ok func() bool) {
