@@ -223,7 +223,6 @@ func TestFilesAreTheNetwork(t *testing.T) {
 func TestFork(t *testing.T) {
 	t.Parallel()
 	cfg := fast(6)
-	cfg.SlotsPerEpoch = 8
 	cfg.Forks = WithFork("gloas", DefaultGenesisAge+4)
 	cfg.Blobs = []eth2.BlobParameters{{Epoch: DefaultGenesisAge + 8, MaxBlobsPerBlock: 12}}
 	d := start(t, cfg)
@@ -255,7 +254,7 @@ func TestFork(t *testing.T) {
 		eventually(t, "a new record in discv5", func() bool {
 			for _, other := range findAll(t, d.Network().Bootnodes[1:]) {
 				if r := enr.FromNode(other); r.PeerID == n.PeerID {
-					return r.Eth2.ForkDigest == next.Digest
+					return r.Eth2.ForkDigest == d.ourStatus().ForkDigest
 				}
 			}
 			return false
