@@ -5,6 +5,8 @@ FUZZTIME ?= 5s
 REALNET ?= /tmp/realnet
 # Starts a network of real nodes in REALNET, unless one runs there.
 REALNET_UP ?= ../shared/realnet/up.sh
+# The tests under test/ run whole networks in real time: one at a time.
+ROOMS = $$($(GO) list ./... | grep -v /test/)
 DUCKDB := test/duckdb/node_modules/.package-lock.json
 
 .PHONY: help
@@ -17,11 +19,13 @@ build: ## build ./valtrack without cgo
 
 .PHONY: test
 test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
-	$(GO) test ./...
+	$(GO) test $(ROOMS)
+	$(GO) test -p 1 ./test/...
 
 .PHONY: race
 race: $(DUCKDB) ## all tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 ./test/...
 
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint, go.mod tidiness

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,7 +134,7 @@ const slack = 300
 
 func TestRunDevnetRecordsTheTruth(t *testing.T) {
 	data := t.TempDir()
-	p := start(t, "run", "--network", "devnet", "--devnet-nodes", "200", "--devnet-slot", "500ms", "--devnet-faults", "mixed", "--data-dir", data,
+	p := start(t, "run", "--network", "devnet", "--devnet-nodes", strconv.Itoa(mixedNodes), "--devnet-slot", mixedSlot, "--devnet-faults", "mixed", "--data-dir", data,
 		"--segment-age", "2s", "--status-every", "5s", "--log-format", "text")
 	p.waitLog(t, "crawling", 60*time.Second)
 	truth := loadNodes(t, filepath.Join(data, "devnet"))
@@ -143,8 +144,8 @@ func TestRunDevnetRecordsTheTruth(t *testing.T) {
 			want++
 		}
 	}
-	if want < 80 {
-		t.Fatalf("only %d of the devnet's 200 nodes can be handshaked", want)
+	if want < mixedNodes*2/5 {
+		t.Fatalf("only %d of the devnet's %d nodes can be handshaked", want, mixedNodes)
 	}
 	waitFor(t, 3*time.Minute, "two handshakes with every reachable node in the report", func() bool {
 		have := reportedHandshakes(t, data)
@@ -183,7 +184,7 @@ func TestRunDevnetRecordsTheTruth(t *testing.T) {
 		}
 	}
 	for _, edge := range []int{0, 63} {
-		if !seen[edge] {
+		if !seen[edge] && !raceEnabled { // too few nodes then
 			t.Errorf("no node had short-lived subnet %d: the test cannot tell whether it is lost", edge)
 		}
 	}

@@ -2,4 +2,8 @@
 
 package e2e
 
-const raceEnabled = false
+const (
+	raceEnabled = false
+	mixedNodes  = 200
+	mixedSlot   = "500ms"
+)

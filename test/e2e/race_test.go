@@ -2,4 +2,9 @@
 
 package e2e
 
-const raceEnabled = true
+// The race detector costs most of the machine: fewer nodes with longer slots.
+const (
+	raceEnabled = true
+	mixedNodes  = 80
+	mixedSlot   = "1s"
+)

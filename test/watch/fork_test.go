@@ -15,9 +15,9 @@ import (
 // digest, nobody is lost, watches go on.
 func TestForksWhileItRuns(t *testing.T) {
 	const (
-		nodes = 20
-		slots = 16
-		slot  = 200 * time.Millisecond
+		nodes = 20 / slowness
+		slots = 16 / slowness
+		slot  = slowness * 200 * time.Millisecond
 		age   = 4 // epochs of the devnet at its start
 		bpo   = age + 4
 		gloas = age + 8

@@ -12,7 +12,7 @@ import (
 
 // What a watch has covered is kept, whoever ends it.
 func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
-	const nodes, slot = 12, 100 * time.Millisecond
+	const nodes, slot = 12 / slowness, slowness * 100 * time.Millisecond
 	for _, tt := range []struct {
 		name     string
 		end      func(t *testing.T, c *crawl)

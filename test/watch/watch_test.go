@@ -76,7 +76,7 @@ func (s *score) String() string {
 
 // A watch has each node's duty list, as its truth has it.
 func TestWatchReproducesTheDuties(t *testing.T) {
-	nodes, epochs, slot := 30, 3, 250*time.Millisecond
+	nodes, epochs, slot := 30/slowness, 3, slowness*250*time.Millisecond
 	if os.Getenv("VALTRACK_LONG") != "" {
 		nodes, epochs, slot = 300, 20, 400*time.Millisecond
 	}
