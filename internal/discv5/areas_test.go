@@ -66,7 +66,7 @@ func TestFirstVisitsArePutOff(t *testing.T) {
 	if got, _ := c.next(now); got != nil {
 		t.Error("not put off again after recall")
 	}
-	if got, _ := c.next(now.Add(putOffTime)); got == nil || got.record.ID() != n.ID() {
+	if got, _ := c.next(now.Add(putOffTime)); got == nil || got.id != n.ID() {
 		t.Error("not asked at its time")
 	}
 }

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"math/bits"
 	"math/rand/v2"
-	"strings"
+	"net/netip"
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
@@ -47,9 +49,9 @@ const (
 
 // visit is one round of questions to one node.
 type visit struct {
-	node   *node
-	record *enode.Node
-	area   *area // nil on later visits
+	node *node
+	text string // the node's record
+	area *area  // nil on later visits
 	// self: ask for the node's own record, which is fresher than what its neighbours
 	// hand on. Not on the first visit, when the record has just come, unless from an
 	// earlier run.
@@ -77,7 +79,7 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 	visits := make(chan visit)
 	results := make(chan answers)
 	walked := make(chan *enode.Node)
-	known := make(chan *enode.Node)
+	known := make(chan recalled)
 	g, ctx := errgroup.WithContext(ctx)
 	for range f.cfg.Workers {
 		g.Go(func() error {
@@ -103,8 +105,16 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 // ask carries a visit out. Any answer is the sign of life.
 func (f *Finder) ask(ctx context.Context, v visit) answers {
 	a := answers{node: v.node, area: v.area}
+	record, err := verifiedBefore(v.text, v.node.id)
+	if err != nil { // not of a record that was
+		f.cfg.Log.Error("record of the node table", slog.String("enr", v.text), slog.Any("error", err))
+		return a
+	}
+	if f.skips(record) { // since it came into the table
+		return a
+	}
 	find := func(distances ...uint) []*enode.Node {
-		got, err := f.udp.Findnode(v.record, distances)
+		got, err := f.udp.Findnode(record, distances)
 		f.requests.Add(1)
 		f.records.Add(int64(len(got)))
 		a.silent = err != nil && len(got) == 0
@@ -135,48 +145,6 @@ func (f *Finder) ask(ctx context.Context, v visit) answers {
 	return a
 }
 
-// recall feeds the records of Config.Known. They are checked like any other: one
-// that fails is left out.
-func (f *Finder) recall(ctx context.Context, known chan<- *enode.Node) {
-	bad := 0
-	for _, text := range f.cfg.Known {
-		n, err := enode.Parse(f.schemes, text)
-		if err != nil || !strings.HasPrefix(text, "enr:") { // an enode URL has no signature
-			bad++
-			continue
-		}
-		select {
-		case known <- n:
-		case <-ctx.Done():
-			return
-		}
-	}
-	if bad > 0 {
-		f.cfg.Log.Warn("records of an earlier run are damaged and left out", slog.Int("records", bad))
-	}
-}
-
-// walk feeds the nodes of random lookups until ctx ends.
-func (f *Finder) walk(ctx context.Context, walked chan<- *enode.Node) {
-	it := f.udp.RandomNodes()
-	defer context.AfterFunc(ctx, it.Close)()
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for it.Next() {
-		select {
-		case walked <- it.Node():
-		case <-ctx.Done():
-			return
-		}
-		pause.Reset(walkPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // crawl is the state of one Run; its goroutine owns it.
 type crawl struct {
 	f     *Finder
@@ -186,6 +154,7 @@ type crawl struct {
 	// yield is the recent number of new nodes per far request, a moving average.
 	yield  float64
 	visits int
+	top    int // distance up to which near requests ask
 }
 
 func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
@@ -202,7 +171,7 @@ func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
 	return c
 }
 
-func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked, known <-chan *enode.Node) {
+func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node, known <-chan recalled) {
 	tick := time.NewTicker(tableEvery)
 	defer tick.Stop()
 	wake := time.NewTimer(0)
@@ -224,8 +193,8 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 			c.take(a)
 		case n := <-walked:
 			c.offer(n, time.Now())
-		case n := <-known:
-			c.remember(n)
+		case r := <-known:
+			c.remember(r)
 		case <-tick.C:
 			for _, n := range c.f.udp.AllNodes() {
 				c.offer(n, time.Now())
@@ -242,7 +211,8 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 // plan picks the next visit; when none is due it sets the timer and returns nil.
 func (c *crawl) plan(wake *time.Timer) *visit {
 	now := time.Now()
-	top := nearTop(c.table.size())
+	c.top = steadyTop(c.top, c.table.size())
+	top := c.top
 	if c.areas.resize(top) {
 		c.table.recall(now)
 	}
@@ -254,9 +224,9 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 		return nil
 	}
 	c.visits++
-	v := &visit{node: n, record: n.record, self: n.answered || n.remembered}
+	v := &visit{node: n, text: n.text, self: n.answered || n.remembered}
 	if !n.tried {
-		v.area = c.areas.of(n.record.ID())
+		v.area = c.areas.of(n.id)
 		v.area.begin()
 	}
 	begun := c.table.alive >= bootstrapVisits
@@ -282,7 +252,7 @@ func (c *crawl) next(now time.Time) (*node, time.Time) {
 		if n == nil || n.tried || n.bootnode {
 			return n, at
 		}
-		switch area := c.areas.of(n.record.ID()); {
+		switch area := c.areas.of(n.id); {
 		case area.enumerated() && !n.putOff:
 			n.putOff = true // once: its own record and its life count too
 			c.table.requeue(n, now.Add(rand.N(putOffTime)))
@@ -310,6 +280,17 @@ func nearTop(size int) int {
 	return 256 - bits.Len(uint(size/nearTarget))
 }
 
+// steadyTop is nearTop, but stays at the last one until the network is a quarter
+// smaller than its bound: the size is a guess that wavers, and each change costs a
+// walk over the table.
+func steadyTop(last, size int) int {
+	top := nearTop(size)
+	if last < top && last >= nearTop(size+size/3+1) {
+		return last
+	}
+	return top
+}
+
 // take books a visit's answers.
 func (c *crawl) take(a answers) {
 	now := time.Now()
@@ -320,8 +301,12 @@ func (c *crawl) take(a answers) {
 	}
 	fruitful := false
 	if a.self != nil {
-		emitted, _ := c.offer(a.self, now)
-		fruitful = emitted
+		fruitful, _ = c.offer(a.self, now)
+	}
+	if a.node.owed {
+		if record, err := verifiedBefore(a.node.text, a.node.id); err == nil {
+			c.emit(a.node, record)
+		}
 	}
 	fresh := 0
 	for _, n := range a.far {
@@ -352,26 +337,38 @@ func (c *crawl) isNew(n *enode.Node, now time.Time) bool {
 	return isNew && c.table.byID[n.ID()].ours
 }
 
-// offer puts a record into the table and emits it when it is new or newer.
-func (c *crawl) offer(n *enode.Node, now time.Time) (emitted, isNew bool) {
+// offer puts a record into the table. It emits one that is new or newer, and of an
+// earlier run's the first that comes.
+func (c *crawl) offer(n *enode.Node, now time.Time) (newer, isNew bool) {
 	if !c.acceptable(n) {
 		return false, false
 	}
-	emit, isNew := c.table.offer(n, now)
-	if emit {
-		c.found(enr.FromNode(n))
+	newer, isNew = c.table.offer(n, now)
+	c.f.nodes.Store(int64(len(c.table.byID)))
+	if known := c.table.byID[n.ID()]; newer || known != nil && known.owed && n.Seq() == known.seq {
+		c.emit(known, n)
 	}
-	return emit, isNew
+	return newer, isNew
 }
 
-// remember puts a record of an earlier run into the table, without emitting it.
-func (c *crawl) remember(n *enode.Node) {
-	if !c.acceptable(n) {
+func (c *crawl) emit(known *node, n *enode.Node) {
+	known.owed = false
+	r := enr.FromNode(n)
+	r.Raw = known.text // the same text is kept here and there
+	c.found(r)
+}
+
+// remember puts a record of an earlier run into the table. It is emitted when its node
+// answers, or others tell of it: the crash before may have lost the event.
+func (c *crawl) remember(r recalled) {
+	if !c.acceptable(r.node) {
 		return
 	}
-	if _, isNew := c.table.offer(n, time.Now()); isNew {
-		c.table.byID[n.ID()].remembered = true
+	if _, isNew := c.table.offer(r.node, time.Now()); isNew {
+		n := c.table.byID[r.node.ID()]
+		n.remembered, n.owed, n.text = true, true, r.text
 	}
+	c.f.nodes.Store(int64(len(c.table.byID)))
 }
 
 // acceptable: a record we can ask, at an address that we may.
@@ -382,5 +379,13 @@ func (c *crawl) acceptable(n *enode.Node) bool {
 	}
 	ip := addr.Addr()
 	private := ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast()
-	return c.f.cfg.AllowPrivate || !private
+	return (c.f.cfg.AllowPrivate || !private) && !c.f.skips(n)
+}
+
+// skips reports whether the record's node is to be left alone.
+func (f *Finder) skips(n *enode.Node) bool {
+	var ip4 gethenr.IPv4Addr
+	var ip6 gethenr.IPv6Addr
+	_, _ = n.Load(&ip4), n.Load(&ip6) // stay invalid when the record has none
+	return f.cfg.Skip(eth2.NodeID(n.ID()), netip.Addr(ip4), netip.Addr(ip6))
 }

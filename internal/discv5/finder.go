@@ -36,7 +36,7 @@ const (
 	DefaultRevisit = 6 * time.Minute
 	// DefaultMaxNodes bounds the node table. A crawl in September 2026 got answers
 	// from 29 000 nodes of all chains, and saw 200 000 records that never answered.
-	DefaultMaxNodes = 60_000
+	DefaultMaxNodes = 100_000
 )
 
 // Config says who we are and where discovery listens.
@@ -57,8 +57,14 @@ type Config struct {
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
 	// Known are ENRs in text form from an earlier run: they are asked like found
-	// nodes, and emitted only when they have become newer. Damaged ones are left out.
+	// nodes, and emitted when their node answers or others tell of it. Damaged ones
+	// are left out.
 	Known []string
+	// Skip tells which nodes are left alone: not asked and not emitted, and no packet
+	// goes to one of their addresses or is read from it. A node that is skipped by its
+	// id only may still be pinged by go-ethereum's upkeep of the routing table. It is
+	// asked again and again, from several goroutines. nil skips none.
+	Skip func(id eth2.NodeID, addresses ...netip.Addr) bool
 	// AllowPrivate lets loopback and private addresses be asked and emitted.
 	AllowPrivate bool
 	// ReadBuffer is each socket's receive buffer in bytes.
@@ -89,6 +95,9 @@ func (c Config) withDefaults() Config {
 	if c.Revisit <= 0 {
 		c.Revisit = DefaultRevisit
 	}
+	if c.Skip == nil {
+		c.Skip = func(eth2.NodeID, ...netip.Addr) bool { return false }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -109,6 +118,7 @@ type Finder struct {
 	// What Run has asked so far: FINDNODE requests, those of them for one distant
 	// bucket, and the records in their answers.
 	requests, far, records atomic.Int64
+	nodes                  atomic.Int64 // in the crawl's table
 
 	mu     sync.Mutex
 	digest eth2.ForkDigest
@@ -142,10 +152,11 @@ func New(cfg Config) (*Finder, error) {
 		local: enode.NewLocalNode(db, key), forked: make(chan struct{}, 1),
 		schemes: newVerified(cfg.MaxNodes),
 	}
+	f.bootnodes = slices.DeleteFunc(f.bootnodes, f.skips)
 	f.describe()
-	f.udp, err = discover.ListenV5(conn, f.local, discover.Config{
+	f.udp, err = discover.ListenV5(choosy{conn, cfg.Skip}, f.local, discover.Config{
 		PrivateKey: key,
-		Bootnodes:  bootnodes,
+		Bootnodes:  f.bootnodes,
 		// A node's lines are of no use to an operator, and peers can cause any number.
 		Log:          gethlog.NewLogger(gethlog.DiscardHandler()),
 		ValidSchemes: f.schemes,
@@ -231,6 +242,9 @@ func (f *Finder) ENR() string { return f.local.Node().String() }
 
 // Port is the UDP port in use.
 func (f *Finder) Port() uint16 { return f.port }
+
+// Nodes is the number of known nodes, at most MaxNodes.
+func (f *Finder) Nodes() int { return int(f.nodes.Load()) }
 
 // Close stops answering and frees the sockets. Run must have returned, or its ctx
 // have ended. Further calls do nothing.

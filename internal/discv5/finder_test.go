@@ -1,14 +1,18 @@
 package discv5
 
 import (
+	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -187,8 +191,8 @@ func TestFindsNodesOfBothFamilies(t *testing.T) {
 	}
 }
 
-// After a restart the search starts from every node known, and tells of those that
-// have changed.
+// After a restart the search starts from every node known. Each start tells of every
+// node that is there, once: the crash before may have lost the event.
 func TestStartsFromKnownNodes(t *testing.T) {
 	nodes := newSwarm(t, 3, testForkID(1))
 	unknown := newSwarmNode(t, testForkID(1))
@@ -198,18 +202,129 @@ func TestStartsFromKnownNodes(t *testing.T) {
 		known = append(known, n.local.Node().String())
 	}
 	nodes[1].local.Set(gethenr.TCP(4321))
+	dead := testNode(t, nil)
+	known = append(known, dead.String())
 	f := newFinder(t, func(c *Config) { c.Known = append([]string{"enr:-damaged", "enode://x"}, known...) })
 	f.SetFork(testForkID(1), eth2.ForkDigest{})
 	s := newSeen()
 	run(t, f, s.found)
-	s.wait(t, "the unknown and the changed node", func() bool {
-		return len(s.of(unknown.local.ID())) > 0 && len(s.of(nodes[1].local.ID())) > 0
+	s.wait(t, "the known nodes and the unknown one", func() bool { return s.count() == 4 })
+	s.wait(t, "the changed record", func() bool {
+		got := s.of(nodes[1].local.ID())
+		return got[len(got)-1].TCP == 4321
 	})
-	if got := s.of(nodes[1].local.ID()); got[0].TCP != 4321 {
-		t.Errorf("the changed node was emitted with TCP port %d", got[0].TCP)
+	for _, i := range []int{0, 2} {
+		if got := s.of(nodes[i].local.ID()); len(got) != 1 || got[0].Raw != known[i] {
+			t.Errorf("an unchanged node was emitted as %+v, want %s once", got, known[i])
+		}
 	}
-	if got := s.of(nodes[0].local.ID()); len(got) > 0 {
-		t.Errorf("an unchanged node was emitted: %+v", got)
+	if got := s.of(dead.ID()); len(got) > 0 {
+		t.Errorf("a node that nobody has heard of was emitted: %+v", got)
+	}
+}
+
+// An unchanged record of an earlier run is emitted when others tell of it, or its node
+// answers, and then no more.
+func TestARememberedRecordIsEmittedOnce(t *testing.T) {
+	forkID := testForkID(1)
+	for name, tt := range map[string]struct {
+		hear func(c *crawl, n *enode.Node)
+		want int
+	}{
+		"nothing":      {func(*crawl, *enode.Node) {}, 0},
+		"told of":      {func(c *crawl, n *enode.Node) { c.offer(n, time.Now()) }, 1},
+		"it answers":   {func(c *crawl, n *enode.Node) { c.take(answers{node: c.table.byID[n.ID()], answered: true}) }, 1},
+		"it is silent": {func(c *crawl, n *enode.Node) { c.take(answers{node: c.table.byID[n.ID()], silent: true}) }, 0},
+	} {
+		var emitted []enr.Record
+		c := newFinder(t, nil).newCrawl(func(r enr.Record) { emitted = append(emitted, r) })
+		n := testNode(t, &forkID)
+		c.remember(recalled{n.String(), n})
+		for range 3 {
+			if got, _ := c.table.next(time.Now().Add(maxRetry)); got == nil {
+				t.Fatal("not due")
+			}
+			tt.hear(c, n)
+			if known := c.table.byID[n.ID()]; known.asking {
+				c.table.requeue(known, time.Now())
+			}
+		}
+		if len(emitted) != tt.want || tt.want > 0 && emitted[0].Raw != n.String() {
+			t.Errorf("%s: emitted %+v, want it %d times", name, emitted, tt.want)
+		}
+	}
+}
+
+// Who is skipped is not asked, and not emitted, from wherever its record comes.
+func TestSkippedNodesAreLeftAlone(t *testing.T) {
+	nodes := newSwarm(t, 4, testForkID(1))
+	elsewhere := newSwarmNodeAt(t, net.IPv4(127, 0, 0, 3), testForkID(1))
+	introduce([]*swarmNode{nodes[0], elsewhere})
+	skipped := eth2.NodeID(nodes[1].local.ID())
+	f := newFinder(t, func(c *Config) {
+		c.Bootnodes = []string{nodes[0].local.Node().String(), nodes[1].local.Node().String()}
+		c.Known = []string{nodes[1].local.Node().String(), elsewhere.local.Node().String()}
+		c.Skip = func(id eth2.NodeID, addresses ...netip.Addr) bool {
+			return id == skipped || slices.Contains(addresses, netip.MustParseAddr("127.0.0.3"))
+		}
+	})
+	f.SetFork(testForkID(1), eth2.ForkDigest{})
+	s := newSeen()
+	run(t, f, s.found)
+	s.wait(t, "the other three", func() bool { return s.count() == 3 })
+	if len(s.of(nodes[1].local.ID()))+len(s.of(elsewhere.local.ID())) > 0 {
+		t.Error("a skipped node was emitted")
+	}
+}
+
+func TestNoPacketsToOrFromSkippedAddresses(t *testing.T) {
+	listenAt := func(address string) *sockets {
+		s, err := listen([]netip.Addr{netip.MustParseAddr(address)}, 0, 0, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	at := func(s *sockets) netip.AddrPort { return s.LocalAddr().(*net.UDPAddr).AddrPort() }
+	here, friend, skipped := listenAt("127.0.0.1"), listenAt("127.0.0.2"), listenAt("127.0.0.3")
+	var skip atomic.Bool
+	skip.Store(true)
+	filter := choosy{here, func(_ eth2.NodeID, a ...netip.Addr) bool {
+		return skip.Load() && slices.Contains(a, at(skipped).Addr())
+	}}
+	send := func(from interface {
+		WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
+	}, to *sockets, text string) {
+		if n, err := from.WriteToUDPAddrPort([]byte(text), at(to)); n != len(text) || err != nil {
+			t.Fatalf("%d bytes written, %v", n, err)
+		}
+	}
+	buf := make([]byte, maxPacket)
+	send(skipped, here, "from a skipped address")
+	send(friend, here, "from a friend")
+	if n, _, err := filter.ReadFromUDPAddrPort(buf); string(buf[:n]) != "from a friend" {
+		t.Errorf("read %q, %v", buf[:n], err)
+	}
+	send(filter, skipped, "while skipped")
+	skip.Store(false)
+	send(filter, skipped, "no longer skipped")
+	if n, _, err := skipped.ReadFromUDPAddrPort(buf); string(buf[:n]) != "no longer skipped" {
+		t.Errorf("it got %q, %v", buf[:n], err)
+	}
+}
+
+// A node may come to be skipped while it is in the table.
+func TestANodeSkippedLaterIsNotAsked(t *testing.T) {
+	n := newSwarmNode(t, testForkID(1))
+	var skip atomic.Bool
+	f := newFinder(t, func(c *Config) { c.Skip = func(eth2.NodeID, ...netip.Addr) bool { return skip.Load() } })
+	c := f.newCrawl(func(enr.Record) {})
+	c.offer(n.local.Node(), time.Now())
+	skip.Store(true)
+	known := c.table.byID[n.local.ID()]
+	if f.ask(t.Context(), visit{node: known, text: known.text, far: distances(1)}); f.requests.Load() != 0 {
+		t.Errorf("%d requests to a skipped node", f.requests.Load())
 	}
 }
 

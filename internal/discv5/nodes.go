@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -29,24 +28,33 @@ const (
 	maxRetry = 3 * time.Hour
 )
 
-// node is what we know of one discv5 node.
+// node is what we know of one discv5 node. There may be 100 000: the record is kept
+// as its text, which whoever it was emitted to shares, and decoded for a visit.
 type node struct {
-	record   *enode.Node // the newest by seq
-	ours     bool        // the record carries our fork digest, or any while we have none
+	id     enode.ID
+	text   string // of the newest record by seq, "enr:..."
+	seq    uint64
+	digest eth2.ForkDigest // the record's
+	forked bool            // it has an eth2 entry, hence a digest
+
+	ours     bool // it carries our fork digest, or any while we have none
 	bootnode bool
 	answered bool // ever
 	tried    bool // a visit has ended
 	putOff   bool // its first visit was put off
 
-	remembered bool // it came from an earlier run
-	fails      int  // visits without an answer since the last one that had one
+	remembered bool  // it came from an earlier run
+	owed       bool  // and was not emitted in this one
+	asking     bool  // a worker has it; not in a queue
+	fails      int32 // visits without an answer since the last one that had one
+	index      int32 // in its queue
 	due        time.Time
+	seen       time.Time     // when it last answered or others told of it
 	period     time.Duration // time to the next visit after a success
-	asking     bool          // a worker has it; not in a queue
-	index      int           // in its queue
 }
 
-// rank orders nodes for eviction: the lowest goes first.
+// rank orders nodes for eviction: the lowest goes first, the long unseen before the
+// rest of its rank. One of our network ranks above every other.
 func (n *node) rank() int {
 	rank := 0
 	if n.ours {
@@ -68,11 +76,11 @@ func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+	q[i].index, q[j].index = int32(i), int32(j)
 }
 func (q *queue) Push(x any) {
 	n := x.(*node)
-	n.index = len(*q)
+	n.index = int32(len(*q))
 	*q = append(*q, n)
 }
 func (q *queue) Pop() any {
@@ -123,13 +131,15 @@ func (t *nodes) offer(record *enode.Node, now time.Time) (emit, isNew bool) {
 		return false, false
 	}
 	if n := t.byID[id]; n != nil {
-		if record.Seq() <= n.record.Seq() {
+		n.seen = now
+		if record.Seq() <= n.seq {
 			return false, false
 		}
 		t.update(n, record, now)
 		return true, false
 	}
-	n := &node{record: record, ours: t.isOurs(record), due: now, period: min(minRevisit, t.revisit)}
+	n := &node{id: id, due: now, seen: now, period: min(minRevisit, t.revisit)}
+	t.describe(n, record)
 	if len(t.byID) >= t.max && !t.evictFor(n) {
 		return false, false
 	}
@@ -140,13 +150,12 @@ func (t *nodes) offer(record *enode.Node, now time.Time) (emit, isNew bool) {
 
 // update takes a newer record over. A new address makes a silent node due again.
 func (t *nodes) update(n *node, record *enode.Node, now time.Time) {
-	oldAddr, _ := n.record.UDPEndpoint()
-	newAddr, _ := record.UDPEndpoint()
+	moved := !n.hasEndpoint(record)
 	if !n.asking {
-		heap.Remove(t.queueOf(n), n.index)
+		heap.Remove(t.queueOf(n), int(n.index))
 	}
-	n.record, n.ours = record, t.isOurs(record)
-	if oldAddr != newAddr {
+	t.describe(n, record)
+	if moved {
 		n.fails, n.due = 0, now
 	}
 	if !n.asking {
@@ -154,13 +163,15 @@ func (t *nodes) update(n *node, record *enode.Node, now time.Time) {
 	}
 }
 
-func (t *nodes) isOurs(record *enode.Node) bool {
-	var raw []byte
-	if err := record.Load(gethenr.WithEntry("eth2", &raw)); err != nil {
-		return false
-	}
-	var id eth2.ENRForkID
-	return id.UnmarshalSSZ(raw) == nil && (id.ForkDigest == t.digest || t.digest == eth2.ForkDigest{})
+// describe notes what is kept of a record.
+func (t *nodes) describe(n *node, record *enode.Node) {
+	n.text, n.seq = record.String(), record.Seq()
+	n.digest, n.forked = digestOf(record)
+	n.ours = t.isOurs(n)
+}
+
+func (t *nodes) isOurs(n *node) bool {
+	return n.forked && (n.digest == t.digest || t.digest == eth2.ForkDigest{})
 }
 
 // setDigest sorts the nodes anew after a fork.
@@ -171,21 +182,23 @@ func (t *nodes) setDigest(digest eth2.ForkDigest) {
 	t.digest = digest
 	t.queues = [2]queue{}
 	for _, n := range t.byID {
-		n.ours = t.isOurs(n.record)
+		n.ours = t.isOurs(n)
 		if !n.asking {
 			heap.Push(t.queueOf(n), n)
 		}
 	}
 }
 
-// evictFor makes room for a newcomer: the lowest rank of a random sample goes, if
-// that is below the newcomer's. Bootnodes and nodes being asked stay.
+// evictFor makes room for a newcomer: of a random sample the lowest rank goes, the
+// longest unseen of those, unless that is above the newcomer's. Bootnodes and nodes
+// being asked stay.
 func (t *nodes) evictFor(newcomer *node) bool {
 	const sample = 16
 	var worst *node
 	seen := 0
 	for _, n := range t.byID { // map order is random enough
-		if !n.asking && !n.bootnode && (worst == nil || n.rank() < worst.rank()) {
+		if !n.asking && !n.bootnode && (worst == nil || n.rank() < worst.rank() ||
+			n.rank() == worst.rank() && n.seen.Before(worst.seen)) {
 			worst = n
 		}
 		if seen++; seen == sample {
@@ -201,8 +214,8 @@ func (t *nodes) evictFor(newcomer *node) bool {
 	if worst.tried {
 		t.tried--
 	}
-	heap.Remove(t.queueOf(worst), worst.index)
-	delete(t.byID, worst.record.ID())
+	heap.Remove(t.queueOf(worst), int(worst.index))
+	delete(t.byID, worst.id)
 	return true
 }
 
@@ -232,7 +245,7 @@ func (t *nodes) recall(now time.Time) {
 	for _, n := range t.byID {
 		if n.putOff && !n.tried && !n.asking {
 			n.putOff, n.due = false, now
-			heap.Fix(t.queueOf(n), n.index)
+			heap.Fix(t.queueOf(n), int(n.index))
 		}
 	}
 }
@@ -252,7 +265,7 @@ func (t *nodes) answer(n *node, fruitful bool, now time.Time) {
 		n.answered = true
 		t.alive++
 	}
-	n.fails = 0
+	n.fails, n.seen = 0, now
 	limit := t.revisit
 	if !n.ours {
 		limit *= foreignFactor

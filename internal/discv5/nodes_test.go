@@ -104,7 +104,7 @@ func TestOursAreAskedFirst(t *testing.T) {
 	table.offer(testNode(t, &foreign), now)
 	our := testNode(t, &ours)
 	table.offer(our, now)
-	if n, _ := table.next(now); n == nil || n.record.ID() != our.ID() {
+	if n, _ := table.next(now); n == nil || n.id != our.ID() {
 		t.Error("the foreign node came first")
 	}
 	table.setDigest(foreign.ForkDigest)
@@ -143,8 +143,12 @@ func TestSilenceBacksOffAndANewAddressEndsIt(t *testing.T) {
 	if emit, isNew := table.offer(moved, now); !emit || isNew {
 		t.Errorf("newer record: emit %v isNew %v", emit, isNew)
 	}
-	if n, _ := table.next(now); n == nil || n.record.UDP() != 30001 {
-		t.Error("a node with a new address is not due")
+	n, _ := table.next(now)
+	if n == nil {
+		t.Fatal("a node with a new address is not due")
+	}
+	if record, err := verifiedBefore(n.text, n.id); err != nil || record.UDP() != 30001 {
+		t.Errorf("the new address is not in %s: %v", n.text, err)
 	}
 }
 
@@ -166,6 +170,19 @@ func TestNearTop(t *testing.T) {
 	for size, want := range map[int]int{0: 256, 7: 256, 8: 255, 40: 253, 1000: 249, 10_000: 245} {
 		if got := nearTop(size); got != want {
 			t.Errorf("nearTop(%d) = %d, want %d", size, got, want)
+		}
+	}
+}
+
+// A size that wavers about a bound does not change the areas each time.
+func TestSteadyTop(t *testing.T) {
+	top := 0
+	for _, step := range []struct{ size, want int }{
+		{1000, 249}, {1023, 249}, {1024, 248}, {1023, 248}, {1030, 248}, {800, 248}, {760, 249}, {1023, 249},
+		{0, 256}, {7, 256}, {8, 255}, {7, 255}, {5, 256}, {100_000, 242},
+	} {
+		if top = steadyTop(top, step.size); top != step.want {
+			t.Errorf("at size %d: %d, want %d", step.size, top, step.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/udp"
 )
 
@@ -152,6 +153,30 @@ func (s *sockets) Close() error {
 		s.readers.Wait()
 	})
 	return err
+}
+
+// choosy has nothing to do with addresses that are skipped.
+type choosy struct {
+	*sockets
+	skip func(eth2.NodeID, ...netip.Addr) bool
+}
+
+// ReadFromUDPAddrPort drops packets from addresses that are skipped.
+func (c choosy) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	for {
+		n, from, err := c.sockets.ReadFromUDPAddrPort(b)
+		if err != nil || !c.skip(eth2.NodeID{}, from.Addr()) {
+			return n, from, err
+		}
+	}
+}
+
+// WriteToUDPAddrPort drops packets to addresses that are skipped, as a network would.
+func (c choosy) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	if c.skip(eth2.NodeID{}, to.Addr()) {
+		return len(b), nil
+	}
+	return c.sockets.WriteToUDPAddrPort(b, to)
 }
 
 func (s *sockets) closeConns() (err error) {

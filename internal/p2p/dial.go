@@ -79,12 +79,7 @@ func (h *Host) beginDial(p peer.ID, addrs []ma.Multiaddr, cancel context.CancelC
 	if len(h.sessions)+len(h.dials) >= h.cfg.MaxConnections {
 		return nil, ErrTooManyConnections
 	}
-	dial := &pendingDial{addrs: addrs, cancel: cancel}
-	for _, addr := range addrs {
-		if isTCP(addr) {
-			dial.tcpLeft++
-		}
-	}
+	dial := newPendingDial(addrs, cancel)
 	h.dials[p] = dial
 	return dial, nil
 }

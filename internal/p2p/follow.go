@@ -2,12 +2,6 @@ package p2p
 
 import "time"
 
-// SubscriptionChange is a change with the time at which we had read it.
-type SubscriptionChange struct {
-	At time.Time
-	Subscription
-}
-
 // follower is who is told of a session's subscription changes.
 type follower struct {
 	fn func(at time.Time, changes []Subscription)
@@ -16,9 +10,14 @@ type follower struct {
 // Follow gives the topics the peer is subscribed to now, in no order, and calls fn
 // with every later change: no change is lost or told twice between the two. One
 // call has the changes of one RPC in its order, and at, the time at which the RPC
-// had been read whole. Entries that change nothing are left out. When the peer
-// opens its gossip stream anew, the difference between its old and its new list is
-// told, topics that are missing in the new one once it is whole.
+// had been read whole. Entries that change nothing are left out.
+//
+// A call without changes is the last one: the gossip stream ended at that time, and
+// what the peer does from then on is not known, though the connection may stand. Of
+// a peer that vanished, which shows half a minute later, it is the time it was Heard.
+// A stream that it opens anew is not followed: nothing was told between the two, and
+// rust-libp2p does not even repeat its list there. When the stream has ended before,
+// or its list is not whole yet, Follow itself makes that call.
 //
 // fn is called from the goroutine that reads the stream, one call at a time. It
 // must not block, keep the slice or call the session; Follow must not be called
@@ -33,6 +32,9 @@ func (s *Session) Follow(fn func(at time.Time, changes []Subscription)) (current
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.follower = f
+	if g.stream == nil || !g.whole {
+		g.endFollow(time.Now())
+	}
 	return g.list(), func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
@@ -46,6 +48,14 @@ func (s *Session) Follow(fn func(at time.Time, changes []Subscription)) (current
 func (g *subscriptions) tell(at time.Time, changes []Subscription) {
 	if g.follower != nil && len(changes) > 0 {
 		g.follower.fn(at, changes)
+	}
+}
+
+// endFollow tells the follower that no more comes; mu is held.
+func (g *subscriptions) endFollow(at time.Time) {
+	if g.follower != nil {
+		g.follower.fn(at, nil)
+		g.follower = nil
 	}
 }
 

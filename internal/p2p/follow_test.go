@@ -8,22 +8,40 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
+// change is one that a follower was told, with its time.
+type change struct {
+	At time.Time
+	Subscription
+}
+
 // changeLog collects what a follower is told.
 type changeLog struct {
-	mu  sync.Mutex
-	all []SubscriptionChange
+	mu    sync.Mutex
+	all   []change
+	ended []time.Time
 }
 
 func (l *changeLog) add(at time.Time, changes []Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range changes {
-		l.all = append(l.all, SubscriptionChange{At: at, Subscription: c})
+	if len(changes) == 0 {
+		l.ended = append(l.ended, at)
 	}
+	for _, c := range changes {
+		l.all = append(l.all, change{at, c})
+	}
+}
+
+// ends are the times at which it was told that no more comes.
+func (l *changeLog) ends() []time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.ended)
 }
 
 // texts gives the changes as "+topic" and "-topic".
@@ -84,47 +102,86 @@ func testFollow(t *testing.T, p *testPeer) {
 		}
 	}
 
-	// The stream anew: what both lists have is no change.
-	anew := p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("a", "e")...))
-	await(t, "the difference is told", func() bool { return len(seen.texts()) == 7 })
-	got := seen.texts()[4:]
-	slices.Sort(got)
-	if diff := cmp.Diff([]string{"+e", "-c", "-d"}, got); diff != "" {
-		t.Error(diff)
-	}
 	stop()
-	anew.Write(encodeRPC(t, on("f")...))
+	stream.Write(encodeRPC(t, on("f")...))
 	await(t, "the set has the new topic", func() bool { return slices.Contains(topics(s.Subscriptions()), "f") })
-	if n := len(seen.texts()); n != 7 {
-		t.Errorf("%d changes told after stop", n-7)
+	if n := len(seen.texts()); n != len(want) {
+		t.Errorf("%d changes told after stop", n-len(want))
+	}
+	if len(seen.ends()) != 0 {
+		t.Error("told of an end of a stream that stands")
 	}
 }
 
-// A list that breaks off, and one that comes topic by topic.
-func TestFollowAcrossStreams(t *testing.T) {
-	p, h := startPeer(t), startHost(t, nil)
+// A follower is told when the stream ends, though the connection stands, and what
+// comes on another stream is not its.
+func TestFollowEndsWithTheStream(t *testing.T) {
+	for name, end := range map[string]func(*testPeer, *Host, network.Stream){
+		"reset":  func(_ *testPeer, _ *Host, s network.Stream) { s.Reset() },
+		"closed": func(_ *testPeer, _ *Host, s network.Stream) { s.Close() },
+		"opened anew": func(p *testPeer, h *Host, _ network.Stream) {
+			p.open(h, "/meshsub/1.1.0", encodeRPC(p.t, on("a", "e")...))
+		},
+		"malformed": func(_ *testPeer, _ *Host, s network.Stream) { s.Write([]byte{0xff, 0xff, 0xff, 0xff, 0x7f}) },
+	} {
+		for transport, transports := range eachTransport() {
+			t.Run(name+" "+transport, func(t *testing.T) {
+				p, h := startPeer(t, transports...), startHost(t, nil)
+				p.serveAll()
+				s := dial(t, h, p.target())
+				stream := p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("a", "b")...))
+				if _, err := s.Hello(testContext(t)); err != nil {
+					t.Fatal(err)
+				}
+				var seen changeLog
+				_, stop := s.Follow(seen.add)
+				defer stop()
+				stream.Write(encodeRPC(t, on("c")...))
+				await(t, "the change is told", func() bool { return len(seen.texts()) == 1 })
+				ends := time.Now()
+				end(p, h, stream)
+				await(t, "the end is told", func() bool { return len(seen.ends()) > 0 })
+				if at := seen.ends()[0]; at.Before(ends) || at.After(time.Now()) {
+					t.Errorf("ended %v after the stream", at.Sub(ends))
+				}
+				if _, err := s.Ping(testContext(t)); err != nil {
+					t.Errorf("the session does not stand: %v", err)
+				}
+				p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("x", "y")...))
+				await(t, "the new list is whole", func() bool { return slices.Equal(topics(s.Subscriptions()), []string{"x", "y"}) })
+				if got := seen.texts(); !slices.Equal(got, []string{"+c"}) || len(seen.ends()) != 1 {
+					t.Errorf("told %v and %d ends", got, len(seen.ends()))
+				}
+			})
+		}
+	}
+}
+
+// Follow tells at once that there is nothing to follow.
+func TestFollowWithoutAStream(t *testing.T) {
+	p, h := startPeer(t), startHost(t, func(cfg *Config) { cfg.HelloSettle = time.Hour })
 	s := dial(t, h, p.target())
-	p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("a", "b", "c")...))
+	follow := func(what string, subscribed []string, ends int) {
+		t.Helper()
+		var seen changeLog
+		current, stop := s.Follow(seen.add)
+		stop()
+		if !slices.Equal(topics(current), subscribed) || len(seen.ends()) != ends {
+			t.Errorf("%s: follows %v with %d ends, want %v and %d", what, topics(current), len(seen.ends()), subscribed, ends)
+		}
+	}
+	follow("no stream", nil, 1)
+	whole := p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("a", "b")...))
 	if _, err := s.Hello(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	var seen changeLog
-	_, stop := s.Follow(seen.add)
-	defer stop()
-
-	broken := p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("x")...))
-	await(t, "the broken list has begun", func() bool { return len(seen.texts()) == 1 })
-	broken.Reset()
-	anew := p.open(h, "/meshsub/1.1.0", nil)
-	for _, topic := range []string{"a", "b"} {
-		anew.Write(encodeRPC(t, on(topic)...))
-	}
-	await(t, "the whole list has come", func() bool { return len(seen.texts()) == 3 })
-	got := seen.texts()
-	slices.Sort(got)
-	if diff := cmp.Diff([]string{"+x", "-c", "-x"}, got); diff != "" {
-		t.Error(diff)
-	}
+	follow("a whole list", []string{"a", "b"}, 0)
+	whole.Reset()
+	await(t, "the stream has ended", func() bool { s.gossip.mu.Lock(); defer s.gossip.mu.Unlock(); return s.gossip.stream == nil })
+	follow("a stream that ended", []string{"a", "b"}, 1)
+	p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("x")...))
+	await(t, "the new list has begun", func() bool { return slices.Equal(topics(s.Subscriptions()), []string{"x"}) })
+	follow("a list that is not whole", []string{"x"}, 1)
 }
 
 // Whenever it begins, a follower's set and changes give the peer's set.
@@ -132,6 +189,10 @@ func TestFollowLosesNothing(t *testing.T) {
 	p, h := startPeer(t), startHost(t, nil)
 	s := dial(t, h, p.target())
 	stream := p.open(h, "/meshsub/1.1.0", nil)
+	stream.Write(encodeRPC(t, on("begin", "now")...)) // several topics: the list is whole
+	if _, err := s.Hello(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
 	const rounds, width = 400, 8
 	go func() {
 		for i := range rounds {
@@ -154,6 +215,9 @@ func TestFollowLosesNothing(t *testing.T) {
 			now[c.Topic] = true
 		}
 		stop()
+		if len(seen.ends()) > 0 {
+			t.Fatal("told of an end of a stream that stands")
+		}
 		for _, c := range seen.all {
 			if now[c.Topic] == c.Subscribe {
 				t.Fatalf("told %s, which changes nothing", changeText(c.Subscription))

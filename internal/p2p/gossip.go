@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"time"
 	"unique"
@@ -31,16 +30,13 @@ const (
 type subscriptions struct {
 	hello chan struct{} // closed when the peer's first list is whole
 
-	mu     sync.Mutex
-	topics map[unique.Handle[string]]struct{} // peers share topics: kept once
-	// unconfirmed are those of topics that a new stream has yet to name: when its
-	// list is whole they are left.
-	unconfirmed map[unique.Handle[string]]struct{}
-	stream      network.Stream // the one that counts; nil when there is none
-	helloDone   bool
-	follower    *follower // nil when nobody follows
-	spent       int64     // bytes read in all
-	since       time.Time
+	mu       sync.Mutex
+	topics   map[unique.Handle[string]]struct{} // peers share topics: kept once
+	stream   network.Stream                     // the one that counts; nil when there is none
+	whole    bool                               // the list that stream began with is
+	follower *follower                          // nil when nobody follows
+	spent    int64                              // bytes read in all
+	since    time.Time
 }
 
 func newSubscriptions() subscriptions {
@@ -64,8 +60,7 @@ func (g *subscriptions) list() []Subscription {
 }
 
 // adopt makes stream the one that counts and resets the one before: a peer has
-// one meshsub stream, and a new one begins with the whole list. What was known
-// stays until that list is whole, so that a stream opened anew is no change.
+// one meshsub stream, and a new one begins with the whole list.
 func (g *subscriptions) adopt(stream network.Stream) {
 	g.mu.Lock()
 	old := g.stream
@@ -73,7 +68,8 @@ func (g *subscriptions) adopt(stream network.Stream) {
 	if g.since.IsZero() {
 		g.since = time.Now()
 	}
-	g.unconfirmed = maps.Clone(g.topics)
+	g.topics, g.whole = nil, false
+	g.endFollow(time.Now())
 	g.mu.Unlock()
 	if old != nil {
 		old.Reset()
@@ -94,7 +90,6 @@ func (g *subscriptions) apply(stream network.Stream, at time.Time, rpc []Subscri
 	changed := rpc[:0]
 	for _, entry := range rpc {
 		topic := unique.Make(entry.Topic)
-		delete(g.unconfirmed, topic)
 		_, known := g.topics[topic]
 		switch {
 		case known == entry.Subscribe:
@@ -111,39 +106,37 @@ func (g *subscriptions) apply(stream network.Stream, at time.Time, rpc []Subscri
 	g.tell(at, changed)
 }
 
-// complete tells waiters that the list a stream begins with is whole since the
-// RPC that was read at a time. Topics of an earlier stream that it does not name
-// are left.
-func (g *subscriptions) complete(stream network.Stream, at time.Time) {
+// complete tells waiters that the list a stream begins with is whole.
+func (g *subscriptions) complete(stream network.Stream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stream != stream {
 		return
 	}
-	var left []Subscription
-	for topic := range g.unconfirmed {
-		delete(g.topics, topic)
-		left = append(left, Subscription{Subscribe: false, Topic: topic.Value()})
+	g.whole = true
+	g.helloEnds()
+}
+
+// ended is the end of a stream at a time: whoever waits for its list gets what there
+// is of it, if that ended cleanly, and the follower is told that no more comes.
+func (g *subscriptions) ended(stream network.Stream, at time.Time, clean bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stream != stream {
+		return
 	}
-	g.unconfirmed = nil
-	g.tell(at, left)
-	if !g.helloDone {
-		g.helloDone = true
-		close(g.hello)
+	g.stream = nil
+	g.endFollow(at)
+	if clean {
+		g.helloEnds()
 	}
 }
 
-// broken tells waiters that no more of the hello comes. A list that broke off
-// leaves no topic.
-func (g *subscriptions) broken(stream network.Stream) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stream != stream {
-		return
-	}
-	g.unconfirmed = nil
-	if !g.helloDone {
-		g.helloDone = true
+// helloEnds lets waiters go; mu is held.
+func (g *subscriptions) helloEnds() {
+	select {
+	case <-g.hello:
+	default:
 		close(g.hello)
 	}
 }
@@ -202,7 +195,12 @@ func (m *meter) next(r *bufio.Reader) ([]Subscription, error) {
 func (h *Host) onMeshsub(s *Session, stream network.Stream, in *chunkReader) {
 	s.gossip.adopt(stream)
 	stream.SetDeadline(time.Time{})
-	err := s.listen(stream, in.buf[in.pos:])
+	clean, err := s.listen(stream, in.buf[in.pos:])
+	at := time.Now()
+	if !s.sawEnd(err) {
+		at = s.Heard()
+	}
+	s.gossip.ended(stream, at, clean)
 	h.cfg.Log.Debug("gossip stream ended", slog.String("peer", s.PeerID()), slog.Any("error", err))
 	stream.Reset()
 }
@@ -211,14 +209,14 @@ func (h *Host) onMeshsub(s *Session, stream network.Stream, in *chunkReader) {
 // which ends with an RPC of several topics when nothing follows at once, or else
 // after HelloSettle of silence: Go, Java, Nim and JavaScript clients name all
 // topics in one RPC, rust-libp2p sends one RPC a topic. rest is what has been read
-// of the stream already. The error is what ended it; there is always one.
-func (s *Session) listen(stream network.Stream, rest []byte) error {
+// of the stream already. The error is what ended it; there is always one. clean
+// tells that RPCs had come, and none was cut short.
+func (s *Session) listen(stream network.Stream, rest []byte) (clean bool, err error) {
 	in := &meter{stream: stream, rest: rest, gossip: &s.gossip, timeout: s.host.cfg.ResponseTimeout}
 	r := bufio.NewReaderSize(in, gossipBuffer)
-	var last time.Time // of the newest RPC; zero before the first
-	whole := false
+	begun, whole := false, false
 	for {
-		settling := !last.IsZero() && !whole && r.Buffered() == 0
+		settling := begun && !whole && r.Buffered() == 0
 		if settling {
 			stream.SetReadDeadline(time.Now().Add(s.host.cfg.HelloSettle))
 		}
@@ -228,25 +226,24 @@ func (s *Session) listen(stream network.Stream, rest []byte) error {
 		}
 		if settling && isTimeout(err) {
 			whole = true
-			s.gossip.complete(stream, last)
+			s.gossip.complete(stream)
 			continue
 		}
 		if err != nil {
-			if !last.IsZero() {
-				s.gossip.broken(stream)
-			}
-			return err
+			return begun, err
 		}
 		changes, err := in.next(r)
 		if err != nil {
-			return err
+			return false, err
 		}
-		last = time.Now()
+		begun = true
 		several := len(changes) > 1
-		s.gossip.apply(stream, last, changes)
+		at := time.Now()
+		s.hear(at)
+		s.gossip.apply(stream, at, changes)
 		if !whole && several && r.Buffered() == 0 {
 			whole = true
-			s.gossip.complete(stream, last)
+			s.gossip.complete(stream)
 		}
 	}
 }

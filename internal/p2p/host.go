@@ -11,7 +11,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
@@ -39,16 +38,6 @@ type Host struct {
 	sessions map[peer.ID]*Session
 	dials    map[peer.ID]*pendingDial
 	closed   bool
-}
-
-// pendingDial is a dial in progress.
-type pendingDial struct {
-	addrs   []ma.Multiaddr
-	cancel  context.CancelCauseFunc
-	session *Session // set when a connection was admitted
-
-	tcpLeft      int      // TCP addresses that have not failed
-	whenTCPFails []func() // called when tcpLeft gets 0
 }
 
 // NewHost listens and serves. Close it.

@@ -24,8 +24,8 @@ const (
 )
 
 // request sends one request in the first of the versions that the peer speaks and
-// gives the SSZ of its response, which has that version's size. MetaData requests
-// have a nil body.
+// gives the SSZ of its response, which has that version's size. body is called just
+// before the request is written; MetaData requests have a nil one.
 //
 // Once identify has told what the peer speaks, negotiation and request go out
 // together and cost no round trip of their own. Before that, and when identify
@@ -74,12 +74,22 @@ func (s *Session) exchange(ctx context.Context, versions []message, body func(me
 	stream.SetDeadline(start.Add(s.host.cfg.FirstByteTimeout))
 
 	ssz, err := converse(stream, in, versions, body, together)
+	if answered(err) {
+		s.hear(start)
+	}
 	if err != nil && !errors.Is(err, ErrNoResponse) {
 		stream.Reset()
 		return nil, transportError(err)
 	}
 	stream.Close()
 	return ssz, err
+}
+
+// answered reports whether a request with this error had an answer: an error code is
+// one.
+func answered(err error) bool {
+	var answer *ResponseError
+	return err == nil || errors.As(err, &answer)
 }
 
 // converse runs negotiation, request and response on an open stream.

@@ -53,6 +53,7 @@ type Session struct {
 	graceTimer    *time.Timer
 	remoteStatus  *eth2.Status
 	remoteSeq     *uint64
+	heard         time.Time // the last sign of life
 	buckets       [quotaKinds]gcra
 }
 
@@ -67,6 +68,7 @@ func newSession(h *Host, conn network.Conn) *Session {
 
 		identified: make(chan struct{}),
 		seqChanged: make(chan struct{}, 1),
+		heard:      time.Now(),
 	}
 }
 
@@ -131,10 +133,13 @@ var (
 )
 
 // Status sends our Status and gives the peer's: version 2, or 1 when the peer
-// does not speak 2.
+// does not speak 2. Ours is taken when it is written: a negotiation before that may
+// last over a fork.
 func (s *Session) Status(ctx context.Context) (eth2.Status, error) {
-	ours := s.host.cfg.Local.Status()
-	ssz, err := s.request(ctx, statusVersions, func(m message) []byte { return ours.MarshalSSZ(m.version) })
+	ssz, err := s.request(ctx, statusVersions, func(m message) []byte {
+		ours := s.host.cfg.Local.Status()
+		return ours.MarshalSSZ(m.version)
+	})
 	if err != nil {
 		return eth2.Status{}, s.fail(ctx, OpStatus, err)
 	}

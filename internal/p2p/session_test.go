@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -257,5 +258,44 @@ func TestInboundQuota(t *testing.T) {
 	}
 	if _, err := p.ask(h, ProtoMetaDataV3, nil); err != nil {
 		t.Errorf("another protocol has a quota of its own: %v", err)
+	}
+}
+
+// turning is a local whose fork digest changes.
+type turning struct {
+	local
+	digest atomic.Pointer[eth2.ForkDigest]
+}
+
+func (l *turning) Status() eth2.Status { return eth2.Status{ForkDigest: *l.digest.Load()} }
+
+// A Status that waits for the negotiation while a fork passes has the new digest.
+func TestStatusIsTakenWhenItIsWritten(t *testing.T) {
+	var ours turning
+	ours.digest.Store(&eth2.ForkDigest{1})
+	p, h := startPeer(t), startHost(t, func(cfg *Config) { cfg.Local = &ours })
+	sent := make(chan eth2.Status, 1)
+	p.Network().SetStreamHandler(func(stream network.Stream) {
+		defer stream.Reset()
+		in := &chunkReader{src: stream}
+		_, _ = in.token()
+		if proposal, err := in.token(); err != nil || proposal != string(ProtoStatusV2) {
+			_, _ = in.next(1) // identify never ends
+			return
+		}
+		ours.digest.Store(&eth2.ForkDigest{2})
+		_, _ = stream.Write(appendToken(appendToken(nil, multistreamID), string(ProtoStatusV2)))
+		var status eth2.Status
+		if ssz, err := in.request(eth2.StatusV2Size); err != nil || status.UnmarshalSSZ(ssz) != nil {
+			t.Errorf("our Status: %v", err)
+		}
+		sent <- status
+	})
+	s := dial(t, h, p.target())
+	if _, err := s.Status(testContext(t)); err == nil {
+		t.Error("a Status without an answer")
+	}
+	if got := (<-sent).ForkDigest; got != (eth2.ForkDigest{2}) {
+		t.Errorf("sent digest %v after the fork", got)
 	}
 }

@@ -34,6 +34,7 @@ func (h *Host) onStream(stream network.Stream) {
 		stream.Reset()
 		return
 	}
+	s.hear(time.Now())
 	h.handlers[proto](s, stream, in)
 }
 

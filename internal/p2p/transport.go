@@ -76,7 +76,7 @@ func (h *Host) addTransports(key crypto.PrivKey, gater *gater) error {
 	}
 	// A source port of its own for each dial: from the listening port a peer could
 	// not be dialled again while the last connection is in TIME_WAIT.
-	overTCP, err := tcp.NewTCPTransport(up, h.rcmgr, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(min(tcpConnectTimeout, h.cfg.DialTimeout)))
+	overTCP, err := tcp.NewTCPTransport(tcpUpgrader{up, h}, h.rcmgr, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(min(tcpConnectTimeout, h.cfg.DialTimeout)))
 	if err != nil {
 		return fmt.Errorf("tcp transport: %w", err)
 	}
