@@ -132,7 +132,9 @@ func (s *scheduler) succeed(n *node, epoch eth2.Epoch) (*node, error) {
 		return nil, err
 	}
 	successor := newNode(p, n.clock, n.record, n.wire, n.slowDelay, s.log)
-	successor.startRecord(s.db)
+	if err := successor.startRecord(s.db); err != nil {
+		return nil, err
+	}
 	n.retired = true
 	s.outdated = append(s.outdated, n)
 	s.roster.add(successor)

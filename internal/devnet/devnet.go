@@ -140,7 +140,9 @@ func (d *Devnet) build(log *slog.Logger) error {
 		}
 		n := newNode(p, d.net.Clock, record, wire, cfg.SlowDelay, log)
 		// The database costs megabytes: all nodes share it.
-		n.startRecord(d.db)
+		if err := n.startRecord(d.db); err != nil {
+			return err
+		}
 		d.roster.add(n)
 	}
 	return nil

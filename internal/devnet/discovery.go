@@ -25,8 +25,17 @@ const (
 )
 
 // startRecord makes the node's record. Its endpoints are set when they are known.
-func (n *node) startRecord(db *enode.DB) {
+//
+// Every table that starts looks for seeds at 150 random places of the database, from
+// each on to the next record. Without records it would read all of it 150 times, and
+// it grows with each node that fails to answer. No record here was ever ponged, so
+// none becomes a seed.
+func (n *node) startRecord(db *enode.DB) error {
 	n.local = enode.NewLocalNode(db, n.key)
+	if err := db.UpdateNode(n.local.Node()); err != nil {
+		return fmt.Errorf("devnet: node database: %w", err)
+	}
+	return nil
 }
 
 // setForkEntries puts eth2 and nfd of epoch e into the record.
