@@ -31,7 +31,7 @@ func (c crawlCollector) Collect(out chan<- prometheus.Metric) {
 	m.count("events_lost_total", "Events that could not be handed over.", s.Lost)
 	m.gauge("visits_live", "Visits under way.", float64(s.Live))
 	m.gauge("peers", "Peers in the table.", float64(s.Table))
-	m.gauge("peers_reachable", "Peers whose last visit was a handshake.", float64(s.Reachable))
+	m.gauge("peers_reachable", "Peers whose last visit was a handshake, a few windows ago at most.", float64(s.Reachable))
 	m.count("watches_total", "Visits that stayed to watch.", s.Watches)
 	m.count("subnet_changes_total", "Subscription changes that watches have logged.", s.SubnetChanges)
 	m.gauge("watches_live", "Watches under way.", float64(s.Watching))

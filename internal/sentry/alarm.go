@@ -2,6 +2,7 @@ package sentry
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -34,7 +35,7 @@ const (
 	// alarmBucket is a third of the window of records that count, and the time
 	// between two lines of a standing alarm; for slots of 12 s.
 	alarmBucket = 10 * time.Minute
-	// maxAnnounced bounds the digests that nodes announce.
+	// maxAnnounced bounds the digests that nodes announce in one bucket.
 	maxAnnounced = 64
 	// maxAlarmNodes bounds the nodes that one bucket counts.
 	maxAlarmNodes = 50_000
@@ -61,8 +62,9 @@ type alarm struct {
 	bucket  time.Duration
 	started time.Time // of the newest bucket
 	// buckets hold each node once, in the kind of its newest record.
-	buckets   [3]map[eth2.NodeID]kind
-	announced map[eth2.ForkDigest]int // by nodes with our digest
+	buckets [3]map[eth2.NodeID]kind
+	// announced are digests that nodes with ours announce, by bucket too.
+	announced [3]announced
 	// example is the newest unknown digest that is linked to us.
 	example eth2.ForkDigest
 	raised  bool
@@ -72,9 +74,9 @@ type alarm struct {
 }
 
 func newAlarm(f forks, log *slog.Logger) *alarm {
-	a := &alarm{forks: f, log: log, bucket: f.clock.Scale(alarmBucket), announced: make(map[eth2.ForkDigest]int)}
+	a := &alarm{forks: f, log: log, bucket: f.clock.Scale(alarmBucket)}
 	for i := range a.buckets {
-		a.buckets[i] = make(map[eth2.NodeID]kind)
+		a.buckets[i], a.announced[i] = make(map[eth2.NodeID]kind), make(announced)
 	}
 	return a
 }
@@ -107,6 +109,9 @@ func (a *alarm) turn(now time.Time) {
 	last := a.buckets[2]
 	clear(last)
 	a.buckets[0], a.buckets[1], a.buckets[2] = last, a.buckets[0], a.buckets[1]
+	oldest := a.announced[2]
+	clear(oldest)
+	a.announced[0], a.announced[1], a.announced[2] = oldest, a.announced[0], a.announced[1]
 }
 
 func (a *alarm) kindOf(r *enr.Record, ours bool, now time.Time) kind {
@@ -123,7 +128,7 @@ func (a *alarm) kindOf(r *enr.Record, ours bool, now time.Time) kind {
 	}
 	expected := scheduled && (r.Eth2.NextForkEpoch == next.FirstEpoch || r.NFD != nil && a.later(*r.NFD, epoch))
 	switch {
-	case ours, a.announced[digest] >= announcers, expected:
+	case ours, a.awaited(digest), expected:
 		a.example = digest
 		return kindLinked
 	case a.family(r.Eth2.NextForkVersion):
@@ -149,11 +154,52 @@ func (a *alarm) announcement(r *enr.Record) kind {
 	if r.NFD == nil || *r.NFD == (eth2.ForkDigest{}) || a.known(*r.NFD) {
 		return kindCurrent
 	}
-	if _, seen := a.announced[*r.NFD]; seen || len(a.announced) < maxAnnounced {
-		a.announced[*r.NFD]++
-	}
+	a.announced[0].add(*r.NFD, r.NodeID)
 	a.example = *r.NFD
 	return kindUnaware
+}
+
+// announced are the nodes that announce a digest, the first few of each.
+type announced map[eth2.ForkDigest][]eth2.NodeID
+
+// add notes that a node announces a digest. When there are too many, the one that the
+// fewest nodes announce makes room.
+func (n announced) add(d eth2.ForkDigest, id eth2.NodeID) {
+	nodes, seen := n[d]
+	if len(nodes) == announcers || slices.Contains(nodes, id) {
+		return
+	}
+	if !seen && len(n) >= maxAnnounced {
+		var rarest eth2.ForkDigest
+		fewest := announcers + 1
+		for other, nodes := range n {
+			if len(nodes) < fewest {
+				rarest, fewest = other, len(nodes)
+			}
+		}
+		delete(n, rarest)
+	}
+	n[d] = append(nodes, id)
+}
+
+// awaited reports whether enough nodes have announced the digest. As long as records
+// carry it, that is not forgotten.
+func (a *alarm) awaited(d eth2.ForkDigest) bool {
+	var nodes []eth2.NodeID
+	for _, bucket := range a.announced {
+		for _, id := range bucket[d] {
+			if !slices.Contains(nodes, id) {
+				nodes = append(nodes, id)
+			}
+		}
+	}
+	if len(nodes) < announcers {
+		return false
+	}
+	for _, id := range nodes {
+		a.announced[0].add(d, id)
+	}
+	return true
 }
 
 // family reports whether a fork version that we do not know differs from ours only

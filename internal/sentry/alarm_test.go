@@ -165,3 +165,70 @@ func TestANodeCountsOnce(t *testing.T) {
 		t.Errorf("%d alarms, %d nodes", n, c.shares(c.now).nodes)
 	}
 }
+
+// One node can send any number of records.
+func TestOneNodeAnnouncesNoFork(t *testing.T) {
+	c := newCrowd(t)
+	id, nfd := c.healthy()
+	c.add(100, id, nfd, false)
+	liar := enr.Record{NodeID: c.id(), Eth2: &id, NFD: &unknown}
+	for range 1000 {
+		c.observe(&liar, false, c.now)
+	}
+	c.add(100, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
+	if n := c.tell(); n != 0 || c.share != 0 {
+		t.Errorf("%d alarms, share %v: %s", n, c.share, c.log)
+	}
+	c.add(announcers-1, id, &unknown, false) // it keeps no others out
+	c.add(60, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
+	if n := c.tell(); n != 1 {
+		t.Errorf("%d alarms once others announce it too, share %v", n, c.share)
+	}
+}
+
+// Digests that few nodes announce give way to the one that many do, and announcements
+// are forgotten.
+func TestAnnouncementsAreBoundAndExpire(t *testing.T) {
+	id, nfd := newCrowd(t).healthy()
+	moved := eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}
+	for name, tt := range map[string]struct {
+		after time.Duration // from the announcement to the records
+		want  int           // alarms
+	}{"at once": {0, 1}, "in the next bucket": {alarmBucket, 1}, "hours later": {5 * alarmBucket, 0}} {
+		c := newCrowd(t)
+		c.add(100, id, nfd, false)
+		for i := range 10 * maxAnnounced {
+			c.add(1, id, &eth2.ForkDigest{0xaa, byte(i >> 8), byte(i)}, false)
+		}
+		c.add(announcers, id, &unknown, false)
+		for _, bucket := range c.announced {
+			if len(bucket) > maxAnnounced {
+				t.Errorf("%d digests are remembered", len(bucket))
+			}
+		}
+		c.buckets[0] = map[eth2.NodeID]kind{} // the unaware are an alarm of their own
+		for end := c.now.Add(tt.after); c.now.Before(end); {
+			c.now = c.now.Add(c.bucket)
+			c.turn(c.now)
+		}
+		c.add(100, id, nfd, false)
+		c.add(60, moved, nil, false)
+		if n := c.tell(); n != tt.want {
+			t.Errorf("%s: %d alarms, share %v: %s", name, n, c.share, c.log)
+		}
+	}
+}
+
+// A fork that was announced is not forgotten while nodes come over to it.
+func TestAnAnnouncedForkStaysWhileItsRecordsCome(t *testing.T) {
+	c := newCrowd(t)
+	id, _ := c.healthy()
+	c.add(announcers, id, &unknown, false)
+	for range 10 {
+		c.now = c.now.Add(c.bucket)
+		c.add(30, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
+		if c.tell(); c.share < alarmFifth {
+			t.Fatalf("share %v", c.share)
+		}
+	}
+}

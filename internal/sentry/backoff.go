@@ -43,6 +43,23 @@ func (g growth) after(fails int) time.Duration {
 	return min(wait, g.limit)
 }
 
+// acquaintance is how long a peer that we spoke with is expected back. For slots of
+// 12 s, like spacing.
+const acquaintance = 24 * time.Hour
+
+// backoff is the wait after a peer's failed visit. A peer that we spoke with not
+// long ago has restarted or moved more likely than gone: it is looked for as often as
+// it was visited, so that it is missed for one window at the most. Not so one on
+// whose address another identity answers, and one that would ban us.
+func (t *table) backoff(p *peer, outcome string, now time.Time) time.Duration {
+	wait := t.scaled(backoffOf(outcome).after(int(p.fails)))
+	known := !p.spoke.IsZero() && now.Sub(p.spoke) < t.scaled(acquaintance)
+	if known && outcome != event.OutcomeWrongNetwork && outcome != event.OutcomeUnreachable {
+		wait = min(wait, time.Duration(t.revisit)*t.forks.clock.EpochDuration())
+	}
+	return jitter(wait)
+}
+
 // turningWait is the least time until the next dial of a peer that is on another
 // digest than we while the network's fork turns: it may just be earlier or later.
 const turningWait = 2 * time.Minute

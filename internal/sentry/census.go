@@ -51,7 +51,8 @@ func (t *table) nextCensus(p *peer, started, now time.Time) time.Time {
 	return t.windowStart(window).Add(time.Duration(share * float64(length)))
 }
 
-// visitedInWindow reports whether the peer has had a visit in the window of now.
-func (t *table) visitedInWindow(p *peer, now time.Time) bool {
-	return !p.lastVisit.IsZero() && t.windowOf(p.lastVisit) == t.windowOf(now)
+// metInWindow reports whether the peer has had a handshake in the window of now. A
+// failed dial is none: when its node calls, that is the visit.
+func (t *table) metInWindow(p *peer, now time.Time) bool {
+	return !p.spoke.IsZero() && t.windowOf(p.spoke) == t.windowOf(now)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -197,6 +198,12 @@ func isPeerID(text string) bool {
 		len(b) == len(ed25519Header)+32 && strings.HasPrefix(string(b), ed25519Header)
 }
 
+// Node reports whether a discv5 node is excluded: by its id, or by any of its
+// addresses. Invalid addresses are none.
+func (x *Exclude) Node(id eth2.NodeID, addresses ...netip.Addr) bool {
+	return x != nil && (x.node(id) || slices.ContainsFunc(addresses, x.address))
+}
+
 // node reports whether the node id is excluded.
 func (x *Exclude) node(id eth2.NodeID) bool {
 	if x == nil {
@@ -239,10 +246,16 @@ func (x *Exclude) address(a netip.Addr) bool {
 	return false
 }
 
-// record reports whether the record's node is excluded: by its key, or by any of
-// its addresses.
-func (x *Exclude) record(r *enr.Record) bool {
-	return x != nil && (x.node(r.NodeID) || x.address(r.IP4) || x.address(r.IP6))
+// record reports whether the record's node is excluded.
+func (x *Exclude) record(r *enr.Record) bool { return x.Node(r.NodeID, r.IP4, r.IP6) }
+
+// knows reports whether a peer of the table is excluded.
+func (x *Exclude) knows(p *peer) bool {
+	if x == nil {
+		return false
+	}
+	r := p.record()
+	return x.peer(p.id) || r != nil && x.record(r)
 }
 
 // caller reports whether an inbound peer is excluded: by its id, or by the address

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,6 +149,76 @@ func TestExcludeFileIsReadAgain(t *testing.T) {
 			t.Errorf("log: %s", got)
 		}
 	})
+}
+
+// A watch may last for hours: it does not outlast the next look at the file.
+func TestWatchOfAnExcludedPeerEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := testNetwork(t, time.Now(), 0)
+		path := filepath.Join(t.TempDir(), "exclude.txt")
+		writeFile(t, path, "")
+		x, err := LoadExclude(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWatcher(n.Clock)
+		w.epochs = 1000
+		s := startSchedule(t, Config{Exclude: x, MaxWatched: 10, MaxConnections: 100}, n, w, 0)
+		first, second := signedRecord(t, n, 1, 1000), signedRecord(t, n, 1, 1002)
+		s.offer(first)
+		s.offer(second)
+		time.Sleep(10 * time.Second)
+		if got := w.watchingNow(); got != 2 {
+			t.Fatalf("%d watches", got)
+		}
+		writeFile(t, path, first.PeerID+"\n")
+		time.Sleep(tidyEvery + time.Second)
+		if got := w.watchingNow(); got != 1 {
+			t.Errorf("%d watches after one of two peers was excluded", got)
+		}
+		time.Sleep(time.Hour)
+		s.stop()
+		if len(w.census[first.PeerID]) != 1 || len(w.spans[second.PeerID]) != 1 {
+			t.Errorf("visits of the excluded peer at %v, watches of the other %v", w.census[first.PeerID], w.spans[second.PeerID])
+		}
+		if len(s.table.byID) != 1 {
+			t.Errorf("%d peers in the table", len(s.table.byID))
+		}
+	})
+}
+
+func TestKnownRecordsAreOfNobodyExcluded(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	n := testNetwork(t, now.Add(-time.Hour), 0)
+	table := storedTable(t, dir, n, quietLog(), now)
+	path := filepath.Join(dir, "exclude.txt")
+	var ids, kept []string
+	for i := range 6 {
+		r := signedRecord(t, n, 1, 1000+2*i)
+		table.offer(r, now)
+		if i < 4 {
+			ids = append(ids, r.PeerID)
+		} else {
+			kept = append(kept, r.Raw)
+		}
+	}
+	table.store.finish(table, now)
+	writeFile(t, path, strings.Join(ids, "\n"))
+	x, err := LoadExclude(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenStore(dir, n, 10, quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	got := s.Known(3, x)
+	slices.Sort(got)
+	slices.Sort(kept)
+	if !slices.Equal(got, kept) {
+		t.Errorf("known: %v, want %v", got, kept)
+	}
 }
 
 func TestOnlyRecordsOfTheShardAreTaken(t *testing.T) {

@@ -2,6 +2,7 @@ package sentry
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
@@ -26,42 +27,31 @@ func (g *gate) admits(r *enr.Record, known *peer, now time.Time) bool {
 	if g.exclude.record(r) {
 		return false
 	}
-	g.alarm.observe(r, known != nil && known.dialable(), now)
+	g.alarm.observe(r, known != nil && known.dialable, now)
 	return g.shard.Has(r.NodeID)
 }
 
 // keeps decides on a peer of the table.
 func (g *gate) keeps(p *peer) bool {
-	if p.record == nil {
-		return !g.exclude.peer(p.id)
-	}
-	return g.shard.Has(p.record.NodeID) && !g.exclude.peer(p.id) && !g.exclude.record(p.record)
+	return (p.text == "" || g.shard.Has(p.nodeID)) && !g.exclude.knows(p)
 }
 
-// lets decides on an inbound peer.
-func (g *gate) lets(c caller) bool {
-	return !g.exclude.caller(c.session.PeerID(), c.session.Multiaddr())
+// lets decides on an inbound peer that calls from the address.
+func (g *gate) lets(id string, from netip.Addr) bool {
+	return !g.exclude.peer(id) && !g.exclude.address(from)
 }
 
-// tidy reads the exclude file again if it has changed, and drops from the table who
-// is in it now. Visits under way are ended by nobody, but their events are dropped.
-func (g *gate) tidy(t *table) {
+// reload reads the exclude file again if it has changed.
+func (g *gate) reload() (changed bool) {
 	changed, err := g.exclude.reload()
 	if err != nil {
 		g.log.Error("the exclude file is not usable: the old list stays in force", slog.Any("error", err))
-		return
+		return false
 	}
 	if changed {
 		g.log.Info("exclude file read again", slog.String("file", g.exclude.path), slog.Int("entries", g.exclude.Len()))
 	}
-	if g.exclude == nil {
-		return
-	}
-	for _, p := range t.byID { // each time: the visits under way at a change have to end first
-		if p.visiting == 0 && !g.keeps(p) {
-			t.drop(p)
-		}
-	}
+	return changed
 }
 
 // measure brings the figures up to date that take a walk over the table or the

@@ -15,7 +15,7 @@ import (
 // watch if turn allows it to stay. The peer's own Status request is answered by the
 // host meanwhile.
 func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, turn turnFunc) result {
-	return s.observe(ctx, handover, newVisit(session.PeerID(), record, event.Inbound), session, turn)
+	return s.observe(ctx, handover, s.newVisit(session.PeerID(), record, event.Inbound), session, turn)
 }
 
 // multiaddrOf is where the peer can be dialled: for an outbound visit where it was,

@@ -64,11 +64,10 @@ func TestPeerIsNotHeldWhileEventsWait(t *testing.T) {
 // A peer whose record lags behind a fork may still dial us with the right Status:
 // its record is known and belongs to the handshake.
 func TestRecordOfAnotherDigestIsKept(t *testing.T) {
-	table, net := newTestTable(t, 10)
-	foreign := testRecord(net, "a", 1, 1000)
-	foreign.Eth2 = &eth2.ENRForkID{ForkDigest: eth2.ForkDigest{9}}
+	table, _ := newTestTable(t, 10)
+	foreign := testRecordAt(eth2.ForkDigest{9}, "a", 1, 1000, 1001)
 	table.offer(foreign, genesis)
-	if p, ok := table.begin("a", genesis); !ok || p.record != foreign {
-		t.Errorf("an inbound visit has record %v, want the newest known", p.record)
+	if p, ok := table.begin("a", genesis); !ok || !sameRecord(p.record(), foreign) {
+		t.Errorf("an inbound visit has record %v, want the newest known", p.record())
 	}
 }

@@ -8,102 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/chainbound/valtrack/internal/eth2"
-	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 )
-
-// storedPeer is a line of the store: all of a peer, or without the record what
-// changes from visit to visit, or an address that was dialled. Times are Unix
-// milliseconds, 0 for none.
-type storedPeer struct {
-	ID     string       `json:"id,omitempty"`
-	Gone   bool         `json:"gone,omitempty"` // it has left the table
-	NodeID *eth2.NodeID `json:"node_id,omitempty"`
-	ENR    string       `json:"enr,omitempty"`
-	// NoENR drops the record: the peer has moved to a digest that is not ours.
-	NoENR bool   `json:"no_enr,omitempty"`
-	Seq   uint64 `json:"seq,omitempty"`
-
-	Due       int64 `json:"due,omitempty"`
-	NotBefore int64 `json:"not_before,omitempty"`
-	Fails     int   `json:"fails,omitempty"`
-	Reachable bool  `json:"reachable,omitempty"`
-	LastVisit int64 `json:"last_visit,omitempty"`
-	LastSeen  int64 `json:"last_seen,omitempty"`
-	Spoke     int64 `json:"spoke,omitempty"`
-	// What its watch turns have brought.
-	Watches       uint32  `json:"watches,omitempty"`
-	WatchedEpochs float32 `json:"watched_epochs,omitempty"`
-	WatchWeight   float32 `json:"watch_weight,omitempty"`
-	// Began is set while a visit is under way.
-	Began int64 `json:"began,omitempty"`
-
-	// Address and Began are all of a line that only says when it was dialled.
-	Address string `json:"address,omitempty"`
-}
-
-// stateOf is what changes from visit to visit.
-func stateOf(p *peer) storedPeer {
-	line := storedPeer{
-		ID: p.id, Seq: p.seq,
-		Due: ceilMilli(p.due), NotBefore: ceilMilli(p.notBefore), Fails: p.fails, Reachable: p.reachable,
-		LastVisit: ceilMilli(p.lastVisit), LastSeen: ceilMilli(p.lastSeen), Spoke: ceilMilli(p.spoke),
-		Watches: p.watched.turns, WatchedEpochs: p.watched.epochs, WatchWeight: p.watched.weight,
-	}
-	if p.visiting > 0 {
-		line.Began = line.LastSeen
-	}
-	return line
-}
-
-// wholeOf is all of a peer.
-func wholeOf(p *peer) storedPeer {
-	line := stateOf(p)
-	if p.record == nil {
-		line.NoENR = true
-		return line
-	}
-	line.ENR, line.NodeID = p.record.Raw, &p.record.NodeID
-	return line
-}
-
-// ceilMilli rounds up: a due time must not come back earlier than it was.
-func ceilMilli(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.Add(time.Millisecond - 1).UnixMilli()
-}
-
-func fromMilli(ms int64) time.Time {
-	if ms <= 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
-}
-
-// loaded is what a store held.
-type loaded struct {
-	peers map[string]*peer
-	// open are the peers of which a visit was under way.
-	open map[string]struct{}
-	// dialled are addresses and when they were dialled, of the last minutes.
-	dialled map[netip.AddrPort]time.Time
-}
-
-func newLoaded() loaded {
-	return loaded{
-		peers: make(map[string]*peer), open: make(map[string]struct{}), dialled: make(map[netip.AddrPort]time.Time),
-	}
-}
 
 // maxStoreLine bounds a line of the store; a record has at most 404 characters.
 const maxStoreLine = 4 << 10
@@ -204,64 +115,6 @@ func (s *Store) take(line []byte, number, maxPeers int, since time.Time) (ok, fo
 	return s.loaded.apply(p, maxPeers, since), false
 }
 
-// apply adds one line to what is loaded; false when it makes no sense.
-func (l *loaded) apply(line storedPeer, maxPeers int, since time.Time) bool {
-	began := fromMilli(line.Began)
-	if line.Address != "" {
-		a, err := netip.ParseAddrPort(line.Address)
-		if err == nil && began.After(since) {
-			l.dialled[a] = began
-		}
-		return err == nil
-	}
-	const maxPeerID = 128
-	if line.ID == "" || len(line.ID) > maxPeerID || line.Fails < 0 {
-		return false
-	}
-	if line.Gone {
-		delete(l.peers, line.ID)
-		delete(l.open, line.ID)
-		return true
-	}
-	p := l.peers[line.ID]
-	if p == nil {
-		if len(l.peers) >= maxPeers { // the bound was higher before
-			return true
-		}
-		p = &peer{id: line.ID, index: -1}
-	}
-	if line.ENR != "" {
-		if line.NodeID == nil {
-			return false
-		}
-		r, err := enr.Restore(line.ENR, p.id, *line.NodeID)
-		if err != nil || r.Eth2 == nil {
-			return false
-		}
-		p.record = &r
-	} else if line.NoENR {
-		p.record = nil
-	}
-	l.peers[line.ID] = p
-	p.seq = line.Seq
-	p.due, p.notBefore = fromMilli(line.Due), fromMilli(line.NotBefore)
-	p.fails = min(line.Fails, math.MaxInt32)
-	p.reachable = line.Reachable
-	p.lastVisit, p.lastSeen, p.spoke = fromMilli(line.LastVisit), fromMilli(line.LastSeen), fromMilli(line.Spoke)
-	p.watched = watched{turns: line.Watches, epochs: line.WatchedEpochs, weight: line.WatchWeight}
-	delete(l.open, p.id)
-	if line.Began == 0 {
-		return true
-	}
-	l.open[p.id] = struct{}{}
-	if p.record != nil && began.After(since) {
-		for _, a := range addresses(targetOf(p.record, true)) {
-			l.dialled[a] = began
-		}
-	}
-	return true
-}
-
 // reopen makes the file ready for more lines: as it is, without half a line at its
 // end, or begun anew with the old one set aside.
 func (s *Store) reopen(state fileState) error {
@@ -335,12 +188,12 @@ func (s *Store) restart(suffix string) error {
 // Peers is the number of peers that were read.
 func (s *Store) Peers() int { return len(s.loaded.peers) }
 
-// Known lists at most limit ENRs to begin discovery with: of reachable peers first,
-// then of those seen last. It is for the time before Run.
-func (s *Store) Known(limit int) []string {
+// Known lists at most limit ENRs to begin discovery with, none of an excluded node:
+// of reachable peers first, then of those seen last. It is for the time before Run.
+func (s *Store) Known(limit int, exclude *Exclude) []string {
 	var known []*peer
 	for _, p := range s.loaded.peers {
-		if p.record != nil {
+		if p.text != "" {
 			known = append(known, p)
 		}
 	}
@@ -354,53 +207,13 @@ func (s *Store) Known(limit int) []string {
 		return b.lastSeen.Compare(a.lastSeen)
 	})
 	texts := make([]string, 0, min(limit, len(known)))
-	for _, p := range known[:cap(texts)] {
-		texts = append(texts, p.record.Raw)
+	for _, p := range known {
+		if len(texts) == limit {
+			break
+		}
+		if !exclude.knows(p) {
+			texts = append(texts, p.text)
+		}
 	}
 	return texts
-}
-
-// longestWait bounds a stored due time, should the clock have been wrong: longer
-// than any wait of ours.
-const longestWait = 24 * time.Hour
-
-// adopt puts what the store held into an empty table: peers that admit lets in, due
-// when they were, and not before the spacing has passed when a visit of theirs was
-// under way.
-func (t *table) adopt(s *Store, admit func(*peer) bool, now time.Time) {
-	if s == nil {
-		return
-	}
-	t.store = s
-	held := s.loaded
-	s.loaded = loaded{}
-	for a, at := range held.dialled {
-		if at.Before(now) && now.Sub(at) < t.scaled(spacing) {
-			t.dialled[a] = at
-		}
-	}
-	for id, p := range held.peers {
-		if !admit(p) || len(t.byID) >= t.max {
-			s.forget(p)
-			continue
-		}
-		t.byID[id] = p
-		if p.reachable {
-			t.reachable++
-		}
-		due := latest(p.due, p.notBefore)
-		if _, open := held.open[id]; open {
-			due = latest(due, now.Add(jitter(t.scaled(spacing))))
-		}
-		if limit := now.Add(longestWait); due.After(limit) {
-			due = limit
-		}
-		if p.notBefore.After(due) {
-			p.notBefore = due
-		}
-		if p.record != nil && t.dialable(p, p.record, now) {
-			p.target = targetOf(p.record, t.allowPrivate)
-		}
-		t.schedule(p, due)
-	}
 }

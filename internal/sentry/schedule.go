@@ -2,14 +2,16 @@ package sentry
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
-// tidyEvery is how often old addresses are forgotten.
+// tidyEvery is how often what is old is forgotten, and the exclude file looked at.
 const tidyEvery = time.Minute
 
 // offer is a record on its way into the table.
@@ -35,11 +37,19 @@ type result struct {
 	watched    time.Duration // how long it watched, when it stayed
 }
 
+// callersPerAddress bounds the visits of callers from one public address, of IPv6 one
+// /64 network, watches included: enough for nodes that share one, too few to fill the
+// places of callers from it.
+const callersPerAddress = 4
+
 // running is a visit under way. The schedule's goroutine owns it.
 type running struct {
 	peer     *peer
 	inbound  bool
-	watching bool // it has a watch turn, and no place among dials or callers any more
+	from     netip.Addr // where an inbound peer calls from, invalid when not known
+	asked    bool       // it asked for a watch turn
+	watching bool       // it has one, and no place among dials or callers any more
+	cancel   context.CancelFunc
 }
 
 // finished is a visit's result on its way back.
@@ -62,15 +72,17 @@ type schedule struct {
 	asks     chan ask
 	done     chan finished
 	visits   sync.WaitGroup
-	dials    int // outbound census visits under way
-	callers  int // inbound ones
-	live     int // all visits under way
+	running  map[*running]struct{} // all visits under way
+	dials    int                   // of those, outbound census visits
+	callers  int                   // and inbound ones
+	sources  map[netip.Prefix]int  // visits of callers by source
 }
 
 func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 	return &schedule{
 		cfg: cfg, forks: f, table: newTable(cfg, f), gate: newGate(cfg, f), visitor: v, counters: c,
 		turns: newTurns(cfg, f.clock), asks: make(chan ask), done: make(chan finished),
+		running: make(map[*running]struct{}), sources: make(map[netip.Prefix]int),
 	}
 }
 
@@ -99,8 +111,7 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 		case f := <-s.done:
 			s.finish(f)
 		case <-tidy.C:
-			s.table.forget(time.Now())
-			s.gate.tidy(s.table)
+			s.tidy(time.Now())
 		case <-save.C:
 			s.table.store.tick(s.table, time.Now())
 			s.measure(time.Now())
@@ -108,7 +119,7 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 		case <-ctx.Done():
 		}
 	}
-	for s.live > 0 {
+	for len(s.running) > 0 {
 		s.finish(<-s.done)
 	}
 	s.visits.Wait()
@@ -119,7 +130,7 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 // dispatch starts the visits that are due, as far as the limits allow, and tells
 // when to look again; zero when only a finished visit or a record can change that.
 func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
-	for s.dials < s.cfg.Dialers && s.live < s.cfg.MaxConnections-s.cfg.inboundRoom() {
+	for s.mayDial() {
 		now := time.Now()
 		if until, ok := s.forks.quiet(now); ok {
 			return until
@@ -129,25 +140,35 @@ func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 			return due
 		}
 		s.dials++
-		target, record := p.target, p.record
+		target, record := s.table.target(p), p.record()
 		st := &running{peer: p}
-		s.start(st, func() result { return s.visitor.visitPeer(ctx, handover, target, record, s.turnOf(st)) })
+		s.start(ctx, st, func(ctx context.Context) result {
+			return s.visitor.visitPeer(ctx, handover, target, record, s.turnOf(st))
+		})
 	}
 	return time.Time{}
 }
 
+// mayDial reports whether there is a place for another dial. Callers have places of
+// their own: as many as there may be, they take none from dials.
+func (s *schedule) mayDial() bool {
+	live := len(s.running)
+	return s.dials < s.cfg.Dialers && live < s.cfg.MaxConnections && live-s.callers < s.cfg.MaxConnections-s.cfg.inboundRoom()
+}
+
 // start runs one visit.
-func (s *schedule) start(st *running, visit func() result) {
-	s.live++
-	s.visits.Go(func() { s.done <- finished{visit: st, result: visit()} })
+func (s *schedule) start(ctx context.Context, st *running, visit func(context.Context) result) {
+	ctx, st.cancel = context.WithCancel(ctx)
+	s.running[st] = struct{}{}
+	s.visits.Go(func() { s.done <- finished{visit: st, result: visit(ctx)} })
 }
 
 // welcome reports whether an inbound peer is let in: one that brings something new
 // as long as there is a place, another when there are places enough and we have not
-// just seen it. Callers never take the places of dials and watches.
-func (s *schedule) welcome(id string, now time.Time) bool {
+// just met it. Callers never take the places of dials and watches.
+func (s *schedule) welcome(id string, from netip.Addr, now time.Time) bool {
 	places := max(1, s.cfg.MaxConnections-s.cfg.MaxWatched-s.cfg.dialRoom())
-	if s.live >= s.cfg.MaxConnections || s.callers >= places {
+	if len(s.running) >= s.cfg.MaxConnections || s.callers >= places || s.sources[source(from)] >= callersPerAddress {
 		return false
 	}
 	p := s.table.byID[id]
@@ -156,18 +177,18 @@ func (s *schedule) welcome(id string, now time.Time) bool {
 		return true
 	case p.calls > 0:
 		return false // its connection before this one is just ending
-	case !s.table.visitedInWindow(p, now):
+	case !s.table.metInWindow(p, now):
 		return true
 	}
-	return s.callers < (places+1)/2 && now.Sub(p.lastVisit) >= s.table.scaled(spacing)
+	return s.callers < (places+1)/2 && now.Sub(p.spoke) >= s.table.scaled(spacing)
 }
 
 // receive lets an inbound peer in, or turns it away.
 func (s *schedule) receive(ctx, handover context.Context, c caller) {
 	now := time.Now()
-	id := c.session.PeerID()
+	id, from := c.session.PeerID(), addressIn(c.session.Multiaddr())
 	var p *peer
-	ok := s.welcome(id, now) && s.gate.lets(c)
+	ok := s.welcome(id, from, now) && s.gate.lets(id, from)
 	if ok {
 		p, ok = s.table.begin(id, now)
 	}
@@ -177,11 +198,12 @@ func (s *schedule) receive(ctx, handover context.Context, c caller) {
 		return
 	}
 	s.counters.add(func(st *Stats) { st.Inbound++ })
-	record := p.record
+	record := p.record()
 	s.callers++
 	p.calls++
-	st := &running{peer: p, inbound: true}
-	s.start(st, func() result {
+	s.answerCall(from)
+	st := &running{peer: p, inbound: true, from: from}
+	s.start(ctx, st, func(ctx context.Context) result {
 		defer close(c.left)
 		return s.visitor.receivePeer(ctx, handover, c.session, record, s.turnOf(st))
 	})
@@ -190,6 +212,7 @@ func (s *schedule) receive(ctx, handover context.Context, c caller) {
 // answer tells a visit whether it may stay and watch. One that does leaves its place
 // to the next dial or caller.
 func (s *schedule) answer(a ask) {
+	a.visit.asked = true
 	granted := s.turns.grant(s.table, a.visit.peer, a.seen, time.Now())
 	if granted {
 		s.leavePlace(a.visit)
@@ -222,10 +245,12 @@ func (s *schedule) take(o offer) {
 }
 
 func (s *schedule) finish(f finished) {
-	s.live--
+	delete(s.running, f.visit)
+	f.visit.cancel()
 	p := f.visit.peer
 	if f.visit.inbound {
 		p.calls--
+		s.hangUp(f.visit.from)
 	}
 	if f.visit.watching {
 		p.watching = false
@@ -233,11 +258,61 @@ func (s *schedule) finish(f finished) {
 	} else {
 		s.leavePlace(f.visit)
 	}
+	if !f.visit.asked && f.outcome != "" && f.outcome != event.OutcomeCanceled {
+		p.watched.weight = 0
+	}
 	s.table.end(p, f.result, time.Now())
+	if p.visiting == 0 && s.gate.exclude.knows(p) {
+		s.table.drop(p)
+	}
+}
+
+// source is what the visits of callers from an address are counted by; invalid for
+// those that are not bounded: of loopback and private addresses.
+func source(from netip.Addr) netip.Prefix {
+	if !public(from) {
+		return netip.Prefix{}
+	}
+	source, _ := from.Prefix(min(from.BitLen(), 64)) // never longer than the address
+	return source
+}
+
+// answerCall books the visit of a caller from an address, and hangUp its end.
+func (s *schedule) answerCall(from netip.Addr) {
+	if at := source(from); at.IsValid() {
+		s.sources[at]++
+	}
+}
+
+func (s *schedule) hangUp(from netip.Addr) {
+	at := source(from)
+	if s.sources[at]--; s.sources[at] <= 0 {
+		delete(s.sources, at)
+	}
+}
+
+// tidy forgets what is old. Once the exclude file has changed it ends the visits of
+// who is in it, and drops everyone in it from the table.
+func (s *schedule) tidy(now time.Time) {
+	s.table.forget(now)
+	s.table.expire(now)
+	if !s.gate.reload() {
+		return
+	}
+	for st := range s.running {
+		if s.gate.exclude.knows(st.peer) || s.gate.exclude.address(st.from) {
+			st.cancel() // finish drops the peer
+		}
+	}
+	for _, p := range s.table.byID {
+		if p.visiting == 0 && s.gate.exclude.knows(p) {
+			s.table.drop(p)
+		}
+	}
 }
 
 func (s *schedule) report() {
 	s.counters.add(func(st *Stats) {
-		st.Live, st.Watching, st.Table, st.Reachable = s.live, s.turns.taken, len(s.table.byID), s.table.reachable
+		st.Live, st.Watching, st.Table, st.Reachable = len(s.running), s.turns.taken, len(s.table.byID), s.table.reachable
 	})
 }

@@ -141,6 +141,34 @@ func TestDialersBoundTheVisits(t *testing.T) {
 	}
 }
 
+// However many callers there are, they take no place from dials.
+func TestCallersDoNotStopDials(t *testing.T) {
+	for _, tt := range []struct{ callers, dials int }{{0, 5}, {50, 5}, {95, 5}, {98, 2}, {100, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			net := testNetwork(t, time.Now(), 0)
+			cfg := Config{Dialers: 5, MaxConnections: 100, MaxWatched: -1, AllowPrivate: true}.withDefaults("")
+			v := newFakeVisitor(time.Hour, always(event.OutcomeOK))
+			s := newSchedule(cfg, forksOf(net), v, &counters{})
+			for i := range 20 {
+				s.table.offer(testRecord(net, fmt.Sprintf("p%d", i), 1, uint16(1000+2*i)), time.Now())
+			}
+			s.callers = tt.callers
+			for range tt.callers {
+				s.running[&running{inbound: true}] = struct{}{}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			s.dispatch(ctx, t.Context())
+			cancel()
+			if s.dials != tt.dials {
+				t.Errorf("%d dials beside %d callers, want %d", s.dials, tt.callers, tt.dials)
+			}
+			for s.dials > 0 {
+				s.finish(<-s.done)
+			}
+		})
+	}
+}
+
 func TestFailingPeersAreTriedEverLessButNeverGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testNetwork(t, time.Now(), 0)
@@ -169,6 +197,58 @@ func TestFailingPeersAreTriedEverLessButNeverGivenUp(t *testing.T) {
 	})
 }
 
+// Whoever we spoke with within a day is looked for once a window, others ever less;
+// and the waits stand of a wrong network and of another identity at the address.
+func TestLostPeerIsLookedForEachWindow(t *testing.T) {
+	const met = 3 // visits before it is gone
+	for _, outcome := range []string{
+		event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable, event.OutcomeReset, event.OutcomeWrongNetwork,
+	} {
+		for _, revisit := range []int{1, 3} {
+			synctest.Test(t, func(t *testing.T) {
+				net := testNetwork(t, time.Now(), 0)
+				v := newFakeVisitor(time.Second, func(id string, visit int) string {
+					if id == "p0" && visit <= met {
+						return event.OutcomeOK
+					}
+					return outcome
+				})
+				s := startSchedule(t, Config{Revisit: revisit}, net, v, 2)
+				time.Sleep(40 * time.Hour)
+				s.stop()
+				const took = 2 * time.Second // a visit, and rounding
+				window := time.Duration(revisit) * net.Clock.EpochDuration()
+				visits := v.visitsOf("p0")
+				spoke := visits[met-1]
+				longest := map[bool]time.Duration{} // by whether it is within a day
+				for i := met + 1; i < len(visits); i++ {
+					gap := visits[i].Sub(visits[i-1])
+					if gap < spacing {
+						t.Errorf("%s: dialled again after %v", outcome, gap)
+					}
+					known := visits[i-1].Add(took).Before(spoke.Add(acquaintance))
+					longest[known] = max(longest[known], gap)
+				}
+				limit := backoffOf(outcome).limit
+				apart := outcome == event.OutcomeWrongNetwork || outcome == event.OutcomeUnreachable
+				switch {
+				case apart:
+					if longest[true] < limit {
+						t.Errorf("%s: the longest wait is %v", outcome, longest[true])
+					}
+				case longest[true] > window*6/5+took:
+					t.Errorf("%s, revisit %d: looked for after %v", outcome, revisit, longest[true])
+				case longest[false] < limit:
+					t.Errorf("%s, revisit %d: after a day still dialled every %v", outcome, revisit, longest[false])
+				}
+				if n, stranger := len(visits), len(v.visitsOf("p1")); !apart && stranger >= n/2 {
+					t.Errorf("%s: %d visits of a stranger, %d of who we know", outcome, stranger, n)
+				}
+			})
+		}
+	}
+}
+
 func TestNobodyIsDialledAroundAFork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testNetwork(t, time.Now(), 2)
@@ -177,8 +257,8 @@ func TestNobodyIsDialledAroundAFork(t *testing.T) {
 		fork, half := net.Clock.EpochStart(2), net.Clock.SlotDuration/2
 		time.Sleep(time.Until(fork) - half + time.Millisecond)
 		for i := range 10 {
-			r := testRecord(net, fmt.Sprintf("p%d", i), 1, uint16(1000+2*i))
-			r.Eth2.ForkDigest = net.Schedule.Periods[1].Digest // announces the next
+			port := uint16(1000 + 2*i)
+			r := testRecordAt(net.Schedule.Periods[1].Digest, fmt.Sprintf("p%d", i), 1, port, port+1) // announces the next
 			s.offer(r)
 		}
 		time.Sleep(net.Clock.SlotDuration * 2)
@@ -203,7 +283,7 @@ func TestStopCancelsVisitsAndWaitsForThem(t *testing.T) {
 		}
 		began := time.Now()
 		s.stop()
-		if v.underWay != 0 || s.live != 0 {
+		if v.underWay != 0 || len(s.running) != 0 {
 			t.Errorf("%d visits survived", v.underWay)
 		}
 		if took := time.Since(began); took != 0 {

@@ -131,6 +131,7 @@ type Sentry struct {
 	finder    Finder
 	publisher Publisher
 	log       *slog.Logger
+	visits    *visitIDs
 	counters  counters
 	losses    losses
 }
@@ -145,7 +146,7 @@ func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher P
 	cfg.log = log
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
-		host: host, finder: finder, publisher: publisher, log: log,
+		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(),
 	}
 }
 

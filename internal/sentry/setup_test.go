@@ -2,12 +2,15 @@ package sentry
 
 import (
 	"context"
+	"encoding/base64"
 	"log/slog"
-	"net/netip"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+	"github.com/ethereum/go-ethereum/rlp"
 	"go.uber.org/goleak"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -43,12 +46,42 @@ func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // testRecord is a record of peer n with our digest, listening on 127.0.0.1:port.
 func testRecord(net network.Network, id string, seq uint64, port uint16) *enr.Record {
-	return &enr.Record{
-		Raw: "enr:" + id, Seq: seq, PeerID: id, NodeID: eth2.NodeID{1},
-		IP4: netip.MustParseAddr("127.0.0.1"), UDP: port, TCP: port, QUIC: port + 1,
-		Eth2: &eth2.ENRForkID{ForkDigest: net.Schedule.Periods[0].Digest, NextForkEpoch: eth2.FarFutureEpoch},
-	}
+	return testRecordAt(net.Schedule.Periods[0].Digest, id, seq, port, port+1)
 }
+
+// testRecordAt is a record with the digest and ports, and padding. It is signed by
+// nobody, and its ids are made up.
+func testRecordAt(digest eth2.ForkDigest, id string, seq uint64, tcp, quic uint16, padding ...byte) *enr.Record {
+	var r gethenr.Record
+	r.SetSeq(seq)
+	for _, e := range []gethenr.Entry{
+		gethenr.IPv4(net.IPv4(127, 0, 0, 1)), gethenr.UDP(tcp), gethenr.TCP(tcp), enr.QUICEntry(quic),
+		enr.Eth2Entry(eth2.ENRForkID{ForkDigest: digest, NextForkEpoch: eth2.FarFutureEpoch}),
+	} {
+		r.Set(e)
+	}
+	if len(padding) > 0 {
+		r.Set(gethenr.WithEntry("padding", padding))
+	}
+	if err := r.SetSig(anySignature{}, []byte(id)); err != nil {
+		panic(err)
+	}
+	raw, err := rlp.EncodeToBytes(&r)
+	if err != nil {
+		panic(err)
+	}
+	record, err := enr.Restore("enr:"+base64.RawURLEncoding.EncodeToString(raw), id, eth2.NodeID{1})
+	if err != nil {
+		panic(err)
+	}
+	return &record
+}
+
+// anySignature is an identity scheme that takes every signature.
+type anySignature struct{}
+
+func (anySignature) Verify(*gethenr.Record, []byte) error { return nil }
+func (anySignature) NodeAddr(*gethenr.Record) []byte      { return nil }
 
 // published collects events.
 type published struct {

@@ -14,7 +14,7 @@ type Stats struct {
 	Dialled    uint64 // outbound visits whose dial has ended
 	Connected  uint64 // outbound visits that got a connection
 	Inbound    uint64 // inbound visits begun
-	Refused    uint64 // inbound connections turned away at MaxConnections
+	Refused    uint64 // inbound connections turned away
 	Handshaked uint64 // visits, either way, that got Status and MetaData
 	Published  uint64 // events handed over
 	Lost       uint64 // events that could not be handed over
@@ -25,7 +25,7 @@ type Stats struct {
 	Live          int               // visits under way
 	Watching      int               // of those, visits that watch
 	Table         int               // peers in the table
-	Reachable     int               // peers whose last visit was a handshake
+	Reachable     int               // peers whose last visit was a handshake, a few windows ago at most
 	Queued        int               // peers that wait for their next dial
 	Due           int               // of those, peers whose time has come
 	Excluded      int               // entries of the exclude file

@@ -103,7 +103,7 @@ func (s *Store) end(p *peer, now time.Time) {
 	}
 }
 
-// record notes a peer's new record, or that it has none to be dialled by.
+// record notes a peer's new record.
 func (s *Store) record(p *peer) {
 	if s != nil {
 		s.append(wholeOf(p))
@@ -221,18 +221,23 @@ func (s *Store) carryOn(t *table) error {
 			return nil
 		}
 	}
-	var lines bytes.Buffer
+	var line bytes.Buffer
 	step := min(compactStep, len(c.rest))
 	for _, p := range c.rest[:step] {
-		if t.byID[p.id] == p { // else it has left meanwhile
-			s.encode(&lines, wholeOf(p))
+		if t.byID[p.id] != p { // it has left meanwhile
+			continue
+		}
+		line.Reset()
+		s.encode(&line, wholeOf(p))
+		n, err := c.w.Write(line.Bytes())
+		c.size += int64(n)
+		if err != nil {
+			return err
 		}
 	}
 	c.rest = c.rest[step:]
-	n, err := c.w.Write(lines.Bytes())
-	c.size += int64(n)
-	if err != nil || len(c.rest) > 0 {
-		return err
+	if len(c.rest) > 0 {
+		return nil
 	}
 	if err := c.w.Flush(); err != nil {
 		return err

@@ -366,13 +366,13 @@ func TestTheStoreIsBounded(t *testing.T) {
 	if s.Peers() != 5 {
 		t.Errorf("%d peers, want 5", s.Peers())
 	}
-	if got := len(s.Known(3)); got != 3 {
+	if got := len(s.Known(3, nil)); got != 3 {
 		t.Errorf("%d known records, want 3", got)
 	}
 }
 
 func FuzzStoreLine(f *testing.F) {
-	f.Add([]byte(`{"id":"16Uiu2HA","seq":1,"due":5,"no_enr":true}`))
+	f.Add([]byte(`{"id":"16Uiu2HA","seq":1,"due":5}`))
 	f.Add([]byte(`{"id":"a","gone":true}`))
 	f.Add([]byte(`{"address":"127.0.0.1:9000","began":1}`))
 	f.Add([]byte(`{"id":"a","node_id":"0x00","enr":"enr:-"}`))

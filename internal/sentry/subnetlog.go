@@ -31,20 +31,20 @@ const (
 // visit's own.
 type subnetLog struct {
 	forks forks
-	// ready gets a token when parts can be taken or the log has overflowed.
+	// ready gets a token when parts can be taken or the log has ended.
 	ready chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	begun   bool
-	early   []timedChanges // added before begin
-	topics  []digestSubnets
-	on      uint64 // bit i: on subnet i
-	epoch   eth2.Epoch
-	last    time.Time // no change is before it
-	part    logPart
-	parts   []logPart // whole, not taken yet
-	cut     int       // parts cut in this epoch
-	spilled bool      // overflowed: nothing is added any more
+	mu     sync.Mutex // guards what follows
+	begun  bool
+	early  []timedChanges // added before begin
+	topics []digestSubnets
+	on     uint64 // bit i: on subnet i
+	epoch  eth2.Epoch
+	last   time.Time // no change is before it
+	part   logPart
+	parts  []logPart // whole, not taken yet
+	cut    int       // parts cut in this epoch
+	over   error     // why nothing is added any more; nil while something is
 }
 
 // digestSubnets are the attestation subnets a peer is subscribed to on one digest.
@@ -95,8 +95,8 @@ func (l *subnetLog) begin(current []p2p.Subscription) {
 	l.early = nil
 }
 
-// add logs the changes of one RPC that was read at a time. It is a p2p.Session's
-// follower.
+// add logs the changes of one RPC that was read at a time, or ends the log when there
+// are none: no more comes. It is a p2p.Session's follower.
 func (l *subnetLog) add(at time.Time, changes []p2p.Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,8 +109,28 @@ func (l *subnetLog) add(at time.Time, changes []p2p.Subscription) {
 
 func (l *subnetLog) change(at time.Time, changes []p2p.Subscription) {
 	at = l.advance(at)
+	if len(changes) == 0 {
+		l.close(errStreamEnded)
+		return
+	}
 	l.take(changes)
 	l.settle(at)
+}
+
+// close ends the log where it is; mu is held.
+func (l *subnetLog) close(why error) {
+	if l.over == nil {
+		l.over = why
+		l.wake()
+	}
+}
+
+// wake tells the visit to look; mu is held.
+func (l *subnetLog) wake() {
+	select {
+	case l.ready <- struct{}{}:
+	default:
+	}
 }
 
 // addMetaData logs a MetaData that differs from the one before.
@@ -118,7 +138,7 @@ func (l *subnetLog) addMetaData(at time.Time, m *eth2.MetaData) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at = l.advance(at)
-	if l.spilled {
+	if l.over != nil {
 		return
 	}
 	l.part.metadata = append(l.part.metadata, event.WatchMetaData{
@@ -135,41 +155,52 @@ func (l *subnetLog) takeParts() (parts []logPart) {
 	return parts
 }
 
-// overflowed tells that the peer made more changes than any node has reason to; the
-// log has ended there.
-func (l *subnetLog) overflowed() bool {
+// err tells why the log has ended before the watch: errFlood, errStreamEnded, or
+// nil when it goes on.
+func (l *subnetLog) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.spilled
+	return l.over
 }
 
-// end gives the last part, which runs until now, or to where the log overflowed.
+// awaitEnd returns when the log has ended, or after the limit.
+func (l *subnetLog) awaitEnd(limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for l.err() == nil {
+		select {
+		case <-l.ready:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// end gives the last part, which runs until now, but not less far than what is in
+// the log, and not past where the log has ended.
 func (l *subnetLog) end(now time.Time) logPart {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = l.advance(now)
 	last := l.part
 	last.to = now
-	if l.spilled {
-		last.to = l.last
-	}
 	return last
 }
 
-// advance moves the log's time forward, never back, and over an epoch's boundary:
+// advance moves the log's time forward, never back, and over each epoch's boundary:
 // there digests can begin or cease to count.
 func (l *subnetLog) advance(now time.Time) time.Time {
-	if now.Before(l.last) || l.spilled {
+	if now.Before(l.last) || l.over != nil {
 		return l.last
 	}
-	if epoch := l.forks.clock.EpochAt(now); epoch > l.epoch {
-		l.epoch, l.cut = epoch, 0
-		if start := l.last.Add(l.forks.clock.EpochStart(epoch).Sub(l.last)); start.After(l.last) {
+	for epoch := l.forks.clock.EpochAt(now); l.epoch < epoch && l.over == nil; {
+		l.epoch, l.cut = l.epoch+1, 0
+		if start := l.last.Add(l.forks.clock.EpochStart(l.epoch).Sub(l.last)); start.After(l.last) {
 			l.last = start
 		}
 		l.settle(l.last)
 	}
-	if now.After(l.last) && !l.spilled {
+	if now.After(l.last) && l.over == nil {
 		l.last = now
 	}
 	return l.last
@@ -221,7 +252,7 @@ func (l *subnetLog) counted(at time.Time) (on uint64) {
 
 // settle logs the difference between the set so far and the one of now.
 func (l *subnetLog) settle(at time.Time) {
-	for changed := l.on ^ l.counted(at); changed != 0 && !l.spilled; changed &= changed - 1 {
+	for changed := l.on ^ l.counted(at); changed != 0 && l.over == nil; changed &= changed - 1 {
 		subnet := bits.TrailingZeros64(changed)
 		l.on ^= 1 << subnet
 		l.part.changes = append(l.part.changes, subnetChange{
@@ -237,16 +268,13 @@ func (l *subnetLog) cutWhenFull(at time.Time) {
 		return
 	}
 	if l.cut++; l.cut > maxParts || len(l.parts) >= maxParts {
-		l.spilled = true
-	} else {
-		l.part.to = at
-		l.parts = append(l.parts, l.part)
-		l.part = logPart{from: at, initial: l.on}
+		l.close(errFlood)
+		return
 	}
-	select {
-	case l.ready <- struct{}{}:
-	default:
-	}
+	l.part.to = at
+	l.parts = append(l.parts, l.part)
+	l.part = logPart{from: at, initial: l.on}
+	l.wake()
 }
 
 // watch is the part as it is published.

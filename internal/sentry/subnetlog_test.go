@@ -1,6 +1,7 @@
 package sentry
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -54,8 +55,45 @@ func TestSubnetLog(t *testing.T) {
 	if diff := cmp.Diff(want, last.watch()); diff != "" {
 		t.Errorf("watch (-want +got):\n%s", diff)
 	}
-	if parts := log.takeParts(); len(parts) != 0 || log.overflowed() {
-		t.Errorf("%d parts, overflowed %v", len(parts), log.overflowed())
+	if parts := log.takeParts(); len(parts) != 0 || log.err() != nil {
+		t.Errorf("%d parts, error %v", len(parts), log.err())
+	}
+}
+
+// A log claims nothing for the time after its stream has ended.
+func TestSubnetLogEndsWithItsStream(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	digest := net.Schedule.Periods[0].Digest
+	from := genesis.Add(time.Hour)
+	ended := from.Add(2 * time.Second)
+	for _, begun := range []bool{true, false} {
+		log := newSubnetLog(forksOf(net), from)
+		if begun {
+			log.begin(on(digest, 3))
+		}
+		log.add(from.Add(time.Second), on(digest, 4))
+		log.add(ended, nil)
+		if !begun {
+			log.begin(on(digest, 3))
+		}
+		log.add(from.Add(3*time.Second), off(digest, 3))
+		log.addMetaData(from.Add(4*time.Second), &eth2.MetaData{SeqNumber: 6})
+		last := log.end(from.Add(net.Clock.EpochDuration() * 2))
+		want := &event.Watch{
+			From: from.UnixMilli(), To: ended.UnixMilli(), Initial: []int{3},
+			Changes: [][3]int64{{1000, 4, 1}}, MetaDataChanges: []event.WatchMetaData{},
+		}
+		if diff := cmp.Diff(want, last.watch()); diff != "" {
+			t.Errorf("watch, begun %v (-want +got):\n%s", begun, diff)
+		}
+		select {
+		case <-log.ready:
+		default:
+			t.Error("nobody is woken")
+		}
+		if !errors.Is(log.err(), errStreamEnded) {
+			t.Errorf("error %v", log.err())
+		}
 	}
 }
 
@@ -66,7 +104,7 @@ func TestSubnetLogOverAFork(t *testing.T) {
 	from := start(6).Add(time.Minute)
 	log := newSubnetLog(forksOf(net), from)
 	log.begin(append(on(before, 1, 2), on(after, 5)...)) // the next digest does not count yet
-	log.add(start(8), on(after, 1, 2))                   // counts: 5 is on since epoch 7
+	log.add(start(8), on(after, 1, 2))                   // counts since epoch 7, when nothing came
 	log.add(start(9), on(before, 30))                    // on both: logged once
 	log.add(start(9).Add(time.Second), on(after, 30))
 	log.add(start(10).Add(time.Second), off(before, 1, 2)) // the old digest goes: no change
@@ -75,18 +113,21 @@ func TestSubnetLogOverAFork(t *testing.T) {
 	ms := func(at time.Time) int64 { return at.Sub(from).Milliseconds() }
 	want := &event.Watch{
 		From: from.UnixMilli(), To: start(13).UnixMilli(), Initial: []int{1, 2},
-		Changes:         [][3]int64{{ms(start(8)), 5, 1}, {ms(start(9)), 30, 1}, {ms(start(11)), 5, 0}},
+		Changes:         [][3]int64{{ms(start(7)), 5, 1}, {ms(start(9)), 30, 1}, {ms(start(11)), 5, 0}},
 		MetaDataChanges: []event.WatchMetaData{},
 	}
 	if diff := cmp.Diff(want, last.watch()); diff != "" {
 		t.Errorf("watch (-want +got):\n%s", diff)
 	}
-	// Who stays on the old digest alone is off when that ceases to count.
-	log = newSubnetLog(forksOf(net), start(10))
-	log.begin(on(before, 4))
-	last = log.end(start(12).Add(time.Minute))
-	if diff := cmp.Diff([][3]int64{{2 * net.Clock.EpochDuration().Milliseconds(), 4, 0}}, last.watch().Changes); diff != "" {
-		t.Errorf("changes (-want +got):\n%s", diff)
+	// Who stays on the old digest alone is off when that ceases to count, also when
+	// nothing is logged for epochs.
+	for _, end := range []eth2.Epoch{12, 15} {
+		log = newSubnetLog(forksOf(net), start(10))
+		log.begin(on(before, 4))
+		last = log.end(start(end).Add(time.Minute))
+		if diff := cmp.Diff([][3]int64{{2 * net.Clock.EpochDuration().Milliseconds(), 4, 0}}, last.watch().Changes); diff != "" {
+			t.Errorf("changes until epoch %d (-want +got):\n%s", end, diff)
+		}
 	}
 }
 
@@ -108,8 +149,8 @@ func TestLongLogIsSplit(t *testing.T) {
 		total += 2
 		parts = append(parts, log.takeParts()...)
 	}
-	if log.overflowed() {
-		t.Fatal("an honest, busy peer overflowed")
+	if err := log.err(); err != nil {
+		t.Fatalf("an honest, busy peer: %v", err)
 	}
 	parts = append(parts, log.end(at))
 	if len(parts) < 4 {
@@ -162,7 +203,7 @@ func TestFloodEndsTheLogAndKeepsWhatItHas(t *testing.T) {
 				parts = append(parts, log.takeParts()...)
 			}
 		}
-		if !log.overflowed() {
+		if !errors.Is(log.err(), errFlood) {
 			t.Errorf("%s: no overflow", name)
 		}
 		parts = append(parts, log.takeParts()...)

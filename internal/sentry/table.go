@@ -3,58 +3,12 @@ package sentry
 import (
 	"container/heap"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
 )
-
-// peer is what we know of one peer. Only the table's owner touches it; visits get
-// copies of what they need.
-type peer struct {
-	id  string
-	seq uint64 // of the newest record
-	// record is the newest one, nil for a peer that only ever dialled us. target is
-	// empty where it is of another network or fork: such a peer is not dialled.
-	record *enr.Record
-	target p2p.Target
-
-	due       time.Time
-	notBefore time.Time // a goodbye's or a wrong digest's wait
-	index     int       // in the queue, -1 when not queued
-	visiting  int       // visits under way: an inbound one can meet a dial
-	calls     int       // of those, inbound ones
-	watching  bool      // one of them watches
-	watched   watched
-	moved     bool // the address changed during the visit
-
-	fails     int // failed visits in a row
-	reachable bool
-	lastVisit time.Time // end of the last one
-	spoke     time.Time // start of the last one with a handshake
-	lastSeen  time.Time // newest record or visit
-	// announced is set when the record was published since the start: each start
-	// publishes what it finds once more, since a crash may have lost an event.
-	announced bool
-}
-
-// dialable reports whether the newest record is of our network and has an address.
-func (p *peer) dialable() bool { return len(p.target.QUIC)+len(p.target.TCP) > 0 }
-
-// rank orders peers for eviction: the lowest goes first, the long unseen before
-// the rest of its rank.
-func (p *peer) rank() int {
-	switch {
-	case p.reachable:
-		return 2
-	case p.dialable():
-		return 1
-	default:
-		return 0
-	}
-}
 
 // table is the bounded set of peers and the queue of those to visit. One goroutine
 // owns it.
@@ -66,6 +20,7 @@ type table struct {
 	byID         map[string]*peer
 	queue        dueQueue
 	reachable    int
+	began        time.Time // when adopt took a stored table over; zero without one
 	// dialled holds when an address was last dialled, for spacing: nodes that come
 	// back with a new identity keep their address.
 	dialled map[netip.AddrPort]time.Time
@@ -93,12 +48,19 @@ func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 	p := t.byID[r.PeerID]
 	if p != nil && p.seq != 0 && r.Seq <= p.seq {
 		p.lastSeen = now
+		if r.Raw == p.text {
+			p.text = r.Raw // the finder's string: after a restart there are two
+		}
 		first := !p.announced && r.Seq == p.seq
 		p.announced = p.announced || first
 		return first
 	}
 	if p == nil {
-		if p = t.add(r.PeerID, now); p == nil {
+		rank := rankForeign
+		if t.forks.ours(r.Eth2.ForkDigest, now) {
+			rank = rankDialable
+		}
+		if p = t.add(r.PeerID, rank, now); p == nil {
 			return false
 		}
 	}
@@ -109,8 +71,8 @@ func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 }
 
 // add makes an entry for a new peer; nil when the table is full of better ones.
-func (t *table) add(id string, now time.Time) *peer {
-	if len(t.byID) >= t.max && !t.evict() {
+func (t *table) add(id string, rank int, now time.Time) *peer {
+	if len(t.byID) >= t.max && !t.evict(rank) {
 		return nil
 	}
 	p := &peer{id: id, index: -1, due: now, lastSeen: now}
@@ -121,15 +83,20 @@ func (t *table) add(id string, now time.Time) *peer {
 // update takes over a newer record. A new address ends the back-off that the old
 // one earned, but not the wait that the peer asked for.
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
-	p.seq, p.lastSeen = r.Seq, now
-	if !t.dialable(p, r, now) {
-		p.record, p.target = r, p2p.Target{}
+	var before p2p.Target // where it was dialled
+	if p.dialable {
+		before = t.target(p)
+	}
+	p.keep(r)
+	p.lastSeen = now
+	if !t.onNetwork(p, now) {
+		p.dialable = false
 		t.unqueue(p)
 		return
 	}
 	target := targetOf(r, t.allowPrivate)
-	moved := !p.dialable() || !sameAddresses(p.target, target)
-	p.record, p.target = r, target
+	moved := !p.dialable || !sameAddresses(before, target)
+	p.dialable = hasAddress(target)
 	if !moved {
 		return
 	}
@@ -146,7 +113,7 @@ func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 func (t *table) begin(id string, now time.Time) (*peer, bool) {
 	p := t.byID[id]
 	if p == nil {
-		if p = t.add(id, now); p == nil {
+		if p = t.add(id, rankDialable, now); p == nil {
 			return nil, false
 		}
 	}
@@ -156,26 +123,27 @@ func (t *table) begin(id string, now time.Time) (*peer, bool) {
 	return p, true
 }
 
-// needs lists the need for a watch turn of the peers that could have one.
+// needs lists the need for a watch turn of the peers that could have one: who did not
+// ask in its last visit, as nodes that are full and say goodbye first do not, would
+// keep a place from those who do.
 func (t *table) needs() []float32 {
 	needs := make([]float32, 0, t.reachable)
 	for _, p := range t.byID {
-		if p.reachable && !p.watching {
+		if p.reachable && !p.watching && p.watched.weight > 0 {
 			needs = append(needs, p.watched.need())
 		}
 	}
 	return needs
 }
 
-// dialable reports whether a peer is on our network as far as we know: by its
-// record, or, when that is old, by the digest it had when we last spoke.
-func (t *table) dialable(p *peer, r *enr.Record, now time.Time) bool {
-	digest := r.Eth2.ForkDigest
-	if t.forks.ours(digest, now) {
+// onNetwork reports whether a peer with a record is on our network as far as we
+// know: by the record, or, when that is old, by the digest it had when we last spoke.
+func (t *table) onNetwork(p *peer, now time.Time) bool {
+	if t.forks.ours(p.digest, now) {
 		return true
 	}
-	_, once := t.forks.schedule.Lookup(digest)
-	return once && p.reachable && t.forks.ours(t.forks.current(p.spoke), now)
+	_, once := t.forks.schedule.Lookup(p.digest)
+	return once && !p.spoke.IsZero() && t.forks.ours(t.forks.current(p.spoke), now)
 }
 
 // end books a visit and schedules the next.
@@ -202,7 +170,7 @@ func (t *table) end(p *peer, r result, now time.Time) {
 	case r.outcome == event.OutcomeCanceled:
 	default:
 		p.fails++
-		wait = max(wait, jitter(t.scaled(backoffOf(r.outcome).after(p.fails))))
+		wait = max(wait, t.backoff(p, r.outcome, now))
 	}
 	if r.outcome == event.OutcomeWrongNetwork && !turning {
 		p.notBefore = now.Add(wait)
@@ -215,6 +183,25 @@ func (t *table) end(p *peer, r result, now time.Time) {
 		wait = t.scaled(spacing)
 	}
 	t.schedule(p, latest(now.Add(wait), p.notBefore))
+}
+
+// reachableWindows is how long a peer counts as reachable after the last handshake,
+// in windows: one that is visited has one in each.
+const reachableWindows = 4
+
+// expire ends the reachable state of peers that have not spoken for long: callers
+// that are not dialled and do not call again, and who moved to another network. What
+// was stored has the same time from the start on.
+func (t *table) expire(now time.Time) {
+	limit := reachableWindows * time.Duration(t.revisit) * t.forks.clock.EpochDuration()
+	if now.Sub(t.began) <= limit {
+		return
+	}
+	for _, p := range t.byID {
+		if p.visiting == 0 && now.Sub(p.spoke) > limit {
+			t.setReachable(p, false)
+		}
+	}
 }
 
 func (t *table) setReachable(p *peer, reachable bool) {
@@ -232,14 +219,14 @@ func (t *table) setReachable(p *peer, reachable bool) {
 func (t *table) schedule(p *peer, due time.Time) {
 	t.unqueue(p)
 	p.due = due
-	if p.visiting == 0 && p.dialable() {
+	if p.visiting == 0 && p.dialable {
 		heap.Push(&t.queue, p)
 	}
 }
 
 func (t *table) unqueue(p *peer) {
 	if p.index >= 0 {
-		heap.Remove(&t.queue, p.index)
+		heap.Remove(&t.queue, int(p.index))
 	}
 }
 
@@ -251,22 +238,31 @@ func (t *table) next(now time.Time) (p *peer, wake time.Time) {
 		if p.due.After(now) {
 			return nil, p.due
 		}
-		if !t.dialable(p, p.record, now) { // a fork went by
+		if !t.onNetwork(p, now) { // a fork went by
 			t.unqueue(p)
-			p.target = p2p.Target{}
+			p.dialable = false
 			continue
 		}
-		if free := t.freeAt(p.target); free.After(now) {
+		target := t.target(p)
+		if free := t.freeAt(target); free.After(now) {
 			t.schedule(p, free)
 			continue
 		}
 		t.begin(p.id, now)
-		for _, a := range addresses(p.target) {
+		for _, a := range addresses(target) {
 			t.dialled[a] = now
 		}
 		return p, time.Time{}
 	}
 	return nil, time.Time{}
+}
+
+// target is where a peer's record says that it can be dialled.
+func (t *table) target(p *peer) p2p.Target {
+	if r := p.record(); r != nil {
+		return targetOf(r, t.allowPrivate)
+	}
+	return p2p.Target{PeerID: p.id}
 }
 
 // freeAt is when every address of the target may be dialled.
@@ -290,8 +286,8 @@ func (t *table) forget(now time.Time) {
 }
 
 // evict drops the peer of lowest rank, longest unseen, of a random sample. False
-// when none of them may go.
-func (t *table) evict() bool {
+// when none of them may go for a newcomer of the given rank.
+func (t *table) evict(rank int) bool {
 	const sample = 16
 	var worst *peer
 	seen := 0
@@ -304,7 +300,7 @@ func (t *table) evict() bool {
 			break
 		}
 	}
-	if worst == nil {
+	if worst == nil || worst.rank() > rank {
 		return false
 	}
 	t.drop(worst)
@@ -317,33 +313,6 @@ func (t *table) drop(p *peer) {
 	t.setReachable(p, false)
 	delete(t.byID, p.id)
 	t.store.forget(p)
-}
-
-// targetOf is where the record says its node listens. A port of 0 is none.
-func targetOf(r *enr.Record, allowPrivate bool) p2p.Target {
-	target := p2p.Target{PeerID: r.PeerID}
-	add := func(list *[]netip.AddrPort, ip netip.Addr, port uint16) {
-		if ip.IsValid() && port != 0 && (allowPrivate || public(ip)) {
-			*list = append(*list, netip.AddrPortFrom(ip, port))
-		}
-	}
-	tcp6 := r.TCP6
-	if tcp6 == 0 {
-		tcp6 = r.TCP // EIP-778: the port of both families when tcp6 is missing
-	}
-	add(&target.QUIC, r.IP4, r.QUIC)
-	add(&target.QUIC, r.IP6, r.QUIC6)
-	add(&target.TCP, r.IP4, r.TCP)
-	add(&target.TCP, r.IP6, tcp6)
-	return target
-}
-
-func public(ip netip.Addr) bool { return ip.IsGlobalUnicast() && !ip.IsPrivate() }
-
-func addresses(t p2p.Target) []netip.AddrPort { return slices.Concat(t.QUIC, t.TCP) }
-
-func sameAddresses(a, b p2p.Target) bool {
-	return slices.Equal(a.QUIC, b.QUIC) && slices.Equal(a.TCP, b.TCP)
 }
 
 func latest(times ...time.Time) (last time.Time) {
@@ -362,11 +331,11 @@ func (q dueQueue) Len() int           { return len(q) }
 func (q dueQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 func (q dueQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
+	q[i].index, q[j].index = int32(i), int32(j)
 }
 func (q *dueQueue) Push(x any) {
 	p := x.(*peer)
-	p.index = len(*q)
+	p.index = int32(len(*q))
 	*q = append(*q, p)
 }
 func (q *dueQueue) Pop() any {

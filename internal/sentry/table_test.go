@@ -40,8 +40,7 @@ func TestRecordIsNewsOnceASeq(t *testing.T) {
 
 func TestOtherDigestIsNewsButNotDialled(t *testing.T) {
 	table, net := newTestTable(t, 10)
-	foreign := testRecord(net, "a", 1, 1000)
-	foreign.Eth2 = &eth2.ENRForkID{ForkDigest: eth2.ForkDigest{9}}
+	foreign := testRecordAt(eth2.ForkDigest{9}, "a", 1, 1000, 1001)
 	if !table.offer(foreign, genesis) {
 		t.Error("not news")
 	}
@@ -101,8 +100,8 @@ func TestInboundVisitsLeaveTheBackoffAlone(t *testing.T) {
 		t.Error("dialled while a visit is under way")
 	}
 	table.end(p, result{outcome: event.OutcomeReset, started: now}, now)
-	if p.fails != 2 || p.record == nil {
-		t.Errorf("%d failures, record %v", p.fails, p.record)
+	if p.fails != 2 || p.record() == nil {
+		t.Errorf("%d failures, record %v", p.fails, p.record())
 	}
 	if _, due := table.next(now); due.Sub(now) < 4*time.Minute {
 		t.Errorf("due in %v after two failures", due.Sub(now))
@@ -129,13 +128,13 @@ func TestNewAddressIsDueAgainAfterTheSpacing(t *testing.T) {
 	if _, due := table.next(now); due.Sub(now) != spacing {
 		t.Errorf("with a new address it is due in %v, want %v", due.Sub(now), spacing)
 	}
-	if p, _ = table.next(now.Add(spacing)); p == nil || p.target.TCP[0].Port() != 2000 {
+	if p, _ = table.next(now.Add(spacing)); p == nil || table.target(p).TCP[0].Port() != 2000 {
 		t.Error("the new address is not dialled")
 	}
 	// The address changes again while the visit to the old one fails.
 	table.offer(testRecord(net, "a", 4, 3000), now.Add(spacing))
 	table.end(p, result{outcome: event.OutcomeRefused, started: now}, now.Add(spacing))
-	if p, _ = table.next(now.Add(2 * spacing)); p == nil || p.target.TCP[0].Port() != 3000 {
+	if p, _ = table.next(now.Add(2 * spacing)); p == nil || table.target(p).TCP[0].Port() != 3000 {
 		t.Error("the address that changed during the visit is not dialled")
 	}
 }
@@ -152,6 +151,22 @@ func TestGoodbyeOutlastsANewAddress(t *testing.T) {
 	table.offer(testRecord(net, "a", 2, 2000), genesis)
 	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Minute {
 		t.Errorf("due %v after a goodbye 129 and a new address", due.Sub(genesis))
+	}
+}
+
+// Knowing a peer does not shorten the wait that it asked for.
+func TestGoodbyeOutlastsAcquaintance(t *testing.T) {
+	for code, least := range map[uint64]time.Duration{eth2.GoodbyeTooManyPeers: 10 * time.Minute, 251: 2 * time.Hour, eth2.GoodbyeIrrelevantNetwork: 12 * time.Hour} {
+		table, net := newTestTable(t, 10)
+		table.offer(testRecord(net, "a", 1, 1000), genesis)
+		p, _ := table.next(genesis)
+		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, genesis)
+		_, now := table.next(genesis)
+		p, _ = table.next(now)
+		table.end(p, result{outcome: event.OutcomeGoodbye, goodbye: &code, started: now}, now)
+		if _, due := table.next(now); due.Sub(now) < least {
+			t.Errorf("goodbye %d: due in %v, want %v", code, due.Sub(now), least)
+		}
 	}
 }
 
@@ -314,9 +329,8 @@ func TestTargets(t *testing.T) {
 			t.Errorf("multiaddr %s, want %s", got, tt.want)
 		}
 	}
-	none := testRecord(net, "b", 1, 0)
-	none.QUIC = 0
 	table, _ := newTestTable(t, 10)
+	none := testRecordAt(net.Schedule.Periods[0].Digest, "b", 1, 0, 0)
 	table.offer(none, genesis)
 	if p, due := table.next(genesis); p != nil || !due.IsZero() {
 		t.Error("a node without a port is dialled")
@@ -341,9 +355,7 @@ func TestDisagreementAroundAForkIsRetriedSoon(t *testing.T) {
 	} {
 		table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
 		now := net.Clock.EpochStart(tt.epoch).Add(time.Minute)
-		r := testRecord(net, "a", 1, 1000)
-		r.Eth2.ForkDigest = net.Schedule.At(tt.epoch).Digest
-		table.offer(r, now)
+		table.offer(testRecordAt(net.Schedule.At(tt.epoch).Digest, "a", 1, 1000, 1001), now)
 		p, _ := table.next(now)
 		table.end(p, result{outcome: event.OutcomeWrongNetwork, started: now, goodbye: tt.code}, now)
 		if wait := p.due.Sub(now); (wait < 10*time.Minute) != tt.soon {
@@ -379,7 +391,69 @@ func TestReachablePeerOutlivesItsRecordsDigest(t *testing.T) {
 		t.Errorf("dialled four epochs after the fork (-want +got):\n%s", diff)
 	}
 	table.offer(testRecord(net, "met after it", 2, 3000), late) // a new address, the old digest still
-	if table.byID["met after it"].record == nil {
+	if !table.byID["met after it"].dialable {
 		t.Error("a newer record with the old digest lost a peer that speaks the new one")
+	}
+}
+
+// Who called once and is not dialled, or has moved to another network, is reachable
+// for some windows and no longer.
+func TestWhoIsGoneIsNotReachable(t *testing.T) {
+	for _, revisit := range []int{1, 3} {
+		net := testNetwork(t, genesis, 0)
+		table := newTable(Config{Revisit: revisit, AllowPrivate: true}.withDefaults(""), forksOf(net))
+		meet := func(id string, at time.Time) {
+			p, ok := table.begin(id, at)
+			if !ok {
+				t.Fatal("no room")
+			}
+			p.watched.weight = 1
+			table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
+		}
+		window := time.Duration(revisit) * net.Clock.EpochDuration()
+		table.offer(testRecord(net, "moved", 1, 1000), genesis)
+		for _, id := range []string{"caller", "moved", "friend", "watched"} {
+			meet(id, genesis)
+		}
+		table.offer(testRecordAt(eth2.ForkDigest{9}, "moved", 2, 1000, 1001), genesis)
+		table.begin("watched", genesis.Add(window)) // and it lasts
+		now := genesis
+		for range 2 * reachableWindows {
+			table.expire(now)
+			if now.Sub(genesis) < reachableWindows*window && table.reachable != 4 {
+				t.Errorf("revisit %d: %d reachable after %v", revisit, table.reachable, now.Sub(genesis))
+			}
+			now = now.Add(window)
+			meet("friend", now)
+		}
+		table.expire(now)
+		for id, want := range map[string]int{"caller": rankForeign, "moved": rankForeign, "friend": rankReachable, "watched": rankReachable} {
+			if got := table.byID[id].rank(); got != want {
+				t.Errorf("revisit %d: %s has rank %d, want %d", revisit, id, got, want)
+			}
+		}
+		if table.reachable != 2 || len(table.needs()) != 2 {
+			t.Errorf("revisit %d: %d reachable, %d with needs, want 2", revisit, table.reachable, len(table.needs()))
+		}
+	}
+}
+
+// What was reachable before a restart has time to be visited again.
+func TestStoredPeersAreNotExpiredAtTheStart(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	n := testNetwork(t, now.Add(-time.Hour), 0)
+	before := storedTable(t, dir, n, quietLog(), now)
+	before.offer(signedRecord(t, n, 1, 1000), now)
+	p, _ := before.next(now)
+	before.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+	later := now.Add(24 * time.Hour)
+	after := storedTable(t, dir, n, quietLog(), later)
+	after.expire(later.Add(time.Minute))
+	if after.reachable != 1 {
+		t.Error("a peer was given up before its first visit")
+	}
+	after.expire(later.Add((reachableWindows + 1) * n.Clock.EpochDuration()))
+	if after.reachable != 0 {
+		t.Error("a peer that was not met again is reachable")
 	}
 }

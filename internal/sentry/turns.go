@@ -56,7 +56,7 @@ const minValidatorCustody = 8
 type watched struct {
 	turns  uint32
 	epochs float32
-	weight float32 // 0 before the first census visit
+	weight float32 // 0 unless the last visit asked for a turn
 }
 
 // need orders peers for a turn: the lowest first. Those never watched come before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,6 +23,7 @@ type watcher struct {
 	epochs int
 	seen   func(id string) glimpse
 	leaves func(id string) bool // a second into a watch, with a goodbye 129
+	full   func(id string) bool // it says goodbye 129 to a census, before a turn is asked for
 
 	mu          sync.Mutex
 	spans       map[string][][2]time.Time // of watches
@@ -38,6 +40,7 @@ func newWatcher(clock eth2.Clock) *watcher {
 		clock: clock, epochs: 3,
 		seen:   func(string) glimpse { return glimpse{cgc: &cgc} },
 		leaves: func(string) bool { return false },
+		full:   func(string) bool { return false },
 		spans:  make(map[string][][2]time.Time), first: make(map[string]time.Time), census: make(map[string][]time.Time),
 	}
 }
@@ -47,6 +50,11 @@ func (w *watcher) enter(change func()) {
 	defer w.mu.Unlock()
 	change()
 	w.most, w.total = max(w.most, w.watching), max(w.total, w.live)
+}
+
+func (w *watcher) watchingNow() (n int) {
+	w.enter(func() { n = w.watching })
+	return n
 }
 
 func (w *watcher) visit(ctx context.Context, id string, turn turnFunc) result {
@@ -61,6 +69,11 @@ func (w *watcher) visit(ctx context.Context, id string, turn turnFunc) result {
 		}
 	}
 	sleep(3 * time.Second)
+	if w.full(id) {
+		code := eth2.GoodbyeTooManyPeers
+		r.outcome, r.goodbye = event.OutcomeGoodbye, &code
+		return r
+	}
 	if ctx.Err() != nil || !turn(ctx, w.seen(id)) {
 		return r
 	}
@@ -143,8 +156,8 @@ func TestEveryPeerHasItsTurnAndItsCensus(t *testing.T) {
 		if used := sum / (places * epochs); used < 0.85 {
 			t.Errorf("the places were used for %.0f %% of the time", 100*used)
 		}
-		if s.turns.taken != 0 || s.dials != 0 || s.live != 0 {
-			t.Errorf("after the end %d watches, %d dials, %d visits are booked", s.turns.taken, s.dials, s.live)
+		if s.turns.taken != 0 || s.dials != 0 || len(s.running) != 0 {
+			t.Errorf("after the end %d watches, %d dials, %d visits are booked", s.turns.taken, s.dials, len(s.running))
 		}
 	})
 }
@@ -222,6 +235,36 @@ func TestPeersThatLeaveAtOnceDoNotHogTheTurns(t *testing.T) {
 	})
 }
 
+// Full nodes and such without a gossip hello are visited, and never ask for a turn.
+// They must not keep the places empty.
+func TestPeersThatNeverAskKeepNoPlaces(t *testing.T) {
+	for _, never := range []int{30, 60} {
+		synctest.Test(t, func(t *testing.T) {
+			net := testNetwork(t, time.Now(), 0)
+			w := newWatcher(net.Clock)
+			const peers, places, epochs = 200, 20, 120
+			mute := make(map[string]bool)
+			for i := range never {
+				mute[fmt.Sprintf("p%d", i*peers/never)] = true
+			}
+			w.full = func(id string) bool { return mute[id] }
+			s := startSchedule(t, Config{MaxWatched: places, MaxConnections: 60, Dialers: 16}, net, w, peers)
+			time.Sleep(epochs * net.Clock.EpochDuration())
+			s.stop()
+			half := net.Clock.EpochStart(epochs / 2)
+			var used time.Duration
+			for _, spans := range w.spans {
+				for _, span := range spans {
+					used += max(0, span[1].Sub(latest(span[0], half)))
+				}
+			}
+			if share := float64(used) / float64(places*epochs/2*net.Clock.EpochDuration()); share < 0.9 {
+				t.Errorf("%d of %d peers never ask: the places were used for %.0f %% of the second half", never, peers, 100*share)
+			}
+		})
+	}
+}
+
 func TestWatchesLeaveRoomForTheRest(t *testing.T) {
 	for _, tt := range []struct {
 		cfg  Config
@@ -267,6 +310,12 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 			s.table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now.Add(-ago)}, now.Add(-ago))
 		}
 	}
+	missed := func(ago time.Duration) func(*schedule) {
+		return func(s *schedule) {
+			p, _ := s.table.begin("p", now.Add(-ago))
+			s.table.end(p, result{outcome: event.OutcomeDialTimeout, started: now.Add(-ago)}, now.Add(-ago))
+		}
+	}
 	for _, tt := range []struct {
 		name          string
 		known         func(*schedule)
@@ -281,14 +330,56 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 		{"visited in this epoch", seen(epoch / 4), 0, 50, true},
 		{"visited in this epoch, many callers", seen(epoch / 4), 10, 50, false},
 		{"visited just now", seen(10 * time.Second), 0, 0, false},
+		{"dialled in vain just now", missed(10 * time.Second), 19, 99, true},
+		{"met in the epoch before, dialled in vain in this one", func(s *schedule) {
+			seen(epoch * 3 / 4)(s)
+			missed(epoch / 4)(s)
+		}, 19, 99, true},
 	} {
 		s := newSchedule(cfg, forksOf(net), nil, &counters{})
 		if tt.known != nil {
 			tt.known(s)
 		}
-		s.callers, s.live = tt.callers, tt.live
-		if got := s.welcome("p", now); got != tt.want {
+		s.callers = tt.callers
+		for range tt.live {
+			s.running[new(running)] = struct{}{}
+		}
+		if got := s.welcome("p", netip.Addr{}, now); got != tt.want {
 			t.Errorf("%s: welcome %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestCallersFromOneAddressHaveFewPlaces(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	for _, tt := range []struct {
+		name        string
+		there, from string
+		want        bool
+	}{
+		{"the same address", "203.0.113.7", "203.0.113.7", false},
+		{"the next address", "203.0.113.7", "203.0.113.8", true},
+		{"the same network of IPv6", "2001:db8::1", "2001:db8::2", false},
+		{"another network of IPv6", "2001:db8::1", "2001:db8:0:1::1", true},
+		{"loopback", "127.0.0.1", "127.0.0.1", true},
+		{"a private address", "10.0.0.1", "10.0.0.1", true},
+	} {
+		s := newSchedule(Config{}.withDefaults(""), forksOf(net), nil, &counters{})
+		from := netip.MustParseAddr(tt.from)
+		for range callersPerAddress {
+			if !s.welcome("p", from, genesis) {
+				t.Errorf("%s: turned away while there are places", tt.name)
+			}
+			s.answerCall(netip.MustParseAddr(tt.there))
+		}
+		if got := s.welcome("p", from, genesis); got != tt.want {
+			t.Errorf("%s: welcome %v beside %d callers, want %v", tt.name, got, callersPerAddress, tt.want)
+		}
+		for range callersPerAddress {
+			s.hangUp(netip.MustParseAddr(tt.there))
+		}
+		if len(s.sources) != 0 {
+			t.Errorf("%s: %v are booked after the last call", tt.name, s.sources)
 		}
 	}
 }

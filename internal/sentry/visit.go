@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -58,10 +60,21 @@ type visit struct {
 	err     error
 }
 
+// visitIDs numbers the visits of one run behind a random prefix of 40 bits: ids of
+// which each is random would be half of what a dataset takes on disk.
+type visitIDs struct {
+	prefix string
+	last   atomic.Uint64
+}
+
+func newVisitIDs() *visitIDs { return &visitIDs{prefix: rand.Text()[:8] + "-"} }
+
+func (i *visitIDs) next() string { return i.prefix + strconv.FormatUint(i.last.Add(1), 10) }
+
 func (v *visit) handshaked() bool { return v.metadata != nil }
 
-func newVisit(peerID string, record *enr.Record, direction string) *visit {
-	return &visit{id: rand.Text(), peerID: peerID, record: record, direction: direction, started: time.Now()}
+func (s *Sentry) newVisit(peerID string, record *enr.Record, direction string) *visit {
+	return &visit{id: s.visits.next(), peerID: peerID, record: record, direction: direction, started: time.Now()}
 }
 
 // fail notes the error; a nil one is success.
@@ -69,7 +82,7 @@ func (v *visit) fail(outcome string, err error) { v.outcome, v.err = outcome, er
 
 // visitPeer is one outbound visit: a census, and a watch if turn allows it to stay.
 func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, turn turnFunc) result {
-	v := newVisit(target.PeerID, record, event.Outbound)
+	v := s.newVisit(target.PeerID, record, event.Outbound)
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	session, err := s.host.Dial(dialCtx, target)

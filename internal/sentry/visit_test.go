@@ -73,9 +73,7 @@ func stay(ctx context.Context, session *p2p.Session) {
 }
 
 func recordOf(net network.Network, h *p2p.Host) *enr.Record {
-	r := testRecord(net, h.PeerID(), 1, 0)
-	r.TCP, r.QUIC = h.TCPPort(), h.QUICPort()
-	return r
+	return testRecordAt(net.Schedule.Periods[0].Digest, h.PeerID(), 1, h.TCPPort(), h.QUICPort())
 }
 
 // crawler is a sentry on loopback with its own host.
@@ -231,8 +229,7 @@ func TestUnreachablePeersAreVisitsToo(t *testing.T) {
 	port := closed.Addr().(*net.TCPAddr).AddrPort().Port()
 	closed.Close()
 	gone := newHost(t, healthyRemote(network), "gone", stay)
-	r := testRecord(network, gone.PeerID(), 1, port)
-	r.QUIC = 0
+	r := testRecordAt(network.Schedule.Periods[0].Digest, gone.PeerID(), 1, port, 0)
 	c := startCrawler(t, network, true)
 	c.finder.records <- *r
 	ended := c.visited(t)

@@ -3,6 +3,7 @@ package sentry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -15,14 +16,25 @@ const (
 	// rereadGap is the least time between two MetaData requests of a watch; clients
 	// allow two in five seconds. For slots of 12 s, like maxMisses' pauses.
 	rereadGap = 5 * time.Second
+	// maxRereads is how many MetaData requests in a row may fail before the next word
+	// of the peer's seq_number; each waits twice as long as the one before.
+	maxRereads = 5
 	// maxMisses is how many requests in a row a connection that seems to stand may
 	// leave without an answer. An error code is an answer.
 	maxMisses = 2
+	// goodbyeTime is how long a peer that has ended its gossip stream is given to say
+	// why: it is leaving most likely. It does not shrink with the slot.
+	goodbyeTime = time.Second
 )
 
-// errFlood tells that a peer changed its subscriptions more often than any node
-// has reason to.
-var errFlood = errors.New("too many subscription changes")
+// Why a log ends before its watch.
+var (
+	// errFlood tells that a peer changed its subscriptions more often than any node
+	// has reason to.
+	errFlood = errors.New("too many subscription changes")
+	// errStreamEnded tells that a peer ended its gossip stream.
+	errStreamEnded = fmt.Errorf("gossip stream: %w", p2p.ErrReset)
+)
 
 // watch is what a visit that stays does: it logs the peer's subscriptions, keeps an
 // eye on its MetaData, and goes after whole epochs. It has the visit's goroutine
@@ -38,6 +50,7 @@ type watch struct {
 	ping   time.Time // when to ping next: once an epoch, at a phase of its own
 	reread time.Time // when to ask for MetaData; zero when there is no reason
 	asked  time.Time // the last MetaData request
+	failed int       // MetaData requests that failed in a row
 	misses int
 }
 
@@ -58,7 +71,7 @@ func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Ses
 	current, stop := session.Follow(w.log.add)
 	w.log.begin(current)
 	err := w.stay(ctx, func() { s.publishParts(handover, v, w.log) })
-	ended := time.Now()
+	ended := w.until()
 	stop()
 	s.publishParts(handover, v, w.log)
 	last := w.log.end(ended)
@@ -87,22 +100,28 @@ func (w *watch) stay(ctx context.Context, partsReady func()) error {
 		case <-timer.C:
 			now := time.Now()
 			if !now.Before(w.end) {
+				if err := w.log.err(); err != nil {
+					return w.left(err)
+				}
 				return nil
 			}
 			if err := w.request(ctx, now); err != nil {
 				return err
 			}
 		case <-w.session.SeqChanged():
-			if seq, ok := w.session.RemoteSeq(); ok && seq > w.known.SeqNumber {
-				w.wantMetaData(time.Now())
-			}
+			w.failed = 0
+			w.wantMetaData(time.Now())
 		case <-w.log.ready:
 			partsReady()
-			if w.log.overflowed() {
-				return errFlood
+			err := w.log.err()
+			if err != nil && !errors.Is(err, errStreamEnded) {
+				return err
+			}
+			if at := time.Now().Add(goodbyeTime); err != nil && at.Before(w.end) {
+				w.end = at
 			}
 		case <-w.session.Done():
-			return w.left()
+			return w.left(p2p.ErrReset)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -120,12 +139,12 @@ func (w *watch) next() time.Time {
 	return next
 }
 
-// left says how a peer went that ended the connection.
-func (w *watch) left() error {
+// left says how a peer went: with a goodbye, or as seen.
+func (w *watch) left(seen error) error {
 	if code, ok := w.session.RemoteGoodbye(); ok {
 		return &p2p.GoodbyeError{Code: code}
 	}
-	return p2p.ErrReset
+	return seen
 }
 
 // request asks for what is due. Only a peer that has gone is an error.
@@ -133,10 +152,13 @@ func (w *watch) request(ctx context.Context, now time.Time) error {
 	if !w.reread.IsZero() && !now.Before(w.reread) {
 		w.reread, w.asked = time.Time{}, now
 		m, err := w.session.MetaData(ctx)
-		if err == nil {
+		if w.failed++; err == nil {
+			w.failed = 0
 			w.learn(&m)
-			w.expectRotation(time.Now())
+		} else if w.failed < maxRereads {
+			w.wantMetaData(time.Now())
 		}
+		w.expectRotation(time.Now())
 		return w.heard(err)
 	}
 	if !now.Before(w.ping) {
@@ -165,19 +187,43 @@ func (w *watch) heard(err error) error {
 	}
 	select {
 	case <-w.session.Done():
-		return w.left()
+		return w.left(p2p.ErrReset)
 	default:
 	}
-	if w.misses++; w.misses < maxMisses && !errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if w.misses++; w.misses < maxMisses {
 		w.ping = time.Now().Add(w.forks.clock.SlotDuration)
 		return nil
 	}
 	return err
 }
 
-// wantMetaData asks for MetaData soon, but not before the gap to the last request.
+// until is the end of what the watch knows: now, or when the peer was last heard if
+// it has gone or does not answer any more.
+func (w *watch) until() time.Time {
+	now := time.Now()
+	select {
+	case <-w.session.Done():
+		// The log ends with the connection, and then knows whether the peer's leaving
+		// was seen.
+		w.log.awaitEnd(goodbyeTime)
+	default:
+		if w.misses == 0 {
+			return now
+		}
+	}
+	return w.session.Heard()
+}
+
+// wantMetaData asks for a MetaData that the peer has told to be newer: soon, but not
+// before the gap to the last request.
 func (w *watch) wantMetaData(now time.Time) {
-	at := latest(now, w.asked.Add(w.forks.clock.Scale(rereadGap)))
+	if seq, ok := w.session.RemoteSeq(); !ok || seq <= w.known.SeqNumber {
+		return
+	}
+	at := latest(now, w.asked.Add(w.forks.clock.Scale(rereadGap)<<w.failed))
 	if w.reread.IsZero() || at.Before(w.reread) {
 		w.reread = at
 	}

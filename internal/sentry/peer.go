@@ -1,0 +1,108 @@
+package sentry
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/p2p"
+)
+
+// peer is what we know of one peer, in little room: there may be 100 000. Only the
+// table's owner touches it; visits get copies of what they need.
+type peer struct {
+	id string
+	// text is the newest record, empty for a peer that only ever dialled us. The
+	// finder keeps the same string. It is decoded when it is needed, see record.
+	text   string
+	nodeID eth2.NodeID     // the record's
+	seq    uint64          // the record's
+	digest eth2.ForkDigest // the record's
+	// dialable: the record is of our network and fork, and has an address.
+	dialable  bool
+	watching  bool // a visit under way watches
+	moved     bool // the address changed during the visit
+	reachable bool
+	// announced is set when the record was published since the start: each start
+	// publishes what it finds once more, since a crash may have lost an event.
+	announced bool
+
+	index    int32 // in the queue, -1 when not queued
+	visiting int32 // visits under way: an inbound one can meet a dial
+	calls    int32 // of those, inbound ones
+	fails    int32 // failed visits in a row
+	watched  watched
+
+	due       time.Time
+	notBefore time.Time // a goodbye's or a wrong digest's wait
+	lastVisit time.Time // end of the last one
+	spoke     time.Time // start of the last one with a handshake
+	lastSeen  time.Time // newest record or visit
+}
+
+// keep takes a record over; it has an eth2 entry.
+func (p *peer) keep(r *enr.Record) {
+	p.text, p.nodeID, p.seq, p.digest = r.Raw, r.NodeID, r.Seq, r.Eth2.ForkDigest
+}
+
+// record is the newest record, nil when there is none.
+func (p *peer) record() *enr.Record {
+	if p.text == "" {
+		return nil
+	}
+	r, err := enr.Restore(p.text, p.id, p.nodeID)
+	if err != nil { // not of a record that was decoded before
+		return nil
+	}
+	return &r
+}
+
+// Ranks of peers for eviction: the lowest goes first, the long unseen before the
+// rest of its rank, and never for a newcomer below it.
+const (
+	rankForeign = iota
+	rankDialable
+	rankReachable
+)
+
+func (p *peer) rank() int {
+	switch {
+	case p.reachable:
+		return rankReachable
+	case p.dialable:
+		return rankDialable
+	default:
+		return rankForeign
+	}
+}
+
+// targetOf is where the record says its node listens. A port of 0 is none.
+func targetOf(r *enr.Record, allowPrivate bool) p2p.Target {
+	target := p2p.Target{PeerID: r.PeerID}
+	add := func(list *[]netip.AddrPort, ip netip.Addr, port uint16) {
+		if ip.IsValid() && port != 0 && (allowPrivate || public(ip)) {
+			*list = append(*list, netip.AddrPortFrom(ip, port))
+		}
+	}
+	tcp6 := r.TCP6
+	if tcp6 == 0 {
+		tcp6 = r.TCP // EIP-778: the port of both families when tcp6 is missing
+	}
+	add(&target.QUIC, r.IP4, r.QUIC)
+	add(&target.QUIC, r.IP6, r.QUIC6)
+	add(&target.TCP, r.IP4, r.TCP)
+	add(&target.TCP, r.IP6, tcp6)
+	return target
+}
+
+func public(ip netip.Addr) bool { return ip.IsGlobalUnicast() && !ip.IsPrivate() }
+
+func hasAddress(t p2p.Target) bool { return len(t.QUIC)+len(t.TCP) > 0 }
+
+func addresses(t p2p.Target) []netip.AddrPort { return slices.Concat(t.QUIC, t.TCP) }
+
+func sameAddresses(a, b p2p.Target) bool {
+	return slices.Equal(a.QUIC, b.QUIC) && slices.Equal(a.TCP, b.TCP)
+}
