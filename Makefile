@@ -55,8 +55,12 @@ bench-sentry: build ## the sentry against a floor client on a devnet, five minut
 	./bin/bench-sentry -valtrack ./valtrack
 
 .PHONY: soak-sentry
-soak-sentry: ## 24 hours of a churning devnet in 12 minutes
-	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 30m
+soak-sentry: ## 24 hours of a churning devnet in 18 minutes
+	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 40m
+
+.PHONY: watch-long
+watch-long: ## 300 nodes watched for 20 epochs, six minutes
+	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m
 
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs

@@ -32,11 +32,21 @@ func compare(ctx context.Context, o options, faults string, w io.Writer) (err er
 	fmt.Fprint(w, "| round | client | handshakes | CPU ms per handshake | wall |\n|---|---|---|---|---|\n")
 	var sentry, floor []crawl
 	var idle float64
+	var after resting
 	for round := range o.rounds {
 		// The floor client holds no connection, so the sentry does not either.
 		run := sentryRun{args: []string{"--max-watched", "0"}}
 		if round == o.rounds-1 {
-			run.after = func(p *process) (err error) { idle, err = idleShare(ctx, p, idleSpan); return err }
+			if run.metrics, err = freeAddress(ctx); err != nil {
+				return err
+			}
+			run.after = func(p *process) (err error) {
+				if idle, err = idleShare(ctx, p, idleSpan); err != nil {
+					return err
+				}
+				after, err = restOf(ctx, run.metrics)
+				return err
+			}
 		}
 		c, err := runSentry(ctx, o, net, filepath.Join(dir, fmt.Sprintf("sentry-%d", round)), run)
 		if err != nil {
@@ -54,6 +64,13 @@ func compare(ctx context.Context, o options, faults string, w io.Writer) (err er
 	wall := func(c crawl) time.Duration { return c.wall }
 	fmt.Fprintf(w, "\nMedians, sentry to floor: CPU per handshake %.2f, wall time %.2f. Afterwards the sentry idles at %.1f %% of a core.\n",
 		ratio(sentry, floor, cpu), ratio(sentry, floor, wall), 100*idle)
+	before, err := restWithoutVisits(ctx, o, net, dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\n| the sentry at rest | goroutines | resident memory |\n|---|---|---|\n")
+	printRest(w, "without a visit", before)
+	printRest(w, "after the crawl", after)
 	return nil
 }
 

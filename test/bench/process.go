@@ -90,10 +90,21 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
+// resident is all of the process's resident memory in bytes: the program's text and
+// what it has mapped count.
+func (p *process) resident() (int64, error) {
+	return field(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid), "VmRSS:")
+}
+
 // memory is the process's resident anonymous memory in bytes: heap, stacks and
 // the runtime's own, without the program's text.
 func (p *process) memory() (int64, error) {
 	return field(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid), "RssAnon:")
+}
+
+// peak is the most that was ever resident, in bytes.
+func (p *process) peak() (int64, error) {
+	return field(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid), "VmHWM:")
 }
 
 // field reads a number of kB from a file of /proc, in bytes.

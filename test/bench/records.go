@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"encoding/base64"
@@ -33,9 +34,8 @@ const (
 )
 
 // records measures the memory of a sentry that knows 100 000 records, none of them
-// of a node that answers. They come in as the finder's bootnodes, in a process of
-// its own made of the same rooms as the real one, and the text of that list, some
-// 30 MiB, counts.
+// of a node that answers. It is a process of its own made of the same rooms as the
+// real one.
 func records(ctx context.Context, o options, w io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "valtrack-bench")
 	if err != nil {
@@ -53,7 +53,7 @@ func records(ctx context.Context, o options, w io.Writer) (err error) {
 		return err
 	}
 	file := filepath.Join(dir, "records.txt")
-	if err := os.WriteFile(file, []byte(strings.Join(list, "\n")), 0o600); err != nil {
+	if err := writeRecords(file, list); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -81,17 +81,26 @@ func records(ctx context.Context, o options, w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s: %.0f MiB resident.\n", strings.TrimSpace(ready), mebibytes(memory))
+	whole, err := p.resident()
+	if err != nil {
+		return err
+	}
+	peak, err := p.peak()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s: %.0f MiB resident, %.0f MiB of it anonymous; %.0f MiB resident at the peak.\n",
+		strings.TrimSpace(ready), mebibytes(whole), mebibytes(memory), mebibytes(peak))
 	return p.stop()
 }
 
 // makeRecords signs n records, each of another key and loopback address.
-func makeRecords(digestText string, n int) ([]string, error) {
+func makeRecords(digestText string, n int) ([]enr.Record, error) {
 	var digest eth2.ForkDigest
 	if err := digest.UnmarshalText([]byte(digestText)); err != nil {
 		return nil, err
 	}
-	list := make([]string, n)
+	list := make([]enr.Record, n)
 	var g errgroup.Group
 	g.SetLimit(runtime.NumCPU())
 	const part = 1000
@@ -102,11 +111,11 @@ func makeRecords(digestText string, n int) ([]string, error) {
 				if i%oneOfOurs != 0 {
 					id.ForkDigest[0]++
 				}
-				text, err := makeRecord(i, id)
+				r, err := makeRecord(i, id)
 				if err != nil {
 					return err
 				}
-				list[i] = text
+				list[i] = r
 			}
 			return nil
 		})
@@ -114,12 +123,22 @@ func makeRecords(digestText string, n int) ([]string, error) {
 	return list, g.Wait()
 }
 
+// writeRecords writes a line of each: ENR, peer id, node id. The last two spare the
+// reader the cost of the key.
+func writeRecords(path string, list []enr.Record) error {
+	var b bytes.Buffer
+	for _, r := range list {
+		fmt.Fprintln(&b, r.Raw, r.PeerID, r.NodeID)
+	}
+	return os.WriteFile(path, b.Bytes(), 0o600)
+}
+
 // makeRecord is a record as a Lighthouse node has it, of a port at which nobody
 // answers.
-func makeRecord(i int, id eth2.ENRForkID) (string, error) {
+func makeRecord(i int, id eth2.ENRForkID) (enr.Record, error) {
 	key, err := scalar(i)
 	if err != nil {
-		return "", err
+		return enr.Record{}, err
 	}
 	ip := binary.BigEndian.AppendUint32(nil, 127<<24|64<<16+uint32(i))
 	const discard = 9 // the discard service's port
@@ -132,10 +151,17 @@ func makeRecord(i int, id eth2.ENRForkID) (string, error) {
 		r.Set(e)
 	}
 	if err := enode.SignV4(&r, key); err != nil {
-		return "", err
+		return enr.Record{}, err
 	}
-	b, err := rlp.EncodeToBytes(&r)
-	return "enr:" + base64.RawURLEncoding.EncodeToString(b), err
+	raw, err := rlp.EncodeToBytes(&r)
+	if err != nil {
+		return enr.Record{}, err
+	}
+	peerID, err := enr.PeerIDFromKey(crypto.CompressPubkey(&key.PublicKey))
+	return enr.Record{
+		Raw: "enr:" + base64.RawURLEncoding.EncodeToString(raw), PeerID: peerID,
+		NodeID: eth2.NodeID(enode.PubkeyToIDV4(&key.PublicKey)),
+	}, err
 }
 
 // scalar is the i-th key.

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 func TestForksWhileItRuns(t *testing.T) {
 	const (
 		nodes = 20 / slowness
-		slots = 16 / slowness
-		slot  = slowness * 200 * time.Millisecond
+		slots = 8
+		slot  = slowness * 400 * time.Millisecond
 		age   = 4 // epochs of the devnet at its start
 		bpo   = age + 4
 		gloas = age + 8
@@ -26,8 +27,8 @@ func TestForksWhileItRuns(t *testing.T) {
 	c := startCrawl(t,
 		devnet.Config{
 			Nodes: nodes, Seed: 3, SlotDuration: slot, SlotsPerEpoch: slots,
-			GenesisTime: time.Now().Add(-age * slots * slot),
-			Forks:       devnet.WithFork("gloas", gloas), Blobs: []eth2.BlobParameters{{Epoch: bpo, MaxBlobsPerBlock: 15}},
+			GenesisTime: time.Now().Add(-age * slots * slot), Validators: slices.Repeat([]int{300}, nodes),
+			Forks: devnet.WithFork("gloas", gloas), Blobs: []eth2.BlobParameters{{Epoch: bpo, MaxBlobsPerBlock: 15}},
 		},
 		sentry.Config{WatchEpochs: 3, MaxWatched: nodes / 2, MaxConnections: 100},
 	)
@@ -37,6 +38,7 @@ func TestForksWhileItRuns(t *testing.T) {
 		t.Fatal("the devnet does not fork")
 	}
 	c.waitFor(t, "the epochs after both forks", waitLong, func() bool { return net.Clock.EpochAt(time.Now()) >= last })
+	stopped := time.Now().Truncate(time.Millisecond)
 	c.stop()
 
 	there := make(map[string]map[eth2.Epoch]bool) // where we know of each node
@@ -53,11 +55,12 @@ func TestForksWhileItRuns(t *testing.T) {
 		if e.ForkDigest != digestAt(at) && !near {
 			t.Errorf("epoch %d: digest %v in the Status of %s, want %v", e.Epoch, e.ForkDigest, e.ID, digestAt(at))
 		}
-		if len(e.SubscribedSubnets) == 0 {
+		if len(e.SubscribedSubnets) == 0 && at.Before(stopped) {
 			t.Errorf("epoch %d: no subnets of %s", e.Epoch, e.ID)
 		}
 	}
 	over := 0
+	var all score
 	for _, w := range c.watches(t) {
 		for at := w.from; at.Before(w.to); at = at.Add(slots * slot) {
 			note(w.peer, at)
@@ -65,19 +68,17 @@ func TestForksWhileItRuns(t *testing.T) {
 		if digestAt(w.from) != digestAt(w.to) {
 			over++
 		}
-		var s score
-		if s.add(w, c.net.Truth().Changes(w.peer, w.from.Add(-slot*3/4), w.to), slot*3/4); s.found < s.truth || s.falsely > 0 {
-			t.Errorf("watch from epoch %d to %d: %s", net.Clock.EpochAt(w.from), net.Clock.EpochAt(w.to), &s)
-		}
+		all.add(w, c.net.Truth().Changes(w.peer, w.from.Add(-slot*3/4), w.to), slot*3/4)
+	}
+	t.Log(&all)
+	if !all.good() {
+		t.Errorf("watches are not the truth: %q", all.odd)
 	}
 	if over < nodes/2 {
 		t.Errorf("only %d watches lasted over a fork", over)
 	}
-	for _, e := range eventsOf[*event.VisitEnded](c.collector) {
-		if e.Outcome != event.OutcomeOK && e.Outcome != event.OutcomeCanceled {
-			t.Errorf("visit in epoch %d ended as %s (%s), goodbye %v", net.Clock.EpochAt(time.UnixMilli(e.Ended)), e.Outcome, e.Error, e.GoodbyeCode)
-		}
-	}
+	checkForkVisits(t, c)
+	checkSentDigests(t, c)
 	for id, epochs := range there {
 		for e := eth2.Epoch(age + 1); e < last-1; e++ {
 			if !epochs[e] && !epochs[e+1] {
@@ -88,5 +89,45 @@ func TestForksWhileItRuns(t *testing.T) {
 	}
 	if len(there) != nodes {
 		t.Errorf("%d nodes met, want %d", len(there), nodes)
+	}
+}
+
+// checkForkVisits: nobody takes the other for one of another network, and hardly a
+// visit fails in another way.
+func checkForkVisits(t *testing.T, c *crawl) {
+	t.Helper()
+	visits := eventsOf[*event.VisitEnded](c.collector)
+	failed := 0
+	for _, e := range visits {
+		switch e.Outcome {
+		case event.OutcomeOK, event.OutcomeCanceled:
+			continue
+		case event.OutcomeWrongNetwork, event.OutcomeGoodbye:
+			t.Errorf("visit in epoch %d ended as %s (%s), goodbye %v", c.net.Network().Clock.EpochAt(time.UnixMilli(e.Ended)), e.Outcome, e.Error, e.GoodbyeCode)
+		default:
+			failed++
+			t.Logf("visit ended as %s (%s)", e.Outcome, e.Error)
+		}
+	}
+	if 100*failed > len(visits) {
+		t.Errorf("%d of %d visits failed", failed, len(visits))
+	}
+}
+
+// checkSentDigests: each Status that a node received had the digest of the moment.
+func checkSentDigests(t *testing.T, c *crawl) {
+	t.Helper()
+	digests := make(map[eth2.ForkDigest]int)
+	for _, contact := range c.net.Seen("") {
+		for _, s := range contact.Statuses {
+			digests[s.Digest]++
+			if s.Digest != s.Want {
+				t.Errorf("node %d received a Status of digest %v in epoch %d, want %v", contact.Node, s.Digest, c.net.Network().Clock.EpochAt(s.At), s.Want)
+			}
+		}
+	}
+	t.Logf("Statuses received, by digest: %v", digests)
+	if len(digests) != 3 {
+		t.Errorf("Statuses of %d digests, want those before, between and after the forks", len(digests))
 	}
 }
