@@ -86,6 +86,8 @@ func Outcome(err error) string {
 		return dialOutcome(dial)
 	case errors.Is(err, ErrNoAddress):
 		return event.OutcomeUnreachable
+	case errors.Is(err, ErrMalformed):
+		return event.OutcomeProtocol
 	default:
 		outcome, _ := causeOutcome(err)
 		return outcome

@@ -2,6 +2,7 @@ package p2p
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -35,6 +36,7 @@ type subscriptions struct {
 	stream   network.Stream                     // the one that counts; nil when there is none
 	whole    bool                               // the list that stream began with is
 	follower *follower                          // nil when nobody follows
+	broken   error                              // how the peer broke the format, if it did
 	spent    int64                              // bytes read in all
 	since    time.Time
 }
@@ -115,6 +117,21 @@ func (g *subscriptions) complete(stream network.Stream) {
 	}
 	g.whole = true
 	g.helloEnds()
+}
+
+// breaks keeps why a stream of the peer could not be read on.
+func (g *subscriptions) breaks(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.broken = fmt.Errorf("gossip stream: %w", err)
+}
+
+// GossipError tells how the peer broke the format or the bounds of gossip, which ended
+// its stream. Nil when it did not.
+func (s *Session) GossipError() error {
+	s.gossip.mu.Lock()
+	defer s.gossip.mu.Unlock()
+	return s.gossip.broken
 }
 
 // ended is the end of a stream at a time: whoever waits for its list gets what there
@@ -199,6 +216,9 @@ func (h *Host) onMeshsub(s *Session, stream network.Stream, in *chunkReader) {
 	at := time.Now()
 	if !s.sawEnd(err) {
 		at = s.Heard()
+	}
+	if errors.Is(err, ErrMalformed) {
+		s.gossip.breaks(err)
 	}
 	s.gossip.ended(stream, at, clean)
 	h.cfg.Log.Debug("gossip stream ended", slog.String("peer", s.PeerID()), slog.Any("error", err))

@@ -241,7 +241,7 @@ func TestLostPeerIsLookedForEachWindow(t *testing.T) {
 				case longest[false] < limit:
 					t.Errorf("%s, revisit %d: after a day still dialled every %v", outcome, revisit, longest[false])
 				}
-				if n, stranger := len(visits), len(v.visitsOf("p1")); !apart && stranger >= n/2 {
+				if n, stranger := len(visits), len(v.visitsOf("p1")); !apart && 3*stranger >= 2*n {
 					t.Errorf("%s: %d visits of a stranger, %d of who we know", outcome, stranger, n)
 				}
 			})

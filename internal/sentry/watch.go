@@ -100,10 +100,7 @@ func (w *watch) stay(ctx context.Context, partsReady func()) error {
 		case <-timer.C:
 			now := time.Now()
 			if !now.Before(w.end) {
-				if err := w.log.err(); err != nil {
-					return w.left(err)
-				}
-				return nil
+				return w.ended()
 			}
 			if err := w.request(ctx, now); err != nil {
 				return err
@@ -137,6 +134,19 @@ func (w *watch) next() time.Time {
 		}
 	}
 	return next
+}
+
+// ended is the error of a watch that comes to its end: none, or why its log had ended
+// before.
+func (w *watch) ended() error {
+	err := w.log.err()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errStreamEnded) && w.session.GossipError() != nil:
+		return w.session.GossipError()
+	}
+	return w.left(err)
 }
 
 // left says how a peer went: with a goodbye, or as seen.

@@ -123,6 +123,7 @@ func TestWatchEndsWithItsGossipStream(t *testing.T) {
 			_ = s.Close()
 			g.gossip(s.Conn(), on(digest, 7, 8))
 		}, event.OutcomeReset},
+		"malformed": {func(_ *gossiper, s libp2pnet.Stream) { _, _ = s.Write([]byte{0xff, 0xff, 0xff, 0xff, 0x7f}) }, event.OutcomeProtocol},
 		"goodbye": {func(g *gossiper, s libp2pnet.Stream) {
 			_ = s.Close()
 			if bye, err := g.NewStream(context.Background(), s.Conn().RemotePeer(), p2p.ProtoGoodbyeV1); err == nil {
