@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	switch os.Getenv("BUS_TEST_PROCESS") { // see process_test.go
+	case "server":
+		serveUntilKilled()
+	case "sentry":
+		publishUntilSignal()
+	}
 	// The server's account resolver and the client's callback queue end some time
 	// after their Close returned; goleak waits for them.
 	goleak.VerifyTestMain(m)
@@ -144,7 +151,7 @@ func (c *collector) distinct() int {
 	return len(c.keys)
 }
 
-func closePublisher(t *testing.T, p *Publisher) {
+func closePublisher(t *testing.T, p interface{ Close(context.Context) error }) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -160,8 +160,8 @@ func TestFileLogRetriesItsSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	f := &logFile{path: "visit_events.log", file: writer, buf: []byte("{}\n")}
-	l := &FileLog{files: map[string]*logFile{event.SubjectVisitEnded: f}}
+	f := &appendFile{path: "visit_events.log", file: writer, buf: []byte("{}\n")}
+	l := &FileLog{files: map[string]*appendFile{event.SubjectVisitEnded: f}}
 	for range 2 { // the second has nothing to write
 		if err := l.flush(); err == nil || !strings.Contains(err.Error(), "sync") || !f.unsynced {
 			t.Errorf("flush: %v, unsynced %t", err, f.unsynced)
