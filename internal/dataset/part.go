@@ -32,21 +32,21 @@ type part[T any] struct {
 	buf  []T
 }
 
-func createPart[T any](dir, table string) (*part[T], error) {
+func createPart[T any](dir, table string, options ...parquet.WriterOption) (*part[T], error) {
 	f, err := os.OpenFile(filepath.Join(dir, table+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return newPart[T](f, table), nil
+	return newPart[T](f, table, options...), nil
 }
 
-func newPart[T any](f *os.File, table string) *part[T] {
+func newPart[T any](f *os.File, table string, options ...parquet.WriterOption) *part[T] {
 	// One row group a part: the dictionary is a row group's, and repeats across
 	// epochs are what makes a part small.
-	w := parquet.NewGenericWriter[T](f,
+	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
 		parquet.Compression(&parquet.Zstd),
 		parquet.CreatedBy("valtrack", SchemaVersion, ""),
-	)
+	}, options...)...)
 	return &part[T]{name: table, file: f, w: w, buf: make([]T, 0, writeBatch)}
 }
 
@@ -91,21 +91,3 @@ func (p *part[T]) abandon() {
 
 func (p *part[T]) path() string  { return p.file.Name() }
 func (p *part[T]) table() string { return p.name }
-
-// footer reads entries of a part's footer without reading its rows.
-func footer(path string) (func(key string) (string, bool), error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return nil, fmt.Errorf("part %s: %w", path, err)
-	}
-	return p.Lookup, nil
-}
