@@ -1,0 +1,186 @@
+package tracker
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// day is one day's statistics with one client version, encoded.
+type day struct {
+	day int32 // since 1970
+	// sealed ones are small, see estimate.Statistics.Seal.
+	sealed bool
+	client *eth2.Client // one for many days
+	data   []byte
+}
+
+// liveDay is a day of a draft, decoded.
+type liveDay struct {
+	day    int32
+	client *eth2.Client
+	*estimate.Statistics
+}
+
+// day gives the statistics that an observation goes to; nil when there is no more room
+// for it.
+func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statistics {
+	n := dayOf(at)
+	for _, l := range d.statistics {
+		if l.day == n && *l.client == client {
+			return l.Statistics
+		}
+	}
+	var s *estimate.Statistics
+	var own *eth2.Client
+	versions := 0
+	for _, known := range d.days {
+		if *known.client == client {
+			own = known.client
+		}
+		if known.day != n {
+			continue
+		}
+		versions++
+		if *known.client == client {
+			var err error
+			if s, err = known.decode(); err != nil {
+				return nil // checked when it was loaded
+			}
+		}
+	}
+	if own == nil {
+		kept := keptClient(eth2.Client{}, client)
+		own = &kept
+	}
+	if s == nil {
+		newest := int32(0)
+		if len(d.days) > 0 {
+			newest = d.days[len(d.days)-1].day
+		}
+		if versions+len(d.statistics) >= maxVersionsADay+Window || versions >= maxVersionsADay || n <= newest-Window {
+			return nil
+		}
+		s = estimate.NewStatistics(client)
+	}
+	if len(d.statistics) == 0 {
+		t.live++
+	}
+	d.statistics = append(d.statistics, liveDay{n, own, s})
+	return s
+}
+
+// settle encodes what is decoded, seals days that are over, and forgets those that are
+// out of the window.
+func (d *draft) settle() {
+	if len(d.statistics) == 0 {
+		return
+	}
+	days := slices.Clone(d.days)
+	for _, l := range d.statistics {
+		data, _ := l.AppendBinary(nil) // never fails
+		i := slices.IndexFunc(days, func(x day) bool { return x.day == l.day && *x.client == *l.client })
+		if i < 0 {
+			days = append(days, day{day: l.day, client: l.client, data: data})
+		} else {
+			days[i].data, days[i].sealed = data, false
+		}
+	}
+	d.statistics = nil
+	slices.SortStableFunc(days, func(a, b day) int {
+		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.client.Kind, b.client.Kind), cmp.Compare(a.client.Version, b.client.Version))
+	})
+	newest := days[len(days)-1].day
+	days = slices.DeleteFunc(days, func(x day) bool { return x.day <= newest-Window })
+	for i, x := range days {
+		if !x.sealed && x.day < newest {
+			days[i] = x.seal()
+		}
+	}
+	d.days = slices.Clip(days)
+}
+
+// seal makes a day small that is over. What comes late is added all the same where it
+// does not seem to be covered.
+func (d day) seal() day {
+	s, err := d.decode()
+	if err != nil {
+		return d // checked when it was loaded
+	}
+	s.Seal()
+	d.data, _ = s.AppendBinary(nil) // never fails
+	d.data, d.sealed = slices.Clip(d.data), true
+	return d
+}
+
+func (d day) decode() (*estimate.Statistics, error) {
+	return estimate.DecodeStatistics(*d.client, d.data)
+}
+
+// appendDays encodes days for the database.
+func appendDays(b []byte, days []day) []byte {
+	for _, d := range days {
+		n := uint64(d.day) << 1
+		if d.sealed {
+			n |= 1
+		}
+		b = binary.AppendUvarint(b, n)
+		for _, field := range []string{string(d.client.Kind), d.client.Version, string(d.data)} {
+			b = binary.AppendUvarint(b, uint64(len(field)))
+			b = append(b, field...)
+		}
+	}
+	return b
+}
+
+// parseDays is the inverse. The result shares memory with b.
+func parseDays(b []byte, interned map[eth2.Client]*eth2.Client) (days []day, err error) {
+	field := func() []byte {
+		n, size := binary.Uvarint(b)
+		if size <= 0 || n > uint64(len(b)-size) {
+			err = errors.New("statistics are cut short")
+			return nil
+		}
+		out := b[size : size+int(n)]
+		b = b[size+int(n):]
+		return out
+	}
+	for len(b) > 0 && err == nil {
+		n, size := binary.Uvarint(b)
+		if size <= 0 || n > 1<<31 {
+			return nil, errors.New("statistics are damaged")
+		}
+		b = b[size:]
+		d := day{day: int32(n >> 1), sealed: n&1 == 1}
+		c := eth2.Client{Kind: eth2.ClientKind(field()), Version: string(field())}
+		known, ok := interned[c]
+		if !ok {
+			known = &c
+			interned[c] = known
+		}
+		d.client, d.data = known, field()
+		days = append(days, d)
+	}
+	return days, err
+}
+
+// word gives a string of the event contract's that does not hold on to an event.
+func word(s string) string {
+	for _, known := range []string{event.Outbound, event.Inbound, event.QUIC, event.TCP} {
+		if s == known {
+			return known
+		}
+	}
+	for _, known := range event.Outcomes() {
+		if s == known {
+			return known
+		}
+	}
+	return strings.Clone(s)
+}
