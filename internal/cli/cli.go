@@ -107,6 +107,7 @@ func (a *app) root() *cli.Command {
 			a.replayCommand(),
 			a.exportCommand(),
 			a.reportCommand(),
+			a.rebuildCommand(),
 			a.inspectCommand(),
 			a.checkCommand(),
 			a.versionCommand(),

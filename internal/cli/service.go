@@ -107,12 +107,13 @@ type broker struct {
 }
 
 // connect connects to the server at url, or starts one in this process with its
-// store in storeDir when url is "embedded". It keeps trying until ctx ends.
-func connect(ctx context.Context, url, storeDir, name string, log *slog.Logger) (*broker, error) {
+// store in storeDir when url is "embedded". It keeps trying until ctx ends, or in
+// the background when opts say so.
+func connect(ctx context.Context, url, storeDir string, opts bus.Options) (*broker, error) {
 	b := &broker{}
-	opts := bus.Options{URL: url, Name: name, Log: log}
+	opts.URL = url
 	if url == embeddedNATS {
-		server, err := bus.StartEmbedded(storeDir, log)
+		server, err := bus.StartEmbedded(storeDir, opts.Log)
 		if err != nil {
 			return nil, asUsage(err)
 		}
@@ -120,7 +121,7 @@ func connect(ctx context.Context, url, storeDir, name string, log *slog.Logger) 
 	}
 	var err error
 	if b.conn, err = bus.Connect(ctx, opts); err != nil {
-		b.close(log)
+		b.close(opts.Log)
 		if errors.Is(err, bus.ErrBadURL) {
 			return nil, usagef("--%s: %w", flagNATS, err)
 		}

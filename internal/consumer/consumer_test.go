@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -315,12 +317,12 @@ func TestPoisonIsKeptAndEnded(t *testing.T) {
 	if good.String() != "ack" {
 		t.Errorf("good message answered %q", good)
 	}
-	file, err := os.ReadFile(filepath.Join(dir, RejectedFile))
+	file, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
-	var first rejectedEvent
+	var first bus.RejectedEvent
 	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
 		t.Fatal(err)
 	}
@@ -395,7 +397,7 @@ func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
 	}
 	var err error
 	// Opened like this it takes nothing, as on a full disk.
-	if c.rejected.file, err = os.Open(filepath.Join(dir, RejectedFile)); err != nil {
+	if c.rejected.file, err = os.Open(filepath.Join(dir, bus.RejectedFile)); err != nil {
 		t.Fatal(err)
 	}
 	r := run(t, c)
@@ -415,7 +417,7 @@ func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
 	a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
 	until(t, "the answer", func() bool { return a.String() == "term" })
 	r.stop(t)
-	if data, err := os.ReadFile(filepath.Join(dir, RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 {
+	if data, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 {
 		t.Errorf("kept %q, %v", data, err)
 	}
 }
@@ -453,4 +455,96 @@ func TestNewChecksItsConfig(t *testing.T) {
 		t.Fatalf("after the run: %v", err)
 	}
 	again.Close()
+}
+
+// A consumer that cannot decode an event keeps it, and one that can stores it when
+// it is replayed under its key: it is no gap in between, and comes once.
+func TestRejectedEventsCanComeAgain(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, dir, Config{SegmentRows: 2}, f)
+	f.send(t, "s-1-1", visit("v1"))
+	poison := []byte(`{"metadata":null}`)
+	for range 2 {
+		a := f.sendRaw(event.SubjectMetadataReceived, "s-1-2", poison)
+		until(t, "the answer", func() bool { return a.String() == "term" })
+	}
+	f.send(t, "s-1-3", visit("v3"))
+	until(t, "the commit", func() bool { return c.Stats().Segments == 1 })
+	if s := c.Stats(); s.Rejected != 1 || s.Duplicates != 1 || s.Missing["s"] != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	c.stop(t)
+	torn, err := os.OpenFile(filepath.Join(dir, bus.RejectedFile), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := torn.WriteString(`{"key":"s-1-9","pay`); err != nil { // a crash in the middle of a line
+		t.Fatal(err)
+	}
+	torn.Close()
+
+	c = start(t, dir, Config{}, f)
+	again := f.sendRaw(event.SubjectMetadataReceived, "s-1-2", poison) // lost its term
+	fixed := f.send(t, "s-1-2", visit("v2"))
+	twice := f.send(t, "s-1-2", visit("v2"))
+	c.stop(t)
+	if again.String() != "term" || fixed.String() != "ack" || twice.String() != "ack" {
+		t.Errorf("answers %q, %q, %q", again, fixed, twice)
+	}
+	if d := cmp.Diff([]string{"v1", "v3", "v2"}, visitIDs(t, dir)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	keys, err := Rejected(dir)
+	if d := cmp.Diff(dataset.Coverage{"s-1": {{2, 2}}}, keys); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 || !strings.HasSuffix(string(data), "\n") {
+		t.Errorf("kept %q, %v", data, err)
+	}
+}
+
+// Parts are merged and removed while events come in.
+func TestPartsAreMergedAndRemoved(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, dir, Config{SegmentRows: 1, SegmentAge: time.Millisecond, CompactEvery: 100 * time.Millisecond}, f)
+	const sent = 30
+	for i := 1; i <= sent; i++ {
+		f.send(t, fmt.Sprintf("s-1-%d", i), visit(fmt.Sprint(i)))
+	}
+	until(t, "a merge", func() bool { return c.Stats().Merged > 0 })
+	c.stop(t)
+	if ids := visitIDs(t, dir); len(ids) != sent {
+		t.Errorf("%d rows of %d", len(ids), sent)
+	}
+	h, err := dataset.Check(t.Context(), dir, nil)
+	if err != nil || !h.OK() || h.Missing() != 0 {
+		t.Errorf("%+v, %v", h, err)
+	}
+
+	c = start(t, dir, Config{SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Retention: 10 * time.Millisecond}, f)
+	until(t, "old parts to go", func() bool { return c.Stats().Removed > 0 })
+	late := f.send(t, "s-1-1", visit("1"))
+	until(t, "the ack", func() bool { return late.String() == "ack" })
+	c.stop(t)
+	if s := c.Stats(); s.Duplicates != 1 {
+		t.Errorf("an event whose row was removed was stored again: %+v", s)
+	}
+}
+
+func TestConfigThatDoesNotFit(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"segments of 3000000 rows: want 1 to 2000000; up to 6000000 unacknowledged": {SegmentRows: 3_000_000},
+		"segments of 2h0m0s: .* messages wait 4h0m30s":                              {SegmentAge: 2 * time.Hour},
+		"merging the parts of each 30s: want at least .* 1m0s":                      {CompactEvery: 30 * time.Second},
+		"retention 30m0s: want 0, or at least 1h0m0s":                               {Retention: 30 * time.Minute},
+	} {
+		if err := cfg.Check(); err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
+			t.Errorf("%+v: %v, want %s", cfg, err, want)
+		}
+	}
+	if err := (Config{CompactEvery: -1, Retention: time.Second}).Check(); err != nil {
+		t.Error(err)
+	}
 }

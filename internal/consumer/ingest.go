@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/crashpoint"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -14,6 +15,8 @@ import (
 // ingest is the loop of one Run: from messages to committed segments.
 type ingest struct {
 	*Consumer
+	decoder    event.Decoder
+	deriver    Deriver
 	keys       dataset.Coverage // of the open segment
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
@@ -98,11 +101,9 @@ func (in *ingest) take(m bus.Message) {
 		in.hold(m.Delivery)
 		return
 	}
-	e, err := event.Decode(m.Subject, m.Data)
+	e, err := in.decoder.Decode(m.Subject, m.Data)
 	if err != nil {
-		if in.reject(m, err) {
-			in.keys.Add(producer, counter)
-		}
+		in.reject(m, err)
 		return
 	}
 	if err := in.store(e); err != nil {
@@ -110,6 +111,7 @@ func (in *ingest) take(m bus.Message) {
 		in.block(err)
 		return
 	}
+	in.track(e)
 	in.events++
 	in.keys.Add(producer, counter)
 	in.hold(m.Delivery)
@@ -120,7 +122,7 @@ func (in *ingest) store(e event.Event) error {
 	case *event.PeerDiscovered:
 		return in.writer.AppendDiscovery(dataset.FromPeerDiscovered(e))
 	case *event.MetadataReceived:
-		return in.writer.AppendMetadata(dataset.FromMetadataReceived(e), validatorRow(e))
+		return in.writer.AppendMetadata(in.deriver.Rows(e))
 	case *event.VisitEnded:
 		return in.writer.AppendVisit(dataset.FromVisitEnded(e))
 	}
@@ -147,16 +149,24 @@ func (in *ingest) commit() {
 		return
 	}
 	segment := in.writer.Segment()
-	if err := in.writer.Commit(in.keys); err != nil {
+	err := in.estimates()
+	if err == nil {
+		err = in.writer.Commit(in.keys)
+	}
+	if err != nil {
 		in.block(err)
 		return
 	}
+	crashpoint.At("flush")
+	in.flush(segment)
+	crashpoint.At("acknowledge")
 	for _, d := range in.deliveries {
 		in.answer("ack", d.Ack())
+		crashpoint.At("acknowledged")
 	}
 	in.backoff = 0
 	in.log.Debug("committed segment", slog.Uint64("segment", segment), slog.Uint64("events", in.events))
-	missing := in.writer.Covered().Missing()
+	missing := in.missing()
 	in.count(func(s *Stats) {
 		s.Stored += in.events
 		s.Segments++
@@ -169,6 +179,7 @@ func (in *ingest) commit() {
 // block drops the open segment and gives its messages back to the stream, to come
 // again after the pause.
 func (in *ingest) block(err error) {
+	in.dropTracked()
 	in.backoff = min(max(2*in.backoff, in.retryMin), retryMax)
 	in.blocked = err
 	in.log.Error("cannot write the data directory, nothing is acknowledged, trying again",
@@ -189,19 +200,22 @@ func (in *ingest) reset() {
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 
-// reject keeps an invalid event beside the datasets and ends its redelivery. It
-// reports whether the event was kept: one that was not comes again, and must not
-// be taken for a duplicate then.
-func (in *ingest) reject(m bus.Message, reason error) bool {
+// reject keeps an invalid event beside the datasets, once, and ends its
+// redelivery.
+func (in *ingest) reject(m bus.Message, reason error) {
+	if in.rejected.keys.Has(keyOf(m)) {
+		in.count(func(s *Stats) { s.Duplicates++ })
+		in.answer("term", m.Term())
+		return
+	}
 	in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
 	if err := in.rejected.append(m, reason); err != nil {
 		in.log.Error("cannot keep a rejected event, it comes again", slog.Any("error", err))
 		in.answer("nak", m.Nak(retryMax))
-		return false
+		return
 	}
 	in.count(func(s *Stats) { s.Rejected++ })
 	in.answer("term", m.Term())
-	return true
 }
 
 // answer notes an answer that did not leave: its message only comes again.

@@ -1,49 +1,92 @@
 package consumer
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 	"unicode/utf8"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
-// RejectedFile is the file in the data directory that keeps invalid events.
-const RejectedFile = "rejected_events.ndjson"
-
-// rejectedEvent is one line of RejectedFile.
-type rejectedEvent struct {
-	Time    int64  `json:"time"` // of the rejection, Unix milliseconds
-	Reason  string `json:"reason"`
-	Subject string `json:"subject"`
-	Key     string `json:"key,omitempty"`
-	Seq     uint64 `json:"stream_seq"`
-	// Payload is the message as text, PayloadBase64 when it is not UTF-8.
-	Payload       string `json:"payload,omitempty"`
-	PayloadBase64 []byte `json:"payload_base64,omitempty"`
-}
-
-// rejectedFile is appended to, a line a rejected event, each on the disk before
-// its message is ended.
+// rejectedFile is bus.RejectedFile of a data directory. It is appended to, a line a
+// rejected event, each on the disk before its message is ended.
+//
+// Rejected events are not covered by the datasets, so that they can be stored when
+// they come again, by way of replay, to a consumer that understands them. Until
+// then they are known here, and no gap.
 type rejectedFile struct {
 	file *os.File
+	keys dataset.Coverage
 }
 
 func openRejected(dir string) (*rejectedFile, error) {
-	f, err := os.OpenFile(filepath.Join(dir, RejectedFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	path := filepath.Join(dir, bus.RejectedFile)
+	keys, whole, err := readRejected(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("rejected events: %w", err)
 	}
-	return &rejectedFile{file: f}, nil
+	// A line that was cut short by a crash is of a message that comes again.
+	if err := f.Truncate(whole); err != nil {
+		return nil, errors.Join(fmt.Errorf("rejected events: %w", err), f.Close())
+	}
+	return &rejectedFile{file: f, keys: keys}, nil
+}
+
+// Rejected reads the keys of the events that a data directory keeps as rejected.
+func Rejected(dir string) (dataset.Coverage, error) {
+	keys, _, err := readRejected(filepath.Join(dir, bus.RejectedFile))
+	return keys, err
+}
+
+// readRejected also gives the length of the file's whole lines. Lines that are
+// none of ours are passed over: the file may have been edited.
+func readRejected(path string) (keys dataset.Coverage, whole int64, err error) {
+	keys = dataset.Coverage{}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return keys, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("rejected events: %w", err)
+	}
+	defer f.Close()
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return keys, whole, nil
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("rejected events: %w", err)
+		}
+		whole += int64(len(line))
+		var e struct {
+			Key string `json:"key"`
+		}
+		if json.Unmarshal(line, &e) != nil {
+			continue
+		}
+		if key, err := event.ParseKey(e.Key); err == nil {
+			keys.Add(key.Producer(), key.Counter)
+		}
+	}
 }
 
 func (r *rejectedFile) append(m bus.Message, reason error) error {
-	line := rejectedEvent{
+	line := bus.RejectedEvent{
 		Time: time.Now().UnixMilli(), Reason: reason.Error(),
 		Subject: m.Subject, Key: m.Key, Seq: m.Seq,
 	}
@@ -68,6 +111,7 @@ func (r *rejectedFile) append(m bus.Message, reason error) error {
 	if err := r.file.Sync(); err != nil {
 		return fmt.Errorf("rejected events: %w", err)
 	}
+	r.keys.Add(keyOf(m))
 	return nil
 }
 
