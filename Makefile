@@ -51,8 +51,14 @@ interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
 
 .PHONY: bench-sentry
 bench-sentry: build ## the sentry against a floor client on a devnet, five minutes (needs Linux)
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench-sentry ./test/bench
-	./bin/bench-sentry -valtrack ./valtrack
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack
+
+.PHONY: bench-ingest
+bench-ingest: build ## the consumer against a floor that keeps nothing safe, and the event codec (needs Linux)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases ingest
+	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
 
 .PHONY: soak-sentry
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
@@ -61,6 +67,17 @@ soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 .PHONY: watch-long
 watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m
+
+.PHONY: soak
+soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under load, seven minutes (needs Linux, Node.js and npm)
+	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/valtrack-crash .
+	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/crash ./test/crash
+	./bin/crash -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
+
+.PHONY: accuracy
+accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables
+	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
+	$(GO) run ./test/accuracy
 
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs
