@@ -16,6 +16,8 @@ import (
 func churning(nodes int) Config {
 	cfg := fast(nodes)
 	cfg.SlotsPerEpoch = 8
+	// A restart costs some hundredths of a second of a core under the race detector.
+	cfg.SlotDuration = 250 * time.Millisecond
 	cfg.Churn = Churn{Leave: 0.1, Return: 0.5, Move: 0.1, Rekey: 0.1}
 	return cfg
 }
@@ -99,7 +101,7 @@ func TestChurnOfASeed(t *testing.T) {
 	const nodes, epochs = 20, 3
 	firstEnds := func() map[int]eth2.Epoch {
 		cfg := churning(nodes)
-		cfg.SlotsPerEpoch = 16
+		cfg.SlotsPerEpoch, cfg.SlotDuration = 16, 100*time.Millisecond
 		// Epoch 1 begins when the network is up, however slow the machine.
 		cfg.GenesisTime = time.Now().Add(4 * time.Second)
 		d := start(t, cfg)
