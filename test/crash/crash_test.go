@@ -67,6 +67,7 @@ func testWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.patience = patience
 	t.Cleanup(w.killAll)
 	return w
 }
@@ -260,7 +261,7 @@ func TestConsumerStopped(t *testing.T) {
 		}
 		w.untilLogged(t, storer, from, "level=INFO") // it takes signals
 		w.untilPublished(t, uint64(random.IntN(testRate)))
-		if err := w.procs[storer].stop(stopPatience); err != nil {
+		if err := w.procs[storer].stop(w.patience); err != nil {
 			t.Fatal(err)
 		}
 		delete(w.procs, storer)

@@ -56,7 +56,7 @@ func soakMain(ctx context.Context, args []string) error {
 	flags.StringVar(&o.server.path, "nats-server", "nats-server", "the broker's program")
 	flags.StringVar(&o.duckdb, "duckdb", "test/duckdb", "the npm project with DuckDB; empty for no reader")
 	flags.IntVar(&o.kills, "kills", 50, "kills of each kind")
-	flags.IntVar(&o.rate, "rate", 5000, "events a second while the sentry lives")
+	flags.IntVar(&o.rate, "rate", 4500, "events a second while the sentry lives")
 	flags.IntVar(&o.peers, "peers", 1000, "peers that the events are of")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the moments")
 	flags.BoolVar(&o.keep, "keep", false, "keep the directories")

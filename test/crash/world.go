@@ -19,10 +19,10 @@ import (
 const (
 	// segmentAge and compactEvery are short, so that kills meet commits and merges.
 	segmentAge, compactEvery = 400 * time.Millisecond, 2 * time.Second
-	// stopPatience is how long a process may take to end after SIGTERM.
+	// stopPatience is what users are promised, on a machine that is not overloaded.
 	stopPatience = 10 * time.Second
 	// drainPatience bounds the storing of what is under way at the end.
-	drainPatience = 90 * time.Second
+	drainPatience = 3 * time.Minute
 	// consumerID is the id in the consumer's data directory, from which the durable
 	// has its name.
 	consumerID = "crash"
@@ -52,11 +52,13 @@ type world struct {
 	boot  uint64
 	rate  int // events a second
 	peers int
-	procs map[role]*process
+	// patience is how long a process may take to end after SIGTERM.
+	patience time.Duration
+	procs    map[role]*process
 }
 
 func newWorld(ctx context.Context, p programs, dir string, rate, peers int) (*world, error) {
-	w := &world{programs: p, dir: dir, data: filepath.Join(dir, "data"), rate: rate, peers: peers, procs: map[role]*process{}}
+	w := &world{programs: p, dir: dir, data: filepath.Join(dir, "data"), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
 	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755)); err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func (w *world) drain(ctx context.Context) error {
 	if err := w.awaitSentry(ctx); err != nil {
 		return err
 	}
-	if err := w.procs[sentry].stop(stopPatience); err != nil {
+	if err := w.procs[sentry].stop(w.patience); err != nil {
 		return err
 	}
 	delete(w.procs, sentry)
@@ -163,7 +165,7 @@ func (w *world) drain(ctx context.Context) error {
 			return fmt.Errorf("the consumer has %d messages to come and %d to acknowledge: %w\n%s", lag.Pending, lag.AckPending, err, w.procs[storer].tail())
 		}
 	}
-	err = w.procs[storer].stop(stopPatience)
+	err = w.procs[storer].stop(w.patience)
 	delete(w.procs, storer)
 	return err
 }
