@@ -58,6 +58,8 @@ type visit struct {
 	self bool
 	near []uint // asked in one request, nearest first; empty: only far
 	far  []uint // asked one at a time, until two in a row bring nothing
+	// all: the empty ones end nothing. Who knows three nodes has them anywhere.
+	all bool
 }
 
 // answers is what a visit brought.
@@ -131,7 +133,7 @@ func (f *Finder) ask(ctx context.Context, v visit) answers {
 	}
 	empty := 0
 	for _, distance := range v.far {
-		if a.silent || empty == 2 || ctx.Err() != nil {
+		if a.silent || empty >= 2 && !v.all || ctx.Err() != nil {
 			break
 		}
 		got := find(distance)
@@ -237,7 +239,7 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 	}
 	switch {
 	case !begun:
-		v.far = distances(farLevels)
+		v.far, v.all = distances(farLevels), true
 	case c.yield > hungry, c.visits%fullEvery == 0:
 		v.far = distances(256 - top)
 	}

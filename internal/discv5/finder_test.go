@@ -191,6 +191,22 @@ func TestFindsNodesOfBothFamilies(t *testing.T) {
 	}
 }
 
+// In a small network a node's only neighbour is at any distance.
+func TestAsksEveryDistanceAtFirst(t *testing.T) {
+	first := newSwarmNode(t, testForkID(1))
+	_, key := testKey(t)
+	for enode.LogDist(first.local.ID(), enode.PubkeyToIDV4(&key.PublicKey)) > 250 {
+		_, key = testKey(t)
+	}
+	near := newSwarmNodeWith(t, key, net.IPv4(127, 0, 0, 1), testForkID(1))
+	introduce([]*swarmNode{first, near})
+	f := newFinder(t, func(c *Config) { c.Bootnodes = []string{first.local.Node().String()} })
+	got := f.ask(t.Context(), *f.newCrawl(func(enr.Record) {}).plan(time.NewTimer(0)))
+	if !slices.ContainsFunc(got.far, func(n *enode.Node) bool { return n.ID() == near.local.ID() }) {
+		t.Errorf("answered %v after %d requests: %v, want the neighbour %v", got.answered, got.farAsked, got.far, near.local.ID())
+	}
+}
+
 // After a restart the search starts from every node known. Each start tells of every
 // node that is there, once: the crash before may have lost the event.
 func TestStartsFromKnownNodes(t *testing.T) {

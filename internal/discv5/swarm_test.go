@@ -50,10 +50,12 @@ func newSwarmNode(t testing.TB, forkID eth2.ENRForkID) *swarmNode {
 
 func newSwarmNodeAt(t testing.TB, ip net.IP, forkID eth2.ENRForkID) *swarmNode {
 	t.Helper()
-	key, err := crypto.GenerateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, key := testKey(t)
+	return newSwarmNodeWith(t, key, ip, forkID)
+}
+
+func newSwarmNodeWith(t testing.TB, key *ecdsa.PrivateKey, ip net.IP, forkID eth2.ENRForkID) *swarmNode {
+	t.Helper()
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: ip})
 	if err != nil {
 		t.Fatal(err)

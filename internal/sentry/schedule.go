@@ -213,6 +213,7 @@ func (s *schedule) receive(ctx, handover context.Context, c caller) {
 // to the next dial or caller.
 func (s *schedule) answer(a ask) {
 	a.visit.asked = true
+	s.table.setReachable(a.visit.peer, true) // it has had its handshake, and a watch ends late
 	granted := s.turns.grant(s.table, a.visit.peer, a.seen, time.Now())
 	if granted {
 		s.leavePlace(a.visit)

@@ -36,6 +36,9 @@ func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
 					t.Fatal("not everyone is watched")
 				}
 			}
+			if n := c.sentry.Stats().Reachable; n != nodes {
+				t.Errorf("%d reachable, and %d are watched", n, nodes)
+			}
 			time.Sleep(2 * c.net.Network().Clock.EpochDuration()) // to have something to cover
 			ends := time.Now()
 			tt.end(t, c)
