@@ -46,8 +46,17 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 
 .PHONY: interop
 interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
-	@xargs -n1 kill -0 < $(REALNET)/run/pids 2>/dev/null || { $(REALNET_UP) $(REALNET) > /dev/null && echo "real nodes are up; they settle for two minutes" && sleep 120; }
+	$(realnet)
 	REALNET=$(REALNET) $(GO) test -tags interop -count=1 -v -timeout 20m ./test/interop
+
+.PHONY: accuracy-real
+accuracy-real: build ## the estimator against real validators behind the nodes of REALNET, half an hour and more
+	$(realnet)
+	REALNET=$(REALNET) VALTRACK_ACCURACY=1 $(GO) test -tags interop -run '^TestRealValidators$$' -count=1 -v -timeout 60m ./test/interop
+
+define realnet
+@xargs -n1 kill -0 < $(REALNET)/run/pids 2>/dev/null || { $(REALNET_UP) $(REALNET) > /dev/null && echo "real nodes are up; they settle for two minutes" && sleep 120; }
+endef
 
 .PHONY: bench-sentry
 bench-sentry: build ## the sentry against a floor client on a devnet, five minutes (needs Linux)
@@ -78,6 +87,10 @@ soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under loa
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
 	$(GO) run ./test/accuracy
+
+.PHONY: accuracy-devnet
+accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes
+	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
 
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs

@@ -26,6 +26,10 @@ type RawPublisher interface {
 type ReplayStats struct {
 	Published int `json:"published"`
 	Bad       int `json:"bad"`
+	// Known counts those published that the broker dropped, as it had them within its
+	// window for duplicates. One that a consumer had rejected is to be replayed again
+	// when the window, two minutes by default, has passed.
+	Known uint64 `json:"known"`
 }
 
 // BadLine is a line that is no event.

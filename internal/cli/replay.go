@@ -61,5 +61,8 @@ func runReplay(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
+	if stats.Known = publisher.Stats().Duplicates; stats.Known > 0 {
+		log.Warn("the broker had some of the events a short time ago and has dropped them: if they are missing, replay the files again in some minutes", slog.Uint64("known", stats.Known))
+	}
 	return in.print(stats)
 }

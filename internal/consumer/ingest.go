@@ -20,6 +20,7 @@ type ingest struct {
 	keys       dataset.Coverage // of the open segment
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
+	written    time.Time        // when the tracker was; zero before
 
 	// due is when the open segment is old enough, or, while blocked, when to try
 	// again. It runs only while there is something to wait for.
@@ -158,7 +159,7 @@ func (in *ingest) commit() {
 		return
 	}
 	crashpoint.At("flush")
-	in.flush(segment)
+	in.flush(segment, len(in.deliveries) >= in.cfg.SegmentRows)
 	crashpoint.At("acknowledge")
 	for _, d := range in.deliveries {
 		in.answer("ack", d.Ack())

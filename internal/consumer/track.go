@@ -45,7 +45,8 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 		err = addTotals(ctx, w.Dir(), t)
 	}
 	if err == nil {
-		err = t.Flush(ctx, newest)
+		t.Apply(newest)
+		err = t.Write(ctx)
 	}
 	if err != nil {
 		t.Drop()
@@ -100,17 +101,27 @@ func (in *ingest) estimates() error {
 	return nil
 }
 
+// writeEvery is how often the tracker is written while segments fill up before their
+// time: a backlog. A crash then costs reading so much from the datasets, in a second or
+// two, and each write costs as much as the events of a second.
+const writeEvery = 10 * time.Second
+
 // flush makes a committed segment a part of the tracker. The segment is safe without:
-// what cannot be written now is with the next one, or read again after a start.
-func (in *ingest) flush(segment uint64) {
+// what is not written now is with a later one, or read again after a start.
+func (in *ingest) flush(segment uint64, full bool) {
 	if in.cfg.Tracker == nil {
 		return
 	}
+	in.cfg.Tracker.Apply(segment)
+	if full && time.Since(in.written) < writeEvery {
+		return
+	}
 	// The commit is done: a stop must not tear the two apart.
-	if err := in.cfg.Tracker.Flush(context.Background(), segment); err != nil {
+	if err := in.cfg.Tracker.Write(context.Background()); err != nil {
 		in.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
 		return
 	}
+	in.written = time.Now()
 	in.writer.Keep(segment + 1)
 }
 

@@ -263,7 +263,8 @@ func TestTrackerThatCannotCatchUp(t *testing.T) {
 	if err := CatchUp(t.Context(), w, tr, quiet()); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.Flush(t.Context(), 5); err != nil {
+	tr.Apply(5)
+	if err := tr.Write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	err = CatchUp(t.Context(), w, tr, quiet())

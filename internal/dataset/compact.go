@@ -127,7 +127,7 @@ func groups(parts []numbered, unit time.Duration, now time.Time) (out [][]number
 }
 
 // merge makes one part of the group's.
-func (w *Writer) merge(ctx context.Context, table string, group []numbered) (err error) {
+func (w *Writer) merge(ctx context.Context, table string, group []numbered) error {
 	if err := w.step("merge " + table); err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (w *Writer) merge(ctx context.Context, table string, group []numbered) (err
 	result.span = whole.String()
 	file, err := mergeTable(ctx, table, work, in, result)
 	if err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
 	}
 	out := make([]span, len(group))
 	for i, p := range group {

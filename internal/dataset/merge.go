@@ -91,6 +91,7 @@ func (m *merging[T]) sort(ctx context.Context, in []source) (runs []string, err 
 		if err != nil {
 			return err
 		}
+		defer p.abandon()
 		for _, row := range rows {
 			if err := p.append(row); err != nil {
 				return err
@@ -138,7 +139,7 @@ func (m *merging[T]) create() (*part[T], error) {
 }
 
 // merge writes the rows of runs to a file with the footer.
-func (m *merging[T]) merge(ctx context.Context, runs []string, f footer) (path string, err error) {
+func (m *merging[T]) merge(ctx context.Context, runs []string, f footer) (string, error) {
 	entries, err := f.entries()
 	if err != nil {
 		return "", err
@@ -147,11 +148,7 @@ func (m *merging[T]) merge(ctx context.Context, runs []string, f footer) (path s
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if err != nil {
-			p.abandon()
-		}
-	}()
+	defer p.abandon()
 	heads, err := openRuns[T](runs)
 	defer func() { heads.close() }()
 	if err != nil {

@@ -81,8 +81,8 @@ func (p *part[T]) finish(footer map[string]string) error {
 	return nil
 }
 
-// abandon ignores the error of closing a file that goes, perhaps for the second
-// time. A nil part is one that could not be created.
+// abandon closes the file, perhaps for the second time, and ignores the error: it goes,
+// or is finished. A nil part is one that could not be created.
 func (p *part[T]) abandon() {
 	if p != nil {
 		p.file.Close()

@@ -199,12 +199,39 @@ func (b line) changes(list [][3]int64) line {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		c := &list[i]
-		b = small(append(b, '['), c[0])
-		b = small(append(b, ','), c[1])
-		b = append(small(append(b, ','), c[2]), ']')
+		b = b.change(&list[i])
 	}
 	return append(b, ']')
+}
+
+// change appends one change of a valid event from its last byte to its first, which
+// is half the work of seven appends.
+func (b line) change(c *[3]int64) line {
+	at, subnet, joined := c[0], c[1], c[2]
+	if at < 0 || uint64(subnet) > 99 || uint64(joined) > 9 {
+		b = strconv.AppendInt(append(b, '['), at, 10)
+		b = strconv.AppendInt(append(b, ','), subnet, 10)
+		return append(strconv.AppendInt(append(b, ','), joined, 10), ']')
+	}
+	var text [28]byte // an int64 has up to 19 digits
+	i := len(text) - 4
+	text[i], text[i+1], text[i+2], text[i+3] = '0'+byte(subnet%10), ',', '0'+byte(joined), ']'
+	if subnet > 9 {
+		i--
+		text[i] = '0' + byte(subnet/10)
+	}
+	i--
+	text[i] = ','
+	for n := uint64(at); ; n /= 10 {
+		i--
+		text[i] = '0' + byte(n%10)
+		if n < 10 {
+			break
+		}
+	}
+	i--
+	text[i] = '['
+	return append(b, text[i:]...)
 }
 
 // plain reports whether JSON takes the string as it is, under the rules of

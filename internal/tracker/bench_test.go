@@ -47,7 +47,7 @@ func seasoned(b *testing.B, dir string, peers int) *Tracker {
 		p.Estimate = &estimate
 		tr.peers[p.ID], tr.unwritten.peers[p.ID] = &p, true
 	}
-	if err := tr.write(b.Context()); err != nil {
+	if err := tr.Write(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	return tr
@@ -130,7 +130,7 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		tr.Add(all[n%len(all)])
 		if n++; n%250_000 == 0 {
-			if err := tr.Flush(b.Context(), uint64(n)); err != nil {
+			if err := tr.flush(b.Context(), uint64(n)); err != nil {
 				b.Fatal(err)
 			}
 		}

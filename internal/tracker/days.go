@@ -49,6 +49,7 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 		}
 		versions++
 		if *known.client == client {
+			t.live += len(known.data)
 			var err error
 			if s, err = known.decode(); err != nil {
 				return nil // checked when it was loaded
@@ -56,8 +57,8 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 		}
 	}
 	if own == nil {
-		kept := keptClient(eth2.Client{}, client)
-		own = &kept
+		c := client // else each call would allocate it
+		own = &c
 	}
 	if s == nil {
 		newest := int32(0)
@@ -69,9 +70,7 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 		}
 		s = estimate.NewStatistics(client)
 	}
-	if len(d.statistics) == 0 {
-		t.live++
-	}
+	t.live += draftSize
 	d.statistics = append(d.statistics, liveDay{n, own, s})
 	return s
 }
@@ -131,10 +130,10 @@ func appendDays(b []byte, days []day) []byte {
 			n |= 1
 		}
 		b = binary.AppendUvarint(b, n)
-		for _, field := range []string{string(d.client.Kind), d.client.Version, string(d.data)} {
-			b = binary.AppendUvarint(b, uint64(len(field)))
-			b = append(b, field...)
+		for _, field := range []string{string(d.client.Kind), d.client.Version} {
+			b = append(binary.AppendUvarint(b, uint64(len(field))), field...)
 		}
+		b = append(binary.AppendUvarint(b, uint64(len(d.data))), d.data...)
 	}
 	return b
 }

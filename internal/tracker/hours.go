@@ -106,7 +106,11 @@ func (t *Tracker) Hour() []PeerEstimate {
 	if len(t.totals) > 0 || hour <= t.hour {
 		return nil
 	}
-	t.learn()
+	if t.learnedLately() {
+		t.estimateChanged()
+	} else {
+		t.learn()
+	}
 	nodes, twice := counted(t.peers)
 	if len(nodes) == 0 {
 		return nil

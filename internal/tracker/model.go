@@ -108,6 +108,13 @@ func (t *Tracker) refresh() {
 	}
 }
 
+// learnedLately reports whether to learn again would say the same.
+func (t *Tracker) learnedLately() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.calibrated != nil && !t.stale && t.now().UnixMilli()-t.learned.At < t.refreshEvery().Milliseconds()
+}
+
 // recent gives the peers to learn from: those of the last day.
 func (t *Tracker) recent() ([]*Peer, int64) {
 	newest := int64(0)

@@ -102,11 +102,13 @@ type openVisit struct {
 
 func newPeer(id string) Peer { return Peer{ID: strings.Clone(id)} }
 
-// draft is a peer that changes. What its slices and maps point to is shared with the
-// peer it was copied from: they are replaced, not written.
+// draft is a peer that changes. What its slices and pointers point to is shared with
+// the peer it was copied from: they are replaced, not written, but for slices that the
+// draft made itself.
 type draft struct {
 	Peer
-	statistics []liveDay
+	statistics            []liveDay
+	ownOpen, ownEndpoints bool
 }
 
 // keep copies a string of an event, whose memory is used again.
@@ -146,9 +148,9 @@ func (d *draft) discovered(e *event.PeerDiscovered) {
 func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
 	d.seen(e.Common, e.Timestamp)
 	d.Observations++
-	client := eth2.ParseAgent(e.ClientVersion)
+	client := t.client(e.ClientVersion)
 	d.observe(t, e, clientOf(client))
-	d.Open = withVisit(d.Open, e.VisitID, e.MetaData.Attnets)
+	d.opened(e.VisitID, e.MetaData.Attnets)
 	if e.MetaData.CustodyGroupCount != nil {
 		d.custody(e.Timestamp, *e.MetaData.CustodyGroupCount)
 	}
@@ -156,11 +158,12 @@ func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
 		return
 	}
 	d.LastHandshake = e.Timestamp
-	d.Client = keptClient(d.Client, client)
+	d.Client = client
 	d.Crawler.Timestamp = e.Timestamp
 	keep(&d.Crawler.Network, e.Network)
 	keep(&d.Crawler.CrawlerID, e.CrawlerID)
 	keep(&d.Crawler.CrawlerLocation, e.CrawlerLocation)
+	moved := d.Multiaddr != e.Multiaddr
 	keep(&d.Multiaddr, e.Multiaddr)
 	d.Direction, d.Transport = word(e.Direction), word(e.Transport)
 	d.ForkDigest, d.LastEpoch, d.Attnets = e.ForkDigest, e.Epoch, e.MetaData.Attnets
@@ -172,7 +175,11 @@ func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
 		keep(&d.Record.ENR, e.ENR)
 	}
 	if e.Direction == event.Outbound { // the port of an inbound connection is any
-		d.reached(endpointOf(e.Multiaddr), e.Timestamp)
+		address := d.Address
+		if moved || address == "" {
+			address = endpointOf(e.Multiaddr)
+		}
+		d.reached(address, e.Timestamp)
 	}
 }
 
@@ -197,14 +204,14 @@ func (d *draft) visitEnded(t *Tracker, e *event.VisitEnded) {
 			attnets = d.Open[i].Attnets
 		}
 		attnets = d.watched(t, e, attnets)
-		d.Open = withVisit(d.Open, e.VisitID, attnets)
-		i = len(d.Open) - 1
+		i = d.opened(e.VisitID, attnets)
 	}
 	if e.More {
 		return
 	}
 	if i >= 0 {
-		d.Open = slices.Concat(d.Open[:i], d.Open[i+1:])
+		d.takeOpen()
+		d.Open = slices.Delete(d.Open, i, i+1)
 	}
 	if i := slices.Index(event.Outcomes(), e.Outcome); i >= 0 && i < outcomes {
 		d.Outcomes[i]++
@@ -223,7 +230,7 @@ func (d *draft) watched(t *Tracker, e *event.VisitEnded, attnets eth2.Attnets) e
 	d.WatchedMS += max(0, w.To-w.From)
 	client := clientOf(d.Client)
 	if e.ClientVersion != "" {
-		client = clientOf(eth2.ParseAgent(e.ClientVersion))
+		client = clientOf(t.client(e.ClientVersion))
 	}
 	s := d.day(t, w.From, client)
 	longLived := attnets
@@ -260,30 +267,43 @@ func (d *draft) reached(address string, at int64) {
 		return
 	}
 	d.Address = address
-	ends := slices.Clone(d.Endpoints)
-	i := slices.IndexFunc(ends, func(e Endpoint) bool { return e.Address == address })
-	if i >= 0 {
-		e := ends[i]
-		e.First, e.Last = min(e.First, at), max(e.Last, at)
-		d.Endpoints = append(slices.Delete(ends, i, i+1), e)
-		return
+	if !d.ownEndpoints {
+		d.Endpoints, d.ownEndpoints = append(make([]Endpoint, 0, maxEndpoints), d.Endpoints...), true
 	}
-	d.Endpoints = append(ends[max(0, len(ends)+1-maxEndpoints):], Endpoint{address, at, at})
+	e := Endpoint{address, at, at}
+	i := slices.IndexFunc(d.Endpoints, func(e Endpoint) bool { return e.Address == address })
+	switch {
+	case i >= 0:
+		e.First, e.Last = min(d.Endpoints[i].First, at), max(d.Endpoints[i].Last, at)
+		d.Endpoints = slices.Delete(d.Endpoints, i, i+1)
+	case len(d.Endpoints) == maxEndpoints:
+		d.Endpoints = slices.Delete(d.Endpoints, 0, 1)
+	}
+	d.Endpoints = append(d.Endpoints, e)
 }
 
-// withVisit is open with the visit at its end.
-func withVisit(open []openVisit, id string, attnets eth2.Attnets) []openVisit {
-	out := make([]openVisit, 0, len(open)+1)
+// opened puts a visit at the end of Open, and gives its place there.
+func (d *draft) opened(id string, attnets eth2.Attnets) int {
+	d.takeOpen()
 	v := openVisit{Attnets: attnets}
-	for _, o := range open {
-		if o.ID == id {
-			v.ID = o.ID
-			continue
-		}
-		out = append(out, o)
+	i := slices.IndexFunc(d.Open, func(o openVisit) bool { return o.ID == id })
+	switch {
+	case i >= 0:
+		v.ID = d.Open[i].ID
+		d.Open = slices.Delete(d.Open, i, i+1)
+	case len(d.Open) == maxOpenVisits:
+		d.Open = slices.Delete(d.Open, 0, 1)
 	}
 	keep(&v.ID, id)
-	return append(out[max(0, len(out)+1-maxOpenVisits):], v)
+	d.Open = append(d.Open, v)
+	return len(d.Open) - 1
+}
+
+// takeOpen makes Open the draft's own.
+func (d *draft) takeOpen() {
+	if !d.ownOpen {
+		d.Open, d.ownOpen = append(make([]openVisit, 0, maxOpenVisits), d.Open...), true
+	}
 }
 
 // endpointOf reads /ip4/192.0.2.1/udp/9001/quic-v1 as udp/192.0.2.1:9001; empty for
@@ -299,13 +319,6 @@ func endpointOf(multiaddr string) string {
 		return ""
 	}
 	return parts[3] + "/" + netip.AddrPortFrom(addr, uint16(port)).String()
-}
-
-func keptClient(old, c eth2.Client) eth2.Client {
-	if old == c {
-		return old
-	}
-	return eth2.Client{Kind: eth2.ClientKind(strings.Clone(string(c.Kind))), Version: strings.Clone(c.Version), OS: c.OS, Arch: c.Arch}
 }
 
 func copied[T any](v *T) *T {

@@ -45,7 +45,7 @@ func (t *Tracker) KeepHistory(ctx context.Context) error {
 			t.unwritten.counts[h.Hour] = h.Counts
 		}
 	}
-	return t.write(ctx)
+	return t.Write(ctx)
 }
 
 // Replace closes a database that Create began and puts it in the place of the one in

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
@@ -209,8 +211,9 @@ func each(ctx context.Context, db queryer, query string, row func(scan func(...a
 	return rows.Err()
 }
 
-// write writes what is not written yet in one transaction.
-func (t *Tracker) write(ctx context.Context) (err error) {
+// Write writes what is not written yet in one transaction. After an error the state in
+// memory is good, and the next Write writes it.
+func (t *Tracker) Write(ctx context.Context) (err error) {
 	tx, err := t.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("write the tracker: %w", err)
@@ -251,12 +254,15 @@ func ignoreDone(err error) error {
 }
 
 func (t *Tracker) writePeers(ctx context.Context, tx *sql.Tx) error {
-	insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO peers VALUES (?, ?, ?, ?)")
+	// An update in place: REPLACE would take the row and its key out and put them in again.
+	insert, err := tx.PrepareContext(ctx, `INSERT INTO peers VALUES (?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen, state = excluded.state, days = excluded.days`)
 	if err != nil {
 		return err
 	}
 	defer insert.Close()
-	for id := range t.unwritten.peers {
+	days := []byte{}                                                 // not null
+	for _, id := range slices.Sorted(maps.Keys(t.unwritten.peers)) { // in the order of the index
 		p := t.peers[id]
 		if p == nil {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM peers WHERE id = ?", id); err != nil {
@@ -268,7 +274,8 @@ func (t *Tracker) writePeers(ctx context.Context, tx *sql.Tx) error {
 		if err != nil {
 			return fmt.Errorf("peer %s: %w", id, err)
 		}
-		if _, err := insert.ExecContext(ctx, id, p.LastSeen, string(state), appendDays([]byte{}, p.days)); err != nil {
+		days = appendDays(days[:0], p.days)
+		if _, err := insert.ExecContext(ctx, id, p.LastSeen, string(state), days); err != nil {
 			return err
 		}
 	}

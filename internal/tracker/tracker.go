@@ -3,8 +3,8 @@
 // datasets and can always be rebuilt from them.
 //
 // Add folds an event into drafts, copies of the peers that the open segment touches.
-// Once the segment is committed to the datasets, Flush makes the drafts the state and
-// writes them in one transaction with the segment's number; Drop forgets them. So each
+// Once the segment is committed to the datasets, Apply makes the drafts the state and
+// Write writes them in one transaction with the segment's number; Drop forgets them. So each
 // event counts once, however often it is delivered, and after a crash the number tells
 // which segments are still to be read from the datasets (see docs/architecture.md).
 package tracker
@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,8 +38,12 @@ const (
 	// beyond so many the ones that nobody could shake hands with, then the longest unseen.
 	forgetAfter = 90 * 24 * time.Hour
 	maxPeers    = 200_000
-	// liveDrafts bounds the drafts whose statistics are held decoded.
-	liveDrafts = 4096
+	// maxLive bounds the statistics that are held decoded, in bytes of their encoding,
+	// with draftSize for each: decoded they take some five times that. To decode and
+	// encode again for each event would cost more than all else here.
+	maxLive, draftSize = 8 << 20, 256
+	// maxClients bounds the agent strings that are remembered: peers choose them.
+	maxClients = 4096
 
 	defaultEstimateEvery = time.Hour
 	// refreshPerHour is how often between two hourly estimates those of changed peers
@@ -57,16 +62,18 @@ type Config struct {
 	Log           *slog.Logger
 }
 
-// Tracker is the state. Add, Drop, Hour, Flush and Close are for one goroutine, the
+// Tracker is the state. Add, Drop, Hour, Apply, Write and Close are for one goroutine, the
 // consumer's.
 type Tracker struct {
 	cfg Config
 	db  *sql.DB
 	now func() time.Time
 
+	clients map[string]eth2.Client // by agent string
+
 	// The open segment.
 	drafts     map[string]*draft
-	live       int    // drafts with decoded statistics
+	live       int    // size of the drafts' decoded statistics, see maxLive
 	counts     counts // by hour
 	totals     []Totals
 	told       bool // of another network's events
@@ -153,7 +160,7 @@ func (t *Tracker) Add(e event.Event) {
 		d.visitEnded(t, e)
 	}
 	t.counts.add(e)
-	if t.live > liveDrafts {
+	if t.live > maxLive {
 		t.settleDrafts()
 	}
 }
@@ -176,11 +183,9 @@ func (t *Tracker) Drop() {
 	t.live, t.counts, t.totals = 0, counts{}, nil
 }
 
-// Flush makes the open segment, which is committed to the datasets, a part of the
-// state, and writes what is not written yet. After an error the state in memory is
-// good, and the next Flush writes it: until then a crash costs reading the segments
-// from the datasets.
-func (t *Tracker) Flush(ctx context.Context, segment uint64) error {
+// Apply makes the open segment, which is committed to the datasets, a part of the
+// state. Until a Write a crash costs reading the segment from the datasets.
+func (t *Tracker) Apply(segment uint64) {
 	t.settleDrafts()
 	t.mu.Lock()
 	for id, d := range t.drafts {
@@ -195,12 +200,13 @@ func (t *Tracker) Flush(ctx context.Context, segment uint64) error {
 	t.unwritten.counts.merge(t.counts)
 	t.unwritten.totals = append(t.unwritten.totals, t.totals...)
 	t.Drop()
-	if now := t.now(); now.Sub(t.refreshed) >= t.cfg.EstimateEvery/refreshPerHour {
+	if now := t.now(); now.Sub(t.refreshed) >= t.refreshEvery() {
 		t.refresh()
 		t.refreshed = now
 	}
-	return t.write(ctx)
 }
+
+func (t *Tracker) refreshEvery() time.Duration { return t.cfg.EstimateEvery / refreshPerHour }
 
 // SetActiveValidators tells the network's active validators, as they were read.
 // It may be called at any time.
@@ -218,7 +224,7 @@ func (t *Tracker) SetActiveValidators(n uint64) {
 // writes them.
 func (t *Tracker) Settle(ctx context.Context) error {
 	t.learn()
-	return t.write(ctx)
+	return t.Write(ctx)
 }
 
 // Close writes what is not written yet, the newest estimates too, and closes the
@@ -226,7 +232,7 @@ func (t *Tracker) Settle(ctx context.Context) error {
 func (t *Tracker) Close() error {
 	t.Drop()
 	t.refresh()
-	return errors.Join(t.write(context.Background()), t.db.Close())
+	return errors.Join(t.Write(context.Background()), t.db.Close())
 }
 
 // Len is the number of peers.
@@ -257,6 +263,21 @@ func (t *Tracker) draft(id string) *draft {
 	}
 	t.drafts[d.ID] = d
 	return d
+}
+
+// client reads an agent string. The result is no part of it, as an event's memory is
+// used again.
+func (t *Tracker) client(agent string) eth2.Client {
+	c, ok := t.clients[agent]
+	if !ok {
+		if t.clients == nil || len(t.clients) == maxClients {
+			t.clients = make(map[string]eth2.Client)
+		}
+		agent = strings.Clone(agent)
+		c = eth2.ParseAgent(agent)
+		t.clients[agent] = c
+	}
+	return c
 }
 
 // settleDrafts encodes the drafts' statistics.

@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"math"
 	"os"
@@ -71,9 +72,14 @@ func sameState() gocmp.Options {
 	return gocmp.Options{cmpopts.IgnoreUnexported(Peer{}), cmpopts.IgnoreFields(Peer{}, "Estimate"), cmpopts.EquateEmpty()}
 }
 
+func (t *Tracker) flush(ctx context.Context, segment uint64) error {
+	t.Apply(segment)
+	return t.Write(ctx)
+}
+
 func flush(t testing.TB, tr *Tracker, segment uint64) {
 	t.Helper()
-	if err := tr.Flush(t.Context(), segment); err != nil {
+	if err := tr.flush(t.Context(), segment); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -135,13 +141,13 @@ func TestEveryEventOnce(t *testing.T) {
 				restart()
 			case 1: // killed within it
 				tr.crash = func() error { return errors.New("killed") }
-				if err := tr.Flush(t.Context(), segment); err == nil {
+				if err := tr.flush(t.Context(), segment); err == nil {
 					t.Fatal("flushed for all that")
 				}
 				restart()
 			case 2: // it fails, and is written with the next, unless that is killed
 				tr.crash = func() error { return errors.New("disk full") }
-				if err := tr.Flush(t.Context(), segment); err == nil {
+				if err := tr.flush(t.Context(), segment); err == nil {
 					t.Fatal("flushed for all that")
 				}
 				tr.crash = nil
