@@ -78,10 +78,11 @@ watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m
 
 .PHONY: soak
-soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under load, seven minutes (needs Linux, Node.js and npm)
+soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under load, a long outage; 12 minutes (needs Linux, Node.js and npm)
 	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/valtrack-crash .
 	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/crash ./test/crash
 	./bin/crash -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
+	VALTRACK_OUTAGE=150s $(GO) test ./test/crash -run '^TestBrokerAway$$' -count=1 -v -timeout 20m
 
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables

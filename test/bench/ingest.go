@@ -19,7 +19,7 @@ import (
 
 const (
 	// ingestEvents are the events of one run.
-	ingestEvents = 300_000
+	ingestEvents = 1_000_000
 	// restartEvents wait for the consumer that is killed, restartAt is when.
 	restartEvents, restartAt = 60_000, 20_000
 	// ingestPatience bounds one run.

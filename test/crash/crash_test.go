@@ -63,7 +63,7 @@ func testWorld(t *testing.T) *world {
 	}
 	self := func(name string) program { return program{path: os.Args[0], env: []string{processEnv + "=" + name}} }
 	w, err := newWorld(t.Context(), programs{valtrack: self("valtrack"), sentry: self(string(sentry)), server: program{path: strings.TrimSpace(string(server))}},
-		t.TempDir(), testRate, testPeers)
+		t.TempDir(), 1, testRate, testPeers)
 	if err != nil {
 		t.Fatal(err)
 	}

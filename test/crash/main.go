@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,7 @@ type options struct {
 	peers  int
 	seed   uint64
 	keep   bool
+	only   string
 }
 
 func main() {
@@ -59,6 +61,7 @@ func soakMain(ctx context.Context, args []string) error {
 	flags.IntVar(&o.rate, "rate", 4500, "events a second while the sentry lives")
 	flags.IntVar(&o.peers, "peers", 1000, "peers that the events are of")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the moments")
+	flags.StringVar(&o.only, "only", "", "run only the rows whose name has this in it")
 	flags.BoolVar(&o.keep, "keep", false, "keep the directories")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -75,8 +78,11 @@ func (o options) runs() []run {
 	}
 	points := row("crash points")
 	points.kills, points.points = 0, crashPoints()
+	// A server that was away has to catch up before the next may die.
+	leader := row("leader of three nats-servers")
+	leader.leader, leader.kills, leader.between = true, min(o.kills, 10), [2]time.Duration{5 * time.Second, 8 * time.Second}
 	return []run{
-		row("consumer", storer), row("consumer and nats-server", storer, broker), row("sentry", sentry), row("all three", storer, broker, sentry), points,
+		row("consumer", storer), row("consumer and nats-server", storer, broker), row("sentry", sentry), row("all three", storer, broker, sentry), points, leader,
 	}
 }
 
@@ -96,8 +102,15 @@ func soak(ctx context.Context, o options, out io.Writer) (err error) {
 	fmt.Fprintf(out, "seed %d\n\n", o.seed)
 	fmt.Fprintln(out, "| killed | kills | crash points hit | events | lost | twice | reads | asked again | failed reads | events/s | took |\n|---|---|---|---|---|---|---|---|---|---|---|")
 	for i, r := range o.runs() {
+		if !strings.Contains(r.name, o.only) {
+			continue
+		}
 		started := time.Now()
-		w, worldErr := newWorld(ctx, o.programs, filepath.Join(dir, strconv.Itoa(i)), o.rate, o.peers)
+		servers := 1
+		if r.leader {
+			servers = clusterSize
+		}
+		w, worldErr := newWorld(ctx, o.programs, filepath.Join(dir, strconv.Itoa(i)), servers, o.rate, o.peers)
 		if worldErr != nil {
 			return errors.Join(err, worldErr)
 		}

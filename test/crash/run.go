@@ -17,6 +17,7 @@ import (
 type run struct {
 	name   string
 	kill   []role // each time all of them
+	leader bool   // of a cluster: each time the stream's
 	kills  int
 	points []string // each once, where a process then dies
 
@@ -41,10 +42,8 @@ func (r result) perSecond() float64 { return float64(r.events) / max(r.loading.S
 func (r run) in(ctx context.Context, w *world) (out result, err error) {
 	defer w.killAll()
 	start := time.Now()
-	for _, role := range r.shuffled([]role{broker, sentry, storer}) {
-		if err := w.start(ctx, role); err != nil {
-			return out, err
-		}
+	if err := r.startAll(ctx, w); err != nil {
+		return out, err
 	}
 	var reading *reader
 	if r.duckdb != "" {
@@ -71,6 +70,39 @@ func (r run) in(ctx context.Context, w *world) (out result, err error) {
 	return out, err
 }
 
+func (r run) startAll(ctx context.Context, w *world) error {
+	all := []role{sentry, storer}
+	for _, s := range w.servers {
+		all = append(all, s.role)
+	}
+	if r.leader { // a cluster is there before what uses it
+		for _, role := range all[2:] {
+			if err := w.start(ctx, role); err != nil {
+				return err
+			}
+		}
+		if err := w.replicate(ctx); err != nil {
+			return err
+		}
+		all = all[:2]
+	}
+	for _, role := range r.shuffled(all) {
+		if err := w.start(ctx, role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// victims are who dies next.
+func (r run) victims(ctx context.Context, w *world) ([]role, error) {
+	if !r.leader {
+		return r.kill, nil
+	}
+	leader, err := w.leader(ctx)
+	return []role{leader}, err
+}
+
 func (r run) killAtRandom(ctx context.Context, w *world, out *result) error {
 	for ; out.kills < r.kills; out.kills++ {
 		if err := pause(ctx, r.between[0]+time.Duration(r.random.Int64N(int64(r.between[1]-r.between[0])))); err != nil {
@@ -79,10 +111,14 @@ func (r run) killAtRandom(ctx context.Context, w *world, out *result) error {
 		if err := w.check(); err != nil {
 			return err
 		}
-		for _, role := range r.shuffled(r.kill) {
+		victims, err := r.victims(ctx, w)
+		if err != nil {
+			return err
+		}
+		for _, role := range r.shuffled(victims) {
 			w.procs[role].kill()
 		}
-		for _, role := range r.shuffled(r.kill) {
+		for _, role := range r.shuffled(victims) {
 			if err := w.start(ctx, role); err != nil {
 				return err
 			}

@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
@@ -46,18 +48,18 @@ type programs struct {
 // world is a broker, a sentry and a consumer, and their directories.
 type world struct {
 	programs
-	dir   string
-	data  string // the consumer's data directory
-	port  int
-	boot  uint64
-	rate  int // events a second
-	peers int
+	dir     string
+	data    string // the consumer's data directory
+	servers []server
+	boot    uint64
+	rate    int // events a second
+	peers   int
 	// patience is how long a process may take to end after SIGTERM.
 	patience time.Duration
 	procs    map[role]*process
 }
 
-func newWorld(ctx context.Context, p programs, dir string, rate, peers int) (*world, error) {
+func newWorld(ctx context.Context, p programs, dir string, servers, rate, peers int) (_ *world, err error) {
 	w := &world{programs: p, dir: dir, data: filepath.Join(dir, "data"), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
 	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755)); err != nil {
 		return nil, err
@@ -65,13 +67,8 @@ func newWorld(ctx context.Context, p programs, dir string, rate, peers int) (*wo
 	if err := w.nameConsumer(); err != nil {
 		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(natsHost, "0"))
-	if err != nil {
-		return nil, err
-	}
-	w.port = l.Addr().(*net.TCPAddr).Port
-	return w, l.Close()
+	w.servers, err = newServers(ctx, dir, servers)
+	return w, err
 }
 
 // nameConsumer writes the consumer's id, so that its durable is known.
@@ -85,13 +82,22 @@ func (w *world) points() string { return filepath.Join(w.dir, "points") }
 // published is the sentry's directory.
 func (w *world) published() string { return filepath.Join(w.dir, "sentry") }
 
-func (w *world) url() string { return "nats://" + net.JoinHostPort(natsHost, strconv.Itoa(w.port)) }
+// url names all servers.
+func (w *world) url() string {
+	var list []string
+	for _, s := range w.servers {
+		list = append(list, "nats://"+net.JoinHostPort(natsHost, strconv.Itoa(s.port)))
+	}
+	return strings.Join(list, ",")
+}
 
 // start starts a role's process. Nobody waits for another: they have to cope.
 func (w *world) start(ctx context.Context, r role) (err error) {
+	if i := slices.IndexFunc(w.servers, func(s server) bool { return s.role == r }); i >= 0 {
+		w.procs[r], err = w.server.start(ctx, w.dir, string(r), w.arguments(i)...)
+		return err
+	}
 	switch r {
-	case broker:
-		w.procs[r], err = w.server.start(ctx, w.dir, string(r), "-js", "-a", natsHost, "-p", strconv.Itoa(w.port), "-sd", filepath.Join(w.dir, "store"))
 	case sentry:
 		w.procs[r], err = w.startSentry(ctx, w.rate)
 	case storer:
