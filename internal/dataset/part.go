@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // writeBatch is how many rows go to the Parquet writer at once: one call a row
@@ -44,8 +45,12 @@ func newPart[T any](f *os.File, table string, options ...parquet.WriterOption) *
 	// One row group a part: the dictionary is a row group's, and repeats across
 	// epochs are what makes a part small.
 	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
-		parquet.Compression(&parquet.Zstd),
+		// Dictionaries leave little to compress: higher levels make nothing smaller.
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 		parquet.CreatedBy("valtrack", SchemaVersion, ""),
+		// The column index has the bounds of pages: in the pages' headers they would be
+		// found a second time. Nobody looks for a range of records or addresses.
+		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),
 	}, options...)...)
 	return &part[T]{name: table, file: f, w: w, buf: make([]T, 0, writeBatch)}
 }
