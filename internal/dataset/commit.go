@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/chainbound/valtrack/internal/crashpoint"
 )
@@ -44,6 +45,10 @@ func (w *Writer) commit(keys Coverage) error {
 		}
 	}
 	staged := w.open.dir
+	// Recover tells by it what was not committed.
+	if err := errors.Join(syncDir(staged), syncDir(filepath.Dir(staged)), syncDir(w.dir)); err != nil {
+		return err
+	}
 	if err := w.place(); err != nil {
 		return err
 	}
@@ -112,17 +117,11 @@ func (w *Writer) Recover() error {
 }
 
 func (w *Writer) recover() error {
-	if err := os.RemoveAll(filepath.Join(w.dir, stagingDir)); err != nil {
-		return err
-	}
 	next := w.next
 	if !w.recovered {
-		newest, any, err := committed(w.dir)
-		if err != nil {
+		var err error
+		if next, err = afterAll(w.dir); err != nil {
 			return err
-		}
-		if any {
-			next = newest + 1
 		}
 	}
 	tables := Tables()
@@ -132,6 +131,10 @@ func (w *Writer) recover() error {
 		if err := w.rollBack(tables[i], next); err != nil {
 			return err
 		}
+	}
+	// Last, as it tells which parts are to be rolled back.
+	if err := os.RemoveAll(filepath.Join(w.dir, stagingDir)); err != nil {
+		return err
 	}
 	// The dataset directories themselves must survive a power failure too.
 	if err := syncDir(w.dir); err != nil {
@@ -178,22 +181,32 @@ func (w *Writer) rollBack(table string, next uint64) error {
 }
 
 // readCoverage gives the event keys of all parts, also of those that retention has
-// removed.
+// removed. A segment's parts have the same keys: metadata_events is read, and of the
+// others what it lacks.
 func readCoverage(dir string) (Coverage, error) {
 	covered, err := readRemoved(dir)
 	if err != nil {
 		return nil, err
 	}
-	all, err := spans(dir, Metadata)
+	known, err := spans(dir, Metadata)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range all {
-		f, err := readFooter(s.path(dir, Metadata))
+	for i, table := range append([]string{Metadata}, Tables()...) {
+		all, err := spans(dir, table)
 		if err != nil {
-			return nil, fmt.Errorf("%w; restore it, or move it away: its events are stored again should they come again", err)
+			return nil, err
 		}
-		covered.Merge(f.keys)
+		for _, s := range all {
+			if i > 0 && slices.ContainsFunc(known, s.within) {
+				continue
+			}
+			f, err := readFooter(s.path(dir, table))
+			if err != nil {
+				return nil, fmt.Errorf("%w; restore it, or move it away: its rows are lost then, the other tables keep theirs", err)
+			}
+			covered.Merge(f.keys)
+		}
 	}
 	return covered, nil
 }

@@ -107,14 +107,57 @@ func split(all []span) (live, stale []span) {
 }
 
 // committed gives the number of the newest committed segment: that of the newest
-// part of the table that is renamed last. A part of another table with a higher
-// number belongs to a segment that was never committed.
+// part of the table that is renamed last. See afterAll for parts of other tables with
+// higher numbers.
 func committed(dataDir string) (newest uint64, ok bool, err error) {
 	all, err := spans(dataDir, Metadata)
 	for _, s := range all {
 		newest, ok = max(newest, s.last), true
 	}
 	return newest, ok, err
+}
+
+// afterAll gives the number of the next segment: the one after every part that there
+// is, but for those of a commit that was not finished, which the next one replaces.
+// Such a commit has its part of metadata_events in _staging still. A part beyond the
+// newest of metadata_events without that was committed, and somebody has taken
+// metadata's away: its rows stay.
+func afterAll(dataDir string) (next uint64, err error) {
+	newest, any, err := committed(dataDir)
+	if err != nil {
+		return 0, err
+	}
+	if any {
+		next = newest + 1
+	}
+	unfinished, found, err := staged(dataDir)
+	if err != nil {
+		return 0, err
+	}
+	for _, table := range Tables() {
+		all, err := spans(dataDir, table)
+		if err != nil {
+			return 0, err
+		}
+		for _, s := range all {
+			if !found || s != single(unfinished) {
+				next = max(next, s.last+1)
+			}
+		}
+	}
+	return next, nil
+}
+
+// staged gives the segment whose commit was not finished, when there is one.
+func staged(dataDir string) (segment uint64, found bool, err error) {
+	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", Metadata+partSuffix))
+	for _, part := range parts {
+		n, parseErr := strconv.ParseUint(filepath.Base(filepath.Dir(part)), 10, 64)
+		if parseErr == nil {
+			segment, found = max(segment, n), true
+		}
+	}
+	return segment, found, err
 }
 
 func syncDir(dir string) error {

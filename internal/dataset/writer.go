@@ -74,13 +74,26 @@ func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
 	if err == nil {
 		err = w.Recover()
 	}
-	if err == nil && w.next == 0 {
-		err = w.Commit(nil)
+	if err == nil {
+		err = w.begin()
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return w, nil
+}
+
+// begin commits a segment without rows when metadata_events does not end with the
+// newest segment, as in a new directory: readers go by that table.
+func (w *Writer) begin() error {
+	newest, any, err := committed(w.dir)
+	if err != nil || any && newest+1 == w.next {
+		return err
+	}
+	if w.next > 0 {
+		w.log.Warn("the newest parts of metadata_events are not there, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
+	}
+	return w.Commit(nil)
 }
 
 // Dir is the data directory.
