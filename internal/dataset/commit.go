@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/crashpoint"
 )
@@ -140,9 +141,12 @@ func (w *Writer) recover() error {
 	if err := syncDir(w.dir); err != nil {
 		return err
 	}
-	covered, err := readCoverage(w.dir)
+	covered, newest, err := readCoverage(w.dir)
 	if err != nil {
 		return err
+	}
+	if !w.recovered && newest > 0 {
+		w.found = time.UnixMilli(newest)
 	}
 	w.covered, w.next, w.recovered = covered, next, true
 	return nil
@@ -181,21 +185,20 @@ func (w *Writer) rollBack(table string, next uint64) error {
 }
 
 // readCoverage gives the event keys of all parts, also of those that retention has
-// removed. A segment's parts have the same keys: metadata_events is read, and of the
-// others what it lacks.
-func readCoverage(dir string) (Coverage, error) {
-	covered, err := readRemoved(dir)
-	if err != nil {
-		return nil, err
+// removed, and when the newest was committed, Unix milliseconds. A segment's parts have
+// the same keys: metadata_events is read, and of the others what it lacks.
+func readCoverage(dir string) (covered Coverage, newest int64, err error) {
+	if covered, err = readRemoved(dir); err != nil {
+		return nil, 0, err
 	}
 	known, err := spans(dir, Metadata)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for i, table := range append([]string{Metadata}, Tables()...) {
 		all, err := spans(dir, table)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		for _, s := range all {
 			if i > 0 && slices.ContainsFunc(known, s.within) {
@@ -203,10 +206,11 @@ func readCoverage(dir string) (Coverage, error) {
 			}
 			f, err := readFooter(s.path(dir, table))
 			if err != nil {
-				return nil, fmt.Errorf("%w; restore it, or move it away: its rows are lost then, the other tables keep theirs", err)
+				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are lost then, the other tables keep theirs", err)
 			}
 			covered.Merge(f.keys)
+			newest = max(newest, f.stored)
 		}
 	}
-	return covered, nil
+	return covered, newest, nil
 }

@@ -39,7 +39,7 @@ type Merged struct{ Parts, Into int }
 // the rest is as before, and the next call goes on.
 func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, error) {
 	var done Merged
-	failed := w.sweep(time.Now())
+	var failed error
 	for _, table := range Tables() {
 		for _, unit := range []time.Duration{every, daySpans * every} {
 			parts, err := w.committedParts(ctx, table)
@@ -145,42 +145,39 @@ func (w *Writer) merge(ctx context.Context, table string, group []numbered) erro
 	whole := span{group[0].first, group[len(group)-1].last}
 	result.span = whole.String()
 	file, err := mergeTable(ctx, table, work, in, result)
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
+	if err == nil {
+		out := make([]span, len(group))
+		for i, p := range group {
+			out[i] = p.span
+		}
+		err = w.swap(table, out, whole, file)
 	}
-	out := make([]span, len(group))
-	for i, p := range group {
-		out[i] = p.span
-	}
-	if err := w.swap(table, out, whole, file); err != nil {
-		return err
-	}
-	return os.RemoveAll(work)
+	return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
 }
 
 // Retain removes the parts that are older than the moment: those committed before
 // it, by this machine's clock, with rows that are all older. Their event keys stay
-// covered. The newest part stays: it tells which segment was the last. Retain runs
-// in Compact's goroutine.
+// covered. The newest part stays: it tells which segment was the last. Parts that
+// cannot be read stay and are told of in the error. Retain runs in Compact's goroutine.
 func (w *Writer) Retain(ctx context.Context, before time.Time) (removed int, err error) {
 	for _, table := range Tables() {
-		n, err := w.retainTable(ctx, table, before.UnixMilli())
+		n, tableErr := w.retainTable(ctx, table, before.UnixMilli())
 		removed += n
-		if err != nil {
-			return removed, fmt.Errorf("remove old parts of %s: %w", Dir(w.dir, table), err)
+		if tableErr != nil {
+			err = errors.Join(err, fmt.Errorf("remove old parts of %s: %w", Dir(w.dir, table), tableErr))
 		}
 	}
-	return removed, nil
+	return removed, err
 }
 
 func (w *Writer) retainTable(ctx context.Context, table string, before int64) (int, error) {
-	parts, err := w.committedParts(ctx, table)
+	parts, unread := w.committedParts(ctx, table)
 	if len(parts) == 0 {
-		return 0, err
+		return 0, unread
 	}
 	old := slices.DeleteFunc(parts[:len(parts)-1], func(p numbered) bool { return max(p.stored, p.newest) >= before })
-	if err != nil || len(old) == 0 {
-		return 0, err
+	if len(old) == 0 {
+		return 0, unread
 	}
 	keys := Coverage{}
 	out := make([]span, len(old))
@@ -199,5 +196,8 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if err := os.MkdirAll(filepath.Join(w.dir, compactingDir), 0o755); err != nil {
 		return 0, err
 	}
-	return len(out), w.swap(table, out, span{}, "")
+	if err := w.swap(table, out, span{}, ""); err != nil {
+		return 0, errors.Join(unread, err)
+	}
+	return len(out), unread
 }

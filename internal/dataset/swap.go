@@ -37,7 +37,7 @@ func (w *Writer) swap(table string, out []span, in span, file string) error {
 		return err
 	}
 	if err := linkAll(dir, next, out); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(next))
 	}
 	if file != "" {
 		if err := os.Rename(file, filepath.Join(next, in.file())); err != nil {
@@ -103,6 +103,9 @@ func linkAll(dir, next string, without []span) error {
 		if skip[e.Name()] {
 			continue
 		}
+		if e.IsDir() { // it cannot be linked, and would be gone after the exchange
+			return fmt.Errorf("%s is a directory: move it out of the dataset", filepath.Join(dir, e.Name()))
+		}
 		if err := os.Link(filepath.Join(dir, e.Name()), filepath.Join(next, e.Name())); err != nil {
 			return err
 		}
@@ -110,8 +113,9 @@ func linkAll(dir, next string, without []span) error {
 	return nil
 }
 
-// sweep removes replaced directories that are old enough.
-func (w *Writer) sweep(now time.Time) error {
+// Sweep removes the directories that merges replaced, when readers have had time to
+// finish: until then their parts take room on the disk. It runs in Compact's goroutine.
+func (w *Writer) Sweep(now time.Time) error {
 	for len(w.old) > 0 && now.Sub(w.old[0].at) >= keepOld {
 		if err := os.RemoveAll(w.old[0].dir); err != nil {
 			return err

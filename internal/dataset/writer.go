@@ -24,9 +24,10 @@ type Writer struct {
 	log  *slog.Logger
 	lock *Lock
 
-	covered   Coverage // keys in committed segments
-	open      *segment // nil when no row was appended since the last commit
-	recovered bool     // next is known
+	covered   Coverage  // keys in committed segments
+	found     time.Time // see Found
+	open      *segment  // nil when no row was appended since the last commit
+	recovered bool      // next is known
 
 	// mu is held while entries of the dataset directories change. next is written
 	// under it.
@@ -95,6 +96,10 @@ func (w *Writer) begin() error {
 	}
 	return w.Commit(nil)
 }
+
+// Found is when the newest segment that Open found was committed, by this machine's clock
+// of then; zero when there was none.
+func (w *Writer) Found() time.Time { return w.found }
 
 // Dir is the data directory.
 func (w *Writer) Dir() string { return w.dir }
