@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -162,7 +161,7 @@ func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 // nats-server that was restarted has a new one.
 func (c *Conn) serverRun() uint64 {
 	h := fnv.New64a()
-	io.WriteString(h, c.nc.ConnectedServerId())
+	h.Write([]byte(c.nc.ConnectedServerId()))
 	return h.Sum64()
 }
 

@@ -121,7 +121,7 @@ func loadSegment(path string, seq uint64, acked position) (s *segment, torn int6
 	}
 	s.settled, s.taken = settled, settled
 	if torn = info.Size() - s.size; torn > 0 {
-		os.Truncate(path, s.size) // should it fail, the next start finds the end again
+		_ = os.Truncate(path, s.size) // should it fail, the next start finds the end again
 	}
 	return s, torn, nil
 }
