@@ -119,7 +119,7 @@ const (
 
 // PublisherStats counts events since the publisher was made.
 type PublisherStats struct {
-	Published  uint64 // acknowledged
+	Published  uint64 // acknowledged; what is sent again after a rewind counts again
 	Pending    int    // accepted and not acknowledged
 	Retried    uint64 // sent once more after a failure
 	Duplicates uint64 // acknowledged as known already
