@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"strings"
@@ -119,19 +120,28 @@ func subscribe(t *testing.T, c *Conn) *Subscription {
 // collector runs a subscription, acks everything and counts deliveries by key.
 
 type collector struct {
-	mu   sync.Mutex
-	keys map[string]int
+	mu        sync.Mutex
+	keys      map[string]int
+	first     map[string]uint64 // a hash of what came under the key first
+	differing int               // deliveries with other bytes under a known key
 }
 
 func collect(t *testing.T, s *Subscription) *collector {
 	t.Helper()
-	c := &collector{keys: map[string]int{}}
+	c := &collector{keys: map[string]int{}, first: map[string]uint64{}}
+	seed := maphash.MakeSeed()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		done <- s.Run(ctx, func(m Message) {
 			c.mu.Lock()
 			c.keys[m.Key]++
+			sum := maphash.Bytes(seed, append([]byte(m.Subject+" "), m.Data...))
+			if c.keys[m.Key] == 1 {
+				c.first[m.Key] = sum
+			} else if c.first[m.Key] != sum {
+				c.differing++
+			}
 			c.mu.Unlock()
 			m.Ack() // a lost ack only delivers again
 		})

@@ -69,7 +69,7 @@ func TestClusterLeaderKilled(t *testing.T) {
 	}
 	stop()
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
-	got.checkOnce(t, keyRange(1, 1, *n))
+	got.checkAll(t, keyRange(1, 1, *n))
 	t.Logf("%d events, %+v", *n, p.Stats())
 	closePublisher(t, p)
 }

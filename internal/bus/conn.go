@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -155,6 +156,14 @@ func (c *Conn) Close() error {
 
 // Connected reports whether the server can be reached just now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// serverRun names one run of the server that is connected, by a hash of its id: a
+// nats-server that was restarted has a new one.
+func (c *Conn) serverRun() uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(c.nc.ConnectedServerId()))
+	return h.Sum64()
+}
 
 // parseURLs checks a comma-separated list of server addresses. redacted is the
 // list without passwords.

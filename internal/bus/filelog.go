@@ -149,7 +149,9 @@ func (l *FileLog) flushLoop() {
 }
 
 // flush writes every buffer with the lock held and fsyncs without it. A file whose
-// fsync failed is fsynced again by the next flush.
+// fsync failed is opened anew for what comes next: on the old descriptor the next fsync
+// would go well, whatever was lost. Its lines since the fsync before are the kernel's,
+// and perhaps never the disk's.
 func (l *FileLog) flush() error {
 	l.mu.Lock()
 	var errs []error
@@ -166,9 +168,8 @@ func (l *FileLog) flush() error {
 	l.mu.Unlock()
 	for _, f := range written {
 		if failed := f.sync(); failed != nil {
-			err = errors.Join(err, failed)
 			l.mu.Lock()
-			f.unsynced = true
+			err = errors.Join(err, failed, f.close())
 			l.mu.Unlock()
 		}
 	}
@@ -178,7 +179,7 @@ func (l *FileLog) flush() error {
 func (l *FileLog) closeFiles() error {
 	var errs []error
 	for _, f := range l.files {
-		errs = append(errs, f.file.Close())
+		errs = append(errs, f.close())
 	}
 	return errors.Join(errs...)
 }

@@ -38,6 +38,7 @@ type frame struct {
 	at           time.Time
 	key, subject string
 	data         []byte
+	sum          uint32 // its CRC-32C
 }
 
 // beginFrame appends a frame up to its event, and endFrame closes the frame that
@@ -84,7 +85,8 @@ func parseFrame(b []byte) (frame, int, bool) {
 	}
 	b = b[:frameHeader+body]
 	key, subject := int(b[20]), int(b[21])
-	if binary.LittleEndian.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli()) || framePrefix+key+subject > len(b) {
+	sum := binary.LittleEndian.Uint32(b[4:])
+	if sum != crc32.Checksum(b[8:], castagnoli()) || framePrefix+key+subject > len(b) {
 		return frame{}, 0, false
 	}
 	return frame{
@@ -92,5 +94,6 @@ func parseFrame(b []byte) (frame, int, bool) {
 		key:     string(b[framePrefix : framePrefix+key]),
 		subject: string(b[framePrefix+key : framePrefix+key+subject]),
 		data:    b[framePrefix+key+subject:],
+		sum:     sum,
 	}, len(b), true
 }

@@ -48,12 +48,13 @@ type source interface {
 	backlog() int
 }
 
-// streamMark tells of a stream what must not go back: its creation, Unix nanoseconds,
-// and the highest sequence number that it has acknowledged. It is zero before the
-// first look at a stream.
+// streamMark tells whether a broker can be the one, with the store, that acknowledged
+// events: the stream's creation in Unix nanoseconds, the highest sequence number that it
+// has acknowledged (0: none yet), and the run of the server (serverRun).
 type streamMark struct {
 	created int64
 	lastSeq uint64
+	server  uint64
 }
 
 // PublisherOptions changes what a publisher does.
@@ -118,13 +119,13 @@ const (
 
 // PublisherStats counts events since the publisher was made.
 type PublisherStats struct {
-	Published  uint64 // acknowledged
+	Published  uint64 // acknowledged; what is sent again after a rewind counts again
 	Pending    int    // accepted and not acknowledged
 	Retried    uint64 // sent once more after a failure
 	Duplicates uint64 // acknowledged as known already
 	Dropped    uint64 // larger than the stream takes
 	Batches    uint64 // atomic batches acknowledged
-	Rewinds    uint64 // times that the broker came back with an older store
+	Rewinds    uint64 // times that what is kept was sent again: see checkRollback
 	// Held is true while nothing is sent because the stream has no consumer.
 	Held bool
 	// Oldest is when the oldest pending event was made, zero when there is none.
@@ -139,6 +140,7 @@ func NewPublisher(c *Conn, spool *Spool, o PublisherOptions) (*Publisher, error)
 		return nil, err
 	}
 	p.rewind, p.mark = spool.rewind, spool.mark
+	p.broker.known[p.mark.server] = true
 	p.finish = func(unsent int, reason error) error {
 		if err := spool.close(); err != nil {
 			return err

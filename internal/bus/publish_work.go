@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -34,17 +35,21 @@ var (
 // brokerState is what the worker remembers of the server.
 type brokerState struct {
 	checked time.Time // when all was well
-	// reconnects is the connection's count then: a broker that was away may have come
-	// back with an older store.
+	// reconnects is the connection's count then, or no count: a broker that was away may
+	// have come back with an older store.
 	reconnects uint64
 	// atomic is true when the stream takes atomic batches, from batchesFrom on.
 	atomic      bool
 	batchesFrom time.Time
 	complain    *every
 	complaint   string // the last one
+	// known are the runs of servers that need no rewind when they are met again.
+	known map[uint64]bool
 }
 
-func newBrokerState() brokerState { return brokerState{complain: newEvery(complainWaiting)} }
+func newBrokerState() brokerState {
+	return brokerState{complain: newEvery(complainWaiting), known: make(map[uint64]bool), reconnects: math.MaxUint64}
+}
 
 // work sends what there is until ctx ends.
 func (p *Publisher) work(ctx context.Context) {
@@ -54,8 +59,8 @@ func (p *Publisher) work(ctx context.Context) {
 	}
 }
 
-// await fills the window and waits until something is to be sent. It is false when
-// ctx ended.
+// await fills the window and waits until something is to be sent, or the broker is one
+// that may have lost what it acknowledged. It is false when ctx ended.
 func (p *Publisher) await(ctx context.Context, complain *every) bool {
 	for {
 		err := p.fill()
@@ -63,7 +68,7 @@ func (p *Publisher) await(ctx context.Context, complain *every) bool {
 			p.conn.log.Error("cannot read the spool, trying again", slog.Any("error", err))
 		}
 		p.mu.Lock()
-		ready := len(p.queue) > 0 && !p.awaitBatch()
+		ready := len(p.queue) > 0 && !p.awaitBatch() || p.unchecked()
 		p.mu.Unlock()
 		if ready {
 			return ctx.Err() == nil
@@ -78,8 +83,15 @@ func (p *Publisher) await(ctx context.Context, complain *every) bool {
 		case <-ctx.Done():
 			return false
 		case <-p.wake:
+		case <-time.After(checkEvery):
 		}
 	}
+}
+
+// unchecked is true when checkRollback has not seen this connection and something may be
+// sent again. The lock is held.
+func (p *Publisher) unchecked() bool {
+	return p.rewind != nil && p.mark.lastSeq > 0 && p.conn.nc.IsConnected() && p.conn.nc.Stats().Reconnects != p.broker.reconnects
 }
 
 // fill takes events from the source while the window has room.
@@ -153,7 +165,7 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 		b.checked = time.Time{}
 		return errDisconnected
 	}
-	reconnects := p.conn.nc.Stats().Reconnects
+	reconnects, server := p.conn.nc.Stats().Reconnects, p.conn.serverRun() // in this order: a reconnect between them is seen next time
 	if reconnects != b.reconnects {
 		b.checked = time.Time{}
 	}
@@ -174,7 +186,7 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	if err := p.checkInterest(bounded, s); err != nil {
 		return err
 	}
-	p.checkRollback(info)
+	p.checkRollback(info, server)
 	b.checked, b.reconnects = time.Now(), reconnects
 	return nil
 }
@@ -209,16 +221,30 @@ func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error
 	return nil
 }
 
-// checkRollback notices a broker that came back without events that it had
-// acknowledged, to this process or the one before, as after a power cut or from an
-// older copy of its store, and goes back to the oldest event that is still kept.
-// Consumers remove what comes twice.
-func (p *Publisher) checkRollback(info *jetstream.StreamInfo) {
+// checkRollback notices a broker that may have come back without events that it had
+// acknowledged, to this process or the one before, as after a power cut or from an older
+// copy of its store, and goes back to the oldest event that is still kept. Sequence
+// numbers alone do not tell, when another sentry publishes first: so it goes back also
+// for each run of a server that it has not met. Consumers remove what comes twice.
+func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.mark
-	p.mark.created = info.Created.UnixNano()
-	if p.rewind == nil || before == (streamMark{}) || before.created == p.mark.created && info.State.LastSeq >= before.lastSeq {
+	p.mark.created, p.mark.server = info.Created.UnixNano(), server
+	met := p.broker.known[server]
+	p.broker.known[server] = true
+	if p.rewind == nil || before.lastSeq == 0 {
+		return
+	}
+	var reason string
+	switch {
+	case before.created != p.mark.created:
+		reason = "the stream is another one"
+	case info.State.LastSeq < before.lastSeq:
+		reason = "the broker has lost events that it had acknowledged"
+	case !met:
+		reason = "the broker was restarted, or is another one"
+	default:
 		return
 	}
 	p.flight, p.queue, p.sent, p.bytes = nil, nil, 0, 0
@@ -227,7 +253,7 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo) {
 	p.stats.Rewinds++
 	n := p.rewind()
 	p.signal()
-	p.conn.log.Warn("the broker has lost events that it had acknowledged, sending the kept ones again",
+	p.conn.log.Warn("sending the events that are kept again", slog.String("reason", reason),
 		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", before.lastSeq), slog.Int("events", n))
 }
 

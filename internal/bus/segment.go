@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,8 @@ import (
 
 const (
 	segmentSuffix = ".spool"
+	// damagedSuffix follows it in the name of a file that could not be read.
+	damagedSuffix = ".damaged"
 	// readChunk is how much of a segment is read at a time, in bytes.
 	readChunk = 256 << 10
 )
@@ -31,7 +34,8 @@ type segment struct {
 	// gen grows when the file's content is replaced: positions from before mean
 	// nothing then.
 	gen int
-	// suspect is true once an fsync has failed: nothing more is written there.
+	// suspect is true once an fsync has failed: no more frames go there, and it is
+	// not fsynced again.
 	suspect bool
 	// settledAt is when everything in it had been acknowledged, zero before.
 	settledAt time.Time
@@ -81,11 +85,11 @@ func (s *segment) read(file *os.File, off, n int64) ([]byte, error) {
 }
 
 // loadSegment counts the frames of a file that an earlier process has written, of
-// which those before the offset acked are settled. A tail that is no frame is cut
-// off: torn is its length in bytes.
-func loadSegment(path string, seq uint64, acked int64) (s *segment, torn int64, err error) {
+// which those up to the position acked are settled. A tail that is no frame is cut
+// off: torn is its length in bytes. An error means that the file cannot be read.
+func loadSegment(path string, seq uint64, acked position) (s *segment, torn int64, err error) {
 	s = &segment{appendFile: appendFile{path: path}, seq: seq}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, fmt.Errorf("spool: %w", err)
 	}
@@ -108,7 +112,7 @@ func loadSegment(path string, seq uint64, acked int64) (s *segment, torn int64, 
 		off += int64(end)
 		s.size = off
 		s.frames++
-		if off == acked {
+		if seq == acked.seq && off == acked.off && next.sum == acked.sum {
 			settled = s.frames
 		}
 		if key, err := event.ParseKey(next.key); err == nil {
@@ -117,14 +121,14 @@ func loadSegment(path string, seq uint64, acked int64) (s *segment, torn int64, 
 	}
 	s.settled, s.taken = settled, settled
 	if torn = info.Size() - s.size; torn > 0 {
-		if err := f.Truncate(s.size); err != nil {
-			return nil, 0, fmt.Errorf("spool: cut off the torn end of %s: %w", path, err)
-		}
+		_ = os.Truncate(path, s.size) // should it fail, the next start finds the end again
 	}
 	return s, torn, nil
 }
 
-// keepLast replaces the segment by its last frame alone.
+// keepLast replaces the segment by its last frame alone. The directory is for the
+// caller to fsync. Positions from before do not fit the new content: those in memory
+// by gen, the one on disk by the sum of its frame.
 func (s *segment) keepLast() error {
 	file, err := os.Open(s.path)
 	if err != nil {
@@ -135,10 +139,12 @@ func (s *segment) keepLast() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.path+".tmp", b, 0o644); err != nil {
-		return err
+	tmp := s.path + ".tmp"
+	if err = writeSynced(tmp, b); err == nil {
+		err = os.Rename(tmp, s.path)
 	}
-	if err := os.Rename(s.path+".tmp", s.path); err != nil {
+	if err != nil {
+		os.Remove(tmp)
 		return err
 	}
 	s.close()
@@ -146,4 +152,16 @@ func (s *segment) keepLast() error {
 	s.size, s.frames, s.taken, s.settled, s.last = int64(len(b)), 1, 0, 0, 0
 	s.gen++
 	return nil
+}
+
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }

@@ -34,7 +34,9 @@ const (
 	// that what is acknowledged can leave the memory.
 	heldSegment = 1 << 20
 	// keepAcked is how long an acknowledged segment stays, for a broker that comes
-	// back with an older store: nats-server fsyncs every 2 minutes by default.
+	// back with an older store: nats-server fsyncs every 2 minutes by default. Time
+	// without an acknowledgement does not count, while the disk takes what comes: the
+	// broker may be away all the while.
 	keepAcked = 3 * time.Minute
 )
 
@@ -59,7 +61,8 @@ type SpoolConfig struct {
 
 // Spool keeps events on disk until they have been acknowledged: a log of segments,
 // each a file of checksummed frames. What Publish has accepted survives the death
-// of the process. Beyond its bound the oldest segment is dropped.
+// of the process, unless the disk took nothing. Beyond its bound the oldest segment
+// is dropped.
 type Spool struct {
 	cfg        SpoolConfig
 	producer   string // the beginning of every key of this process
@@ -81,10 +84,11 @@ type Spool struct {
 	reader   spoolReader
 	acked    position
 	mark     streamMark // with acked
+	ackedAt  time.Time  // when the last acknowledgement came
 	ackFile  *os.File
-	ackSaved position
-	held     int   // bytes of frames that wait in memory
-	err      error // of the last write; nil when it went well
+	ackSaved savedAck // the sync loop's own
+	held     int      // bytes of frames that wait in memory
+	err      error    // of the last write; nil when it went well
 	closed   bool
 	dropped  uint64
 	damaged  uint64
@@ -94,7 +98,8 @@ type Spool struct {
 type position struct {
 	seq   uint64
 	off   int64
-	index int // frames of the segment up to it
+	sum   uint32 // the CRC-32C of that frame
+	index int    // frames of the segment up to it
 	gen   int
 }
 
@@ -103,7 +108,7 @@ type SpoolStats struct {
 	Events  int    // not acknowledged yet
 	Bytes   int64  // the acknowledged that are still kept included
 	Dropped uint64 // lost since the start: over the bound, or no disk and no memory
-	Damaged uint64 // places that could not be read since the start
+	Damaged uint64 // places and files that could not be read since the start
 	Held    int    // bytes that wait in memory for a disk that takes nothing
 	Err     error  // why the disk takes nothing; nil when it does
 }
@@ -128,8 +133,11 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 	return s, nil
 }
 
-// Publish takes the event over: it is on its way to the disk, and survives the
-// death of this process, when Publish returns nil. It never waits for the broker.
+// Publish takes the event over and never waits for the broker. When it returns nil the
+// event is the kernel's, and survives the death of this process; or the disk takes
+// nothing just now (Stats.Err), and it is in memory alone, to be published from there
+// or written when the disk takes it: a process that is killed before loses it. An error
+// means that the event is not kept (ErrSpoolFull: its counter is used up).
 func (s *Spool) Publish(_ context.Context, e event.Event) error {
 	if err := e.Validate(); err != nil {
 		return err
@@ -274,13 +282,14 @@ func (s *Spool) restore() error {
 }
 
 func (s *Spool) load(path string, seq uint64) error {
-	var acked int64
-	if seq == s.acked.seq {
-		acked = s.acked.off
-	}
-	seg, torn, err := loadSegment(path, seq, acked)
-	if err != nil {
+	s.nextSeq = max(s.nextSeq, seq+1)
+	seg, torn, err := loadSegment(path, seq, s.acked)
+	if passing(err) {
 		return err
+	}
+	if err != nil {
+		s.setAside(path, err)
+		return nil
 	}
 	if seq < s.acked.seq {
 		seg.settled, seg.taken = seg.frames, seg.frames
@@ -289,7 +298,6 @@ func (s *Spool) load(path string, seq uint64) error {
 		s.cfg.Log.Warn("the end of a spool segment is torn, as after a power cut: cut it off",
 			slog.String("file", path), slog.Int64("bytes", torn), slog.Int("events_before", seg.frames))
 	}
-	s.nextSeq = max(s.nextSeq, seq+1)
 	switch {
 	case seg.frames == 0:
 		os.Remove(path)

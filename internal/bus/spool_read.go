@@ -1,8 +1,11 @@
 package bus
 
 import (
+	"errors"
 	"log/slog"
 	"os"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,10 +44,30 @@ func (s *Spool) take(n int) ([]*pending, error) {
 			return nil, nil
 		}
 		out, err := s.scan(seg, n)
-		if err != nil || len(out) > 0 {
+		if passing(err) || len(out) > 0 {
 			return out, err
 		}
+		if err != nil {
+			s.reader.closeFile()
+			s.setAside(seg.path, err)
+			s.forget(slices.Index(s.segments, seg))
+		}
 	}
+}
+
+// passing tells an error that is about this process at this moment, not about the file.
+func passing(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// setAside renames a segment's file that cannot be read, so that publishing goes on
+// without it. It is nobody's then; should the rename fail, the next start tries again.
+func (s *Spool) setAside(path string, err error) {
+	s.damaged++
+	s.dirty = true
+	aside := path + damagedSuffix
+	s.cfg.Log.Error("a spool segment cannot be read, going on without it; renamed back, the next start publishes it",
+		slog.String("file", path), slog.String("now", aside), slog.Any("error", errors.Join(err, os.Rename(path, aside))))
 }
 
 // reading is the segment with something to read, nil when there is nothing.
@@ -91,7 +114,7 @@ func (s *Spool) scan(seg *segment, n int) (out []*pending, err error) {
 			b = b[end:]
 			r.off += int64(end)
 			r.index++
-			out = append(out, newPending(f, position{seq: seg.seq, off: r.off, index: r.index, gen: seg.gen}))
+			out = append(out, newPending(f, position{seq: seg.seq, off: r.off, sum: f.sum, index: r.index, gen: seg.gen}))
 		}
 		seg.taken = max(seg.taken, r.index)
 		switch {
@@ -125,7 +148,7 @@ func (s *Spool) backlog() (n int) {
 func (s *Spool) settle(p *pending, at streamMark) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mark = at
+	s.mark, s.ackedAt = at, time.Now()
 	for _, seg := range s.segments {
 		if seg.seq > p.pos.seq {
 			return
@@ -137,7 +160,7 @@ func (s *Spool) settle(p *pending, at streamMark) {
 			s.acked = p.pos
 		}
 		if seg.settled == seg.frames && seg.settledAt.IsZero() && seg != s.segments[len(s.segments)-1] {
-			seg.settledAt = time.Now()
+			seg.settledAt = s.ackedAt
 		}
 	}
 }

@@ -14,12 +14,18 @@ import (
 )
 
 // ackedFile holds the position up to which events are acknowledged, as the sequence
-// number of the segment and the offset in it, and the stream's mark at that time, 8
-// bytes each, and their CRC-32C. It may be older than the truth: then some events are
-// published again.
+// number of the segment, the offset in it and the checksum of the frame that ends
+// there, and the stream's mark at that time (streamMark), 8 bytes each, and their
+// CRC-32C. It may be older than the truth: then some events are published again.
 const ackedFile = "acked"
 
-const ackedSize, ackedData = ackedData + 4, 32
+const ackedSize, ackedData = ackedData + 4, 48
+
+// savedAck is what the file holds.
+type savedAck struct {
+	pos  position
+	mark streamMark
+}
 
 // openAcked reads the position. One that cannot be read means the beginning.
 func (s *Spool) openAcked() error {
@@ -32,22 +38,24 @@ func (s *Spool) openAcked() error {
 	b := make([]byte, ackedSize)
 	if _, err := f.ReadAt(b, 0); err == nil && binary.LittleEndian.Uint32(b[ackedData:]) == crc32.Checksum(b[:ackedData], castagnoli()) {
 		s.acked = position{seq: binary.LittleEndian.Uint64(b), off: int64(binary.LittleEndian.Uint64(b[8:]))}
-		s.mark = streamMark{created: int64(binary.LittleEndian.Uint64(b[16:])), lastSeq: binary.LittleEndian.Uint64(b[24:])}
-		s.ackSaved = s.acked
+		s.acked.sum = uint32(binary.LittleEndian.Uint64(b[16:]))
+		s.mark = streamMark{created: int64(binary.LittleEndian.Uint64(b[24:])), lastSeq: binary.LittleEndian.Uint64(b[32:]), server: binary.LittleEndian.Uint64(b[40:])}
+		s.ackSaved = savedAck{s.acked, s.mark}
 		return nil
 	}
-	return s.saveAcked(s.acked, s.mark) // later writes need no room on the disk
+	return s.saveAcked(savedAck{s.acked, s.mark}) // later writes need no room on the disk
 }
 
-func (s *Spool) saveAcked(p position, m streamMark) error {
-	b := binary.LittleEndian.AppendUint64(make([]byte, 0, ackedSize), p.seq)
-	b = binary.LittleEndian.AppendUint64(b, uint64(p.off))
-	b = binary.LittleEndian.AppendUint64(b, uint64(m.created))
-	b = binary.LittleEndian.AppendUint64(b, m.lastSeq)
+func (s *Spool) saveAcked(a savedAck) error {
+	b := make([]byte, 0, ackedSize)
+	for _, n := range []uint64{a.pos.seq, uint64(a.pos.off), uint64(a.pos.sum), uint64(a.mark.created), a.mark.lastSeq, a.mark.server} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli()))
 	if _, err := s.ackFile.WriteAt(b, 0); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
+	s.ackSaved = a
 	return nil
 }
 
@@ -76,14 +84,14 @@ func (s *Spool) flush() error {
 	var written []*segment
 	var files []*os.File
 	for _, seg := range s.segments {
-		if seg.unsynced {
+		if seg.unsynced && !seg.suspect {
 			seg.unsynced = false
 			written, files = append(written, seg), append(files, seg.file)
 		}
 	}
 	dirty := s.dirty
 	s.dirty = false
-	acked, mark := s.acked, s.mark
+	acked := savedAck{s.acked, s.mark}
 	s.mu.Unlock()
 
 	for i, f := range files {
@@ -93,15 +101,16 @@ func (s *Spool) flush() error {
 		}
 	}
 	if dirty {
-		err = errors.Join(err, syncDir(s.cfg.Dir))
+		if failed := syncDir(s.cfg.Dir); failed != nil {
+			err = errors.Join(err, failed)
+			s.mu.Lock()
+			s.dirty = true
+			s.mu.Unlock()
+		}
 	}
 	crashpoint.At("spool synced")
 	if acked != s.ackSaved {
-		if failed := s.saveAcked(acked, mark); failed != nil {
-			err = errors.Join(err, failed)
-		} else {
-			s.ackSaved = acked
-		}
+		err = errors.Join(err, s.saveAcked(acked))
 	}
 	crashpoint.At("spool saved")
 	s.tidy()
@@ -133,11 +142,14 @@ func (s *Spool) distrust(seg *segment) {
 func (s *Spool) tidy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	now := s.ackedAt
+	if s.err != nil { // room is worth more
+		now = time.Now()
+	}
 	for i := 0; i < len(s.segments)-1; i++ {
 		seg := s.segments[i]
-		if len(seg.buf) == 0 && !seg.unsynced {
-			seg.close() // synced before
+		if len(seg.buf) == 0 && (!seg.unsynced || seg.suspect) {
+			seg.close() // synced before, or never again
 		}
 		if !seg.settledAt.IsZero() && (now.Sub(seg.settledAt) >= keepAcked || len(seg.buf) > 0) {
 			s.remove(i)
@@ -177,6 +189,7 @@ func (s *Spool) shrink(seg *segment) bool {
 	if len(seg.buf) > 0 || seg.keepLast() != nil {
 		return false
 	}
+	s.dirty = true
 	if s.reader.seq == seg.seq {
 		s.reader.moveTo(seg.seq)
 	}
@@ -195,10 +208,15 @@ func (s *Spool) drop(events int) {
 
 // remove takes the i-th segment away.
 func (s *Spool) remove(i int) {
+	path := s.segments[i].path
+	s.forget(i)
+	os.Remove(path)
+}
+
+func (s *Spool) forget(i int) {
 	seg := s.segments[i]
 	s.held -= len(seg.buf)
 	seg.close()
-	os.Remove(seg.path)
 	s.segments = append(s.segments[:i], s.segments[i+1:]...)
 }
 

@@ -129,7 +129,7 @@ func (c spoolCollector) Collect(out chan<- prometheus.Metric) {
 	m.count("retried_total", "Events sent once more after a failure.", p.Retried)
 	m.count("duplicates_total", "Events that NATS knew already.", p.Duplicates)
 	m.count("oversized_total", "Events dropped because they are larger than NATS takes.", p.Dropped)
-	m.count("rewinds_total", "Times that NATS came back with an older store and kept events were sent again.", p.Rewinds)
+	m.count("rewinds_total", "Times that kept events were sent again, as NATS had restarted or had an older store.", p.Rewinds)
 	held := 0.0
 	if p.Held {
 		held = 1

@@ -13,8 +13,11 @@ import (
 // and no file, and is made when there is room.
 func TestCompactOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
+	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); {
+	case errors.Is(err, syscall.EPERM): // no root, or a container that may not
 		t.Skipf("cannot mount a small disk: %v", err)
+	case err != nil:
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	c := &clock{at: noon}
