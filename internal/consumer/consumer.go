@@ -157,7 +157,7 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	if wait := source.AckWait(); wait < cfg.SegmentAge+commitMargin {
 		return nil, fmt.Errorf("ack wait %v is too short for segments of %v: want at least %v", wait, cfg.SegmentAge, cfg.SegmentAge+commitMargin)
 	}
-	rejected, err := openRejected(w.Dir())
+	rejected, err := openRejected(w.Dir(), cfg.Log)
 	if err != nil {
 		return nil, err
 	}
