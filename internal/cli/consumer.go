@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -47,8 +48,8 @@ func (a *app) consumerCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "consumer", Usage: "run the consumer",
 		Description: "Takes events from JetStream at --nats (default: " + defaultNATS + ") and writes the datasets\n" +
-			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir stands by and takes\n" +
-			"over when the first has ended.",
+			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
+			"stands by and takes over when the first has ended.",
 		Flags: append(consumerFlags(), serviceFlags()...),
 	}, runConsumer)
 }
@@ -161,14 +162,11 @@ const (
 )
 
 // standBy is lockDatasets for a consumer that waits while another writes the
-// directory; the lock falls when that one ends, however it ends. It takes no port
-// until then, so that both may have the same options. The lock is nil when ctx
-// ends first.
-func (in invocation) standBy(ctx context.Context, cfg consumerConfig) (*dataset.Lock, error) {
-	log, err := in.logger(in.stderr)
-	if err != nil {
-		return nil, err
-	}
+// directory; the lock falls when that one ends, however it ends. The lock is nil
+// when ctx ends first.
+func (s *service) standBy(ctx context.Context, cfg consumerConfig) (*dataset.Lock, error) {
+	log := s.log
+	defer s.standingBy.Store(nil)
 	var told time.Time
 	for {
 		lock, err := lockDatasets(cfg)
@@ -181,10 +179,29 @@ func (in invocation) standBy(ctx context.Context, cfg consumerConfig) (*dataset.
 		if time.Since(told) > standByRemind {
 			log.Warn("standing by: another process writes the data directory", slog.String("data_dir", cfg.dataDir), slog.Any("reason", err))
 			told = time.Now()
+			reason := "standing by: " + err.Error()
+			s.standingBy.Store(&reason)
 		}
 		select {
 		case <-ctx.Done():
 			return nil, nil
+		case <-time.After(standByPoll):
+		}
+	}
+}
+
+// awaitAddress listens at the address that another consumer had until now: two of
+// one --data-dir may have the same options.
+func (s *service) awaitAddress(ctx context.Context) error {
+	for until := time.Now().Add(stopLimit); ; {
+		server, err := s.listen()
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
+			s.server = server
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-time.After(standByPoll):
 		}
 	}
@@ -209,20 +226,46 @@ func openStorage(ctx context.Context, cfg consumerConfig, w *dataset.Writer, con
 	settings.Log = svc.log
 	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
 		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
-		// A name that the user chose may be shared; ours goes with the locked directory.
-		Exclusive: cfg.durable == "",
+		Exclusive: true, Name: ownName(cfg.dataDir), StandBy: svc.standByFor(durable),
 	})
+	if svc.standingBy.Swap(nil) != nil && err == nil {
+		svc.log.Info("the other consumer has ended, taking over", slog.String("durable", durable))
+	}
 	if err != nil {
 		return nil, err
 	}
 	c, err := consumer.New(settings, w, sub)
 	if err != nil {
+		sub.Close()
 		return nil, asUsage(err)
 	}
 	s := &storage{subscription: sub, consumer: c}
 	svc.storage.Store(s)
 	svc.metrics.MustRegister(storageCollector{c.Stats})
 	return s, nil
+}
+
+// ownName tells a consumer that stands by who has its durable.
+func ownName(dataDir string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	if abs, err := filepath.Abs(dataDir); err == nil {
+		dataDir = abs
+	}
+	return fmt.Sprintf("process %d on %s, which writes %s", os.Getpid(), host, dataDir)
+}
+
+// standByFor tells that another process has the durable, and what to do when both
+// are to run: two that share one would have a part of the events each.
+func (s *service) standByFor(durable string) func(string) {
+	return func(owner string) {
+		reason := fmt.Sprintf("durable %s is consumed by %s: stop it, or give each a --%s of its own (without one, it comes from %s in the data directory, which a copy must not have)", durable, owner, flagName, consumerIDFile)
+		s.log.Warn("standing by: another process consumes the durable", slog.String("durable", durable), slog.String("reason", reason))
+		reason = "standing by: " + reason
+		s.standingBy.Store(&reason)
+	}
 }
 
 // status are the consumer's figures for the status line: events in committed
@@ -243,7 +286,7 @@ func (s *storage) drain(ctx context.Context, log *slog.Logger) {
 	if ctx.Err() != nil {
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, flushTimeout)
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
@@ -290,17 +333,40 @@ func runConsumer(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	lock, err := in.standBy(ctx, cfg)
-	if err != nil || lock == nil {
-		return err
-	}
-	defer lock.Close()
-	svc, err := in.newService(true)
+	dir.Close() // it holds no lock: the dataset's is the consumer's
+	svc, err := in.silentService(true)
 	if err != nil {
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return consume(ctx, cfg, tracks, lock, svc) })
+	// The address may be that of the consumer to stand by for.
+	svc.server, err = svc.listen()
+	late := errors.Is(err, syscall.EADDRINUSE)
+	if err != nil && !late {
+		return err
+	}
+	inUse := err
+	return svc.run(ctx, func(ctx context.Context) error {
+		if late {
+			lock, err := lockDatasets(cfg)
+			if err == nil {
+				lock.Close()
+				return inUse
+			}
+		}
+		lock, err := svc.standBy(ctx, cfg)
+		if err != nil || lock == nil {
+			return err
+		}
+		defer lock.Close()
+		work := func(ctx context.Context) error { return consume(ctx, cfg, tracks, lock, svc) }
+		if !late {
+			return work(ctx)
+		}
+		if err := svc.awaitAddress(ctx); err != nil {
+			return stoppedEarly(ctx, err)
+		}
+		return svc.serve(ctx, work)
+	})
 }
 
 // consume builds the consumer and runs it until ctx ends.
@@ -329,6 +395,7 @@ func consume(ctx context.Context, cfg consumerConfig, tracks tracking, lock *dat
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
+	defer store.subscription.Close()
 	svc.log.Info("consuming", slog.String("durable", durable), slog.String("data_dir", cfg.dataDir))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return store.consumer.Run(ctx) })

@@ -41,17 +41,22 @@ func runAll(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
 	lock, err := lockDatasets(cfg)
 	if err != nil {
+		dir.Close()
 		return err
 	}
-	defer lock.Close()
 	svc, err := in.newService(true)
 	if err != nil {
+		lock.Close()
+		dir.Close()
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return in.crawlAndStore(ctx, cfg, lock, svc) })
+	return svc.run(ctx, func(ctx context.Context) error {
+		defer dir.Close()
+		defer lock.Close()
+		return in.crawlAndStore(ctx, cfg, lock, svc)
+	})
 }
 
 // crawlAndStore builds the services in the order of the data and runs them until
@@ -98,6 +103,7 @@ func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, 
 	if p.storage, err = openStorage(ctx, storing, w, b.conn, svc); err != nil {
 		return stoppedEarly(ctx, err)
 	}
+	defer p.storage.subscription.Close()
 	if p.events, err = openPublisher(crawling, p.crawler.identity, b.conn, svc); err != nil {
 		return err
 	}

@@ -308,15 +308,19 @@ func runSentry(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
 	if err := claimDataDir(cfg.dataDir, net); err != nil {
+		dir.Close()
 		return err
 	}
 	svc, err := in.newService(false)
 	if err != nil {
+		dir.Close()
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return crawl(ctx, cfg, svc) })
+	return svc.run(ctx, func(ctx context.Context) error {
+		defer dir.Close()
+		return crawl(ctx, cfg, svc)
+	})
 }
 
 // crawl builds the sentry and runs it until ctx ends. It does not wait for NATS.

@@ -26,7 +26,7 @@ const (
 
 // drainTimeout bounds how long a stopping sentry goes on publishing: what is left
 // is in the spool, and goes with the next start.
-const drainTimeout = 5 * time.Second
+const drainTimeout = 3 * time.Second
 
 func spoolFlags() []cli.Flag {
 	return []cli.Flag{

@@ -157,7 +157,7 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	if wait := source.AckWait(); wait < cfg.SegmentAge+commitMargin {
 		return nil, fmt.Errorf("ack wait %v is too short for segments of %v: want at least %v", wait, cfg.SegmentAge, cfg.SegmentAge+commitMargin)
 	}
-	rejected, err := openRejected(w.Dir())
+	rejected, err := openRejected(w.Dir(), cfg.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +172,9 @@ func (c *Consumer) missing() map[string]uint64 {
 
 // Run consumes until ctx ends, then commits and acknowledges what it has and
 // returns nil. While the data directory cannot be written it acknowledges
-// nothing, says so and tries again; only when that is so at the end, or the
-// source fails, it returns an error. Run may be called once.
+// nothing, says so and tries again; when that is so at the end, the last events
+// stay in the stream, which is no error. It returns one when the source fails, and
+// stores nothing more when that says bus.ErrTaken. Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
 	if c.cfg.Tracker != nil {
 		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
@@ -182,12 +183,18 @@ func (c *Consumer) Run(ctx context.Context) error {
 		c.writer.Keep(c.writer.Segment()) // until the tracker has them too
 	}
 	messages := make(chan bus.Message, handOver)
+	in := newIngest(c)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(messages)
-		return c.source.Run(ctx, func(m bus.Message) { messages <- m })
+		err := c.source.Run(ctx, func(m bus.Message) { messages <- m })
+		in.taken = errors.Is(err, bus.ErrTaken)
+		return err
 	})
-	g.Go(func() error { return newIngest(c).run(ctx, messages) })
+	g.Go(func() error {
+		in.run(ctx, messages)
+		return nil
+	})
 	g.Go(func() error {
 		c.maintain(ctx)
 		return nil

@@ -2,12 +2,9 @@ package consumer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -292,133 +289,25 @@ func TestMessagesWithoutAKey(t *testing.T) {
 	}
 }
 
-func TestPoisonIsKeptAndEnded(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := start(t, dir, Config{}, f)
-	poison := []struct{ subject, data string }{
-		{event.SubjectMetadataReceived, `{"metadata":null}`},
-		{event.SubjectVisitEnded, "\xff\xfe"},
-		{"events.other", "{}"},
-		{event.SubjectPeerDiscovered, ""},
-	}
-	var got []*answers
-	for _, p := range poison {
-		got = append(got, f.sendRaw(p.subject, "", []byte(p.data)))
-		f.messages <- bus.Message{Subject: p.subject, Key: "s-9-1", Data: []byte(p.data), Delivery: &answers{}}
-	}
-	good := f.send(t, "s-1-1", visit("v1"))
-	c.stop(t)
-	for i, a := range got[:1] {
-		if a.String() != "term" {
-			t.Errorf("poison %d answered %q", i, a)
-		}
-	}
-	if good.String() != "ack" {
-		t.Errorf("good message answered %q", good)
-	}
-	file, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
-	var first bus.RejectedEvent
-	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
-		t.Fatal(err)
-	}
-	if first.Payload != `{"metadata":null}` || first.Subject != event.SubjectMetadataReceived || !strings.Contains(first.Reason, "missing") {
-		t.Errorf("first line %+v", first)
-	}
-	for _, l := range lines {
-		if !json.Valid([]byte(l)) {
-			t.Errorf("line %q", l)
-		}
-	}
-	if n := c.Stats().Rejected; int(n) != len(lines) {
-		t.Errorf("%d rejected, %d lines", n, len(lines))
-	}
+// takenFeed is a feed whose durable goes to another process at the end.
+type takenFeed struct{ *feed }
+
+func (f takenFeed) Run(ctx context.Context, handle func(bus.Message)) error {
+	return errors.Join(f.feed.Run(ctx, handle), bus.ErrTaken)
 }
 
-// A disk that takes nothing must cost no event and acknowledge none.
-func TestUnwritableDirectory(t *testing.T) {
+// What another process has been given already must not be stored here as well.
+func TestNothingIsStoredOfATakenDurable(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, dir, Config{SegmentRows: 2}, f)
-	blocked := dataset.Dir(dir, dataset.Visit)
-	replaceByFile(t, blocked)
-	first, second := f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))
-	until(t, "the messages to be given back", func() bool { return first.String() == "nak" && second.String() == "nak" })
-	until(t, "several attempts", func() bool { return c.Stats().Failures > 2 })
-	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
-		t.Errorf("stats %+v", s)
-	}
-	if err := os.Remove(blocked); err != nil {
-		t.Fatal(err)
-	}
-	first, second = f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2")) // as the server does
-	until(t, "the acks", func() bool { return first.String() == "ack" && second.String() == "ack" })
-	if s := c.Stats(); s.Stored != 2 || s.Duplicates != 0 || s.Err != nil {
-		t.Errorf("stats %+v", s)
-	}
-	c.stop(t)
-	if d := cmp.Diff([]string{"v1", "v2"}, visitIDs(t, dir)); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-}
-
-func TestStopWhileUnwritable(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := start(t, dir, Config{SegmentRows: 1}, f)
-	replaceByFile(t, dataset.Dir(dir, dataset.Visit))
+	c := start(t, dir, Config{}, takenFeed{f})
 	a := f.send(t, "s-1-1", visit("v1"))
-	until(t, "the message to be given back", func() bool { return a.String() == "nak" })
 	c.cancel()
-	if err := <-c.done; err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("error %v does not name %s", err, dir)
+	if err := <-c.done; !errors.Is(err, bus.ErrTaken) {
+		t.Errorf("error %v", err)
 	}
-}
-
-func replaceByFile(t *testing.T, dir string) {
-	t.Helper()
-	if err := errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A rejected event that could not be kept must come again, and not pass for a
-// duplicate then.
-func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := openIn(t, dir, Config{}, f)
-	if err := c.rejected.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	// Opened like this it takes nothing, as on a full disk.
-	if c.rejected.file, err = os.Open(filepath.Join(dir, bus.RejectedFile)); err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, c)
-	for range 2 {
-		a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
-		until(t, "the answer", func() bool { return a.String() != "" })
-		if a.String() != "nak" {
-			t.Errorf("answered %q", a)
-		}
-	}
-	r.stop(t)
-	if s := c.Stats(); s.Rejected != 0 || s.Duplicates != 0 {
-		t.Errorf("stats %+v", s)
-	}
-
-	r = start(t, dir, Config{}, f) // on a disk that takes it
-	a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
-	until(t, "the answer", func() bool { return a.String() == "term" })
-	r.stop(t)
-	if data, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 {
-		t.Errorf("kept %q, %v", data, err)
+	if s := c.Stats(); s.Stored != 0 || a.String() != "" {
+		t.Errorf("answered %q, stats %+v", a, s)
 	}
 }
 
@@ -455,53 +344,6 @@ func TestNewChecksItsConfig(t *testing.T) {
 		t.Fatalf("after the run: %v", err)
 	}
 	again.Close()
-}
-
-// A consumer that cannot decode an event keeps it, and one that can stores it when
-// it is replayed under its key: it is no gap in between, and comes once.
-func TestRejectedEventsCanComeAgain(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := start(t, dir, Config{SegmentRows: 2}, f)
-	f.send(t, "s-1-1", visit("v1"))
-	poison := []byte(`{"metadata":null}`)
-	for range 2 {
-		a := f.sendRaw(event.SubjectMetadataReceived, "s-1-2", poison)
-		until(t, "the answer", func() bool { return a.String() == "term" })
-	}
-	f.send(t, "s-1-3", visit("v3"))
-	until(t, "the commit", func() bool { return c.Stats().Segments == 1 })
-	if s := c.Stats(); s.Rejected != 1 || s.Duplicates != 1 || s.Missing["s"] != 0 {
-		t.Errorf("stats %+v", s)
-	}
-	c.stop(t)
-	torn, err := os.OpenFile(filepath.Join(dir, bus.RejectedFile), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := torn.WriteString(`{"key":"s-1-9","pay`); err != nil { // a crash in the middle of a line
-		t.Fatal(err)
-	}
-	torn.Close()
-
-	c = start(t, dir, Config{}, f)
-	again := f.sendRaw(event.SubjectMetadataReceived, "s-1-2", poison) // lost its term
-	fixed := f.send(t, "s-1-2", visit("v2"))
-	twice := f.send(t, "s-1-2", visit("v2"))
-	c.stop(t)
-	if again.String() != "term" || fixed.String() != "ack" || twice.String() != "ack" {
-		t.Errorf("answers %q, %q, %q", again, fixed, twice)
-	}
-	if d := cmp.Diff([]string{"v1", "v3", "v2"}, visitIDs(t, dir)); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-	keys, err := Rejected(dir)
-	if d := cmp.Diff(dataset.Coverage{"s-1": {{2, 2}}}, keys); err != nil || d != "" {
-		t.Errorf("%v (-want +got):\n%s", err, d)
-	}
-	if data, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 || !strings.HasSuffix(string(data), "\n") {
-		t.Errorf("kept %q, %v", data, err)
-	}
 }
 
 // Parts are merged and removed while events come in.

@@ -21,6 +21,7 @@ type ingest struct {
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
 	written    time.Time        // when the tracker was; zero before
+	taken      bool             // the open segment is another process's; read after messages' end
 
 	// due is when the open segment is old enough, or, while blocked, when to try
 	// again. It runs only while there is something to wait for.
@@ -37,7 +38,7 @@ func newIngest(c *Consumer) *ingest {
 
 // run reads messages until the channel is closed, which the source does after
 // ctx has ended. While blocked it reads nothing, so that the source stands still.
-func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) error {
+func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) {
 	defer in.due.Stop()
 	stopping := ctx.Done()
 	for {
@@ -48,7 +49,8 @@ func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) error {
 		select {
 		case m, ok := <-from:
 			if !ok {
-				return in.finish()
+				in.finish()
+				return
 			}
 			in.take(m)
 		case <-in.due.C:
@@ -73,15 +75,19 @@ func (in *ingest) tick() {
 	in.count(func(s *Stats) { s.Err = nil })
 }
 
-// finish commits what there is.
-func (in *ingest) finish() error {
-	if in.blocked == nil {
+// finish commits what there is, if it is still this process's to store.
+func (in *ingest) finish() {
+	switch {
+	case in.taken:
+		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.deliveries)))
+		in.dropTracked()
+		in.reset()
+	case in.blocked == nil:
 		in.commit()
 	}
 	if in.blocked != nil {
-		return fmt.Errorf("the last events stay in the stream: %w", in.blocked)
+		in.log.Warn("the last events stay in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))
 	}
-	return nil
 }
 
 // take stores one message's event in the open segment, or answers the message.

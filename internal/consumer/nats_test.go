@@ -199,13 +199,16 @@ func TestNothingComesAgainAfterAStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, dir, cfg, exclusive())
+	sub.Close() // as its connection's end
+	second := exclusive()
+	c := start(t, dir, cfg, second)
 	until(t, "all events", func() bool { s := c.Stats(); return int(s.Stored)+s.Pending == n })
 	c.stop(t)
 	until(t, "the acks", func() bool {
 		lag, err := sub.Lag(t.Context())
 		return err == nil && lag == bus.Lag{}
 	})
+	second.Close()
 	c = start(t, dir, cfg, exclusive())
 	c.stop(t)
 	if s := c.Stats(); s.Duplicates != 0 || s.Stored != 0 {

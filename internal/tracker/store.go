@@ -14,7 +14,8 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
-	_ "modernc.org/sqlite" // the driver "sqlite", without cgo
+	"modernc.org/sqlite" // with the driver "sqlite", without cgo
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -83,8 +84,16 @@ func userVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 	return version, nil
 }
 
-// damaged marks an error of reading, unless ctx is the reason.
+// damaged marks an error of reading, unless ctx is the reason, or the disk: a full one
+// is no reason to make anything anew.
 func damaged(ctx context.Context, err error) error {
+	var code *sqlite.Error
+	if errors.As(err, &code) {
+		switch code.Code() & 0xff {
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY:
+			return fmt.Errorf("the disk cannot be used for the database, free space or mend it: %w", err)
+		}
+	}
 	if ctx.Err() != nil || errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
 		return err
 	}
