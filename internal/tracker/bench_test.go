@@ -90,9 +90,9 @@ func BenchmarkRefresh(b *testing.B) {
 			before := processorTime(b)
 			for b.Loop() {
 				for id := range tr.peers {
-					tr.changed[id] = true
+					tr.changed[id] = time.Time{}
 				}
-				tr.estimateChanged()
+				tr.estimateChanged(true)
 			}
 			b.ReportMetric((processorTime(b)-before).Seconds()/float64(b.N), "cpu-s/op")
 		})
