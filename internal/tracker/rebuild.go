@@ -52,6 +52,11 @@ func (t *Tracker) Replace() error {
 	if err := t.Close(); err != nil {
 		return err
 	}
+	return t.replace()
+}
+
+// replace is Replace of a database that is closed.
+func (t *Tracker) replace() error {
 	path := filepath.Join(t.cfg.Dir, File)
 	if exists(t.cfg.Dir) {
 		// The log of the one in use must never stand beside the new one, and that without

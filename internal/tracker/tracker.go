@@ -196,6 +196,9 @@ func (t *Tracker) Apply(segment uint64) {
 	now := t.now()
 	t.mu.Lock()
 	for id, d := range t.drafts {
+		if p := t.peers[id]; p != nil {
+			d.Estimate = p.Estimate // made anew since, perhaps
+		}
 		t.peers[id] = &d.Peer
 		t.unwritten.peers[id] = true
 		if t.changed[id].IsZero() {
