@@ -122,4 +122,3 @@ func (b Bucket) name() string {
 	}
 	return fmt.Sprintf("%d to %d", b.Low, b.High)
 }
-

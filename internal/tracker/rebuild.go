@@ -81,7 +81,7 @@ func absorbLog(path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
+	_, err = db.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	return errors.Join(err, db.Close())
 }
 
