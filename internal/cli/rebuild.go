@@ -57,7 +57,9 @@ func runRebuild(ctx context.Context, in invocation) error {
 		return err
 	}
 	defer w.Close()
-	tracks.config.Log = log
+	if err := tracks.prepare(ctx, log); err != nil {
+		return err
+	}
 	t, err := tracker.Create(ctx, tracks.config)
 	if err != nil {
 		return err

@@ -31,8 +31,8 @@ const (
 
 func trackerFlags() []cli.Flag {
 	return []cli.Flag{
-		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, a figure of November 2026"),
-		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from each epoch"),
+		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, those of the last run, or a figure of November 2026"),
+		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch"),
 	}
 }
 
@@ -44,8 +44,7 @@ const (
 )
 
 // activeAssumed are the active validators of the networks, in thousands and rounded, as
-// of November 2026. Mainnet's is the one that docs/methodology.md calculates with; the
-// others are assumptions.
+// of November 2026: assumptions, mainnet's too, with which docs/methodology.md calculates.
 func activeAssumed() map[string]uint64 {
 	return map[string]uint64{"mainnet": 950_000, "hoodi": 1_200_000, "gnosis": 300_000, "chiado": 100_000, "sepolia": 1_900}
 }
@@ -69,23 +68,53 @@ func (in invocation) tracking(dataDir string, net network.Network) (tracking, er
 			return t, usagef("--%s: %w", flagBeaconAPI, err)
 		}
 	}
-	p := &t.config.Params
-	p.ActiveValidators, p.PAggUncertainty = given, givenUncertainty
 	if given > 0 {
+		t.know(given, givenUncertainty)
 		return t, nil
 	}
 	n, err := devnetValidators(in.cmd.String(flagNetworkDir))
-	if err != nil {
-		return t, err
+	t.know(n, 0)
+	return t, err
+}
+
+func (t *tracking) know(active uint64, uncertainty float64) {
+	t.config.Params.ActiveValidators, t.config.Params.PAggUncertainty = active, uncertainty
+}
+
+// prepare finds the active validators before an event is folded, as observations are
+// reduced under the committees that follow from them: what the Beacon API says, else
+// what was given, else what the database was used with last, else what is assumed of
+// the network. When nothing tells, the error is a usageError, or the API's.
+func (t *tracking) prepare(ctx context.Context, log *slog.Logger) error {
+	t.config.Log = log
+	var failed error
+	if t.api != nil {
+		var n uint64
+		if n, failed = t.api.ActiveValidators(ctx, t.config.Params.Clock, time.Now()); failed == nil {
+			t.know(n, 0)
+			return nil
+		}
 	}
-	if p.ActiveValidators = n; n > 0 {
-		p.PAggUncertainty = 0
-		return t, nil
+	name := t.config.Network
+	if t.config.Params.ActiveValidators == 0 {
+		last, ok := tracker.LastParams(ctx, t.config.Dir, name)
+		// What was only assumed then may be known better now.
+		if ok && last.PAggUncertainty < assumedUncertainty {
+			t.know(last.ActiveValidators, last.PAggUncertainty)
+		} else {
+			t.know(activeAssumed()[name], assumedUncertainty)
+		}
 	}
-	if p.ActiveValidators = activeAssumed()[net.Name]; net.Name != defaultNetwork {
-		p.PAggUncertainty = assumedUncertainty
+	if n := t.config.Params.ActiveValidators; n > 0 {
+		if failed != nil {
+			log.Warn("cannot read the active validators, beginning with another number", slog.Uint64("number", n), slog.Any("error", failed))
+		}
+		return nil
 	}
-	return t, nil
+	if failed != nil {
+		return fmt.Errorf("the active validators of %s, which estimates depend on, are not known: %w", name, failed)
+	}
+	return usagef("the active validators of %s, which estimates depend on, are not known: give --%s or --%s", name, flagActiveValidators, flagBeaconAPI)
 }
 
 // devnetValidators reads the active validators that a simulated network's directory
@@ -113,16 +142,10 @@ func devnetValidators(dir string) (uint64, error) {
 // open opens the database of estimates and brings it up to the datasets: before events
 // are asked for, which would wait meanwhile. Errors that name what to do are usageErrors.
 func (t tracking) open(ctx context.Context, w *dataset.Writer, log *slog.Logger) (*tracker.Tracker, error) {
-	cfg := t.config
-	cfg.Log = log
-	if cfg.Params.ActiveValidators == 0 && t.api == nil {
-		log.Warn("the network's active validators are not known, estimates of large nodes will be wrong: give --active-validators or --beacon-api",
-			slog.String("network", cfg.Network))
+	if err := t.prepare(ctx, log); err != nil {
+		return nil, err
 	}
-	if cfg.Params.ActiveValidators == 0 {
-		cfg.Params.ActiveValidators, cfg.Params.PAggUncertainty = activeAssumed()[defaultNetwork], assumedUncertainty
-	}
-	tr, err := tracker.Open(ctx, cfg)
+	tr, err := tracker.Open(ctx, t.config)
 	if err == nil {
 		if err = consumer.CatchUp(ctx, w, tr, log); err != nil {
 			err = errors.Join(err, tr.Close())

@@ -90,9 +90,9 @@ func BenchmarkRefresh(b *testing.B) {
 			before := processorTime(b)
 			for b.Loop() {
 				for id := range tr.peers {
-					tr.changed[id] = true
+					tr.changed[id] = time.Time{}
 				}
-				tr.estimateChanged()
+				tr.estimateChanged(true)
 			}
 			b.ReportMetric((processorTime(b)-before).Seconds()/float64(b.N), "cpu-s/op")
 		})
@@ -135,4 +135,38 @@ func BenchmarkAdd(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkMinute is the tracker's whole part of a minute of a crawl of 10 000 seasoned
+// peers: a census visit each of those whose turn it is, the segment's end, the estimates
+// that are due, and the write. The events are made outside of its time.
+func BenchmarkMinute(b *testing.B) {
+	tr := seasoned(b, b.TempDir(), 10_000)
+	now := start.Add((Window + 1) * 24 * time.Hour)
+	tr.now = func() time.Time { return now }
+	c := newCrawl(2)
+	c.agents = mixed()
+	const visits = 1560 // of 10 000 an epoch
+	peer, events, used := 0, 0, time.Duration(0)
+	for segment := uint64(1); b.Loop(); segment++ {
+		b.StopTimer()
+		var all []event.Event
+		for range visits {
+			all = append(all, c.visit(peer%10_000, now, 0)...)
+			peer++
+		}
+		now = now.Add(time.Minute)
+		runtime.GC()
+		before := processorTime(b)
+		b.StartTimer()
+		for _, e := range all {
+			tr.Add(e)
+		}
+		if err := tr.flush(b.Context(), segment); err != nil {
+			b.Fatal(err)
+		}
+		used += processorTime(b) - before
+		events += len(all)
+	}
+	b.ReportMetric(float64(used.Microseconds())/float64(events), "cpu-us/event")
 }

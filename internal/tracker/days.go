@@ -37,18 +37,17 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 			return l.Statistics
 		}
 	}
-	var s *estimate.Statistics
+	if len(d.statistics) == maxLiveDays { // a rebuild adds all of a peer's days at once
+		d.settle()
+	}
 	var own *eth2.Client
-	versions := 0
+	var s *estimate.Statistics
 	for _, known := range d.days {
-		if *known.client == client {
-			own = known.client
-		}
-		if known.day != n {
+		if *known.client != client {
 			continue
 		}
-		versions++
-		if *known.client == client {
+		own = known.client
+		if known.day == n {
 			t.live += len(known.data)
 			var err error
 			if s, err = known.decode(); err != nil {
@@ -61,11 +60,7 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 		own = &c
 	}
 	if s == nil {
-		newest := int32(0)
-		if len(d.days) > 0 {
-			newest = d.days[len(d.days)-1].day
-		}
-		if versions+len(d.statistics) >= maxVersionsADay+Window || versions >= maxVersionsADay || n <= newest-Window {
+		if !d.room(n) {
 			return nil
 		}
 		s = estimate.NewStatistics(client)
@@ -73,6 +68,26 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 	t.live += draftSize
 	d.statistics = append(d.statistics, liveDay{n, own, s})
 	return s
+}
+
+// room reports whether a day may have statistics with one more client version.
+func (d *draft) room(n int32) bool {
+	newest, versions := int32(0), 0
+	count := func(day int32) {
+		newest = max(newest, day)
+		if day == n {
+			versions++
+		}
+	}
+	for _, known := range d.days {
+		count(known.day)
+	}
+	for _, l := range d.statistics {
+		if !slices.ContainsFunc(d.days, func(x day) bool { return x.day == l.day && *x.client == *l.client }) {
+			count(l.day)
+		}
+	}
+	return versions < maxVersionsADay && n > newest-Window
 }
 
 // settle encodes what is decoded, seals days that are over, and forgets those that are

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -60,9 +59,11 @@ func (c counts) merge(o counts) {
 type Totals struct {
 	Hour int64 `json:"hour"` // Unix milliseconds
 	// Nodes were shaken hands with in the day before, each address once; CountedTwice
-	// peer ids were left out for that.
+	// peer ids were left out for that. InboundOnly of the nodes were never dialled with
+	// success: they have no address, and one under two ids counts twice.
 	Nodes          int     `json:"nodes"`
 	CountedTwice   uint64  `json:"counted_twice"`
+	InboundOnly    int     `json:"inbound_only"`
 	WithValidators float64 `json:"with_validators"`
 	// Validators are attachments: one that is run through several nodes counts on each.
 	Validators       float64 `json:"validators"`
@@ -107,7 +108,7 @@ func (t *Tracker) Hour() []PeerEstimate {
 		return nil
 	}
 	if t.learnedLately() {
-		t.estimateChanged()
+		t.estimateChanged(true)
 	} else {
 		t.learn()
 	}
@@ -121,7 +122,9 @@ func (t *Tracker) Hour() []PeerEstimate {
 		rows[i] = PeerEstimate{p, hour, t.model.Params().ActiveValidators}
 		sum.Add(p.Client.Kind, p.Estimate.Estimate)
 	}
-	t.totals = append(t.totals, sum.totals(t.model, hour, twice))
+	total := sum.totals(t.model, hour)
+	total.CountedTwice, total.InboundOnly = twice, inboundOnly(nodes)
+	t.totals = append(t.totals, total)
 	return rows
 }
 
@@ -129,41 +132,14 @@ func (t *Tracker) Hour() []PeerEstimate {
 func (t *Tracker) LastHour() int64 { return t.hour }
 
 // AddTotals adds an hour's totals to the open segment: those whose rows are in the
-// datasets already.
+// datasets already. Rows do not tell how many ids were left out, how many nodes were
+// inbound only, or how uncertain the active validators were: the first two are 0, the
+// last is taken as it is now. KeepHistory puts hours of the database in use in their
+// place.
 func (t *Tracker) AddTotals(hour int64, active uint64, sum Sums) {
 	p := t.model.Params()
 	p.ActiveValidators = active
-	t.totals = append(t.totals, sum.totals(estimate.NewModel(p, estimate.DefaultPrior(), nil), hour, 0))
-}
-
-// counted lists the peers with an estimate that were shaken hands with within a day of
-// the newest handshake, by id, of those with one address only the last; twice are the
-// others.
-func counted(peers map[string]*Peer) (nodes []*Peer, twice uint64) {
-	newest := int64(0)
-	for _, p := range peers {
-		newest = max(newest, p.LastHandshake)
-	}
-	last := map[string]*Peer{}
-	for _, p := range peers {
-		if p.Estimate == nil || p.LastHandshake < newest-countedFor.Milliseconds() {
-			continue
-		}
-		if p.Address == "" {
-			nodes = append(nodes, p)
-			continue
-		}
-		o := last[p.Address]
-		if o != nil {
-			twice++
-		}
-		if o == nil || cmp.Or(cmp.Compare(p.LastHandshake, o.LastHandshake), strings.Compare(p.ID, o.ID)) > 0 {
-			last[p.Address] = p
-		}
-	}
-	nodes = slices.AppendSeq(nodes, maps.Values(last))
-	slices.SortFunc(nodes, func(a, b *Peer) int { return strings.Compare(a.ID, b.ID) })
-	return nodes, twice
+	t.totals = append(t.totals, sum.totals(estimate.NewModel(p, estimate.DefaultPrior(), nil), hour))
 }
 
 // Sums add up estimates by client. The zero value is empty.
@@ -195,8 +171,8 @@ func (c *sums) sum(e estimate.Estimate) {
 	c.Stake.Mean += e.Stake.Mean
 }
 
-func (s *Sums) totals(m *estimate.Model, hour int64, twice uint64) Totals {
-	out := Totals{Hour: hour, CountedTwice: twice, Clients: []ClientTotals{}}
+func (s *Sums) totals(m *estimate.Model, hour int64) Totals {
+	out := Totals{Hour: hour, Clients: []ClientTotals{}}
 	var all sums
 	for _, kind := range slices.Sorted(maps.Keys(s.clients)) {
 		c := s.clients[kind]

@@ -56,8 +56,35 @@ const learnFrom = 20_000
 
 // remodel makes the model from what is learned, for the present parameters.
 func (t *Tracker) remodel() {
+	if was := t.learned.Params.Params(); was.ActiveValidators > 0 && was.CommitteesPerSlot() != t.params.CommitteesPerSlot() {
+		t.dropStatistics(was)
+	}
+	t.unwritten.learned = true
 	t.model, t.stale = estimate.NewModel(t.params, t.learned.Prior, t.learned.Spurious), false
 	t.learned.Params = modelParams(t.params)
+}
+
+// dropStatistics forgets what was reduced under another number of committees a slot:
+// its cells are others. It stays in the datasets. The caller holds mu, or is alone.
+func (t *Tracker) dropStatistics(was estimate.Params) {
+	n := 0
+	for id, p := range t.peers {
+		if len(p.days) == 0 {
+			continue
+		}
+		next := *p
+		next.days = nil
+		t.peers[id], t.unwritten.peers[id] = &next, true
+		n++
+	}
+	for _, d := range t.drafts {
+		d.days, d.statistics = nil, nil
+	}
+	t.live = 0
+	if n > 0 {
+		t.cfg.Log.Warn("what the peers' subnets showed is counted anew, as the network has another number of committees; 'valtrack rebuild' reads what is in the datasets",
+			slog.Uint64("committees_per_slot", t.params.CommitteesPerSlot()), slog.Uint64("before", was.CommitteesPerSlot()), slog.Int("peers", n))
+	}
 }
 
 // learn calibrates the client versions, refits spurious rates and prior, and makes all
@@ -69,7 +96,7 @@ func (t *Tracker) learn() {
 	base := estimate.NewModel(t.params, estimate.DefaultPrior(), nil)
 	t.mu.Unlock()
 	nodes, _ := t.recent()
-	calibration := estimate.Calibrate(t.model, t.byVersion(nodes))
+	calibration := estimate.Calibrate(base, t.byVersion(nodes)) // not what was learned: a rebuild has to find the same
 	t.calibrated = calibration
 	evidence := make([]*estimate.Evidence, 0, len(nodes))
 	for _, p := range nodes {
@@ -82,21 +109,38 @@ func (t *Tracker) learn() {
 		prior = t.learned.Prior
 	}
 	t.mu.Lock()
-	t.learned.At, t.learned.Prior, t.learned.Spurious, t.learned.Versions = t.now().UnixMilli(), prior, spurious, calibration.Versions
+	t.learned.At, t.learned.Prior, t.learned.Spurious, t.learned.Versions = t.now().UnixMilli(), prior, spurious, capped(calibration.Versions)
 	t.remodel()
 	t.mu.Unlock()
 	t.evict()
 	for id, p := range t.peers {
 		if p.Observations > 0 {
-			t.changed[id] = true
+			t.changed[id] = time.Time{}
 		}
 	}
-	t.estimateChanged()
+	t.estimateChanged(true)
 	t.cfg.Log.Debug("learned from all peers", slog.Int("peers", len(nodes)), slog.Duration("took", time.Since(start)))
 }
 
-// refresh makes the estimates of changed peers, or all when the parameters moved.
-func (t *Tracker) refresh() {
+// maxVersions bounds the client versions whose tests are kept: peers choose them.
+const maxVersions = 200
+
+// capped makes one of those with the fewest nodes.
+func capped(versions []estimate.VersionCheck) []estimate.VersionCheck {
+	if len(versions) <= maxVersions {
+		return versions
+	}
+	rest := estimate.VersionCheck{Kind: "other"}
+	for _, v := range versions[maxVersions-1:] {
+		rest.Nodes += v.Nodes
+		rest.Habits.Add(v.Habits)
+	}
+	return append(slices.Clone(versions[:maxVersions-1]), rest)
+}
+
+// refresh makes the estimates of changed peers that are due, or of all when the
+// parameters moved.
+func (t *Tracker) refresh(all bool) {
 	t.mu.RLock()
 	moved := t.stale && differ(t.params, t.model.Params())
 	t.mu.RUnlock()
@@ -104,7 +148,7 @@ func (t *Tracker) refresh() {
 	case t.calibrated == nil && len(t.peers) > 0, moved:
 		t.learn()
 	default:
-		t.estimateChanged()
+		t.estimateChanged(all)
 	}
 }
 
@@ -151,10 +195,11 @@ func (t *Tracker) byVersion(peers []*Peer) []estimate.Node {
 
 // evidence sums a peer's days, each as far as its client version is trusted.
 func (t *Tracker) evidence(p *Peer) (*estimate.Evidence, Estimate) {
-	return evidenceOf(p, t.model.Params(), t.calibrated)
+	params := t.model.Params()
+	return evidenceOf(p, params, func(c eth2.Client, own estimate.Habits) estimate.Trust { return t.calibrated.Trust(params, c, own) })
 }
 
-func evidenceOf(p *Peer, params estimate.Params, c *estimate.Calibration) (*estimate.Evidence, Estimate) {
+func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estimate.Habits) estimate.Trust) (*estimate.Evidence, Estimate) {
 	out := Estimate{AllSubnets: p.Attnets.Count() == eth2.AttestationSubnetCount}
 	e := estimate.NewEvidence(clientOf(p.Client), p.Custody)
 	statistics := make([]*estimate.Statistics, len(p.days))
@@ -175,7 +220,7 @@ func evidenceOf(p *Peer, params estimate.Params, c *estimate.Calibration) (*esti
 		if s == nil {
 			continue
 		}
-		trust := c.Trust(params, *d.client, habits[*d.client])
+		trust := trusted(*d.client, habits[*d.client])
 		e.Add(s, trust)
 		if *d.client == clientOf(p.Client) {
 			out.Trust = max(out.Trust, trust)
@@ -187,8 +232,20 @@ func evidenceOf(p *Peer, params estimate.Params, c *estimate.Calibration) (*esti
 	return e, out
 }
 
-// estimateChanged makes the estimates of changed peers, on all processors.
-func (t *Tracker) estimateChanged() {
+// due reports whether a changed peer is to have its estimate made anew. A visit each
+// epoch hardly moves it, so the next visit's is waited for, which writes the peer anyway,
+// but not for long.
+func (t *Tracker) due(id string, since time.Time) bool {
+	if p := t.peers[id]; p == nil || p.Estimate == nil {
+		return true
+	}
+	waited := t.now().Sub(since)
+	return waited >= stale*t.refreshEvery() || waited >= stale/2*t.refreshEvery() && t.unwritten.peers[id]
+}
+
+// estimateChanged makes the estimates of changed peers, or only of those that are due,
+// on all processors.
+func (t *Tracker) estimateChanged(all bool) {
 	ids := make(chan string)
 	fresh := make([]map[string]*Peer, runtime.GOMAXPROCS(0))
 	var workers sync.WaitGroup
@@ -202,12 +259,14 @@ func (t *Tracker) estimateChanged() {
 			}
 		})
 	}
-	for id := range t.changed {
-		ids <- id
+	for id, since := range t.changed {
+		if all || t.due(id, since) {
+			ids <- id
+			delete(t.changed, id)
+		}
 	}
 	close(ids)
 	workers.Wait()
-	clear(t.changed)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, peers := range fresh {
@@ -234,7 +293,8 @@ func finite(numbers ...float64) bool {
 	return !slices.ContainsFunc(numbers, func(n float64) bool { return math.IsNaN(n) || math.IsInf(n, 0) })
 }
 
-// evict forgets peers that were not heard of for long, and what is beyond maxPeers.
+// evict forgets peers that were not heard of for long, what is beyond maxPeers, and old
+// addresses.
 func (t *Tracker) evict() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -245,7 +305,7 @@ func (t *Tracker) evict() {
 			gone = append(gone, p)
 		}
 	}
-	if over := len(t.peers) - len(gone) - maxPeers; over > 0 {
+	if over := len(t.peers) - len(gone) - t.maxPeers; over > 0 {
 		all := slices.DeleteFunc(slices.Collect(maps.Values(t.peers)), func(p *Peer) bool { return max(p.LastSeen, p.LastVisit) < oldest })
 		slices.SortFunc(all, func(a, b *Peer) int {
 			return cmp.Or(cmp.Compare(min(a.Observations, 1), min(b.Observations, 1)), cmp.Compare(a.LastSeen, b.LastSeen))
@@ -256,6 +316,12 @@ func (t *Tracker) evict() {
 		delete(t.peers, p.ID)
 		delete(t.changed, p.ID)
 		t.unwritten.peers[p.ID] = true
+	}
+	before := t.now().Add(-forgetAddresses).UnixMilli()
+	for id, p := range t.peers {
+		if next := p.withoutAddresses(before); next != p {
+			t.peers[id], t.unwritten.peers[id] = next, true
+		}
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	maxOpenVisits = 4
 	// maxVersionsADay bounds the statistics of a peer that changes its agent all the time.
 	maxVersionsADay = 4
+	// maxLiveDays bounds the days of a draft that are decoded.
+	maxLiveDays = Window + maxVersionsADay
 	// outcomes is how many event.Outcomes there are.
 	outcomes = 12
 )
@@ -76,6 +78,8 @@ type Record struct {
 	IP              string           `json:"ip,omitempty"`
 	IP6             string           `json:"ip6,omitempty"`
 	Port            uint16           `json:"port,omitempty"` // TCP
+	UDP             uint16           `json:"udp,omitempty"`  // of discovery
+	QUIC            uint16           `json:"quic,omitempty"`
 	ForkDigest      *eth2.ForkDigest `json:"fork_digest,omitempty"`
 	NextForkVersion *eth2.Version    `json:"next_fork_version,omitempty"`
 	NFD             *eth2.ForkDigest `json:"nfd,omitempty"`
@@ -133,7 +137,7 @@ func (d *draft) discovered(e *event.PeerDiscovered) {
 	}
 	id := e.NodeID
 	d.NodeID = &id
-	r := Record{At: e.Timestamp, ENR: d.Record.ENR, Seq: e.Seq, IP: d.Record.IP, IP6: d.Record.IP6, Port: e.Port,
+	r := Record{At: e.Timestamp, ENR: d.Record.ENR, Seq: e.Seq, IP: d.Record.IP, IP6: d.Record.IP6, Port: e.Port, UDP: e.UDP, QUIC: e.QUIC,
 		ForkDigest: copied(e.ForkDigest), NextForkVersion: copied(e.NextForkVersion), NFD: copied(e.NFD)}
 	keep(&r.ENR, e.ENR)
 	keep(&r.IP, e.IP)
@@ -327,4 +331,25 @@ func copied[T any](v *T) *T {
 	}
 	c := *v
 	return &c
+}
+
+// withoutAddresses is the peer without the addresses that were not seen to hold since a
+// time, Unix milliseconds: itself when it has none of them.
+func (p *Peer) withoutAddresses(before int64) *Peer {
+	old := func(e Endpoint) bool { return e.Last < before }
+	unheard := p.LastSeen < before && (p.Address != "" || p.Multiaddr != "" || p.Record.ENR != "" || p.Record.IP != "" || p.Record.IP6 != "")
+	if !unheard && !slices.ContainsFunc(p.Endpoints, old) {
+		return p
+	}
+	next := *p
+	next.Endpoints = slices.DeleteFunc(slices.Clone(p.Endpoints), old)
+	if !slices.ContainsFunc(next.Endpoints, func(e Endpoint) bool { return e.Address == p.Address }) {
+		next.Address = ""
+	}
+	if unheard {
+		next.Multiaddr = ""
+		r := &next.Record
+		r.ENR, r.IP, r.IP6 = "", "", ""
+	}
+	return &next
 }

@@ -131,7 +131,18 @@ func (t *Tracker) load(ctx context.Context) error {
 
 func loadAll(ctx context.Context, db queryer) (stored, error) {
 	s := stored{peers: map[string]*Peer{}}
-	err := each(ctx, db, "SELECT key, value FROM meta", func(scan func(...any) error) error {
+	if err := s.loadMeta(ctx, db); err != nil {
+		return s, err
+	}
+	err := each(ctx, db, "SELECT coalesce(max(hour), 0) FROM totals", func(scan func(...any) error) error { return scan(&s.hour) })
+	if err != nil {
+		return s, err
+	}
+	return s, loadPeers(ctx, db, s.peers)
+}
+
+func (s *stored) loadMeta(ctx context.Context, db queryer) error {
+	return each(ctx, db, "SELECT key, value FROM meta", func(scan func(...any) error) error {
 		var key, value string
 		if err := scan(&key, &value); err != nil {
 			return err
@@ -145,22 +156,16 @@ func loadAll(ctx context.Context, db queryer) (stored, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return s, err
-	}
-	err = each(ctx, db, "SELECT coalesce(max(hour), 0) FROM totals", func(scan func(...any) error) error { return scan(&s.hour) })
-	if err != nil {
-		return s, err
-	}
-	return s, loadPeers(ctx, db, s.peers)
+}
+
+// row is a row of peers.
+type row struct {
+	id          string
+	state, days []byte
 }
 
 // loadPeers decodes on all processors while the rows are read.
 func loadPeers(ctx context.Context, db queryer, into map[string]*Peer) error {
-	type row struct {
-		id          string
-		state, days []byte
-	}
 	rows := make(chan row, 64)
 	decoded := make([][]*Peer, runtime.GOMAXPROCS(0))
 	g, ctx := errgroup.WithContext(ctx)
@@ -180,20 +185,9 @@ func loadPeers(ctx context.Context, db queryer, into map[string]*Peer) error {
 		})
 	})
 	for i := range decoded {
-		g.Go(func() error {
-			interned := map[eth2.Client]*eth2.Client{}
-			for r := range rows {
-				p := &Peer{ID: r.id}
-				err := json.Unmarshal(r.state, p)
-				if err == nil {
-					p.days, err = parseDays(r.days, interned)
-				}
-				if err != nil {
-					return fmt.Errorf("peer %.80q: %w", p.ID, err)
-				}
-				decoded[i] = append(decoded[i], p)
-			}
-			return nil
+		g.Go(func() (err error) {
+			decoded[i], err = decodePeers(rows)
+			return err
 		})
 	}
 	err := g.Wait()
@@ -203,6 +197,22 @@ func loadPeers(ctx context.Context, db queryer, into map[string]*Peer) error {
 		}
 	}
 	return err
+}
+
+// decodePeers decodes rows until there are no more.
+func decodePeers(rows <-chan row) (peers []*Peer, err error) {
+	interned := map[eth2.Client]*eth2.Client{}
+	for r := range rows {
+		p := &Peer{ID: r.id}
+		if err = json.Unmarshal(r.state, p); err == nil {
+			p.days, err = parseDays(r.days, interned)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("peer %.80q: %w", p.ID, err)
+		}
+		peers = append(peers, p)
+	}
+	return peers, nil
 }
 
 // each calls row for every row of a query.
@@ -238,7 +248,11 @@ func (t *Tracker) Write(ctx context.Context) (err error) {
 	if err := t.writeHours(ctx, tx); err != nil {
 		return err
 	}
-	for key, value := range map[string]any{metaNetwork: t.cfg.Network, metaApplied: t.applied, metaLearned: t.learned} {
+	meta := map[string]any{metaNetwork: t.cfg.Network, metaApplied: t.applied}
+	if t.unwritten.learned {
+		meta[metaLearned] = t.learned
+	}
+	for key, value := range meta {
 		if err := put(ctx, tx, "INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value); err != nil {
 			return err
 		}

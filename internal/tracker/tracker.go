@@ -46,9 +46,12 @@ const (
 	maxClients = 4096
 
 	defaultEstimateEvery = time.Hour
-	// refreshPerHour is how often between two hourly estimates those of changed peers
-	// are made anew.
-	refreshPerHour = 60
+	// refreshPerHour is how often between two hourly estimates it is looked which peers'
+	// are to be made anew; stale is for how many of these times at most one with new
+	// events keeps its old estimate.
+	refreshPerHour, stale = 60, 10
+	// forgetAddresses is how long addresses are kept after they were last seen to hold.
+	forgetAddresses = 30 * 24 * time.Hour
 )
 
 // Config of a tracker.
@@ -91,7 +94,8 @@ type Tracker struct {
 	stale   bool // model is of other params
 
 	unwritten unwritten
-	changed   map[string]bool // peers with events since their estimate
+	changed   map[string]time.Time // peers with events since their estimate, from when on
+	maxPeers  int
 
 	// crash, in tests, is asked before a transaction's commit.
 	crash func() error
@@ -102,6 +106,8 @@ type unwritten struct {
 	peers  map[string]bool // also those that are gone
 	counts counts
 	totals []Totals
+	// learned changes once an hour, and is a tenth of what a minute writes.
+	learned bool
 }
 
 // Open opens the data directory's database, making it if missing, and loads it. Its
@@ -116,7 +122,7 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 	}
 	t := &Tracker{
 		cfg: cfg, now: time.Now, params: cfg.Params,
-		drafts: map[string]*draft{}, counts: counts{}, peers: map[string]*Peer{}, changed: map[string]bool{},
+		drafts: map[string]*draft{}, counts: counts{}, peers: map[string]*Peer{}, changed: map[string]time.Time{}, maxPeers: maxPeers,
 		unwritten: unwritten{peers: map[string]bool{}, counts: counts{}},
 		learned:   Learned{Prior: estimate.DefaultPrior()},
 	}
@@ -187,10 +193,17 @@ func (t *Tracker) Drop() {
 // state. Until a Write a crash costs reading the segment from the datasets.
 func (t *Tracker) Apply(segment uint64) {
 	t.settleDrafts()
+	now := t.now()
 	t.mu.Lock()
 	for id, d := range t.drafts {
+		if p := t.peers[id]; p != nil {
+			d.Estimate = p.Estimate // made anew since, perhaps
+		}
 		t.peers[id] = &d.Peer
-		t.unwritten.peers[id], t.changed[id] = true, true
+		t.unwritten.peers[id] = true
+		if t.changed[id].IsZero() {
+			t.changed[id] = now
+		}
 	}
 	for _, total := range t.totals {
 		t.hour = max(t.hour, total.Hour)
@@ -200,8 +213,11 @@ func (t *Tracker) Apply(segment uint64) {
 	t.unwritten.counts.merge(t.counts)
 	t.unwritten.totals = append(t.unwritten.totals, t.totals...)
 	t.Drop()
-	if now := t.now(); now.Sub(t.refreshed) >= t.refreshEvery() {
-		t.refresh()
+	if len(t.peers) > t.maxPeers {
+		t.evict()
+	}
+	if now.Sub(t.refreshed) >= t.refreshEvery() {
+		t.refresh(false)
 		t.refreshed = now
 	}
 }
@@ -231,7 +247,7 @@ func (t *Tracker) Settle(ctx context.Context) error {
 // database. The open segment is forgotten.
 func (t *Tracker) Close() error {
 	t.Drop()
-	t.refresh()
+	t.refresh(true)
 	return errors.Join(t.Write(context.Background()), t.db.Close())
 }
 

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -124,6 +125,17 @@ func inTransaction(ctx context.Context, source string, read func(queryer) error)
 	return read(tx)
 }
 
+// LastParams are those of the last estimates in a data directory's database; ok is false
+// when there is none of the network that can be read.
+func LastParams(ctx context.Context, dir, network string) (p estimate.Params, ok bool) {
+	var s stored
+	err := inReadOnly(ctx, dir, func(db queryer) error { return s.loadMeta(ctx, db) })
+	if err != nil || s.network != network || s.learned == nil || s.learned.Params.ActiveValidators == 0 {
+		return p, false
+	}
+	return s.learned.Params.Params(), true
+}
+
 // Params are those of the last estimates.
 func (v *View) Params() estimate.Params { return v.Learned.Params.Params() }
 
@@ -141,7 +153,9 @@ func (v *View) Totals() Totals {
 		sum.Add(p.Client.Kind, p.Estimate.Estimate)
 		newest = max(newest, p.LastHandshake)
 	}
-	return sum.totals(estimate.NewModel(v.Params(), estimate.DefaultPrior(), nil), newest, twice)
+	out := sum.totals(estimate.NewModel(v.Params(), estimate.DefaultPrior(), nil), newest)
+	out.CountedTwice, out.InboundOnly = twice, inboundOnly(nodes)
+	return out
 }
 
 // Peer finds a peer by its id, or by its node id as 0x and hex; nil when there is none.
@@ -157,21 +171,25 @@ func (v *View) Peer(id string) *Peer {
 	return nil
 }
 
-// SameAddress lists the other peers that were found at an address of p's, by their
-// last handshake: the same node under earlier or later ids, or others behind it.
+// SameAddress lists the other peers that were found at an address of p's, or have it in
+// their record, by their last handshake: the same node under earlier or later ids, or
+// others behind it.
 func (v *View) SameAddress(p *Peer) (others []*Peer) {
+	all := func(p *Peer) []string {
+		out := p.endpoints()
+		for _, e := range p.Endpoints {
+			out = append(out, e.Address)
+		}
+		return out
+	}
+	own := all(p)
 	for _, o := range v.peers {
-		if o.ID != p.ID && slices.ContainsFunc(o.Endpoints, func(e Endpoint) bool {
-			return slices.ContainsFunc(p.Endpoints, func(x Endpoint) bool { return x.Address == e.Address })
-		}) {
+		if o.ID != p.ID && slices.ContainsFunc(all(o), func(e string) bool { return slices.Contains(own, e) }) {
 			others = append(others, o)
 		}
 	}
 	slices.SortFunc(others, func(a, b *Peer) int {
-		if a.LastHandshake != b.LastHandshake {
-			return int(a.LastHandshake - b.LastHandshake)
-		}
-		return strings.Compare(a.ID, b.ID)
+		return cmp.Or(cmp.Compare(a.LastHandshake, b.LastHandshake), strings.Compare(a.ID, b.ID))
 	})
 	return others
 }
@@ -202,10 +220,27 @@ type Why struct {
 	On, Off          uint64
 }
 
+// trust is how far what a client version of p's showed is believed: as in the estimate
+// for the one that p runs now, by the last tests for those before.
+func (v *View) trust(p *Peer, c eth2.Client, own estimate.Habits) estimate.Trust {
+	if c == clientOf(p.Client) && p.Estimate != nil {
+		return p.Estimate.Trust
+	}
+	if own.AllDuties(v.Params()) {
+		return estimate.TrustCustody
+	}
+	for _, known := range v.Learned.Versions {
+		if known.Kind == c.Kind && known.Release == c.Release() {
+			return known.Trust
+		}
+	}
+	return estimate.TrustAll
+}
+
 // Why explains an estimate with what was learned last.
 func (v *View) Why(p *Peer) Why {
 	m := estimate.NewModel(v.Params(), v.Learned.Prior, v.Learned.Spurious)
-	e, _ := evidenceOf(p, v.Params(), nil)
+	e, _ := evidenceOf(p, v.Params(), func(c eth2.Client, own estimate.Habits) estimate.Trust { return v.trust(p, c, own) })
 	out := Why{Custody: m.Estimate(estimate.NewEvidence(clientOf(p.Client), p.Custody))}
 	out.On, out.Off = e.Cells()
 	alone := e.Clone()
