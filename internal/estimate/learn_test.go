@@ -69,9 +69,7 @@ func TestFitSpuriousFindsTheRate(t *testing.T) {
 		}
 		nodes = append(nodes, evidenceOf(r, p, 0, 20, 0.02, none))
 	}
-	for range 3 { // each hour's fit starts from the one before
-		m = NewModel(p, DefaultPrior(), FitSpurious(m, nodes))
-	}
+	m = NewModel(p, DefaultPrior(), FitSpurious(m, nodes))
 	if got := m.spuriousOf(eth2.ClientLighthouse); got < 0.015 || got > 0.025 {
 		t.Errorf("spurious cells an observation: %v, want 0.02", got)
 	}
