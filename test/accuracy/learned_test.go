@@ -13,6 +13,10 @@ func TestLearnedModel(t *testing.T) {
 	t.Parallel()
 	for _, tr := range []trial{{looked, true, 1}, {watched, true, 3}, {watched, false, 3}, {watched, true, 20}} {
 		const crawls = 4
+		off := 0.05
+		if tr.epochs == 1 { // G8 is for twenty
+			off = 0.10
+		}
 		inside, ratio, recall := 0, 0.0, 0.0
 		for seed := range uint64(crawls) {
 			list, total, truth := learnedCrawl(tr, 7000+seed)
@@ -30,7 +34,7 @@ func TestLearnedModel(t *testing.T) {
 		if tr.epochs >= 20 && recall < 0.93 {
 			t.Errorf("%+v: recall %.3f, want 0.93", tr, recall)
 		}
-		if inside < crawls-1 || ratio < 0.95 || ratio > 1.05 {
+		if inside < crawls-1 || ratio < 1-off || ratio > 1+off {
 			t.Errorf("%+v: total over truth %.3f, its interval holds the truth for %d of %d crawls", tr, ratio, inside, crawls)
 		}
 	}
