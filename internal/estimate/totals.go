@@ -28,8 +28,9 @@ type Total struct {
 }
 
 const (
-	// systematic is how far the prior is taken to move a total, relative: measured in
-	// simulation, with a prior learned from a thousand nodes that were looked at once.
+	// systematic is how far the prior is taken to move a total, relative: an
+	// assumption, somewhat less than what simulation shows of a thousand nodes that were
+	// looked at once, and more than of those that were watched.
 	systematic = 0.05
 	// plausible is how many times the active validators fallback nodes and distributed
 	// validators can explain.
