@@ -1,27 +1,30 @@
 package estimate
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Evidence is all that speaks for one peer's number of validators. Not safe for
-// concurrent use.
+// Evidence is all that speaks for one peer's number of validators. Days may be added in
+// any order. Not safe for concurrent use.
 type Evidence struct {
 	kind    eth2.ClientKind
 	pools   []pools
+	periods []syncReading // by period
 	sync    counts
 	custody Custody
-	period  uint32 // the first sync committee period that is not in
-	trust   Trust  // the least of what was added
+	looks   looks // of all days
+	trust   Trust // the least of what was added
+	stale   bool  // pools and sync are to be summed anew
 }
 
 // pools are the cells of one client's window, summed by kind of cell.
 type pools struct {
 	window window
-	until  eth2.Slot // duties before it are in
+	runs   []run // as added: in no order, some of them of the same duties
 	cells  []pool
 }
 
@@ -51,33 +54,87 @@ func (e *Evidence) SetCustody(c Custody) { e.custody = c }
 // Clone is a copy that can be added to by itself.
 func (e *Evidence) Clone() *Evidence {
 	c := *e
+	c.periods = slices.Clone(e.periods)
 	c.pools = slices.Clone(e.pools)
 	for i := range c.pools {
+		c.pools[i].runs = slices.Clone(e.pools[i].runs)
 		c.pools[i].cells = slices.Clone(e.pools[i].cells)
 	}
 	return &c
 }
 
-// Add adds a day's Statistics, as far as its client version is trusted. Days must
-// come in order: what an earlier one covered already is not counted again.
+// Add adds a day's Statistics, as far as its client version is trusted. What two days
+// cover counts once. A look of a client that is not known is not used: what it shows
+// depends on the window by a factor of 60.
 func (e *Evidence) Add(s *Statistics, trust Trust) {
-	all := s.AllSubnets()
+	declared := s.looks.declared > 0
 	for _, r := range s.sync {
-		if r.period < e.period || all && r.syncnets&everySyncnet == everySyncnet {
+		if !declared || r.syncnets&everySyncnet != everySyncnet {
+			e.addPeriod(r)
+		}
+	}
+	e.stale = true
+	if declared {
+		return
+	}
+	e.looks.add(s.looks)
+	if trust == TrustCustody {
+		return
+	}
+	e.trust = max(e.trust, trust)
+	for i := range e.pools {
+		r := s.readingFor(e.pools[i].window)
+		if r == nil {
+			continue
+		}
+		for _, x := range r.runs {
+			if !x.snapshot || trust == TrustAll && len(e.pools) == 1 {
+				e.pools[i].runs = append(e.pools[i].runs, x)
+			}
+		}
+	}
+}
+
+// addPeriod joins what was seen in one sync committee period.
+func (e *Evidence) addPeriod(r syncReading) {
+	i, found := slices.BinarySearchFunc(e.periods, r.period, func(x syncReading, p uint32) int { return cmp.Compare(x.period, p) })
+	if !found {
+		e.periods = slices.Insert(e.periods, i, syncReading{period: r.period})
+	}
+	e.periods[i].syncnets |= r.syncnets
+}
+
+// AllSubnets reports whether the node keeps all 64 subnets whatever its duties, by all
+// days that were added and do not say so in MetaData.
+func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.looks.allSubnets() }
+
+// fullByDuties reports whether the client is one whose duties fill all subnets for
+// epochs. Of the others a full look counts only once it is clear that the node does not
+// keep all subnets.
+func (e *Evidence) fullByDuties() bool {
+	return len(e.pools) == 1 && e.pools[0].window.habit == epochAhead
+}
+
+// sum makes pools and sync of what was added.
+func (e *Evidence) sum() {
+	if !e.stale {
+		return
+	}
+	e.stale, e.sync = false, counts{}
+	all := e.AllSubnets()
+	for _, r := range e.periods {
+		if all && r.syncnets&everySyncnet == everySyncnet {
 			continue
 		}
 		on := uint32(bits.OnesCount8(uint8(r.syncnets & everySyncnet)))
 		e.sync.on += on
 		e.sync.off += eth2.SyncCommitteeSubnetCount - on
-		e.period = r.period + 1
 	}
-	if all || trust == TrustCustody {
-		return
-	}
-	e.trust = max(e.trust, trust)
+	undecided := !e.fullByDuties() && e.looks.mostlyFull()
 	for i := range e.pools {
-		if r := s.readingFor(e.pools[i].window); r != nil {
-			e.pools[i].add(r.runs, trust)
+		p := &e.pools[i]
+		if p.cells = nil; !all {
+			p.sum(undecided)
 		}
 	}
 }
@@ -96,12 +153,16 @@ func (s *Statistics) readingFor(w window) *reading {
 	return &s.readings[0]
 }
 
-func (p *pools) add(runs []run, trust Trust) {
-	for _, r := range runs {
-		if r.from < p.until || r.snapshot && trust != TrustAll {
+// sum counts each duty slot once: of runs that overlap the earliest. withoutFull leaves
+// out runs with every subnet on.
+func (p *pools) sum(withoutFull bool) {
+	slices.SortFunc(p.runs, compareRuns)
+	until := eth2.Slot(0)
+	for _, r := range p.runs {
+		if r.from < until || withoutFull && r.off == 0 {
 			continue
 		}
-		p.until = r.end()
+		until = r.end()
 		i := slices.IndexFunc(p.cells, func(x pool) bool { return x.cell == r.cell && x.snapshot == r.snapshot })
 		if i < 0 {
 			i = len(p.cells)
@@ -112,10 +173,16 @@ func (p *pools) add(runs []run, trust Trust) {
 	}
 }
 
+// compareRuns sorts by time, the most telling first, and leaves nothing to chance.
+func compareRuns(a, b run) int {
+	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.cell, b.cell),
+		cmp.Compare(a.slots, b.slots), cmp.Compare(a.on, b.on))
+}
+
 // Cells counts the cells that were seen filled and those that were not, of the window
 // that the peer most likely has.
 func (e *Evidence) Cells() (on, off uint64) {
-	if len(e.pools) == 0 {
+	if e.sum(); len(e.pools) == 0 {
 		return 0, 0
 	}
 	for _, c := range e.pools[0].cells {
@@ -127,6 +194,7 @@ func (e *Evidence) Cells() (on, off uint64) {
 // restrict leaves the attestation cells of watches or of snapshots, and nothing else:
 // what calibration compares with custody.
 func (e *Evidence) restrict(snapshots bool) *Evidence {
+	e.sum()
 	out := e.Clone()
 	out.custody, out.sync = Custody{}, counts{}
 	for i := range out.pools {

@@ -18,6 +18,9 @@ func newGrid(most int) []int {
 			g = append(g, n)
 		}
 	}
+	if g[len(g)-1] < most && most < maxValidators { // a network's; the other is no bound of nature
+		g = append(g, most)
+	}
 	return g
 }
 

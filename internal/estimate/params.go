@@ -24,7 +24,6 @@ const (
 	maxCommitteesPerSlot = 64
 	targetAggregators    = 16
 	syncCommitteeSize    = 512
-	epochsPerSyncPeriod  = 256
 
 	subnets = eth2.AttestationSubnetCount
 )
@@ -38,6 +37,16 @@ type Params struct {
 	// PAggUncertainty is the relative uncertainty of the aggregators' share: 0 when
 	// ActiveValidators is read from the chain, about 0.05 when it is only configured.
 	PAggUncertainty float64
+	// EpochsPerSyncPeriod is EPOCHS_PER_SYNC_COMMITTEE_PERIOD; 0 is mainnet's 256.
+	EpochsPerSyncPeriod uint64
+}
+
+func (p Params) syncPeriod() uint64 {
+	const mainnet = 256
+	if p.EpochsPerSyncPeriod == 0 {
+		return mainnet
+	}
+	return p.EpochsPerSyncPeriod
 }
 
 func (p Params) active() uint64 { return max(1, p.ActiveValidators) }

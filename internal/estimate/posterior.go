@@ -26,6 +26,9 @@ type Estimate struct {
 	Low, High float64 // the 90 % interval
 	Mean      float64 // what totals sum
 	Variance  float64
+	// Shared is the standard deviation where all nodes of a version are off alike
+	// (TrustWide), else 0: in a sum it adds up as it is.
+	Shared float64
 	// PValidator is the probability of at least one.
 	PValidator float64
 	Stake      Stake
@@ -48,6 +51,9 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 		square += p * v * v
 	}
 	out.Variance = math.Max(0, square-out.Mean*out.Mean)
+	if e.trust >= TrustWide {
+		out.Shared = math.Sqrt(out.Variance)
+	}
 	out.Stake = m.stake(e, w)
 	return out
 }
@@ -56,6 +62,7 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 // known is the mixture of those that it can be, by their shares alone: what the
 // windows make of a log are different data, whose likelihoods do not compare.
 func (m *Model) posterior(e *Evidence) []float64 {
+	e.sum()
 	switch len(e.pools) {
 	case 0:
 		return m.posteriorOf(e, pools{})

@@ -1,52 +1,38 @@
 package estimate
 
-import (
-	"testing"
+import "testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/chainbound/valtrack/internal/eth2"
-)
-
-// Sealed statistics say the same in fewer bytes, and seal to themselves.
-func TestSeal(t *testing.T) {
-	runs := []run{
-		{from: 100, slots: 2, on: 1, off: 61, cell: 2, snapshot: true}, {from: 132, slots: 96, on: 3, off: 5000, cell: oneCommittee},
-		{from: 300, slots: 2, off: 62, cell: 2, snapshot: true}, {from: 332, slots: 96, on: 4, off: 5000, cell: oneCommittee},
-		{from: 500, slots: 9, on: 2, off: 60, cell: 9, snapshot: true},
-	}
-	client := eth2.Client{Kind: eth2.ClientPrysm}
-	s := NewStatistics(client)
-	s.readings[0].runs = runs
-	s.habits.Subscribed = 7
-	evidence := func() (uint64, uint64, int) {
-		e := NewEvidence(client, Custody{})
-		e.Add(s, TrustAll)
+// The same watch again counts once, before and after the day is over; and a day before
+// that reaches a slot into a sealed day takes no more than that from it.
+func TestSealKeepsWhatIsCovered(t *testing.T) {
+	p := mainnetParams()
+	first := logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000)
+	second := logOf(slotTime(p, 1050, 0)-2000, slotTime(p, 1053, 0)+2000)
+	before, day := NewStatistics(lighthouse), NewStatistics(lighthouse)
+	before.AddWatch(p, logOf(slotTime(p, 997, 0)-2000, slotTime(p, 1000, 4)))
+	day.AddWatch(p, first)
+	day.AddWatch(p, second)
+	cells := func(days ...*Statistics) uint64 {
+		e := NewEvidence(lighthouse, Custody{})
+		for _, d := range days {
+			e.Add(d, TrustAll)
+		}
 		on, off := e.Cells()
-		return on, off, len(e.pools[0].cells)
+		return on + off
 	}
-	on, off, kinds := evidence()
-	watched := s.WatchedSlots()
-	_, last, _ := s.Span()
-	for range 2 {
-		s.Seal()
-		on2, off2, kinds2 := evidence()
-		if on2 != on || off2 != off || kinds2 != kinds || kinds != 3 || s.WatchedSlots() != watched {
-			t.Errorf("sealed: %d on, %d off of %d kinds, %d slots; before: %d, %d, %d, %d", on2, off2, kinds2, s.WatchedSlots(), on, off, kinds, watched)
-		}
-		if _, end, _ := s.Span(); end != last || len(s.readings[0].runs) != 3 {
-			t.Errorf("sealed: %d runs up to %d, want 3 up to %d", len(s.readings[0].runs), end, last)
-		}
-		b, err := s.AppendBinary(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		back, err := DecodeStatistics(client, b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(s, back, cmp.AllowUnexported(Statistics{}, reading{}, window{}, run{}, looks{}, syncReading{})); diff != "" {
-			t.Error(diff)
-		}
+	alone, both, habits := cells(day), cells(before, day), day.Habits().Epochs
+	day.Seal()
+	day.AddWatch(p, first)
+	if got := cells(day); got != alone || alone != 6*32*62 {
+		t.Errorf("%d cells, %d with a watch that was in already, want %d", alone, got, 6*32*62)
+	}
+	if got := day.Habits().Epochs; got != habits {
+		t.Errorf("%d whole epochs, %d with a watch that was in already", habits, got)
+	}
+	if got := cells(before, day); got != both || both <= alone {
+		t.Errorf("with the day before: %d cells, %d once sealed, %d without", both, got, alone)
+	}
+	if got := cells(day, before); got != both {
+		t.Errorf("in the other order %d cells, want %d", got, both)
 	}
 }

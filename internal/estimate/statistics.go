@@ -132,23 +132,28 @@ func (s *Statistics) WatchedSlots() (n uint64) {
 	return n
 }
 
-// AllSubnets reports whether the node keeps all 64 subnets whatever its duties: then
-// its attestation subnets say nothing. Each day is judged by itself.
+// AllSubnets reports whether the node keeps all 64 subnets whatever its duties, for all
+// that this day tells: then its attestation subnets say nothing. Evidence judges over
+// all days.
 func (s *Statistics) AllSubnets() bool {
-	const epochs, snapshots = 2, 3
-	l := s.looks
-	if l.declared > 0 {
-		return true
-	}
 	// A Teku node with ten thousand validators can be on all subnets for epochs; one that
 	// keeps them by choice says so in MetaData. Lodestar and old Prysm do not say so.
-	if len(s.readings) == 1 && s.readings[0].window.habit == epochAhead {
-		return false
-	}
-	if l.otherEpochs > 0 || l.partial > 0 {
-		return false
-	}
-	return l.fullEpochs >= epochs || l.full >= snapshots && l.lastFull >= l.firstFull+epochs-1
+	teku := len(s.readings) == 1 && s.readings[0].window.habit == epochAhead
+	return s.looks.declared > 0 || !teku && s.looks.allSubnets()
+}
+
+// mostlyFull reports whether a node was hardly ever seen with fewer than all subnets:
+// what a node's duties do only with more validators than any is known to have.
+func (l looks) mostlyFull() bool {
+	const others = 4 // full ones for each that is not, at least
+	full, other := uint64(l.full)+uint64(l.fullEpochs), uint64(l.partial)+uint64(l.otherEpochs)
+	return full > 0 && others*other <= full
+}
+
+// allSubnets reports whether there is enough to say that.
+func (l looks) allSubnets() bool {
+	const epochs, snapshots = 2, 3
+	return l.mostlyFull() && (l.fullEpochs >= epochs || l.full >= snapshots && l.lastFull >= l.firstFull+epochs-1)
 }
 
 // Merge adds what another crawler observed of the same peer, client version and day.
@@ -184,10 +189,10 @@ func (r *reading) merge(runs []run) {
 }
 
 // insert adds a run; when its slots are covered already it takes their place only if
-// it shows more than twice as much.
-func (r *reading) insert(x run) {
+// it shows more than twice as much. It reports whether the run is in.
+func (r *reading) insert(x run) bool {
 	if x.slots == 0 || x.on+x.off == 0 || len(r.runs) >= maxRuns {
-		return
+		return false
 	}
 	from, to := r.overlap(x)
 	var known uint64
@@ -195,10 +200,11 @@ func (r *reading) insert(x run) {
 		known += y.exposure()
 	}
 	if x.exposure() <= 2*known {
-		return
+		return false
 	}
 	r.runs = slices.Replace(r.runs, from, to, x)
 	r.join(from)
+	return true
 }
 
 // maxRuns bounds the runs of a day: a visit of one epoch every epoch has about as many

@@ -77,6 +77,7 @@ func TestWatchOfPrysm(t *testing.T) {
 	s.AddWatch(p, w)
 	e := NewEvidence(prysm, Custody{})
 	e.Add(s, TrustAll)
+	e.sum()
 	// The last seconds before the first epoch show what is told of its first slot.
 	want := []pool{{cell: 2, counts: counts{1, 61}}, {cell: 32, counts: counts{4, 2*62 - 4}}}
 	if got := e.pools[0].cells; !reflect.DeepEqual(got, want) {

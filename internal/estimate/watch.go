@@ -85,8 +85,8 @@ func (s *Statistics) AddSyncnets(p Params, at int64, syncnets eth2.Syncnets) {
 		return
 	}
 	epoch := uint64(p.Clock.EpochOf(t.slotAt(at)))
-	if epoch%epochsPerSyncPeriod < epochsPerSyncPeriod-early {
-		s.addSync(syncReading{uint32(epoch / epochsPerSyncPeriod), syncnets})
+	if period := p.syncPeriod(); epoch%period+early < period {
+		s.addSync(syncReading{uint32(epoch / period), syncnets})
 	}
 }
 
@@ -157,7 +157,9 @@ func (t timeline) slotBySlot(r *reading) (seen Habits) {
 			seen.addEpochs(epoch.habits())
 		}
 	}
-	r.insert(total)
+	if !r.insert(total) {
+		return Habits{} // covered already: another crawler's watch of the same epochs
+	}
 	return seen
 }
 
@@ -186,8 +188,7 @@ func (t timeline) epochByEpoch(r *reading) (seen Habits) {
 		kind, reached := t.params.window(first, span)
 		x := count(on, reached&^t.longLived)
 		x.from, x.slots, x.cell = first, uint32(span), kind
-		r.insert(x)
-		if span == uint64(perEpoch) {
+		if r.insert(x) && span == uint64(perEpoch) {
 			seen.addEpochs(x.habits())
 		}
 	}
@@ -209,8 +210,9 @@ func (t timeline) nextEpochs(r *reading) (seen Habits) {
 		kind, reached := t.params.window(next-1, uint64(perEpoch)+1)
 		x := count(c.on, reached&^t.longLived)
 		x.from, x.slots, x.cell = next, uint32(perEpoch), kind
-		r.insert(x)
-		seen.addEpochs(x.habits())
+		if r.insert(x) {
+			seen.addEpochs(x.habits())
+		}
 	}
 	return seen
 }

@@ -35,9 +35,9 @@ func paramsOf(net network) estimate.Params {
 
 // modelOf has the prior that validators are drawn from.
 func modelOf(p estimate.Params) *estimate.Model {
-	prior := estimate.DefaultPrior()
-	prior.Bands[len(prior.Bands)-1].High = mostValidators
-	return estimate.NewModel(p, prior, nil)
+	return estimate.NewModel(p, estimate.Prior{Bands: []estimate.Band{
+		{Low: 0, High: 0, Share: 0.45}, {Low: 1, High: 8, Share: 0.23}, {Low: 9, High: 127, Share: 0.13}, {Low: 128, High: mostValidators, Share: 0.19},
+	}}, nil)
 }
 
 // run observes one node and estimates it.
