@@ -65,7 +65,7 @@ func (e *Evidence) Clone() *Evidence {
 
 // Add adds a day's Statistics, as far as its client version is trusted. What two days
 // cover counts once. A look of a client that is not known is not used: what it shows
-// depends on the window by a factor of 60.
+// depends on the window by a factor of up to 32.
 func (e *Evidence) Add(s *Statistics, trust Trust) {
 	declared := s.looks.declared > 0
 	for _, r := range s.sync {
