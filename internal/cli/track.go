@@ -49,6 +49,12 @@ func activeAssumed() map[string]uint64 {
 	return map[string]uint64{"mainnet": 950_000, "hoodi": 1_200_000, "gnosis": 300_000, "chiado": 100_000, "sepolia": 1_900}
 }
 
+// epochsPerSyncPeriod are EPOCHS_PER_SYNC_COMMITTEE_PERIOD of the networks that have
+// another preset than mainnet's.
+func epochsPerSyncPeriod() map[string]uint64 {
+	return map[string]uint64{"gnosis": 512, "chiado": 512}
+}
+
 // tracking is what the tracker is made from.
 type tracking struct {
 	config tracker.Config
@@ -57,7 +63,7 @@ type tracking struct {
 
 // tracking checks the flags of the estimates. Errors are usageErrors.
 func (in invocation) tracking(dataDir string, net network.Network) (tracking, error) {
-	t := tracking{config: tracker.Config{Dir: dataDir, Network: net.Name, Params: estimate.Params{Clock: net.Clock}}}
+	t := tracking{config: tracker.Config{Dir: dataDir, Network: net.Name, Params: estimate.Params{Clock: net.Clock, EpochsPerSyncPeriod: epochsPerSyncPeriod()[net.Name]}}}
 	given, url := in.cmd.Uint64(flagActiveValidators), in.cmd.String(flagBeaconAPI)
 	if given > 0 && url != "" {
 		return t, usagef("--%s and --%s: give one of them", flagActiveValidators, flagBeaconAPI)

@@ -166,7 +166,7 @@ func TestMergesWaitForTheTracker(t *testing.T) {
 	k := newTracked(dir)
 	tr := k.open(t)
 	f := newFeed()
-	c := start(t, dir, Config{SegmentRows: 1, SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Tracker: tr}, f)
+	c := start(t, dir, Config{SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Tracker: tr}, f)
 	send := func(n int) {
 		var last *answers
 		for range n {

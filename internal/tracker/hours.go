@@ -167,6 +167,7 @@ func (s *Sums) Add(client eth2.ClientKind, e estimate.Estimate) {
 func (c *sums) sum(e estimate.Estimate) {
 	c.Mean += e.Mean
 	c.Variance += e.Variance
+	c.Shared += e.Shared
 	c.PValidator += e.PValidator
 	c.Stake.Mean += e.Stake.Mean
 }

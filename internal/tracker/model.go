@@ -38,17 +38,18 @@ type ModelParams struct {
 	GenesisMS        int64   `json:"genesis_ms"`
 	SlotMS           int64   `json:"slot_ms"`
 	SlotsPerEpoch    uint64  `json:"slots_per_epoch"`
+	SyncPeriod       uint64  `json:"epochs_per_sync_period,omitempty"`
 }
 
 func modelParams(p estimate.Params) ModelParams {
 	c := p.Clock
-	return ModelParams{p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch}
+	return ModelParams{p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch, p.EpochsPerSyncPeriod}
 }
 
 // Params are those that the last estimates were made with.
 func (p ModelParams) Params() estimate.Params {
 	clock := eth2.Clock{Genesis: time.UnixMilli(p.GenesisMS), SlotDuration: time.Duration(max(1, p.SlotMS)) * time.Millisecond, SlotsPerEpoch: max(1, p.SlotsPerEpoch)}
-	return estimate.Params{Clock: clock, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty}
+	return estimate.Params{Clock: clock, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty, EpochsPerSyncPeriod: p.SyncPeriod}
 }
 
 // learnFrom bounds the peers that a calibration and a fit look at.
@@ -226,8 +227,8 @@ func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estim
 			out.Trust = max(out.Trust, trust)
 		}
 		watched += s.WatchedSlots()
-		out.AllSubnets = out.AllSubnets || i == len(p.days)-1 && s.AllSubnets()
 	}
+	out.AllSubnets = out.AllSubnets || e.AllSubnets()
 	out.EpochsWatched = float64(watched) / float64(max(1, params.Clock.SlotsPerEpoch))
 	return e, out
 }

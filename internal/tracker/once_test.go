@@ -125,7 +125,6 @@ func TestEstimatesOfARebuild(t *testing.T) {
 // When the second sentry's events come days late another of two watches of the same
 // duties may be the one that counts, but never both.
 func TestLateEventsCountOnce(t *testing.T) {
-	t.Skip("waits for estimate.Seal to keep which slots are covered: a sealed day counts a late watch of them again")
 	var all []event.Event
 	live, again := liveAndRebuilt(t, func(a []event.Event) []event.Event { all = a; return a })
 	most := watchedEpochs(all)
