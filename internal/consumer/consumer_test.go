@@ -366,6 +366,8 @@ func TestPartsAreMergedAndRemoved(t *testing.T) {
 	}
 
 	c = start(t, dir, Config{SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Retention: 10 * time.Millisecond}, f)
+	newer := f.send(t, fmt.Sprintf("s-1-%d", sent+1), visit("newer")) // the newest part stays
+	until(t, "the ack", func() bool { return newer.String() == "ack" })
 	until(t, "old parts to go", func() bool { return c.Stats().Removed > 0 })
 	late := f.send(t, "s-1-1", visit("1"))
 	until(t, "the ack", func() bool { return late.String() == "ack" })
