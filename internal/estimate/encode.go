@@ -9,8 +9,11 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// encodingVersion is the first byte of encoded Statistics.
-const encodingVersion = 1
+// The first byte of encoded Statistics.
+const (
+	encodingVersion = 1
+	encodingSealed  = 2
+)
 
 // ErrEncoding marks bytes that are no Statistics.
 var ErrEncoding = errors.New("not encoded statistics")
@@ -18,7 +21,11 @@ var ErrEncoding = errors.New("not encoded statistics")
 // AppendBinary appends a compact encoding, for DecodeStatistics: some six bytes a look or
 // watch. Who holds many peers keeps them like this. It never fails.
 func (s *Statistics) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, encodingVersion)
+	version := byte(encodingVersion)
+	if s.sealed {
+		version = encodingSealed
+	}
+	b = append(b, version)
 	b = binary.AppendUvarint(b, uint64(len(s.readings)))
 	for _, r := range s.readings {
 		b = binary.AppendUvarint(b, uint64(len(r.runs)))
@@ -71,7 +78,8 @@ func (s *Statistics) setNumbers(n []uint64) {
 func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	s := NewStatistics(c)
 	d := decoder{b: b}
-	if v := d.next(math.MaxUint64); v != encodingVersion {
+	v := d.next(math.MaxUint64)
+	if s.sealed = v == encodingSealed; !s.sealed && v != encodingVersion {
 		return nil, fmt.Errorf("%w: version %d", ErrEncoding, v)
 	}
 	if n := d.next(math.MaxUint64); n != uint64(len(s.readings)) {

@@ -25,6 +25,8 @@ type Evidence struct {
 type pools struct {
 	window window
 	runs   []run // as added: in no order, some of them of the same duties
+	sealed []run // sums of whole days, and the slots that each day covers
+	days   []run
 	cells  []pool
 }
 
@@ -58,6 +60,7 @@ func (e *Evidence) Clone() *Evidence {
 	c.pools = slices.Clone(e.pools)
 	for i := range c.pools {
 		c.pools[i].runs = slices.Clone(e.pools[i].runs)
+		c.pools[i].sealed, c.pools[i].days = slices.Clone(e.pools[i].sealed), slices.Clone(e.pools[i].days)
 		c.pools[i].cells = slices.Clone(e.pools[i].cells)
 	}
 	return &c
@@ -87,9 +90,15 @@ func (e *Evidence) Add(s *Statistics, trust Trust) {
 		if r == nil {
 			continue
 		}
+		p := &e.pools[i]
+		into := &p.runs
+		if n := len(r.runs); s.sealed && n > 0 {
+			into = &p.sealed
+			p.days = append(p.days, run{from: r.runs[0].from, slots: uint32(r.runs[n-1].end() - r.runs[0].from)})
+		}
 		for _, x := range r.runs {
 			if !x.snapshot || trust == TrustAll && len(e.pools) == 1 {
-				e.pools[i].runs = append(e.pools[i].runs, x)
+				*into = append(*into, x)
 			}
 		}
 	}
@@ -153,24 +162,34 @@ func (s *Statistics) readingFor(w window) *reading {
 	return &s.readings[0]
 }
 
-// sum counts each duty slot once: of runs that overlap the earliest. withoutFull leaves
-// out runs with every subnet on.
+// sum counts each duty slot once: of runs that overlap the earliest, and none that
+// reaches into a sealed day. withoutFull leaves out runs with every subnet on.
 func (p *pools) sum(withoutFull bool) {
+	for _, r := range p.sealed {
+		if !withoutFull || r.off > 0 {
+			p.count(r)
+		}
+	}
 	slices.SortFunc(p.runs, compareRuns)
 	until := eth2.Slot(0)
 	for _, r := range p.runs {
-		if r.from < until || withoutFull && r.off == 0 {
+		inDay := func(day run) bool { return r.from < day.end() && day.from < r.end() }
+		if r.from < until || withoutFull && r.off == 0 || slices.ContainsFunc(p.days, inDay) {
 			continue
 		}
 		until = r.end()
-		i := slices.IndexFunc(p.cells, func(x pool) bool { return x.cell == r.cell && x.snapshot == r.snapshot })
-		if i < 0 {
-			i = len(p.cells)
-			p.cells = append(p.cells, pool{cell: r.cell, snapshot: r.snapshot})
-		}
-		p.cells[i].on += r.on
-		p.cells[i].off += r.off
+		p.count(r)
 	}
+}
+
+func (p *pools) count(r run) {
+	i := slices.IndexFunc(p.cells, func(x pool) bool { return x.cell == r.cell && x.snapshot == r.snapshot })
+	if i < 0 {
+		i = len(p.cells)
+		p.cells = append(p.cells, pool{cell: r.cell, snapshot: r.snapshot})
+	}
+	p.cells[i].on += r.on
+	p.cells[i].off += r.off
 }
 
 // compareRuns sorts by time, the most telling first, and leaves nothing to chance.

@@ -2,9 +2,8 @@ package estimate
 
 import "testing"
 
-// The same watch again counts once, before and after the day is over; and a day before
-// that reaches a slot into a sealed day takes no more than that from it.
-func TestSealKeepsWhatIsCovered(t *testing.T) {
+// Nothing counts twice once days are sealed, whatever comes late.
+func TestSealCountsOnce(t *testing.T) {
 	p := mainnetParams()
 	first := logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000)
 	second := logOf(slotTime(p, 1050, 0)-2000, slotTime(p, 1053, 0)+2000)
@@ -20,19 +19,42 @@ func TestSealKeepsWhatIsCovered(t *testing.T) {
 		on, off := e.Cells()
 		return on + off
 	}
-	alone, both, habits := cells(day), cells(before, day), day.Habits().Epochs
-	day.Seal()
+	alone, habits := cells(day), day.Habits().Epochs
+	yesterday := cells(before)
+	before.Seal(0)
+	if got := cells(before); got != yesterday || got == 0 {
+		t.Errorf("%d cells, %d once sealed", yesterday, got)
+	}
+	_, last, _ := before.Span()
+	day.Seal(last + 1)
 	day.AddWatch(p, first)
-	if got := cells(day); got != alone || alone != 6*32*62 {
-		t.Errorf("%d cells, %d with a watch that was in already, want %d", alone, got, 6*32*62)
+	// The first watch begins in a slot that the day before has covered.
+	if got := cells(day); got != 3*32*62 || alone != 6*32*62 {
+		t.Errorf("%d cells, %d sealed, want half as many", alone, got)
 	}
 	if got := day.Habits().Epochs; got != habits {
-		t.Errorf("%d whole epochs, %d with a watch that was in already", habits, got)
+		t.Errorf("%d whole epochs, %d with a watch that came late", habits, got)
 	}
-	if got := cells(before, day); got != both || both <= alone {
-		t.Errorf("with the day before: %d cells, %d once sealed, %d without", both, got, alone)
+	for _, got := range []uint64{cells(before, day), cells(day, before)} {
+		if got != yesterday+3*32*62 {
+			t.Errorf("two days have %d cells, want %d", got, yesterday+3*32*62)
+		}
 	}
-	if got := cells(day, before); got != both {
-		t.Errorf("in the other order %d cells, want %d", got, both)
+	// Of another day that is not sealed nothing counts that a sealed one covers.
+	open := NewStatistics(lighthouse)
+	open.AddWatch(p, second)
+	if got := cells(day, open); got != 3*32*62 {
+		t.Errorf("%d cells with a watch that is in already, want %d", got, 3*32*62)
+	}
+	data, err := day.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := DecodeStatistics(lighthouse, data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.AddWatch(p, logOf(slotTime(p, 1100, 0)-2000, slotTime(p, 1103, 0)+2000)); cells(again) != cells(day) {
+		t.Errorf("something is added to a sealed day that was read: %d cells, want %d", cells(again), cells(day))
 	}
 }

@@ -20,6 +20,7 @@ type Statistics struct {
 	sync     []syncReading
 	habits   Habits
 	looks    looks
+	sealed   bool // nothing is added any more
 }
 
 // reading is what was seen, taken as one client's window has it.

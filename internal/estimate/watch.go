@@ -32,7 +32,7 @@ const maxWatchSlots = 1 << 17
 // a watch too: only the slot of the cut is lost.
 func (s *Statistics) AddWatch(p Params, w WatchLog) {
 	t, ok := newTimeline(p, w)
-	if !ok {
+	if !ok || s.sealed {
 		return
 	}
 	for i := range s.readings {
@@ -57,7 +57,7 @@ func (s *Statistics) AddWatch(p Params, w WatchLog) {
 // AddSnapshot adds a look. One whose duties are covered already is not used.
 func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
 	t, ok := newTiming(p)
-	if !ok || o.Subscribed == nil || !t.within(o.At) {
+	if !ok || s.sealed || o.Subscribed == nil || !t.within(o.At) {
 		return
 	}
 	on, slot := subnetSet(o.Subscribed), t.slotAt(o.At)

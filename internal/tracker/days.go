@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -43,6 +44,9 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 	var own *eth2.Client
 	var s *estimate.Statistics
 	for _, known := range d.days {
+		if known.day == n && known.sealed {
+			return nil
+		}
 		if *known.client != client {
 			continue
 		}
@@ -90,6 +94,11 @@ func (d *draft) room(n int32) bool {
 	return versions < maxVersionsADay && n > newest-Window
 }
 
+// sealAfter is how long after a day's end it is sealed: watches are filed under the day
+// in which they began, and a sentry's spool may come late. What comes later still is not
+// used for estimates.
+const sealAfter = 6 * time.Hour
+
 // settle encodes what is decoded, seals days that are over, and forgets those that are
 // out of the window.
 func (d *draft) settle() {
@@ -112,25 +121,44 @@ func (d *draft) settle() {
 	})
 	newest := days[len(days)-1].day
 	days = slices.DeleteFunc(days, func(x day) bool { return x.day <= newest-Window })
-	for i, x := range days {
-		if !x.sealed && x.day < newest {
-			days[i] = x.seal()
-		}
-	}
+	sealDays(days, dayOf(d.LastSeen-sealAfter.Milliseconds()))
 	d.days = slices.Clip(days)
 }
 
-// seal makes a day small that is over. What comes late is added all the same where it
-// does not seem to be covered.
-func (d day) seal() day {
-	s, err := d.decode()
-	if err != nil {
-		return d // checked when it was loaded
+// sealDays makes the days before one small, in the order of what they cover.
+func sealDays(days []day, before int32) {
+	type open struct {
+		*day
+		*estimate.Statistics
+		first, end eth2.Slot
 	}
-	s.Seal()
-	d.data, _ = s.AppendBinary(nil) // never fails
-	d.data, d.sealed = slices.Clip(d.data), true
-	return d
+	var list []open
+	after := eth2.Slot(0)
+	for i := range days {
+		x := &days[i]
+		if x.day >= before {
+			continue
+		}
+		s, err := x.decode()
+		if err != nil {
+			continue // checked when it was loaded
+		}
+		first, last, ok := s.Span()
+		if x.sealed {
+			if ok {
+				after = max(after, last+1)
+			}
+			continue
+		}
+		list = append(list, open{x, s, first, last + 1})
+	}
+	slices.SortStableFunc(list, func(a, b open) int { return cmp.Compare(a.first, b.first) })
+	for _, x := range list {
+		x.Seal(after)
+		after = max(after, x.end)
+		data, _ := x.AppendBinary(nil) // never fails
+		x.data, x.sealed = slices.Clip(data), true
+	}
 }
 
 func (d day) decode() (*estimate.Statistics, error) {
