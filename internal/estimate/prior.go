@@ -72,7 +72,7 @@ func width(grid []int, i int) float64 {
 
 const (
 	// priorStrength is how many nodes the prior that a fit starts from counts for.
-	priorStrength = 5
+	priorStrength = 20
 	// fitRounds is far past where the shares of a crawl stop moving.
 	fitRounds = 200
 )
