@@ -134,7 +134,7 @@ func (r run) shuffled(roles []role) []role {
 }
 
 // pointsPatience bounds the wait for all points.
-const pointsPatience = 90 * time.Second
+const pointsPatience = 4 * time.Minute
 
 // dieAtPoints arms the points and starts again what dies, until no point is left.
 func (r run) dieAtPoints(ctx context.Context, w *world, out *result) error {
