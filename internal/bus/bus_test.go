@@ -34,9 +34,10 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction(server+"/ats.Register.func1"))
 }
 
-// patience bounds every wait of these tests.
+// patience bounds every wait of these tests: the client notices a pull that a broker lost
+// in a restart after half a minute.
 
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // recorder keeps the messages of a log.
 

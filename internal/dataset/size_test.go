@@ -1,3 +1,7 @@
+//go:build !race
+
+// The sizes are the same with the race detector, which takes twenty times as long.
+
 package dataset
 
 import (
