@@ -25,7 +25,7 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 .PHONY: race
 race: $(DUCKDB) ## all tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(ROOMS)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 ./test/...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 $$($(GO) list ./test/... | grep -v /accuracy) # which has no goroutines
 
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint, go.mod tidiness
@@ -46,13 +46,28 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 
 .PHONY: interop
 interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
-	@xargs -n1 kill -0 < $(REALNET)/run/pids 2>/dev/null || { $(REALNET_UP) $(REALNET) > /dev/null && echo "real nodes are up; they settle for two minutes" && sleep 120; }
+	$(realnet)
 	REALNET=$(REALNET) $(GO) test -tags interop -count=1 -v -timeout 20m ./test/interop
+
+.PHONY: accuracy-real
+accuracy-real: build ## the estimator against real validators behind the nodes of REALNET, half an hour and more
+	$(realnet)
+	REALNET=$(REALNET) VALTRACK_ACCURACY=1 $(GO) test -tags interop -run '^TestRealValidators$$' -count=1 -v -timeout 60m ./test/interop
+
+define realnet
+@xargs -n1 kill -0 < $(REALNET)/run/pids 2>/dev/null || { $(REALNET_UP) $(REALNET) > /dev/null && echo "real nodes are up; they settle for two minutes" && sleep 120; }
+endef
 
 .PHONY: bench-sentry
 bench-sentry: build ## the sentry against a floor client on a devnet, five minutes (needs Linux)
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench-sentry ./test/bench
-	./bin/bench-sentry -valtrack ./valtrack
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack
+
+.PHONY: bench-ingest
+bench-ingest: build ## the consumer against a floor that keeps nothing safe, and the event codec (needs Linux)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases ingest
+	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
 
 .PHONY: soak-sentry
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
@@ -61,6 +76,22 @@ soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 .PHONY: watch-long
 watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m
+
+.PHONY: soak
+soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under load, a long outage; 12 minutes (needs Linux, Node.js and npm)
+	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/valtrack-crash .
+	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/crash ./test/crash
+	./bin/crash -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
+	VALTRACK_OUTAGE=150s $(GO) test ./test/crash -run '^TestBrokerAway$$' -count=1 -v -timeout 20m
+
+.PHONY: accuracy
+accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables
+	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
+	$(GO) run ./test/accuracy
+
+.PHONY: accuracy-devnet
+accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes
+	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
 
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs

@@ -14,10 +14,11 @@ const module = "github.com/chainbound/valtrack"
 // layers, lowest first; a room may import rooms of lower layers only. The table
 // in docs/architecture.md says the same in words.
 var layers = [][]string{
-	{"internal/eth2", "internal/udp"},
+	{"internal/eth2", "internal/udp", "internal/crashpoint"},
 	{"internal/eth2/enr", "internal/event"},
 	{"internal/eth2/network"},
-	{"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/telemetry"},
+	{"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/estimate", "internal/telemetry", "internal/beaconapi"},
+	{"internal/tracker"},
 	{"internal/sentry", "internal/consumer", "internal/report", "internal/devnet"},
 	{"internal/cli"},
 	{""},
@@ -25,10 +26,11 @@ var layers = [][]string{
 
 // except lists the rooms of the same or a lower layer that a room must not know.
 var except = map[string][]string{
-	"internal/sentry":   {"internal/discv5", "internal/bus", "internal/dataset", "internal/telemetry"},
-	"internal/consumer": {"internal/discv5", "internal/p2p"},
-	"internal/report":   {"internal/discv5", "internal/p2p", "internal/bus"},
-	"internal/devnet":   {"internal/discv5", "internal/bus", "internal/dataset"},
+	"internal/sentry":   {"internal/discv5", "internal/bus", "internal/dataset", "internal/telemetry", "internal/beaconapi", "internal/tracker"},
+	"internal/consumer": {"internal/discv5", "internal/p2p", "internal/beaconapi"},
+	"internal/tracker":  {"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/telemetry", "internal/beaconapi", "internal/eth2/network"},
+	"internal/report":   {"internal/discv5", "internal/p2p", "internal/bus", "internal/beaconapi"},
+	"internal/devnet":   {"internal/discv5", "internal/bus", "internal/dataset", "internal/tracker", "internal/beaconapi"},
 }
 
 // owners names the rooms that may import a library; every other room may not.
@@ -38,7 +40,8 @@ var owners = map[string][]string{
 	"github.com/nats-io/":             {"internal/bus"},
 	"github.com/parquet-go/":          {"internal/dataset"},
 	"github.com/urfave/cli":           {"internal/cli"},
-	"database/sql":                    {},
+	"database/sql":                    {"internal/tracker"},
+	"modernc.org/sqlite":              {"internal/tracker"},
 }
 
 type goPackage struct {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -41,7 +42,10 @@ type Options struct {
 	InProcess *Embedded
 	// Name shows in the server's connection list.
 	Name string
-	Log  *slog.Logger
+	// InBackground has Connect return at once while the server cannot be reached;
+	// the connection is made later.
+	InBackground bool
+	Log          *slog.Logger
 }
 
 // Conn is a connection to NATS that reconnects for ever. Close it.
@@ -53,8 +57,9 @@ type Conn struct {
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps
-// trying and says so every few seconds, until ctx ends. A URL that cannot be
-// parsed (ErrBadURL) or credentials that the server refuses are errors at once.
+// trying and says so every few seconds, until ctx ends, or in the background. A
+// URL that cannot be parsed (ErrBadURL) or credentials that the server refuses are
+// errors at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	c := &Conn{log: o.Log}
 	var servers string
@@ -77,6 +82,11 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			return nil, fmt.Errorf("connect to NATS at %s: %w", c.url, err)
 		}
+		if o.InBackground {
+			o.InBackground = false
+			opts = append(opts, nats.RetryOnFailedConnect(true)) // the next attempt is no error
+			continue
+		}
 		if complain.due() {
 			c.log.Warn("cannot reach NATS, retrying", slog.String("url", c.url), slog.Any("error", err))
 		}
@@ -90,7 +100,9 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
 	}
 	c.js = js
-	c.log.Info("connected to NATS", slog.String("url", c.url))
+	if c.Connected() { // else the handlers tell of it
+		c.log.Info("connected to NATS", slog.String("url", c.url))
+	}
 	return c, nil
 }
 
@@ -144,6 +156,14 @@ func (c *Conn) Close() error {
 
 // Connected reports whether the server can be reached just now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// serverRun names one run of the server that is connected, by a hash of its id: a
+// nats-server that was restarted has a new one.
+func (c *Conn) serverRun() uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(c.nc.ConnectedServerId()))
+	return h.Sum64()
+}
 
 // parseURLs checks a comma-separated list of server addresses. redacted is the
 // list without passwords.

@@ -17,10 +17,9 @@ import (
 )
 
 const (
-	// logFlushEvery is how often a log file is written and fsynced.
+	// logFlushEvery is how often a log file is fsynced, and how often a disk that
+	// took nothing is tried again.
 	logFlushEvery = time.Second
-	// logFlushSize is at how many buffered bytes it is written before that.
-	logFlushSize = 64 << 10
 	// logBufferMax bounds what waits for a disk that takes nothing; then Publish
 	// fails.
 	logBufferMax = 8 << 20
@@ -43,7 +42,7 @@ func LogFileName(subject string) string {
 
 // FileLog appends events as JSON lines to one file an event type: the event's
 // flat object with its key as the field event_key. Files are never truncated.
-// What was published reaches the disk within a second, or on Close.
+// A line is the kernel's when Publish returns, and fsynced within a second.
 type FileLog struct {
 	sentry string
 	boot   uint64
@@ -53,7 +52,8 @@ type FileLog struct {
 
 	mu      sync.Mutex
 	counter uint64
-	files   map[string]*logFile // by subject
+	line    []byte                 // reused
+	files   map[string]*appendFile // by subject
 	closed  bool
 	err     error // of the last write; nil when it went well
 	written uint64
@@ -65,7 +65,7 @@ func NewFileLog(dir, sentryID string, boot uint64, log *slog.Logger) (*FileLog, 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("event log directory: %w", err)
 	}
-	l := &FileLog{sentry: sentryID, boot: boot, log: log, stop: make(chan struct{}), files: make(map[string]*logFile)}
+	l := &FileLog{sentry: sentryID, boot: boot, log: log, stop: make(chan struct{}), files: make(map[string]*appendFile)}
 	for _, subject := range event.Subjects() {
 		f, err := openLogFile(filepath.Join(dir, LogFileName(subject)), log)
 		if err != nil {
@@ -77,12 +77,11 @@ func NewFileLog(dir, sentryID string, boot uint64, log *slog.Logger) (*FileLog, 
 	return l, nil
 }
 
-// Publish keeps the event for the disk. An error means that it is not kept: it is
-// invalid, or so much waits for a disk that takes nothing that the buffer is full.
-// That the disk takes nothing is logged, and an error of Close when it stays so.
+// Publish writes the event's line. An error means that it is not kept: it is
+// invalid, or so much waits for a disk that takes nothing that no more fits. That
+// the disk takes nothing is logged, and an error of Close when it stays so.
 func (l *FileLog) Publish(_ context.Context, e event.Event) error {
-	data, err := encode(e)
-	if err != nil {
+	if err := e.Validate(); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -90,20 +89,24 @@ func (l *FileLog) Publish(_ context.Context, e event.Event) error {
 	if l.closed {
 		return ErrClosed
 	}
+	key := event.Key{Sentry: l.sentry, Boot: l.boot, Counter: l.counter + 1}
+	l.line = append(l.line[:0], `{"`+keyField+`":`...)
+	l.line = strconv.AppendQuote(l.line, key.String())
+	begin := len(l.line)
+	l.line = event.Append(l.line, e)
+	if err := checkSize(e.Subject(), len(l.line)-begin); err != nil {
+		return err
+	}
+	l.line[begin] = ',' // was the event's {
+	l.line = append(l.line, '\n')
+	l.counter++ // also of one that is dropped now: a gap among the keys tells of it
 	f := l.files[e.Subject()]
-	if len(f.buf)+len(data) > logBufferMax {
+	if len(f.buf)+len(l.line) > logBufferMax {
 		return fmt.Errorf("event log %s: buffer of %d bytes is full: %w", f.path, logBufferMax, l.err)
 	}
-	l.counter++
-	key := event.Key{Sentry: l.sentry, Boot: l.boot, Counter: l.counter}
-	f.buf = append(f.buf, `{"`+keyField+`":`...)
-	f.buf = strconv.AppendQuote(f.buf, key.String())
-	f.buf = append(f.buf, ',')
-	f.buf = append(f.buf, data[1:]...) // without its {
-	f.buf = append(f.buf, '\n')
 	l.written++
-	if len(f.buf) >= logFlushSize && l.err == nil {
-		l.err = f.write() // what it did not take stays, and the next flush tells of it
+	if err := f.add(l.line); err != nil {
+		l.err = err // it waits, and the next flush tells of it
 	}
 	return nil
 }
@@ -146,11 +149,13 @@ func (l *FileLog) flushLoop() {
 }
 
 // flush writes every buffer with the lock held and fsyncs without it. A file whose
-// fsync failed is fsynced again by the next flush.
+// fsync failed is opened anew for what comes next: on the old descriptor the next fsync
+// would go well, whatever was lost. Its lines since the fsync before are the kernel's,
+// and perhaps never the disk's.
 func (l *FileLog) flush() error {
 	l.mu.Lock()
 	var errs []error
-	var written []*logFile
+	var written []*appendFile
 	for _, f := range l.files {
 		errs = append(errs, f.write())
 		if f.unsynced {
@@ -163,9 +168,8 @@ func (l *FileLog) flush() error {
 	l.mu.Unlock()
 	for _, f := range written {
 		if failed := f.sync(); failed != nil {
-			err = errors.Join(err, failed)
 			l.mu.Lock()
-			f.unsynced = true
+			err = errors.Join(err, failed, f.close())
 			l.mu.Unlock()
 		}
 	}
@@ -175,21 +179,12 @@ func (l *FileLog) flush() error {
 func (l *FileLog) closeFiles() error {
 	var errs []error
 	for _, f := range l.files {
-		errs = append(errs, f.file.Close())
+		errs = append(errs, f.close())
 	}
 	return errors.Join(errs...)
 }
 
-// logFile is one append-only file and what waits to be written to it.
-type logFile struct {
-	path string
-	file *os.File
-	buf  []byte // whole lines, but for the rest of one that a full disk cut
-	// unsynced is true when the file was written since the last fsync that went well.
-	unsynced bool
-}
-
-func openLogFile(path string, log *slog.Logger) (*logFile, error) {
+func openLogFile(path string, log *slog.Logger) (*appendFile, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
@@ -202,7 +197,7 @@ func openLogFile(path string, log *slog.Logger) (*logFile, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("event log %s: %w", path, err), f.Close())
 	}
-	return &logFile{path: path, file: f}, nil
+	return &appendFile{path: path, file: f}, nil
 }
 
 // endsTorn reports whether the file's last byte is not a newline.
@@ -216,26 +211,4 @@ func endsTorn(f *os.File) (bool, error) {
 		return false, err
 	}
 	return !bytes.Equal(last, []byte{'\n'}), nil
-}
-
-// write appends the buffer. What a full disk did not take stays in it, so that
-// the line goes on where it was cut.
-func (f *logFile) write() error {
-	if len(f.buf) == 0 {
-		return nil
-	}
-	n, err := f.file.Write(f.buf)
-	f.unsynced = true
-	f.buf = f.buf[:copy(f.buf, f.buf[n:])]
-	if err != nil {
-		return fmt.Errorf("event log %s: %w", f.path, err)
-	}
-	return nil
-}
-
-func (f *logFile) sync() error {
-	if err := f.file.Sync(); err != nil {
-		return fmt.Errorf("event log %s: %w", f.path, err)
-	}
-	return nil
 }

@@ -153,29 +153,29 @@ func TestFileLogSurfacesWriteErrors(t *testing.T) {
 	}
 }
 
-// An fsync that failed is told of and tried again.
-func TestFileLogRetriesItsSync(t *testing.T) {
+// After a failed fsync the file is opened anew: a second one on that descriptor would
+// go well whatever was lost.
+func TestFileLogReopensAfterAFailedSync(t *testing.T) {
 	reader, writer, err := os.Pipe() // takes bytes and knows no fsync
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer reader.Close()
-	f := &logFile{path: "visit_events.log", file: writer, buf: []byte("{}\n")}
-	l := &FileLog{files: map[string]*logFile{event.SubjectVisitEnded: f}}
-	for range 2 { // the second has nothing to write
-		if err := l.flush(); err == nil || !strings.Contains(err.Error(), "sync") || !f.unsynced {
-			t.Errorf("flush: %v, unsynced %t", err, f.unsynced)
-		}
+	f := &appendFile{path: filepath.Join(t.TempDir(), "visit_events.log"), file: writer, buf: []byte("{}\n")}
+	l := &FileLog{files: map[string]*appendFile{event.SubjectVisitEnded: f}}
+	if err := l.flush(); err == nil || !strings.Contains(err.Error(), "sync") {
+		t.Errorf("flush: %v", err)
 	}
-	disk, err := os.Create(filepath.Join(t.TempDir(), "visit_events.log"))
-	if err != nil {
-		t.Fatal(err)
+	if _, err := writer.Write(nil); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("the old descriptor is still open: %v", err)
 	}
-	f.file = disk
-	if err := l.flush(); err != nil || f.unsynced {
-		t.Errorf("flush: %v, unsynced %t", err, f.unsynced)
+	if err := errors.Join(f.add([]byte("{}\n")), l.flush(), l.flush()); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
-	if err := errors.Join(disk.Close(), writer.Close()); err != nil {
+	if text, err := os.ReadFile(f.path); err != nil || string(text) != "{}\n" {
+		t.Errorf("the file holds %q, error %v", text, err)
+	}
+	if err := l.closeFiles(); err != nil {
 		t.Error(err)
 	}
 }

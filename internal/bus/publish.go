@@ -15,18 +15,16 @@ import (
 )
 
 const (
-	// publishWindow is how many events may be unacknowledged. Publishing with a
-	// window of 1000 costs a sixth of the CPU of one at a time.
+	// publishWindow is how many events may be under way. Publishing with a window
+	// of 1000 costs a sixth of the CPU of one at a time.
 	publishWindow = 1000
+	// windowBytes bounds them too, so that a window of the largest events fits into
+	// the memory.
+	windowBytes = 16 << 20
 	// ackTimeout is after what time an unacknowledged event is sent again.
 	ackTimeout = 5 * time.Second
 	// retryMin and retryMax bound the pause after a failure; it doubles in between.
 	retryMin, retryMax = 100 * time.Millisecond, 5 * time.Second
-	// interestEvery is how often the stream is asked whether it has consumers, and
-	// interestRetry how often while it has none.
-	interestEvery, interestRetry = 10 * time.Second, time.Second
-	// interestComplain is how often the lack of consumers is logged.
-	interestComplain = 30 * time.Second
 )
 
 // ErrClosed is the error of publishing after Close.
@@ -35,252 +33,300 @@ var ErrClosed = errors.New("publisher is closed")
 // ErrNotPublished marks a Close that could not get every event acknowledged.
 var ErrNotPublished = errors.New("events were not published")
 
+// intake takes new events, and source gives them to the publisher.
+type intake interface {
+	Publish(ctx context.Context, e event.Event) error
+}
+
+type source interface {
+	// take gives up to n events that it has not given yet, oldest first.
+	take(n int) ([]*pending, error)
+	// settle says that an event is acknowledged, and all that take gave before it, and
+	// how far the broker's stream was then.
+	settle(p *pending, at streamMark)
+	// backlog counts the events that take has not given yet.
+	backlog() int
+}
+
+// streamMark tells whether a broker can be the one, with the store, that acknowledged
+// events: the stream's creation in Unix nanoseconds, the highest sequence number that it
+// has acknowledged (0: none yet), and the run of the server (serverRun).
+type streamMark struct {
+	created int64
+	lastSeq uint64
+	server  uint64
+}
+
+// PublisherOptions changes what a publisher does.
+type PublisherOptions struct {
+	// WithoutConsumers publishes also what no consumer of the stream takes: with
+	// Interest retention the server drops that.
+	WithoutConsumers bool
+}
+
 // Publisher publishes events in the background and sends each until the server
-// has acknowledged it. It holds up to publishWindow events; then Publish blocks.
-// While the stream has no consumer it sends nothing, since a stream with Interest
-// retention acknowledges and drops what nobody consumes.
+// has acknowledged it, for ever. While the stream has no consumer for them it
+// sends nothing, since a stream with Interest retention acknowledges and drops
+// what nobody consumes.
 type Publisher struct {
-	conn   *Conn
-	js     jetstream.JetStream // with the handlers of this publisher
-	sentry string
-	boot   uint64
+	conn    *Conn
+	js      jetstream.JetStream // with the handlers of this publisher
+	in      intake
+	source  source
+	rewind  func() int // nil when the source keeps nothing that is acknowledged
+	finish  func(unsent int, reason error) error
+	opts    PublisherOptions
+	broker  brokerState // the worker's own
+	wake    chan struct{}
+	stop    context.CancelFunc // ends the worker
+	worker  sync.WaitGroup
+	closing sync.Once
 
-	slots  chan struct{} // one token an event that is not acknowledged yet
-	wake   chan struct{} // the queue has grown, or the publisher closes
-	closed chan struct{}
-	stop   context.CancelFunc // ends the worker
-	worker sync.WaitGroup
+	mu sync.Mutex
+	// flight are the events that were taken and not settled, in their order: those
+	// that are acknowledged wait there for the ones before them.
+	flight []*pending
+	bytes  int                    // of their data
+	byMsg  map[*nats.Msg]*pending // those that are not acknowledged
+	queue  []*pending             // those of flight that are to be sent
+	sent   int                    // those of flight that were sent and not answered
 
-	mu      sync.Mutex
-	counter uint64
-	queue   []*nats.Msg // to be sent, oldest first
-	// pending holds every event that is not acknowledged: true while it is sent,
-	// false while it is queued. The client may tell twice of one failure, and of an
-	// acknowledgement after a failure: each event counts once.
-	pending  map[*nats.Msg]bool
 	failures int   // in a row
 	failure  error // the last one
-	closing  bool
-	drained  chan struct{} // closed when closing and nothing is pending
+	mark     streamMark
+	waiting  error // why nothing is sent, nil when there is no reason
+	changed  chan struct{}
 	stats    PublisherStats
 }
 
+// pending is an event on its way.
+type pending struct {
+	msg   *nats.Msg
+	at    time.Time // when it was made
+	pos   position  // in the spool, if it is from there
+	state pendingState
+	// again is true when it has been sent before: it may be in the stream already.
+	again bool
+}
+
+type pendingState uint8
+
+const (
+	queued pendingState = iota
+	sent
+	acked
+)
+
 // PublisherStats counts events since the publisher was made.
 type PublisherStats struct {
-	Published  uint64 // acknowledged
+	Published  uint64 // acknowledged; what is sent again after a rewind counts again
 	Pending    int    // accepted and not acknowledged
 	Retried    uint64 // sent once more after a failure
 	Duplicates uint64 // acknowledged as known already
 	Dropped    uint64 // larger than the stream takes
+	Batches    uint64 // atomic batches acknowledged
+	Rewinds    uint64 // times that what is kept was sent again: see checkRollback
 	// Held is true while nothing is sent because the stream has no consumer.
 	Held bool
+	// Oldest is when the oldest pending event was made, zero when there is none.
+	Oldest time.Time
 }
 
-// Publisher makes a publisher of a sentry's events; the counter of their keys
-// starts at 1, so (sentryID, boot) must never have published before. It creates
-// the stream if it is missing. ctx bounds only this call; Close the publisher.
-func (c *Conn) Publisher(ctx context.Context, sentryID string, boot uint64) (*Publisher, error) {
-	if _, err := c.ensureStream(ctx); err != nil {
+// NewPublisher publishes what the spool holds and will hold. It does not wait for
+// the server. Close closes the spool, too.
+func NewPublisher(c *Conn, spool *Spool, o PublisherOptions) (*Publisher, error) {
+	p, err := c.newPublisher(spool, spool, o)
+	if err != nil {
 		return nil, err
 	}
+	p.rewind, p.mark = spool.rewind, spool.mark
+	p.broker.known[p.mark.server] = true
+	p.finish = func(unsent int, reason error) error {
+		if err := spool.close(); err != nil {
+			return err
+		}
+		if unsent > 0 {
+			c.log.Info("events stay in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
+		}
+		return nil
+	}
+	spool.mu.Lock()
+	spool.grown = p.signal
+	spool.mu.Unlock()
+	p.start()
+	return p, nil
+}
+
+func (c *Conn) newPublisher(in intake, src source, o PublisherOptions) (*Publisher, error) {
 	p := &Publisher{
-		conn: c, sentry: sentryID, boot: boot,
-		slots:   make(chan struct{}, publishWindow),
+		conn: c, in: in, source: src, opts: o,
+		broker:  newBrokerState(),
 		wake:    make(chan struct{}, 1),
-		closed:  make(chan struct{}),
-		pending: make(map[*nats.Msg]bool),
+		changed: make(chan struct{}, 1),
+		byMsg:   make(map[*nats.Msg]*pending),
+		waiting: errStarting,
 	}
 	var err error
 	p.js, err = jetstream.New(c.nc,
-		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the slots are the bound
+		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the window is the bound
 		jetstream.WithPublishAsyncTimeout(ackTimeout),
-		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) { p.acked(m, ack) }),
+		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {
+			p.acked(m, ack.Sequence, ack.Duplicate)
+		}),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) { p.failed(m, err) }),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("publisher on %s: %w", c.url, err)
 	}
-	workCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p.stop = stop
-	p.worker.Go(func() { p.work(workCtx) })
 	return p, nil
 }
 
-// Publish accepts the event for publishing and gives it the next key. It blocks
-// while the window is full, until ctx ends. An invalid event is an error and
-// takes no key.
-func (p *Publisher) Publish(ctx context.Context, e event.Event) error {
-	data, err := encode(e)
-	if err != nil {
-		return err
-	}
-	return p.enqueue(ctx, e.Subject(), data, func() string {
-		p.counter++
-		return event.Key{Sentry: p.sentry, Boot: p.boot, Counter: p.counter}.String()
-	})
-}
-
-// PublishRaw accepts an encoded event that has a key already.
-func (p *Publisher) PublishRaw(ctx context.Context, subject, key string, data []byte) error {
-	return p.enqueue(ctx, subject, data, func() string { return key })
-}
-
-// enqueue calls key with the lock held, so that keys and queue have one order.
-func (p *Publisher) enqueue(ctx context.Context, subject string, data []byte, key func() string) error {
-	if limit := p.conn.nc.MaxPayload(); limit > 0 && int64(len(data)) > limit {
-		return fmt.Errorf("%w: %s of %d bytes, the server takes %d", event.ErrInvalid, subject, len(data), limit)
-	}
-	select {
-	case <-p.closed:
-		return ErrClosed
-	default:
-	}
-	select {
-	case p.slots <- struct{}{}:
-	case <-p.closed:
-		return ErrClosed
-	case <-ctx.Done():
-		return fmt.Errorf("publish %s: %w", subject, ctx.Err())
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closing {
-		<-p.slots
-		return ErrClosed
-	}
-	m := nats.NewMsg(subject)
-	m.Header.Set(jetstream.MsgIDHeader, key())
-	m.Data = data
-	p.queue = append(p.queue, m)
-	p.pending[m] = false
-	p.stats.Pending = len(p.pending)
+func (p *Publisher) start() {
+	ctx, stop := context.WithCancel(context.Background()) // Close ends it
+	p.stop = stop
 	p.signal()
-	return nil
+	p.worker.Go(func() { p.work(ctx) })
 }
 
-// Close accepts no more events and waits until every accepted one is
-// acknowledged. When ctx ends before that, the error (ErrNotPublished) says how
-// many are not. Calling it again does nothing.
-func (p *Publisher) Close(ctx context.Context) error {
-	p.mu.Lock()
-	if p.closing {
-		p.mu.Unlock()
-		return nil
-	}
-	p.closing = true
-	close(p.closed)
-	p.drained = make(chan struct{})
-	if p.stats.Pending == 0 {
-		close(p.drained)
-	}
-	p.mu.Unlock()
+// Publish takes the event over, under the next key. An invalid event is an error
+// and takes no key.
+func (p *Publisher) Publish(ctx context.Context, e event.Event) error { return p.in.Publish(ctx, e) }
 
-	var err error
-	select {
-	case <-p.drained:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	p.stop()
-	p.worker.Wait()
-	if s := p.Stats(); s.Pending > 0 {
-		reason := "the server did not acknowledge them"
-		if s.Held {
-			reason = "the stream " + event.Stream + " has no consumer"
+// Close waits until every event is acknowledged, while there is hope for that: not
+// while the server is away or the stream has no consumer, and not when ctx has
+// ended. Calling it again does nothing.
+func (p *Publisher) Close(ctx context.Context) (err error) {
+	p.closing.Do(func() {
+		reason := p.drain(ctx)
+		p.stop()
+		p.worker.Wait()
+		err = p.finish(p.Stats().Pending, reason)
+	})
+	return err
+}
+
+// drain waits until nothing is pending (nil), or says why that does not happen.
+func (p *Publisher) drain(ctx context.Context) error {
+	look := time.NewTicker(retryMin) // at the connection
+	defer look.Stop()
+	for {
+		p.mu.Lock()
+		reason := p.waiting
+		left := p.pending()
+		p.mu.Unlock()
+		if reason == nil && !p.conn.Connected() {
+			reason = errDisconnected
 		}
-		return fmt.Errorf("%w: %d to %s: %s: %w", ErrNotPublished, s.Pending, p.conn.url, reason, err)
+		switch {
+		case left == 0:
+			return nil
+		case p.rewind != nil && reason != nil && !errors.Is(reason, errStarting):
+			return reason // the spool keeps them
+		}
+		select {
+		case <-p.changed:
+		case <-look.C:
+		case <-ctx.Done():
+			if reason != nil {
+				return reason
+			}
+			return fmt.Errorf("the server did not acknowledge them: %w", ctx.Err())
+		}
 	}
-	return nil
 }
 
 // Stats may be called at any time.
 func (p *Publisher) Stats() PublisherStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stats
+	s := p.stats
+	s.Pending = p.pending()
+	s.Held = errors.Is(p.waiting, errNoConsumer)
+	if len(p.flight) > 0 {
+		s.Oldest = p.flight[0].at
+	}
+	return s
 }
 
-// signal wakes the worker. The lock is held.
-func (p *Publisher) signal() {
+// pending counts the events that are not acknowledged. The lock is held.
+func (p *Publisher) pending() int { return len(p.byMsg) + p.source.backlog() }
+
+// signal wakes the worker.
+func (p *Publisher) signal() { poke(p.wake) }
+
+func poke(c chan struct{}) {
 	select {
-	case p.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// done takes one event off the books. The lock is held.
-func (p *Publisher) done(m *nats.Msg) {
-	delete(p.pending, m)
-	<-p.slots
-	p.stats.Pending = len(p.pending)
-	if p.drained != nil && len(p.pending) == 0 {
-		close(p.drained)
-	}
-}
-
-// acked is called for each acknowledgement.
-func (p *Publisher) acked(m *nats.Msg, ack *jetstream.PubAck) {
+// acked is called for each acknowledgement. The client may tell twice of one event,
+// also of a failure first: each counts once.
+func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures = 0
-	if _, ok := p.pending[m]; !ok {
+	e, ok := p.byMsg[m]
+	if !ok {
 		return
 	}
+	p.mark.lastSeq = max(p.mark.lastSeq, seq)
 	p.stats.Published++
-	if ack.Duplicate {
+	if duplicate {
 		p.stats.Duplicates++
 	}
-	p.done(m)
+	p.done(e)
 }
 
-// failed queues the event again, with the key it has.
+// done takes one event off the books. The lock is held.
+func (p *Publisher) done(e *pending) {
+	if e.state == sent {
+		p.sent--
+	}
+	e.state = acked
+	delete(p.byMsg, e.msg)
+	var last *pending
+	for len(p.flight) > 0 && p.flight[0].state == acked {
+		last = p.flight[0]
+		p.bytes -= len(last.msg.Data)
+		p.flight = p.flight[1:]
+	}
+	if last != nil {
+		p.source.settle(last, p.mark)
+	}
+	p.signal()
+	poke(p.changed)
+}
+
+// failed queues the event again.
 func (p *Publisher) failed(m *nats.Msg, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if sent := p.pending[m]; !sent {
+	e, ok := p.byMsg[m]
+	if !ok || e.state != sent {
 		return
 	}
-	if errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) {
-		p.conn.log.Error("event is larger than the stream takes, dropped",
+	if errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload) {
+		p.conn.log.Error("event is larger than the broker takes, dropped",
 			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
 		p.stats.Dropped++
-		p.done(m)
+		p.done(e)
 		return
 	}
 	p.failures++
 	p.failure = err
 	p.stats.Retried++
-	p.pending[m] = false
-	p.queue = append(p.queue, m)
+	p.sent--
+	e.state, e.again = queued, true
+	p.queue = append(p.queue, e)
 	p.signal()
 }
 
-// take empties the queue and marks what was in it as sent.
-func (p *Publisher) take() []*nats.Msg {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var out []*nats.Msg
-	for _, m := range p.queue {
-		if _, ok := p.pending[m]; ok { // else it was acknowledged after all
-			p.pending[m] = true
-			out = append(out, m)
-		}
+// checkSize refuses an event that no stream takes.
+func checkSize(subject string, n int) error {
+	if n > event.MaxSize {
+		return fmt.Errorf("%w: %s of %d bytes, limit %d", event.ErrInvalid, subject, n, event.MaxSize)
 	}
-	p.queue = p.queue[:0]
-	return out
-}
-
-// encode checks the event and gives its wire form.
-func encode(e event.Event) ([]byte, error) {
-	if err := e.Validate(); err != nil {
-		return nil, err
-	}
-	data, err := event.Encode(e)
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > event.MaxSize {
-		return nil, fmt.Errorf("%w: %s of %d bytes, limit %d", event.ErrInvalid, e.Subject(), len(data), event.MaxSize)
-	}
-	return data, nil
+	return nil
 }

@@ -8,7 +8,8 @@ import (
 // A killed consumer's messages come to the next one long before AckWait, which is
 // what it was afterwards.
 func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	server := startServer(t)
+	c := connect(t, server.URL(), quiet())
 	opts := SubscribeOptions{Durable: "consumer-test", AckWait: 10 * patience, MaxAckPending: 10000, Exclusive: true}
 	sub, err := c.Subscribe(t.Context(), opts)
 	if err != nil {
@@ -36,7 +37,8 @@ func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := connect(t, c.nc.ConnectedUrl(), quiet())
+	c.Close() // as the kernel does
+	other := connect(t, server.URL(), quiet())
 	sub, err = other.Subscribe(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,10 @@ type RawPublisher interface {
 type ReplayStats struct {
 	Published int `json:"published"`
 	Bad       int `json:"bad"`
+	// Known counts those published that the broker dropped, as it had them within its
+	// window for duplicates. One that a consumer had rejected is to be replayed again
+	// when the window, two minutes by default, has passed.
+	Known uint64 `json:"known"`
 }
 
 // BadLine is a line that is no event.
@@ -45,15 +49,15 @@ var errTorn = errors.New("line is cut short")
 
 // Replay publishes the events in log files, each line once under the key it has,
 // so that replaying a file twice stores its events once. A line without a key
-// gets one from the file's first line and its own number. Lines that are no
-// events go to bad and are skipped; an unknown file name, a file that cannot be
-// read or a failed publish is an error.
+// gets one from the file's first line and its own number. Files of rejected events
+// are taken too. Lines that are no events go to bad and are skipped; an unknown
+// file name, a file that cannot be read or a failed publish is an error.
 func Replay(ctx context.Context, p RawPublisher, files []string, bad func(BadLine)) (ReplayStats, error) {
 	var stats ReplayStats
 	subjects := make([]string, len(files))
 	for i, file := range files { // all names before the first event is sent
 		if subjects[i] = subjectOf(file); subjects[i] == "" {
-			return stats, fmt.Errorf("replay %s: the name must begin with discovery_events, metadata_events or visit_events", file)
+			return stats, fmt.Errorf("replay %s: the name must begin with discovery_events, metadata_events, visit_events or rejected_events", file)
 		}
 	}
 	for i, file := range files {
@@ -64,10 +68,16 @@ func Replay(ctx context.Context, p RawPublisher, files []string, bad func(BadLin
 	return stats, nil
 }
 
+// ofRejected stands for the subject of a file whose lines have each their own.
+const ofRejected = "rejected"
+
 // subjectOf tells the event type from a file's name: metadata_events.log, and
 // also metadata_events.log.1 or metadata_events-2026-11-22.log.
 func subjectOf(file string) string {
 	name := filepath.Base(file)
+	if strings.HasPrefix(name, strings.TrimSuffix(RejectedFile, ".ndjson")) {
+		return ofRejected
+	}
 	for _, subject := range event.Subjects() {
 		if strings.HasPrefix(name, strings.TrimSuffix(LogFileName(subject), ".log")) {
 			return subject
@@ -84,6 +94,9 @@ func replayFile(ctx context.Context, p RawPublisher, file, subject string, stats
 	defer f.Close()
 	var fileKey string
 	lines := lineReader{r: bufio.NewReaderSize(f, 64<<10), limit: event.MaxSize + 4096} // the key needs some room
+	if subject == ofRejected {
+		lines.limit = maxRejected
+	}
 	for lines.next() {
 		if fileKey == "" {
 			fileKey = keyOfFile(subject, lines.text)
@@ -91,7 +104,7 @@ func replayFile(ctx context.Context, p RawPublisher, file, subject string, stats
 		if lines.bad == nil && len(bytes.TrimSpace(lines.text)) == 0 {
 			continue
 		}
-		key, err := lines.key(subject)
+		subject, key, data, err := lines.message(subject)
 		if err != nil {
 			stats.Bad++
 			bad(BadLine{File: file, Line: lines.number, Err: err})
@@ -100,7 +113,7 @@ func replayFile(ctx context.Context, p RawPublisher, file, subject string, stats
 		if key == "" {
 			key = event.Key{Sentry: fileKey, Counter: uint64(lines.number)}.String()
 		}
-		if err := p.PublishRaw(ctx, subject, key, withoutKey(lines.text)); err != nil {
+		if err := p.PublishRaw(ctx, subject, key, data); err != nil {
 			return fmt.Errorf("replay %s:%d: %w", file, lines.number, err)
 		}
 		stats.Published++
@@ -194,14 +207,20 @@ func (l *lineReader) next() bool {
 	return len(l.text) > 0 || !l.torn
 }
 
-// key checks the line's event and gives its key, "" when it has none.
-func (l *lineReader) key(subject string) (string, error) {
-	if l.bad != nil {
-		return "", l.bad
+// message checks the line's event and gives what to publish. The key is "" when
+// the line has none.
+func (l *lineReader) message(of string) (subject, key string, data []byte, err error) {
+	switch {
+	case l.bad != nil:
+		return "", "", nil, l.bad
+	case of == ofRejected:
+		subject, key, data, err = parseRejected(l.text)
+	default:
+		subject, data = of, withoutKey(l.text)
+		key, err = checkLine(of, l.text)
 	}
-	key, err := checkLine(subject, l.text)
 	if err != nil && l.torn {
-		return "", fmt.Errorf("%w: %w", errTorn, err)
+		err = fmt.Errorf("%w: %w", errTorn, err)
 	}
-	return key, err
+	return subject, key, data, err
 }

@@ -23,6 +23,8 @@ const (
 	// streamMinBytes is the smallest bound that is tried where the broker has
 	// less room than streamMaxBytes.
 	streamMinBytes = 64 << 20
+	// headerRoom is what a message has beside its event, in bytes: see event.MaxSize.
+	headerRoom = 1024
 	// dedupeWindow is how long the server remembers event keys. The consumer
 	// removes what comes twice after that.
 	dedupeWindow = 2 * time.Minute
@@ -109,6 +111,7 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 		Storage:            jetstream.FileStorage,
 		Discard:            jetstream.DiscardNew,
 		MaxBytes:           streamMaxBytes,
+		MaxMsgSize:         event.MaxSize + headerRoom,
 		Duplicates:         dedupeWindow,
 		AllowAtomicPublish: true,
 		Replicas:           1,
@@ -129,19 +132,24 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 
 func (c *Conn) addSubjects(ctx context.Context, s jetstream.Stream) (jetstream.Stream, error) {
 	cfg := s.CachedInfo().Config
-	var missing []string
-	for _, subject := range event.Subjects() {
-		covered := func(pattern string) bool { return subjectMatches(pattern, subject) }
-		if !slices.ContainsFunc(cfg.Subjects, covered) {
-			missing = append(missing, subject)
-		}
-	}
+	missing := uncovered(cfg.Subjects)
 	if len(missing) == 0 {
 		return s, nil
 	}
 	cfg.Subjects = append(slices.Clone(cfg.Subjects), missing...)
 	c.log.Info("adding subjects to the stream", slog.String("stream", cfg.Name), slog.Any("subjects", missing))
 	return c.js.UpdateStream(ctx, cfg)
+}
+
+// uncovered lists the subjects of events that fall under none of the patterns.
+func uncovered(patterns []string) (missing []string) {
+	for _, subject := range event.Subjects() {
+		covered := func(pattern string) bool { return subjectMatches(pattern, subject) }
+		if !slices.ContainsFunc(patterns, covered) {
+			missing = append(missing, subject)
+		}
+	}
+	return missing
 }
 
 // subjectMatches reports whether a literal subject falls under a pattern with

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -19,8 +20,9 @@ const (
 	// pullMessages is how many messages are asked for ahead of the handler.
 	pullMessages = 2048
 	// drainTimeout bounds the wait for the messages already received to be
-	// handled when Run ends.
-	drainTimeout = 30 * time.Second
+	// handled when Run ends; the rest comes again. What is handled in it has still to
+	// be stored before the process ends.
+	drainTimeout = 2 * time.Second
 )
 
 // Message is one delivery of an event.
@@ -60,10 +62,14 @@ type SubscribeOptions struct {
 	// MaxAckPending bounds the unanswered messages; at the bound the server stops
 	// sending.
 	MaxAckPending int
-	// Exclusive says that no other process takes messages of this durable: what an
-	// earlier one had received and not answered then comes again at once, not after
-	// AckWait.
+	// Exclusive makes this process the only one that takes messages of the durable:
+	// Subscribe waits while another has it, and what an earlier one had received and
+	// not answered comes again at once, not after AckWait. Close gives it back.
 	Exclusive bool
+	// Name is what others are told while they wait for this one, and StandBy is
+	// called, unless it is nil, with the name of the one waited for.
+	Name    string
+	StandBy func(name string)
 }
 
 // Subscription is a durable pull consumer on the stream.
@@ -71,6 +77,7 @@ type Subscription struct {
 	conn  *Conn
 	opts  SubscribeOptions
 	drain time.Duration // drainTimeout, but in tests
+	owner *owner        // nil unless Exclusive
 }
 
 // Subscribe creates the stream and the durable consumer if they are missing. From
@@ -80,14 +87,33 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 		return nil, fmt.Errorf("subscribe %q: durable name, ack wait %v and max ack pending %d must be set", o.Durable, o.AckWait, o.MaxAckPending)
 	}
 	s := &Subscription{conn: c, opts: o, drain: drainTimeout}
+	if o.Exclusive {
+		s.owner = newOwner(c, o.Durable, o.Name)
+		tell := o.StandBy
+		if tell == nil {
+			tell = func(string) {}
+		}
+		if err := s.owner.take(ctx, tell); err != nil {
+			return nil, err
+		}
+	}
 	consumer, err := s.ensureConsumer(ctx)
 	if err != nil {
+		s.Close()
 		return nil, err
 	}
 	if o.Exclusive {
 		s.reclaim(ctx, consumer)
 	}
 	return s, nil
+}
+
+// Close gives the durable to others, once Run has returned and everything is
+// answered. The end of the connection, or of the process, does the same.
+func (s *Subscription) Close() {
+	if s.owner != nil {
+		s.owner.release()
+	}
 }
 
 // AckWait is after what time an unanswered message comes again.
@@ -116,8 +142,19 @@ func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
 // stops asking for more, waits until handle has had what was received, and
 // returns nil. Once Run has returned, handle is not running and is not called
 // again. It survives restarts of the server, and makes the durable anew when
-// somebody deletes it.
+// somebody deletes it. ErrTaken says that an Exclusive durable has gone to another
+// process: what was not answered until then is the other's.
 func (s *Subscription) Run(ctx context.Context, handle func(Message)) error {
+	if s.owner == nil {
+		return s.run(ctx, handle)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.owner.watch(ctx) })
+	g.Go(func() error { return s.run(ctx, handle) })
+	return g.Wait()
+}
+
+func (s *Subscription) run(ctx context.Context, handle func(Message)) error {
 	g := &gate{handle: handle}
 	defer g.shut()
 	for ctx.Err() == nil {
@@ -159,6 +196,11 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 	for {
 		select {
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), ErrTaken) {
+				g.shut()
+				consuming.Stop()
+				return nil
+			}
 			consuming.Drain()
 			select {
 			case <-closed:

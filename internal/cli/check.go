@@ -32,6 +32,7 @@ func (a *app) checkCommand() *cli.Command {
 		Name: "check", Usage: "validate configuration and reach what it names; changes nothing",
 		Description: "Takes the options of sentry, consumer and run, and tells what of them would not work.",
 		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
+		Commands:    []*cli.Command{a.checkDataCommand()},
 	}, runCheck)
 }
 
@@ -130,7 +131,7 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 
 func (in invocation) checkConsumer(context.Context) (string, error) {
 	cfg, err := in.consumerConfig()
-	return fmt.Sprintf("segments of %d rows or %v", cfg.segmentRows, cfg.segmentAge), err
+	return fmt.Sprintf("segments of %d rows or %v", cfg.storing.SegmentRows, cfg.storing.SegmentAge), err
 }
 
 func (in invocation) checkDevnet(context.Context) (string, error) {

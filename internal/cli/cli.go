@@ -48,10 +48,21 @@ func ExitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &usage):
+	case errors.As(err, &usage) && !exhausted(err):
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// exhausted tells whether the machine lacks something that may be there later, such
+// as space on a disk: trying again helps then, whatever failed for it.
+func exhausted(err error) bool {
+	for _, lack := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }
 
 // Main runs the command line args (args[0] is the program). It writes results to
@@ -107,6 +118,7 @@ func (a *app) root() *cli.Command {
 			a.replayCommand(),
 			a.exportCommand(),
 			a.reportCommand(),
+			a.rebuildCommand(),
 			a.inspectCommand(),
 			a.checkCommand(),
 			a.versionCommand(),

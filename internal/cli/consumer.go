@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -26,54 +28,89 @@ const (
 	flagName        = "name"
 	flagSegmentRows = "segment-rows"
 	flagSegmentAge  = "segment-age"
+	flagCompact     = "compact-every"
+	flagRetention   = "retention"
 )
 
 func consumerFlags() []cli.Flag {
 	name := text(flagName, "", "name of the durable consumer in JetStream")
 	name.DefaultText = "consumer- and an id kept in the data directory"
-	return []cli.Flag{
+	return append([]cli.Flag{
 		name,
 		number(flagSegmentRows, consumer.DefaultSegmentRows, "events after which a segment is committed to the datasets"),
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
-	}
+		duration(flagCompact, consumer.DefaultCompactEvery, "time whose parts are merged into one, and those of 24 of it again; 0 merges none"),
+		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps them for ever"),
+	}, trackerFlags()...)
 }
 
 func (a *app) consumerCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "consumer", Usage: "run the consumer",
 		Description: "Takes events from JetStream at --nats (default: " + defaultNATS + ") and writes the datasets\n" +
-			strings.Join(dataset.Tables(), ", ") + " in --data-dir.",
+			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
+			"stands by and takes over when the first has ended.",
 		Flags: append(consumerFlags(), serviceFlags()...),
 	}, runConsumer)
 }
 
 // consumerConfig is everything that the consumer's services are built from.
 type consumerConfig struct {
-	dataDir     string
-	natsURL     string
-	durable     string // empty: made from an id in the data directory
-	segmentRows int
-	segmentAge  time.Duration
+	dataDir string
+	natsURL string
+	durable string          // empty: made from an id in the data directory
+	storing consumer.Config // without a log and a tracker
 }
 
 // consumerConfig checks the consumer's flags. Errors are usageErrors.
 func (in invocation) consumerConfig() (consumerConfig, error) {
 	cfg := consumerConfig{
-		dataDir:    in.cmd.String(flagDataDir),
-		natsURL:    in.cmd.String(flagNATS),
-		durable:    in.cmd.String(flagName),
-		segmentAge: in.cmd.Duration(flagSegmentAge),
+		dataDir: in.cmd.String(flagDataDir),
+		natsURL: in.cmd.String(flagNATS),
+		durable: in.cmd.String(flagName),
+		storing: consumer.Config{SegmentAge: in.cmd.Duration(flagSegmentAge), CompactEvery: in.cmd.Duration(flagCompact)},
 	}
 	// JetStream takes neither of these in a consumer's name.
 	if strings.ContainsAny(cfg.durable, " \t.*>/\\") {
 		return cfg, usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagName, cfg.durable)
 	}
-	if cfg.segmentAge <= 0 {
-		return cfg, usagef("--%s %v: want a time above zero, such as 1m", flagSegmentAge, cfg.segmentAge)
+	if cfg.storing.SegmentAge <= 0 { // zero would be the default
+		return cfg, usagef("--%s %v: want a time above zero, such as 1m", flagSegmentAge, cfg.storing.SegmentAge)
+	}
+	if cfg.storing.CompactEvery == 0 {
+		cfg.storing.CompactEvery = -1
 	}
 	var err error
-	cfg.segmentRows, err = in.positive(flagSegmentRows)
-	return cfg, err
+	if cfg.storing.SegmentRows, err = in.positive(flagSegmentRows); err != nil {
+		return cfg, err
+	}
+	if cfg.storing.Retention, err = parseAge(flagRetention, in.cmd.String(flagRetention)); err != nil {
+		return cfg, err
+	}
+	if err := cfg.storing.Check(); err != nil {
+		return cfg, usagef("--%s, --%s, --%s, --%s: %w", flagSegmentRows, flagSegmentAge, flagCompact, flagRetention, err)
+	}
+	return cfg, nil
+}
+
+// parseAge reads a time in days, as 90d, or in the units of a duration; empty is 0.
+func parseAge(flag, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	age, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n int64
+		n, err = strconv.ParseInt(days, 10, 32)
+		age = time.Duration(n) * 24 * time.Hour
+		if age/(24*time.Hour) != time.Duration(n) {
+			err = strconv.ErrRange
+		}
+	}
+	if err != nil || age < 0 {
+		return 0, usagef("--%s %q: want an age such as 90d or 36h, or 0", flag, text)
+	}
+	return age, nil
 }
 
 // consumerIDFile keeps the consumer's id in the data directory, so that the
@@ -133,17 +170,21 @@ func openStorage(ctx context.Context, cfg consumerConfig, w *dataset.Writer, con
 	if err != nil {
 		return nil, err
 	}
-	settings := consumer.Config{SegmentRows: cfg.segmentRows, SegmentAge: cfg.segmentAge, Log: svc.log}
+	settings := cfg.storing
+	settings.Log = svc.log
 	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
 		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
-		// A name that the user chose may be shared; ours goes with the locked directory.
-		Exclusive: cfg.durable == "",
+		Exclusive: true, Name: ownName(cfg.dataDir), StandBy: svc.standByFor(durable),
 	})
+	if svc.standingBy.Swap(nil) != nil && err == nil {
+		svc.log.Info("the other consumer has ended, taking over", slog.String("durable", durable))
+	}
 	if err != nil {
 		return nil, err
 	}
 	c, err := consumer.New(settings, w, sub)
 	if err != nil {
+		sub.Close()
 		return nil, asUsage(err)
 	}
 	s := &storage{subscription: sub, consumer: c}
@@ -170,7 +211,7 @@ func (s *storage) drain(ctx context.Context, log *slog.Logger) {
 	if ctx.Err() != nil {
 		return
 	}
-	bounded, cancel := context.WithTimeout(ctx, flushTimeout)
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
@@ -205,35 +246,72 @@ func runConsumer(ctx context.Context, in invocation) error {
 	if cfg.natsURL == "" {
 		cfg.natsURL = defaultNATS
 	}
+	net, err := in.network()
+	if err != nil {
+		return err
+	}
+	tracks, err := in.tracking(cfg.dataDir, net)
+	if err != nil {
+		return err
+	}
 	dir, err := openDataDir(cfg.dataDir)
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	lock, err := lockDatasets(cfg)
+	dir.Close() // it holds no lock: the dataset's is the consumer's
+	svc, err := in.silentService(true)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	svc, err := in.newService(true)
-	if err != nil {
+	// The address may be that of the consumer to stand by for.
+	svc.server, err = svc.listen()
+	late := errors.Is(err, syscall.EADDRINUSE)
+	if err != nil && !late {
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return consume(ctx, cfg, lock, svc) })
+	inUse := err
+	return svc.run(ctx, func(ctx context.Context) error {
+		if late {
+			lock, err := lockDatasets(cfg)
+			if err == nil {
+				lock.Close()
+				return inUse
+			}
+		}
+		lock, err := svc.standBy(ctx, cfg)
+		if err != nil || lock == nil {
+			return err
+		}
+		defer lock.Close()
+		work := func(ctx context.Context) error { return consume(ctx, cfg, tracks, lock, svc) }
+		if !late {
+			return work(ctx)
+		}
+		if err := svc.awaitAddress(ctx); err != nil {
+			return stoppedEarly(ctx, err)
+		}
+		return svc.serve(ctx, work)
+	})
 }
 
 // consume builds the consumer and runs it until ctx ends.
-func consume(ctx context.Context, cfg consumerConfig, lock *dataset.Lock, svc *service) error {
+func consume(ctx context.Context, cfg consumerConfig, tracks tracking, lock *dataset.Lock, svc *service) error {
 	w, err := openDatasets(lock, svc.log)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
+	tr, err := tracks.open(ctx, w, svc.log)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer closeTracker(tr, svc.log)
+	cfg.storing.Tracker = tr
 	durable, err := cfg.durableName()
 	if err != nil {
 		return err
 	}
-	b, err := connect(ctx, cfg.natsURL, storeDir(cfg.dataDir), "valtrack "+durable, svc.log)
+	b, err := connect(ctx, cfg.natsURL, storeDir(cfg.dataDir), bus.Options{Name: "valtrack " + durable, Log: svc.log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -242,10 +320,12 @@ func consume(ctx context.Context, cfg consumerConfig, lock *dataset.Lock, svc *s
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
+	defer store.subscription.Close()
 	svc.log.Info("consuming", slog.String("durable", durable), slog.String("data_dir", cfg.dataDir))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return store.consumer.Run(ctx) })
 	g.Go(func() error { return svc.status.run(ctx, svc.log, store.status) })
+	g.Go(func() error { return tracks.follow(ctx, tr, svc.log) })
 	err = g.Wait()
 	store.logStopped(svc.log)
 	return err
@@ -265,6 +345,10 @@ func (s *storage) ready() error {
 
 func (s *storage) logStopped(log *slog.Logger) {
 	stats := s.consumer.Stats()
+	var missing uint64
+	for _, n := range stats.Missing {
+		missing += n
+	}
 	log.Info("stored", slog.Uint64("events", stats.Stored), slog.Uint64("segments", stats.Segments),
-		slog.Uint64("rejected", stats.Rejected), slog.Uint64("duplicates", stats.Duplicates), slog.Uint64("missing", stats.Missing))
+		slog.Uint64("rejected", stats.Rejected), slog.Uint64("duplicates", stats.Duplicates), slog.Uint64("missing", missing))
 }

@@ -135,6 +135,8 @@ func export(ctx context.Context, cfg exportConfig, stdout io.Writer) (int, error
 		return exportRows[dataset.MetadataRow](ctx, cfg, stdout)
 	case dataset.ValidatorMetadata:
 		return exportRows[dataset.ValidatorRow](ctx, cfg, stdout)
+	case dataset.PeerEstimates:
+		return exportRows[dataset.EstimateRow](ctx, cfg, stdout)
 	}
 	return exportRows[dataset.VisitRow](ctx, cfg, stdout)
 }

@@ -66,9 +66,15 @@ func (c storageCollector) Collect(out chan<- prometheus.Metric) {
 	m.count("duplicates_total", "Messages of events that were there already.", s.Duplicates)
 	m.count("segments_total", "Segments committed.", s.Segments)
 	m.count("segment_failures_total", "Segments that could not be written.", s.Failures)
-	m.gauge("events_missing", "Event keys missing between others of their sentry.", float64(s.Missing))
+	m.count("parts_merged_total", "Parts merged into others.", s.Merged)
+	m.count("parts_removed_total", "Parts removed for their age.", s.Removed)
 	m.gauge("events_waiting", "Events that wait for their segment's commit.", float64(s.Pending))
 	m.gauge("lag", "Messages in the stream behind the last one received.", float64(s.Behind))
+	// A gauge, for all its name: what comes late is not missing any more.
+	missing := prometheus.NewDesc("valtrack_events_missing_total", "Events neither stored nor rejected that were numbered before others of their sentry's boot.", []string{"sentry"}, nil)
+	for sentry, n := range s.Missing {
+		out <- prometheus.MustNewConstMetric(missing, prometheus.GaugeValue, float64(n), sentry)
+	}
 	if !s.LastCommit.IsZero() {
 		m.gauge("last_commit_timestamp_seconds", "Unix time of the newest commit.", float64(s.LastCommit.UnixMilli())/1000)
 	}

@@ -14,8 +14,8 @@ import (
 func (a *app) replayCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
-		Description: "FILEs are the log files of a sentry without --nats. Events keep their keys: a file that is\n" +
-			"replayed again is stored once. Lines that are no events are told of and skipped.",
+		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
+			"a corrected version can store. Events keep their keys: a file that is replayed again is stored once. Lines that are no events are told of and skipped.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runReplay)
 }
@@ -38,7 +38,7 @@ func runReplay(ctx context.Context, in invocation) error {
 	if url == "" {
 		url = defaultNATS
 	}
-	b, err := connect(ctx, url, storeDir(in.cmd.String(flagDataDir)), "valtrack replay", log)
+	b, err := connect(ctx, url, storeDir(in.cmd.String(flagDataDir)), bus.Options{Name: "valtrack replay", Log: log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -60,6 +60,9 @@ func runReplay(ctx context.Context, in invocation) error {
 	}
 	if err != nil {
 		return err
+	}
+	if stats.Known = publisher.Stats().Duplicates; stats.Known > 0 {
+		log.Warn("the broker had some of the events a short time ago and has dropped them: if they are missing, replay the files again in some minutes", slog.Uint64("known", stats.Known))
 	}
 	return in.print(stats)
 }

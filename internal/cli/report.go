@@ -15,17 +15,20 @@ import (
 const (
 	flagNodes = "nodes"
 	flagNode  = "node"
+
+	flagCalibration = "calibration"
 )
 
 func (a *app) reportCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "report", Usage: "sum up the datasets of a data directory",
-		Description: "Nodes, clients and versions, short-lived subnets, custody group counts and errors. Works also\n" +
-			"while a consumer writes to the directory.",
+		Description: "Validators with their interval, nodes, clients and versions, short-lived subnets, custody group\n" +
+			"counts and errors. Works also while a consumer writes to the directory.",
 		Flags: []cli.Flag{
 			jsonFlag(),
 			toggle(flagNodes, "print one row a node; with --json one object a line"),
 			text(flagNode, "", "print the evidence for one node, by peer id or node id"),
+			toggle(flagCalibration, "print how the client versions fare against what the estimates assume"),
 		},
 	}, runReport)
 }
@@ -47,6 +50,10 @@ func runReport(ctx context.Context, in invocation) error {
 	switch id := in.cmd.String(flagNode); {
 	case id != "":
 		return in.reportNode(ctx, r, dir, id)
+	case in.cmd.Bool(flagCalibration) && in.cmd.Bool(flagJSON):
+		return writeJSON(in.stdout, r.Calibration())
+	case in.cmd.Bool(flagCalibration):
+		return r.Calibration().WriteText(in.stdout)
 	case in.cmd.Bool(flagNodes):
 		return in.reportNodes(r)
 	case in.cmd.Bool(flagJSON):

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 func (a *app) runCommand() *cli.Command {
@@ -37,17 +41,22 @@ func runAll(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
 	lock, err := lockDatasets(cfg)
 	if err != nil {
+		dir.Close()
 		return err
 	}
-	defer lock.Close()
 	svc, err := in.newService(true)
 	if err != nil {
+		lock.Close()
+		dir.Close()
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return in.crawlAndStore(ctx, cfg, lock, svc) })
+	return svc.run(ctx, func(ctx context.Context) error {
+		defer dir.Close()
+		defer lock.Close()
+		return in.crawlAndStore(ctx, cfg, lock, svc)
+	})
 }
 
 // crawlAndStore builds the services in the order of the data and runs them until
@@ -74,11 +83,19 @@ func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, 
 	}
 	defer w.Close()
 	p := &pipeline{}
+	if p.tracks, err = in.trackingHere(storing.dataDir, net); err != nil {
+		return err
+	}
+	if p.tracker, err = p.tracks.open(ctx, w, svc.log); err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer closeTracker(p.tracker, svc.log)
+	storing.storing.Tracker = p.tracker
 	if p.crawler, err = newCrawler(crawling, svc.log); err != nil {
 		return err
 	}
 	defer p.crawler.close(svc.log)
-	b, err := connect(ctx, storing.natsURL, storeDir(storing.dataDir), "valtrack run", svc.log)
+	b, err := connect(ctx, storing.natsURL, storeDir(storing.dataDir), bus.Options{Name: "valtrack run", Log: svc.log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -86,9 +103,9 @@ func (in invocation) crawlAndStore(ctx context.Context, storing consumerConfig, 
 	if p.storage, err = openStorage(ctx, storing, w, b.conn, svc); err != nil {
 		return stoppedEarly(ctx, err)
 	}
-	id := p.crawler.identity
-	if p.events, err = b.conn.Publisher(ctx, id.ID, id.Boot); err != nil {
-		return stoppedEarly(ctx, err)
+	defer p.storage.subscription.Close()
+	if p.events, err = openPublisher(crawling, p.crawler.identity, b.conn, svc); err != nil {
+		return err
 	}
 	p.crawler.attach(crawling, p.events, svc.log)
 	return p.run(ctx, crawling, svc)
@@ -112,6 +129,20 @@ func (in invocation) networkOrDevnet(ctx context.Context, log *slog.Logger) (net
 	return d.Network(), func() { d.Close() }, nil
 }
 
+// trackingHere is tracking for a network that may be in this process, whose hours are
+// as many slots long as an hour of mainnet.
+func (in invocation) trackingHere(dataDir string, net network.Network) (tracking, error) {
+	t, err := in.tracking(dataDir, net)
+	if err != nil || !in.simulated() {
+		return t, err
+	}
+	t.config.EstimateEvery = net.Clock.Scale(time.Hour)
+	if in.cmd.Uint64(flagActiveValidators) == 0 {
+		t.config.Params.ActiveValidators, t.config.Params.PAggUncertainty = devnet.DefaultActiveValidators, 0
+	}
+	return t, nil
+}
+
 // loopbackDefaults keeps a crawl of the network in this process on this machine
 // and off ports that a beacon node may hold, unless flags say otherwise.
 func (in invocation) loopbackDefaults(cfg *sentryConfig) {
@@ -131,6 +162,8 @@ type pipeline struct {
 	crawler *crawler
 	events  sink
 	storage *storage
+	tracks  tracking
+	tracker *tracker.Tracker
 }
 
 // run runs both until ctx ends and stops them in the order of the data: the
@@ -160,11 +193,12 @@ func (p *pipeline) run(ctx context.Context, cfg sentryConfig, svc *service) erro
 		p.storage.drain(storingSide, svc.log)
 		return nil
 	})
+	g.Go(func() error { return p.tracks.follow(storingSide, p.tracker, svc.log) })
 	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
 	p.storage.logStopped(svc.log)
 	return errors.Join(crawled, stored)
 }
 
 func (p *pipeline) status(ctx context.Context) []slog.Attr {
-	return append(p.crawler.status(ctx), p.storage.status(ctx)...)
+	return slices.Concat(p.crawler.status(ctx), waiting(p.events), p.storage.status(ctx))
 }

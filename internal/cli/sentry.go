@@ -2,13 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"runtime/debug"
-	"time"
 
 	"github.com/urfave/cli/v3"
 	"golang.org/x/sync/errgroup"
@@ -52,7 +49,7 @@ const maxKnown = 3000
 func sentryFlags() []cli.Flag {
 	allowPrivate := toggle(flagAllowPrivate, "visit loopback and private addresses")
 	allowPrivate.DefaultText = "on only when every bootnode has such an address"
-	return []cli.Flag{
+	return append([]cli.Flag{
 		texts(flagListen, []string{"0.0.0.0", "::"}, "IP address to listen on, repeatable"),
 		number(flagPort, defaultPort, "port of libp2p over TCP and of discv5 over UDP; 0 takes free ones"),
 		number(flagQUICPort, defaultQUICPort, "UDP port of libp2p over QUIC; 0 takes a free one"),
@@ -67,14 +64,14 @@ func sentryFlags() []cli.Flag {
 		text(flagCrawlerID, "", "crawler_id of every event; an id kept in the data directory when not given"),
 		text(flagLocation, "", "crawler_location of every event, such as a region"),
 		allowPrivate,
-	}
+	}, spoolFlags()...)
 }
 
 func (a *app) sentryCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
-		Description: "Crawls the network and publishes what it sees to --nats. Without --nats it appends events\n" +
-			"as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
+		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: while NATS is away\n" +
+			"the crawl goes on. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
 		Flags: append(sentryFlags(), serviceFlags()...),
 	}, runSentry)
 }
@@ -90,6 +87,9 @@ type sentryConfig struct {
 	crawl          sentry.Config
 	embeddedStore  string // directory of --nats embedded
 	natsURL        string // empty: event log files
+	spoolSize      int64  // bytes
+	// withoutConsumers publishes also what nobody would get.
+	withoutConsumers bool
 }
 
 // sentryConfig checks the sentry's flags. Errors are usageErrors.
@@ -146,6 +146,9 @@ func (in invocation) sentryConfig(net network.Network) (sentryConfig, error) {
 		return cfg, err
 	}
 	if cfg.crawl.Revisit, err = in.positive(flagRevisit); err != nil {
+		return cfg, err
+	}
+	if err := in.spoolConfig(&cfg); err != nil {
 		return cfg, err
 	}
 	return cfg, in.watchConfig(&cfg.crawl)
@@ -305,54 +308,59 @@ func runSentry(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
 	if err := claimDataDir(cfg.dataDir, net); err != nil {
+		dir.Close()
 		return err
 	}
 	svc, err := in.newService(false)
 	if err != nil {
+		dir.Close()
 		return err
 	}
-	return svc.run(ctx, func(ctx context.Context) error { return crawl(ctx, cfg, svc) })
+	return svc.run(ctx, func(ctx context.Context) error {
+		defer dir.Close()
+		return crawl(ctx, cfg, svc)
+	})
 }
 
-// crawl builds the sentry and runs it until ctx ends. The ports are bound before
-// anything waits for NATS, so that a port in use is told at once.
+// crawl builds the sentry and runs it until ctx ends. It does not wait for NATS.
 func crawl(ctx context.Context, cfg sentryConfig, svc *service) error {
 	c, err := newCrawler(cfg, svc.log)
 	if err != nil {
 		return err
 	}
 	defer c.close(svc.log)
-	events, closeBroker, err := openSink(ctx, cfg, c.identity, svc.log)
+	events, closeBroker, err := openSink(ctx, cfg, c.identity, svc)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
 	defer closeBroker()
 	c.attach(cfg, events, svc.log)
-	return runCrawl(ctx, cfg, c, events, svc, c.status)
+	figures := func(ctx context.Context) []slog.Attr { return append(c.status(ctx), waiting(events)...) }
+	return runCrawl(ctx, cfg, c, events, svc, figures)
 }
 
-// openSink connects to NATS, or opens the event log files without --nats.
-func openSink(ctx context.Context, cfg sentryConfig, id sentry.Identity, log *slog.Logger) (sink, func(), error) {
+// openSink opens the spool that NATS is published to from, or the event log files
+// without --nats.
+func openSink(ctx context.Context, cfg sentryConfig, id sentry.Identity, svc *service) (sink, func(), error) {
 	if cfg.natsURL == "" {
-		events, err := bus.NewFileLog(cfg.dataDir, id.ID, id.Boot, log)
+		events, err := bus.NewFileLog(cfg.dataDir, id.ID, id.Boot, svc.log)
 		if err != nil {
 			return nil, nil, asUsage(err)
 		}
-		log.Info("no --nats: events go to log files", slog.String("dir", cfg.dataDir))
+		svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.dataDir))
 		return events, func() {}, nil
 	}
-	b, err := connect(ctx, cfg.natsURL, cfg.embeddedStore, "valtrack sentry "+id.ID, log)
+	b, err := connect(ctx, cfg.natsURL, cfg.embeddedStore, bus.Options{Name: "valtrack sentry " + id.ID, InBackground: true, Log: svc.log})
 	if err != nil {
 		return nil, nil, err
 	}
-	events, err := b.conn.Publisher(ctx, id.ID, id.Boot)
+	events, err := openPublisher(cfg, id, b.conn, svc)
 	if err != nil {
-		b.close(log)
+		b.close(svc.log)
 		return nil, nil, err
 	}
-	return events, func() { b.close(log) }, nil
+	return events, func() { b.close(svc.log) }, nil
 }
 
 // runCrawl runs the sentry until ctx ends; then the sentry stops, and after it
@@ -369,38 +377,10 @@ func runCrawl(ctx context.Context, cfg sentryConfig, c *crawler, events sink, sv
 	g.Go(func() error { return c.sentry.Run(ctx) })
 	g.Go(func() error { return svc.status.run(ctx, svc.log, figures) })
 	err := g.Wait()
-	if flushErr := drain(ctx, events, svc.log); err == nil {
+	if flushErr := flush(ctx, events); err == nil {
 		err = flushErr
 	}
 	s := c.sentry.Stats()
 	svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
 	return err
-}
-
-// drain flushes a sentry's events, and tells what becomes of those that cannot
-// leave: they are in this process only.
-func drain(ctx context.Context, events sink, log *slog.Logger) error {
-	if p, ok := events.(*bus.Publisher); ok {
-		if s := p.Stats(); s.Held && s.Pending > 0 {
-			log.Warn("the stream has no consumer, and takes no events without one: start 'valtrack consumer' with the same --nats now, or they are lost",
-				slog.Int("events", s.Pending), slog.Duration("waiting", flushTimeout))
-		}
-	}
-	err := flush(ctx, events)
-	if errors.Is(err, bus.ErrNotPublished) {
-		return fmt.Errorf("stopped, but these events are lost: %w; start the consumer before the sentry, or leave --nats out to keep events in log files", err)
-	}
-	return err
-}
-
-// flush waits until everything published has left, within a bound of its own:
-// ctx has ended by then.
-func flush(ctx context.Context, events sink) error {
-	bounded, cancel := after(ctx, flushTimeout)
-	defer cancel()
-	start := time.Now()
-	if err := events.Close(bounded); err != nil {
-		return fmt.Errorf("flush events (%v): %w", time.Since(start).Round(time.Millisecond), err)
-	}
-	return nil
 }

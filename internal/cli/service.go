@@ -20,9 +20,13 @@ const (
 	// flagStatusEvery is how often a service off a terminal logs what it has done.
 	flagStatusEvery    = "status-every"
 	defaultStatusEvery = 10 * time.Second
-	// flushTimeout bounds the wait, at a stop, until everything observed has left
-	// the process.
-	flushTimeout = 20 * time.Second
+	// storeTimeout bounds the wait, at a stop, until what was published is with the
+	// consumer in the same process. What is not stays in the stream.
+	storeTimeout = 2 * time.Second
+	// stopLimit is when a stopping service ends, whatever it waits for: disks and
+	// brokers may hang. Everything that counts is in a spool or the stream by then,
+	// as after a kill.
+	stopLimit = 8 * time.Second
 )
 
 // serviceFlags stand on every command that runs until it is stopped.
@@ -36,7 +40,10 @@ type service struct {
 	metrics *prometheus.Registry
 	// server is nil without --metrics.
 	server *telemetry.Server
-	status *status
+	listen func() (*telemetry.Server, error)
+	// standingBy is what a consumer waits for that another goes before.
+	standingBy atomic.Pointer[string]
+	status     *status
 	// storage is nil until the datasets are open, and always in a sentry. /readyz
 	// reads it.
 	storage atomic.Pointer[storage]
@@ -46,6 +53,18 @@ type service struct {
 // stores says whether the command is ready only when it can store events. Errors
 // are usageErrors.
 func (in invocation) newService(stores bool) (*service, error) {
+	s, err := in.silentService(stores)
+	if err != nil {
+		return nil, err
+	}
+	if s.server, err = s.listen(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// silentService is newService that does not listen yet.
+func (in invocation) silentService(stores bool) (*service, error) {
 	every := in.cmd.Duration(flagStatusEvery)
 	if every <= 0 {
 		return nil, usagef("--%s %v: want a time above zero, such as 10s", flagStatusEvery, every)
@@ -58,16 +77,30 @@ func (in invocation) newService(stores bool) (*service, error) {
 	if s.log, err = in.logger(s.status); err != nil {
 		return nil, err
 	}
-	if addr := in.cmd.String(flagMetrics); addr != "" {
-		ready := func() error { return nil }
-		if stores {
-			ready = func() error { return s.storage.Load().ready() }
+	ready := func() error { return nil }
+	if stores {
+		ready = s.ready
+	}
+	s.listen = func() (*telemetry.Server, error) {
+		addr := in.cmd.String(flagMetrics)
+		if addr == "" {
+			return nil, nil
 		}
-		if s.server, err = telemetry.Listen(addr, s.metrics, ready, s.log); err != nil {
+		server, err := telemetry.Listen(addr, s.metrics, ready, s.log)
+		if err != nil {
 			return nil, usagef("--%s: %w; choose another address", flagMetrics, err)
 		}
+		return server, nil
 	}
 	return s, nil
+}
+
+// ready is nil when events can be stored.
+func (s *service) ready() error {
+	if reason := s.standingBy.Load(); reason != nil {
+		return errors.New(*reason)
+	}
+	return s.storage.Load().ready()
 }
 
 // logger writes to w, which ends on stderr, as --log-level and --log-format say.
@@ -83,9 +116,33 @@ func (in invocation) logger(w io.Writer) (*slog.Logger, error) {
 	return log, nil
 }
 
-// run runs work, and beside it the metrics server from the beginning: while work
-// waits for a broker, health can be asked. It returns when both have ended.
+// run runs work beside the metrics server and returns when both have ended; once
+// ctx has, it waits no longer than stopLimit. Then the process is to end at once:
+// work still runs, and holds its locks.
 func (s *service) run(ctx context.Context, work func(context.Context) error) error {
+	return s.runWithin(ctx, stopLimit, work)
+}
+
+func (s *service) runWithin(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- s.serve(ctx, work) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		s.log.Warn("the stop takes too long, ending: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
+		return nil
+	}
+}
+
+// serve runs work, and beside it the metrics server from the beginning: while work
+// waits for a broker, health can be asked.
+func (s *service) serve(ctx context.Context, work func(context.Context) error) error {
 	if s.server == nil {
 		return work(ctx)
 	}
@@ -107,12 +164,13 @@ type broker struct {
 }
 
 // connect connects to the server at url, or starts one in this process with its
-// store in storeDir when url is "embedded". It keeps trying until ctx ends.
-func connect(ctx context.Context, url, storeDir, name string, log *slog.Logger) (*broker, error) {
+// store in storeDir when url is "embedded". It keeps trying until ctx ends, or in
+// the background when opts say so.
+func connect(ctx context.Context, url, storeDir string, opts bus.Options) (*broker, error) {
 	b := &broker{}
-	opts := bus.Options{URL: url, Name: name, Log: log}
+	opts.URL = url
 	if url == embeddedNATS {
-		server, err := bus.StartEmbedded(storeDir, log)
+		server, err := bus.StartEmbedded(storeDir, opts.Log)
 		if err != nil {
 			return nil, asUsage(err)
 		}
@@ -120,7 +178,7 @@ func connect(ctx context.Context, url, storeDir, name string, log *slog.Logger) 
 	}
 	var err error
 	if b.conn, err = bus.Connect(ctx, opts); err != nil {
-		b.close(log)
+		b.close(opts.Log)
 		if errors.Is(err, bus.ErrBadURL) {
 			return nil, usagef("--%s: %w", flagNATS, err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Defaults of Config.
@@ -25,6 +26,15 @@ const (
 	DefaultSegmentRows = 250_000
 	// DefaultSegmentAge is how old an observation gets before readers see it.
 	DefaultSegmentAge = time.Minute
+	// DefaultCompactEvery is the time whose parts are merged first.
+	DefaultCompactEvery = time.Hour
+)
+
+// Bounds of Config: every message of a segment waits for it in memory and in the
+// broker.
+const (
+	maxSegmentRows = 2_000_000
+	maxSegmentAge  = time.Hour
 )
 
 const (
@@ -44,7 +54,15 @@ type Config struct {
 	// age of its first. Zero is the default.
 	SegmentRows int
 	SegmentAge  time.Duration
-	Log         *slog.Logger
+	// CompactEvery is the time whose parts are merged into one when it has passed;
+	// those of 24 of it are merged again. Zero is the default, below it is never.
+	CompactEvery time.Duration
+	// Retention is the age at which parts are removed; zero keeps them for ever.
+	Retention time.Duration
+	// Tracker, unless it is nil, has every event of a committed segment, once; it is
+	// the consumer's from New on, until Run has returned.
+	Tracker *tracker.Tracker
+	Log     *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -54,7 +72,27 @@ func (c Config) withDefaults() Config {
 	if c.SegmentAge == 0 {
 		c.SegmentAge = DefaultSegmentAge
 	}
+	if c.CompactEvery == 0 {
+		c.CompactEvery = DefaultCompactEvery
+	}
 	return c
+}
+
+// Check tells whether the settings, and those of the subscription that follow from
+// them, fit each other.
+func (c Config) Check() error {
+	c = c.withDefaults()
+	switch {
+	case c.SegmentRows < 1 || c.SegmentRows > maxSegmentRows:
+		return fmt.Errorf("segments of %d rows: want 1 to %d; up to %d unacknowledged messages stand in memory and in the broker", c.SegmentRows, maxSegmentRows, c.MaxAckPending())
+	case c.SegmentAge <= 0 || c.SegmentAge > maxSegmentAge:
+		return fmt.Errorf("segments of %v: want a time above zero, such as 1m, up to %v; messages wait %v for their acknowledgement", c.SegmentAge, maxSegmentAge, c.AckWait())
+	case c.CompactEvery > 0 && c.CompactEvery < c.SegmentAge:
+		return fmt.Errorf("merging the parts of each %v: want at least the age of a segment, %v", c.CompactEvery, c.SegmentAge)
+	case c.Retention < 0 || c.Retention > 0 && c.Retention < c.CompactEvery:
+		return fmt.Errorf("retention %v: want 0, or at least %v, whose parts are merged", c.Retention, c.CompactEvery)
+	}
+	return nil
 }
 
 // AckWait is the subscription's AckWait that fits the segments: a message must
@@ -83,8 +121,11 @@ type Stats struct {
 	Pending    int    // messages that wait for their segment's commit
 	Segments   uint64 // segments committed
 	Failures   uint64 // segments that could not be written
-	// Missing counts event keys that are missing between others of their sentry.
-	Missing uint64
+	Merged     uint64 // parts merged into others
+	Removed    uint64 // parts removed for their age
+	// Missing counts, by sentry, the events that are neither stored nor rejected but
+	// were numbered before others that are. It is not to be changed.
+	Missing map[string]uint64
 	// Behind counts the messages in the stream behind the last one received.
 	Behind     uint64
 	LastCommit time.Time // zero before the first
@@ -110,31 +151,54 @@ type Consumer struct {
 // source whose AckWait is too short for the segments.
 func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	cfg = cfg.withDefaults()
-	if cfg.SegmentRows < 1 || cfg.SegmentAge <= 0 {
-		return nil, fmt.Errorf("segment of %d rows and %v: both must be positive", cfg.SegmentRows, cfg.SegmentAge)
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	if wait := source.AckWait(); wait < cfg.SegmentAge+commitMargin {
 		return nil, fmt.Errorf("ack wait %v is too short for segments of %v: want at least %v", wait, cfg.SegmentAge, cfg.SegmentAge+commitMargin)
 	}
-	rejected, err := openRejected(w.Dir())
+	rejected, err := openRejected(w.Dir(), cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	return &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin}, nil
+	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin}
+	c.stats.Missing = c.missing()
+	return c, nil
+}
+
+func (c *Consumer) missing() map[string]uint64 {
+	return c.writer.Covered().Missing(c.rejected.keys)
 }
 
 // Run consumes until ctx ends, then commits and acknowledges what it has and
 // returns nil. While the data directory cannot be written it acknowledges
-// nothing, says so and tries again; only when that is so at the end, or the
-// source fails, it returns an error. Run may be called once.
+// nothing, says so and tries again; when that is so at the end, the last events
+// stay in the stream, which is no error. It returns one when the source fails, and
+// stores nothing more when that says bus.ErrTaken. Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
+	if c.cfg.Tracker != nil {
+		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
+			return errors.Join(err, c.rejected.Close(), c.writer.Close())
+		}
+		c.writer.Keep(c.writer.Segment()) // until the tracker has them too
+	}
 	messages := make(chan bus.Message, handOver)
+	in := newIngest(c)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer close(messages)
-		return c.source.Run(ctx, func(m bus.Message) { messages <- m })
+		err := c.source.Run(ctx, func(m bus.Message) { messages <- m })
+		in.taken = errors.Is(err, bus.ErrTaken)
+		return err
 	})
-	g.Go(func() error { return newIngest(c).run(ctx, messages) })
+	g.Go(func() error {
+		in.run(ctx, messages)
+		return nil
+	})
+	g.Go(func() error {
+		c.maintain(ctx)
+		return nil
+	})
 	return errors.Join(g.Wait(), c.rejected.Close(), c.writer.Close())
 }
 

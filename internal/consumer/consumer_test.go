@@ -2,11 +2,10 @@ package consumer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -290,133 +289,25 @@ func TestMessagesWithoutAKey(t *testing.T) {
 	}
 }
 
-func TestPoisonIsKeptAndEnded(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := start(t, dir, Config{}, f)
-	poison := []struct{ subject, data string }{
-		{event.SubjectMetadataReceived, `{"metadata":null}`},
-		{event.SubjectVisitEnded, "\xff\xfe"},
-		{"events.other", "{}"},
-		{event.SubjectPeerDiscovered, ""},
-	}
-	var got []*answers
-	for _, p := range poison {
-		got = append(got, f.sendRaw(p.subject, "", []byte(p.data)))
-		f.messages <- bus.Message{Subject: p.subject, Key: "s-9-1", Data: []byte(p.data), Delivery: &answers{}}
-	}
-	good := f.send(t, "s-1-1", visit("v1"))
-	c.stop(t)
-	for i, a := range got[:1] {
-		if a.String() != "term" {
-			t.Errorf("poison %d answered %q", i, a)
-		}
-	}
-	if good.String() != "ack" {
-		t.Errorf("good message answered %q", good)
-	}
-	file, err := os.ReadFile(filepath.Join(dir, RejectedFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
-	var first rejectedEvent
-	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
-		t.Fatal(err)
-	}
-	if first.Payload != `{"metadata":null}` || first.Subject != event.SubjectMetadataReceived || !strings.Contains(first.Reason, "missing") {
-		t.Errorf("first line %+v", first)
-	}
-	for _, l := range lines {
-		if !json.Valid([]byte(l)) {
-			t.Errorf("line %q", l)
-		}
-	}
-	if n := c.Stats().Rejected; int(n) != len(lines) {
-		t.Errorf("%d rejected, %d lines", n, len(lines))
-	}
+// takenFeed is a feed whose durable goes to another process at the end.
+type takenFeed struct{ *feed }
+
+func (f takenFeed) Run(ctx context.Context, handle func(bus.Message)) error {
+	return errors.Join(f.feed.Run(ctx, handle), bus.ErrTaken)
 }
 
-// A disk that takes nothing must cost no event and acknowledge none.
-func TestUnwritableDirectory(t *testing.T) {
+// What another process has been given already must not be stored here as well.
+func TestNothingIsStoredOfATakenDurable(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
-	c := start(t, dir, Config{SegmentRows: 2}, f)
-	blocked := dataset.Dir(dir, dataset.Visit)
-	replaceByFile(t, blocked)
-	first, second := f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))
-	until(t, "the messages to be given back", func() bool { return first.String() == "nak" && second.String() == "nak" })
-	until(t, "several attempts", func() bool { return c.Stats().Failures > 2 })
-	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
-		t.Errorf("stats %+v", s)
-	}
-	if err := os.Remove(blocked); err != nil {
-		t.Fatal(err)
-	}
-	first, second = f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2")) // as the server does
-	until(t, "the acks", func() bool { return first.String() == "ack" && second.String() == "ack" })
-	if s := c.Stats(); s.Stored != 2 || s.Duplicates != 0 || s.Err != nil {
-		t.Errorf("stats %+v", s)
-	}
-	c.stop(t)
-	if d := cmp.Diff([]string{"v1", "v2"}, visitIDs(t, dir)); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-}
-
-func TestStopWhileUnwritable(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := start(t, dir, Config{SegmentRows: 1}, f)
-	replaceByFile(t, dataset.Dir(dir, dataset.Visit))
+	c := start(t, dir, Config{}, takenFeed{f})
 	a := f.send(t, "s-1-1", visit("v1"))
-	until(t, "the message to be given back", func() bool { return a.String() == "nak" })
 	c.cancel()
-	if err := <-c.done; err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("error %v does not name %s", err, dir)
+	if err := <-c.done; !errors.Is(err, bus.ErrTaken) {
+		t.Errorf("error %v", err)
 	}
-}
-
-func replaceByFile(t *testing.T, dir string) {
-	t.Helper()
-	if err := errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// A rejected event that could not be kept must come again, and not pass for a
-// duplicate then.
-func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
-	dir := t.TempDir()
-	f := newFeed()
-	c := openIn(t, dir, Config{}, f)
-	if err := c.rejected.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	// Opened like this it takes nothing, as on a full disk.
-	if c.rejected.file, err = os.Open(filepath.Join(dir, RejectedFile)); err != nil {
-		t.Fatal(err)
-	}
-	r := run(t, c)
-	for range 2 {
-		a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
-		until(t, "the answer", func() bool { return a.String() != "" })
-		if a.String() != "nak" {
-			t.Errorf("answered %q", a)
-		}
-	}
-	r.stop(t)
-	if s := c.Stats(); s.Rejected != 0 || s.Duplicates != 0 {
-		t.Errorf("stats %+v", s)
-	}
-
-	r = start(t, dir, Config{}, f) // on a disk that takes it
-	a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
-	until(t, "the answer", func() bool { return a.String() == "term" })
-	r.stop(t)
-	if data, err := os.ReadFile(filepath.Join(dir, RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 {
-		t.Errorf("kept %q, %v", data, err)
+	if s := c.Stats(); s.Stored != 0 || a.String() != "" {
+		t.Errorf("answered %q, stats %+v", a, s)
 	}
 }
 
@@ -453,4 +344,51 @@ func TestNewChecksItsConfig(t *testing.T) {
 		t.Fatalf("after the run: %v", err)
 	}
 	again.Close()
+}
+
+// Parts are merged and removed while events come in.
+func TestPartsAreMergedAndRemoved(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, dir, Config{SegmentRows: 1, SegmentAge: time.Millisecond, CompactEvery: 100 * time.Millisecond}, f)
+	const sent = 30
+	for i := 1; i <= sent; i++ {
+		f.send(t, fmt.Sprintf("s-1-%d", i), visit(fmt.Sprint(i)))
+	}
+	until(t, "a merge", func() bool { return c.Stats().Merged > 0 })
+	c.stop(t)
+	if ids := visitIDs(t, dir); len(ids) != sent {
+		t.Errorf("%d rows of %d", len(ids), sent)
+	}
+	h, err := dataset.Check(t.Context(), dir, nil)
+	if err != nil || !h.OK() || h.Missing() != 0 {
+		t.Errorf("%+v, %v", h, err)
+	}
+
+	c = start(t, dir, Config{SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Retention: 10 * time.Millisecond}, f)
+	newer := f.send(t, fmt.Sprintf("s-1-%d", sent+1), visit("newer")) // the newest part stays
+	until(t, "the ack", func() bool { return newer.String() == "ack" })
+	until(t, "old parts to go", func() bool { return c.Stats().Removed > 0 })
+	late := f.send(t, "s-1-1", visit("1"))
+	until(t, "the ack", func() bool { return late.String() == "ack" })
+	c.stop(t)
+	if s := c.Stats(); s.Duplicates != 1 {
+		t.Errorf("an event whose row was removed was stored again: %+v", s)
+	}
+}
+
+func TestConfigThatDoesNotFit(t *testing.T) {
+	for want, cfg := range map[string]Config{
+		"segments of 3000000 rows: want 1 to 2000000; up to 6000000 unacknowledged": {SegmentRows: 3_000_000},
+		"segments of 2h0m0s: .* messages wait 4h0m30s":                              {SegmentAge: 2 * time.Hour},
+		"merging the parts of each 30s: want at least .* 1m0s":                      {CompactEvery: 30 * time.Second},
+		"retention 30m0s: want 0, or at least 1h0m0s":                               {Retention: 30 * time.Minute},
+	} {
+		if err := cfg.Check(); err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
+			t.Errorf("%+v: %v, want %s", cfg, err, want)
+		}
+	}
+	if err := (Config{CompactEvery: -1, Retention: time.Second}).Check(); err != nil {
+		t.Error(err)
+	}
 }

@@ -34,6 +34,7 @@ func TestValidatorRow(t *testing.T) {
 		return e
 	}
 	peer := handshake().ID
+	var d Deriver
 	for name, c := range map[string]struct {
 		e    *event.MetadataReceived
 		want derived
@@ -47,23 +48,63 @@ func TestValidatorRow(t *testing.T) {
 		"all in the hello":         {with(nil, allSubnets(), peer), derived{[]int32{}, expected, dataset.List(allSubnets()), dataset.List(allSubnets()), true}},
 		"no secp256k1 key":         {with(nil, nil, "12D3KooWGRUaGBkvzTXVWqLLcWT4XRL5fDsvhKoYcx8zoGBNjvUd"), derived{[]int32{}, nil, nil, nil, false}},
 	} {
-		row := validatorRow(c.e)
+		_, row := d.Rows(c.e)
 		got := derived{row.LongLivedSubnets, row.ExpectedSubnets, row.SubscribedSubnets, row.ShortLivedSubnets, row.AllSubnets}
-		if d := cmp.Diff(c.want, got); d != "" {
-			t.Errorf("%s (-want +got):\n%s", name, d)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 		if (row.NodeID == nil) != (c.want.Expected == nil) {
 			t.Errorf("%s: node id %v", name, row.NodeID)
 		}
 	}
-	row := validatorRow(handshake())
+	_, row := d.Rows(handshake())
 	if row.Client != "lighthouse" || *row.ClientRelease != "5.1.3" || *row.OS != "linux" || *row.Arch != "x86_64" || *row.NodeID != id.String() {
 		t.Errorf("row %+v", row)
 	}
 	e := handshake()
 	e.ClientVersion, e.NodeID = "something", &eth2.NodeID{1}
-	row = validatorRow(e)
+	_, row = d.Rows(e)
 	if row.ClientRelease != nil || row.OS != nil || row.Arch != nil || *row.NodeID != (eth2.NodeID{1}).String() {
 		t.Errorf("row %+v", row)
+	}
+}
+
+// The decoder uses an event's memory again while the rows wait to be written.
+func TestRowsOutliveTheirEvent(t *testing.T) {
+	n, more := uint64(7), uint64(8)
+	first, second := handshake(), handshake()
+	first.MetaData.CustodyGroupCount, first.NodeID, first.SubscribedSubnets = &n, &eth2.NodeID{1}, []int{1, 2}
+	second.MetaData.CustodyGroupCount, second.NodeID, second.SubscribedSubnets = &more, &eth2.NodeID{2}, []int{3, 4}
+	ms, ms2 := int64(80), int64(90)
+	visited, revisited := visit("a"), visit("b")
+	visited.GoodbyeCode, visited.HandshakeMS, revisited.GoodbyeCode, revisited.HandshakeMS = &n, &ms, &more, &ms2
+	found := func(count *uint64) *event.PeerDiscovered {
+		return &event.PeerDiscovered{Common: first.Common, ENR: "enr:-", ID: "x", NodeID: eth2.NodeID{1}, CustodyGroupCount: count}
+	}
+	var d Deriver
+	rows := func(decoder *event.Decoder, e event.Event) []any {
+		t.Helper()
+		e, err := decoder.Decode(e.Subject(), event.Append(nil, e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e := e.(type) {
+		case *event.MetadataReceived:
+			m, v := d.Rows(e)
+			return []any{m, v}
+		case *event.VisitEnded:
+			return []any{dataset.FromVisitEnded(e)}
+		case *event.PeerDiscovered:
+			return []any{dataset.FromPeerDiscovered(e)}
+		}
+		return nil
+	}
+	for _, pair := range [][2]event.Event{{first, second}, {visited, revisited}, {found(&n), found(&more)}} {
+		var decoder event.Decoder
+		kept := rows(&decoder, pair[0])
+		rows(&decoder, pair[1])
+		if diff := cmp.Diff(rows(new(event.Decoder), pair[0]), kept); diff != "" {
+			t.Errorf("%s: another event changed the rows (-want +got):\n%s", pair[0].Subject(), diff)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/crashpoint"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -14,9 +15,13 @@ import (
 // ingest is the loop of one Run: from messages to committed segments.
 type ingest struct {
 	*Consumer
+	decoder    event.Decoder
+	deriver    Deriver
 	keys       dataset.Coverage // of the open segment
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
+	written    time.Time        // when the tracker was; zero before
+	taken      bool             // the open segment is another process's; read after messages' end
 
 	// due is when the open segment is old enough, or, while blocked, when to try
 	// again. It runs only while there is something to wait for.
@@ -33,7 +38,7 @@ func newIngest(c *Consumer) *ingest {
 
 // run reads messages until the channel is closed, which the source does after
 // ctx has ended. While blocked it reads nothing, so that the source stands still.
-func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) error {
+func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) {
 	defer in.due.Stop()
 	stopping := ctx.Done()
 	for {
@@ -44,7 +49,8 @@ func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) error {
 		select {
 		case m, ok := <-from:
 			if !ok {
-				return in.finish()
+				in.finish()
+				return
 			}
 			in.take(m)
 		case <-in.due.C:
@@ -69,15 +75,19 @@ func (in *ingest) tick() {
 	in.count(func(s *Stats) { s.Err = nil })
 }
 
-// finish commits what there is.
-func (in *ingest) finish() error {
-	if in.blocked == nil {
+// finish commits what there is, if it is still this process's to store.
+func (in *ingest) finish() {
+	switch {
+	case in.taken:
+		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.deliveries)))
+		in.dropTracked()
+		in.reset()
+	case in.blocked == nil:
 		in.commit()
 	}
 	if in.blocked != nil {
-		return fmt.Errorf("the last events stay in the stream: %w", in.blocked)
+		in.log.Warn("the last events stay in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))
 	}
-	return nil
 }
 
 // take stores one message's event in the open segment, or answers the message.
@@ -98,11 +108,9 @@ func (in *ingest) take(m bus.Message) {
 		in.hold(m.Delivery)
 		return
 	}
-	e, err := event.Decode(m.Subject, m.Data)
+	e, err := in.decoder.Decode(m.Subject, m.Data)
 	if err != nil {
-		if in.reject(m, err) {
-			in.keys.Add(producer, counter)
-		}
+		in.reject(m, err)
 		return
 	}
 	if err := in.store(e); err != nil {
@@ -110,6 +118,7 @@ func (in *ingest) take(m bus.Message) {
 		in.block(err)
 		return
 	}
+	in.track(e)
 	in.events++
 	in.keys.Add(producer, counter)
 	in.hold(m.Delivery)
@@ -120,7 +129,7 @@ func (in *ingest) store(e event.Event) error {
 	case *event.PeerDiscovered:
 		return in.writer.AppendDiscovery(dataset.FromPeerDiscovered(e))
 	case *event.MetadataReceived:
-		return in.writer.AppendMetadata(dataset.FromMetadataReceived(e), validatorRow(e))
+		return in.writer.AppendMetadata(in.deriver.Rows(e))
 	case *event.VisitEnded:
 		return in.writer.AppendVisit(dataset.FromVisitEnded(e))
 	}
@@ -147,16 +156,24 @@ func (in *ingest) commit() {
 		return
 	}
 	segment := in.writer.Segment()
-	if err := in.writer.Commit(in.keys); err != nil {
+	err := in.estimates()
+	if err == nil {
+		err = in.writer.Commit(in.keys)
+	}
+	if err != nil {
 		in.block(err)
 		return
 	}
+	crashpoint.At("flush")
+	in.flush(segment, len(in.deliveries) >= in.cfg.SegmentRows)
+	crashpoint.At("acknowledge")
 	for _, d := range in.deliveries {
 		in.answer("ack", d.Ack())
+		crashpoint.At("acknowledged")
 	}
 	in.backoff = 0
 	in.log.Debug("committed segment", slog.Uint64("segment", segment), slog.Uint64("events", in.events))
-	missing := in.writer.Covered().Missing()
+	missing := in.missing()
 	in.count(func(s *Stats) {
 		s.Stored += in.events
 		s.Segments++
@@ -169,6 +186,7 @@ func (in *ingest) commit() {
 // block drops the open segment and gives its messages back to the stream, to come
 // again after the pause.
 func (in *ingest) block(err error) {
+	in.dropTracked()
 	in.backoff = min(max(2*in.backoff, in.retryMin), retryMax)
 	in.blocked = err
 	in.log.Error("cannot write the data directory, nothing is acknowledged, trying again",
@@ -189,19 +207,22 @@ func (in *ingest) reset() {
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 
-// reject keeps an invalid event beside the datasets and ends its redelivery. It
-// reports whether the event was kept: one that was not comes again, and must not
-// be taken for a duplicate then.
-func (in *ingest) reject(m bus.Message, reason error) bool {
+// reject keeps an invalid event beside the datasets, once, and ends its
+// redelivery.
+func (in *ingest) reject(m bus.Message, reason error) {
+	if in.rejected.keys.Has(keyOf(m)) {
+		in.count(func(s *Stats) { s.Duplicates++ })
+		in.answer("term", m.Term())
+		return
+	}
 	in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
 	if err := in.rejected.append(m, reason); err != nil {
 		in.log.Error("cannot keep a rejected event, it comes again", slog.Any("error", err))
 		in.answer("nak", m.Nak(retryMax))
-		return false
+		return
 	}
 	in.count(func(s *Stats) { s.Rejected++ })
 	in.answer("term", m.Term())
-	return true
 }
 
 // answer notes an answer that did not leave: its message only comes again.

@@ -93,7 +93,7 @@ func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 			}
 		}
 	}
-	if s := c.Stats(); s.Missing != 0 || s.Rejected != 0 {
+	if s := c.Stats(); s.Missing["s"] != 0 || s.Rejected != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
@@ -157,4 +157,61 @@ func TestPoisonDoesNotComeAgain(t *testing.T) {
 		t.Error(err)
 	}
 	c.stop(t)
+}
+
+// What a consumer that died had received comes to the next at once, whatever
+// AckWait is; and after a stop nothing comes again.
+func TestNothingComesAgainAfterAStop(t *testing.T) {
+	conn := pipeline(t)
+	dir, cfg := t.TempDir(), Config{SegmentRows: 50, SegmentAge: time.Hour}
+	options := bus.SubscribeOptions{Durable: "consumer-test", AckWait: cfg.AckWait(), MaxAckPending: cfg.MaxAckPending(), Exclusive: true}
+	exclusive := func() *bus.Subscription {
+		sub, err := conn.Subscribe(t.Context(), options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sub
+	}
+	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := exclusive()
+	const n = 80 // less than MaxAckPending
+	for i := range n {
+		if err := publisher.Publish(t.Context(), visit(strconv.Itoa(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flushed, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := publisher.Close(flushed); err != nil {
+		t.Fatal(err)
+	}
+	// One that receives all and answers nothing.
+	dying, kill := context.WithCancel(t.Context())
+	received := 0
+	err = sub.Run(dying, func(bus.Message) {
+		if received++; received == n {
+			kill()
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub.Close() // as its connection's end
+	second := exclusive()
+	c := start(t, dir, cfg, second)
+	until(t, "all events", func() bool { s := c.Stats(); return int(s.Stored)+s.Pending == n })
+	c.stop(t)
+	until(t, "the acks", func() bool {
+		lag, err := sub.Lag(t.Context())
+		return err == nil && lag == bus.Lag{}
+	})
+	second.Close()
+	c = start(t, dir, cfg, exclusive())
+	c.stop(t)
+	if s := c.Stats(); s.Duplicates != 0 || s.Stored != 0 {
+		t.Errorf("after the stop: %+v", s)
+	}
 }

@@ -1,17 +1,22 @@
 package dataset
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/crashpoint"
 )
 
 // Commit makes the open segment part of the datasets, with the event keys that
 // its rows came from. When it returns nil the segment is on the disk for good and
 // the keys are in Covered; a segment without rows keeps its keys too. On an error
-// nothing is known of the segment until Recover.
+// nothing is known of the segment until Recover, which removes it.
 //
 // The order: the files are complete and fsynced in _staging; each is renamed into
 // its dataset, that of metadata_events last; the directories are fsynced. Until
@@ -21,9 +26,6 @@ func (w *Writer) Commit(keys Coverage) error {
 	if err := w.commit(keys); err != nil {
 		return fmt.Errorf("commit segment %d in %s: %w", w.next, w.dir, err)
 	}
-	w.covered.Merge(keys)
-	w.next++
-	w.open = nil
 	return nil
 }
 
@@ -31,14 +33,9 @@ func (w *Writer) commit(keys Coverage) error {
 	if err := w.ensureOpen(); err != nil {
 		return err
 	}
-	seqs, err := keys.encode()
+	entries, err := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli()}.entries()
 	if err != nil {
 		return err
-	}
-	entries := map[string]string{
-		footerSchema:  SchemaVersion,
-		footerSegment: strconv.FormatUint(w.next, 10),
-		footerSeqs:    seqs,
 	}
 	for _, p := range w.open.parts() {
 		if err := w.step("finish " + p.table()); err != nil {
@@ -48,11 +45,37 @@ func (w *Writer) commit(keys Coverage) error {
 			return err
 		}
 	}
+	staged := w.open.dir
+	// Recover tells by it what was not committed.
+	if err := errors.Join(syncDir(staged), syncDir(filepath.Dir(staged)), syncDir(w.dir)); err != nil {
+		return err
+	}
+	if err := w.place(); err != nil {
+		return err
+	}
+	w.covered.Merge(keys)
+	if err := w.step("committed"); err != nil {
+		return err
+	}
+	// The segment is committed whatever becomes of the empty directory.
+	if err := os.RemoveAll(staged); err != nil {
+		w.log.Warn("cannot remove staged files", slog.String("dir", staged), slog.Any("error", err))
+	}
+	return nil
+}
+
+// place renames the finished parts of the open segment into the datasets.
+func (w *Writer) place() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.settle(); err != nil {
+		return err
+	}
 	for _, p := range w.open.parts() {
 		if err := w.step("rename " + p.table()); err != nil {
 			return err
 		}
-		if err := os.Rename(p.path(), partPath(w.dir, p.table(), w.next)); err != nil {
+		if err := os.Rename(p.path(), single(w.next).path(w.dir, p.table())); err != nil {
 			return err
 		}
 		// Before the next rename, so that no crash can keep that one and lose this.
@@ -63,13 +86,13 @@ func (w *Writer) commit(keys Coverage) error {
 			return err
 		}
 	}
-	if err := w.step("committed"); err != nil {
-		return err
-	}
-	return os.RemoveAll(w.open.dir)
+	w.next++
+	w.open = nil
+	return nil
 }
 
 func (w *Writer) step(name string) error {
+	crashpoint.At(name)
 	if w.crash == nil {
 		return nil
 	}
@@ -80,78 +103,114 @@ func (w *Writer) step(name string) error {
 // files and parts of an uncommitted segment go, and Covered is read from the
 // footers again. Open does it too.
 func (w *Writer) Recover() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.open != nil {
 		for _, p := range w.open.parts() {
 			p.abandon()
 		}
 		w.open = nil
 	}
-	if err := os.RemoveAll(filepath.Join(w.dir, stagingDir)); err != nil {
+	if err := w.recover(); err != nil {
 		return fmt.Errorf("recover %s: %w", w.dir, err)
-	}
-	newest, any, err := committed(w.dir)
-	if err != nil {
-		return fmt.Errorf("recover %s: %w", w.dir, err)
-	}
-	for _, table := range Tables() {
-		if err := w.rollBack(table, newest, any); err != nil {
-			return fmt.Errorf("recover %s: %w", w.dir, err)
-		}
-	}
-	if w.covered, err = readCoverage(w.dir); err != nil {
-		return fmt.Errorf("recover %s: %w", w.dir, err)
-	}
-	w.next = 0
-	if any {
-		w.next = newest + 1
 	}
 	return nil
 }
 
-// rollBack removes a table's parts of segments that were not committed.
-func (w *Writer) rollBack(table string, newest uint64, any bool) error {
+func (w *Writer) recover() error {
+	next := w.next
+	if !w.recovered {
+		var err error
+		if next, err = afterAll(w.dir); err != nil {
+			return err
+		}
+	}
+	tables := Tables()
+	// metadata_events first: should the process die in between, the segment is
+	// uncommitted.
+	for i := len(tables) - 1; i >= 0; i-- {
+		if err := w.rollBack(tables[i], next); err != nil {
+			return err
+		}
+	}
+	// Last, as it tells which parts are to be rolled back.
+	if err := os.RemoveAll(filepath.Join(w.dir, stagingDir)); err != nil {
+		return err
+	}
+	// The dataset directories themselves must survive a power failure too.
+	if err := syncDir(w.dir); err != nil {
+		return err
+	}
+	covered, newest, err := readCoverage(w.dir)
+	if err != nil {
+		return err
+	}
+	if !w.recovered && newest > 0 {
+		w.found = time.UnixMilli(newest)
+	}
+	w.covered, w.next, w.recovered = covered, next, true
+	return nil
+}
+
+// rollBack removes a table's parts of segments from next on, which were not
+// committed. A part whose commit failed after its last rename is one of them, as
+// nobody was told that it is there: whether it survives a power failure is not
+// known, and its rows come again.
+func (w *Writer) rollBack(table string, next uint64) error {
 	dir := Dir(w.dir, table)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	all, err := segments(w.dir, table)
+	all, err := spans(w.dir, table)
 	if err != nil {
 		return err
 	}
-	for _, n := range all {
-		if any && n <= newest {
-			continue
+	_, stale := split(all)
+	for _, s := range all {
+		if s.first >= next {
+			w.log.Warn("removing a part of a segment that was not committed", slog.String("part", s.path(w.dir, table)))
+			err = os.Remove(s.path(w.dir, table))
 		}
-		path := partPath(w.dir, table, n)
-		w.log.Warn("removing a part of a segment that was not committed", slog.String("part", path))
-		if err := os.Remove(path); err != nil {
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range stale {
+		w.log.Warn("removing a part whose rows stand in a merged one", slog.String("part", s.path(w.dir, table)))
+		if err := os.Remove(s.path(w.dir, table)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return syncDir(dir)
 }
 
-func readCoverage(dir string) (Coverage, error) {
-	covered := Coverage{}
-	all, err := segments(dir, Metadata)
+// readCoverage gives the event keys of all parts, also of those that retention has
+// removed, and when the newest was committed, Unix milliseconds. A segment's parts have
+// the same keys: metadata_events is read, and of the others what it lacks.
+func readCoverage(dir string) (covered Coverage, newest int64, err error) {
+	if covered, err = readRemoved(dir); err != nil {
+		return nil, 0, err
+	}
+	known, err := spans(dir, Metadata)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	for _, n := range all {
-		path := partPath(dir, Metadata, n)
-		lookup, err := footer(path)
+	for i, table := range append([]string{Metadata}, Tables()...) {
+		all, err := spans(dir, table)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		seqs, ok := lookup(footerSeqs)
-		if !ok {
-			continue // not written by us: it has no event keys
+		for _, s := range all {
+			if i > 0 && slices.ContainsFunc(known, s.within) {
+				continue
+			}
+			f, err := readFooter(s.path(dir, table))
+			if err != nil {
+				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are lost then, the other tables keep theirs", err)
+			}
+			covered.Merge(f.keys)
+			newest = max(newest, f.stored)
 		}
-		c, err := decodeCoverage(seqs)
-		if err != nil {
-			return nil, fmt.Errorf("part %s: %w", path, err)
-		}
-		covered.Merge(c)
 	}
-	return covered, nil
+	return covered, newest, nil
 }

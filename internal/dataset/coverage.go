@@ -38,17 +38,6 @@ func (c Coverage) Merge(other Coverage) {
 	}
 }
 
-// Missing counts the counters that are not in the set between the first and the
-// last that are, over all producers: events that were lost or are still to come.
-func (c Coverage) Missing() (n uint64) {
-	for _, runs := range c {
-		for i := 1; i < len(runs); i++ {
-			n += runs[i][0] - runs[i-1][1] - 1
-		}
-	}
-	return n
-}
-
 // search finds the run that begins at counter, or where one would stand.
 func search(runs []Interval, counter uint64) (int, bool) {
 	return slices.BinarySearchFunc(runs, counter, func(r Interval, n uint64) int {

@@ -23,8 +23,22 @@ func TestCoverage(t *testing.T) {
 	if c.Has("p", 6) || c.Has("p", 8) || c.Has("q", 1) || !c.Has("p", 0) || !c.Has("p", 5) {
 		t.Error("Has is wrong at an edge")
 	}
-	if got := (Coverage{"a": {{3, 4}, {7, 8}}, "b": {{1, 1}}}).Missing(); got != 2 {
-		t.Errorf("missing %d, want 2", got)
+}
+
+func TestGaps(t *testing.T) {
+	c := Coverage{"a-b-1": {{3, 4}, {7, 8}, {20, 29}}, "a-b-2": {{5, 5}, {9, 9}}, "c-1": {{1, 1}}, "@202611221200": {{1, 1}, {9, 9}}, "file-0011223344556677-0": {{1, 1}, {5, 5}}}
+	rejected := Coverage{"a-b-1": {{9, 18}}, "a-b-2": {{6, 8}}, "d-1": {{1, 5}}}
+	if d := cmp.Diff([]Interval{{1, 2}, {5, 6}, {19, 19}}, c.Gaps("a-b-1", rejected)); d != "" {
+		t.Errorf("gaps (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(map[string]uint64{"a-b": 9, "c": 0}, c.Missing(rejected)); d != "" {
+		t.Errorf("missing (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(map[string]uint64{"a-b": 22, "c": 0}, c.Missing(nil)); d != "" {
+		t.Errorf("missing when nothing was rejected (-want +got):\n%s", d)
+	}
+	if got := c.overlap(Coverage{"a-b-1": {{1, 3}, {8, 22}}, "c-1": {{2, 9}}}); got != 5 {
+		t.Errorf("overlap %d, want 5", got)
 	}
 }
 

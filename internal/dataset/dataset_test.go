@@ -233,7 +233,7 @@ func TestNewDirectoryHasEveryTable(t *testing.T) {
 	w := open(t, dir)
 	defer w.Close()
 	for _, table := range Tables() {
-		if _, err := parquet.ReadFile[Common](partPath(dir, table, 0)); err != nil {
+		if _, err := parquet.ReadFile[Common](single(0).path(dir, table)); err != nil {
 			t.Errorf("%s: %v", table, err)
 		}
 	}
@@ -246,15 +246,14 @@ func TestNewDirectoryHasEveryTable(t *testing.T) {
 
 func TestFooter(t *testing.T) {
 	dir := writeOneSegment(t)
-	for _, table := range Tables() {
-		lookup, err := footer(partPath(dir, table, 1))
+	for table := range all(3) {
+		got, err := readFooter(single(1).path(dir, table))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for key, want := range map[string]string{footerSchema: SchemaVersion, footerSegment: "1", footerSeqs: `{"s-1":[[1,9]]}`} {
-			if got, _ := lookup(key); got != want {
-				t.Errorf("%s: footer %s is %q, want %q", table, key, got, want)
-			}
+		want := footer{schema: SchemaVersion, span: "1", keys: Coverage{"s-1": {{1, 9}}}, stored: got.stored, rows: 3, oldest: 1, newest: 3}
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(footer{})); d != "" || got.stored == 0 {
+			t.Errorf("%s: stored %d, footer (-want +got):\n%s", table, got.stored, d)
 		}
 	}
 }
@@ -286,7 +285,7 @@ func TestOpenNamesAnUnusableDirectory(t *testing.T) {
 
 func TestScanReportsADamagedPart(t *testing.T) {
 	dir := writeOneSegment(t)
-	path := partPath(dir, Visit, 1)
+	path := single(1).path(dir, Visit)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,10 +12,14 @@ import (
 	"strings"
 )
 
+// Directories beside the datasets: DuckDB reads every *.parquet below a directory,
+// hidden or not.
 const (
-	// stagingDir stands outside of the datasets: DuckDB reads every *.parquet below
-	// a directory, hidden or not.
-	stagingDir = "_staging"
+	stagingDir    = "_staging"    // the open segment
+	compactingDir = "_compacting" // see compact.go
+)
+
+const (
 	partPrefix = "part-"
 	partSuffix = ".parquet"
 )
@@ -22,15 +27,61 @@ const (
 // Dir is the dataset directory of a table.
 func Dir(dataDir, table string) string { return filepath.Join(dataDir, table+".parquet") }
 
-func partName(segment uint64) string { return fmt.Sprintf("%s%08d%s", partPrefix, segment, partSuffix) }
+// span is the run of segments whose rows a part holds, both ends in it. A part is
+// named by its span, and a name never gets another content.
+type span struct{ first, last uint64 }
 
-func partPath(dataDir, table string, segment uint64) string {
-	return filepath.Join(Dir(dataDir, table), partName(segment))
+func single(segment uint64) span { return span{segment, segment} }
+
+// String is the form in the footer: 12, or 12-71 for a merged part.
+func (s span) String() string {
+	if s.first == s.last {
+		return strconv.FormatUint(s.first, 10)
+	}
+	return fmt.Sprintf("%d-%d", s.first, s.last)
 }
 
-// segments lists the numbers of a table's parts, ascending; none when the
-// directory is missing.
-func segments(dataDir, table string) ([]uint64, error) {
+func (s span) file() string {
+	if s.first == s.last {
+		return fmt.Sprintf("%s%08d%s", partPrefix, s.first, partSuffix)
+	}
+	return fmt.Sprintf("%s%08d-%08d%s", partPrefix, s.first, s.last, partSuffix)
+}
+
+func (s span) path(dataDir, table string) string { return filepath.Join(Dir(dataDir, table), s.file()) }
+
+func (s span) within(o span) bool { return o.first <= s.first && s.last <= o.last }
+
+// parseFile reads a part's file name; false for a file that is none of ours.
+func parseFile(name string) (s span, ok bool) {
+	text, ok1 := strings.CutPrefix(name, partPrefix)
+	text, ok2 := strings.CutSuffix(text, partSuffix)
+	first, last, merged := strings.Cut(text, "-")
+	if !merged {
+		last = first
+	}
+	var err1, err2 error
+	s.first, err1 = strconv.ParseUint(first, 10, 64)
+	s.last, err2 = strconv.ParseUint(last, 10, 64)
+	return s, ok1 && ok2 && errors.Join(err1, err2) == nil && s.first <= s.last && s.file() == name
+}
+
+// spansOf lists the parts among the entries of a dataset directory, ascending.
+func spansOf(entries []fs.DirEntry) (out []span) {
+	for _, e := range entries {
+		if s, ok := parseFile(e.Name()); ok {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b span) int {
+		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(b.last, a.last))
+	})
+	return out
+}
+
+// spans lists a table's parts, ascending, those of one beginning the longest
+// first; none when the directory is missing.
+func spans(dataDir, table string) ([]span, error) {
 	entries, err := os.ReadDir(Dir(dataDir, table))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -38,27 +89,75 @@ func segments(dataDir, table string) ([]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", table, err)
 	}
-	var out []uint64
-	for _, e := range entries {
-		name, ok1 := strings.CutPrefix(e.Name(), partPrefix)
-		name, ok2 := strings.CutSuffix(name, partSuffix)
-		if n, err := strconv.ParseUint(name, 10, 64); ok1 && ok2 && err == nil {
-			out = append(out, n)
-		}
-	}
-	slices.Sort(out)
-	return out, nil
+	return spansOf(entries), nil
 }
 
-// committed gives the number of the newest committed segment: the newest part of
-// the table that is renamed last. A part of another table with a higher number
-// belongs to a segment that was never committed.
-func committed(dataDir string) (newest uint64, ok bool, err error) {
-	all, err := segments(dataDir, Metadata)
-	if err != nil || len(all) == 0 {
-		return 0, false, err
+// split tells the parts that hold rows of their own from those whose rows stand in
+// a merged part too. The swap of compact.go leaves none of the latter behind, but
+// a copy of the directory that was made during one may have them.
+func split(all []span) (live, stale []span) {
+	for _, s := range all {
+		if len(live) > 0 && s.within(live[len(live)-1]) {
+			stale = append(stale, s)
+			continue
+		}
+		live = append(live, s)
 	}
-	return all[len(all)-1], true, nil
+	return live, stale
+}
+
+// committed gives the number of the newest committed segment: that of the newest
+// part of the table that is renamed last. See afterAll for parts of other tables with
+// higher numbers.
+func committed(dataDir string) (newest uint64, ok bool, err error) {
+	all, err := spans(dataDir, Metadata)
+	for _, s := range all {
+		newest, ok = max(newest, s.last), true
+	}
+	return newest, ok, err
+}
+
+// afterAll gives the number of the next segment: the one after every part that there
+// is, but for those of a commit that was not finished, which the next one replaces.
+// Such a commit has its part of metadata_events in _staging still. A part beyond the
+// newest of metadata_events without that was committed, and somebody has taken
+// metadata's away: its rows stay.
+func afterAll(dataDir string) (next uint64, err error) {
+	newest, any, err := committed(dataDir)
+	if err != nil {
+		return 0, err
+	}
+	if any {
+		next = newest + 1
+	}
+	unfinished, found, err := staged(dataDir)
+	if err != nil {
+		return 0, err
+	}
+	for _, table := range Tables() {
+		all, err := spans(dataDir, table)
+		if err != nil {
+			return 0, err
+		}
+		for _, s := range all {
+			if !found || s != single(unfinished) {
+				next = max(next, s.last+1)
+			}
+		}
+	}
+	return next, nil
+}
+
+// staged gives the segment whose commit was not finished, when there is one.
+func staged(dataDir string) (segment uint64, found bool, err error) {
+	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", Metadata+partSuffix))
+	for _, part := range parts {
+		n, parseErr := strconv.ParseUint(filepath.Base(filepath.Dir(part)), 10, 64)
+		if parseErr == nil {
+			segment, found = max(segment, n), true
+		}
+	}
+	return segment, found, err
 }
 
 func syncDir(dir string) error {

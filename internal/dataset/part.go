@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // writeBatch is how many rows go to the Parquet writer at once: one call a row
@@ -32,21 +33,25 @@ type part[T any] struct {
 	buf  []T
 }
 
-func createPart[T any](dir, table string) (*part[T], error) {
+func createPart[T any](dir, table string, options ...parquet.WriterOption) (*part[T], error) {
 	f, err := os.OpenFile(filepath.Join(dir, table+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return newPart[T](f, table), nil
+	return newPart[T](f, table, options...), nil
 }
 
-func newPart[T any](f *os.File, table string) *part[T] {
+func newPart[T any](f *os.File, table string, options ...parquet.WriterOption) *part[T] {
 	// One row group a part: the dictionary is a row group's, and repeats across
 	// epochs are what makes a part small.
-	w := parquet.NewGenericWriter[T](f,
-		parquet.Compression(&parquet.Zstd),
+	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
+		// Dictionaries leave little to compress: higher levels make nothing smaller.
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 		parquet.CreatedBy("valtrack", SchemaVersion, ""),
-	)
+		// The column index has the bounds of pages: in the pages' headers they would be
+		// found a second time. Nobody looks for a range of records or addresses.
+		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),
+	}, options...)...)
 	return &part[T]{name: table, file: f, w: w, buf: make([]T, 0, writeBatch)}
 }
 
@@ -81,8 +86,8 @@ func (p *part[T]) finish(footer map[string]string) error {
 	return nil
 }
 
-// abandon ignores the error of closing a file that goes, perhaps for the second
-// time. A nil part is one that could not be created.
+// abandon closes the file, perhaps for the second time, and ignores the error: it goes,
+// or is finished. A nil part is one that could not be created.
 func (p *part[T]) abandon() {
 	if p != nil {
 		p.file.Close()
@@ -91,21 +96,3 @@ func (p *part[T]) abandon() {
 
 func (p *part[T]) path() string  { return p.file.Name() }
 func (p *part[T]) table() string { return p.name }
-
-// footer reads entries of a part's footer without reading its rows.
-func footer(path string) (func(key string) (string, bool), error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	p, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return nil, fmt.Errorf("part %s: %w", path, err)
-	}
-	return p.Lookup, nil
-}

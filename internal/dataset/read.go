@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -19,59 +21,101 @@ func (r Range) has(at int64) bool {
 }
 
 // Scan calls each with every committed row in the range, in the order in which
-// segments were committed, and stops at its first error. It may run while a
-// writer writes: it sees the segments committed before its start. A data
-// directory without the table has no rows.
+// segments were committed, within a merged part by (id, timestamp), and stops at
+// its first error. It may run while a writer writes: it sees the segments
+// committed before its start, each row once. A data directory without the table
+// has no rows.
 func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) error) error {
 	var zero T
-	newest, any, err := committed(dataDir)
-	if err != nil || !any {
+	parts, err := openTable(dataDir, zero.Table())
+	if err != nil || parts == nil {
 		return err
 	}
-	all, err := segments(dataDir, zero.Table())
-	if err != nil {
-		return err
-	}
-	for _, n := range all {
-		if n > newest {
-			break
-		}
-		path := partPath(dataDir, zero.Table(), n)
-		if err := scanPart(ctx, path, in, each); err != nil {
-			return fmt.Errorf("read %s: %w", path, err)
+	defer parts.dir.Close()
+	for _, s := range parts.live {
+		if err := scanPart(ctx, parts, s, in, each); err != nil {
+			return fmt.Errorf("read %s: %w", s.path(dataDir, zero.Table()), err)
 		}
 	}
 	return nil
 }
 
-func scanPart[T Row](ctx context.Context, path string, in Range, each func(T) error) (err error) {
+// tableParts are the parts of a table at one moment. Files are opened through the
+// directory as it was then: merging puts another in its place and keeps this one
+// for a while.
+type tableParts struct {
+	dir         *os.Root
+	live, stale []span // as split gives them
+}
+
+// openTable is nil when there is no such table. Close dir.
+func openTable(dataDir, table string) (*tableParts, error) {
+	newest, any, err := committed(dataDir)
+	if err != nil || !any {
+		return nil, err
+	}
+	dir, err := os.OpenRoot(Dir(dataDir, table))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("list %s: %w", table, err), dir.Close())
+	}
+	// A merged part holds committed segments only, also beyond newest.
+	all := slices.DeleteFunc(spansOf(entries), func(s span) bool { return s.first > newest })
+	live, stale := split(all)
+	return &tableParts{dir, live, stale}, nil
+}
+
+// open also says what a file that is gone means.
+func (p *tableParts) open(s span) (*os.File, error) {
+	f, err := p.dir.Open(s.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("merged or removed while it was to be read, try again: %w", err)
+	}
+	return f, err
+}
+func scanPart[T Row](ctx context.Context, p *tableParts, s span, in Range, each func(T) error) error {
+	f, err := p.open(s)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return eachRowOf(ctx, f, func(row T) error {
+		if !in.has(row.At()) {
+			return nil
+		}
+		return each(row)
+	})
+}
+
+// eachRow calls each with every row of a file and stops at its first error.
+func eachRow[T any](ctx context.Context, path string, each func(T) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	return eachRowOf(ctx, f, each)
+}
+
+func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error {
+	r, err := openReader[T](f)
 	if err != nil {
 		return err
 	}
-	// A damaged file makes an error here; the reader below would panic on it.
-	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return err
-	}
-	r := parquet.NewGenericReader[T](file)
 	defer r.Close()
 	rows := make([]T, writeBatch)
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		clear(rows) // the reader would write into the lists of rows we gave away
-		n, err := r.Read(rows)
+		n, err := readRows(r, rows)
 		for _, row := range rows[:n] {
-			if !in.has(row.At()) {
-				continue
-			}
 			if err := each(row); err != nil {
 				return err
 			}
@@ -83,4 +127,27 @@ func scanPart[T Row](ctx context.Context, path string, in Range, each func(T) er
 			return err
 		}
 	}
+}
+
+// openReader reads the footer. Only so does a damaged one make an error:
+// parquet-go's readers panic on it.
+func openReader[T any](f *os.File) (*parquet.GenericReader[T], error) {
+	file, err := openParquet(f)
+	if err != nil {
+		return nil, err
+	}
+	return parquet.NewGenericReader[T](file), nil
+}
+
+// readRows reads rows that the caller may keep; io.EOF at the end. The decoders
+// panic on some damaged pages: that is an error here, as a file's content must not
+// end the process.
+func readRows[T any](r *parquet.GenericReader[T], rows []T) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, fmt.Errorf("damaged: %v", p)
+		}
+	}()
+	clear(rows) // the reader would write into the lists of rows we gave away
+	return r.Read(rows)
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
+// Rows share no memory with their events but for strings, which nobody can change.
+
 // FromPeerDiscovered is the row of an event.
 func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
 	return DiscoveryRow{
@@ -14,7 +16,7 @@ func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
 		Port: notZero(e.Port), UDP: notZero(e.UDP), QUIC: notZero(e.QUIC),
 		ForkDigest: text(e.ForkDigest), NextForkVersion: text(e.NextForkVersion), NextForkEpoch: number(e.NextForkEpoch),
 		Attnets: text(e.Attnets), Syncnets: text(e.Syncnets),
-		CustodyGroupCount: e.CustodyGroupCount, NFD: text(e.NFD),
+		CustodyGroupCount: number(e.CustodyGroupCount), NFD: text(e.NFD),
 		Common: commonOf(e.Common),
 	}
 }
@@ -36,25 +38,24 @@ func FromMetadataReceived(e *event.MetadataReceived) MetadataRow {
 func FromVisitEnded(e *event.VisitEnded) VisitRow {
 	return VisitRow{
 		VisitID: e.VisitID, Part: int32(e.Part), More: e.More, ID: e.ID, Multiaddr: notEmpty(e.Multiaddr), Direction: e.Direction, Transport: notEmpty(e.Transport),
-		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: e.GoodbyeCode,
-		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: e.HandshakeMS,
+		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: number(e.GoodbyeCode),
+		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: copied(e.HandshakeMS),
 		Watch:  watchOf(e.Watch),
 		Common: commonOf(e.Common),
 	}
 }
 
-// ValidatorRowOf fills the columns that come from the event itself; the derived
-// ones are the caller's.
-func ValidatorRowOf(e *event.MetadataReceived) ValidatorRow {
-	m := metaDataOf(e.MetaData)
+// ValidatorRowOf fills the columns that a handshake's two rows have in common, which
+// then share what they point to; the derived ones are the caller's.
+func ValidatorRowOf(r *MetadataRow) ValidatorRow {
 	return ValidatorRow{
-		ENR: e.ENR, ID: e.ID, NodeID: text(e.NodeID), Multiaddr: e.Multiaddr, Epoch: uint64(e.Epoch),
-		SeqNumber: m.SeqNumber, Attnets: m.Attnets, Syncnets: m.Syncnets, CustodyGroupCount: m.CustodyGroupCount,
-		SubscribedSubnets: List(e.SubscribedSubnets),
-		ClientVersion:     e.ClientVersion, VisitID: e.VisitID, Direction: e.Direction, Transport: e.Transport,
-		ForkDigest: e.ForkDigest.String(), HeadSlot: uint64(e.HeadSlot), FinalizedEpoch: uint64(e.FinalizedEpoch),
-		EarliestAvailableSlot: number(e.EarliestAvailableSlot), ColumnSubnets: small(e.ColumnSubnets), SyncSubnets: List(e.SyncSubnets),
-		Common: commonOf(e.Common),
+		ENR: r.ENR, ID: r.ID, NodeID: r.NodeID, Multiaddr: r.Multiaddr, Epoch: r.Epoch,
+		SeqNumber: r.MetaData.SeqNumber, Attnets: r.MetaData.Attnets, Syncnets: r.MetaData.Syncnets, CustodyGroupCount: r.MetaData.CustodyGroupCount,
+		SubscribedSubnets: r.SubscribedSubnets,
+		ClientVersion:     r.ClientVersion, VisitID: r.VisitID, Direction: r.Direction, Transport: r.Transport,
+		ForkDigest: r.ForkDigest, HeadSlot: r.HeadSlot, FinalizedEpoch: r.FinalizedEpoch,
+		EarliestAvailableSlot: r.EarliestAvailableSlot, ColumnSubnets: r.ColumnSubnets, SyncSubnets: r.SyncSubnets,
+		Common: r.Common,
 	}
 }
 
@@ -71,7 +72,7 @@ func List(subnets []int) []int32 {
 }
 
 func metaDataOf(m *event.MetaData) MetaData {
-	return MetaData{SeqNumber: m.SeqNumber, Attnets: m.Attnets.String(), Syncnets: text(m.Syncnets), CustodyGroupCount: m.CustodyGroupCount}
+	return MetaData{SeqNumber: m.SeqNumber, Attnets: m.Attnets.String(), Syncnets: text(m.Syncnets), CustodyGroupCount: number(m.CustodyGroupCount)}
 }
 
 func watchOf(w *event.Watch) *Watch {
@@ -102,6 +103,15 @@ func number[T ~uint64](v *T) *uint64 {
 	}
 	n := uint64(*v)
 	return &n
+}
+
+// copied keeps a row apart from its event, whose memory may be used again.
+func copied[T any](v *T) *T {
+	if v == nil {
+		return nil
+	}
+	c := *v
+	return &c
 }
 
 func small(v *int) *int32 {

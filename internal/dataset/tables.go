@@ -14,6 +14,7 @@ const (
 	Metadata          = "metadata_events"
 	ValidatorMetadata = "validator_metadata_events"
 	Visit             = "visit_events"
+	PeerEstimates     = "peer_estimates"
 )
 
 // SchemaVersion stands in every part's footer as valtrack.schema. It grows when a
@@ -22,17 +23,19 @@ const SchemaVersion = "1"
 
 // Tables lists the tables in the order in which a segment's parts are renamed
 // into place. The last one's rename commits the segment.
-func Tables() []string { return []string{Discovery, ValidatorMetadata, Visit, Metadata} }
+func Tables() []string { return []string{Discovery, ValidatorMetadata, Visit, PeerEstimates, Metadata} }
 
 // Row is one of the tables' row types. Pointers and nil lists are null; an empty
 // list is a list without elements. Bit fields and digests are lower-case hex with
 // 0x, lists are LIST<INT32>.
 type Row interface {
-	DiscoveryRow | MetadataRow | ValidatorRow | VisitRow
+	DiscoveryRow | MetadataRow | ValidatorRow | VisitRow | EstimateRow
 	// Table is the name of the row's table.
 	Table() string
 	// At is the row's timestamp, Unix milliseconds UTC.
 	At() int64
+	// Peer is the row's peer id.
+	Peer() string
 }
 
 // Common stands last in every row. It is the only embedded struct: parquet-go
@@ -90,11 +93,11 @@ type MetadataRow struct {
 	MetaData              MetaData `parquet:"metadata" json:"metadata"`
 	SubscribedSubnets     []int32  `parquet:"subscribed_subnets,list,optional" json:"subscribed_subnets"`
 	ClientVersion         string   `parquet:"client_version,dict" json:"client_version"` // the agent string
-	VisitID               string   `parquet:"visit_id" json:"visit_id"`
+	VisitID               string   `parquet:"visit_id,delta" json:"visit_id"`
 	Direction             string   `parquet:"direction,dict" json:"direction"`
 	Transport             string   `parquet:"transport,dict" json:"transport"`
 	ForkDigest            string   `parquet:"fork_digest,dict" json:"fork_digest"`
-	HeadSlot              uint64   `parquet:"head_slot" json:"head_slot"`
+	HeadSlot              uint64   `parquet:"head_slot,delta" json:"head_slot"`
 	FinalizedEpoch        uint64   `parquet:"finalized_epoch" json:"finalized_epoch"`
 	EarliestAvailableSlot *uint64  `parquet:"earliest_available_slot,optional" json:"earliest_available_slot"`
 	ColumnSubnets         *int32   `parquet:"column_subnets,optional" json:"column_subnets"`
@@ -131,11 +134,11 @@ type ValidatorRow struct {
 	OS                    *string `parquet:"os,optional,dict" json:"os"`
 	Arch                  *string `parquet:"arch,optional,dict" json:"arch"`
 	ClientVersion         string  `parquet:"client_version,dict" json:"client_version"` // the agent string
-	VisitID               string  `parquet:"visit_id" json:"visit_id"`
+	VisitID               string  `parquet:"visit_id,delta" json:"visit_id"`
 	Direction             string  `parquet:"direction,dict" json:"direction"`
 	Transport             string  `parquet:"transport,dict" json:"transport"`
 	ForkDigest            string  `parquet:"fork_digest,dict" json:"fork_digest"`
-	HeadSlot              uint64  `parquet:"head_slot" json:"head_slot"`
+	HeadSlot              uint64  `parquet:"head_slot,delta" json:"head_slot"`
 	FinalizedEpoch        uint64  `parquet:"finalized_epoch" json:"finalized_epoch"`
 	EarliestAvailableSlot *uint64 `parquet:"earliest_available_slot,optional" json:"earliest_available_slot"`
 	ColumnSubnets         *int32  `parquet:"column_subnets,optional" json:"column_subnets"`
@@ -145,7 +148,7 @@ type ValidatorRow struct {
 
 // VisitRow is one visit_ended event.
 type VisitRow struct {
-	VisitID       string  `parquet:"visit_id" json:"visit_id"`
+	VisitID       string  `parquet:"visit_id,delta" json:"visit_id"`
 	Part          int32   `parquet:"part" json:"part"` // from 0; above for a long watch
 	More          bool    `parquet:"more" json:"more"` // a further part of the visit follows
 	ID            string  `parquet:"id,dict" json:"id"`
@@ -196,3 +199,15 @@ func (ValidatorRow) Table() string { return ValidatorMetadata }
 
 // Table implements Row.
 func (VisitRow) Table() string { return Visit }
+
+// Peer implements Row.
+func (r DiscoveryRow) Peer() string { return r.ID }
+
+// Peer implements Row.
+func (r MetadataRow) Peer() string { return r.ID }
+
+// Peer implements Row.
+func (r ValidatorRow) Peer() string { return r.ID }
+
+// Peer implements Row.
+func (r VisitRow) Peer() string { return r.ID }

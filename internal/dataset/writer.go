@@ -4,16 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
-)
-
-// Keys in the footer of every part.
-const (
-	footerSchema  = "valtrack.schema"
-	footerSegment = "valtrack.segment"
-	footerSeqs    = "valtrack.seqs"
+	"sync"
+	"time"
 )
 
 // Writer appends rows to the data directory in segments. Rows of the open segment
@@ -21,18 +17,30 @@ const (
 // then are they there for readers and after a crash.
 //
 // After an error of Append or Commit the open segment is lost: call Recover, and
-// bring its rows again. A Writer is for one goroutine.
+// bring its rows again. A Writer is for one goroutine, but for Compact and Retain,
+// which may run in one other.
 type Writer struct {
 	dir  string
 	log  *slog.Logger
 	lock *Lock
 
-	next    uint64   // number of the open or next segment
-	covered Coverage // keys in committed segments
-	open    *segment // nil when no row was appended since the last commit
+	covered   Coverage  // keys in committed segments
+	found     time.Time // see Found
+	open      *segment  // nil when no row was appended since the last commit
+	recovered bool      // next is known
 
-	// crash, in tests, is asked before each step of a commit; its error leaves
-	// everything as a killed process would.
+	// mu is held while entries of the dataset directories change. next is written
+	// under it.
+	mu   sync.Mutex
+	next uint64 // number of the open or next segment
+	keep uint64 // the first segment that Keep was given
+	// unsettled tells that a swap may not be on the disk yet; under mu.
+	unsettled bool
+	old       []generation // of Compact's goroutine
+
+	now func() time.Time
+	// crash, in tests, is asked before each step of a commit or a swap; its error
+	// leaves everything as a killed process would.
 	crash func(step string) error
 }
 
@@ -43,6 +51,7 @@ type segment struct {
 	metadata  *part[MetadataRow]
 	validator *part[ValidatorRow]
 	visit     *part[VisitRow]
+	estimate  *part[EstimateRow]
 	rows      int
 }
 
@@ -61,16 +70,36 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 // OpenLocked is Open for a directory that is locked already. The writer owns the
 // lock from here on, and closes it also when this fails.
 func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
-	w := &Writer{dir: lock.dir, log: log, lock: lock}
-	err := w.Recover()
-	if err == nil && w.next == 0 {
-		err = w.Commit(nil)
+	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, keep: math.MaxUint64}
+	err := os.RemoveAll(filepath.Join(w.dir, compactingDir))
+	if err == nil {
+		err = w.Recover()
+	}
+	if err == nil {
+		err = w.begin()
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return w, nil
 }
+
+// begin commits a segment without rows when metadata_events does not end with the
+// newest segment, as in a new directory: readers go by that table.
+func (w *Writer) begin() error {
+	newest, any, err := committed(w.dir)
+	if err != nil || any && newest+1 == w.next {
+		return err
+	}
+	if w.next > 0 {
+		w.log.Warn("the newest parts of metadata_events are not there, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
+	}
+	return w.Commit(nil)
+}
+
+// Found is when the newest segment that Open found was committed, by this machine's clock
+// of then; zero when there was none.
+func (w *Writer) Found() time.Time { return w.found }
 
 // Dir is the data directory.
 func (w *Writer) Dir() string { return w.dir }
@@ -119,6 +148,11 @@ func (w *Writer) AppendVisit(r VisitRow) error {
 	return appendRow(w, r, func(s *segment) *part[VisitRow] { return s.visit })
 }
 
+// AppendEstimate adds a row to the open segment.
+func (w *Writer) AppendEstimate(r EstimateRow) error {
+	return appendRow(w, r, func(s *segment) *part[EstimateRow] { return s.estimate })
+}
+
 func appendRow[T any](w *Writer, row T, of func(*segment) *part[T]) error {
 	if err := w.ensureOpen(); err != nil {
 		return err
@@ -147,12 +181,13 @@ func openSegment(dir string) (*segment, error) {
 		return nil, err
 	}
 	s := &segment{dir: dir}
-	var err1, err2, err3, err4 error
+	var err1, err2, err3, err4, err5 error
 	s.discovery, err1 = createPart[DiscoveryRow](dir, Discovery)
 	s.metadata, err2 = createPart[MetadataRow](dir, Metadata)
 	s.validator, err3 = createPart[ValidatorRow](dir, ValidatorMetadata)
 	s.visit, err4 = createPart[VisitRow](dir, Visit)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	s.estimate, err5 = createPart[EstimateRow](dir, PeerEstimates)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return nil, errors.Join(err, s.discard())
 	}
 	return s, nil
@@ -160,7 +195,7 @@ func openSegment(dir string) (*segment, error) {
 
 // parts in the order of Tables.
 func (s *segment) parts() []stagedPart {
-	return []stagedPart{s.discovery, s.validator, s.visit, s.metadata}
+	return []stagedPart{s.discovery, s.validator, s.visit, s.estimate, s.metadata}
 }
 
 // discard closes and removes what is staged.

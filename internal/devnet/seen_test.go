@@ -25,7 +25,8 @@ func TestSeen(t *testing.T) {
 	d := start(t, fast(3))
 	c := newCrawler(t)
 	n := d.Truth().Nodes[0]
-	for range 2 {
+	var seen []Contact
+	for i := range 2 {
 		id, err := c.connect(t.Context(), n.Multiaddrs[0])
 		if err != nil {
 			t.Fatal(err)
@@ -37,13 +38,11 @@ func TestSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = c.request(t.Context(), id, p2p.ProtoGoodbyeV1, eth2.MarshalUint64(129), 8)
-		eventually(t, "the end of the connection", func() bool { return len(c.Network().ConnsToPeer(id)) == 0 })
+		eventually(t, "the end of the connection on both sides", func() bool {
+			seen = d.Seen(c.ID().String())
+			return len(c.Network().ConnsToPeer(id)) == 0 && len(seen) == i+1 && !seen[i].Closed.IsZero()
+		})
 	}
-	var seen []Contact
-	eventually(t, "two closed contacts", func() bool {
-		seen = d.Seen(c.ID().String())
-		return len(seen) == 2 && !seen[1].Closed.IsZero()
-	})
 	for _, s := range seen {
 		if s.NodePeerID != n.PeerID || !s.Inbound || s.Transport != transportOf(n.Multiaddrs[0]) || !s.Address.IsValid() || s.Others != 0 {
 			t.Errorf("contact %+v", s)

@@ -19,13 +19,22 @@ const (
 // keeps subscribed to in the epoch, ascending. They change every 256 epochs, at
 // an epoch that depends on the node.
 func ComputeSubscribedSubnets(id NodeID, e Epoch) []int {
-	seed := sha256.Sum256(binary.LittleEndian.AppendUint64(nil, subnetPeriod(id, e)))
-	return backboneSubnets(shuffledIndex(subnetPrefix(id), AttestationSubnetCount, seed))
+	list := backboneSubnets(shuffledPrefix(subnetPrefix(id), subnetPeriod(id, e)))
+	return list[:]
+}
+
+// shuffledPrefix is the first subnet of nodes with the prefix in the period.
+func shuffledPrefix(prefix, period uint64) uint64 {
+	seed := sha256.Sum256(binary.LittleEndian.AppendUint64(nil, period))
+	return shuffledIndex(prefix, AttestationSubnetCount, seed)
 }
 
 // LighthouseSubnets is Lighthouse's rule since its pull request 6146: the node
 // id's prefix itself, which never changes. Ascending.
-func LighthouseSubnets(id NodeID) []int { return backboneSubnets(subnetPrefix(id)) }
+func LighthouseSubnets(id NodeID) []int {
+	list := backboneSubnets(subnetPrefix(id))
+	return list[:]
+}
 
 // NextSubnetRotation is the first epoch after e in which ComputeSubscribedSubnets
 // uses another shuffling for the node; FarFutureEpoch when there is none.
@@ -52,12 +61,11 @@ func subnetPeriod(id NodeID, e Epoch) uint64 {
 }
 
 // backboneSubnets are SUBNETS_PER_NODE subnets from the first one on.
-func backboneSubnets(first uint64) []int {
-	out := make([]int, SubnetsPerNode)
+func backboneSubnets(first uint64) (out [SubnetsPerNode]int) {
 	for i := range out {
 		out[i] = int((first + uint64(i)) % AttestationSubnetCount)
 	}
-	slices.Sort(out)
+	slices.Sort(out[:])
 	return out
 }
 

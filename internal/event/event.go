@@ -4,9 +4,7 @@
 package event
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -31,6 +29,8 @@ type Event interface {
 	// Validate reports the first missing required field or value out of range,
 	// wrapped around ErrInvalid.
 	Validate() error
+
+	appendTo(dst []byte) []byte
 }
 
 // ErrInvalid marks an event that breaks the contract.
@@ -186,35 +186,5 @@ func (*VisitEnded) Subject() string { return SubjectVisitEnded }
 
 // Encode gives the event's JSON, one line without a newline.
 func Encode(e Event) ([]byte, error) {
-	b, err := json.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", e.Subject(), err)
-	}
-	return b, nil
-}
-
-// Decode parses and validates an event of the subject. Unknown fields are
-// ignored. Every error wraps ErrInvalid.
-func Decode(subject string, data []byte) (Event, error) {
-	var e Event
-	switch subject {
-	case SubjectPeerDiscovered:
-		e = new(PeerDiscovered)
-	case SubjectMetadataReceived:
-		e = new(MetadataReceived)
-	case SubjectVisitEnded:
-		e = new(VisitEnded)
-	default:
-		return nil, fmt.Errorf("%w: unknown subject %q", ErrInvalid, subject)
-	}
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf("%w: %s of %d bytes, limit %d", ErrInvalid, subject, len(data), MaxSize)
-	}
-	if err := json.Unmarshal(data, e); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
-	}
-	if err := e.Validate(); err != nil {
-		return nil, err
-	}
-	return e, nil
+	return Append(nil, e), nil
 }

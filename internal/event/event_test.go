@@ -173,39 +173,6 @@ func TestKey(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	for i, e := range []Event{peerDiscovered(), metadataReceived(), visitEnded()} {
-		data, err := Encode(e)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(i, data)
-	}
-	f.Add(1, []byte(`{"metadata":null}`))
-	subjects := []string{SubjectPeerDiscovered, SubjectMetadataReceived, SubjectVisitEnded}
-	f.Fuzz(func(t *testing.T, i int, data []byte) {
-		subject := subjects[uint(i)%3]
-		e, err := Decode(subject, data)
-		if err != nil {
-			if !errors.Is(err, ErrInvalid) {
-				t.Fatalf("error does not wrap ErrInvalid: %v", err)
-			}
-			return
-		}
-		again, err := Encode(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		back, err := Decode(subject, again)
-		if err != nil {
-			t.Fatalf("decoded once, not twice: %v", err)
-		}
-		if d := cmp.Diff(e, back); d != "" {
-			t.Fatalf("changed on the way (-first +second):\n%s", d)
-		}
-	})
-}
-
 func FuzzParseKey(f *testing.F) {
 	f.Add("sentry-1-2")
 	f.Add("a-b-0-18446744073709551615")

@@ -38,12 +38,13 @@ func ParseKey(s string) (Key, error) {
 	if err1 != nil || err2 != nil {
 		return Key{}, fmt.Errorf("event key %.80q: boot and counter must be numbers", s)
 	}
-	k := Key{Sentry: sentry, Boot: b, Counter: c}
-	if k.String() != s { // leading zeros would give one key two names
+	if leadingZero(boot) || leadingZero(counter) { // would give one key two names
 		return Key{}, fmt.Errorf("event key %.80q: boot and counter must be without leading zeros", s)
 	}
-	return k, nil
+	return Key{Sentry: sentry, Boot: b, Counter: c}, nil
 }
+
+func leadingZero(number string) bool { return len(number) > 1 && number[0] == '0' }
 
 func cutLast(s string) (before, after string, ok bool) {
 	i := strings.LastIndexByte(s, '-')

@@ -10,10 +10,11 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 )
 
-// Evidence is every row about one node, in the order in which they were stored.
-// Lists are never nil.
+// Evidence is every row about one node, in the order in which they were stored, and
+// what is estimated from them. Lists are never nil.
 type Evidence struct {
 	Node        *Node                  `json:"node"`
+	Tracked     *Tracked               `json:"tracked"` // null when it is not tracked
 	Discoveries []dataset.DiscoveryRow `json:"discoveries"`
 	Handshakes  []dataset.ValidatorRow `json:"handshakes"`
 	Visits      []dataset.VisitRow     `json:"visits"`
@@ -23,7 +24,11 @@ type Evidence struct {
 func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (Evidence, error) {
 	e := Evidence{Node: n, Discoveries: []dataset.DiscoveryRow{}, Handshakes: []dataset.ValidatorRow{}, Visits: []dataset.VisitRow{}}
 	var all dataset.Range
-	err := dataset.Scan(ctx, dataDir, all, func(row dataset.DiscoveryRow) error {
+	var err error
+	if e.Tracked, err = r.tracked(n.ID); err != nil {
+		return e, err
+	}
+	err = dataset.Scan(ctx, dataDir, all, func(row dataset.DiscoveryRow) error {
 		if row.ID == n.ID {
 			e.Discoveries = append(e.Discoveries, row)
 		}
@@ -57,6 +62,9 @@ func (e Evidence) WriteText(w io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	if e.Tracked != nil {
+		e.Tracked.writeText(t)
+	}
 	fmt.Fprint(t, "\nHANDSHAKE\tEPOCH\tSEQ\tLONG-LIVED\tSHORT-LIVED\tAGENT\n")
 	for _, h := range e.Handshakes {
 		short := "no hello"

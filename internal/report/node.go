@@ -4,15 +4,18 @@ package report
 // Pointers are nil where nobody told. Fields from the handshake are those of the
 // newest one. Times are Unix milliseconds.
 type Node struct {
-	ID                string  `json:"id"`
-	NodeID            string  `json:"node_id,omitempty"`
-	Client            string  `json:"client"`
-	ClientVersion     *string `json:"client_version"`
-	OS                *string `json:"os"`
-	Arch              *string `json:"arch"`
+	ID            string  `json:"id"`
+	NodeID        string  `json:"node_id,omitempty"`
+	Client        string  `json:"client"`
+	ClientVersion *string `json:"client_version"`
+	OS            *string `json:"os"`
+	Arch          *string `json:"arch"`
+	// Estimated is nil before the first estimate: then its columns are absent.
+	*Estimated
 	CustodyGroupCount *uint64 `json:"custody_group_count"`
 	AllSubnets        bool    `json:"all_subnets"`
 	Observations      int     `json:"observations"`
+	EpochsWatched     float64 `json:"epochs_watched"`
 	FirstSeen         int64   `json:"first_seen"`
 	LastSeen          int64   `json:"last_seen"`
 	LastEpoch         uint64  `json:"last_epoch"`

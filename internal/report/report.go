@@ -1,15 +1,17 @@
-// Package report sums up the datasets of a data directory: which nodes there are,
-// what they run, what they subscribe to and why visits failed. It reads every row
-// once and keeps one small record a node.
+// Package report sums up a data directory: which nodes there are, what they run, what
+// they subscribe to and why visits failed, from the datasets; how many validators they
+// have, from the tracker. It reads every row once and keeps one small record a node.
 package report
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Report collects rows, in any order.
@@ -18,6 +20,7 @@ type Report struct {
 	outcomes map[string]*outcome
 	networks map[string]bool
 	rows     Counts
+	view     *tracker.View // nil when nothing is tracked
 }
 
 type outcome struct {
@@ -50,7 +53,26 @@ func Read(ctx context.Context, dataDir string) (*Report, error) {
 	if err := dataset.Scan(ctx, dataDir, all, r.addVisit); err != nil {
 		return nil, err
 	}
+	view, err := tracker.Read(ctx, dataDir)
+	switch {
+	case errors.Is(err, tracker.ErrMissing):
+		return r, nil
+	case err != nil:
+		return nil, err
+	}
+	r.track(view)
 	return r, nil
+}
+
+// track adds the estimates.
+func (r *Report) track(view *tracker.View) {
+	r.view = view
+	for id, n := range r.nodes {
+		if p := view.Peer(id); p != nil && p.Estimate != nil {
+			e := estimated(p.Estimate.Estimate)
+			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
+		}
+	}
 }
 
 func (r *Report) node(id string) *Node {

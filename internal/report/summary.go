@@ -20,6 +20,9 @@ type Summary struct {
 	LastSeen  int64  `json:"last_seen"`
 	Rows      Counts `json:"rows"`
 
+	// Validators is null while nothing is estimated.
+	Validators *Validators `json:"validators"`
+
 	// The lists count handshaked nodes by what their newest handshake said.
 	Clients []ClientCount `json:"clients"`
 	// ShortLivedSubnets counts nodes by their number of short-lived subnets; NoHello
@@ -64,6 +67,9 @@ type OutcomeCount struct {
 // Summary counts the rows that were read.
 func (r *Report) Summary() Summary {
 	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows}
+	if r.view != nil {
+		s.Validators = validators(r.view)
+	}
 	if s.Networks == nil {
 		s.Networks = []string{}
 	}

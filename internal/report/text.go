@@ -23,6 +23,9 @@ func (s Summary) WriteText(w io.Writer) error {
 	fmt.Fprintf(t, "seen\t%s to %s\n", clock(s.FirstSeen), clock(s.LastSeen))
 	fmt.Fprintf(t, "nodes\t%d discovered, %d visited, %d handshaked\n", s.Discovered, s.Visited, s.Handshaked)
 	fmt.Fprintf(t, "rows\t%d discoveries, %d handshakes, %d visits\n", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits)
+	if s.Validators != nil {
+		s.Validators.writeText(t)
+	}
 
 	fmt.Fprint(t, "\nCLIENT\tNODES\tSHARE\tVERSIONS\n")
 	for _, c := range s.Clients {
@@ -67,16 +70,19 @@ func versions(c ClientCount) string {
 // WriteNodes writes one line a node.
 func WriteNodes(w io.Writer, nodes []*Node) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tCLIENT\tVERSION\tCGC\tLONG-LIVED\tSHORT-LIVED\tOBSERVATIONS\tLAST SEEN\tTRANSPORT")
+	fmt.Fprintln(t, "ID\tCLIENT\tVERSION\tVALIDATORS\tCGC\tLONG-LIVED\tSHORT-LIVED\tOBSERVATIONS\tLAST SEEN\tTRANSPORT")
 	for _, n := range nodes {
-		cgc, short := "-", "-"
+		cgc, short, estimate := "-", "-", "-"
+		if n.Estimated != nil {
+			estimate = fmt.Sprintf("%d [%.0f to %.0f]", n.Validators, n.ValidatorsLow, n.ValidatorsHigh)
+		}
 		if n.CustodyGroupCount != nil {
 			cgc = fmt.Sprint(*n.CustodyGroupCount)
 		}
 		if n.ShortLivedSubnets != nil {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", n.ID, n.Client, printable(orEmpty(n.ClientVersion)), cgc,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", n.ID, n.Client, printable(orEmpty(n.ClientVersion)), estimate, cgc,
 			len(n.LongLivedSubnets), short, n.Observations, clock(n.LastSeen), n.Transport)
 	}
 	return t.Flush()

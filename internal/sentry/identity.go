@@ -3,6 +3,7 @@ package sentry
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Identity is what stays the same over restarts of a sentry.
@@ -18,7 +20,7 @@ type Identity struct {
 	Key []byte
 	// ID names the sentry in event keys: 26 letters and digits, random.
 	ID string
-	// Boot counts the starts with this data directory, from 1.
+	// Boot names this start of the sentry. It grows from start to start; see nextBoot.
 	Boot uint64
 }
 
@@ -35,8 +37,24 @@ type storedIdentity struct {
 // curveOrder is n of secp256k1 (SEC 2, 2.4.1): a scalar is above 0 and below it.
 const curveOrder = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
 
+const (
+	// bootBits of a boot are random.
+	bootBits = 20
+	// maxBoot bounds a stored boot: those of the clock reach it in the year 2248.
+	maxBoot = 1 << 63
+)
+
+// nextBoot follows the stored boot, and the clock (Unix milliseconds above the random
+// bits): a data directory that goes back to an older copy must not repeat a boot, nor two
+// copies of one have the same. The stored one counts when the clock went back.
+func nextBoot(stored uint64, now time.Time) uint64 {
+	var random [8]byte
+	rand.Read(random[:]) // never fails
+	return max(stored, uint64(max(0, now.UnixMilli()))<<bootBits) + 1 + binary.LittleEndian.Uint64(random[:])>>(64-bootBits)
+}
+
 // LoadIdentity reads the identity in the data directory, or makes one there, and
-// counts this boot. It returns once both files are on the disk: an event key must
+// gives this start its boot. It returns once both files are on the disk: an event key must
 // never come twice. A file that cannot be read is an error that names it; it is
 // never replaced, since that would make us another node.
 func LoadIdentity(dir string) (Identity, error) {
@@ -49,7 +67,7 @@ func LoadIdentity(dir string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	stored.Boot++
+	stored.Boot = nextBoot(stored.Boot, time.Now())
 	text, err := json.Marshal(stored)
 	if err != nil {
 		return Identity{}, fmt.Errorf("encode %s: %w", path, err)
@@ -102,7 +120,7 @@ func loadStored(path string) (storedIdentity, error) {
 		return storedIdentity{}, fmt.Errorf("read sentry identity: %w", err)
 	}
 	var s storedIdentity
-	if err := json.Unmarshal(text, &s); err != nil || s.ID == "" {
+	if err := json.Unmarshal(text, &s); err != nil || s.ID == "" || s.Boot > maxBoot {
 		return s, fmt.Errorf("sentry identity file %s is damaged: want {\"sentry_id\": ..., \"boot\": ...}; restore it, or remove it to start with a new id", path)
 	}
 	return s, nil

@@ -6,22 +6,28 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
-func TestIdentityStaysAndBootsCount(t *testing.T) {
+func load(t *testing.T, dir string) Identity {
+	t.Helper()
+	id, err := LoadIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestIdentityStaysAndBootsGrow(t *testing.T) {
 	dir := t.TempDir()
-	var first Identity
-	for boot := uint64(1); boot <= 3; boot++ {
-		id, err := LoadIdentity(dir)
-		if err != nil {
-			t.Fatal(err)
+	first := load(t, dir)
+	last := first.Boot
+	for range 3 {
+		id := load(t, dir)
+		if id.Boot <= last || id.ID != first.ID || !bytes.Equal(id.Key, first.Key) {
+			t.Errorf("%+v, first was %+v, the last boot %d", id, first, last)
 		}
-		if boot == 1 {
-			first = id
-		}
-		if id.Boot != boot || id.ID != first.ID || !bytes.Equal(id.Key, first.Key) {
-			t.Errorf("boot %d: %+v, first was %+v", boot, id, first)
-		}
+		last = id.Boot
 	}
 	if len(first.Key) != 32 || first.ID == "" {
 		t.Errorf("identity %+v", first)
@@ -35,6 +41,52 @@ func TestIdentityStaysAndBootsCount(t *testing.T) {
 	}
 }
 
+// A restored backup, and a second sentry that starts with a copy of the directory.
+func TestCopiesOfAnIdentityShareNoBoot(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	load(t, dir)
+	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	used := map[uint64]bool{}
+	for range 5 {
+		for _, d := range []string{dir, other} {
+			id := load(t, d)
+			if used[id.Boot] {
+				t.Errorf("boot %d comes twice", id.Boot)
+			}
+			used[id.Boot] = true
+		}
+		backup, err := os.ReadFile(filepath.Join(other, identityFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, identityFile), backup, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Two starts from one stored boot within a millisecond, the clock right or behind.
+func TestNextBoot(t *testing.T) {
+	now := time.UnixMilli(1763800000000)
+	for _, tt := range []struct {
+		stored uint64
+		now    time.Time
+		from   uint64
+	}{
+		{0, now, 1763800000000 << bootBits},
+		{7, now, 1763800000000 << bootBits},
+		{1763800000000<<bootBits + 5, now, 1763800000000<<bootBits + 5},
+		{1763800000000<<bootBits + 5, time.Unix(-1, 0), 1763800000000<<bootBits + 5},
+	} {
+		a, b := nextBoot(tt.stored, tt.now), nextBoot(tt.stored, tt.now)
+		if a == b || min(a, b) <= tt.from || max(a, b) > tt.from+1<<bootBits {
+			t.Errorf("after %d at %v: %d and %d, want two of the %d after %d", tt.stored, tt.now, a, b, 1<<bootBits, tt.from)
+		}
+	}
+}
+
 func TestDamagedIdentityIsAnErrorAndStays(t *testing.T) {
 	tests := []struct{ name, file, content string }{
 		{"short key", keyFile, "abcd\n"},
@@ -45,6 +97,7 @@ func TestDamagedIdentityIsAnErrorAndStays(t *testing.T) {
 		{"no json", identityFile, "{"},
 		{"no id", identityFile, `{"boot": 3}`},
 		{"empty", identityFile, ""},
+		{"boot beyond all", identityFile, `{"sentry_id": "A", "boot": 18446744073709551615}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
-// Command bench measures the sentry against a floor client: raw go-libp2p that
-// knows every address, on the same simulated network, in processes of their own.
-// `make bench-sentry` runs it; docs/benchmarks.md has its tables.
+// Command bench measures the sentry against a floor client, raw go-libp2p that
+// knows every address on the same simulated network, and the consumer against one
+// that keeps nothing safe; all in processes of their own. `make bench-sentry` and
+// `make bench-ingest` run it; docs/benchmarks.md has its tables.
 package main
 
 import (
@@ -31,7 +32,9 @@ type options struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	parts := map[string]func(context.Context, []string) error{"floor": floorMain, "knowing": knowingMain}
+	parts := map[string]func(context.Context, []string) error{
+		"floor": floorMain, "knowing": knowingMain, "broker": brokerMain, "ingest-floor": ingestFloorMain,
+	}
 	args := os.Args[1:]
 	run := func(ctx context.Context, args []string) error { return benchMain(ctx, args, os.Stdout) }
 	if len(args) > 0 && parts[args[0]] != nil {
@@ -56,6 +59,7 @@ func cases() []benchCase {
 		{"mixed", func(ctx context.Context, o options, w io.Writer) error { return compare(ctx, o, "mixed", w) }},
 		{"held", held},
 		{"records", records},
+		{"ingest", ingest},
 	}
 }
 
@@ -66,7 +70,7 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds of sentry and floor in turn")
 	flags.IntVar(&o.nodes, "nodes", 1000, "nodes of the simulated network")
 	flags.StringVar(&o.cases, "cases", "healthy,mixed,held,records", "cases to run")
-	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry into this directory; they cost it a little")
+	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry or the consumer into this directory; they cost it a little")
 	flags.BoolVar(&o.verbose, "v", false, "show the programs' own logs")
 	if err := flags.Parse(args); err != nil {
 		return err

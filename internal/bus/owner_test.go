@@ -1,0 +1,182 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+func exclusive(name string) SubscribeOptions {
+	return SubscribeOptions{Durable: "consumer-test", AckWait: 10 * patience, MaxAckPending: 10000, Exclusive: true, Name: name}
+}
+
+// A second consumer of a durable waits, is told for whom, and has what the first
+// left unanswered soon after the first's connection is gone.
+func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
+	url := startServer(t).URL()
+	first := connect(t, url, quiet())
+	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := connect(t, url, quiet()).Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 500
+	for i := range n {
+		if err := p.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closePublisher(t, p)
+
+	told, took := make(chan string, 1), make(chan *Subscription, 1)
+	go func() {
+		opts := exclusive("the second")
+		opts.StandBy = func(name string) { told <- name }
+		second := connect(t, url, quiet())
+		sub, err := second.Subscribe(t.Context(), opts)
+		if err != nil {
+			t.Error(err)
+		}
+		took <- sub
+	}()
+	if name := <-told; name != "the first" {
+		t.Errorf("waits for %q", name)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	received, acked := 0, 0
+	if err := sub.Run(ctx, func(m Message) {
+		if received++; received <= n/2 {
+			m.Ack()
+			acked++
+		}
+		if received == n {
+			cancel()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-took:
+		t.Fatal("the second has the durable while the first has")
+	default:
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	got := collect(t, <-took)
+	until(t, "what the first left", func() bool { return got.distinct() == n-acked })
+	got.mu.Lock()
+	defer got.mu.Unlock()
+	for key, times := range got.keys {
+		if times != 1 {
+			t.Errorf("%s came %d times", key, times)
+		}
+	}
+}
+
+// A wait ends with its context.
+func TestStandByEndsWithItsContext(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	if _, err := c.Subscribe(t.Context(), exclusive("the first")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	opts := exclusive("the second")
+	opts.StandBy = func(string) { cancel() }
+	if _, err := c.Subscribe(ctx, opts); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// Of several that begin at once one has the durable at any time, and each in the end.
+func TestConsumersThatBeginAtOnce(t *testing.T) {
+	url := startServer(t).URL()
+	const n = 3
+	var mu sync.Mutex
+	var owners, had int
+	var wg sync.WaitGroup
+	for range n {
+		c := connect(t, url, quiet())
+		wg.Go(func() {
+			sub, err := c.Subscribe(t.Context(), exclusive(""))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			owners, had = owners+1, had+1
+			if owners > 1 {
+				t.Errorf("%d owners", owners)
+			}
+			mu.Unlock()
+			sleep(t.Context(), ownerPoll)
+			mu.Lock()
+			owners--
+			mu.Unlock()
+			sub.Close()
+		})
+	}
+	wg.Wait()
+	if had != n {
+		t.Errorf("%d of %d had the durable", had, n)
+	}
+}
+
+// One that was taken for dead and comes back must not go on beside the other.
+func TestOwnerThatWasReplaced(t *testing.T) {
+	url := startServer(t).URL()
+	sub, err := connect(t, url, quiet()).Subscribe(t.Context(), exclusive("the first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := newOwner(connect(t, url, quiet()), "consumer-test", "the second")
+	second.since = sub.owner.self().Since + int64(time.Second)
+	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
+		t.Fatal(err)
+	}
+	err = sub.Run(t.Context(), func(Message) {})
+	if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "the second") {
+		t.Errorf("error %v", err)
+	}
+	// The other stays.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*ownerWatch)
+	defer cancel()
+	if err := second.watch(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// An owner that neither answers nor asks for messages is not waited for without
+// end, and one that asks is.
+func TestOwnerThatDoesNotAnswer(t *testing.T) {
+	url := startServer(t).URL()
+	frozen, c := connect(t, url, quiet()), connect(t, url, quiet())
+	sub := subscribe(t, frozen)
+	if _, err := frozen.nc.Subscribe(ownerSubject+"consumer-test", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := frozen.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	o := newOwner(c, "consumer-test", "")
+	if name, sure := o.look(t.Context()); name != "" || sure {
+		t.Errorf("no messages asked for: %q, sure %v", name, sure)
+	}
+	collect(t, sub)
+	until(t, "messages to be asked for", func() bool {
+		durable, err := c.js.Consumer(t.Context(), "EVENTS", "consumer-test")
+		return err == nil && durable.CachedInfo().NumWaiting > 0
+	})
+	if name, _ := o.look(t.Context()); name == "" {
+		t.Error("taken for dead while it asks for messages")
+	}
+}

@@ -1,0 +1,202 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The broker's process is killed again and again under load.
+func TestBrokerKilled(t *testing.T) {
+	dir, port := t.TempDir(), freePort(t)
+	server := startServerProcess(t, dir, port)
+	c := connect(t, serverURL(port), quiet())
+	got := collect(t, subscribeSoon(t, c))
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), t.TempDir(), 1, quiet())
+	stop, n := publishSteadily(t, p, 3000)
+	for round := range 4 {
+		before := p.Stats().Published
+		until(t, "some events", func() bool { return p.Stats().Published > before+500 })
+		server.kill()
+		if round == 1 { // away for a while
+			left := p.Stats().Pending
+			until(t, "a backlog", func() bool { return p.Stats().Pending > left+2000 })
+		}
+		server = startServerProcess(t, dir, port)
+	}
+	stop()
+	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+	got.checkAll(t, keyRange(1, 1, *n))
+	closePublisher(t, p)
+}
+
+// publishSteadily publishes so many a second until stop is called; then n is how
+// many there were.
+func publishSteadily(t *testing.T, p *Publisher, perSecond int) (stop func(), n *int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	n = new(int)
+	wg.Go(func() {
+		for start := time.Now(); ctx.Err() == nil; *n++ {
+			if err := p.Publish(ctx, discovered(*n)); err != nil {
+				t.Error(err)
+				return
+			}
+			time.Sleep(time.Until(start.Add(time.Duration(*n) * time.Second / time.Duration(perSecond))))
+		}
+	})
+	stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	t.Cleanup(stop)
+	return stop, n
+}
+
+// The broker comes back with an older copy of its store: what it had acknowledged
+// since, and no consumer had got, comes again.
+func TestBrokerWithAnOlderStore(t *testing.T) {
+	parent, port := t.TempDir(), freePort(t)
+	dir, copied := parent+"/store", parent+"/copy"
+	server := startServerProcess(t, dir, port)
+	sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
+	log := newRecorder()
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, quiet())
+	acknowledged := func() {
+		t.Helper()
+		publishN(t, p, 1000)
+		until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+	}
+	acknowledged()
+	server.kill()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	server = startServerProcess(t, dir, port)
+	acknowledged() // with a rewind, since the broker was restarted
+	server.kill()
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
+		t.Fatal(err)
+	}
+	startServerProcess(t, dir, port)
+	publishN(t, p, 1000)
+	until(t, "the rewind", func() bool { return p.Stats().Rewinds == 2 })
+	if !log.has("the broker has lost events that it had acknowledged") {
+		t.Error("nothing is said about it")
+	}
+	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+	collect(t, sub).checkAll(t, keyRange(1, 1, 3000))
+	closePublisher(t, p)
+}
+
+// The same while the sentry's process is another one: it knows from the spool what had
+// been acknowledged.
+func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
+	parent, port, spoolDir := t.TempDir(), freePort(t), t.TempDir()
+	dir, copied := parent+"/store", parent+"/copy"
+	server := startServerProcess(t, dir, port)
+	sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
+	server.kill()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	server = startServerProcess(t, dir, port)
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 1, quiet())
+	publishN(t, p, 1000)
+	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+	closePublisher(t, p)
+	server.kill()
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
+		t.Fatal(err)
+	}
+	startServerProcess(t, dir, port)
+	p, spool = spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 2, quiet())
+	publishN(t, p, 1000)
+	until(t, "the rewind", func() bool { return p.Stats().Rewinds == 1 })
+	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+	collect(t, sub).checkAll(t, append(keyRange(1, 1, 1000), keyRange(2, 1, 1000)...))
+	closePublisher(t, p)
+}
+
+// The broker loses everything that sentry 1 had published, and sentry 2 brings it beyond
+// those sequence numbers before sentry 1 is back: its process from before, or a new one.
+func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
+			parent, port, otherPort, spoolDir := t.TempDir(), freePort(t), freePort(t), t.TempDir()
+			dir, copied := parent+"/store", parent+"/copy"
+			server := startServerProcess(t, dir, port)
+			sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
+			server.kill()
+			if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			server = startServerProcess(t, dir, port)
+			p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 1, quiet())
+			publishN(t, p, 1000)
+			until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+			if restarted {
+				closePublisher(t, p)
+			}
+			server.kill()
+			if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
+				t.Fatal(err)
+			}
+
+			server = startServerProcess(t, dir, otherPort) // where only the other one looks
+			other, otherSpool := spoolPublisher(t, connectLater(t, serverURL(otherPort), quiet()), t.TempDir(), 2, quiet())
+			publishN(t, other, 3000)
+			until(t, "every acknowledgement", func() bool { return otherSpool.Stats().Events == 0 })
+			closePublisher(t, other)
+			server.kill()
+
+			startServerProcess(t, dir, port)
+			if restarted {
+				p, spool = spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 3, quiet())
+			}
+			until(t, "the rewind", func() bool { return p.Stats().Rewinds == 1 })
+			until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+			collect(t, sub).checkAll(t, append(keyRange(1, 1, 1000), keyRange(2, 1, 3000)...))
+			closePublisher(t, p)
+		})
+	}
+}
+
+func TestRewindsOncePerRunOfAServer(t *testing.T) {
+	p := &Publisher{conn: &Conn{log: quiet()}, broker: newBrokerState(), wake: make(chan struct{}, 1), rewind: func() int { return 0 }}
+	created := time.Unix(1763800000, 0)
+	for i, step := range []struct {
+		server  uint64
+		created time.Time
+		lastSeq uint64
+		rewinds uint64
+	}{
+		{1, created, 0, 0}, // nothing is acknowledged yet
+		{2, created, 0, 0},
+		{2, created, 100, 0}, // here 100 are
+		{1, created, 100, 0}, // met before
+		{3, created, 100, 1},
+		{1, created, 150, 1},
+		{3, created, 150, 1},
+		{3, created, 90, 2},
+		{3, created.Add(1), 100, 3},
+		{3, created.Add(1), 100, 3},
+	} {
+		if i == 2 {
+			p.mark.lastSeq = 100
+		}
+		info := &jetstream.StreamInfo{Created: step.created, State: jetstream.StreamState{LastSeq: step.lastSeq}}
+		p.checkRollback(info, step.server)
+		if p.stats.Rewinds != step.rewinds {
+			t.Errorf("step %d: %d rewinds, want %d", i, p.stats.Rewinds, step.rewinds)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+)
+
+func (a *app) checkDataCommand() *cli.Command {
+	return a.leaf(&cli.Command{
+		Name: "data", Usage: "read every file of the datasets: gaps, duplicates, damage",
+		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys stand twice\n" +
+			"or a file cannot be read. Gaps in a sentry's counters are events that were lost or are still to come.",
+		Flags: []cli.Flag{jsonFlag()},
+	}, runCheckData)
+}
+
+// errUnsound is how check data fails after it has printed what it found.
+var errUnsound = errors.New("the datasets have duplicates or damaged files")
+
+func runCheckData(ctx context.Context, in invocation) error {
+	if err := in.noArguments(); err != nil {
+		return err
+	}
+	dir := in.cmd.String(flagDataDir)
+	if info, err := os.Stat(dir); err != nil {
+		return usagef("--%s: %w", flagDataDir, err)
+	} else if !info.IsDir() {
+		return usagef("--%s %q is not a directory", flagDataDir, dir)
+	}
+	rejected, err := consumer.Rejected(dir)
+	if err != nil {
+		return err
+	}
+	h, err := dataset.Check(ctx, dir, rejected)
+	if err != nil {
+		return err
+	}
+	if in.cmd.Bool(flagJSON) {
+		err = writeJSON(in.stdout, struct {
+			OK      bool   `json:"ok"`
+			Missing uint64 `json:"missing"`
+			*dataset.Health
+		}{h.OK(), h.Missing(), h})
+	} else {
+		err = writeHealth(in.stdout, h)
+	}
+	if err == nil && !h.OK() {
+		err = errUnsound
+	}
+	return err
+}
+
+// maxGapsShown bounds the gaps in the table; --json has all.
+const maxGapsShown = 20
+
+func writeHealth(out io.Writer, h *dataset.Health) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "table\tparts\trows\tfrom\tto\tduplicate rows\tduplicate keys\tunreadable")
+	for _, t := range h.Tables {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%d\t%d\t%d\n", t.Table, t.Parts, t.Rows, moment(t.From), moment(t.To), t.DuplicateRows, t.DuplicateKeys, len(t.Unreadable))
+	}
+	fmt.Fprintln(w, "\nsentry\tboot\tlast\tstored\trejected\tmissing")
+	for _, s := range h.Sentries {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\n", s.Sentry, s.Boot, s.Last, s.Stored, s.Rejected, s.Missing)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	for _, s := range h.Sentries {
+		for i, gap := range s.Gaps {
+			if i == maxGapsShown {
+				fmt.Fprintf(out, "gap  %s-%s  and %d more\n", s.Sentry, s.Boot, len(s.Gaps)-i)
+				break
+			}
+			fmt.Fprintf(out, "gap  %s-%s  %d to %d\n", s.Sentry, s.Boot, gap[0], gap[1])
+		}
+	}
+	for _, t := range h.Tables {
+		for _, u := range t.Unreadable {
+			fmt.Fprintf(out, "unreadable  %s: %s\n", u.File, u.Error)
+		}
+		if t.NotCompared > 0 {
+			fmt.Fprintf(out, "%s: %d rows were not compared with all others, their times are out of order\n", t.Table, t.NotCompared)
+		}
+	}
+	return nil
+}
+
+// moment is a time of a row; - when there is none.
+func moment(ms int64) string {
+	if ms == 0 {
+		return "-"
+	}
+	return time.UnixMilli(ms).UTC().Format(time.RFC3339)
+}

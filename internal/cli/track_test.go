@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/beaconapi"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// Where the number of active validators comes from, before an event is folded.
+func TestPrepare(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"data":[{"validators":[%s"1"]}]}`, strings.Repeat(`"1",`, 63))
+	}))
+	defer api.Close()
+	clock := eth2.Clock{Genesis: time.Now().Add(-time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
+	log := slog.New(slog.DiscardHandler)
+	for name, test := range map[string]struct {
+		network         string
+		given, last     uint64
+		lastUncertainty float64
+		api             string
+		want            uint64
+		uncertainty     float64
+		wantErr         string
+		wantExit        int
+	}{
+		"given":                         {network: "mainnet", given: 7, last: 5, want: 7, uncertainty: givenUncertainty},
+		"from the API":                  {network: "custom", last: 5, api: api.URL, want: 64},
+		"the API is away, of last time": {network: "custom", last: 5, api: "http://127.0.0.1:1", want: 5},
+		"the API is away, assumed":      {network: "hoodi", api: "http://127.0.0.1:1", want: 1_200_000, uncertainty: assumedUncertainty},
+		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the active validators of custom", wantExit: 1},
+		"of last time":                  {network: "custom", last: 5, lastUncertainty: givenUncertainty, want: 5, uncertainty: givenUncertainty},
+		"assumed last time":             {network: "mainnet", last: 5, lastUncertainty: assumedUncertainty, want: 950_000, uncertainty: assumedUncertainty},
+		"assumed":                       {network: "mainnet", want: 950_000, uncertainty: assumedUncertainty},
+		"unknown":                       {network: "custom", wantErr: "give --active-validators or --beacon-api", wantExit: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if test.last > 0 {
+				tr, err := tracker.Open(t.Context(), tracker.Config{Dir: dir, Network: test.network, Log: log,
+					Params: estimate.Params{Clock: clock, ActiveValidators: test.last, PAggUncertainty: test.lastUncertainty}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := tr.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tracks := tracking{config: tracker.Config{Dir: dir, Network: test.network, Params: estimate.Params{Clock: clock}}}
+			if test.given > 0 {
+				tracks.know(test.given, givenUncertainty)
+			}
+			if test.api != "" {
+				var err error
+				if tracks.api, err = beaconapi.New(test.api); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := tracks.prepare(t.Context(), log)
+			if test.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wantErr) || ExitCode(err) != test.wantExit {
+					t.Fatalf("error %v, exit code %d", err, ExitCode(err))
+				}
+				return
+			}
+			if p := tracks.config.Params; err != nil || p.ActiveValidators != test.want || p.PAggUncertainty != test.uncertainty {
+				t.Errorf("%d with %g, %v, want %d with %g", p.ActiveValidators, p.PAggUncertainty, err, test.want, test.uncertainty)
+			}
+		})
+	}
+}

@@ -1,0 +1,150 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// CatchUp brings a tracker up to the datasets: segments that were committed without
+// it, as when the process died in between, are read again. An empty tracker is filled
+// from all there is, which takes its time. No consumer may run with w.
+func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *slog.Logger) error {
+	if w.Segment() == 0 {
+		return nil
+	}
+	newest, first := w.Segment()-1, uint64(0)
+	if applied, ok := t.Applied(); ok {
+		if applied == newest {
+			return nil
+		}
+		if applied > newest {
+			return fmt.Errorf("%w: it has segment %d, the datasets end with %d", tracker.ErrDamaged, applied, newest)
+		}
+		first = applied + 1
+	}
+	start, events := time.Now(), 0
+	err := dataset.EventsAfter(ctx, w.Dir(), first, func(e event.Event) error {
+		t.Add(e)
+		events++
+		return nil
+	})
+	if errors.Is(err, dataset.ErrSplit) {
+		return fmt.Errorf("%w: %w", tracker.ErrDamaged, err)
+	}
+	if err == nil {
+		err = addTotals(ctx, w.Dir(), t)
+	}
+	if err == nil {
+		t.Apply(newest)
+		err = t.Write(ctx)
+	}
+	if err != nil {
+		t.Drop()
+		return err
+	}
+	if events > 0 {
+		log.Info("the tracker has caught up with the datasets", slog.Int("events", events), slog.Uint64("from_segment", first), slog.Duration("took", time.Since(start)))
+	}
+	return nil
+}
+
+// addTotals sums the hours that the tracker does not have.
+func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
+	type hour struct {
+		at     int64
+		active uint64
+	}
+	hours := map[hour]*tracker.Sums{}
+	err := dataset.Scan(ctx, dir, dataset.Range{From: t.LastHour() + 1}, func(r dataset.EstimateRow) error {
+		h := hour{r.Timestamp, uint64(r.ActiveValidators)}
+		if hours[h] == nil {
+			hours[h] = &tracker.Sums{}
+		}
+		hours[h].Add(eth2.ClientKind(r.Client), estimate.Estimate{
+			Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, PValidator: r.PValidator, Stake: estimate.Stake{Mean: r.StakeMean},
+		})
+		return nil
+	})
+	for h, sum := range hours {
+		t.AddTotals(h.at, h.active, *sum)
+	}
+	return err
+}
+
+// track folds an accepted event.
+func (in *ingest) track(e event.Event) {
+	if in.cfg.Tracker != nil {
+		in.cfg.Tracker.Add(e)
+	}
+}
+
+// estimates appends the rows of an hour that has begun to the open segment.
+func (in *ingest) estimates() error {
+	if in.cfg.Tracker == nil {
+		return nil
+	}
+	for _, p := range in.cfg.Tracker.Hour() {
+		if err := in.writer.AppendEstimate(estimateRow(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeEvery is how often the tracker is written while segments fill up before their
+// time: a backlog. A crash then costs reading so much from the datasets, in a second or
+// two, and each write costs as much as the events of a second.
+const writeEvery = 10 * time.Second
+
+// flush makes a committed segment a part of the tracker. The segment is safe without:
+// what is not written now is with a later one, or read again after a start.
+func (in *ingest) flush(segment uint64, full bool) {
+	if in.cfg.Tracker == nil {
+		return
+	}
+	in.cfg.Tracker.Apply(segment)
+	if full && time.Since(in.written) < writeEvery {
+		return
+	}
+	// The commit is done: a stop must not tear the two apart.
+	if err := in.cfg.Tracker.Write(context.Background()); err != nil {
+		in.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
+		return
+	}
+	in.written = time.Now()
+	in.writer.Keep(segment + 1)
+}
+
+// dropTracked forgets the open segment's events, which come again.
+func (in *ingest) dropTracked() {
+	if in.cfg.Tracker != nil {
+		in.cfg.Tracker.Drop()
+	}
+}
+
+func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {
+	e := p.Estimate
+	row := dataset.EstimateRow{
+		ID: p.ID, Client: string(p.Client.Kind), ClientRelease: known(p.Client.Release()),
+		Validators: int64(e.Median), ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, ValidatorsSD: math.Sqrt(e.Variance),
+		PValidator: e.PValidator, StakeETH: e.Stake.Median, StakeLow: e.Stake.Low, StakeHigh: e.Stake.High, StakeMean: e.Stake.Mean,
+		CustodyGroupCount: p.CustodyGroupCount, AllSubnets: e.AllSubnets, Observations: int64(p.Observations), EpochsWatched: e.EpochsWatched,
+		LastSeen: p.LastSeen, ActiveValidators: int64(p.ActiveValidators),
+		Common: dataset.Common{Network: p.Crawler.Network, CrawlerID: p.Crawler.CrawlerID, CrawlerLocation: p.Crawler.CrawlerLocation, Timestamp: p.Hour},
+	}
+	if p.NodeID != nil {
+		id := p.NodeID.String()
+		row.NodeID = &id
+	}
+	return row
+}

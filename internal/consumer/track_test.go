@@ -1,0 +1,274 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// tracked makes the events of peers on a network that began some hours ago.
+type tracked struct {
+	genesis time.Time
+	config  tracker.Config
+	sent    int
+}
+
+func newTracked(dir string) *tracked {
+	genesis := time.Now().Add(-6 * time.Hour).Truncate(time.Second)
+	clock := eth2.Clock{Genesis: genesis, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
+	return &tracked{genesis: genesis, config: tracker.Config{Dir: dir, Network: "n", Log: quiet(),
+		Params: estimate.Params{Clock: clock, ActiveValidators: 950_000}}}
+}
+
+func (k *tracked) open(t *testing.T) *tracker.Tracker {
+	t.Helper()
+	tr, err := tracker.Open(t.Context(), k.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// next is one of the events of 5 peers in turn: a handshake, or the end of its visit.
+func (k *tracked) next() (key string, e event.Event) {
+	n := k.sent
+	k.sent++
+	at := k.genesis.Add(time.Duration(n) * time.Minute)
+	h := handshake()
+	peer := n / 2 % 5
+	h.ID, h.VisitID = fmt.Sprintf("16U%d", peer), fmt.Sprintf("v%d", n/2)
+	h.Multiaddr = fmt.Sprintf("/ip4/192.0.2.%d/tcp/9000", peer)
+	h.Direction, h.Transport, h.Timestamp = event.Outbound, event.TCP, at.UnixMilli()
+	if n%2 == 0 {
+		return fmt.Sprintf("s-1-%d", k.sent), h
+	}
+	v := visit(h.VisitID)
+	v.ID, v.Timestamp, v.Started, v.Ended = h.ID, at.UnixMilli(), at.Add(-time.Minute).UnixMilli(), at.UnixMilli()
+	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Initial: []int{0, 12}, Changes: [][3]int64{{20_000, 5, 1}, {40_000, 5, 0}}}
+	return fmt.Sprintf("s-1-%d", k.sent), v
+}
+
+// peers are what a data directory's tracker knows of each; the estimates only as far
+// as they are there.
+func peers(t *testing.T, dir string) (out []tracker.Peer) {
+	t.Helper()
+	v, err := tracker.Read(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		p := v.Peer(fmt.Sprintf("16U%d", i))
+		if p == nil || p.Estimate == nil {
+			t.Fatalf("peer %d is not tracked: %+v", i, p)
+		}
+		days, err := v.Days(p)
+		if err != nil || len(days) != 1 && len(days) != 2 {
+			t.Fatalf("peer %d: %d days, %v", i, len(days), err)
+		}
+		out = append(out, *p)
+	}
+	return out
+}
+
+// Live, behind, caught up, rebuilt: the tracker has each stored event once.
+func TestTrackerFollowsTheDatasets(t *testing.T) {
+	dir := t.TempDir()
+	k := newTracked(dir)
+	const segment = 10
+	send := func(f *feed, n int) {
+		t.Helper()
+		var last *answers
+		for range n {
+			key, e := k.next()
+			last = f.send(t, key, e)
+		}
+		until(t, "the ack", func() bool { return last.String() == "ack" })
+	}
+	with := func(tr *tracker.Tracker, do func(*running, *feed)) {
+		t.Helper()
+		f := newFeed()
+		c := start(t, dir, Config{SegmentRows: segment, CompactEvery: -1, Tracker: tr}, f)
+		do(c, f)
+		c.stop(t)
+		if tr != nil {
+			if err := tr.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	// A segment that cannot be written, and comes again.
+	with(k.open(t), func(c *running, f *feed) {
+		blocked := dataset.Dir(dir, dataset.Visit)
+		first := *k
+		var last *answers
+		for i := range segment {
+			if i == 1 { // it has caught up
+				until(t, "the first event", func() bool { return c.Stats().Pending == 1 })
+				replaceByFile(t, blocked)
+			}
+			key, e := k.next()
+			last = f.send(t, key, e)
+		}
+		until(t, "the messages to be given back", func() bool { return strings.HasPrefix(last.String(), "nak") })
+		if err := os.Remove(blocked); err != nil {
+			t.Fatal(err)
+		}
+		*k = first
+		send(f, 2*segment)
+	})
+	// Segments that are committed while the process dies before the tracker has them.
+	with(nil, func(_ *running, f *feed) { send(f, 2*segment) })
+	with(k.open(t), func(_ *running, f *feed) { send(f, segment) })
+
+	got := peers(t, dir)
+	for _, p := range got {
+		if p.Observations != 5 || p.Watches != 5 || p.Outcomes[0] != 5 || p.Estimate.EpochsWatched == 0 {
+			t.Errorf("peer %s: %d observations, %d watches, outcomes %v, %g epochs", p.ID, p.Observations, p.Watches, p.Outcomes, p.Estimate.EpochsWatched)
+		}
+	}
+	history, err := tracker.ReadHistory(t.Context(), dir, 0, math.MaxInt64)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	rebuild(t, dir, k)
+	if d := cmp.Diff(got, peers(t, dir), cmpopts.IgnoreUnexported(tracker.Peer{}), cmpopts.IgnoreFields(tracker.Peer{}, "Estimate")); d != "" {
+		t.Errorf("(-live +rebuilt):\n%s", d)
+	}
+	again, err := tracker.ReadHistory(t.Context(), dir, 0, math.MaxInt64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(history, again, cmpopts.EquateApprox(1e-9, 1e-9)); d != "" || len(history.Totals) == 0 {
+		t.Errorf("%d totals (-live +rebuilt):\n%s", len(history.Totals), d)
+	}
+	checkEstimates(t, dir, history)
+}
+
+// A tracker that could not be written has its segments afterwards, however often parts
+// were merged meanwhile.
+func TestMergesWaitForTheTracker(t *testing.T) {
+	dir := t.TempDir()
+	k := newTracked(dir)
+	tr := k.open(t)
+	f := newFeed()
+	c := start(t, dir, Config{SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Tracker: tr}, f)
+	send := func(n int) {
+		var last *answers
+		for range n {
+			key, e := k.next()
+			last = f.send(t, key, e)
+		}
+		until(t, "the ack", func() bool { return last.String() == "ack" })
+	}
+	send(10)
+	until(t, "a merge", func() bool { return c.Stats().Merged > 0 })
+	if err := tr.Close(); err != nil { // from here on nothing can be written
+		t.Fatal(err)
+	}
+	send(10)
+	time.Sleep(50 * time.Millisecond) // only gives merges the time that they would need
+	c.stop(t)
+
+	tr = k.open(t)
+	w, err := dataset.Open(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{CatchUp(t.Context(), w, tr, quiet()), tr.Close(), w.Close()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum := uint64(0)
+	v, err := tracker.Read(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if p := v.Peer(fmt.Sprintf("16U%d", i)); p != nil {
+			sum += p.Observations
+		}
+	}
+	if sum != 10 {
+		t.Errorf("the tracker has %d handshakes, want 10", sum)
+	}
+}
+
+func rebuild(t *testing.T, dir string, k *tracked) {
+	t.Helper()
+	w, err := dataset.Open(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	fresh, err := tracker.Create(t.Context(), k.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{CatchUp(t.Context(), w, fresh, quiet()), fresh.Settle(t.Context()), fresh.Replace()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// checkEstimates compares the rows of peer_estimates with the totals of their hours.
+func checkEstimates(t *testing.T, dir string, h tracker.History) {
+	t.Helper()
+	sums, nodes := map[int64]float64{}, map[int64]int{}
+	for _, r := range rows[dataset.EstimateRow](t, dir) {
+		sums[r.Timestamp] += r.ValidatorsMean
+		nodes[r.Timestamp]++
+		if r.Network != "n" || r.CrawlerID != "c" || r.Client != "lighthouse" || r.ActiveValidators != 950_000 || r.ValidatorsHigh < float64(r.Validators) {
+			t.Errorf("row %+v", r)
+		}
+	}
+	for _, total := range h.Totals {
+		if nodes[total.Hour] != total.Nodes || math.Abs(sums[total.Hour]-total.Validators) > 1e-9*total.Validators {
+			t.Errorf("%d rows that sum to %g, totals %+v", nodes[total.Hour], sums[total.Hour], total)
+		}
+	}
+	if len(sums) != len(h.Totals) {
+		t.Errorf("rows of %d hours, totals of %d", len(sums), len(h.Totals))
+	}
+}
+
+// A tracker that is behind segments which were merged with ones that it has, or ahead
+// of the datasets, says what to do.
+func TestTrackerThatCannotCatchUp(t *testing.T) {
+	dir := t.TempDir()
+	k := newTracked(dir)
+	w, err := dataset.Open(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	tr := k.open(t)
+	defer tr.Close()
+	if err := CatchUp(t.Context(), w, tr, quiet()); err != nil {
+		t.Fatal(err)
+	}
+	tr.Apply(5)
+	if err := tr.Write(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err = CatchUp(t.Context(), w, tr, quiet())
+	if !errors.Is(err, tracker.ErrDamaged) || !strings.Contains(err.Error(), "valtrack rebuild") {
+		t.Errorf("ahead: %v", err)
+	}
+}

@@ -1,0 +1,58 @@
+package consumer
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+)
+
+// A disk that takes nothing must cost no event and acknowledge none.
+func TestUnwritableDirectory(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, dir, Config{SegmentRows: 2}, f)
+	blocked := dataset.Dir(dir, dataset.Visit)
+	replaceByFile(t, blocked)
+	first, second := f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2"))
+	until(t, "the messages to be given back", func() bool { return first.String() == "nak" && second.String() == "nak" })
+	until(t, "several attempts", func() bool { return c.Stats().Failures > 2 })
+	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
+		t.Errorf("stats %+v", s)
+	}
+	if err := os.Remove(blocked); err != nil {
+		t.Fatal(err)
+	}
+	first, second = f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2")) // as the server does
+	until(t, "the acks", func() bool { return first.String() == "ack" && second.String() == "ack" })
+	if s := c.Stats(); s.Stored != 2 || s.Duplicates != 0 || s.Err != nil {
+		t.Errorf("stats %+v", s)
+	}
+	c.stop(t)
+	if d := cmp.Diff([]string{"v1", "v2"}, visitIDs(t, dir)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestStopWhileUnwritable(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, dir, Config{SegmentRows: 1}, f)
+	replaceByFile(t, dataset.Dir(dir, dataset.Visit))
+	a := f.send(t, "s-1-1", visit("v1"))
+	until(t, "the message to be given back", func() bool { return a.String() == "nak" })
+	c.stop(t) // the event is in the stream
+	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func replaceByFile(t *testing.T, dir string) {
+	t.Helper()
+	if err := errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,115 @@
+package dataset
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func check(t *testing.T, dir string, rejected Coverage) *Health {
+	t.Helper()
+	h, err := Check(t.Context(), dir, rejected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func tableOf(h *Health, table string) TableHealth {
+	for _, t := range h.Tables {
+		if t.Table == table {
+			return t
+		}
+	}
+	return TableHealth{}
+}
+
+func TestCheckTellsOfGaps(t *testing.T) {
+	dir, c := t.TempDir(), &clock{noon}
+	w := openAt(t, dir, c)
+	commitAll(t, w, 3, 10) // 3 to 12
+	c.advance(48 * time.Hour)
+	commitAll(t, w, 20, 10) // 20 to 29
+	if err := w.Commit(Coverage{"s-2": {{1, 1}}, "@202611221200": {{1, 1}, {5, 5}}}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.Retain(t.Context(), noon.Add(time.Hour)); err != nil || n == 0 {
+		t.Fatalf("removed %d, %v", n, err)
+	}
+	h := check(t, dir, Coverage{"s-1": {{14, 15}}})
+	want := []SentryHealth{
+		{Sentry: "s", Boot: "1", Last: 29, Stored: 20, Rejected: 2, Missing: 7, Gaps: []Interval{{1, 2}, {13, 13}, {16, 19}}},
+		{Sentry: "s", Boot: "2", Last: 1, Stored: 1, Gaps: []Interval{}},
+	}
+	if d := cmp.Diff(want, h.Sentries); d != "" || h.Missing() != 7 || !h.OK() {
+		t.Errorf("missing %d, ok %v (-want +got):\n%s", h.Missing(), h.OK(), d)
+	}
+	if d := cmp.Diff(TableHealth{Table: Visit, Parts: 3, Rows: 10, From: 1763800000020, To: 1763800000029, Unreadable: []Unreadable{}}, tableOf(h, Visit)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCheckFindsDuplicates(t *testing.T) {
+	dir, c := t.TempDir(), &clock{noon}
+	w := openAt(t, dir, c)
+	defer w.Close()
+	commitAll(t, w, 0, 10)
+	commitAll(t, w, 100, 10)
+	commitAll(t, w, 5, 10) // keys 5 to 9 again, and their rows
+	h := check(t, dir, nil)
+	for table := range all(30) {
+		if got := tableOf(h, table); got.DuplicateRows != 5 || got.DuplicateKeys != 5 || got.Rows != 30 {
+			t.Errorf("%+v", got)
+		}
+	}
+	if h.OK() {
+		t.Error("it is OK with duplicates")
+	}
+}
+
+// A damaged page is an error that names the file, wherever the damage is.
+func TestCheckNamesDamagedFiles(t *testing.T) {
+	dir, c := t.TempDir(), &clock{noon}
+	w := openAt(t, dir, c)
+	defer w.Close()
+	commitAll(t, w, 0, 300)
+	path := filepath.Join(Dir(dir, Metadata), "part-00000001.parquet")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for at := 4; at < len(whole); at += len(whole) / 60 {
+		damaged := append([]byte(nil), whole...)
+		for i := at; i < min(at+8, len(damaged)); i++ {
+			damaged[i] ^= 0x5a
+		}
+		if err := os.WriteFile(path, damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		h := check(t, dir, nil)
+		if u := tableOf(h, Metadata).Unreadable; len(u) == 1 && u[0].File == path && !h.OK() {
+			found++
+		}
+	}
+	if found < 50 {
+		t.Errorf("%d of 60 damages found", found)
+	}
+	if got := tableOf(check(t, dir, nil), Visit).Rows; got != 300 {
+		t.Errorf("%d rows of another table", got)
+	}
+}
+
+func TestCheckOfAnEmptyDirectory(t *testing.T) {
+	h := check(t, t.TempDir(), nil)
+	if !h.OK() || len(h.Sentries) != 0 || fmt.Sprint(tableOf(h, Visit).Rows) != "0" {
+		t.Errorf("%+v", h)
+	}
+}

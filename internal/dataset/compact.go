@@ -1,0 +1,203 @@
+package dataset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Limits of a merged part.
+const (
+	// maxPartRows is well above a day of 10 000 peers, 2.25 M handshakes. What is
+	// larger already is left alone, so that each row is written twice again at most.
+	maxPartRows = 4_000_000
+	// daySpans is how many spans of the first merge make one of the second.
+	daySpans = 24
+)
+
+// numbered is a part and its footer.
+type numbered struct {
+	span
+	footer
+}
+
+// Merged counts what one call of Compact has done.
+type Merged struct{ Parts, Into int }
+
+// Compact merges the parts of each ended span of time (an hour, say) into one part
+// sorted by (id, timestamp), and those of 24 such spans again. A part belongs to
+// the span in which it was committed, by this machine's clock, whatever its rows'
+// timestamps; parts are merged only with those committed right before or after
+// them, so a clock that jumps makes more parts and nothing worse.
+//
+// It may run while the writer's goroutine commits, which waits only for the swap
+// at the end of each merge. After an error nothing is lost: what was merged stays,
+// the rest is as before, and the next call goes on.
+func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, error) {
+	var done Merged
+	var failed error
+	for _, table := range Tables() {
+		for _, unit := range []time.Duration{every, daySpans * every} {
+			parts, err := w.committedParts(ctx, table)
+			for _, group := range groups(parts, unit, w.now()) {
+				if ctx.Err() != nil {
+					return done, errors.Join(failed, ctx.Err())
+				}
+				if mergeErr := w.merge(ctx, table, group); mergeErr != nil {
+					err = errors.Join(err, mergeErr)
+					continue
+				}
+				done.Parts += len(group)
+				done.Into++
+			}
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("compact %s: %w", Dir(w.dir, table), err))
+			}
+		}
+	}
+	return done, failed
+}
+
+// Keep has Compact and Retain leave segments alone from first on, which somebody has
+// still to read by themselves, until it is called again.
+func (w *Writer) Keep(first uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keep = first
+}
+
+// committedParts reads the footers of a table's parts that may be merged or removed,
+// in the order of segments. The error is of parts that cannot be read, which are left
+// out.
+func (w *Writer) committedParts(ctx context.Context, table string) (parts []numbered, err error) {
+	w.mu.Lock()
+	next := min(w.next, w.keep)
+	all, err := spans(w.dir, table)
+	w.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	live, _ := split(all)
+	for _, s := range live {
+		if s.last >= next {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		f, footerErr := readFooter(s.path(w.dir, table))
+		if footerErr != nil {
+			err = errors.Join(err, footerErr)
+			continue
+		}
+		parts = append(parts, numbered{s, f})
+	}
+	return parts, err
+}
+
+// groups tells which parts to merge: runs of at least two that follow one another
+// and were committed in one unit of time, which is not the present one.
+func groups(parts []numbered, unit time.Duration, now time.Time) (out [][]numbered) {
+	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
+	var group []numbered
+	var rows int64
+	flush := func() {
+		if len(group) > 1 {
+			out = append(out, group)
+		}
+		group, rows = nil, 0
+	}
+	for _, p := range parts {
+		if len(group) > 0 && (of(p.stored) != of(group[0].stored) || p.first != group[len(group)-1].last+1 || rows+p.rows > maxPartRows) {
+			flush()
+		}
+		if of(p.stored) == of(now.UnixMilli()) {
+			flush()
+			continue
+		}
+		group = append(group, p)
+		rows += p.rows
+	}
+	flush()
+	return out
+}
+
+// merge makes one part of the group's.
+func (w *Writer) merge(ctx context.Context, table string, group []numbered) error {
+	if err := w.step("merge " + table); err != nil {
+		return err
+	}
+	work := filepath.Join(w.dir, compactingDir, "merge")
+	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
+		return err
+	}
+	result := footer{keys: Coverage{}, sorted: true}
+	in := make([]source, 0, len(group))
+	for _, p := range group {
+		result.keys.Merge(p.keys)
+		result.stored = max(result.stored, p.stored)
+		in = append(in, source{path: p.path(w.dir, table), rows: p.rows, sorted: p.sorted})
+	}
+	whole := span{group[0].first, group[len(group)-1].last}
+	result.span = whole.String()
+	file, err := mergeTable(ctx, table, work, in, result)
+	if err == nil {
+		out := make([]span, len(group))
+		for i, p := range group {
+			out[i] = p.span
+		}
+		err = w.swap(table, out, whole, file)
+	}
+	return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
+}
+
+// Retain removes the parts that are older than the moment: those committed before
+// it, by this machine's clock, with rows that are all older. Their event keys stay
+// covered. The newest part stays: it tells which segment was the last. Parts that
+// cannot be read stay and are told of in the error. Retain runs in Compact's goroutine.
+func (w *Writer) Retain(ctx context.Context, before time.Time) (removed int, err error) {
+	for _, table := range Tables() {
+		n, tableErr := w.retainTable(ctx, table, before.UnixMilli())
+		removed += n
+		if tableErr != nil {
+			err = errors.Join(err, fmt.Errorf("remove old parts of %s: %w", Dir(w.dir, table), tableErr))
+		}
+	}
+	return removed, err
+}
+
+func (w *Writer) retainTable(ctx context.Context, table string, before int64) (int, error) {
+	parts, unread := w.committedParts(ctx, table)
+	if len(parts) == 0 {
+		return 0, unread
+	}
+	old := slices.DeleteFunc(parts[:len(parts)-1], func(p numbered) bool { return max(p.stored, p.newest) >= before })
+	if len(old) == 0 {
+		return 0, unread
+	}
+	keys := Coverage{}
+	out := make([]span, len(old))
+	for i, p := range old {
+		keys.Merge(p.keys)
+		out[i] = p.span
+	}
+	if err := w.step("remember " + table); err != nil {
+		return 0, err
+	}
+	if table == Metadata { // the table whose footers count
+		if err := addRemoved(w.dir, keys); err != nil {
+			return 0, err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(w.dir, compactingDir), 0o755); err != nil {
+		return 0, err
+	}
+	if err := w.swap(table, out, span{}, ""); err != nil {
+		return 0, errors.Join(unread, err)
+	}
+	return len(out), unread
+}

@@ -1,0 +1,42 @@
+package dataset
+
+// EstimateRow is what was thought of one node at the hour that Timestamp is the
+// beginning of, from everything observed before. Each node has one row an hour in
+// which it was seen within a day. Crawler columns are of the sentry that shook hands
+// with it last.
+type EstimateRow struct {
+	ID            string  `parquet:"id,dict" json:"id"`
+	NodeID        *string `parquet:"node_id,optional,dict" json:"node_id"`
+	Client        string  `parquet:"client,dict" json:"client"`
+	ClientRelease *string `parquet:"client_release,optional,dict" json:"client_release"`
+	// Validators is the median of the posterior, ValidatorsLow and ValidatorsHigh the
+	// ends of its middle 90 %. Sums take the means.
+	Validators     int64   `parquet:"validators" json:"validators"`
+	ValidatorsLow  float64 `parquet:"validators_low" json:"validators_low"`
+	ValidatorsHigh float64 `parquet:"validators_high" json:"validators_high"`
+	ValidatorsMean float64 `parquet:"validators_mean" json:"validators_mean"`
+	ValidatorsSD   float64 `parquet:"validators_sd" json:"validators_sd"`
+	// PValidator is the probability of at least one.
+	PValidator float64 `parquet:"p_validator" json:"p_validator"`
+	// StakeETH to StakeMean are the median, the ends of the middle 90 % and the mean.
+	StakeETH          float64 `parquet:"stake_eth" json:"stake_eth"`
+	StakeLow          float64 `parquet:"stake_low" json:"stake_low"`
+	StakeHigh         float64 `parquet:"stake_high" json:"stake_high"`
+	StakeMean         float64 `parquet:"stake_mean" json:"stake_mean"`
+	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
+	AllSubnets        bool    `parquet:"all_subnets" json:"all_subnets"`
+	// Observations counts handshakes, ever; EpochsWatched the epochs that the estimate's
+	// watches cover.
+	Observations  int64   `parquet:"observations" json:"observations"`
+	EpochsWatched float64 `parquet:"epochs_watched" json:"epochs_watched"`
+	LastSeen      int64   `parquet:"last_seen,delta" json:"last_seen"` // Unix milliseconds
+	// ActiveValidators of the network, which the estimate was made with.
+	ActiveValidators int64 `parquet:"active_validators,dict" json:"active_validators"`
+	Common
+}
+
+// Table implements Row.
+func (EstimateRow) Table() string { return PeerEstimates }
+
+// Peer implements Row.
+func (r EstimateRow) Peer() string { return r.ID }

@@ -1,0 +1,122 @@
+package dataset
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// Keys in the footer of every part.
+const (
+	footerSchema  = "valtrack.schema"
+	footerSegment = "valtrack.segment" // one number, or first-last
+	footerSeqs    = "valtrack.seqs"    // event keys, as JSON of a Coverage
+	footerStored  = "valtrack.stored"  // of the newest commit, Unix milliseconds
+	footerSorted  = "valtrack.sorted"  // how the rows are sorted
+)
+
+// sortedByID is the order of a merged part's rows.
+const sortedByID = "id,timestamp"
+
+// footer is what a part tells of itself. Parts that were not written by us, or by
+// an earlier version, lack entries: those are zero.
+type footer struct {
+	schema string
+	span   string
+	keys   Coverage
+	stored int64 // Unix milliseconds
+	sorted bool
+
+	rows int64
+	// oldest and newest are the rows' timestamps, Unix milliseconds; 0 for a part
+	// without rows.
+	oldest, newest int64
+}
+
+// entries are the footer's keys and values to write.
+func (f footer) entries() (map[string]string, error) {
+	keys, err := f.keys.encode()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{
+		footerSchema:  SchemaVersion,
+		footerSegment: f.span,
+		footerSeqs:    keys,
+		footerStored:  strconv.FormatInt(f.stored, 10),
+	}
+	if f.sorted {
+		out[footerSorted] = sortedByID
+	}
+	return out, nil
+}
+
+// readFooter reads a part's footer without its rows.
+func readFooter(path string) (footer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return footer{}, err
+	}
+	defer f.Close()
+	out, err := footerOf(f)
+	if err != nil {
+		return footer{}, fmt.Errorf("part %s: %w", path, err)
+	}
+	return out, nil
+}
+
+func footerOf(f *os.File) (out footer, err error) {
+	p, err := openParquet(f)
+	if err != nil {
+		return out, err
+	}
+	out.rows = p.NumRows()
+	out.schema, _ = p.Lookup(footerSchema)
+	out.span, _ = p.Lookup(footerSegment)
+	sorted, _ := p.Lookup(footerSorted)
+	out.sorted = sorted == sortedByID
+	if text, ok := p.Lookup(footerStored); ok {
+		if out.stored, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return out, fmt.Errorf("footer %s: %w", footerStored, err)
+		}
+	}
+	out.keys = Coverage{}
+	if text, ok := p.Lookup(footerSeqs); ok {
+		if out.keys, err = decodeCoverage(text); err != nil {
+			return out, err
+		}
+	}
+	out.oldest, out.newest = timestamps(p)
+	return out, nil
+}
+
+// timestamps reads the bounds of the rows' timestamps from the statistics of the
+// column's chunks; zeros when there are none.
+func timestamps(p *parquet.File) (oldest, newest int64) {
+	for _, group := range p.Metadata().RowGroups {
+		for _, column := range group.Columns {
+			m := column.MetaData
+			if len(m.PathInSchema) != 1 || m.PathInSchema[0] != "timestamp" || len(m.Statistics.MaxValue) != 8 || len(m.Statistics.MinValue) != 8 {
+				continue
+			}
+			low := parquet.Int64.Value(m.Statistics.MinValue).Int64()
+			high := parquet.Int64.Value(m.Statistics.MaxValue).Int64()
+			if oldest == 0 || low < oldest {
+				oldest = low
+			}
+			newest = max(newest, high)
+		}
+	}
+	return oldest, newest
+}
+
+// openParquet checks a file and reads its footer.
+func openParquet(f *os.File) (*parquet.File, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+}

@@ -1,0 +1,82 @@
+package dataset
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A merge that the disk has no room for leaves the datasets as they were, takes no room
+// and no file, and is made when there is room.
+func TestCompactOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); {
+	case errors.Is(err, syscall.EPERM): // no root, or a container that may not
+		t.Skipf("cannot mount a small disk: %v", err)
+	case err != nil:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	c := &clock{at: noon}
+	w := openAt(t, dir, c)
+	const n = 2000
+	commitAll(t, w, 0, n)
+	commitAll(t, w, n, n)
+	c.advance(2 * time.Hour)
+
+	ballast := filepath.Join(dir, "ballast")
+	fill(t, ballast, 8<<10) // for directories and the first bytes
+	full := func() {
+		if _, err := w.Compact(t.Context(), time.Hour); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("error %v, want no space left", err)
+		}
+	}
+	full() // it may merge the table that has no rows
+	handles, free := openHandles(t), room(t, dir)
+	for range 3 {
+		full()
+	}
+	if got := openHandles(t); got > handles {
+		t.Errorf("%d files open, %d after the first try", got, handles)
+	}
+	if got := room(t, dir); got < free {
+		t.Errorf("%d bytes free, %d after the first try", got, free)
+	}
+	everyTable(t, dir, upTo(2*n))
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if m := compact(t, w); m.Into == 0 {
+		t.Error("nothing was merged when there was room")
+	}
+	everyTable(t, dir, upTo(2*n))
+}
+
+// fill writes a file that leaves so many bytes of its disk.
+func fill(t *testing.T, path string, leave int) {
+	t.Helper()
+	if err := os.WriteFile(path, make([]byte, room(t, filepath.Dir(path))-leave), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func room(t *testing.T, dir string) int {
+	t.Helper()
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		t.Fatal(err)
+	}
+	return int(s.Bavail) * int(s.Bsize)
+}
+
+func openHandles(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}

@@ -1,0 +1,77 @@
+package dataset
+
+import (
+	"slices"
+	"strings"
+)
+
+// sentryOf gives the sentry of a producer, which is <sentry>-<boot>. Messages that
+// came without a key are numbered otherwise, with steps that mean nothing: by the
+// consumer under "@" and a minute, by replay under "file-" and a sum.
+func sentryOf(producer string) (sentry string, counted bool) {
+	if strings.HasPrefix(producer, "@") || strings.HasPrefix(producer, "file-") {
+		return producer, false
+	}
+	i := strings.LastIndexByte(producer, '-')
+	if i < 0 {
+		return producer, false
+	}
+	return producer[:i], true
+}
+
+// Gaps gives the runs of a producer's counters that are neither in the set nor in
+// rejected, from 1 to the last that is in either: events that were lost or are
+// still to come, or came before the datasets began. It is empty for a producer that
+// does not count.
+func (c Coverage) Gaps(producer string, rejected Coverage) (gaps []Interval) {
+	if _, counted := sentryOf(producer); !counted {
+		return nil
+	}
+	runs := c[producer]
+	if len(rejected[producer]) > 0 {
+		known := Coverage{producer: slices.Clone(runs)}
+		known.Merge(Coverage{producer: rejected[producer]})
+		runs = known[producer]
+	}
+	next := uint64(1)
+	for _, run := range runs {
+		if run[0] > next {
+			gaps = append(gaps, Interval{next, run[0] - 1})
+		}
+		next = run[1] + 1
+	}
+	return gaps
+}
+
+// Missing counts the events in all Gaps, by sentry. A sentry without gaps has 0.
+func (c Coverage) Missing(rejected Coverage) map[string]uint64 {
+	out := map[string]uint64{}
+	for producer := range c {
+		if sentry, counted := sentryOf(producer); counted {
+			out[sentry] += count(c.Gaps(producer, rejected))
+		}
+	}
+	return out
+}
+
+// count is how many counters stand in runs.
+func count(runs []Interval) (n uint64) {
+	for _, r := range runs {
+		n += r[1] - r[0] + 1
+	}
+	return n
+}
+
+// overlap counts the keys of other that are in the set already.
+func (c Coverage) overlap(other Coverage) (n uint64) {
+	for producer, runs := range other {
+		for _, run := range runs {
+			for _, have := range c[producer] {
+				if from, to := max(run[0], have[0]), min(run[1], have[1]); from <= to {
+					n += to - from + 1
+				}
+			}
+		}
+	}
+	return n
+}

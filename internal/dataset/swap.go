@@ -1,0 +1,126 @@
+package dataset
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// keepOld is how long the directory that a swap replaced is kept: Scan reads on in
+// the one that it began with.
+const keepOld = 10 * time.Minute
+
+// generation is a dataset directory that was replaced.
+type generation struct {
+	dir string
+	at  time.Time
+}
+
+// swap takes parts out of a table and puts a file in, in one step: it builds the
+// dataset directory as it shall be, of hard links, beside the data and exchanges
+// the two. Whoever lists the directory sees all of the old parts or all of the new,
+// at any moment and after a crash at any moment. Parts that are committed
+// meanwhile wait.
+//
+// A file that is put in must be fsynced, outside of the datasets, and is moved.
+// After an error the dataset is as it was or as it shall be.
+func (w *Writer) swap(table string, out []span, in span, file string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.settle(); err != nil {
+		return err
+	}
+	dir, next := Dir(w.dir, table), filepath.Join(w.dir, compactingDir, table)
+	if err := w.step("link " + table); err != nil {
+		return err
+	}
+	if err := linkAll(dir, next, out); err != nil {
+		return errors.Join(err, os.RemoveAll(next))
+	}
+	if file != "" {
+		if err := os.Rename(file, filepath.Join(next, in.file())); err != nil {
+			return err
+		}
+	}
+	if err := w.step("fsync " + table); err != nil {
+		return err
+	}
+	if err := syncDir(next); err != nil {
+		return err
+	}
+	if err := w.step("exchange " + table); err != nil {
+		return err
+	}
+	if err := exchange(dir, next); err != nil {
+		return err
+	}
+	w.unsettled = true
+	if err := w.step("settle " + table); err != nil {
+		return err
+	}
+	if err := w.settle(); err != nil {
+		return err
+	}
+	old := generation{dir: filepath.Join(w.dir, compactingDir, fmt.Sprintf("%s.%d", table, time.Now().UnixNano())), at: time.Now()}
+	w.old = append(w.old, old)
+	return os.Rename(next, old.dir)
+}
+
+// settle makes an earlier exchange durable. Before it is, nothing may be committed
+// into the new directory, which a power failure would take away again.
+func (w *Writer) settle() error {
+	if !w.unsettled {
+		return nil
+	}
+	if err := errors.Join(syncDir(w.dir), syncDir(filepath.Join(w.dir, compactingDir))); err != nil {
+		return err
+	}
+	w.unsettled = false
+	return nil
+}
+
+// linkAll makes the directory next with all files of dir but the parts in without.
+func linkAll(dir, next string, without []span) error {
+	if info, err := os.Lstat(dir); err != nil {
+		return err
+	} else if !info.IsDir() {
+		return fmt.Errorf("%s is not a directory of ours", dir)
+	}
+	if err := errors.Join(os.RemoveAll(next), os.MkdirAll(next, 0o755)); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	skip := make(map[string]bool, len(without))
+	for _, s := range without {
+		skip[s.file()] = true
+	}
+	for _, e := range entries {
+		if skip[e.Name()] {
+			continue
+		}
+		if e.IsDir() { // it cannot be linked, and would be gone after the exchange
+			return fmt.Errorf("%s is a directory: move it out of the dataset", filepath.Join(dir, e.Name()))
+		}
+		if err := os.Link(filepath.Join(dir, e.Name()), filepath.Join(next, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sweep removes the directories that merges replaced, when readers have had time to
+// finish: until then their parts take room on the disk. It runs in Compact's goroutine.
+func (w *Writer) Sweep(now time.Time) error {
+	for len(w.old) > 0 && now.Sub(w.old[0].at) >= keepOld {
+		if err := os.RemoveAll(w.old[0].dir); err != nil {
+			return err
+		}
+		w.old = w.old[1:]
+	}
+	return nil
+}

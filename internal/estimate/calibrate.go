@@ -1,0 +1,211 @@
+package estimate
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Verdict is how a test of the model ended.
+type Verdict uint8
+
+// Verdicts.
+const (
+	TooFew Verdict = iota // nodes to tell
+	Passed
+	Failed
+)
+
+func (v Verdict) String() string { return [...]string{"too few", "passed", "failed"}[min(v, Failed)] }
+
+func verdict(enough, good bool) Verdict {
+	switch {
+	case !enough:
+		return TooFew
+	case good:
+		return Passed
+	}
+	return Failed
+}
+
+// Node is what Calibrate takes of one peer: its Statistics are those of one client
+// version.
+type Node struct {
+	Client     eth2.Client
+	Custody    Custody
+	Statistics []*Statistics // by day
+}
+
+// Calibration says for each client version whether it behaves as the model assumes.
+type Calibration struct {
+	Versions []VersionCheck // most nodes first
+	byKey    map[versionKey]Trust
+}
+
+// VersionCheck are the tests of one client version, as docs/methodology.md names them.
+type VersionCheck struct {
+	Kind    eth2.ClientKind
+	Release string // empty where the agent does not tell
+	Nodes   int
+	Habits  Habits // of all nodes
+	// Lifetimes (M3): subscriptions last as long, and begin when, the window says.
+	Lifetimes Verdict
+	// Dispersion (M1): counts vary as if only aggregators subscribed. AllDuties of
+	// Dispersed nodes vary as if every validator did.
+	Dispersion           Verdict
+	Dispersed, AllDuties int
+	// Watched and Looked (M2): the attestation subnets alone, of watches and of single
+	// looks, agree with the custody group count where that is exact. The ratios are
+	// medians over nodes.
+	Watched, Looked           Verdict
+	WatchedRatio, LookedRatio float64
+	// Large nodes by their attestation subnets; Contradicted of them have a custody group
+	// count that says otherwise (M2 too).
+	Large, Contradicted int
+	Trust               Trust
+}
+
+// Unproven reports whether no test had enough nodes.
+func (v VersionCheck) Unproven() bool {
+	return v.Lifetimes == TooFew && v.Dispersion == TooFew && v.Watched == TooFew && v.Looked == TooFew
+}
+
+type versionKey struct {
+	kind    eth2.ClientKind
+	release string
+}
+
+func keyOf(c eth2.Client) versionKey { return versionKey{c.Kind, c.Release()} }
+
+// Calibrate tests every client version.
+func Calibrate(m *Model, nodes []Node) *Calibration {
+	byVersion := map[versionKey][]Node{}
+	for _, n := range nodes {
+		byVersion[keyOf(n.Client)] = append(byVersion[keyOf(n.Client)], n)
+	}
+	c := &Calibration{byKey: map[versionKey]Trust{}}
+	for key, nodes := range byVersion {
+		v := m.check(nodes)
+		v.Kind, v.Release = key.kind, key.release
+		c.Versions = append(c.Versions, v)
+		c.byKey[key] = v.Trust
+	}
+	slices.SortFunc(c.Versions, func(a, b VersionCheck) int {
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Release, b.Release))
+	})
+	return c
+}
+
+// Trust is how far a node's attestation subnets are to be believed, by its client
+// version and its own habits, summed over its days. A nil Calibration trusts every
+// version.
+func (c *Calibration) Trust(p Params, client eth2.Client, own Habits) Trust {
+	if own.AllDuties(p) {
+		return TrustCustody
+	}
+	if c == nil {
+		return TrustAll
+	}
+	return c.byKey[keyOf(client)]
+}
+
+// check runs the tests on the nodes of one version.
+func (m *Model) check(nodes []Node) VersionCheck {
+	v := VersionCheck{Nodes: len(nodes)}
+	var watched, looked []float64
+	for _, n := range nodes {
+		e, own := NewEvidence(n.Client, n.Custody), Habits{}
+		for _, s := range n.Statistics {
+			e.Add(s, TrustAll)
+			own.Add(s.Habits())
+		}
+		v.Habits.Add(own)
+		if tells, all := own.dispersion(m.params); tells {
+			v.Dispersed++
+			if all {
+				v.AllDuties++
+			}
+		}
+		watched = m.againstCustody(watched, e.restrict(false), n.Custody)
+		looked = m.againstCustody(looked, e.restrict(true), n.Custody)
+		m.countLarge(&v, e, n.Custody)
+	}
+	windows := windowsOf(nodes[0].Client)
+	if len(windows) == 1 {
+		v.Lifetimes = v.Habits.fits(windows[0], m.params)
+	}
+	v.Dispersion = verdict(v.Dispersed >= 5, 2*v.AllDuties <= v.Dispersed)
+	v.WatchedRatio, v.Watched = custodyVerdict(watched)
+	v.LookedRatio, v.Looked = custodyVerdict(looked)
+	v.Trust = v.trust(windows)
+	return v
+}
+
+// trust is what the verdicts leave.
+func (v VersionCheck) trust(windows []window) Trust {
+	const enough, wide = 10, 2.2
+	switch {
+	case v.Dispersion == Failed,
+		v.Large >= enough && 2*v.Contradicted > v.Large,
+		v.Watched == Failed && (v.WatchedRatio > wide || v.WatchedRatio < 1/wide),
+		// Only a window before each duty leaves the counting of SUBSCRIBEs as it is.
+		v.Lifetimes == Failed && v.Watched != Passed && (len(windows) > 1 || windows[0].habit != slotsAhead):
+		return TrustCustody
+	case v.Watched == Failed, v.Lifetimes == Failed && windows[0].habit != slotsAhead:
+		return TrustWide
+	case v.Looked == Failed, v.Lifetimes == Failed:
+		return TrustWatched
+	}
+	return TrustAll
+}
+
+// againstCustody appends, for a node whose custody group count is exact, the
+// attestation subnets' estimate over that count.
+func (m *Model) againstCustody(ratios []float64, e *Evidence, c Custody) []float64 {
+	const least, duties = 16, 10
+	r := c.reading(e.kind)
+	if r < least || r >= supernode || len(e.pools) != 1 || m.expected(e.pools[0], r) < duties {
+		return ratios
+	}
+	return append(ratios, float64(m.Estimate(e).Median)/float64(r))
+}
+
+// expected is how many cells v validators would fill, were no two the same.
+func (m *Model) expected(p pools, v int) (n float64) {
+	for _, c := range p.cells {
+		n -= float64(c.on+c.off) * m.params.logEmpty(c.cell, 1, 1) * float64(v)
+	}
+	return n
+}
+
+// custodyVerdict is the median of the ratios and whether it is near 1: some nodes keep
+// more custody groups than they need.
+func custodyVerdict(ratios []float64) (float64, Verdict) {
+	const enough, low, high = 10, 0.7, 1.4
+	if len(ratios) == 0 {
+		return 0, TooFew
+	}
+	slices.Sort(ratios)
+	mid := ratios[len(ratios)/2]
+	return mid, verdict(len(ratios) >= enough, mid >= low && mid <= high)
+}
+
+// countLarge counts a node whose attestation subnets alone say more validators than
+// the largest custody group count stands for.
+func (m *Model) countLarge(v *VersionCheck, e *Evidence, c Custody) {
+	const beyond = 200
+	r := c.reading(e.kind)
+	if r == 0 || e.kind == eth2.ClientNimbus {
+		return
+	}
+	alone := e.Clone()
+	alone.custody = Custody{}
+	if m.Estimate(alone).Low < beyond {
+		return
+	}
+	v.Large++
+	if r < supernode {
+		v.Contradicted++
+	}
+}

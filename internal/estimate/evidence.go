@@ -1,0 +1,224 @@
+package estimate
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Evidence is all that speaks for one peer's number of validators. Days may be added in
+// any order. Not safe for concurrent use.
+type Evidence struct {
+	kind    eth2.ClientKind
+	pools   []pools
+	periods []syncReading // by period
+	sync    counts
+	custody Custody
+	looks   looks // of all days
+	trust   Trust // the least of what was added
+	stale   bool  // pools and sync are to be summed anew
+}
+
+// pools are the cells of one client's window, summed by kind of cell.
+type pools struct {
+	window window
+	runs   []run // as added: in no order, some of them of the same duties
+	sealed []run // sums of whole days, and the slots that each day covers
+	days   []run
+	cells  []pool
+}
+
+type pool struct {
+	cell     cell
+	snapshot bool
+	counts
+}
+
+type counts struct{ on, off uint32 }
+
+const everySyncnet eth2.Syncnets = 1<<eth2.SyncCommitteeSubnetCount - 1
+
+// NewEvidence is for a peer of which nothing is known but its client, and what it has
+// said of its custody groups.
+func NewEvidence(c eth2.Client, custody Custody) *Evidence {
+	e := &Evidence{kind: c.Kind, custody: custody}
+	for _, w := range windowsOf(c) {
+		e.pools = append(e.pools, pools{window: w})
+	}
+	return e
+}
+
+// SetCustody replaces what the peer has said of its custody groups.
+func (e *Evidence) SetCustody(c Custody) { e.custody = c }
+
+// Clone is a copy that can be added to by itself.
+func (e *Evidence) Clone() *Evidence {
+	c := *e
+	c.periods = slices.Clone(e.periods)
+	c.pools = slices.Clone(e.pools)
+	for i := range c.pools {
+		c.pools[i].runs = slices.Clone(e.pools[i].runs)
+		c.pools[i].sealed, c.pools[i].days = slices.Clone(e.pools[i].sealed), slices.Clone(e.pools[i].days)
+		c.pools[i].cells = slices.Clone(e.pools[i].cells)
+	}
+	return &c
+}
+
+// Add adds a day's Statistics, as far as its client version is trusted. What two days
+// cover counts once. A look of a client that is not known is not used: what it shows
+// depends on the window by a factor of up to 32.
+func (e *Evidence) Add(s *Statistics, trust Trust) {
+	declared := s.looks.declared > 0
+	for _, r := range s.sync {
+		if !declared || r.syncnets&everySyncnet != everySyncnet {
+			e.addPeriod(r)
+		}
+	}
+	e.stale = true
+	if declared {
+		return
+	}
+	e.looks.add(s.looks)
+	if trust == TrustCustody {
+		return
+	}
+	e.trust = max(e.trust, trust)
+	for i := range e.pools {
+		r := s.readingFor(e.pools[i].window)
+		if r == nil {
+			continue
+		}
+		p := &e.pools[i]
+		into := &p.runs
+		if n := len(r.runs); s.sealed && n > 0 {
+			into = &p.sealed
+			p.days = append(p.days, run{from: r.runs[0].from, slots: uint32(r.runs[n-1].end() - r.runs[0].from)})
+		}
+		for _, x := range r.runs {
+			if !x.snapshot || trust == TrustAll && len(e.pools) == 1 {
+				*into = append(*into, x)
+			}
+		}
+	}
+}
+
+// addPeriod joins what was seen in one sync committee period.
+func (e *Evidence) addPeriod(r syncReading) {
+	i, found := slices.BinarySearchFunc(e.periods, r.period, func(x syncReading, p uint32) int { return cmp.Compare(x.period, p) })
+	if !found {
+		e.periods = slices.Insert(e.periods, i, syncReading{period: r.period})
+	}
+	e.periods[i].syncnets |= r.syncnets
+}
+
+// AllSubnets reports whether the node keeps all 64 subnets whatever its duties, by all
+// days that were added and do not say so in MetaData.
+func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.looks.allSubnets() }
+
+// fullByDuties reports whether the client is one whose duties fill all subnets for
+// epochs. Of the others a full look counts only once it is clear that the node does not
+// keep all subnets.
+func (e *Evidence) fullByDuties() bool {
+	return len(e.pools) == 1 && e.pools[0].window.habit == epochAhead
+}
+
+// sum makes pools and sync of what was added.
+func (e *Evidence) sum() {
+	if !e.stale {
+		return
+	}
+	e.stale, e.sync = false, counts{}
+	all := e.AllSubnets()
+	for _, r := range e.periods {
+		if all && r.syncnets&everySyncnet == everySyncnet {
+			continue
+		}
+		on := uint32(bits.OnesCount8(uint8(r.syncnets & everySyncnet)))
+		e.sync.on += on
+		e.sync.off += eth2.SyncCommitteeSubnetCount - on
+	}
+	undecided := !e.fullByDuties() && e.looks.mostlyFull()
+	for i := range e.pools {
+		p := &e.pools[i]
+		if p.cells = nil; !all {
+			p.sum(undecided)
+		}
+	}
+}
+
+// readingFor is the reading that fits a window best: its own, that of the client's
+// other versions, or the only one.
+func (s *Statistics) readingFor(w window) *reading {
+	for i := range s.readings {
+		if s.readings[i].window.kind == w.kind {
+			return &s.readings[i]
+		}
+	}
+	if len(s.readings) == 0 {
+		return nil
+	}
+	return &s.readings[0]
+}
+
+// sum counts each duty slot once: of runs that overlap the earliest, and none that
+// reaches into a sealed day. withoutFull leaves out runs with every subnet on.
+func (p *pools) sum(withoutFull bool) {
+	for _, r := range p.sealed {
+		if !withoutFull || r.off > 0 {
+			p.count(r)
+		}
+	}
+	slices.SortFunc(p.runs, compareRuns)
+	until := eth2.Slot(0)
+	for _, r := range p.runs {
+		inDay := func(day run) bool { return r.from < day.end() && day.from < r.end() }
+		if r.from < until || withoutFull && r.off == 0 || slices.ContainsFunc(p.days, inDay) {
+			continue
+		}
+		until = r.end()
+		p.count(r)
+	}
+}
+
+func (p *pools) count(r run) {
+	i := slices.IndexFunc(p.cells, func(x pool) bool { return x.cell == r.cell && x.snapshot == r.snapshot })
+	if i < 0 {
+		i = len(p.cells)
+		p.cells = append(p.cells, pool{cell: r.cell, snapshot: r.snapshot})
+	}
+	p.cells[i].on += r.on
+	p.cells[i].off += r.off
+}
+
+// compareRuns sorts by time, the most telling first, and leaves nothing to chance.
+func compareRuns(a, b run) int {
+	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.cell, b.cell),
+		cmp.Compare(a.slots, b.slots), cmp.Compare(a.on, b.on))
+}
+
+// Cells counts the cells that were seen filled and those that were not, of the window
+// that the peer most likely has.
+func (e *Evidence) Cells() (on, off uint64) {
+	if e.sum(); len(e.pools) == 0 {
+		return 0, 0
+	}
+	for _, c := range e.pools[0].cells {
+		on, off = on+uint64(c.on), off+uint64(c.off)
+	}
+	return on, off
+}
+
+// restrict leaves the attestation cells of watches or of snapshots, and nothing else:
+// what calibration compares with custody.
+func (e *Evidence) restrict(snapshots bool) *Evidence {
+	e.sum()
+	out := e.Clone()
+	out.custody, out.sync = Custody{}, counts{}
+	for i := range out.pools {
+		p := &out.pools[i]
+		p.cells = slices.DeleteFunc(p.cells, func(x pool) bool { return x.snapshot != snapshots })
+	}
+	return out
+}

@@ -1,0 +1,144 @@
+package estimate
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// looksOf are looks an epoch apart from an epoch on, the first of them with only so many
+// subnets.
+func looksOf(p Params, c eth2.Client, epoch, looks, partial, subnets int) *Statistics {
+	s := NewStatistics(c)
+	for i := range looks {
+		n := 64
+		if i < partial {
+			n = subnets
+		}
+		var on []int
+		for subnet := range n {
+			on = append(on, subnet)
+		}
+		s.AddSnapshot(p, Snapshot{At: slotTime(p, epoch+i, 9) + 5000, Subscribed: on, LongLived: eth2.NewAttnets([]int{1, 2})})
+	}
+	return s
+}
+
+// A node on all subnets that does not say so has no validators by its subnets: neither
+// on its first look, nor after midnight, nor when one look of many shows fewer.
+func TestAllSubnetsUndeclared(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	var custody Custody
+	custody.Observe(0, 4)
+	for _, c := range []eth2.Client{lodestar, prysm, lighthouse, stranger} {
+		for name, days := range map[string][]*Statistics{
+			"first look":       {looksOf(p, c, 1000, 1, 0, 0)},
+			"after midnight":   {looksOf(p, c, 1000, 200, 0, 0), looksOf(p, c, 1225, 1, 0, 0)},
+			"one look of less": {looksOf(p, c, 1000, 200, 1, 60)},
+			"twice a day":      {looksOf(p, c, 1000, 2, 0, 0), looksOf(p, c, 1225, 2, 0, 0)},
+		} {
+			e := NewEvidence(c, custody)
+			for _, d := range days {
+				e.Add(d, TrustAll)
+			}
+			if got := m.Estimate(e); got.PValidator > 0.5 || got.Mean > 100 {
+				t.Errorf("%s, %s: P %.3f, mean %.0f", c.Kind, name, got.PValidator, got.Mean)
+			}
+		}
+	}
+}
+
+// A Prysm node of many validators is on all subnets at times, and is counted.
+func TestManyDutiesAreNotAllSubnets(t *testing.T) {
+	p := mainnetParams()
+	e := NewEvidence(prysm, Custody{})
+	e.Add(looksOf(p, prysm, 1000, 20, 10, 55), TrustAll)
+	if on, off := e.Cells(); e.AllSubnets() || on != 10*62+10*53 || off != 10*9 {
+		t.Errorf("all subnets %v, %d cells filled, %d empty, want %d and 90", e.AllSubnets(), on, off, 10*62+10*53)
+	}
+}
+
+// What looks show of a client that is not known depends on the client by far too much.
+func TestLooksOfUnknownClients(t *testing.T) {
+	p := mainnetParams()
+	e := NewEvidence(stranger, Custody{})
+	e.Add(looksOf(p, stranger, 1000, 20, 20, 9), TrustAll)
+	if on, off := e.Cells(); on+off != 0 {
+		t.Errorf("%d cells of looks", on+off)
+	}
+	s := NewStatistics(stranger)
+	s.AddWatch(p, logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000))
+	e.Add(s, TrustAll)
+	if _, off := e.Cells(); off == 0 {
+		t.Error("no cells of a watch")
+	}
+}
+
+// Two versions in one day, and days in any order, say the same.
+func TestDaysInAnyOrder(t *testing.T) {
+	p := mainnetParams()
+	early, late := NewStatistics(lighthouse), NewStatistics(lighthouse)
+	early.AddWatch(p, logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000))
+	late.AddWatch(p, logOf(slotTime(p, 1050, 0)-2000, slotTime(p, 1053, 0)+2000))
+	late.AddSyncnets(p, slotTime(p, 1050, 0), 1)
+	early.AddSyncnets(p, slotTime(p, 1000, 0), 2)
+	a, b := NewEvidence(lighthouse, Custody{}), NewEvidence(lighthouse, Custody{})
+	a.Add(early, TrustAll)
+	a.Add(late, TrustAll)
+	b.Add(late, TrustAll)
+	b.Add(early, TrustAll)
+	on, off := a.Cells()
+	if on2, off2 := b.Cells(); on != on2 || off != off2 || off != 6*32*62 || a.sync != b.sync {
+		t.Errorf("%d and %d cells, in the other order %d and %d, want 0 and %d; sync %v, %v", on, off, on2, off2, 6*32*62, a.sync, b.sync)
+	}
+}
+
+// A version that is off by 1.6 is off in all its nodes: the total's interval holds the
+// truth all the same.
+func TestWideTotal(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	const validators, nodes = 300, 200
+	var list []Counted
+	for range nodes {
+		e := evidenceOf(r, p, validators*16/10, 20, 0.003, Custody{})
+		e.trust = TrustWide
+		list = append(list, Counted{Estimate: m.Estimate(e)})
+	}
+	if got := m.Total(list); got.Low > validators*nodes || got.High < validators*nodes {
+		t.Errorf("total [%.0f, %.0f], truth %d", got.Low, got.High, validators*nodes)
+	}
+}
+
+// Gnosis has sync committee periods of 512 epochs.
+func TestSyncPeriodOfGnosis(t *testing.T) {
+	for period, want := range map[uint64]uint32{0: 8, 512: 4} {
+		p := paramsOf(300_000, 16)
+		p.EpochsPerSyncPeriod = period
+		s := NewStatistics(lighthouse)
+		s.AddSyncnets(p, slotTime(p, 1030, 0), 1)
+		s.AddSyncnets(p, slotTime(p, 1500, 0), 1)
+		e := NewEvidence(lighthouse, Custody{})
+		e.Add(s, TrustAll)
+		e.sum()
+		if got := e.sync.on + e.sync.off; got != want {
+			t.Errorf("periods of %d epochs: %d cells, want %d", period, got, want)
+		}
+	}
+}
+
+// The grid ends at the most that there can be, and the prior's mean is of this world.
+func TestGridAndPrior(t *testing.T) {
+	for _, n := range []int{1, 64, 201, 300, 1000, 2048, 12_345} {
+		if g := newGrid(n); g[len(g)-1] != n {
+			t.Errorf("the grid for %d ends at %d", n, g[len(g)-1])
+		}
+	}
+	got := NewModel(mainnetParams(), DefaultPrior(), nil).Estimate(NewEvidence(lighthouse, Custody{}))
+	if got.Mean < 80 || got.Mean > 150 {
+		t.Errorf("a node of which nothing is known has %.0f validators, want about 110", got.Mean)
+	}
+}

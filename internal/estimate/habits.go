@@ -1,0 +1,66 @@
+package estimate
+
+import "math"
+
+// AllDuties reports whether a node subscribes for every duty and not only for those
+// of aggregators (M1), for all that its watched epochs tell.
+func (h Habits) AllDuties(p Params) bool {
+	tells, all := h.dispersion(p)
+	return tells && all
+}
+
+// dispersion compares how the filled cells vary from epoch to epoch with two
+// explanations: who aggregates is drawn anew each epoch; or every validator shows, and
+// only where they meet varies. tells is false with too little, or where everyone
+// aggregates and there is no difference.
+func (h Habits) dispersion(p Params) (tells, all bool) {
+	const (
+		epochs    = 10
+		meanCount = 1
+		// everyone is an aggregators' share that leaves nothing to tell.
+		everyone = 0.7
+		// noise is the variance that spurious cells add.
+		noise = 0.05
+		// odds is how much likelier than aggregators alone, as a logarithm, every duty has
+		// to be.
+		odds = 4
+	)
+	n := float64(h.Epochs)
+	mean := float64(h.Filled) / math.Max(1, n)
+	pAgg := p.AggregatorShare()
+	if h.Epochs < epochs || mean < meanCount || pAgg > everyone || h.Filled >= h.Cells {
+		return false, false
+	}
+	cells, filled := float64(h.Cells)/n, float64(h.Filled)/float64(h.Cells)
+	independent := cells * filled * (1 - filled)
+	// Classical occupancy: so many balls, thrown at cells, leave this variance.
+	empty := 1 - filled
+	fixed := cells * math.Max(0, empty-(1-math.Log(empty))*empty*empty)
+	thinned := (1-pAgg)*independent + pAgg*fixed + noise
+	fixed += noise
+	squares := math.Max(0, float64(h.Squares)-n*mean*mean)
+	logOdds := squares/2*(1/thinned-1/fixed) + (n-1)/2*math.Log(thinned/fixed)
+	return true, logOdds > odds
+}
+
+// fits tells whether subscriptions last as long, and begin when, a window says (M3).
+func (h Habits) fits(w window, p Params) Verdict {
+	const enough = 50
+	ended := uint32(0)
+	for _, n := range h.Lifetimes {
+		ended += n
+	}
+	slots := float64(p.slots())
+	mean := float64(h.Slots) / math.Max(1, float64(ended))
+	atStart := float64(h.AtEpochStart) / math.Max(1, float64(h.Subscribed))
+	const mostly, hardly = 0.6, 0.4
+	switch w.habit {
+	case epochStart:
+		return verdict(ended >= enough, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
+	case epochAhead:
+		return verdict(ended >= enough, mean >= 0.75*slots)
+	default:
+		at := float64(h.Lifetimes[LifetimeBin(w.slots)]) / math.Max(1, float64(ended))
+		return verdict(ended >= enough, at >= mostly && (atStart <= hardly || slots < 8))
+	}
+}

@@ -1,0 +1,206 @@
+package estimate
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// evidenceOf draws what so many epochs of watches show of a node.
+func evidenceOf(r *rand.Rand, p Params, validators, epochs int, spurious float64, c Custody) *Evidence {
+	e := NewEvidence(lighthouse, c)
+	n := 62 * 32 * epochs
+	filled := 1 - math.Exp(p.logEmpty(oneCommittee, validators, 1))*(1-spurious/p.perObservation(oneCommittee))
+	on := uint32(0)
+	for range n {
+		if r.Float64() < filled {
+			on++
+		}
+	}
+	e.pools[0].cells = []pool{{cell: oneCommittee, counts: counts{on, uint32(n) - on}}}
+	return e
+}
+
+func TestFitPriorFindsTheShares(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	var nodes []*Evidence
+	for i := range 1000 {
+		v := 0
+		if i%5 == 0 { // 80 % without, 10 % with 20, 10 % with 600
+			v = []int{20, 600}[i/5%2]
+		}
+		nodes = append(nodes, evidenceOf(r, p, v, 20, 0, Custody{}))
+	}
+	got := FitPrior(m, nodes)
+	sum := 0.0
+	for _, b := range got.Bands {
+		sum += b.Share
+		want := map[int]float64{0: 0.8, 9: 0.1, 400: 0.1}[b.Low]
+		if math.Abs(b.Share-want) > 0.05 {
+			t.Errorf("%d to %d validators: %.3f of the nodes, want %.2f", b.Low, b.High, b.Share, want)
+		}
+	}
+	if math.Abs(sum-1) > 1e-9 {
+		t.Errorf("shares sum to %v", sum)
+	}
+	refit := NewModel(p, got, nil)
+	if was, is := m.Estimate(nodes[1]).PValidator, refit.Estimate(nodes[1]).PValidator; is > was {
+		t.Errorf("with 80 %% of nodes without validators P went from %.4f to %.4f", was, is)
+	}
+}
+
+func TestFitSpuriousFindsTheRate(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	var none, with Custody
+	none.Observe(0, 4)
+	with.Observe(0, 128)
+	var nodes []*Evidence
+	for i := range 400 {
+		if i%4 == 0 {
+			nodes = append(nodes, evidenceOf(r, p, 500, 20, 0, with)) // must not matter
+			continue
+		}
+		nodes = append(nodes, evidenceOf(r, p, 0, 20, 0.02, none))
+	}
+	m = NewModel(p, DefaultPrior(), FitSpurious(m, nodes))
+	if got := m.spuriousOf(eth2.ClientLighthouse); got < 0.015 || got > 0.025 {
+		t.Errorf("spurious cells an observation: %v, want 0.02", got)
+	}
+	if got := m.spuriousOf(eth2.ClientPrysm); got != defaultSpurious {
+		t.Errorf("a client without such nodes has %v", got)
+	}
+}
+
+func TestTotal(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	var nodes []Counted
+	for i := range 100 {
+		nodes = append(nodes, Counted{Address: fmt.Sprint(i), LastSeen: int64(i), Estimate: Estimate{Mean: 100, Variance: 400, PValidator: 1}})
+	}
+	// The same node came back under another id, and there is one without an address.
+	nodes = append(nodes,
+		Counted{Address: "7", LastSeen: 900, Estimate: Estimate{Mean: 50}},
+		Counted{Estimate: Estimate{Mean: 1}}, Counted{Estimate: Estimate{Mean: 1}})
+	got := m.Total(nodes)
+	if got.Nodes != 102 || got.CountedTwice != 1 || got.Validators != 99*100+50+2 {
+		t.Errorf("%+v", got)
+	}
+	if half := middle90 * math.Hypot(math.Sqrt(99*400), systematic*got.Validators); math.Abs(got.High-got.Validators-half) > 1e-6 || got.Low >= got.Validators {
+		t.Errorf("interval [%v, %v], want %v on each side", got.Low, got.High, half)
+	}
+	if got.Verdict != Passed {
+		t.Errorf("verdict %v", got.Verdict)
+	}
+	nodes[0].Estimate.Mean = 2_000_000
+	if got := m.Total(nodes); got.Verdict != Failed || got.Multiplicity < 2 {
+		t.Errorf("twice the network's validators pass: %+v", got)
+	}
+	if got := m.Total(nil); got.Verdict != TooFew || got.Validators != 0 {
+		t.Errorf("no nodes: %+v", got)
+	}
+}
+
+func TestCustodyHistory(t *testing.T) {
+	const hour = 3600 * 1000
+	var c Custody
+	for i, cgc := range []uint64{4, 128, 4, 0, 999} {
+		c.Observe(int64(i)*hour, cgc)
+	}
+	if got := c.reading(eth2.ClientNimbus); got != 128 {
+		t.Errorf("Nimbus out of sync reads %d, want 128", got)
+	}
+	if got := c.reading(eth2.ClientGrandine); got != 4 {
+		t.Errorf("Grandine after a restart reads %d, want 4", got)
+	}
+	if c.withoutHistory() {
+		t.Error("a node that had 128 passes for one that never had validators")
+	}
+	c.Observe(40*hour, 4)
+	if got := c.reading(eth2.ClientNimbus); got != 4 {
+		t.Errorf("Nimbus a day later reads %d, want 4", got)
+	}
+}
+
+// What each signal alone says.
+func TestEstimateOfEachSignal(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	custody := func(n uint64) (c Custody) { c.Observe(0, n); return c }
+	for _, c := range []struct {
+		name         string
+		client       eth2.Client
+		custody      uint64
+		pLow, pHigh  float64
+		medLow, high int
+		stake        float64 // 0: any
+	}{
+		{"nothing", lighthouse, 0, 0.5, 0.6, 0, 10, 0},
+		{"4", lighthouse, 4, 0, 0.05, 0, 0, 0},
+		{"4 of Nimbus", nimbus, 4, 0.2, 0.4, 0, 0, 0},
+		{"8", lighthouse, 8, 0.95, 1, 1, 8, 0},
+		{"50", lighthouse, 50, 0.8, 0.9, 40, 50, 1600},
+		{"128", lighthouse, 128, 0.8, 0.95, 100, 2000, 0},
+		{"of no meaning", lighthouse, 7, 0.5, 0.6, 0, 10, 0},
+	} {
+		got := m.Estimate(NewEvidence(c.client, custody(c.custody)))
+		if got.PValidator < c.pLow || got.PValidator > c.pHigh || got.Median < c.medLow || got.Median > c.high {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		if c.stake > 0 && got.Stake.Median != c.stake {
+			t.Errorf("%s: stake %+v, want %v ETH", c.name, got.Stake, c.stake)
+		}
+	}
+	s := NewStatistics(lighthouse)
+	s.AddSyncnets(p, slotTime(p, 1000, 0), 1)
+	s.AddSyncnets(p, slotTime(p, 1000, 5), 1) // the same period
+	e := NewEvidence(lighthouse, Custody{})
+	e.Add(s, TrustCustody)
+	if got := m.Estimate(e); got.PValidator < 0.95 || got.Median < 100 {
+		t.Errorf("a sync committee subnet: %+v", got)
+	}
+}
+
+// A day that reaches into the next is not counted again.
+func TestEvidenceCountsADutyOnce(t *testing.T) {
+	p := mainnetParams()
+	s := NewStatistics(lighthouse)
+	s.AddWatch(p, logOf(slotTime(p, 1000, 0), slotTime(p, 1003, 0)))
+	e := NewEvidence(lighthouse, Custody{})
+	e.Add(s, TrustAll)
+	_, once := e.Cells()
+	e.Add(s, TrustAll)
+	if _, twice := e.Cells(); twice != once {
+		t.Errorf("%d cells became %d", once, twice)
+	}
+}
+
+// An unknown client's interval holds what the known ones' say.
+func TestUnknownClientIsAMixture(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	var spans [][3]int64
+	for i := range int64(6) {
+		at := slotTime(p, 1000, 4+5*int(i)) + 300
+		spans = append(spans, [3]int64{at, at + 24_000, i})
+	}
+	watch := logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000, spans...)
+	of := func(c eth2.Client) Estimate {
+		s := NewStatistics(c)
+		s.AddWatch(p, watch)
+		e := NewEvidence(c, Custody{})
+		e.Add(s, TrustAll)
+		return m.Estimate(e)
+	}
+	short, long, unknown := of(lighthouse), of(teku), of(stranger)
+	least, most := min(long.Median, short.Median), max(long.Median, short.Median)
+	if unknown.Low > float64(least) || unknown.High < float64(most) {
+		t.Errorf("unknown [%v, %v], Teku %d, Lighthouse %d", unknown.Low, unknown.High, long.Median, short.Median)
+	}
+}

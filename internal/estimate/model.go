@@ -1,0 +1,138 @@
+package estimate
+
+import (
+	"math"
+	"sync"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// defaultSpurious is how many cells an observation shows that no duty explains:
+// MetaData that lags behind a rotation, duties that a reorganisation moved.
+const defaultSpurious = 0.003
+
+// Spurious is the number of such cells an observation by client; what is missing has
+// the default.
+type Spurious map[eth2.ClientKind]float64
+
+// Model holds what is the same for all nodes. It is immutable, and safe for concurrent
+// use: a new epoch's parameters make a new one.
+type Model struct {
+	params   Params
+	spurious Spurious
+	grid     []int
+	logPrior []float64
+	units    stakeUnits
+
+	mu      sync.Mutex // guards what follows
+	cells   map[tableKey]*table
+	custody map[custodyKey][]float64
+}
+
+// tableKey names a table: a cell's kind, the spurious cells of an observation, and by
+// how much the aggregators' share is off.
+type tableKey struct {
+	cell             cell
+	spurious, factor float64
+}
+
+type custodyKey struct {
+	reading int
+	under   float64
+}
+
+// table has, for each number of validators, the logarithms of the chance that a cell
+// is filled and that it is empty.
+type table struct{ on, off []float64 }
+
+// NewModel makes a model. spurious may be nil.
+func NewModel(p Params, prior Prior, spurious Spurious) *Model {
+	m := &Model{
+		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
+		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{},
+	}
+	m.units = newStakeUnits(m.grid)
+	m.logPrior = prior.weights(m.grid)
+	for i, w := range m.logPrior {
+		m.logPrior[i] = math.Log(w)
+	}
+	return m
+}
+
+// Params are those that the model was made with.
+func (m *Model) Params() Params { return m.params }
+
+func (m *Model) spuriousOf(kind eth2.ClientKind) float64 {
+	if s, ok := m.spurious[kind]; ok {
+		return s
+	}
+	return defaultSpurious
+}
+
+// cellTable is made when it is first asked for.
+func (m *Model) cellTable(k tableKey) *table {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.cells[k]
+	if !ok {
+		eps := k.spurious / m.params.perObservation(k.cell)
+		t = newTable(m.grid, eps, func(v int) float64 { return m.params.logEmpty(k.cell, v, k.factor) })
+		m.cells[k] = t
+	}
+	return t
+}
+
+// syncTable is that of one of the four sync committee subnets in a period.
+func (m *Model) syncTable() *table {
+	const syncCell cell = 255 // above every window
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := tableKey{cell: syncCell}
+	t, ok := m.cells[k]
+	if !ok {
+		// Seats are drawn with replacement (altair/beacon-chain.md,
+		// get_next_sync_committee_indices).
+		const seats = syncCommitteeSize / eth2.SyncCommitteeSubnetCount
+		none := seats * math.Log1p(-min(0.999999, 1/float64(m.params.active())))
+		t = newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
+		m.cells[k] = t
+	}
+	return t
+}
+
+func (m *Model) custodyTable(reading int, kind eth2.ClientKind) []float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := custodyKey{reading, underReporting(kind)}
+	t, ok := m.custody[k]
+	if !ok {
+		t = logCustody(m.grid, reading, k.under)
+		m.custody[k] = t
+	}
+	return t
+}
+
+// newTable takes the logarithm of the chance that no duty fills the cell; eps is the
+// chance that something else does.
+func newTable(grid []int, eps float64, logEmpty func(v int) float64) *table {
+	const least = 1e-300
+	t := &table{make([]float64, len(grid)), make([]float64, len(grid))}
+	for i, v := range grid {
+		empty := (1 - eps) * math.Exp(logEmpty(v))
+		t.on[i] = math.Log(math.Max(1-empty, least))
+		t.off[i] = math.Log(math.Max(empty, least))
+	}
+	return t
+}
+
+// add adds the table's logarithms to those of the numbers of validators.
+func (t *table) add(logw []float64, c counts) {
+	if c.on == 0 && c.off == 0 {
+		return
+	}
+	on, off := float64(c.on), float64(c.off)
+	a, b := t.on[:len(logw)], t.off[:len(logw)]
+	for i := range logw {
+		logw[i] += on*a[i] + off*b[i]
+	}
+}

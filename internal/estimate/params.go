@@ -1,0 +1,123 @@
+// Package estimate turns what a beacon node shows of itself into the number of
+// validators behind it, with an interval: subscription logs of watches, looks at its
+// subscriptions, custody group counts and sync committee subnets. It is pure: no
+// goroutine, no I/O, no clock.
+//
+// The way through it: Statistics keep what was observed of one peer with one client
+// version in one day; Evidence sums them; a Model, which holds the network's
+// parameters, the prior and what was learned, turns Evidence into an Estimate.
+// Calibrate, FitPrior and FitSpurious learn from many peers; Totals adds up.
+// docs/methodology.md has the reasons.
+package estimate
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Constants of the specs that do not differ between networks
+// (consensus-specs phase0/beacon-chain.md, phase0/validator.md, altair/beacon-chain.md).
+const (
+	targetCommitteeSize  = 128
+	maxCommitteesPerSlot = 64
+	targetAggregators    = 16
+	syncCommitteeSize    = 512
+
+	subnets = eth2.AttestationSubnetCount
+)
+
+// Params are what a duty's place and chance depend on.
+type Params struct {
+	// Clock of the network; SlotsPerEpoch and SlotDuration must be above 0.
+	Clock eth2.Clock
+	// ActiveValidators of the network; 0 counts as 1.
+	ActiveValidators uint64
+	// PAggUncertainty is the relative uncertainty of the aggregators' share: 0 when
+	// ActiveValidators is read from the chain, about 0.05 when it is only configured.
+	PAggUncertainty float64
+	// EpochsPerSyncPeriod is EPOCHS_PER_SYNC_COMMITTEE_PERIOD; 0 is mainnet's 256.
+	EpochsPerSyncPeriod uint64
+}
+
+func (p Params) syncPeriod() uint64 {
+	const mainnet = 256
+	if p.EpochsPerSyncPeriod == 0 {
+		return mainnet
+	}
+	return p.EpochsPerSyncPeriod
+}
+
+func (p Params) active() uint64 { return max(1, p.ActiveValidators) }
+
+func (p Params) slots() uint64 { return max(1, p.Clock.SlotsPerEpoch) }
+
+// CommitteesPerSlot is get_committee_count_per_slot (phase0/beacon-chain.md).
+func (p Params) CommitteesPerSlot() uint64 {
+	return max(1, min(maxCommitteesPerSlot, p.active()/p.slots()/targetCommitteeSize))
+}
+
+// AggregatorShare is the chance that a duty makes its validator an aggregator
+// (phase0/validator.md, is_aggregator): the mean over validators, as committees of
+// one epoch differ by one member, and that can be a step of the division.
+func (p Params) AggregatorShare() float64 {
+	committees := p.slots() * p.CommitteesPerSlot()
+	size, larger := p.active()/committees, p.active()%committees
+	chance := func(size uint64) float64 { return 1 / float64(max(1, size/targetAggregators)) }
+	inLarger := float64(larger*(size+1)) / float64(p.active())
+	return inLarger*chance(size+1) + (1-inLarger)*chance(size)
+}
+
+// cell names what one observed cell is. 0 is one committee: a slot and a subnet that
+// the slot reaches. w, from 1 to 2 epochs of slots, is one subnet over w slots.
+type cell uint8
+
+// oneCommittee is the cell that a watch of a client with a short window fills.
+const oneCommittee cell = 0
+
+// maxSlotsPerEpoch is the longest epoch whose two-epoch windows a cell can name.
+const maxSlotsPerEpoch = 127
+
+// window gives the cells that a set of subscriptions for the duties of w slots from
+// first on fills: which they are, and on what subnets. With few committees a slot
+// reaches only some subnets (phase0/validator.md, compute_subnet_for_attestation).
+func (p Params) window(first eth2.Slot, w uint64) (cell, uint64) {
+	if c := p.CommitteesPerSlot(); c*w < subnets {
+		return oneCommittee, p.reached(first, w)
+	}
+	return cell(min(w, 2*maxSlotsPerEpoch)), math.MaxUint64
+}
+
+// reached is the set of subnets that the committees of w slots use.
+func (p Params) reached(first eth2.Slot, w uint64) (on uint64) {
+	c, slots := p.CommitteesPerSlot(), p.slots()
+	if c >= subnets {
+		return math.MaxUint64
+	}
+	for s := uint64(first); s < uint64(first)+w && on != math.MaxUint64; s++ {
+		begin := int(c * (s % slots) % subnets)
+		on |= bits.RotateLeft64(1<<c-1, begin)
+	}
+	return on
+}
+
+// share is the part of an epoch's duties that fall into a cell, by epoch: a window
+// of more than an epoch has duties of two.
+func (p Params) share(c cell) [2]float64 {
+	if c == oneCommittee {
+		return [2]float64{1 / float64(p.slots()*p.CommitteesPerSlot())}
+	}
+	w, slots := float64(c), float64(p.slots())
+	return [2]float64{min(w, slots) / slots / subnets, max(0, w-slots) / slots / subnets}
+}
+
+// perObservation is how many cells of a kind one observation has, roughly: what the
+// spurious rate of an observation is spread over.
+func (p Params) perObservation(c cell) float64 {
+	const eligible = subnets - eth2.SubnetsPerNode
+	if c == oneCommittee {
+		return float64(p.slots()*p.CommitteesPerSlot()) * eligible / subnets
+	}
+	return eligible
+}

@@ -1,0 +1,75 @@
+package estimate
+
+import (
+	"math"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// FitSpurious learns, by client, how many short-lived subnets an observation shows
+// that no duty explains: from the nodes whose custody group count says that they never
+// had a validator, each as far as the model believes it. What it believes depends on the
+// rate: it goes on until the rates stand still. Few nodes give back nearly what the
+// model has.
+func FitSpurious(m *Model, nodes []*Evidence) Spurious {
+	const rounds, still = 30, 0.01
+	var none []*Evidence
+	for _, n := range nodes {
+		if n.withoutValidators() {
+			none = append(none, n)
+		}
+	}
+	out := Spurious{}
+	for range rounds {
+		current := m.withSpurious(out)
+		next, moved := m.spuriousRates(current, none), 0.0
+		for kind, rate := range next {
+			moved = max(moved, math.Abs(rate/current.spuriousOf(kind)-1))
+		}
+		if out = next; moved < still {
+			break
+		}
+	}
+	return out
+}
+
+// withSpurious is the model with other rates, where there are any.
+func (m *Model) withSpurious(s Spurious) *Model {
+	if len(s) == 0 {
+		return m
+	}
+	return &Model{
+		params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units,
+		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{},
+	}
+}
+
+// spuriousRates is one round: the rates of nodes as far as current takes them for nodes
+// without validators, with m's own rates as so many observations more.
+func (m *Model) spuriousRates(current *Model, nodes []*Evidence) Spurious {
+	const (
+		strength    = 200
+		least, most = 0.0002, 0.3
+	)
+	filled, observed := map[eth2.ClientKind]float64{}, map[eth2.ClientKind]float64{}
+	for _, n := range nodes {
+		without := current.posterior(n)[0]
+		for _, c := range n.pools[0].cells {
+			filled[n.kind] += without * float64(c.on)
+			observed[n.kind] += without * float64(c.on+c.off) / m.params.perObservation(c.cell)
+		}
+	}
+	out := Spurious{}
+	for kind, n := range observed {
+		rate := (filled[kind] + strength*m.spuriousOf(kind)) / (n + strength)
+		out[kind] = min(max(rate, least), most)
+	}
+	return out
+}
+
+// withoutValidators reports whether a node of a known client says by its custody
+// groups that it has none. Of Nimbus that says nothing.
+func (e *Evidence) withoutValidators() bool {
+	e.sum()
+	return len(e.pools) == 1 && e.kind != eth2.ClientNimbus && e.custody.withoutHistory() && e.sync.on == 0
+}

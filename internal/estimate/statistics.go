@@ -1,0 +1,278 @@
+package estimate
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Statistics are what was observed of one peer with one client version in one day, in
+// some tens of bytes: for each span of duty slots how many cells were filled and how
+// many were not. No duty slot is in two spans, so Statistics of several crawlers can
+// be merged. Not safe for concurrent use.
+//
+// File an observation under the day in which it began.
+type Statistics struct {
+	// readings has one entry for each window that the client may have.
+	readings []reading
+	sync     []syncReading
+	habits   Habits
+	looks    looks
+	sealed   bool // nothing is added any more
+}
+
+// reading is what was seen, taken as one client's window has it.
+type reading struct {
+	window window
+	runs   []run // by from, disjoint
+}
+
+// run is a span of duty slots and its cells of one kind.
+type run struct {
+	from     eth2.Slot
+	slots    uint32
+	on, off  uint32
+	cell     cell
+	snapshot bool // from looks, not from a watch
+}
+
+// syncReading is what a peer served as syncnets in one sync committee period.
+type syncReading struct {
+	period   uint32
+	syncnets eth2.Syncnets
+}
+
+// looks tell a node that keeps every subnet from one with many duties.
+type looks struct {
+	full, partial           uint32 // snapshots with all subnets, and with fewer
+	firstFull, lastFull     eth2.Epoch
+	fullEpochs, otherEpochs uint32 // watched epochs with all subnets and none left, and other watches
+	declared                uint32 // observations with all subnets in MetaData
+}
+
+// Habits are how a client was seen to subscribe: what Calibrate compares with what
+// its window says.
+type Habits struct {
+	// Lifetimes counts subscriptions by their time from SUBSCRIBE to UNSUBSCRIBE in
+	// slots, rounded; see LifetimeBin.
+	Lifetimes [LifetimeBins]uint32
+	// Slots is the sum of those times, in slots.
+	Slots uint32
+	// Subscribed counts SUBSCRIBEs in whole slots, AtEpochStart those of an epoch's
+	// first two slots.
+	Subscribed, AtEpochStart uint32
+	// Epochs counts duty epochs watched as a whole; Filled, Squares and Cells are the
+	// sums over them of the filled cells, of their squares, and of all cells.
+	Epochs  uint32
+	Filled  uint64
+	Squares uint64
+	Cells   uint64
+}
+
+// LifetimeBins is the number of bins of Habits.Lifetimes.
+const LifetimeBins = 10
+
+// LifetimeBin gives the bin of a time in whole slots: 0 to 4 each have their own,
+// then 5-8, 9-16, 17-32, 33-64, and more.
+func LifetimeBin(slots uint64) int {
+	if slots <= 4 {
+		return int(slots)
+	}
+	return min(LifetimeBins-1, 2+bits.Len64(slots-1))
+}
+
+// NewStatistics are empty ones for a client, as its agent string says it is.
+func NewStatistics(c eth2.Client) *Statistics {
+	s := &Statistics{}
+	for _, w := range windowsOf(c) {
+		s.readings = append(s.readings, reading{window: w})
+	}
+	return s
+}
+
+// Habits are the client's, for calibration.
+func (s *Statistics) Habits() Habits { return s.habits }
+
+// Empty reports whether nothing was observed.
+func (s *Statistics) Empty() bool {
+	for _, r := range s.readings {
+		if len(r.runs) > 0 {
+			return false
+		}
+	}
+	return len(s.sync) == 0 && s.looks == looks{}
+}
+
+// Span is from the first duty slot that is covered to the last; ok is false for none.
+func (s *Statistics) Span() (first, last eth2.Slot, ok bool) {
+	for _, r := range s.readings {
+		if n := len(r.runs); n > 0 {
+			end := r.runs[n-1].end() - 1
+			if !ok || r.runs[0].from < first {
+				first = r.runs[0].from
+			}
+			last, ok = max(last, end), true
+		}
+	}
+	return first, last, ok
+}
+
+// WatchedSlots counts the duty slots that watches covered: for a client that is not
+// known, with the window that it most often has.
+func (s *Statistics) WatchedSlots() (n uint64) {
+	if len(s.readings) == 0 {
+		return 0
+	}
+	for _, r := range s.readings[0].runs {
+		if !r.snapshot {
+			n += uint64(r.slots)
+		}
+	}
+	return n
+}
+
+// AllSubnets reports whether the node keeps all 64 subnets whatever its duties, for all
+// that this day tells: then its attestation subnets say nothing. Evidence judges over
+// all days.
+func (s *Statistics) AllSubnets() bool {
+	// A Teku node with ten thousand validators can be on all subnets for epochs; one that
+	// keeps them by choice says so in MetaData. Lodestar and old Prysm do not say so.
+	teku := len(s.readings) == 1 && s.readings[0].window.habit == epochAhead
+	return s.looks.declared > 0 || !teku && s.looks.allSubnets()
+}
+
+// mostlyFull reports whether a node was hardly ever seen with fewer than all subnets:
+// what a node's duties do only with more validators than any is known to have.
+func (l looks) mostlyFull() bool {
+	const others = 4 // full ones for each that is not, at least
+	full, other := uint64(l.full)+uint64(l.fullEpochs), uint64(l.partial)+uint64(l.otherEpochs)
+	return full > 0 && others*other <= full
+}
+
+// allSubnets reports whether there is enough to say that.
+func (l looks) allSubnets() bool {
+	const epochs, snapshots = 2, 3
+	return l.mostlyFull() && (l.fullEpochs >= epochs || l.full >= snapshots && l.lastFull >= l.firstFull+epochs-1)
+}
+
+// Merge adds what another crawler observed of the same peer, client version and day.
+// Where both cover a duty slot the span that shows more is kept, the other dropped.
+func (s *Statistics) Merge(o *Statistics) {
+	for i := range s.readings {
+		for _, r := range o.readings {
+			if r.window == s.readings[i].window {
+				s.readings[i].merge(r.runs)
+			}
+		}
+	}
+	for _, r := range o.sync {
+		s.addSync(r)
+	}
+	s.habits.Add(o.habits)
+	s.looks.add(o.looks)
+}
+
+// merge keeps the most telling of the runs of both, without overlap.
+func (r *reading) merge(runs []run) {
+	all := slices.Concat(r.runs, runs)
+	slices.SortFunc(all, func(a, b run) int {
+		return cmp.Or(cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.from, b.from),
+			cmp.Compare(a.cell, b.cell), cmp.Compare(a.on, b.on), cmp.Compare(a.slots, b.slots))
+	})
+	r.runs = nil
+	for _, x := range all {
+		if from, to := r.overlap(x); from == to {
+			r.runs = slices.Insert(r.runs, from, x)
+		}
+	}
+}
+
+// insert adds a run; when its slots are covered already it takes their place only if
+// it shows more than twice as much. It reports whether the run is in.
+func (r *reading) insert(x run) bool {
+	if x.slots == 0 || x.on+x.off == 0 || len(r.runs) >= maxRuns {
+		return false
+	}
+	from, to := r.overlap(x)
+	var known uint64
+	for _, y := range r.runs[from:to] {
+		known += y.exposure()
+	}
+	if x.exposure() <= 2*known {
+		return false
+	}
+	r.runs = slices.Replace(r.runs, from, to, x)
+	r.join(from)
+	return true
+}
+
+// maxRuns bounds the runs of a day: a visit of one epoch every epoch has about as many
+// again.
+const maxRuns = 1024
+
+// join makes one run of two that touch and are of one kind.
+func (r *reading) join(i int) {
+	for _, i := range []int{i, i - 1} {
+		if i < 0 || i+1 >= len(r.runs) {
+			continue
+		}
+		a, b := &r.runs[i], r.runs[i+1]
+		if a.end() == b.from && a.cell == b.cell && !a.snapshot && !b.snapshot {
+			a.slots, a.on, a.off = a.slots+b.slots, a.on+b.on, a.off+b.off
+			r.runs = slices.Delete(r.runs, i+1, i+2)
+		}
+	}
+}
+
+// overlap gives the runs that share duty slots with x, or where x would stand.
+func (r *reading) overlap(x run) (from, to int) {
+	from, _ = slices.BinarySearchFunc(r.runs, x.from, func(y run, slot eth2.Slot) int {
+		if y.end() <= slot {
+			return -1
+		}
+		return 1
+	})
+	for to = from; to < len(r.runs) && r.runs[to].from < x.end(); {
+		to++
+	}
+	return from, to
+}
+
+func (r run) end() eth2.Slot { return r.from + eth2.Slot(r.slots) }
+
+// exposure measures how much a run can show: its cells in slots and subnets.
+func (r run) exposure() uint64 { return uint64(r.on+r.off) * max(1, uint64(r.cell)) }
+
+// Add sums.
+func (h *Habits) Add(o Habits) {
+	for i, n := range o.Lifetimes {
+		h.Lifetimes[i] += n
+	}
+	h.Slots += o.Slots
+	h.Subscribed += o.Subscribed
+	h.AtEpochStart += o.AtEpochStart
+	h.addEpochs(o)
+}
+
+func (h *Habits) addEpochs(o Habits) {
+	h.Epochs += o.Epochs
+	h.Filled += o.Filled
+	h.Squares += o.Squares
+	h.Cells += o.Cells
+}
+
+func (l *looks) add(o looks) {
+	if o.full > 0 {
+		if l.full == 0 || o.firstFull < l.firstFull {
+			l.firstFull = o.firstFull
+		}
+		l.lastFull = max(l.lastFull, o.lastFull)
+	}
+	l.full += o.full
+	l.partial += o.partial
+	l.fullEpochs += o.fullEpochs
+	l.otherEpochs += o.otherEpochs
+	l.declared += o.declared
+}

@@ -1,0 +1,75 @@
+package estimate
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+const allSubnets uint64 = math.MaxUint64
+
+// timing is the network's clock in milliseconds.
+type timing struct {
+	genesis, slot int64
+	// tolerance is by how much a change can seem to come before its slot: clocks differ.
+	tolerance int64
+}
+
+func newTiming(p Params) (timing, bool) {
+	t := timing{genesis: p.Clock.Genesis.UnixMilli(), slot: p.Clock.SlotDuration.Milliseconds()}
+	t.tolerance = t.slot / 12 // a second of mainnet's twelve
+	ok := t.genesis >= 0 && t.slot > 0 && p.Clock.SlotsPerEpoch > 0 && p.Clock.SlotsPerEpoch <= maxSlotsPerEpoch
+	return t, ok
+}
+
+// within reports whether a time is one that the clock can have, with room for sums.
+func (t timing) within(ms int64) bool { return ms >= t.genesis && ms < 1<<53 }
+
+// slotOf is the slot of a time at or after genesis.
+func (t timing) slotOf(ms int64) eth2.Slot { return eth2.Slot((ms - t.genesis) / t.slot) }
+
+// slotAt is the slot that a change at the time belongs to.
+func (t timing) slotAt(ms int64) eth2.Slot {
+	return t.slotOf(ms + t.tolerance)
+}
+
+// starts is when a slot starts, begins when changes of the slot can come.
+func (t timing) starts(s eth2.Slot) int64 { return t.genesis + int64(s)*t.slot }
+func (t timing) begins(s eth2.Slot) int64 { return t.starts(s) - t.tolerance }
+
+// cursor follows a timeline.
+type cursor struct {
+	changes [][3]int64 // those to come
+	on      uint64
+}
+
+func (t timeline) cursor() *cursor { return &cursor{t.changes, t.initial} }
+
+// advance goes to a time, and gives the subnets that went on on the way, whether they
+// are on still or not.
+func (c *cursor) advance(to int64) (began uint64) {
+	for len(c.changes) > 0 && c.changes[0][0] < to {
+		bit := uint64(1) << c.changes[0][1]
+		if c.changes[0][2] != 0 {
+			began |= bit
+			c.on |= bit
+		} else {
+			c.on &^= bit
+		}
+		c.changes = c.changes[1:]
+	}
+	return began
+}
+
+func attnetSet(a eth2.Attnets) uint64 { return binary.LittleEndian.Uint64(a[:]) }
+
+// subnetSet ignores what is no subnet.
+func subnetSet(list []int) (on uint64) {
+	for _, s := range list {
+		if s >= 0 && s < subnets {
+			on |= 1 << s
+		}
+	}
+	return on
+}

@@ -1,0 +1,295 @@
+package estimate
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// WatchLog is the subscription log of a watch, or of one part of it, as an
+// event.Watch has it. What is malformed in it is ignored.
+type WatchLog struct {
+	From, To int64      // Unix milliseconds
+	Initial  []int      // attestation subnets at From
+	Changes  [][3]int64 // [ms after From, subnet, 1 subscribed | 0 left]
+	// LongLived are the subnets that the node kept for the network's sake at any time
+	// of the watch: MetaData's at its start and after each change.
+	LongLived eth2.Attnets
+}
+
+// Snapshot is one look at a peer's subscriptions.
+type Snapshot struct {
+	At         int64 // Unix milliseconds
+	Subscribed []int // attestation subnets; nil when they were not told
+	LongLived  eth2.Attnets
+}
+
+// maxWatchSlots is as much of one log as is read: some days.
+const maxWatchSlots = 1 << 17
+
+// AddWatch adds a watch. A part of a watch that follows another on the same visit is
+// a watch too: only the slot of the cut is lost.
+func (s *Statistics) AddWatch(p Params, w WatchLog) {
+	t, ok := newTimeline(p, w)
+	if !ok || s.sealed {
+		return
+	}
+	for i := range s.readings {
+		r := &s.readings[i]
+		var seen Habits
+		switch r.window.habit {
+		case slotsAhead:
+			seen = t.slotBySlot(r)
+		case epochStart:
+			seen = t.epochByEpoch(r)
+		case epochAhead:
+			seen = t.nextEpochs(r)
+		}
+		if len(s.readings) == 1 {
+			s.habits.Add(t.habits())
+			s.habits.addEpochs(seen)
+		}
+	}
+	s.looks.watched(t)
+}
+
+// AddSnapshot adds a look. One whose duties are covered already is not used.
+func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
+	t, ok := newTiming(p)
+	if !ok || s.sealed || o.Subscribed == nil || !t.within(o.At) {
+		return
+	}
+	on, slot := subnetSet(o.Subscribed), t.slotAt(o.At)
+	for i := range s.readings {
+		r := &s.readings[i]
+		span := r.window.look(slot, p.slots())
+		first := slot
+		if r.window.habit == slotsAhead {
+			first += eth2.Slot(r.window.lead + 1 - min(span, r.window.lead+1))
+		}
+		kind, reached := p.window(first, span)
+		x := count(on, reached&^attnetSet(o.LongLived))
+		x.from, x.slots, x.cell, x.snapshot = first, uint32(span), kind, true
+		r.insert(x)
+	}
+	s.looks.looked(on, attnetSet(o.LongLived), p.Clock.EpochOf(slot))
+}
+
+// AddSyncnets adds the sync committee subnets of a MetaData or a record. Those of a
+// period's end can be of the next period and are not used.
+func (s *Statistics) AddSyncnets(p Params, at int64, syncnets eth2.Syncnets) {
+	const early = 5 // epochs; clients join up to four ahead
+	t, ok := newTiming(p)
+	if !ok || !t.within(at) {
+		return
+	}
+	epoch := uint64(p.Clock.EpochOf(t.slotAt(at)))
+	if period := p.syncPeriod(); epoch%period+early < period {
+		s.addSync(syncReading{uint32(epoch / period), syncnets})
+	}
+}
+
+// addSync keeps one reading a period: all subnets seen in it.
+func (s *Statistics) addSync(r syncReading) {
+	const days = 8 // more periods than any day has
+	i := slices.IndexFunc(s.sync, func(x syncReading) bool { return x.period == r.period })
+	switch {
+	case i >= 0:
+		s.sync[i].syncnets |= r.syncnets
+	case len(s.sync) < days:
+		s.sync = append(s.sync, r)
+		slices.SortFunc(s.sync, func(a, b syncReading) int { return int(a.period) - int(b.period) })
+	}
+}
+
+// timeline is a watch's log in time.
+type timeline struct {
+	timing
+	params    Params
+	from, to  int64 // Unix milliseconds
+	initial   uint64
+	changes   [][3]int64 // in order, all of them good, times as in Unix milliseconds
+	longLived uint64
+}
+
+func newTimeline(p Params, w WatchLog) (timeline, bool) {
+	t, ok := newTiming(p)
+	if !ok || !t.within(w.From) || !t.within(w.To) || w.To <= w.From {
+		return timeline{}, false
+	}
+	to := w.To
+	if to-w.From > maxWatchSlots*t.slot {
+		to = w.From + maxWatchSlots*t.slot
+	}
+	changes := make([][3]int64, 0, len(w.Changes))
+	for _, c := range w.Changes {
+		if c[0] >= 0 && c[0] <= to-w.From && c[1] >= 0 && c[1] < subnets {
+			changes = append(changes, [3]int64{w.From + c[0], c[1], c[2]})
+		}
+	}
+	slices.SortStableFunc(changes, func(a, b [3]int64) int { return int(a[0] - b[0]) })
+	return timeline{t, p, w.From, to, subnetSet(w.Initial), changes, attnetSet(w.LongLived)}, true
+}
+
+// slotBySlot reads a client that subscribes for each duty when its slot is near. A
+// subnet that was off when a slot began goes on in that slot if and only if there is
+// a duty lead slots later; of one that is on there is nothing to learn. So it does
+// not matter for how long the client stays.
+func (t timeline) slotBySlot(r *reading) (seen Habits) {
+	first := t.slotAt(t.from)
+	if t.begins(first) < t.from {
+		first++
+	}
+	lead := eth2.Slot(r.window.lead)
+	c := t.cursor()
+	c.advance(t.begins(first))
+	total := run{from: first + lead, cell: oneCommittee}
+	var epoch epochCount
+	for slot := first; t.begins(slot+1) <= t.to; slot++ {
+		before := c.on
+		began := c.advance(t.begins(slot + 1))
+		duty := slot + lead
+		eligible := t.params.reached(duty, 1) &^ t.longLived &^ before
+		x := count(began, eligible)
+		total.slots, total.on, total.off = total.slots+1, total.on+x.on, total.off+x.off
+		if epoch.add(t.params.Clock.EpochOf(duty), x); epoch.slots == t.params.slots() {
+			seen.addEpochs(epoch.habits())
+		}
+	}
+	if !r.insert(total) {
+		return Habits{} // covered already: another crawler's watch of the same epochs
+	}
+	return seen
+}
+
+// epochByEpoch reads a client that joins, at an epoch's start, the subnets of the
+// rest of the epoch's duties and of the first slot of the next. The duty of the first
+// slot itself belongs to the epoch before, and its subnet is left when the second
+// slot begins: so the look is from the middle of that slot on.
+func (t timeline) epochByEpoch(r *reading) (seen Habits) {
+	perEpoch := eth2.Slot(t.params.slots())
+	c := t.cursor()
+	for start := t.slotAt(t.from) / perEpoch * perEpoch; t.starts(start) < t.to; start += perEpoch {
+		first := start + 1
+		if t.starts(first)+t.slot/2 < t.from {
+			first = t.slotOf(t.from)
+		}
+		begin := max(t.from, t.starts(first)+t.slot/2)
+		whole := t.begins(start + perEpoch)
+		end := min(t.to, whole)
+		if end <= begin || end < whole && end-begin < 2*t.slot {
+			continue
+		}
+		c.advance(begin)
+		on := c.on
+		on |= c.advance(end)
+		span := uint64(start + perEpoch - first + 1)
+		kind, reached := t.params.window(first, span)
+		x := count(on, reached&^t.longLived)
+		x.from, x.slots, x.cell = first, uint32(span), kind
+		if r.insert(x) && span == uint64(perEpoch) {
+			seen.addEpochs(x.habits())
+		}
+	}
+	return seen
+}
+
+// nextEpochs reads a client that has joined the subnets of all duties of an epoch
+// when the one before ends: it looks in the middle of that one's last slot, whose own
+// duties show as well.
+func (t timeline) nextEpochs(r *reading) (seen Habits) {
+	perEpoch := eth2.Slot(t.params.slots())
+	c := t.cursor()
+	for next := (t.slotAt(t.from)/perEpoch + 1) * perEpoch; t.starts(next)-t.slot/2 <= t.to; next += perEpoch {
+		at := t.starts(next) - t.slot/2
+		if at < t.from {
+			continue
+		}
+		c.advance(at)
+		kind, reached := t.params.window(next-1, uint64(perEpoch)+1)
+		x := count(c.on, reached&^t.longLived)
+		x.from, x.slots, x.cell = next, uint32(perEpoch), kind
+		if r.insert(x) {
+			seen.addEpochs(x.habits())
+		}
+	}
+	return seen
+}
+
+// habits are the lifetimes and beginnings of short-lived subscriptions.
+func (t timeline) habits() (h Habits) {
+	var since [subnets]int64
+	for _, c := range t.changes {
+		subnet := c[1]
+		if t.longLived>>subnet&1 == 1 {
+			continue
+		}
+		if c[2] != 0 {
+			since[subnet] = c[0]
+			h.Subscribed++
+			if uint64(t.slotAt(c[0]))%t.params.slots() < 2 {
+				h.AtEpochStart++
+			}
+		} else if since[subnet] != 0 {
+			slots := uint64((c[0] - since[subnet] + t.slot/2) / t.slot)
+			h.Lifetimes[LifetimeBin(slots)]++
+			h.Slots += uint32(slots)
+			since[subnet] = 0
+		}
+	}
+	return h
+}
+
+// watched notes whether all subnets stayed on.
+func (l *looks) watched(t timeline) {
+	if t.longLived == allSubnets {
+		l.declared++
+		return
+	}
+	left := slices.ContainsFunc(t.changes, func(c [3]int64) bool { return c[2] == 0 })
+	if t.initial != allSubnets || left {
+		l.otherEpochs++
+		return
+	}
+	l.fullEpochs += uint32((t.to - t.from) / (t.slot * int64(t.params.slots())))
+}
+
+// looked notes a snapshot.
+func (l *looks) looked(on, longLived uint64, epoch eth2.Epoch) {
+	switch {
+	case longLived == allSubnets:
+		l.declared++
+	case on != allSubnets:
+		l.partial++
+	default:
+		l.add(looks{full: 1, firstFull: epoch, lastFull: epoch})
+	}
+}
+
+// epochCount sums the slots of one duty epoch.
+type epochCount struct {
+	epoch   eth2.Epoch
+	slots   uint64
+	on, off uint32
+}
+
+func (e *epochCount) add(epoch eth2.Epoch, x run) {
+	if e.epoch != epoch {
+		*e = epochCount{epoch: epoch}
+	}
+	e.slots, e.on, e.off = e.slots+1, e.on+x.on, e.off+x.off
+}
+
+func (e *epochCount) habits() Habits { return run{on: e.on, off: e.off}.habits() }
+
+// habits are those of one whole duty epoch.
+func (r run) habits() Habits {
+	on := uint64(r.on)
+	return Habits{Epochs: 1, Filled: on, Squares: on * on, Cells: on + uint64(r.off)}
+}
+
+// count counts the eligible subnets that are on and off.
+func count(on, eligible uint64) run {
+	return run{on: uint32(bits.OnesCount64(on & eligible)), off: uint32(bits.OnesCount64(eligible &^ on))}
+}

@@ -1,0 +1,68 @@
+package event
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+)
+
+// BenchmarkEncode compares Append with encoding/json.
+func BenchmarkEncode(b *testing.B) {
+	for name, e := range samples() {
+		var buf []byte
+		b.Run(name, func(b *testing.B) {
+			compare(b, func() error {
+				buf = Append(buf[:0], e)
+				return nil
+			}, func() error {
+				_, err := json.Marshal(e)
+				return err
+			})
+		})
+	}
+}
+
+// BenchmarkDecode compares a Decoder with encoding/json, validation included on
+// both sides.
+func BenchmarkDecode(b *testing.B) {
+	for name, e := range samples() {
+		var d Decoder
+		data := Append(nil, e)
+		b.Run(name, func(b *testing.B) {
+			compare(b, func() error {
+				_, err := d.Decode(e.Subject(), data)
+				return err
+			}, func() error {
+				_, err := reference(e.Subject(), data)
+				return err
+			})
+		})
+	}
+}
+
+// compare runs both in turn, a block at a time, so that whatever else the machine
+// does slows both, and reports medians.
+func compare(b *testing.B, fast, std func() error) {
+	const block = 100
+	run := func(f func() error) float64 {
+		began := time.Now()
+		for range block {
+			if err := f(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return float64(time.Since(began).Nanoseconds()) / block
+	}
+	var fasts, stds []float64
+	for range b.N {
+		fasts, stds = append(fasts, run(fast)), append(stds, run(std))
+	}
+	slices.Sort(fasts)
+	slices.Sort(stds)
+	f, s := fasts[len(fasts)/2], stds[len(stds)/2]
+	b.ReportMetric(0, "ns/op") // of a block, which says nothing
+	b.ReportMetric(f, "fast-ns")
+	b.ReportMetric(s, "std-ns")
+	b.ReportMetric(s/f, "std/fast")
+}

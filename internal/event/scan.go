@@ -1,0 +1,192 @@
+package event
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// scanner reads JSON of exactly the form that Append writes, without escapes.
+// Whatever else it meets makes it bad and ends its text: then every further read
+// fails, and gives zero values that nobody may use.
+type scanner struct {
+	data []byte
+	text string // the same bytes as data
+	at   int
+	bad  bool
+}
+
+// newScanner is bad from the beginning for text with a backslash, control
+// characters or bytes beyond ASCII, so that strings end at the next quote.
+func newScanner(data []byte, text string) scanner {
+	s := scanner{data: data, text: text}
+	if strings.IndexByte(text, '\\') >= 0 || !printable(data) {
+		s.fail()
+	}
+	return s
+}
+
+// printable reports whether all bytes are ASCII from the space on.
+func printable(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if x := binary.LittleEndian.Uint64(b); (x|(x-' '*ones))&highs != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c < ' ' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scanner) fail() {
+	s.bad = true
+	s.at = len(s.text)
+}
+
+// end reports whether everything was read and well.
+func (s *scanner) end() bool { return !s.bad && s.at == len(s.text) }
+
+// has reads the literal if it is next.
+func (s *scanner) has(literal string) bool {
+	if !strings.HasPrefix(s.text[s.at:], literal) {
+		return false
+	}
+	s.at += len(literal)
+	return true
+}
+
+func (s *scanner) must(literal string) {
+	if !s.has(literal) {
+		s.fail()
+	}
+}
+
+// str reads a string that stands after the literal.
+func (s *scanner) str(before string) string {
+	s.must(before)
+	return s.quoted()
+}
+
+// optStr is "" when the literal is not next.
+func (s *scanner) optStr(before string) string {
+	if !s.has(before) {
+		return ""
+	}
+	return s.quoted()
+}
+
+func (s *scanner) quoted() string {
+	if !s.has(`"`) {
+		s.fail()
+		return ""
+	}
+	n := strings.IndexByte(s.text[s.at:], '"')
+	if n < 0 {
+		s.fail()
+		return ""
+	}
+	v := s.text[s.at : s.at+n]
+	s.at += n + 1
+	return v
+}
+
+// num reads a number after the literal: digits without a sign, up to limit.
+func (s *scanner) num(before string, limit uint64) uint64 {
+	s.must(before)
+	return s.digits(limit)
+}
+
+// signed is num for int64. What we write is never below 0.
+func (s *scanner) signed(before string) int64 { return int64(s.num(before, math.MaxInt64)) }
+
+// optNum fills space and points to it; nil when the literal is not next.
+func (s *scanner) optNum(before string, space *uint64) *uint64 {
+	if !s.has(before) {
+		return nil
+	}
+	*space = s.digits(math.MaxUint64)
+	return space
+}
+
+// maxDigits is how many digits any number has that fits 64 bits for certain.
+const maxDigits = 19
+
+func (s *scanner) digits(limit uint64) uint64 {
+	from := s.at
+	var n uint64
+	for s.at < len(s.text) && s.text[s.at]-'0' <= 9 {
+		n = 10*n + uint64(s.text[s.at]-'0')
+		s.at++
+	}
+	digits := s.text[from:s.at]
+	if len(digits) == maxDigits+1 {
+		var err error
+		if n, err = strconv.ParseUint(digits, 10, 64); err != nil {
+			s.fail()
+		}
+	}
+	if digits == "" || len(digits) > maxDigits+1 || len(digits) > 1 && digits[0] == '0' || n > limit {
+		s.fail()
+		return 0
+	}
+	return n
+}
+
+// hex reads a string of 0x and just as many bytes of hex as dst holds.
+func (s *scanner) hex(before string, dst []byte) {
+	s.must(before)
+	s.must(`"0x`)
+	end := s.at + hex.EncodedLen(len(dst))
+	if end > len(s.data) {
+		s.fail()
+		return
+	}
+	if _, err := hex.Decode(dst, s.data[s.at:end]); err != nil {
+		s.fail()
+		return
+	}
+	s.at = end
+	s.must(`"`)
+}
+
+// optHex reports whether the literal is next, and then fills dst.
+func (s *scanner) optHex(before string, dst []byte) bool {
+	if !s.has(before) {
+		return false
+	}
+	s.hex("", dst)
+	return true
+}
+
+// list reads a list with element for each of its values, into the room that
+// *space has and that it enlarges. It is nil for null only.
+func list[T any](s *scanner, before string, space *[]T, element func(i int, v *T)) []T {
+	s.must(before)
+	if s.has("null") {
+		return nil
+	}
+	s.must("[")
+	if *space == nil {
+		*space = []T{}
+	}
+	out := (*space)[:0]
+	for !s.bad && !s.has("]") {
+		if len(out) > 0 {
+			s.must(",")
+		}
+		var zero T
+		out = append(out, zero)
+		element(len(out)-1, &out[len(out)-1])
+	}
+	*space = out
+	return out
+}
+
+func (s *scanner) ints(before string, space *[]int) []int {
+	return list(s, before, space, func(_ int, v *int) { *v = int(s.digits(math.MaxInt)) })
+}

@@ -1,0 +1,81 @@
+package tracker
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// counted lists the peers with an estimate that were shaken hands with within a day of
+// the newest handshake, by id, of those that share an endpoint only the last; twice are
+// the others.
+func counted(peers map[string]*Peer) (nodes []*Peer, twice uint64) {
+	newest := int64(0)
+	for _, p := range peers {
+		newest = max(newest, p.LastHandshake)
+	}
+	for _, p := range peers {
+		if p.Estimate != nil && p.LastHandshake >= newest-countedFor.Milliseconds() {
+			nodes = append(nodes, p)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *Peer) int {
+		return cmp.Or(cmp.Compare(b.LastHandshake, a.LastHandshake), strings.Compare(b.ID, a.ID))
+	})
+	taken := map[string]bool{}
+	nodes = slices.DeleteFunc(nodes, func(p *Peer) bool {
+		endpoints := p.endpoints()
+		known := slices.ContainsFunc(endpoints, func(e string) bool { return taken[e] })
+		for _, e := range endpoints { // also of one that is left out: ids can come one after the other
+			taken[e] = true
+		}
+		if known {
+			twice++
+		}
+		return known
+	})
+	slices.SortFunc(nodes, func(a, b *Peer) int { return strings.Compare(a.ID, b.ID) })
+	return nodes, twice
+}
+
+// inboundOnly counts the nodes that were never dialled with success: nothing tells
+// which of them are one node under several ids.
+func inboundOnly(nodes []*Peer) (n int) {
+	for _, p := range nodes {
+		if p.Address == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// endpoints are where a peer is, as transport/ip:port: the address that was dialled,
+// and the ports that its record has there, as it may answer by QUIC now and by TCP
+// another time. That a record names an address proves nothing by itself.
+func (p *Peer) endpoints() []string {
+	transport, text, _ := strings.Cut(p.Address, "/")
+	dialled, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return nil
+	}
+	out := []string{p.Address}
+	r := p.Record
+	if !isAddr(r.IP, dialled.Addr()) && !isAddr(r.IP6, dialled.Addr()) {
+		return out
+	}
+	add := func(kind string, port uint16) {
+		if port != 0 && (kind != transport || port != dialled.Port()) {
+			out = append(out, kind+"/"+netip.AddrPortFrom(dialled.Addr(), port).String())
+		}
+	}
+	add("tcp", r.Port)
+	add("udp", r.QUIC)
+	add("udp", r.UDP)
+	return out
+}
+
+func isAddr(text string, a netip.Addr) bool {
+	addr, err := netip.ParseAddr(text)
+	return err == nil && addr.Unmap() == a.Unmap()
+}

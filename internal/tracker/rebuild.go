@@ -1,0 +1,106 @@
+package tracker
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+// rebuilt is the name of a database while it is made anew.
+const rebuilt = File + ".new"
+
+// Create begins an empty database beside the one in use, if there is one, which stays
+// until Replace.
+func Create(ctx context.Context, cfg Config) (*Tracker, error) {
+	path := filepath.Join(cfg.Dir, rebuilt)
+	if err := removeFile(path); err != nil {
+		return nil, err
+	}
+	return open(ctx, cfg, path)
+}
+
+// KeepHistory takes over from the database in use its totals, which know more than the
+// rows in the datasets, and the counts of hours before those that t has, whose rows may
+// be gone by retention. One that cannot be read is left aside: the error says why.
+func (t *Tracker) KeepHistory(ctx context.Context) error {
+	own, err := readHistory(ctx, t.db, 0, 1<<53)
+	if err != nil {
+		return err
+	}
+	old, err := ReadHistory(ctx, t.cfg.Dir, 0, 1<<53)
+	if err != nil {
+		if errors.Is(err, ErrMissing) {
+			return nil
+		}
+		return err
+	}
+	t.unwritten.totals = append(t.unwritten.totals, old.Totals...)
+	for _, h := range old.Counts {
+		if len(own.Counts) == 0 || h.Hour < own.Counts[0].Hour {
+			t.unwritten.counts[h.Hour] = h.Counts
+		}
+	}
+	return t.Write(ctx)
+}
+
+// Replace closes a database that Create began and puts it in the place of the one in
+// use.
+func (t *Tracker) Replace() error {
+	if err := t.Close(); err != nil {
+		return err
+	}
+	return t.replace()
+}
+
+// replace is Replace of a database that is closed.
+func (t *Tracker) replace() error {
+	path := filepath.Join(t.cfg.Dir, File)
+	if exists(t.cfg.Dir) {
+		// The log of the one in use must never stand beside the new one, and that without
+		// its log may lack what was written last: it goes into the file first. One that
+		// cannot be read is not worth keeping whole.
+		if err := absorbLog(path); err != nil {
+			t.cfg.Log.Warn("the database in use cannot be read, its log is removed", slog.Any("error", err))
+		}
+	}
+	if err := remove(path, "-wal", "-shm"); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(t.cfg.Dir, rebuilt), path); err != nil {
+		return err
+	}
+	return syncDir(t.cfg.Dir)
+}
+
+// absorbLog writes a database's log into it. The last one to close it removes the log.
+func absorbLog(path string) error {
+	db, err := sql.Open("sqlite", source(path, "rw", "synchronous(FULL)", "busy_timeout(10000)"))
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return errors.Join(err, db.Close())
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// removeFile removes a database and its log.
+func removeFile(path string) error { return remove(path, "-wal", "-shm", "") }
+
+func remove(path string, suffixes ...string) error {
+	for _, suffix := range suffixes {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

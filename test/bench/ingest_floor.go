@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// broker is a NATS server in a process of its own, and our connection to it.
+type broker struct {
+	*process
+	url  string
+	conn *bus.Conn
+}
+
+func startBroker(ctx context.Context, o options, dir string) (*broker, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p, err := launch(ctx, o.verbose, self, "broker", "-dir", dir)
+	if err != nil {
+		return nil, err
+	}
+	url, err := p.stdout.ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the broker: %w", err), p.stop())
+	}
+	b := &broker{process: p, url: strings.TrimSpace(url)}
+	if b.conn, err = bus.Connect(ctx, bus.Options{URL: b.url, Name: "bench", Log: quiet()}); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return b, nil
+}
+
+func (b *broker) stop() error { return errors.Join(b.conn.Close(), b.process.stop()) }
+
+// subscribe makes the durable, so that the stream keeps events for it. The name
+// is the one that the consumer makes of its id.
+func (b *broker) subscribe(ctx context.Context, durable string) error {
+	_, err := b.conn.Subscribe(ctx, subscription("consumer-"+durable))
+	return err
+}
+
+// brokerMain is the broker's process: it prints its address and serves until it is
+// stopped.
+func brokerMain(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("broker", flag.ContinueOnError)
+	dir := flags.String("dir", "", "the store's directory")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	server, err := bus.StartEmbedded(*dir, quiet())
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	fmt.Println(server.URL())
+	<-ctx.Done()
+	return nil
+}
+
+// floor runs the floor's process and measures it.
+func (r *ingestRound) floor(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	p, err := launch(ctx, r.verbose, self, "ingest-floor", "-nats", r.broker.url, "-dir", r.dataDir(floorDurable), "-events", strconv.Itoa(ingestEvents))
+	if err != nil {
+		return err
+	}
+	// It prints a line when it has all events.
+	done := make(chan error, 1)
+	go func() { _, err := p.stdout.ReadString('\n'); done <- err }()
+	select {
+	case err = <-done:
+	case <-time.After(ingestPatience):
+		err = fmt.Errorf("the floor does not have its events after %v", ingestPatience)
+	}
+	wall := time.Since(p.started)
+	if err := errors.Join(err, p.stop()); err != nil {
+		return err
+	}
+	r.runs = append(r.runs, p.intake(floorName, wall))
+	return nil
+}
+
+// ingestFloorMain does the least that gets the same rows into Parquet: it
+// acknowledges at once, writes one file a table, and keeps no keys. Killed, it
+// leaves nothing.
+func ingestFloorMain(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("ingest-floor", flag.ContinueOnError)
+	url := flags.String("nats", "", "address of the broker")
+	dir := flags.String("dir", "", "where the files go")
+	want := flags.Int("events", 0, "events to take")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	files, err := createFloorFiles(*dir)
+	if err != nil {
+		return err
+	}
+	conn, err := bus.Connect(ctx, bus.Options{URL: *url, Name: "floor", Log: quiet()})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	sub, err := conn.Subscribe(ctx, subscription("consumer-"+floorDurable))
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	n := 0
+	err = sub.Run(running, func(m bus.Message) {
+		if err := files.store(m); err != nil {
+			cancel(err)
+			return
+		}
+		if n++; n == *want {
+			fmt.Println("all")
+			cancel(nil)
+		}
+	})
+	if cause := context.Cause(running); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
+	}
+	return errors.Join(err, files.close())
+}
+
+// floorFiles are one Parquet file for each table that handshakes go to.
+type floorFiles struct {
+	decoder    event.Decoder
+	deriver    consumer.Deriver
+	metadata   *dataset.File[dataset.MetadataRow]
+	validators *dataset.File[dataset.ValidatorRow]
+}
+
+func createFloorFiles(dir string) (f floorFiles, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return f, err
+	}
+	if f.metadata, err = dataset.CreateFile[dataset.MetadataRow](filepath.Join(dir, "metadata.parquet")); err != nil {
+		return f, err
+	}
+	f.validators, err = dataset.CreateFile[dataset.ValidatorRow](filepath.Join(dir, "validators.parquet"))
+	return f, err
+}
+
+func (f *floorFiles) store(m bus.Message) error {
+	e, err := f.decoder.Decode(m.Subject, m.Data)
+	if err != nil {
+		return err
+	}
+	handshake, ok := e.(*event.MetadataReceived)
+	if !ok {
+		return fmt.Errorf("no file for %s", m.Subject)
+	}
+	metadata, validator := f.deriver.Rows(handshake)
+	if err := f.metadata.Write(metadata); err != nil {
+		return err
+	}
+	if err := f.validators.Write(validator); err != nil {
+		return err
+	}
+	return m.Ack()
+}
+
+func (f *floorFiles) close() error { return errors.Join(f.metadata.Close(), f.validators.Close()) }

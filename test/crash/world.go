@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/crashpoint"
+)
+
+const (
+	// segmentAge and compactEvery are short, so that kills meet commits and merges.
+	segmentAge, compactEvery = 400 * time.Millisecond, 2 * time.Second
+	// stopPatience is what users are promised, on a machine that is not overloaded.
+	stopPatience = 10 * time.Second
+	// drainPatience bounds the storing of what is under way at the end.
+	drainPatience = 3 * time.Minute
+	// consumerID is the id in the consumer's data directory, from which the durable
+	// has its name.
+	consumerID = "crash"
+)
+
+// role is a process's part.
+type role string
+
+const (
+	broker   role = "nats-server"
+	sentry   role = "sentry"
+	storer   role = "consumer"
+	natsHost      = "127.0.0.1"
+)
+
+// programs are those of the roles.
+type programs struct {
+	valtrack, sentry, server program
+}
+
+// world is a broker, a sentry and a consumer, and their directories.
+type world struct {
+	programs
+	dir     string
+	data    string // the consumer's data directory
+	servers []server
+	boot    uint64
+	rate    int // events a second
+	peers   int
+	// patience is how long a process may take to end after SIGTERM.
+	patience time.Duration
+	procs    map[role]*process
+}
+
+func newWorld(ctx context.Context, p programs, dir string, servers, rate, peers int) (_ *world, err error) {
+	w := &world{programs: p, dir: dir, data: filepath.Join(dir, "data"), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
+	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755)); err != nil {
+		return nil, err
+	}
+	if err := w.nameConsumer(); err != nil {
+		return nil, err
+	}
+	w.servers, err = newServers(ctx, dir, servers)
+	return w, err
+}
+
+// nameConsumer writes the consumer's id, so that its durable is known.
+func (w *world) nameConsumer() error {
+	return os.WriteFile(filepath.Join(w.data, "consumer_id"), []byte(consumerID+"\n"), 0o644)
+}
+
+// points is the directory of armed crash points.
+func (w *world) points() string { return filepath.Join(w.dir, "points") }
+
+// published is the sentry's directory.
+func (w *world) published() string { return filepath.Join(w.dir, "sentry") }
+
+// url names all servers.
+func (w *world) url() string {
+	var list []string
+	for _, s := range w.servers {
+		list = append(list, "nats://"+net.JoinHostPort(natsHost, strconv.Itoa(s.port)))
+	}
+	return strings.Join(list, ",")
+}
+
+// start starts a role's process. Nobody waits for another: they have to cope.
+func (w *world) start(ctx context.Context, r role) (err error) {
+	if i := slices.IndexFunc(w.servers, func(s server) bool { return s.role == r }); i >= 0 {
+		w.procs[r], err = w.server.start(ctx, w.dir, string(r), w.arguments(i)...)
+		return err
+	}
+	switch r {
+	case sentry:
+		w.procs[r], err = w.startSentry(ctx, w.rate)
+	case storer:
+		p := w.armed(w.valtrack)
+		w.procs[r], err = p.start(ctx, w.dir, string(r), "consumer", "--nats", w.url(), "--data-dir", w.data,
+			"--segment-age", segmentAge.String(), "--compact-every", compactEvery.String())
+	}
+	return err
+}
+
+func (w *world) startSentry(ctx context.Context, rate int) (*process, error) {
+	w.boot++
+	return w.armed(w.sentry).start(ctx, w.dir, string(sentry), "-dir", w.published(), "-nats", w.url(),
+		"-boot", strconv.FormatUint(w.boot, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(w.peers))
+}
+
+func (w *world) armed(p program) program {
+	p.env = append(append([]string{}, p.env...), crashpoint.Env+"="+w.points())
+	return p
+}
+
+// check is an error when a process has ended on its own.
+func (w *world) check() error {
+	var errs []error
+	for _, p := range w.procs {
+		errs = append(errs, p.check())
+	}
+	return errors.Join(errs...)
+}
+
+// killAll ends what runs.
+func (w *world) killAll() {
+	for _, p := range w.procs {
+		p.kill()
+	}
+}
+
+// drain stops the sentry and waits until everything it published is acknowledged
+// by the consumer, then stops that one too: nothing may come again afterwards.
+func (w *world) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, drainPatience)
+	defer cancel()
+	if err := w.awaitSentry(ctx); err != nil {
+		return err
+	}
+	if err := w.procs[sentry].stop(w.patience); err != nil {
+		return err
+	}
+	delete(w.procs, sentry)
+	last, err := w.startSentry(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if err := last.wait(drainPatience); err != nil {
+		return err
+	}
+	sub, leave, err := w.subscription(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for {
+		lag, err := sub.Lag(ctx)
+		if err == nil && lag == (bus.Lag{}) {
+			break
+		}
+		if err := w.check(); err != nil {
+			return err
+		}
+		if err := pause(ctx, drainPoll); err != nil {
+			return fmt.Errorf("the consumer has %d messages to come and %d to acknowledge: %w\n%s", lag.Pending, lag.AckPending, err, w.procs[storer].tail())
+		}
+	}
+	err = w.procs[storer].stop(w.patience)
+	delete(w.procs, storer)
+	return err
+}
+
+// awaitSentry waits until the sentry has published something: a process that gets
+// SIGTERM while it is being loaded dies of it.
+func (w *world) awaitSentry(ctx context.Context) error {
+	for {
+		told, err := published(w.published())
+		if err != nil || told[w.boot] > 0 {
+			return err
+		}
+		if err := errors.Join(w.procs[sentry].check(), pause(ctx, drainPoll)); err != nil {
+			return fmt.Errorf("the sentry publishes nothing: %w", err)
+		}
+	}
+}
+
+// subscription is the consumer's own, to ask how far it is.
+func (w *world) subscription(ctx context.Context) (*bus.Subscription, func(), error) {
+	conn, err := bus.Connect(ctx, bus.Options{URL: w.url(), Name: "crash", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, nil, err
+	}
+	settings := consumer.Config{SegmentAge: segmentAge}
+	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{Durable: "consumer-" + consumerID, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending()})
+	leave := func() { _ = conn.Close() } // nothing was published on it
+	if err != nil {
+		leave()
+	}
+	return sub, leave, err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

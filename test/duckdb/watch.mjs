@@ -1,0 +1,47 @@
+// Reads datasets again and again with DuckDB until standard input ends, while
+// others write them, and prints each read as a JSON line:
+//   node watch.mjs DATA_DIR PAUSE_MS
+//   {"table": ..., "rows": n, "twice": n, "again": n, "error": "..."}
+// twice are rows whose key another has. again counts the attempts that met a part
+// which was merged into another between DuckDB's listing and its opening; what
+// fails otherwise, or each time, has an error.
+import { DuckDBInstance } from '@duckdb/node-api';
+
+const keys = {
+  discovery_events: 'id, seq',
+  metadata_events: 'visit_id',
+  validator_metadata_events: 'visit_id',
+  visit_events: 'visit_id, part',
+  peer_estimates: 'id, timestamp',
+};
+const attempts = 5;
+
+const [dataDir, pause] = process.argv.slice(2);
+if (!dataDir || !(pause > 0)) {
+  console.error('usage: node watch.mjs DATA_DIR PAUSE_MS');
+  process.exit(2);
+}
+const db = await (await DuckDBInstance.create(':memory:')).connect();
+let ended = false;
+const end = new Promise((resolve) => process.stdin.on('end', () => { ended = true; resolve(); }));
+process.stdin.resume();
+
+async function read(table) {
+  const directory = `${dataDir}/${table}.parquet`.replaceAll("'", "''");
+  for (let again = 0; ; again++) {
+    try {
+      const result = await db.runAndReadAll(`SELECT count(*)::DOUBLE, (count(*) - count(DISTINCT (${keys[table]})))::DOUBLE FROM '${directory}'`);
+      const [rows, twice] = result.getRows()[0];
+      return { table, rows, twice, again };
+    } catch (err) {
+      if (again + 1 >= attempts || !/No such file|Cannot open file/.test(err.message)) {
+        return { table, rows: 0, twice: 0, again, error: err.message };
+      }
+    }
+  }
+}
+
+while (!ended) {
+  for (const table of Object.keys(keys)) console.log(JSON.stringify(await read(table)));
+  await Promise.race([end, new Promise((resolve) => setTimeout(resolve, pause))]);
+}
