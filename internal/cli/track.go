@@ -90,7 +90,7 @@ func (t *tracking) know(active uint64, uncertainty float64) {
 // prepare finds the active validators before an event is folded, as observations are
 // reduced under the committees that follow from them: what the Beacon API says, else
 // what was given, else what the database was used with last, else what is assumed of
-// the network. When nothing tells, the error is a usageError, or the API's.
+// the network. When nothing tells, the error is an errNoNumber: a usageError, or the API's.
 func (t *tracking) prepare(ctx context.Context, log *slog.Logger) error {
 	t.config.Log = log
 	var failed error
@@ -118,10 +118,14 @@ func (t *tracking) prepare(ctx context.Context, log *slog.Logger) error {
 		return nil
 	}
 	if failed != nil {
-		return fmt.Errorf("the active validators of %s, which estimates depend on, are not known: %w", name, failed)
+		return fmt.Errorf("the active validators of %s%w: %w", name, errNoNumber, failed)
 	}
-	return usagef("the active validators of %s, which estimates depend on, are not known: give --%s or --%s", name, flagActiveValidators, flagBeaconAPI)
+	return usagef("the active validators of %s%w: give --%s or --%s", name, errNoNumber, flagActiveValidators, flagBeaconAPI)
 }
+
+// errNoNumber marks that nobody knows the active validators. Crawling and storing go on
+// without: estimates can be made of what is stored.
+var errNoNumber = errors.New(", which estimates depend on, are not known")
 
 // devnetValidators reads the active validators that a simulated network's directory
 // tells; 0 for any other directory.
@@ -146,9 +150,15 @@ func devnetValidators(dir string) (uint64, error) {
 }
 
 // open opens the database of estimates and brings it up to the datasets: before events
-// are asked for, which would wait meanwhile. Errors that name what to do are usageErrors.
+// are asked for, which would wait meanwhile. Without a number of active validators there
+// is none: the tracker is nil. Errors that name what to do are usageErrors.
 func (t tracking) open(ctx context.Context, w *dataset.Writer, log *slog.Logger) (*tracker.Tracker, error) {
-	if err := t.prepare(ctx, log); err != nil {
+	err := t.prepare(ctx, log)
+	if errors.Is(err, errNoNumber) {
+		log.Warn("nothing is estimated, everything is stored: 'valtrack rebuild' with the number makes the estimates later", slog.Any("error", err))
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	tr, err := tracker.Open(ctx, t.config)
@@ -170,7 +180,7 @@ func (t tracking) open(ctx context.Context, w *dataset.Writer, log *slog.Logger)
 // in sync knows its committees whatever its first block was, until ctx ends. What
 // cannot be read leaves the last number.
 func (t tracking) follow(ctx context.Context, tr *tracker.Tracker, log *slog.Logger) error {
-	if t.api == nil {
+	if t.api == nil || tr == nil {
 		return nil
 	}
 	clock := t.config.Params.Clock
@@ -203,6 +213,9 @@ func middleOfNext(clock eth2.Clock, now time.Time) time.Time {
 // closeTracker logs what could not be written: the next start reads it from the
 // datasets.
 func closeTracker(tr *tracker.Tracker, log *slog.Logger) {
+	if tr == nil {
+		return
+	}
 	if err := tr.Close(); err != nil {
 		log.Error("close the tracker", slog.Any("error", fmt.Errorf("%w; the next start reads what is missing from the datasets", err)))
 	}

@@ -55,7 +55,7 @@ func TestRealNodes(t *testing.T) {
 	data := t.TempDir()
 	const program = "../../valtrack"
 	run := exec.Command(program, "run", "--network-dir", filepath.Join(dir, "run"), "--data-dir", data,
-		"--listen", "127.0.0.1", "--port", "0", "--quic-port", "0", "--segment-age", "5s", "--active-validators", "100")
+		"--listen", "127.0.0.1", "--port", "0", "--quic-port", "0", "--segment-age", "5s")
 	run.Stderr = os.Stderr
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
