@@ -166,7 +166,8 @@ func TestMergesWaitForTheTracker(t *testing.T) {
 	k := newTracked(dir)
 	tr := k.open(t)
 	f := newFeed()
-	c := start(t, dir, Config{SegmentAge: time.Millisecond, CompactEvery: 10 * time.Millisecond, Tracker: tr}, f)
+	const every = 100 * time.Millisecond
+	c := start(t, dir, Config{SegmentRows: 2, SegmentAge: every, CompactEvery: every, Tracker: tr}, f)
 	send := func(n int) {
 		var last *answers
 		for range n {
@@ -181,7 +182,7 @@ func TestMergesWaitForTheTracker(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(10)
-	time.Sleep(50 * time.Millisecond) // only gives merges the time that they would need
+	time.Sleep(4 * every) // only gives merges the time that they would need
 	c.stop(t)
 
 	tr = k.open(t)

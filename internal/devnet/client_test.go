@@ -241,6 +241,25 @@ func (c *crawler) handshake(ctx context.Context, id peer.ID, version int, ours e
 	return theirs, theirs.UnmarshalSSZ(b)
 }
 
+// insist gets the Status of a connected node that sends us away for one of the two:
+// if it was gone before we had read its answer, we come again.
+func (c *crawler) insist(ctx context.Context, n Node, ours eth2.Status) (s eth2.Status, err error) {
+	id, err := peer.Decode(n.PeerID)
+	for range 5 {
+		if err != nil {
+			return s, err
+		}
+		if s, err = c.handshake(ctx, id, 2, ours); err == nil {
+			return s, nil
+		}
+		if code, _ := c.goodbye(id); code != eth2.GoodbyeIrrelevantNetwork {
+			return s, err
+		}
+		_, err = c.connect(ctx, n.Multiaddrs[0])
+	}
+	return s, err
+}
+
 func (c *crawler) metaData(ctx context.Context, id peer.ID, version int) (eth2.MetaData, error) {
 	protos := []protocol.ID{p2p.ProtoMetaDataV1, p2p.ProtoMetaDataV2, p2p.ProtoMetaDataV3}
 	b, err := c.request(ctx, id, protos[version-1], nil, eth2.MetaDataV3Size)

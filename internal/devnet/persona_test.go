@@ -80,7 +80,7 @@ func TestPersonas(t *testing.T) {
 		}
 	}
 	irrelevant := func(t *testing.T, v visit) {
-		s, err := v.handshake(t.Context(), v.id, 2, ours())
+		s, err := v.insist(t.Context(), v.n, ours())
 		if err != nil || s.ForkDigest == ours().ForkDigest {
 			t.Errorf("status %+v, %v", s, err)
 		}
@@ -223,7 +223,7 @@ func TestRudePeers(t *testing.T) {
 				t.Fatal(err)
 			}
 			wrong := eth2.Status{ForkDigest: eth2.ForkDigest{1, 2, 3, 4}}
-			if s, err := c.handshake(t.Context(), id, 2, wrong); err != nil || s.ForkDigest != d.ourStatus().ForkDigest {
+			if s, err := c.insist(t.Context(), n, wrong); err != nil || s.ForkDigest != d.ourStatus().ForkDigest {
 				t.Errorf("status %+v, %v", s, err)
 			}
 			eventually(t, "goodbye 2", func() bool { code, _ := c.goodbye(id); return code == eth2.GoodbyeIrrelevantNetwork })
