@@ -14,6 +14,10 @@ import (
 // costs a quarter more.
 const writeBatch = 512
 
+// compression is one for all parts: an encoder keeps some megabytes. Dictionaries leave
+// little to compress: higher levels make nothing smaller.
+var compression = &zstd.Codec{Level: zstd.SpeedFastest}
+
 // stagedPart is a part of any table.
 type stagedPart interface {
 	// finish writes what is left and the footer with the given entries, fsyncs and
@@ -45,8 +49,7 @@ func newPart[T any](f *os.File, table string, options ...parquet.WriterOption) *
 	// One row group a part: the dictionary is a row group's, and repeats across
 	// epochs are what makes a part small.
 	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
-		// Dictionaries leave little to compress: higher levels make nothing smaller.
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.Compression(compression),
 		parquet.CreatedBy("valtrack", SchemaVersion, ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
 		// found a second time. Nobody looks for a range of records or addresses.

@@ -2,6 +2,7 @@ package estimate
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -79,16 +80,19 @@ type versionKey struct {
 func keyOf(c eth2.Client) versionKey { return versionKey{c.Kind, c.Release()} }
 
 // Calibrate tests every client version.
-func Calibrate(m *Model, nodes []Node) *Calibration {
-	byVersion := map[versionKey][]Node{}
-	for _, n := range nodes {
-		byVersion[keyOf(n.Client)] = append(byVersion[keyOf(n.Client)], n)
+func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
+	checks := map[versionKey]*versionCheck{}
+	for n := range nodes {
+		key := keyOf(n.Client)
+		if checks[key] == nil {
+			checks[key] = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: windowsOf(n.Client)}
+		}
+		checks[key].add(m, n)
 	}
 	c := &Calibration{byKey: map[versionKey]Trust{}}
-	for key, nodes := range byVersion {
-		v := m.check(nodes)
-		v.Kind, v.Release = key.kind, key.release
-		c.Versions = append(c.Versions, v)
+	for key, v := range checks {
+		v.conclude(m)
+		c.Versions = append(c.Versions, v.VersionCheck)
 		c.byKey[key] = v.Trust
 	}
 	slices.SortFunc(c.Versions, func(a, b VersionCheck) int {
@@ -110,36 +114,41 @@ func (c *Calibration) Trust(p Params, client eth2.Client, own Habits) Trust {
 	return c.byKey[keyOf(client)]
 }
 
-// check runs the tests on the nodes of one version.
-func (m *Model) check(nodes []Node) VersionCheck {
-	v := VersionCheck{Nodes: len(nodes)}
-	var watched, looked []float64
-	for _, n := range nodes {
-		e, own := NewEvidence(n.Client, n.Custody), Habits{}
-		for _, s := range n.Statistics {
-			e.Add(s, TrustAll)
-			own.Add(s.Habits())
-		}
-		v.Habits.Add(own)
-		if tells, all := own.dispersion(m.params); tells {
-			v.Dispersed++
-			if all {
-				v.AllDuties++
-			}
-		}
-		watched = m.againstCustody(watched, e.restrict(false), n.Custody)
-		looked = m.againstCustody(looked, e.restrict(true), n.Custody)
-		m.countLarge(&v, e, n.Custody)
+// versionCheck is a VersionCheck in the making.
+type versionCheck struct {
+	VersionCheck
+	windows         []window
+	watched, looked []float64 // ratios to the custody group count
+}
+
+func (v *versionCheck) add(m *Model, n Node) {
+	v.Nodes++
+	e, own := NewEvidence(n.Client, n.Custody), Habits{}
+	for _, s := range n.Statistics {
+		e.Add(s, TrustAll)
+		own.Add(s.Habits())
 	}
-	windows := windowsOf(nodes[0].Client)
-	if len(windows) == 1 {
-		v.Lifetimes = v.Habits.fits(windows[0], m.params)
+	v.Habits.Add(own)
+	if tells, all := own.dispersion(m.params); tells {
+		v.Dispersed++
+		if all {
+			v.AllDuties++
+		}
+	}
+	v.watched = m.againstCustody(v.watched, e.restrict(false), n.Custody)
+	v.looked = m.againstCustody(v.looked, e.restrict(true), n.Custody)
+	m.countLarge(&v.VersionCheck, e, n.Custody)
+}
+
+// conclude draws the verdicts.
+func (v *versionCheck) conclude(m *Model) {
+	if len(v.windows) == 1 {
+		v.Lifetimes = v.Habits.fits(v.windows[0], m.params)
 	}
 	v.Dispersion = verdict(v.Dispersed >= 5, 2*v.AllDuties <= v.Dispersed)
-	v.WatchedRatio, v.Watched = custodyVerdict(watched)
-	v.LookedRatio, v.Looked = custodyVerdict(looked)
-	v.Trust = v.trust(windows)
-	return v
+	v.WatchedRatio, v.Watched = custodyVerdict(v.watched)
+	v.LookedRatio, v.Looked = custodyVerdict(v.looked)
+	v.Trust = v.trust(v.windows)
 }
 
 // trust is what the verdicts leave.

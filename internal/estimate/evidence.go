@@ -50,6 +50,18 @@ func NewEvidence(c eth2.Client, custody Custody) *Evidence {
 	return e
 }
 
+// Close counts what was added and lets go of the single observations, which are most of
+// the memory: nothing can be added afterwards.
+func (e *Evidence) Close() *Evidence {
+	e.sum()
+	e.periods = nil
+	for i := range e.pools {
+		p := &e.pools[i]
+		p.runs, p.sealed, p.days = nil, nil, nil
+	}
+	return e
+}
+
 // SetCustody replaces what the peer has said of its custody groups.
 func (e *Evidence) SetCustody(c Custody) { e.custody = c }
 
@@ -214,11 +226,10 @@ func (e *Evidence) Cells() (on, off uint64) {
 // what calibration compares with custody.
 func (e *Evidence) restrict(snapshots bool) *Evidence {
 	e.sum()
-	out := e.Clone()
-	out.custody, out.sync = Custody{}, counts{}
-	for i := range out.pools {
-		p := &out.pools[i]
-		p.cells = slices.DeleteFunc(p.cells, func(x pool) bool { return x.snapshot != snapshots })
+	out := &Evidence{kind: e.kind, looks: e.looks, trust: e.trust}
+	for _, p := range e.pools {
+		cells := slices.DeleteFunc(slices.Clone(p.cells), func(x pool) bool { return x.snapshot != snapshots })
+		out.pools = append(out.pools, pools{window: p.window, cells: cells})
 	}
 	return out
 }

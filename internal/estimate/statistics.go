@@ -228,6 +228,9 @@ func (r *reading) join(i int) {
 
 // overlap gives the runs that share duty slots with x, or where x would stand.
 func (r *reading) overlap(x run) (from, to int) {
+	if n := len(r.runs); n == 0 || r.runs[n-1].end() <= x.from { // nearly always
+		return n, n
+	}
 	from, _ = slices.BinarySearchFunc(r.runs, x.from, func(y run, slot eth2.Slot) int {
 		if y.end() <= slot {
 			return -1

@@ -31,10 +31,10 @@ type liveDay struct {
 
 // day gives the statistics that an observation goes to; nil when there is no more room
 // for it.
-func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statistics {
+func (d *draft) day(t *Tracker, at int64, client *eth2.Client) *estimate.Statistics {
 	n := dayOf(at)
 	for _, l := range d.statistics {
-		if l.day == n && *l.client == client {
+		if l.day == n && (l.client == client || *l.client == *client) {
 			return l.Statistics
 		}
 	}
@@ -47,7 +47,7 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 		if known.day == n && known.sealed {
 			return nil
 		}
-		if *known.client != client {
+		if *known.client != *client {
 			continue
 		}
 		own = known.client
@@ -60,14 +60,13 @@ func (d *draft) day(t *Tracker, at int64, client eth2.Client) *estimate.Statisti
 		}
 	}
 	if own == nil {
-		c := client // else each call would allocate it
-		own = &c
+		own = client
 	}
 	if s == nil {
 		if !d.room(n) {
 			return nil
 		}
-		s = estimate.NewStatistics(client)
+		s = estimate.NewStatistics(*client)
 	}
 	t.live += draftSize
 	d.statistics = append(d.statistics, liveDay{n, own, s})

@@ -22,7 +22,7 @@ func opened(t testing.TB, dir string, now *time.Time) *Tracker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.now = func() time.Time { return *now }
+	tr.now, tr.refreshed = func() time.Time { return *now }, time.Time{}
 	t.Cleanup(func() { tr.db.Close() })
 	return tr
 }

@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"cmp"
+	"iter"
 	"log/slog"
 	"maps"
 	"math"
@@ -97,12 +98,12 @@ func (t *Tracker) learn() {
 	base := estimate.NewModel(t.params, estimate.DefaultPrior(), nil)
 	t.mu.Unlock()
 	nodes, _ := t.recent()
-	calibration := estimate.Calibrate(base, t.byVersion(nodes)) // not what was learned: a rebuild has to find the same
+	calibration := estimate.Calibrate(base, byVersion(nodes)) // not what was learned: a rebuild has to find the same
 	t.calibrated = calibration
 	evidence := make([]*estimate.Evidence, 0, len(nodes))
 	for _, p := range nodes {
 		e, _ := t.evidence(p)
-		evidence = append(evidence, e)
+		evidence = append(evidence, e.Close())
 	}
 	spurious := estimate.FitSpurious(base, evidence)
 	prior := estimate.FitPrior(estimate.NewModel(base.Params(), estimate.DefaultPrior(), spurious), evidence)
@@ -178,20 +179,22 @@ func (t *Tracker) recent() ([]*Peer, int64) {
 }
 
 // byVersion gives for each peer what the client version that it runs now has shown.
-func (t *Tracker) byVersion(peers []*Peer) []estimate.Node {
-	nodes := make([]estimate.Node, 0, len(peers))
-	for _, p := range peers {
-		n := estimate.Node{Client: clientOf(p.Client), Custody: p.Custody}
-		for _, d := range p.days {
-			if *d.client == n.Client {
-				if s, err := d.decode(); err == nil {
-					n.Statistics = append(n.Statistics, s)
+func byVersion(peers []*Peer) iter.Seq[estimate.Node] {
+	return func(yield func(estimate.Node) bool) {
+		for _, p := range peers {
+			n := estimate.Node{Client: clientOf(p.Client), Custody: p.Custody}
+			for _, d := range p.days {
+				if *d.client == n.Client {
+					if s, err := d.decode(); err == nil {
+						n.Statistics = append(n.Statistics, s)
+					}
 				}
 			}
+			if !yield(n) {
+				return
+			}
 		}
-		nodes = append(nodes, n)
 	}
-	return nodes
 }
 
 // evidence sums a peer's days, each as far as its client version is trusted.

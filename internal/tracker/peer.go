@@ -122,16 +122,16 @@ func keep(into *string, s string) {
 	}
 }
 
-func (d *draft) seen(c event.Common, at int64) {
-	keep(&d.Network, c.Network)
+func (d *draft) seen(t *Tracker, c event.Common, at int64) {
+	d.Network = t.own(c.Network)
 	if d.FirstSeen == 0 || at < d.FirstSeen {
 		d.FirstSeen = at
 	}
 	d.LastSeen = max(d.LastSeen, at)
 }
 
-func (d *draft) discovered(e *event.PeerDiscovered) {
-	d.seen(e.Common, e.Timestamp)
+func (d *draft) discovered(t *Tracker, e *event.PeerDiscovered) {
+	d.seen(t, e.Common, e.Timestamp)
 	if d.Record.At > 0 && (e.Seq < d.Record.Seq || e.Seq == d.Record.Seq && e.Timestamp < d.Record.At) {
 		return
 	}
@@ -150,10 +150,10 @@ func (d *draft) discovered(e *event.PeerDiscovered) {
 }
 
 func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
-	d.seen(e.Common, e.Timestamp)
+	d.seen(t, e.Common, e.Timestamp)
 	d.Observations++
 	client := t.client(e.ClientVersion)
-	d.observe(t, e, clientOf(client))
+	d.observe(t, e, client.filed)
 	d.opened(e.VisitID, e.MetaData.Attnets)
 	if e.MetaData.CustodyGroupCount != nil {
 		d.custody(e.Timestamp, *e.MetaData.CustodyGroupCount)
@@ -162,13 +162,12 @@ func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
 		return
 	}
 	d.LastHandshake = e.Timestamp
-	d.Client = client
-	d.Crawler.Timestamp = e.Timestamp
-	keep(&d.Crawler.Network, e.Network)
-	keep(&d.Crawler.CrawlerID, e.CrawlerID)
-	keep(&d.Crawler.CrawlerLocation, e.CrawlerLocation)
+	d.Client = client.Client
+	d.Crawler = event.Common{Network: d.Network, CrawlerID: t.own(e.CrawlerID), CrawlerLocation: t.own(e.CrawlerLocation), Timestamp: e.Timestamp}
 	moved := d.Multiaddr != e.Multiaddr
-	keep(&d.Multiaddr, e.Multiaddr)
+	if moved {
+		d.Multiaddr = strings.Clone(e.Multiaddr)
+	}
 	d.Direction, d.Transport = word(e.Direction), word(e.Transport)
 	d.ForkDigest, d.LastEpoch, d.Attnets = e.ForkDigest, e.Epoch, e.MetaData.Attnets
 	d.CustodyGroupCount = copied(e.MetaData.CustodyGroupCount)
@@ -188,7 +187,7 @@ func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
 }
 
 // observe adds the look at the peer's subscriptions.
-func (d *draft) observe(t *Tracker, e *event.MetadataReceived, client eth2.Client) {
+func (d *draft) observe(t *Tracker, e *event.MetadataReceived, client *eth2.Client) {
 	s := d.day(t, e.Timestamp, client)
 	if s == nil {
 		return
@@ -200,7 +199,7 @@ func (d *draft) observe(t *Tracker, e *event.MetadataReceived, client eth2.Clien
 }
 
 func (d *draft) visitEnded(t *Tracker, e *event.VisitEnded) {
-	keep(&d.Network, e.Network)
+	d.Network = t.own(e.Network)
 	i := slices.IndexFunc(d.Open, func(v openVisit) bool { return v.ID == e.VisitID })
 	if e.Watch != nil {
 		attnets := d.Attnets
@@ -229,12 +228,12 @@ func (d *draft) visitEnded(t *Tracker, e *event.VisitEnded) {
 // those at its end.
 func (d *draft) watched(t *Tracker, e *event.VisitEnded, attnets eth2.Attnets) eth2.Attnets {
 	w := e.Watch
-	d.seen(e.Common, w.To)
+	d.seen(t, e.Common, w.To)
 	d.Watches++
 	d.WatchedMS += max(0, w.To-w.From)
-	client := clientOf(d.Client)
+	client := new(clientOf(d.Client))
 	if e.ClientVersion != "" {
-		client = clientOf(t.client(e.ClientVersion))
+		client = t.client(e.ClientVersion).filed
 	}
 	s := d.day(t, w.From, client)
 	longLived := attnets

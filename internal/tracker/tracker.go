@@ -42,8 +42,9 @@ const (
 	// with draftSize for each: decoded they take some five times that. To decode and
 	// encode again for each event would cost more than all else here.
 	maxLive, draftSize = 8 << 20, 256
-	// maxClients bounds the agent strings that are remembered: peers choose them.
-	maxClients = 4096
+	// maxClients bounds the agent strings that are remembered: peers choose them. maxWords
+	// bounds the names of networks and crawlers.
+	maxClients, maxWords = 4096, 1024
 
 	defaultEstimateEvery = time.Hour
 	// refreshPerHour is how often between two hourly estimates it is looked which peers'
@@ -72,7 +73,8 @@ type Tracker struct {
 	db  *sql.DB
 	now func() time.Time
 
-	clients map[string]eth2.Client // by agent string
+	clients map[string]client // by agent string
+	words   map[string]string // see own
 
 	// The open segment.
 	drafts     map[string]*draft
@@ -125,6 +127,7 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 		drafts: map[string]*draft{}, counts: counts{}, peers: map[string]*Peer{}, changed: map[string]time.Time{}, maxPeers: maxPeers,
 		unwritten: unwritten{peers: map[string]bool{}, counts: counts{}},
 		learned:   Learned{Prior: estimate.DefaultPrior()},
+		refreshed: time.Now(), // a backlog at the start comes first
 	}
 	var err error
 	if t.db, err = openFile(ctx, path); err != nil {
@@ -159,7 +162,7 @@ func (t *Tracker) Add(e event.Event) {
 	d := t.draft(id)
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
-		d.discovered(e)
+		d.discovered(t, e)
 	case *event.MetadataReceived:
 		d.handshake(t, e)
 	case *event.VisitEnded:
@@ -281,19 +284,40 @@ func (t *Tracker) draft(id string) *draft {
 	return d
 }
 
+// client is what an agent string says.
+type client struct {
+	eth2.Client
+	filed *eth2.Client // what statistics are filed under
+}
+
 // client reads an agent string. The result is no part of it, as an event's memory is
 // used again.
-func (t *Tracker) client(agent string) eth2.Client {
+func (t *Tracker) client(agent string) client {
 	c, ok := t.clients[agent]
 	if !ok {
 		if t.clients == nil || len(t.clients) == maxClients {
-			t.clients = make(map[string]eth2.Client)
+			t.clients = make(map[string]client)
 		}
 		agent = strings.Clone(agent)
-		c = eth2.ParseAgent(agent)
+		parsed := eth2.ParseAgent(agent)
+		c = client{parsed, new(clientOf(parsed))}
 		t.clients[agent] = c
 	}
 	return c
+}
+
+// own gives a word of an event's that is the same for very many peers as one string for
+// all of them.
+func (t *Tracker) own(s string) string {
+	known, ok := t.words[s]
+	if !ok {
+		if t.words == nil || len(t.words) == maxWords {
+			t.words = make(map[string]string)
+		}
+		known = strings.Clone(s)
+		t.words[known] = known
+	}
+	return known
 }
 
 // settleDrafts encodes the drafts' statistics.

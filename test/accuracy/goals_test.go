@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -293,7 +294,7 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 		nodes = append(nodes, estimate.Node{Client: n.client(), Custody: c, Statistics: []*estimate.Statistics{s}})
 		truth = append(truth, v)
 	}
-	calibration := estimate.Calibrate(m, nodes)
+	calibration := estimate.Calibrate(m, slices.Values(nodes))
 	inside := 0
 	for i, n := range nodes {
 		e := estimate.NewEvidence(n.Client, n.Custody)
