@@ -20,6 +20,7 @@ type ingest struct {
 	keys       dataset.Coverage // of the open segment
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
+	rejects    []bus.Delivery   // of rejected events, not ended yet
 	written    time.Time        // when the tracker was; zero before
 	taken      bool             // the open segment is another process's; read after messages' end
 
@@ -53,6 +54,9 @@ func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) {
 				return
 			}
 			in.take(m)
+			if len(messages) == 0 { // else one write to the disk does for more of them
+				in.endRejected()
+			}
 		case <-in.due.C:
 			in.tick()
 		case <-stopping:
@@ -77,6 +81,7 @@ func (in *ingest) tick() {
 
 // finish commits what there is, if it is still this process's to store.
 func (in *ingest) finish() {
+	in.endRejected()
 	switch {
 	case in.taken:
 		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.deliveries)))
@@ -152,6 +157,7 @@ func (in *ingest) hold(d bus.Delivery) {
 // commit makes the open segment durable and only then acknowledges its messages.
 func (in *ingest) commit() {
 	in.due.Stop()
+	in.endRejected()
 	if len(in.deliveries) == 0 {
 		return
 	}
@@ -207,12 +213,12 @@ func (in *ingest) reset() {
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 
-// reject keeps an invalid event beside the datasets, once, and ends its
-// redelivery.
+// reject keeps an invalid event beside the datasets, once; its message is ended with
+// those of others.
 func (in *ingest) reject(m bus.Message, reason error) {
 	if in.rejected.keys.Has(keyOf(m)) {
 		in.count(func(s *Stats) { s.Duplicates++ })
-		in.answer("term", m.Term())
+		in.rejects = append(in.rejects, m.Delivery)
 		return
 	}
 	in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
@@ -222,7 +228,26 @@ func (in *ingest) reject(m bus.Message, reason error) {
 		return
 	}
 	in.count(func(s *Stats) { s.Rejected++ })
-	in.answer("term", m.Term())
+	in.rejects = append(in.rejects, m.Delivery)
+}
+
+// endRejected ends the messages of rejected events once these are on the disk.
+func (in *ingest) endRejected() {
+	if len(in.rejects) == 0 {
+		return
+	}
+	err := in.rejected.sync()
+	if err != nil {
+		in.log.Error("cannot keep rejected events, they come again", slog.Int("events", len(in.rejects)), slog.Any("error", err))
+	}
+	for _, d := range in.rejects {
+		if err != nil {
+			in.answer("nak", d.Nak(retryMax))
+		} else {
+			in.answer("term", d.Term())
+		}
+	}
+	in.rejects = nil
 }
 
 // answer notes an answer that did not leave: its message only comes again.
