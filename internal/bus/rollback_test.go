@@ -61,6 +61,24 @@ func publishSteadily(t *testing.T, p *Publisher, perSecond int) (stop func(), n 
 	return stop, n
 }
 
+// keepCopy kills the server and copies its store.
+func keepCopy(t *testing.T, server *process, dir, copied string) {
+	t.Helper()
+	server.kill()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goBack kills the server and puts the copy in the place of its store.
+func goBack(t *testing.T, server *process, dir, copied string) {
+	t.Helper()
+	server.kill()
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The broker comes back with an older copy of its store: what it had acknowledged
 // since, and no consumer had got, comes again.
 func TestBrokerWithAnOlderStore(t *testing.T) {
@@ -76,16 +94,10 @@ func TestBrokerWithAnOlderStore(t *testing.T) {
 		until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	}
 	acknowledged()
-	server.kill()
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	keepCopy(t, server, dir, copied)
 	server = startServerProcess(t, dir, port)
 	acknowledged() // with a rewind, since the broker was restarted
-	server.kill()
-	if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
-		t.Fatal(err)
-	}
+	goBack(t, server, dir, copied)
 	startServerProcess(t, dir, port)
 	publishN(t, p, 1000)
 	until(t, "the rewind", func() bool { return p.Stats().Rewinds == 2 })
@@ -104,19 +116,13 @@ func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
 	sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
-	server.kill()
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	keepCopy(t, server, dir, copied)
 	server = startServerProcess(t, dir, port)
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 1, quiet())
 	publishN(t, p, 1000)
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	closePublisher(t, p)
-	server.kill()
-	if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
-		t.Fatal(err)
-	}
+	goBack(t, server, dir, copied)
 	startServerProcess(t, dir, port)
 	p, spool = spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 2, quiet())
 	publishN(t, p, 1000)
@@ -135,10 +141,7 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 			dir, copied := parent+"/store", parent+"/copy"
 			server := startServerProcess(t, dir, port)
 			sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
-			server.kill()
-			if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-				t.Fatal(err)
-			}
+			keepCopy(t, server, dir, copied)
 			server = startServerProcess(t, dir, port)
 			p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 1, quiet())
 			publishN(t, p, 1000)
@@ -146,10 +149,7 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 			if restarted {
 				closePublisher(t, p)
 			}
-			server.kill()
-			if err := errors.Join(os.RemoveAll(dir), os.Rename(copied, dir)); err != nil {
-				t.Fatal(err)
-			}
+			goBack(t, server, dir, copied)
 
 			server = startServerProcess(t, dir, otherPort) // where only the other one looks
 			other, otherSpool := spoolPublisher(t, connectLater(t, serverURL(otherPort), quiet()), t.TempDir(), 2, quiet())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -31,11 +30,9 @@ func runCheckData(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
 	}
-	dir := in.cmd.String(flagDataDir)
-	if info, err := os.Stat(dir); err != nil {
-		return usagef("--%s: %w", flagDataDir, err)
-	} else if !info.IsDir() {
-		return usagef("--%s %q is not a directory", flagDataDir, dir)
+	dir, err := in.dataDirectory()
+	if err != nil {
+		return err
 	}
 	rejected, err := consumer.Rejected(dir)
 	if err != nil {

@@ -160,6 +160,19 @@ func (in invocation) noArguments() error {
 	return nil
 }
 
+// dataDirectory is --data-dir of a command that only reads it.
+func (in invocation) dataDirectory() (string, error) {
+	dir := in.cmd.String(flagDataDir)
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return "", usagef("--%s: %w", flagDataDir, err)
+	case !info.IsDir():
+		return "", usagef("--%s %q is not a directory", flagDataDir, dir)
+	}
+	return dir, nil
+}
+
 // oneArgument gives the only argument; what names it in the error.
 func (in invocation) oneArgument(what string) (string, error) {
 	if in.cmd.Args().Len() != 1 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/urfave/cli/v3"
 
@@ -37,11 +36,9 @@ func runReport(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
 	}
-	dir := in.cmd.String(flagDataDir)
-	if info, err := os.Stat(dir); err != nil {
-		return usagef("--%s: %w", flagDataDir, err)
-	} else if !info.IsDir() {
-		return usagef("--%s %q is not a directory", flagDataDir, dir)
+	dir, err := in.dataDirectory()
+	if err != nil {
+		return err
 	}
 	r, err := report.Read(ctx, dir)
 	if err != nil {

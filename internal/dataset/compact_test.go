@@ -556,12 +556,7 @@ func TestACopyWithPartsThatWereMerged(t *testing.T) {
 }
 
 func TestCompactLeavesADamagedPartAlone(t *testing.T) {
-	dir, c := t.TempDir(), &clock{noon}
-	w := openAt(t, dir, c)
-	defer w.Close()
-	for i := range 4 {
-		commitAll(t, w, 10*i, 10)
-	}
+	w, c, dir := committedTens(t, 4)
 	path := single(2).path(dir, Visit)
 	if err := os.WriteFile(path, []byte("PAR1"), 0o644); err != nil {
 		t.Fatal(err)

@@ -11,14 +11,22 @@ import (
 	"time"
 )
 
-// What somebody has still to read by segments is neither merged nor removed.
-func TestKeptSegmentsAreLeftAlone(t *testing.T) {
-	dir, c := t.TempDir(), &clock{noon}
-	w := openAt(t, dir, c)
-	defer w.Close()
-	for i := range 5 {
+// committedTens is a writer that has committed so many segments, of ten rows a table, at
+// noon.
+func committedTens(t *testing.T, segments int) (w *Writer, c *clock, dir string) {
+	t.Helper()
+	dir, c = t.TempDir(), &clock{noon}
+	w = openAt(t, dir, c)
+	t.Cleanup(func() { w.Close() })
+	for i := range segments {
 		commitAll(t, w, 10*i, 10)
 	}
+	return w, c, dir
+}
+
+// What somebody has still to read by segments is neither merged nor removed.
+func TestKeptSegmentsAreLeftAlone(t *testing.T) {
+	w, c, dir := committedTens(t, 5)
 	w.Keep(3)
 	c.advance(time.Hour)
 	compact(t, w)
@@ -37,12 +45,7 @@ func TestKeptSegmentsAreLeftAlone(t *testing.T) {
 
 // A part that cannot be read keeps no other from being removed.
 func TestRetainGoesOnPastADamagedPart(t *testing.T) {
-	dir, c := t.TempDir(), &clock{noon}
-	w := openAt(t, dir, c)
-	defer w.Close()
-	for i := range 3 {
-		commitAll(t, w, 10*i, 10)
-	}
+	w, c, dir := committedTens(t, 3)
 	path := single(2).path(dir, Discovery)
 	if err := os.WriteFile(path, []byte("PAR1"), 0o644); err != nil {
 		t.Fatal(err)
@@ -62,12 +65,7 @@ func TestRetainGoesOnPastADamagedPart(t *testing.T) {
 
 // What a merge or a removal replaced goes when its readers have had their time.
 func TestSweep(t *testing.T) {
-	dir, c := t.TempDir(), &clock{noon}
-	w := openAt(t, dir, c)
-	defer w.Close()
-	for i := range 3 {
-		commitAll(t, w, 10*i, 10)
-	}
+	w, c, dir := committedTens(t, 3)
 	if _, err := w.Retain(t.Context(), c.now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +88,7 @@ func TestSweep(t *testing.T) {
 
 // A directory among the parts is somebody's: it stays, and so does everything else.
 func TestMergeRefusesADirectory(t *testing.T) {
-	dir, c := t.TempDir(), &clock{noon}
-	w := openAt(t, dir, c)
-	defer w.Close()
-	for i := range 2 {
-		commitAll(t, w, 10*i, 10)
-	}
+	w, c, dir := committedTens(t, 2)
 	c.advance(time.Hour)
 	theirs := filepath.Join(Dir(dir, Visit), "theirs")
 	if err := os.Mkdir(theirs, 0o755); err != nil {
