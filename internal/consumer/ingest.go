@@ -21,8 +21,9 @@ type ingest struct {
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
 	rejects    []bus.Delivery   // of rejected events, not ended yet
-	written    time.Time        // when the tracker was; zero before
-	taken      bool             // the open segment is another process's; read after messages' end
+	began      time.Time
+	written    time.Time // when the tracker was; zero before
+	taken      bool      // the open segment is another process's; read after messages' end
 
 	// due is when the open segment is old enough, or, while blocked, when to try
 	// again. It runs only while there is something to wait for.
@@ -34,7 +35,7 @@ type ingest struct {
 func newIngest(c *Consumer) *ingest {
 	due := time.NewTimer(time.Hour)
 	due.Stop()
-	return &ingest{Consumer: c, keys: dataset.Coverage{}, due: due}
+	return &ingest{Consumer: c, keys: dataset.Coverage{}, due: due, began: time.Now()}
 }
 
 // run reads messages until the channel is closed, which the source does after
@@ -161,8 +162,11 @@ func (in *ingest) commit() {
 	if len(in.deliveries) == 0 {
 		return
 	}
-	segment := in.writer.Segment()
-	err := in.estimates()
+	segment, full := in.writer.Segment(), len(in.deliveries) >= in.cfg.SegmentRows
+	var err error
+	if !full || time.Since(in.began) > backlogFirst {
+		err = in.estimates()
+	}
 	if err == nil {
 		err = in.writer.Commit(in.keys)
 	}
@@ -171,7 +175,7 @@ func (in *ingest) commit() {
 		return
 	}
 	crashpoint.At("flush")
-	in.flush(segment, len(in.deliveries) >= in.cfg.SegmentRows)
+	in.flush(segment, full)
 	crashpoint.At("acknowledge")
 	for _, d := range in.deliveries {
 		in.answer("ack", d.Ack())

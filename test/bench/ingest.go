@@ -51,7 +51,7 @@ func ingest(ctx context.Context, o options, w io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	data := newHandshakes()
+	data := newPeerEvents(o.handshakes)
 	fmt.Fprintf(w, "%d events a run, of %d peers, %d bytes on average.\n\n", ingestEvents, ingestPeers, data.meanSize())
 	fmt.Fprint(w, "| round | consumer | CPU s per million events | events/s | peak memory |\n|---|---|---|---|---|\n")
 	runs := make(map[string][]intake)
@@ -96,7 +96,7 @@ const (
 type ingestRound struct {
 	options
 	dir        string
-	data       *handshakes
+	data       *peerEvents
 	floorFirst bool
 	restart    bool // measure also how soon a killed consumer is back
 
@@ -173,8 +173,11 @@ func (r *ingestRound) consume(ctx context.Context, name, durable string) error {
 		return err
 	}
 	r.runs = append(r.runs, p.intake(name, wall))
-	rows := 0
-	err = dataset.Scan(ctx, r.dataDir(durable), dataset.Range{}, func(dataset.MetadataRow) error { rows++; return nil })
+	rows, dir := 0, r.dataDir(durable)
+	err = errors.Join(
+		dataset.Scan(ctx, dir, dataset.Range{}, func(dataset.MetadataRow) error { rows++; return nil }),
+		dataset.Scan(ctx, dir, dataset.Range{}, func(dataset.VisitRow) error { rows++; return nil }),
+		dataset.Scan(ctx, dir, dataset.Range{}, func(dataset.DiscoveryRow) error { rows++; return nil }))
 	if err == nil && rows != ingestEvents {
 		err = fmt.Errorf("%s stored %d of %d events", name, rows, ingestEvents)
 	}

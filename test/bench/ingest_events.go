@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -23,19 +24,24 @@ const (
 	firstEpoch, firstEpochAt = 408_000, 1763496023000
 )
 
-// handshakes makes metadata_received events: every peer once an epoch, in random
-// order. They are the events of which the consumer makes most: two wide rows.
-type handshakes struct {
+// peerEvents makes what a crawl publishes: every peer is visited once an epoch, in
+// random order, and each visit is a metadata_received and a visit_ended; before the first
+// comes the peer_discovered. With onlyHandshakes there are no others than
+// metadata_received, of which the consumer makes most: two wide rows.
+type peerEvents struct {
+	onlyHandshakes bool
+
 	random *rand.Rand
 	peers  []event.MetadataReceived
-	order  []int // of the peers in the present epoch; the next one is last
+	found  []bool // has been discovered
+	order  []int  // of the peers in the present epoch; the next one is last
+	after  []event.Event
 	epoch  eth2.Epoch
-	sent   int // events made so far
 	boot   uint64
 }
 
-func newHandshakes() *handshakes {
-	h := &handshakes{random: rand.New(rand.NewPCG(1, 2)), epoch: firstEpoch}
+func newPeerEvents(onlyHandshakes bool) *peerEvents {
+	h := &peerEvents{onlyHandshakes: onlyHandshakes, random: rand.New(rand.NewPCG(1, 2)), epoch: firstEpoch, found: make([]bool, ingestPeers)}
 	for i := range ingestPeers {
 		h.peers = append(h.peers, h.peer(i))
 	}
@@ -44,7 +50,7 @@ func newHandshakes() *handshakes {
 
 // peer is as real ones are in what compression and dictionaries depend on: the
 // record and the ids are random, the rest comes from small sets.
-func (h *handshakes) peer(i int) event.MetadataReceived {
+func (h *peerEvents) peer(i int) event.MetadataReceived {
 	agents := []string{
 		"Lighthouse/v8.0.0-e3ee7fe/x86_64-linux", "Lighthouse/v7.1.0-cfb1f73/x86_64-linux", "Lighthouse/v8.0.1-ced49dd/aarch64-linux",
 		"Prysm/v7.0.0/2d1ac4c5ba2ba3d6b6d1c1e1d8ccda2c3b8b6a2e", "teku/teku/v25.11.0/linux-x86_64/-eclipseadoptium-openjdk64bitservervm-java-21",
@@ -74,7 +80,7 @@ func (h *handshakes) peer(i int) event.MetadataReceived {
 	}
 }
 
-func (h *handshakes) bytes(n int) []byte {
+func (h *peerEvents) bytes(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(h.random.Uint32())
@@ -83,35 +89,66 @@ func (h *handshakes) bytes(n int) []byte {
 }
 
 // next is the next event; it is valid until the next call.
-func (h *handshakes) next() *event.MetadataReceived {
+func (h *peerEvents) next() event.Event {
+	if len(h.after) > 0 {
+		e := h.after[0]
+		h.after = h.after[1:]
+		return e
+	}
 	if len(h.order) == 0 {
 		h.order = h.random.Perm(ingestPeers)
 		h.epoch++
 	}
-	e := &h.peers[h.order[len(h.order)-1]]
+	i := h.order[len(h.order)-1]
+	e := &h.peers[i]
 	h.order = h.order[:len(h.order)-1]
 	into := int64(ingestPeers-len(h.order)) * epochMS / ingestPeers
 	e.Timestamp = firstEpochAt + int64(h.epoch-firstEpoch)*epochMS + into
 	e.Epoch, e.FinalizedEpoch = h.epoch, h.epoch-2
 	e.HeadSlot = eth2.Slot(h.epoch)*32 + eth2.Slot(into/12_000)
 	e.VisitID = hex.EncodeToString(h.bytes(13)) // as long as a sentry makes it
-	h.sent++
-	return e
+	if h.onlyHandshakes {
+		return e
+	}
+	took := 100 + h.random.Int64N(400)
+	end := &event.VisitEnded{
+		Common: e.Common, VisitID: e.VisitID, ID: e.ID, Multiaddr: e.Multiaddr, Direction: e.Direction, Transport: e.Transport,
+		Started: e.Timestamp - took, Ended: e.Timestamp + took, Outcome: event.OutcomeOK, ClientVersion: e.ClientVersion, HandshakeMS: &took,
+	}
+	end.Timestamp = end.Ended
+	h.after = []event.Event{e, end}
+	if !h.found[i] {
+		h.found[i] = true
+		return h.discovered(e)
+	}
+	return h.next()
 }
 
-// meanSize is the mean size of an event in bytes, over one epoch.
-func (h *handshakes) meanSize() int {
+// discovered is the record of a peer.
+func (h *peerEvents) discovered(m *event.MetadataReceived) *event.PeerDiscovered {
+	parts := strings.Split(m.Multiaddr, "/")
+	port, _ := strconv.ParseUint(parts[4], 10, 16) // made above
+	return &event.PeerDiscovered{
+		Common: m.Common, ENR: m.ENR, ID: m.ID, NodeID: *m.NodeID, Seq: uint64(h.random.IntN(200)), IP: parts[2], Port: uint16(port), UDP: uint16(port),
+		ForkDigest: &m.ForkDigest, Attnets: &m.MetaData.Attnets, Syncnets: m.MetaData.Syncnets, CustodyGroupCount: m.MetaData.CustodyGroupCount,
+	}
+}
+
+// meanSize is the mean size of an event in bytes.
+func (h *peerEvents) meanSize() int {
 	var sum int
-	for range ingestPeers {
+	h = newPeerEvents(h.onlyHandshakes)
+	for range 5 * ingestPeers {
 		sum += len(event.Append(nil, h.next()))
 	}
-	return sum / ingestPeers
+	return sum / (5 * ingestPeers)
 }
 
 // publish publishes the next n events, each after the prefix, and waits until the
 // broker has them. The keys are those of a sentry after one more restart.
-func (h *handshakes) publish(ctx context.Context, conn *bus.Conn, n int, prefix string) error {
+func (h *peerEvents) publish(ctx context.Context, conn *bus.Conn, n int, prefix string) error {
 	h.boot++
+	clear(h.found) // a sentry publishes each record once after its start
 	p, err := conn.Publisher(ctx, "bench", h.boot)
 	if err != nil {
 		return err

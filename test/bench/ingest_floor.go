@@ -140,23 +140,26 @@ func ingestFloorMain(ctx context.Context, args []string) (err error) {
 	return errors.Join(err, files.close())
 }
 
-// floorFiles are one Parquet file for each table that handshakes go to.
+// floorFiles are one Parquet file for each table that a crawl's events go to.
 type floorFiles struct {
 	decoder    event.Decoder
 	deriver    consumer.Deriver
+	discovery  *dataset.File[dataset.DiscoveryRow]
 	metadata   *dataset.File[dataset.MetadataRow]
 	validators *dataset.File[dataset.ValidatorRow]
+	visits     *dataset.File[dataset.VisitRow]
 }
 
 func createFloorFiles(dir string) (f floorFiles, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return f, err
 	}
-	if f.metadata, err = dataset.CreateFile[dataset.MetadataRow](filepath.Join(dir, "metadata.parquet")); err != nil {
-		return f, err
-	}
-	f.validators, err = dataset.CreateFile[dataset.ValidatorRow](filepath.Join(dir, "validators.parquet"))
-	return f, err
+	var err1, err2, err3, err4 error
+	f.discovery, err1 = dataset.CreateFile[dataset.DiscoveryRow](filepath.Join(dir, "discovery.parquet"))
+	f.metadata, err2 = dataset.CreateFile[dataset.MetadataRow](filepath.Join(dir, "metadata.parquet"))
+	f.validators, err3 = dataset.CreateFile[dataset.ValidatorRow](filepath.Join(dir, "validators.parquet"))
+	f.visits, err4 = dataset.CreateFile[dataset.VisitRow](filepath.Join(dir, "visits.parquet"))
+	return f, errors.Join(err1, err2, err3, err4)
 }
 
 func (f *floorFiles) store(m bus.Message) error {
@@ -164,18 +167,21 @@ func (f *floorFiles) store(m bus.Message) error {
 	if err != nil {
 		return err
 	}
-	handshake, ok := e.(*event.MetadataReceived)
-	if !ok {
-		return fmt.Errorf("no file for %s", m.Subject)
+	switch e := e.(type) {
+	case *event.PeerDiscovered:
+		err = f.discovery.Write(dataset.FromPeerDiscovered(e))
+	case *event.MetadataReceived:
+		metadata, validator := f.deriver.Rows(e)
+		err = errors.Join(f.metadata.Write(metadata), f.validators.Write(validator))
+	case *event.VisitEnded:
+		err = f.visits.Write(dataset.FromVisitEnded(e))
 	}
-	metadata, validator := f.deriver.Rows(handshake)
-	if err := f.metadata.Write(metadata); err != nil {
-		return err
-	}
-	if err := f.validators.Write(validator); err != nil {
+	if err != nil {
 		return err
 	}
 	return m.Ack()
 }
 
-func (f *floorFiles) close() error { return errors.Join(f.metadata.Close(), f.validators.Close()) }
+func (f *floorFiles) close() error {
+	return errors.Join(f.discovery.Close(), f.metadata.Close(), f.validators.Close(), f.visits.Close())
+}
