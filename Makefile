@@ -22,10 +22,19 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 	$(GO) test $(ROOMS)
 	$(GO) test -p 1 ./test/...
 
+# Simulations in which nothing runs beside anything, and which the race detector makes
+# four times as long.
+ALONE := ^(TestRandomLives|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns)$$
+
 .PHONY: race
-race: $(DUCKDB) ## all tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(ROOMS)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -p 1 $$($(GO) list ./test/... | grep -v /accuracy) # which has no goroutines
+race: $(DUCKDB) ## the rooms' tests and one whole run under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(ALONE)' $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '^TestRunDevnetRecordsTheTruth$$' ./test/e2e
+
+.PHONY: race-all
+race-all: $(DUCKDB) ## all tests under the race detector, a quarter of an hour
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m -p 1 ./test/...
 
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint, go.mod tidiness
