@@ -22,13 +22,13 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 	$(GO) test $(ROOMS)
 	$(GO) test -p 1 ./test/...
 
-# Simulations in which nothing runs beside anything, and which the race detector makes
-# four times as long.
-ALONE := ^(TestRandomLives|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns)$$
+# Simulations of many lives and days, which take four times as long under the race
+# detector; shorter tests run the same code there.
+SIMULATIONS := ^(TestRandomLives|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns)$$
 
 .PHONY: race
 race: $(DUCKDB) ## the rooms' tests and one whole run under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(ALONE)' $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(SIMULATIONS)' $(ROOMS)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '^TestRunDevnetRecordsTheTruth$$' ./test/e2e
 
 .PHONY: race-all
