@@ -43,12 +43,15 @@ lint: ## gofmt, go vet, golangci-lint, go.mod tidiness
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(GO) mod tidy -diff
 
+# Before Go 1.27 the end of the time may pass for a failure (golang/go#75804): a real one
+# has its input written to a file.
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal | while read -r f; do \
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; \
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
+	      || { grep -q 'context deadline exceeded' /tmp/valtrack-fuzz.$$$$ && ! grep -q 'Failing input written' /tmp/valtrack-fuzz.$$$$; } \
 	      || { cat /tmp/valtrack-fuzz.$$$$; exit 1; }; \
 	    rm -f /tmp/valtrack-fuzz.$$$$; \
 	  done; done
