@@ -27,9 +27,8 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 SIMULATIONS := ^(TestRandomLives|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns)$$
 
 .PHONY: race
-race: $(DUCKDB) ## the rooms' tests and one whole run under the race detector (needs a C compiler)
+race: $(DUCKDB) ## the rooms' tests under the race detector, the command line's whole runs among them (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(SIMULATIONS)' $(ROOMS)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '^TestRunDevnetRecordsTheTruth$$' ./test/e2e
 
 .PHONY: race-all
 race-all: $(DUCKDB) ## all tests under the race detector, a quarter of an hour
