@@ -50,7 +50,7 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; \
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
-	      || { grep -q 'context deadline exceeded' /tmp/valtrack-fuzz.$$$$ && ! grep -q 'Failing input written' /tmp/valtrack-fuzz.$$$$; } \
+	      || { grep -qE '^ +context deadline exceeded$$' /tmp/valtrack-fuzz.$$$$ && ! grep -qE 'Failing input written|seed corpus entry|panic:' /tmp/valtrack-fuzz.$$$$; } \
 	      || { cat /tmp/valtrack-fuzz.$$$$; exit 1; }; \
 	    rm -f /tmp/valtrack-fuzz.$$$$; \
 	  done; done

@@ -20,7 +20,6 @@ type ingest struct {
 	keys       dataset.Coverage // of the open segment
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
-	rejects    []bus.Delivery   // of rejected events, not ended yet
 	began      time.Time
 	written    time.Time // when the tracker was; zero before
 	taken      bool      // the open segment is another process's; read after messages' end
@@ -55,9 +54,6 @@ func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) {
 				return
 			}
 			in.take(m)
-			if len(messages) == 0 { // else one write to the disk does for more of them
-				in.endRejected()
-			}
 		case <-in.due.C:
 			in.tick()
 		case <-stopping:
@@ -82,7 +78,6 @@ func (in *ingest) tick() {
 
 // finish commits what there is, if it is still this process's to store.
 func (in *ingest) finish() {
-	in.endRejected()
 	switch {
 	case in.taken:
 		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.deliveries)))
@@ -158,7 +153,6 @@ func (in *ingest) hold(d bus.Delivery) {
 // commit makes the open segment durable and only then acknowledges its messages.
 func (in *ingest) commit() {
 	in.due.Stop()
-	in.endRejected()
 	if len(in.deliveries) == 0 {
 		return
 	}
@@ -217,12 +211,12 @@ func (in *ingest) reset() {
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 
-// reject keeps an invalid event beside the datasets, once; its message is ended with
-// those of others.
+// reject keeps an invalid event beside the datasets, once, and ends its
+// redelivery.
 func (in *ingest) reject(m bus.Message, reason error) {
 	if in.rejected.keys.Has(keyOf(m)) {
 		in.count(func(s *Stats) { s.Duplicates++ })
-		in.rejects = append(in.rejects, m.Delivery)
+		in.answer("term", m.Term())
 		return
 	}
 	in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
@@ -232,26 +226,7 @@ func (in *ingest) reject(m bus.Message, reason error) {
 		return
 	}
 	in.count(func(s *Stats) { s.Rejected++ })
-	in.rejects = append(in.rejects, m.Delivery)
-}
-
-// endRejected ends the messages of rejected events once these are on the disk.
-func (in *ingest) endRejected() {
-	if len(in.rejects) == 0 {
-		return
-	}
-	err := in.rejected.sync()
-	if err != nil {
-		in.log.Error("cannot keep rejected events, they come again", slog.Int("events", len(in.rejects)), slog.Any("error", err))
-	}
-	for _, d := range in.rejects {
-		if err != nil {
-			in.answer("nak", d.Nak(retryMax))
-		} else {
-			in.answer("term", d.Term())
-		}
-	}
-	in.rejects = nil
+	in.answer("term", m.Term())
 }
 
 // answer notes an answer that did not leave: its message only comes again.

@@ -19,7 +19,7 @@ import (
 )
 
 // rejectedFile is bus.RejectedFile of a data directory. It is appended to, a line a
-// rejected event, which sync puts on the disk before the messages are ended.
+// rejected event, each on the disk before its message is ended.
 //
 // Rejected events are not covered by the datasets, so that they can be stored when
 // they come again, by way of replay, to a consumer that understands them. Until
@@ -114,9 +114,6 @@ func (r *rejectedFile) rotate() error {
 		return fmt.Errorf("rejected events: %w", err)
 	}
 	full := r.file
-	if err := r.sync(); err != nil {
-		return err
-	}
 	if err := r.open(); err != nil { // the next line goes to the renamed file
 		return err
 	}
@@ -214,14 +211,10 @@ func (r *rejectedFile) append(m bus.Message, reason error) error {
 		// Half a line would spoil the next one.
 		return fmt.Errorf("rejected events: %w", errors.Join(err, r.file.Truncate(size)))
 	}
-	r.keys.Add(keyOf(m))
-	return nil
-}
-
-func (r *rejectedFile) sync() error {
 	if err := r.file.Sync(); err != nil {
 		return fmt.Errorf("rejected events: %w", err)
 	}
+	r.keys.Add(keyOf(m))
 	return nil
 }
 

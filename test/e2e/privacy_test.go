@@ -86,6 +86,13 @@ func TestNothingLinksValidatorsToPeers(t *testing.T) {
 		}
 	}
 
+	var answer bytes.Buffer
+	writeCommittees(&answer)
+	for _, sample := range []string{answer.String(), strings.Repeat("ab", 48), `"0x` + strings.Repeat("0f", 48) + `"`, `"validator_index":`, `"bls_pubkey":`, `"public_key":`} {
+		if !linking.MatchString(sample) {
+			t.Errorf("the search would not find %.80q", sample)
+		}
+	}
 	known := 0
 	for name, b := range text {
 		if bytes.Contains(b, []byte("16Uiu2HA")) {
@@ -108,7 +115,7 @@ func TestNothingLinksValidatorsToPeers(t *testing.T) {
 
 // linking is what must not be anywhere: one of the indices, a BLS public key in hex, or
 // a name for either.
-var linking = regexp.MustCompile(fmt.Sprintf(`(?i)%d\d{6}\b|\b(?:0x)?[0-9a-f]{96}\b|validator_?ind(?:ex|ices)|proposer_?index|attester_?index|bls_?key|"pub_?keys?"`, firstIndex/1_000_000))
+var linking = regexp.MustCompile(fmt.Sprintf(`(?i)\b%d\d{6}\b|\b(?:0x)?[0-9a-f]{96}\b|validator_?ind(?:ex|ices)|proposer_?index|attester_?index|pub(?:lic)?_?keys?"|bls_?(?:pub)?_?key`, firstIndex/1_000_000))
 
 func writeCommittees(w io.Writer) {
 	type committee struct {
