@@ -110,7 +110,8 @@ func (r *rejectedFile) rotate() error {
 	if info, err := os.Stat(older); err == nil {
 		r.log.Warn("dropping the oldest rejected events", slog.String("file", older), slog.Int64("bytes", info.Size()), slog.Time("newest", info.ModTime()))
 	}
-	if err := os.Rename(filepath.Join(r.dir, bus.RejectedFile), older); err != nil {
+	// It is away already when a new one could not be opened the last time.
+	if err := os.Rename(filepath.Join(r.dir, bus.RejectedFile), older); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rejected events: %w", err)
 	}
 	full := r.file

@@ -44,6 +44,32 @@ func TestRejectedFileIsBounded(t *testing.T) {
 	}
 }
 
+// A full file that was put aside when no new one could be opened must not end it.
+func TestRejectedFileIsOpenedLater(t *testing.T) {
+	dir := t.TempDir()
+	r, err := openRejected(dir, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	r.max = 100
+	reject := func(i int) {
+		t.Helper()
+		if err := r.append(bus.Message{Key: "s-1-" + strconv.Itoa(i), Data: []byte(strings.Repeat("x", 100))}, errors.New("bad")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reject(1)
+	path := filepath.Join(dir, bus.RejectedFile)
+	if err := os.Rename(path, filepath.Join(dir, olderRejected)); err != nil {
+		t.Fatal(err)
+	}
+	reject(2)
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), `"s-1-2"`) {
+		t.Errorf("the new file has %q, %v", text, err)
+	}
+}
+
 // A whole last line without its end stays, and the next one does not run into it;
 // a line without end or measure is passed over.
 func TestRejectedFileThatWasEdited(t *testing.T) {
