@@ -42,9 +42,8 @@ const (
 	// with draftSize for each: decoded they take some five times that. To decode and
 	// encode again for each event would cost more than all else here.
 	maxLive, draftSize = 8 << 20, 256
-	// maxClients bounds the agent strings that are remembered: peers choose them. maxWords
-	// bounds the names of networks and crawlers.
-	maxClients, maxWords = 4096, 1024
+	// maxWords bounds the strings of events that are remembered: peers choose some of them.
+	maxWords = 4096
 
 	defaultEstimateEvery = time.Hour
 	// refreshPerHour is how often between two hourly estimates it is looked which peers'
@@ -73,8 +72,8 @@ type Tracker struct {
 	db  *sql.DB
 	now func() time.Time
 
-	clients map[string]client // by agent string
-	words   map[string]string // see own
+	clients memory[client] // by agent string
+	words   memory[string] // see own
 
 	// The open segment.
 	drafts     map[string]*draft
@@ -290,34 +289,35 @@ type client struct {
 	filed *eth2.Client // what statistics are filed under
 }
 
-// client reads an agent string. The result is no part of it, as an event's memory is
-// used again.
+// client reads an agent string.
 func (t *Tracker) client(agent string) client {
-	c, ok := t.clients[agent]
-	if !ok {
-		if t.clients == nil || len(t.clients) == maxClients {
-			t.clients = make(map[string]client)
-		}
-		agent = strings.Clone(agent)
-		parsed := eth2.ParseAgent(agent)
-		c = client{parsed, new(clientOf(parsed))}
-		t.clients[agent] = c
-	}
-	return c
+	return t.clients.of(agent, func(agent string) client {
+		c := eth2.ParseAgent(agent)
+		return client{c, new(clientOf(c))}
+	})
 }
 
 // own gives a word of an event's that is the same for very many peers as one string for
 // all of them.
-func (t *Tracker) own(s string) string {
-	known, ok := t.words[s]
+func (t *Tracker) own(word string) string {
+	return t.words.of(word, func(word string) string { return word })
+}
+
+// memory is what was made of each of the last words. Nothing in it holds on to an event,
+// whose memory is used again.
+type memory[V any] struct{ known map[string]V }
+
+func (m *memory[V]) of(word string, make func(string) V) V {
+	v, ok := m.known[word]
 	if !ok {
-		if t.words == nil || len(t.words) == maxWords {
-			t.words = make(map[string]string)
+		if m.known == nil || len(m.known) == maxWords {
+			m.known = map[string]V{}
 		}
-		known = strings.Clone(s)
-		t.words[known] = known
+		word = strings.Clone(word)
+		v = make(word)
+		m.known[word] = v
 	}
-	return known
+	return v
 }
 
 // settleDrafts encodes the drafts' statistics.
