@@ -20,9 +20,8 @@ type ingest struct {
 	keys       dataset.Coverage // of the open segment
 	deliveries []bus.Delivery   // to be acknowledged with it
 	events     uint64           // stored with it
-	began      time.Time
-	written    time.Time // when the tracker was; zero before
-	taken      bool      // the open segment is another process's; read after messages' end
+	written    time.Time        // when the tracker was; zero before
+	taken      bool             // the open segment is another process's; read after messages' end
 
 	// due is when the open segment is old enough, or, while blocked, when to try
 	// again. It runs only while there is something to wait for.
@@ -34,7 +33,7 @@ type ingest struct {
 func newIngest(c *Consumer) *ingest {
 	due := time.NewTimer(time.Hour)
 	due.Stop()
-	return &ingest{Consumer: c, keys: dataset.Coverage{}, due: due, began: time.Now()}
+	return &ingest{Consumer: c, keys: dataset.Coverage{}, due: due}
 }
 
 // run reads messages until the channel is closed, which the source does after
@@ -156,11 +155,8 @@ func (in *ingest) commit() {
 	if len(in.deliveries) == 0 {
 		return
 	}
-	segment, full := in.writer.Segment(), len(in.deliveries) >= in.cfg.SegmentRows
-	var err error
-	if !full || time.Since(in.began) > backlogFirst {
-		err = in.estimates()
-	}
+	segment := in.writer.Segment()
+	err := in.estimates()
 	if err == nil {
 		err = in.writer.Commit(in.keys)
 	}
@@ -169,7 +165,7 @@ func (in *ingest) commit() {
 		return
 	}
 	crashpoint.At("flush")
-	in.flush(segment, full)
+	in.flush(segment, len(in.deliveries) >= in.cfg.SegmentRows)
 	crashpoint.At("acknowledge")
 	for _, d := range in.deliveries {
 		in.answer("ack", d.Ack())

@@ -101,10 +101,6 @@ func (in *ingest) estimates() error {
 	return nil
 }
 
-// backlogFirst is for how long after a start an hour's estimates wait for segments that
-// are full before their time, a backlog, to end.
-const backlogFirst = time.Minute
-
 // writeEvery is how often the tracker is written while segments fill up before their
 // time: a backlog. A crash then costs reading so much from the datasets, in a second or
 // two, and each write costs as much as the events of a second.

@@ -133,15 +133,6 @@ func TestTrackerFollowsTheDatasets(t *testing.T) {
 	// Segments that are committed while the process dies before the tracker has them.
 	with(nil, func(_ *running, f *feed) { send(f, 2*segment) })
 	with(k.open(t), func(_ *running, f *feed) { send(f, segment) })
-	// Full segments right after a start are a backlog, which comes before the hours.
-	if h, err := tracker.ReadHistory(t.Context(), dir, 0, math.MaxInt64); err != nil || len(h.Totals) != 0 {
-		t.Errorf("%d totals after full segments, %v", len(h.Totals), err)
-	}
-	with(k.open(t), func(_ *running, f *feed) {
-		common := handshake().Common
-		common.Timestamp = k.genesis.Add(time.Duration(k.sent) * time.Minute).UnixMilli()
-		f.send(t, fmt.Sprintf("s-1-%d", k.sent+1), &event.PeerDiscovered{Common: common, ENR: "enr:-", ID: "16U0", NodeID: eth2.NodeID{1}})
-	})
 
 	got := peers(t, dir)
 	for _, p := range got {

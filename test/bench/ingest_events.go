@@ -134,14 +134,13 @@ func (h *peerEvents) discovered(m *event.MetadataReceived) *event.PeerDiscovered
 	}
 }
 
-// meanSize is the mean size of an event in bytes.
-func (h *peerEvents) meanSize() int {
-	var sum int
+// meanSize is the mean size of a run's events in bytes.
+func (h *peerEvents) meanSize() (sum int) {
 	h = newPeerEvents(h.onlyHandshakes)
-	for range 5 * ingestPeers {
+	for range ingestEvents {
 		sum += len(event.Append(nil, h.next()))
 	}
-	return sum / (5 * ingestPeers)
+	return sum / ingestEvents
 }
 
 // publish publishes the next n events, each after the prefix, and waits until the
