@@ -18,7 +18,7 @@ type Validators struct {
 	tracker.Totals
 	// Histogram counts nodes by the median of their validators.
 	Histogram []Bucket `json:"histogram"`
-	// Top are the nodes with the most validators.
+	// Top are the nodes with the most validators, by the median.
 	Top []Validating `json:"top"`
 }
 
@@ -78,7 +78,9 @@ func validators(v *tracker.View) *Validators {
 			}
 		}
 	}
-	slices.SortStableFunc(nodes, func(a, b *tracker.Peer) int { return cmp.Compare(b.Estimate.Mean, a.Estimate.Mean) })
+	slices.SortStableFunc(nodes, func(a, b *tracker.Peer) int {
+		return cmp.Or(cmp.Compare(b.Estimate.Median, a.Estimate.Median), cmp.Compare(b.Estimate.Mean, a.Estimate.Mean))
+	})
 	for _, p := range nodes[:min(topNodes, len(nodes))] {
 		out.Top = append(out.Top, Validating{p.ID, string(p.Client.Kind), estimated(p.Estimate.Estimate)})
 	}
