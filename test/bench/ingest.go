@@ -215,12 +215,10 @@ func until(ctx context.Context, metrics string, n float64, poll time.Duration) e
 	ctx, cancel := context.WithTimeout(ctx, ingestPatience)
 	defer cancel()
 	for {
-		// It may not listen yet, and nothing but the figures counts here.
-		waiting, _ := metric(ctx, metrics, "valtrack_consumer_events_waiting")
-		if waiting >= n {
-			return nil
-		}
+		// It may not listen yet, and nothing but the figures counts here. What is stored
+		// is read first: a commit in between would count a segment twice.
 		stored, _ := metric(ctx, metrics, "valtrack_consumer_events_stored_total")
+		waiting, _ := metric(ctx, metrics, "valtrack_consumer_events_waiting")
 		if stored+waiting >= n {
 			return nil
 		}
