@@ -96,7 +96,7 @@ func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 		numbers[i] = d.next(math.MaxUint64)
 	}
 	s.setNumbers(numbers)
-	if d.bad || len(d.b) > 0 {
+	if d.bad || d.at < len(d.b) {
 		return nil, fmt.Errorf("%w: cut short, out of range or too long", ErrEncoding)
 	}
 	return s, nil
@@ -104,17 +104,23 @@ func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 
 type decoder struct {
 	b   []byte
+	at  int // what is read
 	bad bool
 }
 
 // next is the next number, 0 once there was one above most.
 func (d *decoder) next(most uint64) uint64 {
-	n, size := binary.Uvarint(d.b)
+	n, size := uint64(0), 1
+	if d.at < len(d.b) && d.b[d.at] < 0x80 { // nearly always
+		n = uint64(d.b[d.at])
+	} else {
+		n, size = binary.Uvarint(d.b[d.at:])
+	}
 	if d.bad || size <= 0 || n > most {
 		d.bad = true
 		return 0
 	}
-	d.b = d.b[size:]
+	d.at += size
 	return n
 }
 
@@ -124,7 +130,7 @@ func (d *decoder) runs() []run {
 		least  = 5 // bytes of a run
 	)
 	n := d.next(maxRuns)
-	if n == 0 || n > uint64(len(d.b))/least {
+	if n == 0 || n > uint64(len(d.b)-d.at)/least {
 		d.bad = d.bad || n > 0
 		return nil
 	}

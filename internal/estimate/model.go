@@ -23,10 +23,12 @@ type Model struct {
 	grid     []int
 	logPrior []float64
 	units    stakeUnits
+	space    *sync.Pool // of *[]float64, for one call at a time
 
 	mu      sync.Mutex // guards what follows
 	cells   map[tableKey]*table
 	custody map[custodyKey][]float64
+	shares  map[custodyKey][]float64 // see stakeUnits.shares
 }
 
 // tableKey names a table: a cell's kind, the spurious cells of an observation, and by
@@ -48,8 +50,9 @@ type table struct{ on, off []float64 }
 // NewModel makes a model. spurious may be nil.
 func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 	m := &Model{
+		space:  new(sync.Pool),
 		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
-		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{},
+		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{}, shares: map[custodyKey][]float64{},
 	}
 	m.units = newStakeUnits(m.grid)
 	m.logPrior = prior.weights(m.grid)
@@ -112,6 +115,19 @@ func (m *Model) custodyTable(reading int, kind eth2.ClientKind) []float64 {
 	return t
 }
 
+// shareTable is made when it is first asked for.
+func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := custodyKey{reading, underReporting(kind)}
+	t, ok := m.shares[k]
+	if !ok {
+		t = m.units.shares(m.grid, reading, k.under)
+		m.shares[k] = t
+	}
+	return t
+}
+
 // newTable takes the logarithm of the chance that no duty fills the cell; eps is the
 // chance that something else does.
 func newTable(grid []int, eps float64, logEmpty func(v int) float64) *table {
@@ -126,12 +142,15 @@ func newTable(grid []int, eps float64, logEmpty func(v int) float64) *table {
 }
 
 // add adds the table's logarithms to those of the numbers of validators.
-func (t *table) add(logw []float64, c counts) {
+func (t *table) add(logw []float64, c counts) { t.addFrom(logw, 0, c) }
+
+// addFrom is add for the points of the grid that begin with the one at from.
+func (t *table) addFrom(logw []float64, from int, c counts) {
 	if c.on == 0 && c.off == 0 {
 		return
 	}
 	on, off := float64(c.on), float64(c.off)
-	a, b := t.on[:len(logw)], t.off[:len(logw)]
+	a, b := t.on[from:][:len(logw)], t.off[from:][:len(logw)]
 	for i := range logw {
 		logw[i] += on*a[i] + off*b[i]
 	}

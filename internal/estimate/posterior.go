@@ -1,6 +1,10 @@
 package estimate
 
-import "math"
+import (
+	"iter"
+	"math"
+	"slices"
+)
 
 // Trust is how far the attestation subnets of a client version are believed, most
 // first. Calibrate finds it.
@@ -78,33 +82,38 @@ func (m *Model) posterior(e *Evidence) []float64 {
 	return total
 }
 
-// posteriorOf takes the client for the one with the pools' window.
+// posteriorOf takes the client for the one with the pools' window, and what is uncertain
+// of the aggregators' share over all that it can be.
 func (m *Model) posteriorOf(e *Evidence, p pools) []float64 {
-	w := m.attestation(e, p)
+	w := slices.Clone(m.logPrior)
 	m.syncTable().add(w, e.sync)
 	if r := e.custody.reading(e.kind); r > 0 {
 		for i, l := range m.custodyTable(r, e.kind) {
 			w[i] += l
 		}
 	}
-	normalise(w)
-	return w
-}
-
-// attestation is prior and likelihood of the attestation subnets, with what is
-// uncertain of the aggregators' share taken over all that it can be.
-func (m *Model) attestation(e *Evidence, p pools) []float64 {
 	factors := m.factors(e.trust)
-	logw := m.terms(e, p, factors[0])
-	if len(p.cells) == 0 || len(factors) == 1 {
-		return logw
+	if len(p.cells) == 0 {
+		factors = factors[:1] // the share of what is not there
 	}
-	for _, f := range factors[1:] {
-		for i, l := range m.terms(e, p, f) {
-			logw[i] = logAdd(logw[i], l)
-		}
+	terms := make([]term, len(factors))
+	highest, most := blockMaxima(w), math.Inf(-1)
+	for k, f := range factors {
+		terms[k] = m.term(e, p, f)
+		most = math.Max(most, terms[k].reach(w, highest))
 	}
-	return logw
+	space, _ := m.space.Get().(*[]float64)
+	if space == nil {
+		space = new([]float64)
+	}
+	defer m.space.Put(space)
+	*space = slices.Grow((*space)[:0], len(terms)*len(w))
+	for k := range terms {
+		terms[k].logs = (*space)[k*len(w) : (k+1)*len(w)]
+		most = math.Max(most, terms[k].fill(w, most))
+	}
+	normalise(w, terms, most)
+	return w
 }
 
 // factor is a value that the rate of subscriptions can have, relative to what the
@@ -128,45 +137,102 @@ func (m *Model) factors(t Trust) []factor {
 	return out
 }
 
-func (m *Model) terms(e *Evidence, p pools, f factor) []float64 {
-	logw := make([]float64, len(m.grid))
-	for i, l := range m.logPrior {
-		logw[i] = l + f.logWeight
-	}
-	spurious := m.spuriousOf(e.kind)
-	for _, c := range p.cells {
-		m.cellTable(tableKey{c.cell, spurious, f.value}).add(logw, c.counts)
-	}
-	return logw
+// block is how many points of the grid are left out together, negligible below which
+// logarithm, next to the greatest.
+const (
+	block      = 16
+	negligible = -40
+)
+
+// term is the likelihood of a pool's cells at one value of the rate of subscriptions:
+// the sum over tables of on and off times their logarithms. on grows with the number of
+// validators and off falls, which bounds the term in a block by the block's ends.
+type term struct {
+	logWeight float64
+	tables    []*table
+	cells     []pool
+	bounds    []float64 // by block: of the logarithms of the term and all else together
+	logs      []float64 // those themselves, set in the blocks that may count
 }
 
-// normalise turns logarithms into weights that sum to 1.
-func normalise(logw []float64) {
-	most := math.Inf(-1)
-	for _, l := range logw {
-		most = math.Max(most, l)
+func (m *Model) term(e *Evidence, p pools, f factor) term {
+	t := term{logWeight: f.logWeight, tables: make([]*table, len(p.cells)), cells: p.cells}
+	spurious := m.spuriousOf(e.kind)
+	for j, c := range p.cells {
+		t.tables[j] = m.cellTable(tableKey{c.cell, spurious, f.value})
 	}
-	sum := 0.0
-	for i, l := range logw {
-		const negligible = -60
-		if l -= most; l > negligible {
-			logw[i] = math.Exp(l)
-			sum += logw[i]
-		} else {
-			logw[i] = 0
+	return t
+}
+
+func blockMaxima(logs []float64) []float64 {
+	out := make([]float64, 0, len(logs)/block+1)
+	for b := range slices.Chunk(logs, block) {
+		out = append(out, slices.Max(b))
+	}
+	return out
+}
+
+// reach bounds the blocks, of which all else has the logarithms rest and the maxima
+// highest. The greatest logarithm is not below what it gives.
+func (t *term) reach(rest, highest []float64) (most float64) {
+	most = math.Inf(-1)
+	t.bounds = make([]float64, len(highest))
+	for b, bound := range highest {
+		first, last := b*block, min((b+1)*block, len(rest))-1
+		at := rest[first]
+		for j, c := range t.cells {
+			on, off := float64(c.on), float64(c.off)*t.tables[j].off[first]
+			at += on*t.tables[j].on[first] + off
+			bound += on*t.tables[j].on[last] + off
+		}
+		most = math.Max(most, at+t.logWeight)
+		t.bounds[b] = bound + t.logWeight
+	}
+	return most
+}
+
+// fill makes the logarithms that may count next to most, and gives the greatest.
+func (t *term) fill(rest []float64, most float64) float64 {
+	for from, l := range t.blocks(t.logs, most) {
+		for i := range l {
+			l[i] = t.logWeight + rest[from+i]
+		}
+		for j, c := range t.cells {
+			t.tables[j].addFrom(l, from, c.counts)
+		}
+		most = math.Max(most, slices.Max(l))
+	}
+	return most
+}
+
+// blocks are the parts of list, and where they begin, that may count next to most.
+func (t *term) blocks(list []float64, most float64) iter.Seq2[int, []float64] {
+	return func(yield func(int, []float64) bool) {
+		for b, bound := range t.bounds {
+			from := b * block
+			if bound-most > negligible && !yield(from, list[from:min(from+block, len(list))]) {
+				return
+			}
 		}
 	}
-	for i := range logw {
-		logw[i] /= sum
-	}
 }
 
-func logAdd(a, b float64) float64 {
-	if b > a {
-		a, b = b, a
+// normalise sets the weights that the terms' logarithms make together, whose sum is 1.
+func normalise(w []float64, terms []term, most float64) {
+	clear(w)
+	sum := 0.0
+	for _, t := range terms {
+		for from, l := range t.blocks(t.logs, most) {
+			for i, x := range l {
+				if x -= most; x > negligible {
+					x = math.Exp(x)
+					w[from+i] += x
+					sum += x
+				}
+			}
+		}
 	}
-	if math.IsInf(a, -1) {
-		return a // the prior leaves it out
+	for i := range w {
+		w[i] /= sum
 	}
-	return a + math.Log1p(math.Exp(b-a))
 }

@@ -39,8 +39,8 @@ func (m *Model) withSpurious(s Spurious) *Model {
 		return m
 	}
 	return &Model{
-		params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units,
-		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{},
+		params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, space: m.space,
+		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{}, shares: map[custodyKey][]float64{},
 	}
 }
 

@@ -40,20 +40,24 @@ func newStakeUnits(validators []int) stakeUnits {
 func (m *Model) stake(e *Evidence, w []float64) (s Stake) {
 	const negligible = 1e-6
 	u := m.units
-	reading, under := e.custody.reading(e.kind), underReporting(e.kind)
+	n := len(u.multiples)
+	few, any := m.shareTable(e.custody.reading(e.kind), e.kind), m.shareTable(0, e.kind)
 	spread := make([]float64, len(u.grid))
-	total, shares := 0.0, make([]float64, len(u.multiples))
+	total := 0.0
 	for i, p := range w {
 		if p < negligible {
 			continue
 		}
 		total += p
-		sum := u.shares(shares, m.grid[i], reading, under)
-		for j, share := range shares {
-			p := p * share / sum
-			spread[u.index[j][i]] += p
-			s.Mean += p * float64(m.grid[i]) * u.multiples[j]
+		shares, mean := any, 0.0
+		if i*n < len(few) {
+			shares = few
 		}
+		for j, share := range shares[i*n:][:n] {
+			spread[u.index[j][i]] += p * share
+			mean += share * u.multiples[j]
+		}
+		s.Mean += p * mean * float64(m.grid[i])
 	}
 	median, low, high := quantiles(u.grid, spread, total)
 	s.Median, s.Low, s.High = ethPerUnit*float64(median), ethPerUnit*low, ethPerUnit*high
@@ -61,18 +65,30 @@ func (m *Model) stake(e *Evidence, w []float64) (s Stake) {
 	return s
 }
 
-// shares sets how likely v validators hold each multiple of 32 ETH, and gives the sum.
-func (u stakeUnits) shares(shares []float64, v, reading int, under float64) (sum float64) {
-	compounding := shareCompounding * math.Min(1, freelyCompounding/math.Max(1, float64(v)))
-	for j, multiple := range u.multiples {
-		shares[j] = compounding / float64(len(u.multiples)-1)
-		if j == 0 {
-			shares[j] = 1 - compounding
-		}
-		if reading > 0 && v < supernode {
-			shares[j] *= custodyChance(reading, required(int(float64(v)*multiple)), under) + unlikely
-		}
-		sum += shares[j]
+// shares are how likely each number of validators holds each multiple of 32 ETH, given
+// a reading of the custody group count: by point of the grid, then multiple. A reading
+// tells something only of numbers below supernode, and only those are there.
+func (u stakeUnits) shares(grid []int, reading int, under float64) []float64 {
+	if reading > 0 {
+		grid = grid[:min(supernode, len(grid))] // the grid begins with every number
 	}
-	return sum
+	out := make([]float64, 0, len(grid)*len(u.multiples))
+	for _, v := range grid {
+		compounding := shareCompounding * math.Min(1, freelyCompounding/math.Max(1, float64(v)))
+		sum := 0.0
+		for j, multiple := range u.multiples {
+			share := compounding / float64(len(u.multiples)-1)
+			if j == 0 {
+				share = 1 - compounding
+			}
+			if reading > 0 {
+				share *= custodyChance(reading, required(int(float64(v)*multiple)), under) + unlikely
+			}
+			out, sum = append(out, share), sum+share
+		}
+		for j := len(out) - len(u.multiples); j < len(out); j++ {
+			out[j] /= sum
+		}
+	}
+	return out
 }

@@ -203,6 +203,11 @@ func (r *reading) insert(x run) bool {
 		return false
 	}
 	from, to := r.overlap(x)
+	if from == len(r.runs) { // nearly always
+		r.runs = append(r.runs, x)
+		r.join(from)
+		return true
+	}
 	var known uint64
 	for _, y := range r.runs[from:to] {
 		known += y.exposure()
