@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -176,8 +174,9 @@ func (s *Subscription) run(ctx context.Context, handle func(Message)) error {
 func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer, g *gate) error {
 	var last error // written by the error handler before Closed, read after
 	failed := make(chan error, 1)
+	in := inbox{nc: s.conn.nc, prefix: "$JS.ACK." + event.Stream + "." + s.opts.Durable + "."}
 	consuming, err := consumer.Consume(
-		func(m jetstream.Msg) { g.pass(s.message(m)) },
+		func(m jetstream.Msg) { g.pass(in.message(m)) },
 		jetstream.PullMaxMessages(min(pullMessages, s.opts.MaxAckPending)),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrServerShutdown) {
@@ -285,39 +284,4 @@ func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.S
 	}
 	cfg.AckWait, cfg.MaxAckPending = s.opts.AckWait, s.opts.MaxAckPending
 	return stream.UpdateConsumer(ctx, cfg)
-}
-
-func (s *Subscription) message(m jetstream.Msg) Message {
-	msg := Message{
-		Subject:  m.Subject(),
-		Key:      m.Headers().Get(jetstream.MsgIDHeader),
-		Data:     m.Data(),
-		Delivery: delivery{nc: s.conn.nc, reply: m.Reply()},
-	}
-	if meta, err := m.Metadata(); err == nil {
-		msg.Seq, msg.Time, msg.Behind = meta.Sequence.Stream, meta.Timestamp, meta.NumPending
-	}
-	return msg
-}
-
-// delivery answers on a message's reply subject (JetStream's ack protocol, as
-// jetstream.Msg does) without keeping the message: a segment waits for its acks
-// with hundreds of thousands of these in memory.
-type delivery struct {
-	nc    *nats.Conn
-	reply string
-}
-
-func (d delivery) Ack() error  { return d.answer("+ACK") }
-func (d delivery) Term() error { return d.answer("+TERM") }
-
-func (d delivery) Nak(delay time.Duration) error {
-	return d.answer(`-NAK {"delay": ` + strconv.FormatInt(int64(delay), 10) + `}`)
-}
-
-func (d delivery) answer(body string) error {
-	if err := d.nc.Publish(d.reply, []byte(body)); err != nil {
-		return fmt.Errorf("answer %s to %s: %w", body, d.reply, err)
-	}
-	return nil
 }
