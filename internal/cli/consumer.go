@@ -165,7 +165,7 @@ func openDatasets(lock *dataset.Lock, log *slog.Logger) (*dataset.Writer, error)
 
 // gcPercent is GOGC while storing: at Go's 100 a backlog took 416 MiB, a fifth more, and
 // less CPU (make bench-ingest).
-const gcPercent = 50
+const gcPercent = 75
 
 // openStorage subscribes, and from then on /readyz and /metrics tell of the
 // datasets. The name of the durable may depend on the data directory, so that has

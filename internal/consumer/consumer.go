@@ -44,8 +44,10 @@ const (
 	// retryMin and retryMax bound the pause after the dataset could not be
 	// written; it doubles in between.
 	retryMin, retryMax = time.Second, time.Minute
-	// handOver is how many messages wait between the subscription and the rows.
-	handOver = 256
+	// writeEvery is how often the tracker is written while segments fill up before their
+	// time: a backlog. A crash then costs reading so much from the datasets, in a second
+	// or two, and each write costs as much as the events of a second.
+	writeEvery = 10 * time.Second
 )
 
 // Config of a consumer.
@@ -140,7 +142,8 @@ type Consumer struct {
 	log      *slog.Logger
 	writer   *dataset.Writer
 	rejected *rejectedFile
-	retryMin time.Duration
+	// Of a test, or those above.
+	retryMin, writeEvery time.Duration
 
 	mu    sync.Mutex
 	stats Stats
@@ -161,7 +164,7 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin}
+	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin, writeEvery: writeEvery}
 	c.stats.Missing = c.missing()
 	return c, nil
 }
@@ -182,18 +185,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		c.writer.Keep(c.writer.Segment()) // until the tracker has them too
 	}
-	messages := make(chan bus.Message, handOver)
-	in := newIngest(c)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		defer close(messages)
-		err := c.source.Run(ctx, func(m bus.Message) { messages <- m })
-		in.taken = errors.Is(err, bus.ErrTaken)
+		in := newIngest(ctx, c)
+		err := c.source.Run(ctx, in.handle)
+		in.finish(errors.Is(err, bus.ErrTaken))
 		return err
-	})
-	g.Go(func() error {
-		in.run(ctx, messages)
-		return nil
 	})
 	g.Go(func() error {
 		c.maintain(ctx)

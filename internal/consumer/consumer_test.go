@@ -129,7 +129,7 @@ func start(t *testing.T, dir string, cfg Config, s Source) *running {
 
 func run(t *testing.T, c *Consumer) *running {
 	t.Helper()
-	c.retryMin = 10 * time.Millisecond
+	c.retryMin, c.writeEvery = 10*time.Millisecond, 10*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{Consumer: c, cancel: cancel, done: make(chan error, 1)}
 	go func() { r.done <- c.Run(ctx) }()

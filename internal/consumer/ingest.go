@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
@@ -12,56 +14,65 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// ingest is the loop of one Run: from messages to committed segments.
+// ingest is one Run's way from messages to committed segments. Messages come one after
+// another, on the source's goroutine; the timer and the end of ctx on others.
 type ingest struct {
 	*Consumer
-	decoder    event.Decoder
-	deriver    Deriver
-	keys       dataset.Coverage // of the open segment
-	deliveries []bus.Delivery   // to be acknowledged with it
-	events     uint64           // stored with it
-	written    time.Time        // when the tracker was; zero before
-	taken      bool             // the open segment is another process's; read after messages' end
 
-	// due is when the open segment is old enough, or, while blocked, when to try
-	// again. It runs only while there is something to wait for.
-	due     *time.Timer
-	blocked error // why the dataset cannot be written
+	mu       sync.Mutex
+	decoder  event.Decoder
+	deriver  Deriver
+	keys     dataset.Coverage // of the open segment
+	pending  []bus.Delivery   // to be acknowledged with it
+	events   uint64           // stored with it
+	written  time.Time        // when the tracker was, or Run began
+	stopping bool
+
+	// timer runs while there is something to wait for: until due the open segment grows
+	// old, or, while blocked, it is not tried again.
+	timer   *time.Timer
+	due     time.Time // zero while it does not run
+	blocked error     // why the dataset cannot be written
+	resume  *sync.Cond
 	backoff time.Duration
 }
 
-func newIngest(c *Consumer) *ingest {
-	due := time.NewTimer(time.Hour)
-	due.Stop()
-	return &ingest{Consumer: c, keys: dataset.Coverage{}, due: due}
+// newIngest ends with ctx; call finish then.
+func newIngest(ctx context.Context, c *Consumer) *ingest {
+	in := &ingest{Consumer: c, keys: dataset.Coverage{}, written: time.Now()}
+	in.resume = sync.NewCond(&in.mu)
+	in.timer = time.AfterFunc(time.Hour, in.tick)
+	in.timer.Stop()
+	context.AfterFunc(ctx, in.stop)
+	return in
 }
 
-// run reads messages until the channel is closed, which the source does after
-// ctx has ended. While blocked it reads nothing, so that the source stands still.
-func (in *ingest) run(ctx context.Context, messages <-chan bus.Message) {
-	defer in.due.Stop()
-	stopping := ctx.Done()
-	for {
-		from := messages
-		if in.blocked != nil && stopping != nil {
-			from = nil
-		}
-		select {
-		case m, ok := <-from:
-			if !ok {
-				in.finish()
-				return
-			}
-			in.take(m)
-		case <-in.due.C:
-			in.tick()
-		case <-stopping:
-			stopping = nil // from here on only the channel's end counts
-		}
+// handle takes a message. While blocked it waits, so that the source stands still.
+func (in *ingest) handle(m bus.Message) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for in.blocked != nil && !in.stopping {
+		in.resume.Wait()
 	}
+	in.take(m)
 }
 
+// stop gives back what waits.
+func (in *ingest) stop() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.stopping = true
+	in.resume.Broadcast()
+}
+
+// tick is the timer's. It may come late, when there is nothing due any more.
 func (in *ingest) tick() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.due.IsZero() || time.Now().Before(in.due) {
+		return
+	}
+	in.due = time.Time{}
 	if in.blocked == nil {
 		in.commit()
 		return
@@ -73,18 +84,30 @@ func (in *ingest) tick() {
 	in.log.Info("the data directory can be written again", slog.String("dir", in.writer.Dir()))
 	in.blocked = nil
 	in.count(func(s *Stats) { s.Err = nil })
+	in.resume.Broadcast()
 }
 
-// finish commits what there is, if it is still this process's to store.
-func (in *ingest) finish() {
+func (in *ingest) wait(d time.Duration) {
+	in.due = time.Now().Add(d)
+	in.timer.Reset(d)
+}
+
+// finish commits what there is, after the last message, unless the open segment is
+// another process's by now.
+func (in *ingest) finish(taken bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.stopping = true
 	switch {
-	case in.taken:
-		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.deliveries)))
+	case taken:
+		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.pending)))
 		in.dropTracked()
 		in.reset()
 	case in.blocked == nil:
 		in.commit()
 	}
+	in.timer.Stop()
+	in.due = time.Time{}
 	if in.blocked != nil {
 		in.log.Warn("the last events stay in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))
 	}
@@ -114,7 +137,7 @@ func (in *ingest) take(m bus.Message) {
 		return
 	}
 	if err := in.store(e); err != nil {
-		in.deliveries = append(in.deliveries, m.Delivery)
+		in.pending = append(in.pending, m.Delivery)
 		in.block(err)
 		return
 	}
@@ -139,20 +162,21 @@ func (in *ingest) store(e event.Event) error {
 // hold keeps a message's delivery until the commit. The first starts the
 // segment's age.
 func (in *ingest) hold(d bus.Delivery) {
-	if len(in.deliveries) == 0 {
-		in.due.Reset(in.cfg.SegmentAge)
+	if len(in.pending) == 0 {
+		in.wait(in.cfg.SegmentAge)
 	}
-	in.deliveries = append(in.deliveries, d)
-	in.count(func(s *Stats) { s.Pending = len(in.deliveries) })
-	if len(in.deliveries) >= in.cfg.SegmentRows {
+	in.pending = append(in.pending, d)
+	in.count(func(s *Stats) { s.Pending = len(in.pending) })
+	if len(in.pending) >= in.cfg.SegmentRows {
 		in.commit()
 	}
 }
 
 // commit makes the open segment durable and only then acknowledges its messages.
 func (in *ingest) commit() {
-	in.due.Stop()
-	if len(in.deliveries) == 0 {
+	in.timer.Stop()
+	in.due = time.Time{}
+	if len(in.pending) == 0 {
 		return
 	}
 	segment := in.writer.Segment()
@@ -165,9 +189,9 @@ func (in *ingest) commit() {
 		return
 	}
 	crashpoint.At("flush")
-	in.flush(segment, len(in.deliveries) >= in.cfg.SegmentRows)
+	in.flush(segment)
 	crashpoint.At("acknowledge")
-	for _, d := range in.deliveries {
+	for _, d := range in.pending {
 		in.answer("ack", d.Ack())
 		crashpoint.At("acknowledged")
 	}
@@ -176,6 +200,7 @@ func (in *ingest) commit() {
 	missing := in.missing()
 	in.count(func(s *Stats) {
 		s.Stored += in.events
+		s.Pending = 0
 		s.Segments++
 		s.Missing = missing
 		s.LastCommit = time.Now()
@@ -190,8 +215,8 @@ func (in *ingest) block(err error) {
 	in.backoff = min(max(2*in.backoff, in.retryMin), retryMax)
 	in.blocked = err
 	in.log.Error("cannot write the data directory, nothing is acknowledged, trying again",
-		slog.String("dir", in.writer.Dir()), slog.Int("events", len(in.deliveries)), slog.Duration("retry_in", in.backoff), slog.Any("error", err))
-	for _, d := range in.deliveries {
+		slog.String("dir", in.writer.Dir()), slog.Int("events", len(in.pending)), slog.Duration("retry_in", in.backoff), slog.Any("error", err))
+	for _, d := range in.pending {
 		in.answer("nak", d.Nak(in.backoff))
 	}
 	in.count(func(s *Stats) {
@@ -199,11 +224,12 @@ func (in *ingest) block(err error) {
 		s.Err = err
 	})
 	in.reset()
-	in.due.Reset(in.backoff)
+	in.wait(in.backoff)
 }
 
 func (in *ingest) reset() {
-	in.keys, in.deliveries, in.events = dataset.Coverage{}, nil, 0
+	clear(in.pending)
+	in.keys, in.pending, in.events = dataset.Coverage{}, in.pending[:0], 0
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 
@@ -237,7 +263,7 @@ func (in *ingest) answer(what string, err error) {
 // come twice for two events, when the broker's disk went back in time.
 func keyOf(m bus.Message) (producer string, counter uint64) {
 	if key, err := event.ParseKey(m.Key); err == nil {
-		return key.Producer(), key.Counter
+		return m.Key[:strings.LastIndexByte(m.Key, '-')], key.Counter // as key.Producer makes it
 	}
 	return m.Time.UTC().Format("@200601021504"), m.Seq
 }

@@ -101,19 +101,16 @@ func (in *ingest) estimates() error {
 	return nil
 }
 
-// writeEvery is how often the tracker is written while segments fill up before their
-// time: a backlog. A crash then costs reading so much from the datasets, in a second or
-// two, and each write costs as much as the events of a second.
-const writeEvery = 10 * time.Second
-
 // flush makes a committed segment a part of the tracker. The segment is safe without:
-// what is not written now is with a later one, or read again after a start.
-func (in *ingest) flush(segment uint64, full bool) {
+// what is not written now is with a later one, or when the tracker is closed, or read
+// again after a start.
+func (in *ingest) flush(segment uint64) {
 	if in.cfg.Tracker == nil {
 		return
 	}
 	in.cfg.Tracker.Apply(segment)
-	if full && time.Since(in.written) < writeEvery {
+	full := len(in.pending) >= in.cfg.SegmentRows
+	if in.stopping || full && time.Since(in.written) < in.writeEvery {
 		return
 	}
 	// The commit is done: a stop must not tear the two apart.

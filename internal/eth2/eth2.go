@@ -72,7 +72,11 @@ func (n NodeID) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
 // UnmarshalText takes 32 bytes of hex, with or without 0x.
 func (n *NodeID) UnmarshalText(b []byte) error { return parseHex(n[:], b, "node id") }
 
-func hex0x(b []byte) string { return "0x" + hex.EncodeToString(b) }
+// hex0x writes up to 32 bytes.
+func hex0x(b []byte) string {
+	text := [2 + 2*32]byte{'0', 'x'}
+	return string(text[:2+hex.Encode(text[2:], b)])
+}
 
 func parseHex(dst, text []byte, what string) error {
 	s := strings.TrimPrefix(string(text), "0x")

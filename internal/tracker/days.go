@@ -5,12 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
-	"github.com/chainbound/valtrack/internal/event"
 )
 
 // day is one day's statistics with one client version, encoded.
@@ -209,19 +207,4 @@ func parseDays(b []byte, interned map[eth2.Client]*eth2.Client) (days []day, err
 		days = append(days, d)
 	}
 	return days, err
-}
-
-// word gives a string of the event contract's that does not hold on to an event.
-func word(s string) string {
-	for _, known := range []string{event.Outbound, event.Inbound, event.QUIC, event.TCP} {
-		if s == known {
-			return known
-		}
-	}
-	for _, known := range event.Outcomes() {
-		if s == known {
-			return known
-		}
-	}
-	return strings.Clone(s)
 }

@@ -23,7 +23,8 @@ const (
 // counts are events by the hour of their timestamp, in Unix milliseconds, and name.
 type counts map[int64]map[string]int64
 
-func (c counts) add(e event.Event) {
+// add counts an event; visits are the names of outcomes.
+func (c counts) add(e event.Event, visits *memory[string]) {
 	common, _ := ofEvent(e)
 	hour := common.Timestamp - common.Timestamp%time.Hour.Milliseconds()
 	if c[hour] == nil {
@@ -39,7 +40,7 @@ func (c counts) add(e event.Event) {
 			c[hour][CountWatches]++
 		}
 		if !e.More {
-			c[hour][visitPrefix+word(e.Outcome)]++
+			c[hour][visits.of(e.Outcome, func(outcome string) string { return visitPrefix + outcome })]++
 		}
 	}
 }

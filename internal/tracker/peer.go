@@ -111,6 +111,7 @@ func newPeer(id string) Peer { return Peer{ID: strings.Clone(id)} }
 // draft made itself.
 type draft struct {
 	Peer
+	client                *client // what Client was read from last, nil when not in this segment
 	statistics            []liveDay
 	ownOpen, ownEndpoints bool
 }
@@ -123,7 +124,7 @@ func keep(into *string, s string) {
 }
 
 func (d *draft) seen(t *Tracker, c event.Common, at int64) {
-	d.Network = t.own(c.Network)
+	t.own(&d.Network, c.Network)
 	if d.FirstSeen == 0 || at < d.FirstSeen {
 		d.FirstSeen = at
 	}
@@ -162,15 +163,22 @@ func (d *draft) handshake(t *Tracker, e *event.MetadataReceived) {
 		return
 	}
 	d.LastHandshake = e.Timestamp
-	d.Client = client.Client
-	d.Crawler = event.Common{Network: d.Network, CrawlerID: t.own(e.CrawlerID), CrawlerLocation: t.own(e.CrawlerLocation), Timestamp: e.Timestamp}
+	if d.client != client {
+		d.Client, d.client = client.Client, client
+	}
+	d.Crawler.Network, d.Crawler.Timestamp = d.Network, e.Timestamp
+	t.own(&d.Crawler.CrawlerID, e.CrawlerID)
+	t.own(&d.Crawler.CrawlerLocation, e.CrawlerLocation)
 	moved := d.Multiaddr != e.Multiaddr
 	if moved {
 		d.Multiaddr = strings.Clone(e.Multiaddr)
 	}
-	d.Direction, d.Transport = word(e.Direction), word(e.Transport)
+	t.own(&d.Direction, e.Direction)
+	t.own(&d.Transport, e.Transport)
 	d.ForkDigest, d.LastEpoch, d.Attnets = e.ForkDigest, e.Epoch, e.MetaData.Attnets
-	d.CustodyGroupCount = copied(e.MetaData.CustodyGroupCount)
+	if c := e.MetaData.CustodyGroupCount; c == nil || d.CustodyGroupCount == nil || *c != *d.CustodyGroupCount {
+		d.CustodyGroupCount = copied(c)
+	}
 	if e.NodeID != nil && d.NodeID == nil {
 		d.NodeID = copied(e.NodeID)
 	}
@@ -199,7 +207,7 @@ func (d *draft) observe(t *Tracker, e *event.MetadataReceived, client *eth2.Clie
 }
 
 func (d *draft) visitEnded(t *Tracker, e *event.VisitEnded) {
-	d.Network = t.own(e.Network)
+	t.own(&d.Network, e.Network)
 	i := slices.IndexFunc(d.Open, func(v openVisit) bool { return v.ID == e.VisitID })
 	if e.Watch != nil {
 		attnets := d.Attnets
@@ -220,7 +228,8 @@ func (d *draft) visitEnded(t *Tracker, e *event.VisitEnded) {
 		d.Outcomes[i]++
 	}
 	if e.Ended >= d.LastVisit {
-		d.LastVisit, d.LastOutcome = e.Ended, word(e.Outcome)
+		d.LastVisit = e.Ended
+		t.own(&d.LastOutcome, e.Outcome)
 	}
 }
 
@@ -272,6 +281,11 @@ func (d *draft) reached(address string, at int64) {
 	d.Address = address
 	if !d.ownEndpoints {
 		d.Endpoints, d.ownEndpoints = append(make([]Endpoint, 0, maxEndpoints), d.Endpoints...), true
+	}
+	if n := len(d.Endpoints); n > 0 && d.Endpoints[n-1].Address == address { // nearly always
+		e := &d.Endpoints[n-1]
+		e.First, e.Last = min(e.First, at), max(e.Last, at)
+		return
 	}
 	e := Endpoint{address, at, at}
 	i := slices.IndexFunc(d.Endpoints, func(e Endpoint) bool { return e.Address == address })

@@ -72,8 +72,9 @@ type Tracker struct {
 	db  *sql.DB
 	now func() time.Time
 
-	clients memory[client] // by agent string
-	words   memory[string] // see own
+	clients memory[*client] // by agent string
+	words   memory[string]  // see own
+	visits  memory[string]  // names of counts, by outcome
 
 	// The open segment.
 	drafts     map[string]*draft
@@ -167,7 +168,7 @@ func (t *Tracker) Add(e event.Event) {
 	case *event.VisitEnded:
 		d.visitEnded(t, e)
 	}
-	t.counts.add(e)
+	t.counts.add(e, &t.visits)
 	if t.live > maxLive {
 		t.settleDrafts()
 	}
@@ -290,17 +291,19 @@ type client struct {
 }
 
 // client reads an agent string.
-func (t *Tracker) client(agent string) client {
-	return t.clients.of(agent, func(agent string) client {
+func (t *Tracker) client(agent string) *client {
+	return t.clients.of(agent, func(agent string) *client {
 		c := eth2.ParseAgent(agent)
-		return client{c, new(clientOf(c))}
+		return &client{c, new(clientOf(c))}
 	})
 }
 
-// own gives a word of an event's that is the same for very many peers as one string for
+// own sets a word of an event's that is the same for very many peers to one string for
 // all of them.
-func (t *Tracker) own(word string) string {
-	return t.words.of(word, func(word string) string { return word })
+func (t *Tracker) own(into *string, word string) {
+	if *into != word {
+		*into = t.words.of(word, func(word string) string { return word })
+	}
 }
 
 // memory is what was made of each of the last words. Nothing in it holds on to an event,
