@@ -23,7 +23,7 @@ type Model struct {
 	grid     []int
 	logPrior []float64
 	units    stakeUnits
-	space    *sync.Pool // of *[]float64, for one call at a time
+	spaces   *sync.Pool
 
 	mu      sync.Mutex // guards what follows
 	cells   map[tableKey]*table
@@ -50,7 +50,7 @@ type table struct{ on, off []float64 }
 // NewModel makes a model. spurious may be nil.
 func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 	m := &Model{
-		space:  new(sync.Pool),
+		spaces: new(sync.Pool),
 		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
 		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{}, shares: map[custodyKey][]float64{},
 	}

@@ -45,7 +45,9 @@ type Stake struct {
 
 // Estimate gives the posterior of a peer's evidence.
 func (m *Model) Estimate(e *Evidence) Estimate {
-	w := m.posterior(e)
+	s := m.borrow()
+	defer m.spaces.Put(s)
+	w := m.posterior(e, s)
 	out := Estimate{PValidator: 1 - w[0]}
 	out.Median, out.Low, out.High = quantiles(m.grid, w, 1)
 	square := 0.0
@@ -58,24 +60,26 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 	if e.trust >= TrustWide {
 		out.Shared = math.Sqrt(out.Variance)
 	}
-	out.Stake = m.stake(e, w)
+	out.Stake = m.stake(e, w, s)
 	return out
 }
 
 // posterior are the weights of the grid's points; they sum to 1. A client that is not
 // known is the mixture of those that it can be, by their shares alone: what the
-// windows make of a log are different data, whose likelihoods do not compare.
-func (m *Model) posterior(e *Evidence) []float64 {
+// windows make of a log are different data, whose likelihoods do not compare. They are
+// in s.
+func (m *Model) posterior(e *Evidence, s *space) []float64 {
 	e.sum()
 	switch len(e.pools) {
 	case 0:
-		return m.posteriorOf(e, pools{})
+		return m.posteriorOf(e, pools{}, s)
 	case 1:
-		return m.posteriorOf(e, e.pools[0])
+		return m.posteriorOf(e, e.pools[0], s)
 	}
-	total := make([]float64, len(m.grid))
+	total := sized(&s.mixture, len(m.grid))
+	clear(total)
 	for _, p := range e.pools {
-		for i, w := range m.posteriorOf(e, p) {
+		for i, w := range m.posteriorOf(e, p, s) {
 			total[i] += p.window.share * w
 		}
 	}
@@ -84,8 +88,9 @@ func (m *Model) posterior(e *Evidence) []float64 {
 
 // posteriorOf takes the client for the one with the pools' window, and what is uncertain
 // of the aggregators' share over all that it can be.
-func (m *Model) posteriorOf(e *Evidence, p pools) []float64 {
-	w := slices.Clone(m.logPrior)
+func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
+	w := sized(&s.weights, len(m.grid))
+	copy(w, m.logPrior)
 	m.syncTable().add(w, e.sync)
 	if r := e.custody.reading(e.kind); r > 0 {
 		for i, l := range m.custodyTable(r, e.kind) {
@@ -102,18 +107,30 @@ func (m *Model) posteriorOf(e *Evidence, p pools) []float64 {
 		terms[k] = m.term(e, p, f)
 		most = math.Max(most, terms[k].reach(w, highest))
 	}
-	space, _ := m.space.Get().(*[]float64)
-	if space == nil {
-		space = new([]float64)
-	}
-	defer m.space.Put(space)
-	*space = slices.Grow((*space)[:0], len(terms)*len(w))
+	logs := sized(&s.logs, len(terms)*len(w))
 	for k := range terms {
-		terms[k].logs = (*space)[k*len(w) : (k+1)*len(w)]
+		terms[k].logs = logs[k*len(w):][:len(w)]
 		most = math.Max(most, terms[k].fill(w, most))
 	}
 	normalise(w, terms, most)
 	return w
+}
+
+// space is what one calculation needs and the next can use again: to make it anew
+// would take a third of the time.
+type space struct{ weights, mixture, logs, stakes []float64 }
+
+func (m *Model) borrow() *space {
+	if s, ok := m.spaces.Get().(*space); ok {
+		return s
+	}
+	return &space{}
+}
+
+// sized makes a slice that long; what is in it is old.
+func sized(s *[]float64, n int) []float64 {
+	*s = slices.Grow((*s)[:0], n)[:n]
+	return *s
 }
 
 // factor is a value that the rate of subscriptions can have, relative to what the

@@ -124,7 +124,9 @@ func refit(share, start []float64, likely [][]float64) []float64 {
 // bandLikelihood is how likely a node's evidence is in each band, up to a factor that
 // is the same for all.
 func (m *Model) bandLikelihood(bands []Band, start []float64, n *Evidence) []float64 {
-	w := m.posterior(n)
+	s := m.borrow()
+	defer m.spaces.Put(s)
+	w := m.posterior(n, s)
 	out := make([]float64, len(bands))
 	for i, v := range m.grid {
 		out[bandOf(bands, v)] += w[i]

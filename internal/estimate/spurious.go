@@ -39,7 +39,7 @@ func (m *Model) withSpurious(s Spurious) *Model {
 		return m
 	}
 	return &Model{
-		params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, space: m.space,
+		params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces,
 		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{}, shares: map[custodyKey][]float64{},
 	}
 }
@@ -52,8 +52,10 @@ func (m *Model) spuriousRates(current *Model, nodes []*Evidence) Spurious {
 		least, most = 0.0002, 0.3
 	)
 	filled, observed := map[eth2.ClientKind]float64{}, map[eth2.ClientKind]float64{}
+	s := m.borrow()
+	defer m.spaces.Put(s)
 	for _, n := range nodes {
-		without := current.posterior(n)[0]
+		without := current.posterior(n, s)[0]
 		for _, c := range n.pools[0].cells {
 			filled[n.kind] += without * float64(c.on)
 			observed[n.kind] += without * float64(c.on+c.off) / m.params.perObservation(c.cell)

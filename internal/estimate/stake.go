@@ -15,34 +15,36 @@ const (
 type stakeUnits struct {
 	multiples []float64 // 1, then stakes()
 	grid      []int
-	index     [][]int32 // by multiple, then point of the validators' grid
+	index     []int32 // by point of the validators' grid, then multiple
 }
 
 func newStakeUnits(validators []int) stakeUnits {
 	u := stakeUnits{multiples: append([]float64{1}, stakes()...)}
 	most := u.multiples[len(u.multiples)-1]
 	u.grid = newGrid(int(float64(validators[len(validators)-1]) * most))
-	for _, multiple := range u.multiples {
-		at, next := make([]int32, len(validators)), 0
+	n := len(u.multiples)
+	u.index = make([]int32, len(validators)*n)
+	for j, multiple := range u.multiples {
+		next := 0
 		for i, v := range validators {
 			for next+1 < len(u.grid) && float64(u.grid[next+1]) <= float64(v)*multiple {
 				next++
 			}
-			at[i] = int32(next)
+			u.index[i*n+j] = int32(next)
 		}
-		u.index = append(u.index, at)
 	}
 	return u
 }
 
 // stake spreads the weights of validators over what each of them can hold, given the
 // custody group count, which counts stake and not validators.
-func (m *Model) stake(e *Evidence, w []float64) (s Stake) {
+func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 	const negligible = 1e-6
 	u := m.units
 	n := len(u.multiples)
 	few, any := m.shareTable(e.custody.reading(e.kind), e.kind), m.shareTable(0, e.kind)
-	spread := make([]float64, len(u.grid))
+	spread := sized(&in.stakes, len(u.grid))
+	clear(spread)
 	total := 0.0
 	for i, p := range w {
 		if p < negligible {
@@ -53,8 +55,9 @@ func (m *Model) stake(e *Evidence, w []float64) (s Stake) {
 		if i*n < len(few) {
 			shares = few
 		}
+		at := u.index[i*n:][:n]
 		for j, share := range shares[i*n:][:n] {
-			spread[u.index[j][i]] += p * share
+			spread[at[j]] += p * share
 			mean += share * u.multiples[j]
 		}
 		s.Mean += p * mean * float64(m.grid[i])
