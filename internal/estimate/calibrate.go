@@ -135,8 +135,8 @@ func (v *versionCheck) add(m *Model, n Node) {
 			v.AllDuties++
 		}
 	}
-	v.watched = m.againstCustody(v.watched, e.restrict(false), n.Custody)
-	v.looked = m.againstCustody(v.looked, e.restrict(true), n.Custody)
+	v.watched = m.againstCustody(v.watched, e, false, n.Custody)
+	v.looked = m.againstCustody(v.looked, e, true, n.Custody)
 	m.countLarge(&v.VersionCheck, e, n.Custody)
 }
 
@@ -170,11 +170,14 @@ func (v VersionCheck) trust(windows []window) Trust {
 }
 
 // againstCustody appends, for a node whose custody group count is exact, the
-// attestation subnets' estimate over that count.
-func (m *Model) againstCustody(ratios []float64, e *Evidence, c Custody) []float64 {
+// estimate from the attestation subnets of watches or of snapshots over that count.
+func (m *Model) againstCustody(ratios []float64, e *Evidence, snapshots bool, c Custody) []float64 {
 	const least, duties = 16, 10
 	r := c.reading(e.kind)
-	if r < least || r >= supernode || len(e.pools) != 1 || m.expected(e.pools[0], r) < duties {
+	if r < least || r >= supernode || len(e.pools) != 1 {
+		return ratios
+	}
+	if e = e.restrict(snapshots); m.expected(e.pools[0], r) < duties {
 		return ratios
 	}
 	return append(ratios, float64(m.Estimate(e).Median)/float64(r))
@@ -210,7 +213,9 @@ func (m *Model) countLarge(v *VersionCheck, e *Evidence, c Custody) {
 	}
 	alone := e.Clone()
 	alone.custody = Custody{}
-	if m.Estimate(alone).Low < beyond {
+	s := m.borrow()
+	defer m.spaces.Put(s)
+	if _, low, _ := quantiles(m.grid, m.posterior(alone, s), 1); low < beyond {
 		return
 	}
 	v.Large++

@@ -155,10 +155,10 @@ func (m *Model) factors(t Trust) []factor {
 }
 
 // block is how many points of the grid are left out together, negligible below which
-// logarithm, next to the greatest.
+// logarithm, next to the greatest: all that is left out is some 1e-12 of the sum.
 const (
 	block      = 16
-	negligible = -40
+	negligible = -36
 )
 
 // term is the likelihood of a pool's cells at one value of the rate of subscriptions:

@@ -127,9 +127,12 @@ func (m *Model) bandLikelihood(bands []Band, start []float64, n *Evidence) []flo
 	s := m.borrow()
 	defer m.spaces.Put(s)
 	w := m.posterior(n, s)
-	out := make([]float64, len(bands))
+	out, b := make([]float64, len(bands)), 0
 	for i, v := range m.grid {
-		out[bandOf(bands, v)] += w[i]
+		for b < len(bands)-1 && v > bands[b].High {
+			b++
+		}
+		out[b] += w[i]
 	}
 	for b := range out {
 		if start[b] > 0 {

@@ -105,7 +105,7 @@ type PeerEstimate struct {
 func (t *Tracker) Hour() []PeerEstimate {
 	every := t.cfg.EstimateEvery.Milliseconds()
 	hour := t.now().UnixMilli() / every * every
-	if len(t.totals) > 0 || hour <= t.hour {
+	if len(t.totals) > 0 || hour <= t.hour || len(t.peers) == 0 { // there is nothing to learn from yet
 		return nil
 	}
 	if t.learnedLately() {
