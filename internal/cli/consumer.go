@@ -197,7 +197,7 @@ func openStorage(ctx context.Context, cfg consumerConfig, w *dataset.Writer, con
 	}
 	s := &storage{subscription: sub, consumer: c}
 	svc.storage.Store(s)
-	svc.metrics.MustRegister(storageCollector{c.Stats})
+	svc.metrics.MustRegister(storageCollector{c.Stats, dataset.NewSurvey(w.Dir()).Tables})
 	return s, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
@@ -51,7 +52,8 @@ func (c crawlCollector) Collect(out chan<- prometheus.Metric) {
 
 // storageCollector does the same for the consumer.
 type storageCollector struct {
-	stats func() consumer.Stats
+	stats  func() consumer.Stats
+	tables func() []dataset.TableFigures
 }
 
 // Describe sends nothing, as crawlCollector's.
@@ -74,6 +76,20 @@ func (c storageCollector) Collect(out chan<- prometheus.Metric) {
 	missing := prometheus.NewDesc("valtrack_events_missing_total", "Events neither stored nor rejected that were numbered before others of their sentry's boot.", []string{"sentry"}, nil)
 	for sentry, n := range s.Missing {
 		out <- prometheus.MustNewConstMetric(missing, prometheus.GaugeValue, float64(n), sentry)
+	}
+	covered := prometheus.NewDesc("valtrack_events_covered", "Events of a sentry that are stored, or were removed for their age.", []string{"sentry"}, nil)
+	for sentry, n := range s.Covered {
+		out <- prometheus.MustNewConstMetric(covered, prometheus.GaugeValue, float64(n), sentry)
+	}
+	rows := prometheus.NewDesc("valtrack_dataset_rows", "Rows of a table, as the footers of its parts say.", []string{"table"}, nil)
+	parts := prometheus.NewDesc("valtrack_dataset_parts", "Parts of a table that can be read.", []string{"table"}, nil)
+	unreadable := prometheus.NewDesc("valtrack_dataset_unreadable_parts", "Parts of a table whose footer cannot be read.", []string{"table"}, nil)
+	duplicates := prometheus.NewDesc("valtrack_dataset_duplicate_keys", "Events that two parts of a table say they have; must be 0.", []string{"table"}, nil)
+	for _, t := range c.tables() {
+		out <- prometheus.MustNewConstMetric(rows, prometheus.GaugeValue, float64(t.Rows), t.Table)
+		out <- prometheus.MustNewConstMetric(parts, prometheus.GaugeValue, float64(t.Parts), t.Table)
+		out <- prometheus.MustNewConstMetric(unreadable, prometheus.GaugeValue, float64(t.Unreadable), t.Table)
+		out <- prometheus.MustNewConstMetric(duplicates, prometheus.GaugeValue, float64(t.DuplicateKeys), t.Table)
 	}
 	if !s.LastCommit.IsZero() {
 		m.gauge("last_commit_timestamp_seconds", "Unix time of the newest commit.", float64(s.LastCommit.UnixMilli())/1000)

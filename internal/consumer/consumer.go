@@ -128,6 +128,9 @@ type Stats struct {
 	// Missing counts, by sentry, the events that are neither stored nor rejected but
 	// were numbered before others that are. It is not to be changed.
 	Missing map[string]uint64
+	// Covered counts, by sentry, the events that are stored or were removed for their
+	// age, those of earlier runs too. It is not to be changed.
+	Covered map[string]uint64
 	// Behind counts the messages in the stream behind the last one received.
 	Behind     uint64
 	LastCommit time.Time // zero before the first
@@ -165,12 +168,14 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 		return nil, err
 	}
 	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin, writeEvery: writeEvery}
-	c.stats.Missing = c.missing()
+	c.tell(&c.stats)
 	return c, nil
 }
 
-func (c *Consumer) missing() map[string]uint64 {
-	return c.writer.Covered().Missing(c.rejected.keys)
+// tell sets what the keys tell of sentries.
+func (c *Consumer) tell(s *Stats) {
+	covered := c.writer.Covered()
+	s.Missing, s.Covered = covered.Missing(c.rejected.keys), covered.Counted()
 }
 
 // Run consumes until ctx ends, then commits and acknowledges what it has and

@@ -197,12 +197,11 @@ func (in *ingest) commit() {
 	}
 	in.backoff = 0
 	in.log.Debug("committed segment", slog.Uint64("segment", segment), slog.Uint64("events", in.events))
-	missing := in.missing()
 	in.count(func(s *Stats) {
 		s.Stored += in.events
 		s.Pending = 0
 		s.Segments++
-		s.Missing = missing
+		in.tell(s)
 		s.LastCommit = time.Now()
 	})
 	in.reset()

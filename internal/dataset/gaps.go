@@ -54,6 +54,17 @@ func (c Coverage) Missing(rejected Coverage) map[string]uint64 {
 	return out
 }
 
+// Counted counts the events in the set, by sentry.
+func (c Coverage) Counted() map[string]uint64 {
+	out := map[string]uint64{}
+	for producer, runs := range c {
+		if sentry, counted := sentryOf(producer); counted {
+			out[sentry] += count(runs)
+		}
+	}
+	return out
+}
+
 // count is how many counters stand in runs.
 func count(runs []Interval) (n uint64) {
 	for _, r := range runs {
