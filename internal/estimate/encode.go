@@ -110,7 +110,8 @@ type decoder struct {
 
 // next is the next number, 0 once there was one above most.
 func (d *decoder) next(most uint64) uint64 {
-	n, size := uint64(0), 1
+	var n uint64
+	size := 1
 	if d.at < len(d.b) && d.b[d.at] < 0x80 { // nearly always
 		n = uint64(d.b[d.at])
 	} else {
