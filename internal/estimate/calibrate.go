@@ -208,7 +208,7 @@ func custodyVerdict(ratios []float64) (float64, Verdict) {
 func (m *Model) countLarge(v *VersionCheck, e *Evidence, c Custody) {
 	const beyond = 200
 	r := c.reading(e.kind)
-	if r == 0 || e.kind == eth2.ClientNimbus {
+	if r == 0 || e.kind == eth2.ClientNimbus || e.nothingFilled() {
 		return
 	}
 	alone := e.Clone()

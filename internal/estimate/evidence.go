@@ -222,6 +222,15 @@ func (e *Evidence) Cells() (on, off uint64) {
 	return on, off
 }
 
+// nothingFilled reports whether no subnet was ever seen on: then the more validators,
+// the less likely, and large numbers are no likelier than the prior has them.
+func (e *Evidence) nothingFilled() bool {
+	e.sum()
+	return e.sync.on == 0 && !slices.ContainsFunc(e.pools, func(p pools) bool {
+		return slices.ContainsFunc(p.cells, func(c pool) bool { return c.on > 0 })
+	})
+}
+
 // restrict leaves the attestation cells of watches or of snapshots, and nothing else:
 // what calibration compares with custody.
 func (e *Evidence) restrict(snapshots bool) *Evidence {
