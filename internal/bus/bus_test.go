@@ -139,7 +139,7 @@ func collect(t *testing.T, s *Subscription) *collector {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- s.Run(ctx, func(m Message) {
+		done <- s.Run(ctx, func(_ context.Context, m Message) {
 			c.mu.Lock()
 			c.keys[m.Key]++
 			sum := maphash.Bytes(seed, append([]byte(m.Subject+" "), m.Data...))

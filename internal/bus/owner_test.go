@@ -53,7 +53,7 @@ func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	received, acked := 0, 0
-	if err := sub.Run(ctx, func(m Message) {
+	if err := sub.Run(ctx, func(_ context.Context, m Message) {
 		if received++; received <= n/2 {
 			m.Ack()
 			acked++
@@ -131,21 +131,35 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 	}
 }
 
-// One that was taken for dead and comes back must not go on beside the other.
+// One that was taken for dead and comes back must not go on beside the other, not even
+// while it waits for its disk.
 func TestOwnerThatWasReplaced(t *testing.T) {
 	url := startServer(t).URL()
-	sub, err := connect(t, url, quiet()).Subscribe(t.Context(), exclusive("the first"))
+	first := connect(t, url, quiet())
+	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	p, err := first.Publisher(t.Context(), "s", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Publish(t.Context(), discovered(1)); err != nil {
+		t.Fatal(err)
+	}
+	closePublisher(t, p)
 	second := newOwner(connect(t, url, quiet()), "consumer-test", "the second")
 	second.since = sub.owner.self().Since + int64(time.Second)
 	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
 		t.Fatal(err)
 	}
-	err = sub.Run(t.Context(), func(Message) {})
-	if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "the second") {
-		t.Errorf("error %v", err)
+	waited := false
+	err = sub.Run(t.Context(), func(ctx context.Context, _ Message) {
+		<-ctx.Done()
+		waited = true
+	})
+	if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "the second") || !waited {
+		t.Errorf("error %v, a handle that waits: %t", err, waited)
 	}
 	// The other stays.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*ownerWatch)

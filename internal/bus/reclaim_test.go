@@ -29,7 +29,7 @@ func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	received := 0
-	err = sub.Run(ctx, func(Message) { // answers nothing, as a killed process
+	err = sub.Run(ctx, func(context.Context, Message) { // answers nothing, as a killed process
 		if received++; received == n {
 			cancel()
 		}

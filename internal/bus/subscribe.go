@@ -139,10 +139,11 @@ func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
 // Run hands every message to handle, one after another, until ctx ends. Then it
 // stops asking for more, waits until handle has had what was received, and
 // returns nil. Once Run has returned, handle is not running and is not called
-// again. It survives restarts of the server, and makes the durable anew when
+// again; a handle that waits has to return when its context ends, which is as soon as
+// Run is to end for any reason. It survives restarts of the server, and makes the durable anew when
 // somebody deletes it. ErrTaken says that an Exclusive durable has gone to another
 // process: what was not answered until then is the other's.
-func (s *Subscription) Run(ctx context.Context, handle func(Message)) error {
+func (s *Subscription) Run(ctx context.Context, handle func(context.Context, Message)) error {
 	if s.owner == nil {
 		return s.run(ctx, handle)
 	}
@@ -152,9 +153,11 @@ func (s *Subscription) Run(ctx context.Context, handle func(Message)) error {
 	return g.Wait()
 }
 
-func (s *Subscription) run(ctx context.Context, handle func(Message)) error {
-	g := &gate{handle: handle}
-	defer g.shut()
+func (s *Subscription) run(ctx context.Context, handle func(context.Context, Message)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	g := &gate{handle: func(m Message) { handle(ctx, m) }}
+	defer g.shut() // when handle knows
+	defer cancel()
 	for ctx.Err() == nil {
 		consumer, err := s.ensureConsumer(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -196,8 +199,8 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 		select {
 		case <-ctx.Done():
 			if errors.Is(context.Cause(ctx), ErrTaken) {
-				g.shut()
 				consuming.Stop()
+				g.shut()
 				return nil
 			}
 			consuming.Drain()

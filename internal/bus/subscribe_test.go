@@ -24,7 +24,7 @@ func TestRestartedConsumerHasTheSameDurable(t *testing.T) {
 	closePublisher(t, p)
 	ctx, cancel := context.WithCancel(t.Context())
 	acked := 0
-	if err := sub.Run(ctx, func(m Message) {
+	if err := sub.Run(ctx, func(_ context.Context, m Message) {
 		if acked < 4 {
 			m.Ack()
 			acked++
@@ -114,7 +114,7 @@ func TestNoMessageAfterRun(t *testing.T) {
 	entered, release, done := make(chan struct{}, 20), make(chan struct{}), make(chan error, 1)
 	var running, ended atomic.Bool
 	go func() {
-		err := sub.Run(ctx, func(Message) {
+		err := sub.Run(ctx, func(context.Context, Message) {
 			if ended.Load() {
 				t.Error("a message after Run")
 			}

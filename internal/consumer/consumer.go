@@ -109,8 +109,9 @@ func (c Config) MaxAckPending() int { return 2 * c.withDefaults().SegmentRows }
 type Source interface {
 	// Run hands messages to handle, one after another, until ctx ends; then it
 	// returns nil as soon as handle has had what was received. Once Run has
-	// returned, handle is not running and is not called again.
-	Run(ctx context.Context, handle func(bus.Message)) error
+	// returned, handle is not running and is not called again. The context that it
+	// has ends as soon as Run is to end for any reason.
+	Run(ctx context.Context, handle func(context.Context, bus.Message)) error
 	// AckWait is after what time an unanswered message comes again.
 	AckWait() time.Duration
 }
@@ -192,7 +193,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		in := newIngest(ctx, c)
+		in := newIngest(c)
 		err := c.source.Run(ctx, in.handle)
 		in.finish(errors.Is(err, bus.ErrTaken))
 		return err

@@ -73,13 +73,13 @@ func newFeed() *feed { return &feed{messages: make(chan bus.Message), wait: time
 
 func (f *feed) AckWait() time.Duration { return f.wait }
 
-func (f *feed) Run(ctx context.Context, handle func(bus.Message)) error {
+func (f *feed) Run(ctx context.Context, handle func(context.Context, bus.Message)) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case m := <-f.messages:
-			handle(m)
+			handle(ctx, m)
 		}
 	}
 }
@@ -292,7 +292,7 @@ func TestMessagesWithoutAKey(t *testing.T) {
 // takenFeed is a feed whose durable goes to another process at the end.
 type takenFeed struct{ *feed }
 
-func (f takenFeed) Run(ctx context.Context, handle func(bus.Message)) error {
+func (f takenFeed) Run(ctx context.Context, handle func(context.Context, bus.Message)) error {
 	return errors.Join(f.feed.Run(ctx, handle), bus.ErrTaken)
 }
 

@@ -37,27 +37,30 @@ type ingest struct {
 	backoff time.Duration
 }
 
-// newIngest ends with ctx; call finish then.
-func newIngest(ctx context.Context, c *Consumer) *ingest {
+// newIngest is to be finished when the last message was handled.
+func newIngest(c *Consumer) *ingest {
 	in := &ingest{Consumer: c, keys: dataset.Coverage{}, written: time.Now()}
 	in.resume = sync.NewCond(&in.mu)
 	in.timer = time.AfterFunc(time.Hour, in.tick)
 	in.timer.Stop()
-	context.AfterFunc(ctx, in.stop)
 	return in
 }
 
-// handle takes a message. While blocked it waits, so that the source stands still.
-func (in *ingest) handle(m bus.Message) {
+// handle takes a message. While blocked it waits, so that the source stands still, but
+// not when the source is to end.
+func (in *ingest) handle(ctx context.Context, m bus.Message) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.blocked != nil {
+		defer context.AfterFunc(ctx, in.stop)()
+	}
 	for in.blocked != nil && !in.stopping {
 		in.resume.Wait()
 	}
 	in.take(m)
 }
 
-// stop gives back what waits.
+// stop gives back what waits and what is still to come.
 func (in *ingest) stop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()

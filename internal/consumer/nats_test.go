@@ -191,7 +191,7 @@ func TestNothingComesAgainAfterAStop(t *testing.T) {
 	// One that receives all and answers nothing.
 	dying, kill := context.WithCancel(t.Context())
 	received := 0
-	err = sub.Run(dying, func(bus.Message) {
+	err = sub.Run(dying, func(context.Context, bus.Message) {
 		if received++; received == n {
 			kill()
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Interval is a run of counters, both ends in it.
@@ -53,7 +54,10 @@ func search(runs []Interval, counter uint64) (int, bool) {
 
 // addRun merges a run with those that it touches.
 func (c Coverage) addRun(producer string, run Interval) {
-	runs := c[producer]
+	runs, known := c[producer]
+	if !known {
+		producer = strings.Clone(producer) // it may be a part of a message
+	}
 	from, _ := search(runs, run[0])
 	if from > 0 && touches(runs[from-1], run) {
 		from--

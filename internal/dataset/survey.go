@@ -18,22 +18,29 @@ type TableFigures struct {
 	DuplicateKeys uint64
 }
 
-// Survey counts rows and keys by the parts' footers. It reads each footer once, as a
-// part's name never gets other content, but for those that cannot be read; Check reads
-// the rows too.
+// Survey counts rows and keys by the parts' footers. It reads the footer of each file
+// once, but for those that cannot be read; Check reads the rows too.
 type Survey struct {
 	dir string
 	now func() time.Time
 
-	mu      sync.Mutex
-	at      time.Time
-	footers map[string]map[string]footer // by table and file
-	last    []TableFigures
+	mu    sync.Mutex
+	at    time.Time
+	files map[string]map[string]surveyed // by table and name
+	last  []TableFigures
+}
+
+// surveyed is a part's footer, and what tells its file from another of that name: after
+// a commit that failed its last step the next one has its number.
+type surveyed struct {
+	footer
+	size int64
+	at   time.Time
 }
 
 // NewSurvey is of a data directory, in which a writer may be at work.
 func NewSurvey(dataDir string) *Survey {
-	return &Survey{dir: dataDir, now: time.Now, footers: map[string]map[string]footer{}}
+	return &Survey{dir: dataDir, now: time.Now, files: map[string]map[string]surveyed{}}
 }
 
 // Tables gives the figures, a minute old at most; the last ones that there are when a
@@ -59,19 +66,17 @@ func (s *Survey) Tables() []TableFigures {
 }
 
 func (s *Survey) table(table string) (TableFigures, error) {
-	t, known, keys := TableFigures{Table: table}, map[string]footer{}, Coverage{}
+	t, known, keys := TableFigures{Table: table}, map[string]surveyed{}, Coverage{}
 	parts, err := openTable(s.dir, table)
 	if err != nil || parts == nil {
 		return t, err
 	}
 	defer parts.dir.Close()
 	for _, p := range slices.Concat(parts.live, parts.stale) { // others read the stale ones too
-		f, ok := s.footers[table][p.file()]
-		if !ok {
-			if f, err = footerIn(parts, p); err != nil {
-				t.Unreadable++
-				continue
-			}
+		f, err := s.part(parts, p, s.files[table][p.file()])
+		if err != nil {
+			t.Unreadable++
+			continue
 		}
 		known[p.file()] = f
 		t.Parts++
@@ -79,6 +84,21 @@ func (s *Survey) table(table string) (TableFigures, error) {
 		t.DuplicateKeys += keys.overlap(f.keys)
 		keys.Merge(f.keys)
 	}
-	s.footers[table] = known
+	s.files[table] = known
 	return t, nil
+}
+
+// part is what was known, if the file is still the same.
+func (s *Survey) part(parts *tableParts, p span, known surveyed) (surveyed, error) {
+	file, err := parts.open(p)
+	if err != nil {
+		return surveyed{}, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || known.size == info.Size() && known.at.Equal(info.ModTime()) {
+		return known, err
+	}
+	f, err := footerOf(file)
+	return surveyed{f, info.Size(), info.ModTime()}, err
 }

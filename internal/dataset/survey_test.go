@@ -44,6 +44,16 @@ func TestSurvey(t *testing.T) {
 	}
 	now = now.Add(surveyEvery)
 	check("a damaged part and a copy", TableFigures{Rows: 30, Parts: 5, Unreadable: 1, DuplicateKeys: 5})
+
+	second, err := os.ReadFile(single(2).path(dir, Metadata))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(strings.Replace(path, "3.parquet", "5.parquet", 1), second, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(surveyEvery)
+	check("another part of the copy's name", TableFigures{Rows: 35, Parts: 5, Unreadable: 1, DuplicateKeys: 10})
 }
 
 func TestSurveyOfAnEmptyDirectory(t *testing.T) {

@@ -124,7 +124,7 @@ func ingestFloorMain(ctx context.Context, args []string) (err error) {
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	n := 0
-	err = sub.Run(running, func(m bus.Message) {
+	err = sub.Run(running, func(_ context.Context, m bus.Message) {
 		if err := files.store(m); err != nil {
 			cancel(err)
 			return
