@@ -163,8 +163,8 @@ func openDatasets(lock *dataset.Lock, log *slog.Logger) (*dataset.Writer, error)
 	return w, asUsage(err)
 }
 
-// gcPercent is GOGC while storing: at Go's 100 a backlog took 416 MiB, a fifth more, and
-// less CPU (make bench-ingest).
+// gcPercent is GOGC while storing: a backlog takes up to 392 MiB with it, and more with
+// Go's 100 (make bench-ingest).
 const gcPercent = 75
 
 // openStorage subscribes, and from then on /readyz and /metrics tell of the
