@@ -25,10 +25,9 @@ type Model struct {
 	units    stakeUnits
 	spaces   *sync.Pool
 
-	mu      sync.Mutex // guards what follows
-	cells   map[tableKey]*table
-	custody map[custodyKey][]float64
-	shares  map[custodyKey][]float64 // see stakeUnits.shares
+	cells   memo[tableKey, *table]
+	custody memo[custodyKey, []float64]
+	shares  memo[custodyKey, []float64] // see stakeUnits.shares
 }
 
 // tableKey names a table: a cell's kind, the spurious cells of an observation, and by
@@ -52,7 +51,6 @@ func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 	m := &Model{
 		spaces: new(sync.Pool),
 		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
-		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{}, shares: map[custodyKey][]float64{},
 	}
 	m.units = newStakeUnits(m.grid)
 	m.logPrior = prior.weights(m.grid)
@@ -72,60 +70,53 @@ func (m *Model) spuriousOf(kind eth2.ClientKind) float64 {
 	return defaultSpurious
 }
 
-// cellTable is made when it is first asked for.
-func (m *Model) cellTable(k tableKey) *table {
+// memo keeps what is made when it is first asked for.
+type memo[K comparable, V any] struct {
+	mu   sync.Mutex
+	made map[K]V
+}
+
+func (m *memo[K, V]) of(k K, make func() V) V {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	t, ok := m.cells[k]
+	v, ok := m.made[k]
 	if !ok {
-		eps := k.spurious / m.params.perObservation(k.cell)
-		t = newTable(m.grid, eps, func(v int) float64 { return m.params.logEmpty(k.cell, v, k.factor) })
-		m.cells[k] = t
+		if m.made == nil {
+			m.made = map[K]V{}
+		}
+		v = make()
+		m.made[k] = v
 	}
-	return t
+	return v
+}
+
+func (m *Model) cellTable(k tableKey) *table {
+	return m.cells.of(k, func() *table {
+		eps := k.spurious / m.params.perObservation(k.cell)
+		return newTable(m.grid, eps, func(v int) float64 { return m.params.logEmpty(k.cell, v, k.factor) })
+	})
 }
 
 // syncTable is that of one of the four sync committee subnets in a period.
 func (m *Model) syncTable() *table {
 	const syncCell cell = 255 // above every window
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	k := tableKey{cell: syncCell}
-	t, ok := m.cells[k]
-	if !ok {
+	return m.cells.of(tableKey{cell: syncCell}, func() *table {
 		// Seats are drawn with replacement (altair/beacon-chain.md,
 		// get_next_sync_committee_indices).
 		const seats = syncCommitteeSize / eth2.SyncCommitteeSubnetCount
 		none := seats * math.Log1p(-min(0.999999, 1/float64(m.params.active())))
-		t = newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
-		m.cells[k] = t
-	}
-	return t
+		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
+	})
 }
 
 func (m *Model) custodyTable(reading int, kind eth2.ClientKind) []float64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	k := custodyKey{reading, underReporting(kind)}
-	t, ok := m.custody[k]
-	if !ok {
-		t = logCustody(m.grid, reading, k.under)
-		m.custody[k] = t
-	}
-	return t
+	return m.custody.of(k, func() []float64 { return logCustody(m.grid, reading, k.under) })
 }
 
-// shareTable is made when it is first asked for.
 func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	k := custodyKey{reading, underReporting(kind)}
-	t, ok := m.shares[k]
-	if !ok {
-		t = m.units.shares(m.grid, reading, k.under)
-		m.shares[k] = t
-	}
-	return t
+	return m.shares.of(k, func() []float64 { return m.units.shares(m.grid, reading, k.under) })
 }
 
 // newTable takes the logarithm of the chance that no duty fills the cell; eps is the
@@ -141,11 +132,9 @@ func newTable(grid []int, eps float64, logEmpty func(v int) float64) *table {
 	return t
 }
 
-// add adds the table's logarithms to those of the numbers of validators.
-func (t *table) add(logw []float64, c counts) { t.addFrom(logw, 0, c) }
-
-// addFrom is add for the points of the grid that begin with the one at from.
-func (t *table) addFrom(logw []float64, from int, c counts) {
+// add adds the table's logarithms to those of the points of the grid that begin with
+// the one at from.
+func (t *table) add(logw []float64, from int, c counts) {
 	if c.on == 0 && c.off == 0 {
 		return
 	}

@@ -91,7 +91,7 @@ func (m *Model) posterior(e *Evidence, s *space) []float64 {
 func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	w := sized(&s.weights, len(m.grid))
 	copy(w, m.logPrior)
-	m.syncTable().add(w, e.sync)
+	m.syncTable().add(w, 0, e.sync)
 	if r := e.custody.reading(e.kind); r > 0 {
 		for i, l := range m.custodyTable(r, e.kind) {
 			w[i] += l
@@ -215,7 +215,7 @@ func (t *term) fill(rest []float64, most float64) float64 {
 			l[i] = t.logWeight + rest[from+i]
 		}
 		for j, c := range t.cells {
-			t.tables[j].addFrom(l, from, c.counts)
+			t.tables[j].add(l, from, c.counts)
 		}
 		most = math.Max(most, slices.Max(l))
 	}

@@ -83,12 +83,17 @@ const (
 func FitPrior(m *Model, nodes []*Evidence) Prior {
 	bands := fittedBands()
 	start := make([]float64, len(bands))
-	for i, v := range m.grid {
-		start[bandOf(bands, v)] += math.Exp(m.logPrior[i])
+	bandOf := make([]int, len(m.grid)) // by point
+	for i, b := 0, 0; i < len(m.grid); i++ {
+		for b < len(bands)-1 && m.grid[i] > bands[b].High {
+			b++
+		}
+		bandOf[i] = b
+		start[b] += math.Exp(m.logPrior[i])
 	}
 	likely := make([][]float64, 0, len(nodes))
 	for _, n := range nodes {
-		likely = append(likely, m.bandLikelihood(bands, start, n))
+		likely = append(likely, m.bandLikelihood(bandOf, start, n))
 	}
 	share := append([]float64(nil), start...)
 	for range fitRounds {
@@ -123,15 +128,12 @@ func refit(share, start []float64, likely [][]float64) []float64 {
 
 // bandLikelihood is how likely a node's evidence is in each band, up to a factor that
 // is the same for all.
-func (m *Model) bandLikelihood(bands []Band, start []float64, n *Evidence) []float64 {
+func (m *Model) bandLikelihood(bandOf []int, start []float64, n *Evidence) []float64 {
 	s := m.borrow()
 	defer m.spaces.Put(s)
 	w := m.posterior(n, s)
-	out, b := make([]float64, len(bands)), 0
-	for i, v := range m.grid {
-		for b < len(bands)-1 && v > bands[b].High {
-			b++
-		}
+	out := make([]float64, len(start))
+	for i, b := range bandOf {
 		out[b] += w[i]
 	}
 	for b := range out {
@@ -140,13 +142,4 @@ func (m *Model) bandLikelihood(bands []Band, start []float64, n *Evidence) []flo
 		}
 	}
 	return out
-}
-
-func bandOf(bands []Band, v int) int {
-	for b := range bands {
-		if v <= bands[b].High {
-			return b
-		}
-	}
-	return len(bands) - 1
 }

@@ -38,10 +38,7 @@ func (m *Model) withSpurious(s Spurious) *Model {
 	if len(s) == 0 {
 		return m
 	}
-	return &Model{
-		params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces,
-		cells: map[tableKey]*table{}, custody: map[custodyKey][]float64{}, shares: map[custodyKey][]float64{},
-	}
+	return &Model{params: m.params, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces}
 }
 
 // spuriousRates is one round: the rates of nodes as far as current takes them for nodes

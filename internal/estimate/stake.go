@@ -42,7 +42,7 @@ func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 	const negligible = 1e-6
 	u := m.units
 	n := len(u.multiples)
-	few, any := m.shareTable(e.custody.reading(e.kind), e.kind), m.shareTable(0, e.kind)
+	few, all := m.shareTable(e.custody.reading(e.kind), e.kind), m.shareTable(0, e.kind)
 	spread := sized(&in.stakes, len(u.grid))
 	clear(spread)
 	total := 0.0
@@ -51,7 +51,7 @@ func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 			continue
 		}
 		total += p
-		shares, mean := any, 0.0
+		shares, mean := all, 0.0
 		if i*n < len(few) {
 			shares = few
 		}
