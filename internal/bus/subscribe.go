@@ -140,8 +140,8 @@ func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
 // stops asking for more, waits until handle has had what was received, and
 // returns nil. Once Run has returned, handle is not running and is not called
 // again; a handle that waits has to return when its context ends, which is as soon as
-// Run is to end for any reason. It survives restarts of the server, and makes the durable anew when
-// somebody deletes it. ErrTaken says that an Exclusive durable has gone to another
+// Run is to end for any reason. It survives restarts of the server, and makes the
+// durable anew when somebody deletes it. ErrTaken says that an Exclusive durable has gone to another
 // process: what was not answered until then is the other's.
 func (s *Subscription) Run(ctx context.Context, handle func(context.Context, Message)) error {
 	if s.owner == nil {

@@ -90,9 +90,15 @@ func (in *ingest) tick() {
 	in.resume.Broadcast()
 }
 
+// wait and rest start and stop the timer.
 func (in *ingest) wait(d time.Duration) {
 	in.due = time.Now().Add(d)
 	in.timer.Reset(d)
+}
+
+func (in *ingest) rest() {
+	in.timer.Stop()
+	in.due = time.Time{}
 }
 
 // finish commits what there is, after the last message, unless the open segment is
@@ -109,8 +115,7 @@ func (in *ingest) finish(taken bool) {
 	case in.blocked == nil:
 		in.commit()
 	}
-	in.timer.Stop()
-	in.due = time.Time{}
+	in.rest()
 	if in.blocked != nil {
 		in.log.Warn("the last events stay in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))
 	}
@@ -177,8 +182,7 @@ func (in *ingest) hold(d bus.Delivery) {
 
 // commit makes the open segment durable and only then acknowledges its messages.
 func (in *ingest) commit() {
-	in.timer.Stop()
-	in.due = time.Time{}
+	in.rest()
 	if len(in.pending) == 0 {
 		return
 	}
