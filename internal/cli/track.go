@@ -167,7 +167,7 @@ func (t tracking) open(ctx context.Context, w *dataset.Writer, log *slog.Logger)
 			err = errors.Join(err, tr.Close())
 		}
 	}
-	if errors.Is(err, tracker.ErrDamaged) || errors.Is(err, tracker.ErrNewer) {
+	if errors.Is(err, tracker.ErrDamaged) || errors.Is(err, tracker.ErrNewer) || errors.Is(err, tracker.ErrOtherNetwork) {
 		return nil, asUsage(err)
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/beaconapi"
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -76,5 +78,34 @@ func TestPrepare(t *testing.T) {
 				t.Errorf("%d with %g, %v, want %d with %g", p.ActiveValidators, p.PAggUncertainty, err, test.want, test.uncertainty)
 			}
 		})
+	}
+}
+
+// A data directory of another network is the user's mistake, and nothing happens to it.
+func TestOpenTrackerOfAnotherNetwork(t *testing.T) {
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	clock := eth2.Clock{Genesis: time.Now().Add(-time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
+	open := func(network string) error {
+		w, err := dataset.Open(dir, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		tracks := tracking{config: tracker.Config{Dir: dir, Network: network, Log: log, Params: estimate.Params{Clock: clock}}}
+		tracks.know(64, givenUncertainty)
+		tr, err := tracks.open(t.Context(), w, log)
+		if err != nil {
+			return err
+		}
+		return tr.Close()
+	}
+	if err := open("devnet"); err != nil {
+		t.Fatal(err)
+	}
+	if err := open("mainnet"); !errors.Is(err, tracker.ErrOtherNetwork) || ExitCode(err) != exitUsage || !strings.Contains(err.Error(), "it holds devnet") {
+		t.Errorf("error %v, exit code %d", err, ExitCode(err))
+	}
+	if err := open("devnet"); err != nil {
+		t.Error(err)
 	}
 }

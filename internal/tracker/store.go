@@ -27,6 +27,8 @@ const schemaVersion = 1
 var (
 	// ErrDamaged marks a database that cannot be used and is to be rebuilt.
 	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' makes it anew from them")
+	// ErrOtherNetwork marks the database of another network than was asked for.
+	ErrOtherNetwork = errors.New("the database is of another network: choose another data directory, or that network")
 	// ErrNewer marks a database that a later version has written.
 	ErrNewer = errors.New("the database is of a later version: use that version, or let 'valtrack rebuild' make it anew")
 	// ErrMissing marks a data directory without a database.
@@ -120,7 +122,7 @@ func (t *Tracker) load(ctx context.Context) error {
 		return damaged(ctx, err)
 	}
 	if s.network != "" && t.cfg.Network != "" && s.network != t.cfg.Network {
-		return fmt.Errorf("it holds network %s, this is %s: choose another data directory", s.network, t.cfg.Network)
+		return fmt.Errorf("%w (it holds %s, asked for was %s)", ErrOtherNetwork, s.network, t.cfg.Network)
 	}
 	t.peers, t.applied, t.hour = s.peers, s.applied, s.hour
 	if s.learned != nil {

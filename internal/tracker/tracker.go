@@ -113,7 +113,7 @@ type unwritten struct {
 }
 
 // Open opens the data directory's database, making it if missing, and loads it. Its
-// errors are ErrDamaged or ErrNewer, or of the file system.
+// errors are ErrDamaged, ErrNewer or ErrOtherNetwork, or of the file system.
 func Open(ctx context.Context, cfg Config) (*Tracker, error) {
 	return open(ctx, cfg, filepath.Join(cfg.Dir, File))
 }
