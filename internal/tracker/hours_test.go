@@ -165,3 +165,31 @@ func TestEstimatesAreFresh(t *testing.T) {
 		}
 	}
 }
+
+// What the first nodes of a crawl taught is not kept for an hour when there are many
+// more.
+func TestLearnsAgainWhenACrawlHasGrown(t *testing.T) {
+	now := start
+	tr := opened(t, t.TempDir(), &now)
+	c := newCrawl(1)
+	crawled, segment := 0, uint64(0)
+	minute := func(nodes int) int64 {
+		t.Helper()
+		for ; crawled < nodes; crawled++ {
+			for _, e := range c.visit(crawled, now, 0) {
+				tr.Add(e)
+			}
+		}
+		flush(t, tr, segment)
+		segment++
+		now = now.Add(time.Minute)
+		return tr.learned.At
+	}
+	first := minute(4)
+	if second := minute(5); first == 0 || second != first {
+		t.Errorf("learned at %d of 4 nodes, at %d of 5", first, second)
+	}
+	if third := minute(6); third == first {
+		t.Error("6 nodes are half as many again as 4")
+	}
+}

@@ -97,9 +97,9 @@ func (t *Tracker) learn() {
 	t.remodel()
 	base := estimate.NewModel(t.params, estimate.DefaultPrior(), nil)
 	t.mu.Unlock()
-	nodes, _ := t.recent()
+	nodes := t.recent()
 	calibration := estimate.Calibrate(base, byVersion(nodes)) // not what was learned: a rebuild has to find the same
-	t.calibrated = calibration
+	t.calibrated, t.learnedOf = calibration, len(nodes)
 	evidence := make([]*estimate.Evidence, 0, len(nodes))
 	for _, p := range nodes {
 		e, _ := t.evidence(p)
@@ -140,18 +140,24 @@ func capped(versions []estimate.VersionCheck) []estimate.VersionCheck {
 	return append(slices.Clone(versions[:maxVersions-1]), rest)
 }
 
-// refresh makes the estimates of changed peers that are due, or of all when the
-// parameters moved.
+// refresh makes the estimates of changed peers that are due, or learns anew when the
+// parameters moved or there are many more nodes.
 func (t *Tracker) refresh(all bool) {
 	t.mu.RLock()
 	moved := t.stale && differ(t.params, t.model.Params())
 	t.mu.RUnlock()
 	switch {
-	case t.calibrated == nil && len(t.peers) > 0, moved:
+	case t.calibrated == nil && len(t.peers) > 0, moved, t.grown():
 		t.learn()
 	default:
 		t.estimateChanged(all)
 	}
+}
+
+// grown reports whether there are half as many nodes again as were learned from: the
+// first minutes of a crawl know a few of them.
+func (t *Tracker) grown() bool {
+	return 2*len(t.recent()) >= 3*max(1, t.learnedOf)
 }
 
 // learnedLately reports whether to learn again would say the same.
@@ -162,7 +168,7 @@ func (t *Tracker) learnedLately() bool {
 }
 
 // recent gives the peers to learn from: those of the last day.
-func (t *Tracker) recent() ([]*Peer, int64) {
+func (t *Tracker) recent() []*Peer {
 	newest := int64(0)
 	for _, p := range t.peers {
 		newest = max(newest, p.LastHandshake)
@@ -175,7 +181,7 @@ func (t *Tracker) recent() ([]*Peer, int64) {
 	}
 	// Peer ids are keys: their order is as good as drawn.
 	slices.SortFunc(nodes, func(a, b *Peer) int { return cmp.Compare(a.ID, b.ID) })
-	return nodes[:min(len(nodes), learnFrom)], newest
+	return nodes[:min(len(nodes), learnFrom)]
 }
 
 // byVersion gives for each peer what the client version that it runs now has shown.

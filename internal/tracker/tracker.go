@@ -84,6 +84,7 @@ type Tracker struct {
 	told       bool // of another network's events
 	refreshed  time.Time
 	calibrated *estimate.Calibration // nil before the first learn
+	learnedOf  int                   // nodes that it learned from
 
 	// What was committed. mu guards it, and params.
 	mu      sync.RWMutex
