@@ -80,7 +80,7 @@ func parseFrame(b []byte) (frame, int, bool) {
 		return frame{}, 0, false
 	}
 	body := int(binary.LittleEndian.Uint32(b[8:]))
-	if body > maxFrame-frameHeader || body > len(b)-frameHeader {
+	if body < framePrefix-frameHeader || body > maxFrame-frameHeader || body > len(b)-frameHeader {
 		return frame{}, 0, false
 	}
 	b = b[:frameHeader+body]
