@@ -68,7 +68,7 @@ func TestForksWhileItRuns(t *testing.T) {
 		if digestAt(w.from) != digestAt(w.to) {
 			over++
 		}
-		all.add(w, c.net.Truth().Changes(w.peer, w.from.Add(-slot*3/4), w.to), slot*3/4)
+		all.add(w, c.truthOf(w, slot*3/4), slot*3/4)
 	}
 	t.Log(&all)
 	if !all.good() {

@@ -56,7 +56,7 @@ func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
 				}
 				w.to = ends // what a node does while it stops is not told
 				w.changes = slices.DeleteFunc(w.changes, func(c devnet.SubscriptionChange) bool { return c.Time.After(ends) })
-				all.add(w, c.net.Truth().Changes(w.peer, w.from.Add(-slot*3/4), ends), slot*3/4)
+				all.add(w, c.truthOf(w, slot*3/4), slot*3/4)
 			}
 			if all.truth < nodes || !all.good() {
 				t.Errorf("%s", &all)

@@ -184,3 +184,10 @@ func (c *crawl) watches(t *testing.T) []*watchOf {
 	}
 	return out
 }
+
+// truthOf is what the watched node changed, from near before the watch, as a change
+// made just before may reach us just after, to the watch's last millisecond, which is
+// of the watch too: times are in whole milliseconds, and Changes ends before its end.
+func (c *crawl) truthOf(w *watchOf, near time.Duration) []devnet.SubscriptionChange {
+	return c.net.Truth().Changes(w.peer, w.from.Add(-near), w.to.Add(time.Millisecond))
+}

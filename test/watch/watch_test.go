@@ -29,8 +29,7 @@ type score struct {
 	odd                           []string        // what has no counterpart, and when
 }
 
-// truth begins near before the watch: a change that the node made just before may
-// reach us just after. near is under half of what any client holds a subnet for.
+// truth is truthOf's. near is under half of what any client holds a subnet for.
 func (s *score) add(w *watchOf, truth []devnet.SubscriptionChange, near time.Duration) {
 	type key struct {
 		subnet int
@@ -130,8 +129,8 @@ func TestWatchReproducesTheDuties(t *testing.T) {
 			t.Errorf("%s was watched over %d boundaries, want %d", node.Agent, held, epochs+1)
 		}
 		var one score // for the name of a node that is not as it should be
-		one.add(w, c.net.Truth().Changes(id, w.from.Add(-slot*3/4), w.to), slot*3/4)
-		all.add(w, c.net.Truth().Changes(id, w.from.Add(-slot*3/4), w.to), slot*3/4)
+		one.add(w, c.truthOf(w, slot*3/4), slot*3/4)
+		all.add(w, c.truthOf(w, slot*3/4), slot*3/4)
 		if one.found < one.truth || one.falsely > 0 {
 			t.Logf("%s, %d validators: %s: %q", node.Agent, node.Validators, &one, one.odd)
 		}
