@@ -1,8 +1,10 @@
 package estimate
 
 import (
+	"maps"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -44,7 +46,13 @@ type custodyKey struct {
 
 // table has, for each number of validators, the logarithms of the chance that a cell
 // is filled and that it is empty.
-type table struct{ on, off []float64 }
+type table struct {
+	on, off []float64
+	ends    []blockEnds
+}
+
+// blockEnds are a table's at the ends of a block of the grid, side by side.
+type blockEnds struct{ firstOn, lastOn, firstOff float64 }
 
 // NewModel makes a model. spurious may be nil.
 func NewModel(p Params, prior Prior, spurious Spurious) *Model {
@@ -70,24 +78,37 @@ func (m *Model) spuriousOf(kind eth2.ClientKind) float64 {
 	return defaultSpurious
 }
 
-// memo keeps what is made when it is first asked for.
+// memo keeps what is made when it is first asked for. To ask again takes no lock: the
+// map is replaced, not changed.
 type memo[K comparable, V any] struct {
 	mu   sync.Mutex
-	made map[K]V
+	made atomic.Pointer[map[K]V]
 }
 
 func (m *memo[K, V]) of(k K, make func() V) V {
+	if v, ok := m.known()[k]; ok {
+		return v
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, ok := m.made[k]
+	v, ok := m.known()[k]
 	if !ok {
-		if m.made == nil {
-			m.made = map[K]V{}
-		}
 		v = make()
-		m.made[k] = v
+		next := maps.Clone(m.known())
+		if next == nil {
+			next = map[K]V{}
+		}
+		next[k] = v
+		m.made.Store(&next)
 	}
 	return v
+}
+
+func (m *memo[K, V]) known() map[K]V {
+	if made := m.made.Load(); made != nil {
+		return *made
+	}
+	return nil
 }
 
 func (m *Model) cellTable(k tableKey) *table {
@@ -123,11 +144,15 @@ func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {
 // chance that something else does.
 func newTable(grid []int, eps float64, logEmpty func(v int) float64) *table {
 	const least = 1e-300
-	t := &table{make([]float64, len(grid)), make([]float64, len(grid))}
+	t := &table{on: make([]float64, len(grid)), off: make([]float64, len(grid))}
 	for i, v := range grid {
 		empty := (1 - eps) * math.Exp(logEmpty(v))
 		t.on[i] = math.Log(math.Max(1-empty, least))
 		t.off[i] = math.Log(math.Max(empty, least))
+	}
+	for first := 0; first < len(grid); first += block {
+		last := min(first+block, len(grid)) - 1
+		t.ends = append(t.ends, blockEnds{t.on[first], t.on[last], t.off[first]})
 	}
 	return t
 }

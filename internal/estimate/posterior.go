@@ -103,9 +103,10 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	}
 	terms := make([]term, len(factors))
 	highest, most := blockMaxima(w), math.Inf(-1)
+	least := sized(&s.least, len(highest))
 	for k, f := range factors {
 		terms[k] = m.term(e, p, f)
-		most = math.Max(most, terms[k].reach(w, highest))
+		most = math.Max(most, terms[k].reach(w, highest, least))
 	}
 	logs := sized(&s.logs, len(terms)*len(w))
 	for k := range terms {
@@ -118,7 +119,7 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 
 // space is what one calculation needs and the next can use again: to make it anew
 // would take a third of the time.
-type space struct{ weights, mixture, logs, stakes []float64 }
+type space struct{ weights, mixture, least, logs, stakes []float64 }
 
 func (m *Model) borrow() *space {
 	if s, ok := m.spaces.Get().(*space); ok {
@@ -190,22 +191,23 @@ func blockMaxima(logs []float64) []float64 {
 }
 
 // reach bounds the blocks, of which all else has the logarithms rest and the maxima
-// highest. The greatest logarithm is not below what it gives.
-func (t *term) reach(rest, highest []float64) (most float64) {
-	most = math.Inf(-1)
-	t.bounds = make([]float64, len(highest))
-	for b, bound := range highest {
-		first, last := b*block, min((b+1)*block, len(rest))-1
-		at := rest[first]
-		for j, c := range t.cells {
-			on, off := float64(c.on), float64(c.off)*t.tables[j].off[first]
-			at += on*t.tables[j].on[first] + off
-			bound += on*t.tables[j].on[last] + off
-		}
-		most = math.Max(most, at+t.logWeight)
-		t.bounds[b] = bound + t.logWeight
+// highest. The greatest logarithm is not below what it gives. least is for its use.
+func (t *term) reach(rest, highest, least []float64) float64 {
+	t.bounds = slices.Clone(highest)
+	for b := range least {
+		least[b] = rest[b*block]
 	}
-	return most
+	for j, c := range t.cells {
+		on, off := float64(c.on), float64(c.off)
+		for b, ends := range t.tables[j].ends {
+			least[b] += on*ends.firstOn + off*ends.firstOff
+			t.bounds[b] += on*ends.lastOn + off*ends.firstOff
+		}
+	}
+	for b := range t.bounds {
+		t.bounds[b] += t.logWeight
+	}
+	return slices.Max(least) + t.logWeight
 }
 
 // fill makes the logarithms that may count next to most, and gives the greatest.
