@@ -81,6 +81,7 @@ const (
 // expectation maximisation over the shares of the bands: empirical Bayes, with the
 // model's own prior as so many nodes more. Few nodes give back nearly what m has.
 func FitPrior(m *Model, nodes []*Evidence) Prior {
+	m = m.central()
 	bands := fittedBands()
 	start := make([]float64, len(bands))
 	bandOf := make([]int, len(m.grid)) // by point
