@@ -18,12 +18,10 @@ import (
 )
 
 const (
-	// ingestEvents are the events of one run.
-	ingestEvents = 1_000_000
 	// restartEvents wait for the consumer that is killed, restartAt is when.
 	restartEvents, restartAt = 60_000, 20_000
 	// ingestPatience bounds one run.
-	ingestPatience = 2 * time.Minute
+	ingestPatience = 5 * time.Minute
 	// ingestPoll is how often a run's progress is read. Answering costs the
 	// consumer half a millisecond.
 	ingestPoll = 200 * time.Millisecond
@@ -31,16 +29,17 @@ const (
 	restartPoll = 10 * time.Millisecond
 )
 
-// intake is one run of a consumer over ingestEvents events.
+// intake is one run of a consumer.
 type intake struct {
-	name string
-	cpu  time.Duration // of the whole process, from its start to its end
-	wall time.Duration // from its start until it has every event
-	peak int64         // resident memory at its highest, in bytes
+	name   string
+	events int
+	cpu    time.Duration // of the whole process, from its start to its end
+	wall   time.Duration // from its start until it has every event
+	peak   int64         // resident memory at its highest, in bytes
 }
 
 // perMillion is CPU seconds a million events.
-func (i intake) perMillion() float64 { return i.cpu.Seconds() / ingestEvents * 1e6 }
+func (i intake) perMillion() float64 { return i.cpu.Seconds() / float64(i.events) * 1e6 }
 
 // ingest compares the consumer with a floor that keeps nothing safe, and with
 // itself when only encoding/json can read the events. Broker and publisher are in
@@ -52,7 +51,7 @@ func ingest(ctx context.Context, o options, w io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	data := newPeerEvents(o.handshakes)
-	fmt.Fprintf(w, "%d events a run, of %d peers, %d bytes on average.\n\n", ingestEvents, ingestPeers, data.meanSize())
+	fmt.Fprintf(w, "%d events a run, of %d peers, %d bytes on average.\n\n", o.events, ingestPeers, data.meanSize())
 	fmt.Fprint(w, "| round | consumer | CPU s per million events | events/s | peak memory |\n|---|---|---|---|---|\n")
 	runs := make(map[string][]intake)
 	var restart time.Duration
@@ -62,7 +61,7 @@ func ingest(ctx context.Context, o options, w io.Writer) error {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}
 		for _, i := range r.runs {
-			fmt.Fprintf(w, "| %d | %s | %.2f | %.0f | %.0f MiB |\n", round+1, i.name, i.perMillion(), ingestEvents/i.wall.Seconds(), mebibytes(i.peak))
+			fmt.Fprintf(w, "| %d | %s | %.2f | %.0f | %.0f MiB |\n", round+1, i.name, i.perMillion(), float64(i.events)/i.wall.Seconds(), mebibytes(i.peak))
 			runs[i.name] = append(runs[i.name], i)
 		}
 		restart = r.restarted
@@ -123,7 +122,7 @@ func (r *ingestRound) run(ctx context.Context) error {
 	return r.withBroker(ctx, " ", []string{stdDurable}, steps)
 }
 
-// withBroker starts a broker, publishes ingestEvents to the durables and takes the
+// withBroker starts a broker, publishes a run's events to the durables and takes the
 // steps.
 func (r *ingestRound) withBroker(ctx context.Context, prefix string, durables []string, steps []func(context.Context) error) (err error) {
 	if r.broker, err = startBroker(ctx, r.options, filepath.Join(r.dir, "broker-"+durables[0])); err != nil {
@@ -135,7 +134,7 @@ func (r *ingestRound) withBroker(ctx context.Context, prefix string, durables []
 			return err
 		}
 	}
-	if err := r.data.publish(ctx, r.broker.conn, ingestEvents, prefix); err != nil {
+	if err := r.data.publish(ctx, r.broker.conn, r.events, prefix); err != nil {
 		return err
 	}
 	for _, step := range steps {
@@ -167,19 +166,19 @@ func (r *ingestRound) consume(ctx context.Context, name, durable string) error {
 	if err != nil {
 		return err
 	}
-	err = until(ctx, metrics, ingestEvents, ingestPoll)
+	err = until(ctx, metrics, float64(r.events), ingestPoll)
 	wall := time.Since(p.started)
 	if err := errors.Join(err, p.stop()); err != nil {
 		return err
 	}
-	r.runs = append(r.runs, p.intake(name, wall))
+	r.runs = append(r.runs, p.intake(name, r.events, wall))
 	rows, dir := 0, r.dataDir(durable)
 	err = errors.Join(
 		dataset.Scan(ctx, dir, dataset.Range{}, func(dataset.MetadataRow) error { rows++; return nil }),
 		dataset.Scan(ctx, dir, dataset.Range{}, func(dataset.VisitRow) error { rows++; return nil }),
 		dataset.Scan(ctx, dir, dataset.Range{}, func(dataset.DiscoveryRow) error { rows++; return nil }))
-	if err == nil && rows != ingestEvents {
-		err = fmt.Errorf("%s stored %d of %d events", name, rows, ingestEvents)
+	if err == nil && rows != r.events {
+		err = fmt.Errorf("%s stored %d of %d events", name, rows, r.events)
 	}
 	return err
 }
@@ -252,9 +251,9 @@ func (r *ingestRound) killed(ctx context.Context) error {
 }
 
 // intake is what the process, which has ended, took.
-func (p *process) intake(name string, wall time.Duration) intake {
+func (p *process) intake(name string, events int, wall time.Duration) intake {
 	state := p.cmd.ProcessState
-	i := intake{name: name, cpu: state.UserTime() + state.SystemTime(), wall: wall}
+	i := intake{name: name, events: events, cpu: state.UserTime() + state.SystemTime(), wall: wall}
 	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
 		i.peak = usage.Maxrss << 10
 	}

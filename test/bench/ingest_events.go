@@ -134,13 +134,14 @@ func (h *peerEvents) discovered(m *event.MetadataReceived) *event.PeerDiscovered
 	}
 }
 
-// meanSize is the mean size of a run's events in bytes.
+// meanSize is the mean size of a run's first events in bytes.
 func (h *peerEvents) meanSize() (sum int) {
 	h = newPeerEvents(h.onlyHandshakes)
-	for range ingestEvents {
+	const first = 1_000_000
+	for range first {
 		sum += len(event.Append(nil, h.next()))
 	}
-	return sum / ingestEvents
+	return sum / first
 }
 
 // publish publishes the next n events, each after the prefix, and waits until the

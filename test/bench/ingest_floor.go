@@ -77,7 +77,7 @@ func (r *ingestRound) floor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := launch(ctx, r.verbose, self, "ingest-floor", "-nats", r.broker.url, "-dir", r.dataDir(floorDurable), "-events", strconv.Itoa(ingestEvents))
+	p, err := launch(ctx, r.verbose, self, "ingest-floor", "-nats", r.broker.url, "-dir", r.dataDir(floorDurable), "-events", strconv.Itoa(r.events))
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (r *ingestRound) floor(ctx context.Context) error {
 	if err := errors.Join(err, p.stop()); err != nil {
 		return err
 	}
-	r.runs = append(r.runs, p.intake(floorName, wall))
+	r.runs = append(r.runs, p.intake(floorName, r.events, wall))
 	return nil
 }
 

@@ -25,6 +25,7 @@ type options struct {
 	rounds     int
 	nodes      int
 	cases      string // comma-separated names
+	events     int
 	handshakes bool
 	profile    string // directory for CPU profiles of the sentry; empty for none
 	verbose    bool
@@ -71,6 +72,7 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds of sentry and floor in turn")
 	flags.IntVar(&o.nodes, "nodes", 1000, "nodes of the simulated network")
 	flags.StringVar(&o.cases, "cases", "healthy,mixed,held,records", "cases to run")
+	flags.IntVar(&o.events, "events", 1_000_000, "events of one run of the ingest case")
 	flags.BoolVar(&o.handshakes, "handshakes", false, "ingest metadata_received events alone, not the stream of a crawl")
 	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry or the consumer into this directory; they cost it a little")
 	flags.BoolVar(&o.verbose, "v", false, "show the programs' own logs")
