@@ -9,10 +9,12 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// The first byte of encoded Statistics.
+// The first byte of encoded Statistics. In old ones the runs come first.
 const (
-	encodingVersion = 1
-	encodingSealed  = 2
+	encodingOld       = 1
+	encodingOldSealed = 2
+	encodingVersion   = 3
+	encodingSealed    = 4
 )
 
 // ErrEncoding marks bytes that are no Statistics.
@@ -26,21 +28,6 @@ func (s *Statistics) AppendBinary(b []byte) ([]byte, error) {
 		version = encodingSealed
 	}
 	b = append(b, version)
-	b = binary.AppendUvarint(b, uint64(len(s.readings)))
-	for _, r := range s.readings {
-		b = binary.AppendUvarint(b, uint64(len(r.runs)))
-		end := eth2.Slot(0)
-		for _, x := range r.runs {
-			kind := uint64(x.cell) << 1
-			if x.snapshot {
-				kind |= 1
-			}
-			for _, n := range []uint64{uint64(x.from - end), uint64(x.slots), kind, uint64(x.on), uint64(x.off)} {
-				b = binary.AppendUvarint(b, n)
-			}
-			end = x.end()
-		}
-	}
 	b = binary.AppendUvarint(b, uint64(len(s.sync)))
 	for _, r := range s.sync {
 		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(r.period)), uint64(r.syncnets))
@@ -48,23 +35,48 @@ func (s *Statistics) AppendBinary(b []byte) ([]byte, error) {
 	for _, n := range s.numbers() {
 		b = binary.AppendUvarint(b, n)
 	}
+	b = binary.AppendUvarint(b, uint64(len(s.readings)))
+	for i := range s.readings {
+		b = s.readings[i].append(b)
+	}
 	return b, nil
 }
 
+// append appends how many runs there are, the end of the last, and the runs and their
+// length: so one more can be added behind without reading them.
+func (r *reading) append(b []byte) []byte {
+	var space [512]byte
+	latest, end := space[:0], r.early.end
+	for _, x := range r.runs {
+		kind := uint64(x.cell) << 1
+		if x.snapshot {
+			kind |= 1
+		}
+		for _, n := range [...]uint64{uint64(x.from - end), uint64(x.slots), kind, uint64(x.on), uint64(x.off)} {
+			latest = binary.AppendUvarint(latest, n)
+		}
+		end = x.end()
+	}
+	for _, n := range [...]uint64{uint64(r.early.n + len(r.runs)), uint64(end), uint64(len(r.early.data) + len(latest))} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return append(append(b, r.early.data...), latest...)
+}
+
 // numbers are the habits and looks, in the order of the encoding.
-func (s *Statistics) numbers() []uint64 {
+func (s *Statistics) numbers() (out [14 + LifetimeBins]uint64) {
 	h, l := s.habits, s.looks
-	out := []uint64{
+	copy(out[:], []uint64{
 		uint64(l.full), uint64(l.partial), uint64(l.firstFull), uint64(l.lastFull), uint64(l.fullEpochs), uint64(l.otherEpochs), uint64(l.declared),
 		uint64(h.Slots), uint64(h.Subscribed), uint64(h.AtEpochStart), uint64(h.Epochs), h.Filled, h.Squares, h.Cells,
-	}
-	for _, n := range h.Lifetimes {
-		out = append(out, uint64(n))
+	})
+	for i, n := range h.Lifetimes {
+		out[14+i] = uint64(n)
 	}
 	return out
 }
 
-func (s *Statistics) setNumbers(n []uint64) {
+func (s *Statistics) setNumbers(n [14 + LifetimeBins]uint64) {
 	u := func(i int) uint32 { return uint32(n[i]) }
 	s.looks = looks{u(0), u(1), eth2.Epoch(n[2]), eth2.Epoch(n[3]), u(4), u(5), u(6)}
 	s.habits = Habits{Slots: u(7), Subscribed: u(8), AtEpochStart: u(9), Epochs: u(10), Filled: n[11], Squares: n[12], Cells: n[13]}
@@ -76,36 +88,72 @@ func (s *Statistics) setNumbers(n []uint64) {
 // DecodeStatistics reads what AppendBinary made for the same client; else the error is
 // an ErrEncoding.
 func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
+	s, err := OpenStatistics(c, b)
+	if err == nil && !s.unpack() {
+		err = fmt.Errorf("%w: runs cut short, out of range or too long", ErrEncoding)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// OpenStatistics is DecodeStatistics for who adds what comes later and encodes again: it
+// leaves the runs as they are, unchecked, until something has to look at them. They share
+// memory with b.
+func OpenStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	s := NewStatistics(c)
 	d := decoder{b: b}
 	v := d.next(math.MaxUint64)
-	if s.sealed = v == encodingSealed; !s.sealed && v != encodingVersion {
+	s.sealed = v == encodingSealed || v == encodingOldSealed
+	switch v {
+	case encodingOld, encodingOldSealed:
+		d.readings(s, d.old)
+		d.head(s)
+	case encodingVersion, encodingSealed:
+		d.head(s)
+		d.readings(s, d.early)
+	default:
 		return nil, fmt.Errorf("%w: version %d", ErrEncoding, v)
 	}
-	if n := d.next(math.MaxUint64); n != uint64(len(s.readings)) {
-		return nil, fmt.Errorf("%w: %d windows, a %s client has %d", ErrEncoding, n, c.Kind, len(s.readings))
-	}
-	for i := range s.readings {
-		s.readings[i].runs = d.runs()
-	}
-	for range d.next(8) {
-		s.sync = append(s.sync, syncReading{uint32(d.next(math.MaxUint32)), eth2.Syncnets(d.next(math.MaxUint8))})
-	}
-	numbers := s.numbers()
-	for i := range numbers {
-		numbers[i] = d.next(math.MaxUint64)
-	}
-	s.setNumbers(numbers)
-	if d.bad || d.at < len(d.b) {
+	switch {
+	case !d.bad && d.windows != uint64(len(s.readings)):
+		return nil, fmt.Errorf("%w: %d windows, a %s client has %d", ErrEncoding, d.windows, c.Kind, len(s.readings))
+	case d.bad || d.at < len(d.b):
 		return nil, fmt.Errorf("%w: cut short, out of range or too long", ErrEncoding)
 	}
 	return s, nil
+}
+
+// unpack decodes the runs that were left as they are. It reports whether they are good; if
+// not, it leaves them.
+func (s *Statistics) unpack() bool {
+	good := true
+	for i := range s.readings {
+		good = s.readings[i].unpack() && good
+	}
+	return good
+}
+
+func (r *reading) unpack() bool {
+	if r.early.n == 0 {
+		return true
+	}
+	d := decoder{b: r.early.data}
+	runs, end := d.runs(uint64(r.early.n), len(r.runs)+1)
+	if d.bad || d.at < len(d.b) || end != r.early.end {
+		return false
+	}
+	r.runs, r.early = append(runs, r.runs...), packed{}
+	return true
 }
 
 type decoder struct {
 	b   []byte
 	at  int // what is read
 	bad bool
+
+	windows uint64 // as they were said to be
 }
 
 // next is the next number, 0 once there was one above most.
@@ -125,29 +173,69 @@ func (d *decoder) next(most uint64) uint64 {
 	return n
 }
 
-func (d *decoder) runs() []run {
-	const (
-		latest = 1 << 53
-		least  = 5 // bytes of a run
-	)
-	n := d.next(maxRuns)
-	if n == 0 || n > uint64(len(d.b)-d.at)/least {
-		d.bad = d.bad || n > 0
-		return nil
+// head reads the sync committee periods, habits and looks.
+func (d *decoder) head(s *Statistics) {
+	for range d.next(8) {
+		s.sync = append(s.sync, syncReading{uint32(d.next(math.MaxUint32)), eth2.Syncnets(d.next(math.MaxUint8))})
 	}
-	out := make([]run, 0, n+1) // and the next observation
-	end := eth2.Slot(0)
+	numbers := s.numbers()
+	for i := range numbers {
+		numbers[i] = d.next(math.MaxUint64)
+	}
+	s.setNumbers(numbers)
+}
+
+// readings reads them all when there are as many as the client has windows.
+func (d *decoder) readings(s *Statistics, read func(*reading)) {
+	if d.windows = d.next(math.MaxUint64); d.windows == uint64(len(s.readings)) {
+		for i := range s.readings {
+			read(&s.readings[i])
+		}
+	}
+}
+
+const (
+	latestSlot = 1 << 53
+	leastRun   = 5 // bytes
+)
+
+// early reads a reading of the present form and leaves its runs as they are.
+func (d *decoder) early(r *reading) {
+	n, end, size := d.next(maxRuns), d.next(2*latestSlot), d.next(math.MaxUint64)
+	if left := uint64(len(d.b) - d.at); size > left || n > size/leastRun || n == 0 && size+end > 0 {
+		d.bad = true
+	}
+	if !d.bad {
+		r.early = packed{n: int(n), end: eth2.Slot(end), data: d.b[d.at:][:size]}
+		d.at += int(size)
+	}
+}
+
+// old reads a reading of the old form.
+func (d *decoder) old(r *reading) {
+	n := d.next(maxRuns)
+	if n > uint64(len(d.b)-d.at)/leastRun {
+		d.bad = true
+	}
+	if n > 0 && !d.bad {
+		r.runs, _ = d.runs(n, 1)
+	}
+}
+
+// runs reads n of them, makes room for some more, and gives the end of the last.
+func (d *decoder) runs(n uint64, more int) (out []run, end eth2.Slot) {
+	out = make([]run, 0, int(n)+more)
 	for range n {
-		from := end + eth2.Slot(d.next(latest))
+		from := end + eth2.Slot(d.next(latestSlot))
 		x := run{from: from, slots: uint32(d.next(math.MaxUint32))}
 		kind := d.next(math.MaxUint16)
 		x.cell, x.snapshot = cell(kind>>1), kind&1 == 1
 		x.on, x.off = uint32(d.next(math.MaxUint32)), uint32(d.next(math.MaxUint32))
-		if d.bad || kind>>1 > 2*maxSlotsPerEpoch || from > latest {
+		if d.bad || kind>>1 > 2*maxSlotsPerEpoch || from > latestSlot {
 			d.bad = true
-			return nil
+			return nil, 0
 		}
 		out, end = append(out, x), x.end()
 	}
-	return out
+	return out, end
 }

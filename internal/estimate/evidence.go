@@ -103,12 +103,12 @@ func (e *Evidence) Add(s *Statistics, trust Trust) {
 			continue
 		}
 		p := &e.pools[i]
-		into := &p.runs
-		if n := len(r.runs); s.sealed && n > 0 {
+		into, runs := &p.runs, r.all()
+		if n := len(runs); s.sealed && n > 0 {
 			into = &p.sealed
-			p.days = append(p.days, run{from: r.runs[0].from, slots: uint32(r.runs[n-1].end() - r.runs[0].from)})
+			p.days = append(p.days, run{from: runs[0].from, slots: uint32(runs[n-1].end() - runs[0].from)})
 		}
-		for _, x := range r.runs {
+		for _, x := range runs {
 			if !x.snapshot || trust == TrustAll && len(e.pools) == 1 {
 				*into = append(*into, x)
 			}

@@ -20,7 +20,7 @@ func (s *Statistics) Seal(after eth2.Slot) {
 func (r *reading) seal(after eth2.Slot) {
 	var sums []run
 	var first, end eth2.Slot
-	for _, x := range r.runs {
+	for _, x := range r.all() {
 		if x.from < after {
 			continue
 		}
@@ -37,7 +37,7 @@ func (r *reading) seal(after eth2.Slot) {
 	if n := len(sums); n > 0 {
 		sums[n-1].from = end - eth2.Slot(sums[n-1].slots)
 	}
-	r.runs = sums
+	r.runs, r.early = sums, packed{}
 }
 
 // addTo adds a run to the one of its kind. Those with every subnet on are a kind of

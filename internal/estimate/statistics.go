@@ -26,7 +26,21 @@ type Statistics struct {
 // reading is what was seen, taken as one client's window has it.
 type reading struct {
 	window window
-	runs   []run // by from, disjoint
+	early  packed // runs before the others, see OpenStatistics
+	runs   []run  // by from, disjoint
+}
+
+// packed are n encoded runs; n is 0 for none.
+type packed struct {
+	n    int
+	end  eth2.Slot // of the last
+	data []byte
+}
+
+// all are all runs; those that cannot be read are left out.
+func (r *reading) all() []run {
+	r.unpack()
+	return r.runs
 }
 
 // run is a span of duty slots and its cells of one kind.
@@ -105,7 +119,7 @@ func (s *Statistics) Habits() Habits { return s.habits }
 // Empty reports whether nothing was observed.
 func (s *Statistics) Empty() bool {
 	for _, r := range s.readings {
-		if len(r.runs) > 0 {
+		if r.early.n+len(r.runs) > 0 {
 			return false
 		}
 	}
@@ -114,11 +128,12 @@ func (s *Statistics) Empty() bool {
 
 // Span is from the first duty slot that is covered to the last; ok is false for none.
 func (s *Statistics) Span() (first, last eth2.Slot, ok bool) {
-	for _, r := range s.readings {
-		if n := len(r.runs); n > 0 {
-			end := r.runs[n-1].end() - 1
-			if !ok || r.runs[0].from < first {
-				first = r.runs[0].from
+	for i := range s.readings {
+		runs := s.readings[i].all()
+		if n := len(runs); n > 0 {
+			end := runs[n-1].end() - 1
+			if !ok || runs[0].from < first {
+				first = runs[0].from
 			}
 			last, ok = max(last, end), true
 		}
@@ -132,7 +147,7 @@ func (s *Statistics) WatchedSlots() (n uint64) {
 	if len(s.readings) == 0 {
 		return 0
 	}
-	for _, r := range s.readings[0].runs {
+	for _, r := range s.readings[0].all() {
 		if !r.snapshot {
 			n += uint64(r.slots)
 		}
@@ -168,9 +183,9 @@ func (l looks) allSubnets() bool {
 // Where both cover a duty slot the span that shows more is kept, the other dropped.
 func (s *Statistics) Merge(o *Statistics) {
 	for i := range s.readings {
-		for _, r := range o.readings {
-			if r.window == s.readings[i].window {
-				s.readings[i].merge(r.runs)
+		for j := range o.readings {
+			if r := &o.readings[j]; r.window == s.readings[i].window {
+				s.readings[i].merge(r.all())
 			}
 		}
 	}
@@ -183,7 +198,7 @@ func (s *Statistics) Merge(o *Statistics) {
 
 // merge keeps the most telling of the runs of both, without overlap.
 func (r *reading) merge(runs []run) {
-	all := slices.Concat(r.runs, runs)
+	all := slices.Concat(r.all(), runs)
 	slices.SortFunc(all, func(a, b run) int {
 		return cmp.Or(cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.from, b.from),
 			cmp.Compare(a.cell, b.cell), cmp.Compare(a.on, b.on), cmp.Compare(a.slots, b.slots))
@@ -199,7 +214,10 @@ func (r *reading) merge(runs []run) {
 // insert adds a run; when its slots are covered already it takes their place only if
 // it shows more than twice as much. It reports whether the run is in.
 func (r *reading) insert(x run) bool {
-	if x.slots == 0 || x.on+x.off == 0 || len(r.runs) >= maxRuns {
+	if x.slots == 0 || x.on+x.off == 0 || r.early.n+len(r.runs) >= maxRuns {
+		return false
+	}
+	if behind := x.from > r.early.end || x.from == r.early.end && x.snapshot; !behind && !r.unpack() {
 		return false
 	}
 	from, to := r.overlap(x)

@@ -1,6 +1,8 @@
 package estimate
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 	"reflect"
@@ -275,5 +277,77 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	if _, err := DecodeStatistics(stranger, b); !errors.Is(err, ErrEncoding) {
 		t.Errorf("another client's: %v", err)
+	}
+}
+
+// Statistics that are encoded and opened again after each observation are those that
+// never were, and their early runs are read only for what is not behind them.
+func TestOpenedAreTheSame(t *testing.T) {
+	p := mainnetParams()
+	r := rand.New(rand.NewPCG(8, 1))
+	for _, c := range []eth2.Client{lighthouse, prysm, teku, stranger} {
+		left := 0 // observations after which the early runs were as they had been
+		for range 40 {
+			kept, opened := NewStatistics(c), NewStatistics(c)
+			epoch := 1000
+			for range 60 {
+				epoch += 1 + r.IntN(3)
+				at := slotTime(p, epoch, r.IntN(32))
+				if r.IntN(8) == 0 { // late
+					at -= r.Int64N(20 * 384_000)
+				}
+				observe := func(s *Statistics) {
+					s.AddSnapshot(p, Snapshot{At: at, Subscribed: []int{epoch % 64, 9}})
+					s.AddSyncnets(p, at, eth2.Syncnets(epoch%4))
+				}
+				if r.IntN(4) == 0 {
+					w := logOf(at, at+r.Int64N(3*384_000), [3]int64{at + 12_000, at + 36_000, int64(epoch % 60)})
+					observe = func(s *Statistics) { s.AddWatch(p, w) }
+				}
+				observe(kept)
+				observe(opened)
+				b, _ := opened.AppendBinary(nil)
+				if want, _ := kept.AppendBinary(nil); !bytes.Equal(b, want) {
+					t.Fatalf("%s: opened %x, kept %x", c.Kind, b, want)
+				}
+				if len(opened.readings) > 0 && opened.readings[0].early.n > 0 {
+					left++
+				}
+				var err error
+				if opened, err = OpenStatistics(c, b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !opened.unpack() || !reflect.DeepEqual(opened.readings, kept.readings) {
+				t.Fatalf("%s: opened %+v, kept %+v", c.Kind, opened, kept)
+			}
+		}
+		if left < 1000 {
+			t.Errorf("%s: the early runs were read for all but %d observations", c.Kind, left)
+		}
+	}
+}
+
+// The encoding of before is still read: a database has it until a day is over.
+func TestDecodesTheOldEncoding(t *testing.T) {
+	p := mainnetParams()
+	want := NewStatistics(lighthouse)
+	want.AddWatch(p, logOf(slotTime(p, 1000, 0), slotTime(p, 1003, 0)))
+	want.AddSnapshot(p, Snapshot{At: slotTime(p, 1010, 5), Subscribed: []int{1, 2, 62}})
+	want.AddSyncnets(p, slotTime(p, 1000, 0), 3)
+	const encoded = "010282fa015f0000822ee4010205033d01030300010000000100000000020000801f00000000000000000000"
+	for _, old := range []string{"01" + encoded, "02" + encoded} {
+		b, _ := hex.DecodeString(old)
+		got, err := DecodeStatistics(lighthouse, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.sealed = old[1] == '2'
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", old, got, want)
+		}
+		if _, err := DecodeStatistics(lighthouse, b[:len(b)-1]); !errors.Is(err, ErrEncoding) {
+			t.Errorf("cut short: %v", err)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -20,7 +21,7 @@ type day struct {
 	data   []byte
 }
 
-// liveDay is a day of a draft, decoded.
+// liveDay is a day of a draft, ready for what is observed later.
 type liveDay struct {
 	day    int32
 	client *eth2.Client
@@ -37,7 +38,7 @@ func (d *draft) day(t *Tracker, at int64, client *eth2.Client) *estimate.Statist
 		}
 	}
 	if len(d.statistics) == maxLiveDays { // a rebuild adds all of a peer's days at once
-		d.settle()
+		d.settle(nil)
 	}
 	var own *eth2.Client
 	var s *estimate.Statistics
@@ -50,10 +51,9 @@ func (d *draft) day(t *Tracker, at int64, client *eth2.Client) *estimate.Statist
 		}
 		own = known.client
 		if known.day == n {
-			t.live += len(known.data)
 			var err error
-			if s, err = known.decode(); err != nil {
-				return nil // checked when it was loaded
+			if s, err = estimate.OpenStatistics(*client, known.data); err != nil {
+				return nil // damaged
 			}
 		}
 	}
@@ -66,7 +66,7 @@ func (d *draft) day(t *Tracker, at int64, client *eth2.Client) *estimate.Statist
 		}
 		s = estimate.NewStatistics(*client)
 	}
-	t.live += draftSize
+	t.live += liveSize
 	d.statistics = append(d.statistics, liveDay{n, own, s})
 	return s
 }
@@ -96,15 +96,16 @@ func (d *draft) room(n int32) bool {
 // used for estimates.
 const sealAfter = 6 * time.Hour
 
-// settle encodes what is decoded, seals days that are over, and forgets those that are
-// out of the window.
-func (d *draft) settle() {
+// settle encodes what was observed, seals days that are over, and forgets those that are
+// out of the window. space is for its use, and comes back.
+func (d *draft) settle(space []byte) []byte {
 	if len(d.statistics) == 0 {
-		return
+		return space
 	}
 	days := slices.Clone(d.days)
 	for _, l := range d.statistics {
-		data, _ := l.AppendBinary(nil) // never fails
+		space, _ = l.AppendBinary(space[:0]) // never fails
+		data := bytes.Clone(space)
 		i := slices.IndexFunc(days, func(x day) bool { return x.day == l.day && *x.client == *l.client })
 		if i < 0 {
 			days = append(days, day{day: l.day, client: l.client, data: data})
@@ -120,6 +121,7 @@ func (d *draft) settle() {
 	days = slices.DeleteFunc(days, func(x day) bool { return x.day <= newest-Window })
 	sealDays(days, dayOf(d.LastSeen-sealAfter.Milliseconds()))
 	d.days = slices.Clip(days)
+	return space
 }
 
 // sealDays makes the days before one small, in the order of what they cover.
@@ -128,6 +130,9 @@ func sealDays(days []day, before int32) {
 		*day
 		*estimate.Statistics
 		first, end eth2.Slot
+	}
+	if !slices.ContainsFunc(days, func(x day) bool { return x.day < before && !x.sealed }) {
+		return
 	}
 	var list []open
 	after := eth2.Slot(0)
@@ -138,7 +143,7 @@ func sealDays(days []day, before int32) {
 		}
 		s, err := x.decode()
 		if err != nil {
-			continue // checked when it was loaded
+			continue // damaged
 		}
 		first, last, ok := s.Span()
 		if x.sealed {

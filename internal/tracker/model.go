@@ -217,7 +217,7 @@ func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estim
 	for i, d := range p.days {
 		s, err := d.decode()
 		if err != nil {
-			continue // checked when it was loaded
+			continue // damaged
 		}
 		statistics[i] = s
 		h := habits[*d.client]

@@ -18,7 +18,7 @@ const (
 	maxOpenVisits = 4
 	// maxVersionsADay bounds the statistics of a peer that changes its agent all the time.
 	maxVersionsADay = 4
-	// maxLiveDays bounds the days of a draft that are decoded.
+	// maxLiveDays bounds the days of a draft that are ready for more.
 	maxLiveDays = Window + maxVersionsADay
 	// outcomes is how many event.Outcomes there are.
 	outcomes = 12

@@ -38,10 +38,10 @@ const (
 	// beyond so many the ones that nobody could shake hands with, then the longest unseen.
 	forgetAfter = 90 * 24 * time.Hour
 	maxPeers    = 200_000
-	// maxLive bounds the statistics that are held decoded, in bytes of their encoding,
-	// with draftSize for each: decoded they take some five times that. To decode and
-	// encode again for each event would cost more than all else here.
-	maxLive, draftSize = 8 << 20, 256
+	// maxLive bounds the memory of the drafts' statistics, in bytes: liveSize for each day,
+	// and observationSize for what is added to it. To encode them after each event would
+	// cost more than all else here.
+	maxLive, liveSize, observationSize = 16 << 20, 512, 64
 	// maxWords bounds the strings of events that are remembered: peers choose some of them.
 	maxWords = 4096
 
@@ -78,7 +78,7 @@ type Tracker struct {
 
 	// The open segment.
 	drafts     map[string]*draft
-	live       int    // size of the drafts' decoded statistics, see maxLive
+	live       int    // size of the drafts' statistics, see maxLive
 	counts     counts // by hour
 	totals     []Totals
 	told       bool // of another network's events
@@ -170,7 +170,7 @@ func (t *Tracker) Add(e event.Event) {
 		d.visitEnded(t, e)
 	}
 	t.counts.add(e, &t.visits)
-	if t.live > maxLive {
+	if t.live += observationSize; t.live > maxLive {
 		t.settleDrafts()
 	}
 }
@@ -326,8 +326,9 @@ func (m *memory[V]) of(word string, make func(string) V) V {
 
 // settleDrafts encodes the drafts' statistics.
 func (t *Tracker) settleDrafts() {
+	var space []byte
 	for _, d := range t.drafts {
-		d.settle()
+		space = d.settle(space)
 	}
 	t.live = 0
 }
