@@ -72,7 +72,7 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds of sentry and floor in turn")
 	flags.IntVar(&o.nodes, "nodes", 1000, "nodes of the simulated network")
 	flags.StringVar(&o.cases, "cases", "healthy,mixed,held,records", "cases to run")
-	flags.IntVar(&o.events, "events", 1_000_000, "events of one run of the ingest case")
+	flags.IntVar(&o.events, "events", 3_000_000, "events of one run of the ingest case")
 	flags.BoolVar(&o.handshakes, "handshakes", false, "ingest metadata_received events alone, not the stream of a crawl")
 	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry or the consumer into this directory; they cost it a little")
 	flags.BoolVar(&o.verbose, "v", false, "show the programs' own logs")
