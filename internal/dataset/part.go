@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	kzstd "github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 )
@@ -14,9 +16,28 @@ import (
 // costs a quarter more.
 const writeBatch = 512
 
-// compression is one for all parts: an encoder keeps some megabytes. Dictionaries leave
-// little to compress: higher levels make nothing smaller.
-var compression = &zstd.Codec{Level: zstd.SpeedFastest}
+// compression is one for all parts. Dictionaries leave little to compress: higher levels
+// make nothing smaller.
+var compression = newCodec()
+
+// codec is parquet-go's zstd with one encoder, which looks back no further than a page is
+// long: parquet-go's own keep eight megabytes each, and the collector has them made anew.
+type codec struct {
+	zstd.Codec
+	encoder *kzstd.Encoder
+}
+
+func newCodec() *codec {
+	encoder, err := kzstd.NewWriter(nil, kzstd.WithEncoderLevel(kzstd.SpeedFastest), kzstd.WithWindowSize(1<<20),
+		kzstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), kzstd.WithZeroFrames(true), kzstd.WithEncoderCRC(false))
+	if err != nil {
+		panic(err) // of options that do not fit each other
+	}
+	return &codec{encoder: encoder}
+}
+
+// Encode implements compress.Codec, for several goroutines at once.
+func (c *codec) Encode(dst, src []byte) ([]byte, error) { return c.encoder.EncodeAll(src, dst[:0]), nil }
 
 // stagedPart is a part of any table.
 type stagedPart interface {
