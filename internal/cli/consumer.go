@@ -163,7 +163,7 @@ func openDatasets(lock *dataset.Lock, log *slog.Logger) (*dataset.Writer, error)
 	return w, asUsage(err)
 }
 
-// gcPercent is GOGC while storing: a backlog takes up to 392 MiB with it, and more with
+// gcPercent is GOGC while storing: a backlog takes some 360 MiB with it, 394 with
 // Go's 100 (make bench-ingest).
 const gcPercent = 75
 
