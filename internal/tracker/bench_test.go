@@ -47,7 +47,7 @@ func seasoned(b *testing.B, dir string, peers int) *Tracker {
 		p.Estimate = &estimate
 		tr.peers[p.ID], tr.unwritten.peers[p.ID] = &p, true
 	}
-	if err := tr.Write(b.Context()); err != nil {
+	if err := tr.Settle(b.Context()); err != nil { // now that there are so many
 		b.Fatal(err)
 	}
 	return tr
