@@ -37,7 +37,9 @@ func newCodec() *codec {
 }
 
 // Encode implements compress.Codec, for several goroutines at once.
-func (c *codec) Encode(dst, src []byte) ([]byte, error) { return c.encoder.EncodeAll(src, dst[:0]), nil }
+func (c *codec) Encode(dst, src []byte) ([]byte, error) {
+	return c.encoder.EncodeAll(src, dst[:0]), nil
+}
 
 // stagedPart is a part of any table.
 type stagedPart interface {
