@@ -14,7 +14,7 @@ const module = "github.com/chainbound/valtrack"
 // layers, lowest first; a room may import rooms of lower layers only. The table
 // in docs/architecture.md says the same in words.
 var layers = [][]string{
-	{"internal/eth2", "internal/udp", "internal/crashpoint"},
+	{"internal/eth2", "internal/udp", "internal/crashpoint", "internal/diskio"},
 	{"internal/eth2/enr", "internal/event"},
 	{"internal/eth2/network"},
 	{"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/estimate", "internal/telemetry", "internal/beaconapi"},
