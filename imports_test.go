@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/estimate", "internal/telemetry", "internal/beaconapi"},
 	{"internal/tracker"},
 	{"internal/sentry", "internal/consumer", "internal/report", "internal/devnet"},
+	{"internal/app"},
 	{"internal/cli"},
 	{""},
 }

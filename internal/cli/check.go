@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -12,27 +11,26 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
 // checkTimeout bounds the wait for a NATS server to answer.
 const checkTimeout = 5 * time.Second
 
-func (a *app) checkCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) checkCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "check", Usage: "validate configuration and reach what it names; changes nothing",
 		Description: "Takes the options of sentry, consumer and run, and tells what of them would not work.",
 		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
-		Commands:    []*cli.Command{a.checkDataCommand()},
+		Commands:    []*cli.Command{p.checkDataCommand()},
 	}, runCheck)
 }
 
@@ -118,20 +116,21 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 		return "", errors.New("not checked: no network")
 	}
 	cfg, err := in.sentryConfig(n)
+	crawl := cfg.Crawl
 	detail := fmt.Sprintf("%d dialers, at most %d connections, %d watched for %d epochs, private addresses %t",
-		cfg.crawl.Dialers, cfg.crawl.MaxConnections, max(0, cfg.crawl.MaxWatched), cfg.crawl.WatchEpochs, cfg.allowPrivate)
-	if cfg.crawl.Shard.Count > 0 {
-		detail += ", shard " + cfg.crawl.Shard.String()
+		crawl.Dialers, crawl.MaxConnections, max(0, crawl.MaxWatched), crawl.WatchEpochs, crawl.AllowPrivate)
+	if crawl.Shard.Count > 0 {
+		detail += ", shard " + crawl.Shard.String()
 	}
-	if cfg.crawl.Exclude != nil {
-		detail += fmt.Sprintf(", %d excluded", cfg.crawl.Exclude.Len())
+	if crawl.Exclude != nil {
+		detail += fmt.Sprintf(", %d excluded", crawl.Exclude.Len())
 	}
 	return detail, err
 }
 
 func (in invocation) checkConsumer(context.Context) (string, error) {
-	cfg, err := in.consumerConfig()
-	return fmt.Sprintf("segments of %d rows or %v", cfg.storing.SegmentRows, cfg.storing.SegmentAge), err
+	cfg, err := in.consumerConfig(network.Network{}, app.DefaultNATS)
+	return fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge), err
 }
 
 func (in invocation) checkDevnet(context.Context) (string, error) {
@@ -165,35 +164,11 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		case dir != filepath.Clean(path):
 			return fmt.Sprintf("%s will be made in %s", path, dir), nil
 		}
-		for _, held := range []struct{ file, by string }{{roleSentry + ".lock", roleSentry}, {dataset.LockFile, "consumer"}} {
-			if err := checkLock(dir, held.file, held.by); err != nil {
-				return "", err
-			}
+		if err := app.CheckDataDirUnused(dir); err != nil {
+			return "", err
 		}
 		return path + " is writable and not in use", nil
 	}
-}
-
-// checkLock tells whether a process holds the lock file, if there is one. It
-// tries a shared lock and gives it back at once.
-func checkLock(dir, file, role string) error {
-	f, err := os.Open(filepath.Join(dir, file))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return usagef("--%s %q: %w", flagDataDir, dir, err)
-	}
-	defer f.Close()
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		pid, _ := io.ReadAll(io.LimitReader(f, 32))
-		return usagef("--%s %q is held by process %s, a running %s; stop that one or choose another directory", flagDataDir, dir, strings.TrimSpace(string(pid)), role)
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	return nil
 }
 
 // checkPorts binds the sentry's ports and --metrics, and frees them again.
@@ -205,50 +180,38 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 		}
 		s.Close()
 	}
-	hosts, port, quic := in.cmd.StringSlice(flagListen), in.cmd.Int(flagPort), in.cmd.Int(flagQUICPort)
-	if in.simulated() { // as loopbackDefaults
-		if !in.cmd.IsSet(flagListen) {
-			hosts = []string{loopback()[0].String()}
-		}
-		if !in.cmd.IsSet(flagPort) {
-			port = 0
-		}
-		if !in.cmd.IsSet(flagQUICPort) {
-			quic = 0
-		}
+	var cfg app.SentryConfig
+	if err := in.addressConfig(&cfg); err != nil {
+		return "", err
 	}
-	for _, host := range hosts {
-		addr, err := netip.ParseAddr(host)
-		if err != nil {
-			return "", usagef("--%s %q: want an IP address", flagListen, host)
-		}
+	for _, addr := range cfg.Listen {
 		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		l, err := lc.Listen(ctx, "tcp", netip.AddrPortFrom(addr, cfg.Port).String())
 		if err != nil {
 			if addr.Is6() && addr.IsUnspecified() && !errors.Is(err, syscall.EADDRINUSE) {
 				continue // a host without IPv6
 			}
-			return "", portHint(err)
+			return "", app.PortError(err)
 		}
 		l.Close()
-		for _, udp := range []int{port, quic} {
-			p, err := lc.ListenPacket(ctx, "udp", net.JoinHostPort(host, strconv.Itoa(udp)))
+		for _, udp := range []uint16{cfg.Port, cfg.QUICPort} {
+			p, err := lc.ListenPacket(ctx, "udp", netip.AddrPortFrom(addr, udp).String())
 			if err != nil {
-				return "", portHint(err)
+				return "", app.PortError(err)
 			}
 			p.Close()
 		}
 	}
-	return fmt.Sprintf("TCP and UDP %d, UDP %d are free", port, quic), nil
+	return fmt.Sprintf("TCP and UDP %d, UDP %d are free", cfg.Port, cfg.QUICPort), nil
 }
 
 func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	url := in.cmd.String(flagNATS)
 	switch url {
 	case "":
-		return "not given: sentry writes log files, run embeds a server, consumer uses " + defaultNATS, nil
-	case embeddedNATS:
-		return "embedded, store in " + storeDir(in.cmd.String(flagDataDir)), nil
+		return "not given: sentry writes log files, run embeds a server, consumer uses " + app.DefaultNATS, nil
+	case app.EmbeddedNATS:
+		return "embedded, store in " + app.EmbeddedStore(in.cmd.String(flagDataDir)), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()

@@ -1,6 +1,6 @@
 // Package cli is the command line: one file a command. It turns flags,
-// environment and configuration file into one typed Config per service, builds
-// the services in the order of the data and runs them. Only this package reads
+// environment and configuration file into the typed Config of a service in package
+// app, which builds and runs it. Only this package reads
 // arguments and the environment, and only main exits.
 package cli
 
@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/app"
 )
 
 // Exit codes, a contract with scripts.
@@ -23,28 +25,16 @@ const (
 	exitUsage  = 2 // wrong usage or configuration: trying again changes nothing
 )
 
-// usageError is an error that the user mends by changing flags, environment,
-// configuration file or what they name.
-type usageError struct{ err error }
+// usagef makes an error of wrong usage or configuration in the way of fmt.Errorf.
+func usagef(format string, args ...any) error { return app.ConfigErrorf(format, args...) }
 
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// usagef makes a usageError in the way of fmt.Errorf.
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-// asUsage marks err as a usageError; nil stays nil.
-func asUsage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &usageError{err}
-}
+// asUsage marks err as one of wrong usage or configuration; nil stays nil.
+func asUsage(err error) error { return app.AsConfigError(err) }
 
 // ExitCode maps the error of Main: nil is 0, wrong usage or configuration 2, any
 // other 1.
 func ExitCode(err error) int {
-	var usage *usageError
+	var usage *app.ConfigError
 	switch {
 	case err == nil:
 		return exitOK
@@ -74,10 +64,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	a := &app{stdout: stdout, stderr: stderr}
-	root := a.root()
+	p := &program{stdout: stdout, stderr: stderr}
+	root := p.root()
 	err := root.Run(ctx, args)
-	if err != nil && !a.acting {
+	if err != nil && !p.acting {
 		// The parser's errors: an unknown flag, a value that does not parse.
 		if bad := explainValue(root, err); bad != nil {
 			err = bad
@@ -90,8 +80,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return err
 }
 
-// app is one run of the command line.
-type app struct {
+// program is one run of the command line.
+type program struct {
 	stdout, stderr io.Writer
 	// acting is set when a command's own code begins: errors before that are
 	// the parser's.
@@ -100,28 +90,28 @@ type app struct {
 
 // root is the command tree. The order of the first three commands and options
 // is part of the contract.
-func (a *app) root() *cli.Command {
+func (p *program) root() *cli.Command {
 	return &cli.Command{
 		Name:                          "valtrack",
 		Usage:                         "Ethereum consensus validator tracking tool",
 		UsageText:                     "valtrack [global options] command [command options] [arguments...]",
 		CustomRootCommandHelpTemplate: rootHelpTemplate,
-		Writer:                        a.stdout,
-		ErrWriter:                     a.stderr,
+		Writer:                        p.stdout,
+		ErrWriter:                     p.stderr,
 		Flags:                         globalFlags(),
 		Commands: []*cli.Command{
-			a.sentryCommand(),
-			a.consumerCommand(),
+			p.sentryCommand(),
+			p.consumerCommand(),
 			helpCommand(),
-			a.runCommand(),
-			a.devnetCommand(),
-			a.replayCommand(),
-			a.exportCommand(),
-			a.reportCommand(),
-			a.rebuildCommand(),
-			a.inspectCommand(),
-			a.checkCommand(),
-			a.versionCommand(),
+			p.runCommand(),
+			p.devnetCommand(),
+			p.replayCommand(),
+			p.exportCommand(),
+			p.reportCommand(),
+			p.rebuildCommand(),
+			p.inspectCommand(),
+			p.checkCommand(),
+			p.versionCommand(),
 		},
 		Action:         rejectUnknownCommand,
 		OnUsageError:   explainUsage,
@@ -137,7 +127,7 @@ type invocation struct {
 
 // leaf completes a command that does something: it reads the configuration file
 // before run and takes no subcommand.
-func (a *app) leaf(cmd *cli.Command, run func(context.Context, invocation) error) *cli.Command {
+func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) error) *cli.Command {
 	cmd.HideHelpCommand = true
 	cmd.OnUsageError = explainUsage
 	cmd.Action = func(ctx context.Context, cmd *cli.Command) error {
@@ -146,8 +136,8 @@ func (a *app) leaf(cmd *cli.Command, run func(context.Context, invocation) error
 				return err
 			}
 		}
-		a.acting = true
-		return run(ctx, invocation{cmd: cmd, stdout: a.stdout, stderr: a.stderr})
+		p.acting = true
+		return run(ctx, invocation{cmd: cmd, stdout: p.stdout, stderr: p.stderr})
 	}
 	return cmd
 }
@@ -179,4 +169,12 @@ func (in invocation) oneArgument(what string) (string, error) {
 		return "", usagef("%s takes one %s, got %d arguments; see '%s --help'", in.cmd.FullName(), what, in.cmd.Args().Len(), in.cmd.FullName())
 	}
 	return in.cmd.Args().First(), nil
+}
+
+// stoppedEarly turns the error of a start that a signal interrupted into nil.
+func stoppedEarly(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }

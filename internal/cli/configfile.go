@@ -19,8 +19,8 @@ const maxConfigFile = 1 << 20
 // applyConfigFile sets the flags of cmd and its ancestors that neither the
 // command line nor the environment set, from a YAML mapping of flag names to
 // values (a list for repeatable flags). One file may serve several commands:
-// keys of other commands' flags are checked and left alone. Errors are
-// usageErrors that name file and line.
+// keys of other commands' flags are checked and left alone. Errors
+// name file and line.
 func applyConfigFile(cmd *cli.Command, path string) error {
 	mapping, err := readMapping(path)
 	if err != nil {

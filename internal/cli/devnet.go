@@ -3,12 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -51,7 +51,7 @@ func (in invocation) simulated() bool {
 	return in.cmd.String(flagNetwork) == devnetName && in.cmd.String(flagNetworkDir) == ""
 }
 
-// devnetConfig checks the devnet's flags. Errors are usageErrors.
+// devnetConfig checks the devnet's flags. Errors are of wrong usage.
 func (in invocation) devnetConfig() (devnet.Config, error) {
 	cfg := devnet.Config{
 		Seed:         in.cmd.Uint64(flagDevnetSeed),
@@ -74,37 +74,18 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 	return cfg, err
 }
 
-// startDevnet starts the network; Close it. The end of ctx interrupts the start
-// but not the running network, which has to be there until its visitors have
-// left.
-func startDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*devnet.Devnet, error) {
-	life, abort := context.WithCancel(context.WithoutCancel(ctx))
-	started := context.AfterFunc(ctx, abort)
-	d, err := devnet.Start(life, cfg, log)
-	started()
-	var bad *devnet.ConfigError
-	switch {
-	case errors.As(err, &bad):
-		return nil, asUsage(err)
-	case err != nil:
-		return nil, err
-	}
-	log.Info("devnet files are written", slog.String("dir", cfg.Dir))
-	return d, nil
-}
-
 // devnetView is `devnet --json`.
 type devnetView struct {
 	NetworkDir string          `json:"network_dir"`
 	Truth      string          `json:"truth"` // file
 	Nodes      int             `json:"nodes"`
-	Reachable  int             `json:"reachable"` // nodes that can be shaken hands with
+	Reachable  int             `json:"reachable"` // nodes that can complete a handshake
 	ForkDigest eth2.ForkDigest `json:"fork_digest"`
 	Bootnodes  []string        `json:"bootnodes"`
 }
 
-func (a *app) devnetCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) devnetCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "devnet", Usage: "run a simulated network of real nodes on loopback",
 		Description: "Starts the network, prints where its network directory is (for --network-dir) and runs until it is stopped.",
 		Flags:       append([]cli.Flag{jsonFlag()}, devnetFlags()...),
@@ -123,14 +104,12 @@ func runDevnet(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	dir, err := openDataDir(cfg.Dir, roleDevnet)
+	d, err := app.OpenDevnet(ctx, cfg, log)
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			return nil // stopped while it started
+		}
 		return err
-	}
-	defer dir.Close()
-	d, err := startDevnet(ctx, cfg, log)
-	if err != nil {
-		return stoppedEarly(ctx, err)
 	}
 	defer d.Close()
 	net := d.Network()
@@ -145,7 +124,5 @@ func runDevnet(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	<-ctx.Done()
-	log.Info("stopping the devnet")
-	return nil
+	return d.Run(ctx)
 }

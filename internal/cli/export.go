@@ -36,8 +36,8 @@ const (
 
 func exportFormats() []string { return []string{formatParquet, formatCSV, formatNDJSON} }
 
-func (a *app) exportCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) exportCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "export", Usage: "make one file of a dataset", ArgsUsage: "TABLE",
 		Description: "TABLE is one of " + strings.Join(dataset.Tables(), ", ") + ".",
 		Flags: []cli.Flag{

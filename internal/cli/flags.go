@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/app"
 )
 
 // Names of flags that more than one file asks for.
@@ -12,13 +14,13 @@ const (
 	flagConfig     = "config"
 	flagLogLevel   = "log-level"
 	flagLogFormat  = "log-format"
-	flagNATS       = "nats"
+	flagNATS       = app.OptNATS
 	flagNATSURL    = "nats-url" // the earlier program's name for nats
-	flagDataDir    = "data-dir"
+	flagDataDir    = app.OptDataDir
 	flagNetwork    = "network"
 	flagNetworkDir = "network-dir"
 	flagBootnode   = "bootnode"
-	flagMetrics    = "metrics"
+	flagMetrics    = app.OptMetrics
 	flagJSON       = "json"
 )
 
@@ -27,9 +29,6 @@ const (
 	defaultLogLevel = "info"
 	defaultNetwork  = "mainnet"
 	defaultDataDir  = "./data"
-	defaultNATS     = "nats://localhost:4222"
-	// embeddedNATS as a value of --nats runs the server in this process.
-	embeddedNATS = "embedded"
 )
 
 // globalFlags work before and after the command. The first two and their lines

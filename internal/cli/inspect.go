@@ -20,7 +20,7 @@ const (
 	flagCGC    = "cgc"
 )
 
-func (a *app) inspectCommand() *cli.Command {
+func (p *program) inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:            "inspect",
 		Usage:           "decode or compute one thing",
@@ -28,15 +28,15 @@ func (a *app) inspectCommand() *cli.Command {
 		OnUsageError:    explainUsage,
 		Action:          rejectUnknownCommand,
 		Commands: []*cli.Command{
-			a.leaf(&cli.Command{
+			p.leaf(&cli.Command{
 				Name: "enr", Usage: "decode a node record", ArgsUsage: "ENR",
 				Flags: []cli.Flag{jsonFlag()},
 			}, inspectENR),
-			a.leaf(&cli.Command{
+			p.leaf(&cli.Command{
 				Name: "digest", Usage: "list the fork digests of --network or --network-dir",
 				Flags: []cli.Flag{jsonFlag(), wide(flagEpoch, "only the period in force at this epoch")},
 			}, inspectDigest),
-			a.leaf(&cli.Command{
+			p.leaf(&cli.Command{
 				Name: "subnets", Usage: "compute a node's long-lived subnets and custody groups",
 				Flags: []cli.Flag{
 					jsonFlag(), text(flagNodeID, "", "node id, 32 bytes of hex"),
@@ -44,11 +44,11 @@ func (a *app) inspectCommand() *cli.Command {
 					wide(flagCGC, "custody group count, to compute groups and columns"),
 				},
 			}, inspectSubnets),
-			a.leaf(&cli.Command{
+			p.leaf(&cli.Command{
 				Name: "topic", Usage: "parse a gossip topic", ArgsUsage: "TOPIC",
 				Flags: []cli.Flag{jsonFlag()},
 			}, inspectTopic),
-			a.leaf(&cli.Command{
+			p.leaf(&cli.Command{
 				Name: "agent", Usage: "parse a client's agent string", ArgsUsage: "STRING",
 				Flags: []cli.Flag{jsonFlag()},
 			}, inspectAgent),

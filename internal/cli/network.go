@@ -14,7 +14,7 @@ import (
 const devnetName = "devnet"
 
 // network loads the network of --network or --network-dir, with --bootnode in
-// place of its bootnodes. Errors are usageErrors.
+// place of its bootnodes. Errors are of wrong usage.
 func (in invocation) network() (network.Network, error) {
 	net, err := in.loadNetwork()
 	if err != nil {

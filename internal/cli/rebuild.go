@@ -2,24 +2,21 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"os"
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/chainbound/valtrack/internal/consumer"
-	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-func (a *app) rebuildCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) rebuildCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "rebuild", Usage: "make the tracker's database anew from the datasets",
 		Description: "Reads all events in --data-dir and puts a new " + tracker.File + " in the place of the one there. Hours before the\n" +
 			"oldest events are taken over from that one when it can be read. No consumer may run. --network or\n" +
 			"--network-dir must name the network of the data.",
-		Flags: append([]cli.Flag{jsonFlag()}, trackerFlags()...),
+		Flags: append([]cli.Flag{jsonFlag()}, estimatesFlags()...),
 	}, runRebuild)
 }
 
@@ -40,7 +37,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if _, err := os.Stat(dir); err != nil { // which the lock would make
 		return usagef("--%s: %w", flagDataDir, err)
 	}
-	tracks, err := in.tracking(dir, net)
+	cfg, err := in.estimatesConfig()
 	if err != nil {
 		return err
 	}
@@ -48,39 +45,9 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	lock, err := lockDatasets(consumerConfig{dataDir: dir})
+	peers, err := app.Rebuild(ctx, cfg, dir, net, log)
 	if err != nil {
 		return err
 	}
-	w, err := openDatasets(lock, log)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	if err := tracks.prepare(ctx, log); err != nil {
-		return err
-	}
-	t, err := tracker.Create(ctx, tracks.config)
-	if err != nil {
-		return err
-	}
-	if err := fillTracker(ctx, w, t, log); err != nil {
-		return errors.Join(err, t.Close())
-	}
-	view := rebuildView{t.Len()}
-	if err := t.Replace(); err != nil {
-		return err
-	}
-	return in.print(view)
-}
-
-// fillTracker reads the datasets and the history that is not in them any more.
-func fillTracker(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *slog.Logger) error {
-	if err := consumer.CatchUp(ctx, w, t, log); err != nil {
-		return err
-	}
-	if err := t.KeepHistory(ctx); err != nil {
-		log.Warn("the database in use cannot be read, hours before the oldest events are lost", slog.Any("error", err))
-	}
-	return t.Settle(ctx)
+	return in.print(rebuildView{peers})
 }

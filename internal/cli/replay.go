@@ -1,18 +1,21 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/bus"
 )
 
-func (a *app) replayCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) replayCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
 		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
 			"a corrected version can store. Events keep their keys: a file that is replayed again is stored once. Lines that are no events are told of and skipped.",
@@ -34,17 +37,14 @@ func runReplay(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	url := in.cmd.String(flagNATS)
-	if url == "" {
-		url = defaultNATS
-	}
-	b, err := connect(ctx, url, storeDir(in.cmd.String(flagDataDir)), bus.Options{Name: "valtrack replay", Log: log})
+	url := cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS)
+	b, err := app.OpenBroker(ctx, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Log: log})
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
-	defer b.close(log)
+	defer b.Close()
 	// Every line has a key of its own: this publisher makes none.
-	publisher, err := b.conn.Publisher(ctx, "replay", 0)
+	publisher, err := b.Conn().Publisher(ctx, "replay", 0)
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
@@ -56,7 +56,7 @@ func runReplay(ctx context.Context, in invocation) error {
 		err = publisher.Close(ctx)
 	} else {
 		err = fmt.Errorf("%w (after %d events)", err, stats.Published)
-		flush(ctx, publisher) //nolint:errcheck // the first error is the one to tell
+		err = errors.Join(err, app.Flush(ctx, publisher))
 	}
 	if err != nil {
 		return err

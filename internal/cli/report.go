@@ -18,8 +18,8 @@ const (
 	flagCalibration = "calibration"
 )
 
-func (a *app) reportCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) reportCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "report", Usage: "sum up the datasets of a data directory",
 		Description: "Validators with their interval, nodes, clients and versions, short-lived subnets, custody group\n" +
 			"counts and errors. Works also while a consumer writes to the directory.",

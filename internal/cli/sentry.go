@@ -2,27 +2,21 @@ package cli
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
-	"path/filepath"
-	"runtime/debug"
 
 	"github.com/urfave/cli/v3"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/discv5"
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
-	"github.com/chainbound/valtrack/internal/p2p"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
 // Flags of the sentry.
 const (
-	flagListen         = "listen"
-	flagPort           = "port"
-	flagQUICPort       = "quic-port"
+	flagListen         = app.OptListen
+	flagPort           = app.OptPort
+	flagQUICPort       = app.OptQUICPort
 	flagAdvertise      = "advertise"
 	flagDialers        = "dialers"
 	flagMaxConnections = "max-connections"
@@ -41,10 +35,6 @@ const (
 	defaultPort     = 9000
 	defaultQUICPort = 9001
 )
-
-// maxKnown bounds the records that discovery begins with after a restart; each
-// costs a signature check and some memory, and names many others when it is asked.
-const maxKnown = 3000
 
 func sentryFlags() []cli.Flag {
 	allowPrivate := toggle(flagAllowPrivate, "visit loopback and private addresses")
@@ -67,8 +57,8 @@ func sentryFlags() []cli.Flag {
 	}, spoolFlags()...)
 }
 
-func (a *app) sentryCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) sentryCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
 		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: while NATS is away\n" +
 			"the crawl goes on. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
@@ -76,82 +66,86 @@ func (a *app) sentryCommand() *cli.Command {
 	}, runSentry)
 }
 
-// sentryConfig is everything that the sentry's services are built from.
-type sentryConfig struct {
-	network        network.Network
-	dataDir        string
-	listen         []netip.Addr
-	port, quicPort uint16
-	advertise      netip.Addr // invalid when not given
-	allowPrivate   bool
-	crawl          sentry.Config
-	embeddedStore  string // directory of --nats embedded
-	natsURL        string // empty: event log files
-	spoolSize      int64  // bytes
-	// withoutConsumers publishes also what nobody would get.
-	withoutConsumers bool
-}
-
-// sentryConfig checks the sentry's flags. Errors are usageErrors.
-func (in invocation) sentryConfig(net network.Network) (sentryConfig, error) {
-	cfg := sentryConfig{
-		network:      net,
-		dataDir:      in.cmd.String(flagDataDir),
-		natsURL:      in.cmd.String(flagNATS),
-		allowPrivate: in.cmd.Bool(flagAllowPrivate),
-		crawl: sentry.Config{
+// sentryConfig checks the sentry's flags. With a devnet in this process net is empty: its
+// network is known when it has started. Errors are of wrong usage.
+func (in invocation) sentryConfig(net network.Network) (app.SentryConfig, error) {
+	cfg := app.SentryConfig{
+		Network: net,
+		DataDir: in.cmd.String(flagDataDir),
+		Agent:   agentName(),
+		NATS:    in.cmd.String(flagNATS),
+		Crawl: sentry.Config{
 			CrawlerID:       in.cmd.String(flagCrawlerID),
 			CrawlerLocation: in.cmd.String(flagLocation),
+			AllowPrivate:    in.cmd.Bool(flagAllowPrivate),
 		},
+		WithoutConsumers: in.cmd.Bool(flagWithoutConsumers),
 	}
 	for _, name := range []struct{ flag, value string }{
-		{flagCrawlerID, cfg.crawl.CrawlerID}, {flagLocation, cfg.crawl.CrawlerLocation}, {flagNetwork, net.Name},
+		{flagCrawlerID, cfg.Crawl.CrawlerID}, {flagLocation, cfg.Crawl.CrawlerLocation}, {flagNetwork, net.Name},
 	} {
 		if len(name.value) > event.MaxNameSize {
 			return cfg, usagef("--%s %q: want at most %d bytes, it has %d", name.flag, name.value, event.MaxNameSize, len(name.value))
 		}
 	}
-	cfg.embeddedStore = storeDir(cfg.dataDir)
 	if !in.cmd.IsSet(flagAllowPrivate) {
-		cfg.allowPrivate = allPrivate(net.Bootnodes)
+		cfg.Crawl.AllowPrivate = in.simulated() || allPrivate(net.Bootnodes)
 	}
-	cfg.crawl.AllowPrivate = cfg.allowPrivate
-	if len(net.Bootnodes) == 0 {
+	if len(net.Bootnodes) == 0 && !in.simulated() {
 		return cfg, usagef("network %s has no bootnodes; give --%s ENR", net.Name, flagBootnode)
 	}
-	for _, text := range in.cmd.StringSlice(flagListen) {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return cfg, usagef("--%s %q: want an IP address, such as 0.0.0.0 or ::", flagListen, text)
-		}
-		cfg.listen = append(cfg.listen, addr)
+	if err := in.addressConfig(&cfg); err != nil {
+		return cfg, err
 	}
-	if text := in.cmd.String(flagAdvertise); text != "" {
+	for flag, value := range map[string]*int{flagDialers: &cfg.Crawl.Dialers, flagMaxConnections: &cfg.Crawl.MaxConnections, flagRevisit: &cfg.Crawl.Revisit} {
 		var err error
-		if cfg.advertise, err = netip.ParseAddr(text); err != nil {
-			return cfg, usagef("--%s %q: want an IP address", flagAdvertise, text)
+		if *value, err = in.positive(flag); err != nil {
+			return cfg, err
 		}
-	}
-	var err error
-	if cfg.port, err = in.parsePort(flagPort); err != nil {
-		return cfg, err
-	}
-	if cfg.quicPort, err = in.parsePort(flagQUICPort); err != nil {
-		return cfg, err
-	}
-	if cfg.crawl.Dialers, err = in.positive(flagDialers); err != nil {
-		return cfg, err
-	}
-	if cfg.crawl.MaxConnections, err = in.positive(flagMaxConnections); err != nil {
-		return cfg, err
-	}
-	if cfg.crawl.Revisit, err = in.positive(flagRevisit); err != nil {
-		return cfg, err
 	}
 	if err := in.spoolConfig(&cfg); err != nil {
 		return cfg, err
 	}
-	return cfg, in.watchConfig(&cfg.crawl)
+	return cfg, in.watchConfig(&cfg.Crawl)
+}
+
+// addressConfig checks the flags of addresses and ports. A crawl of the network in this
+// process stays on this machine, and off ports that a beacon node may hold, unless flags
+// say otherwise.
+func (in invocation) addressConfig(cfg *app.SentryConfig) error {
+	for _, text := range in.cmd.StringSlice(flagListen) {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return usagef("--%s %q: want an IP address, such as 0.0.0.0 or ::", flagListen, text)
+		}
+		cfg.Listen = append(cfg.Listen, addr)
+	}
+	if text := in.cmd.String(flagAdvertise); text != "" {
+		var err error
+		if cfg.Advertise, err = netip.ParseAddr(text); err != nil {
+			return usagef("--%s %q: want an IP address", flagAdvertise, text)
+		}
+	}
+	var err error
+	if cfg.Port, err = in.parsePort(flagPort); err != nil {
+		return err
+	}
+	if cfg.QUICPort, err = in.parsePort(flagQUICPort); err != nil {
+		return err
+	}
+	if !in.simulated() {
+		return nil
+	}
+	if !in.cmd.IsSet(flagListen) {
+		cfg.Listen = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
+	if !in.cmd.IsSet(flagPort) {
+		cfg.Port = 0
+	}
+	if !in.cmd.IsSet(flagQUICPort) {
+		cfg.QUICPort = 0
+	}
+	return nil
 }
 
 // watchConfig checks the flags of who is watched, and who is visited at all.
@@ -181,117 +175,6 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 	return nil
 }
 
-// storeDir is where the embedded server keeps its streams.
-func storeDir(dataDir string) string { return filepath.Join(dataDir, "jetstream") }
-
-// sink takes the sentry's events: *bus.Publisher or *bus.FileLog.
-type sink interface {
-	sentry.Publisher
-	// Close returns when everything published has left, or ctx has ended.
-	Close(ctx context.Context) error
-}
-
-// crawler is the sentry and what it stands on.
-type crawler struct {
-	identity sentry.Identity
-	local    *sentry.Local
-	host     *p2p.Host
-	finder   *discv5.Finder
-	store    *sentry.Store
-	sentry   *sentry.Sentry // after attach
-}
-
-// newCrawler binds the ports. Errors of it are usageErrors. Close must follow.
-func newCrawler(cfg sentryConfig, log *slog.Logger) (*crawler, error) {
-	id, err := sentry.LoadIdentity(cfg.dataDir)
-	if err != nil {
-		return nil, asUsage(err)
-	}
-	c := &crawler{identity: id, local: sentry.NewLocal(cfg.network)}
-	if c.store, err = sentry.OpenStore(cfg.dataDir, cfg.network, cfg.crawl.MaxPeers, log); err != nil {
-		return nil, asUsage(err)
-	}
-	if n := c.store.Peers(); n > 0 {
-		log.Info("peers known from before", slog.Int("peers", n))
-		debug.FreeOSMemory() // reading a large table leaves more garbage than table
-	}
-	c.host, err = p2p.NewHost(p2p.Config{
-		Key:            id.Key,
-		Listen:         cfg.listen,
-		TCPPort:        cfg.port,
-		QUICPort:       cfg.quicPort,
-		Agent:          agentName(),
-		MaxConnections: cfg.crawl.MaxConnections,
-		AllowPrivate:   cfg.allowPrivate,
-		Local:          c.local,
-		Inbound:        c.local.Inbound,
-		Log:            log,
-	})
-	if err != nil {
-		c.store.Close()
-		return nil, portHint(err)
-	}
-	c.finder, err = discv5.New(discv5.Config{
-		Key:          id.Key,
-		Listen:       cfg.listen,
-		Port:         cfg.port,
-		Advertise:    cfg.advertise,
-		TCPPort:      c.host.TCPPort(),
-		QUICPort:     c.host.QUICPort(),
-		Bootnodes:    cfg.network.Bootnodes,
-		Known:        c.store.Known(maxKnown, cfg.crawl.Exclude),
-		Skip:         cfg.crawl.Exclude.Node,
-		AllowPrivate: cfg.allowPrivate,
-		Revisit:      cfg.network.Clock.EpochDuration(),
-		Log:          log,
-	})
-	if err != nil {
-		c.close(log)
-		return nil, portHint(err)
-	}
-	return c, nil
-}
-
-func portHint(err error) error {
-	return usagef("%w; choose other ports with --%s and --%s, or another address with --%s", err, flagPort, flagQUICPort, flagListen)
-}
-
-// attach makes the sentry itself, once there is somewhere for events to go.
-func (c *crawler) attach(cfg sentryConfig, events sentry.Publisher, log *slog.Logger) {
-	if cfg.crawl.CrawlerID == "" {
-		cfg.crawl.CrawlerID = c.identity.ID
-	}
-	cfg.crawl.Store = c.store
-	c.sentry = sentry.New(cfg.crawl, c.local, c.host, c.finder, events, log)
-}
-
-// close frees the ports, after the sentry's Run.
-func (c *crawler) close(log *slog.Logger) {
-	if c.finder != nil {
-		if err := c.finder.Close(); err != nil {
-			log.Warn("close discv5", slog.Any("error", err))
-		}
-	}
-	if err := c.host.Close(); err != nil {
-		log.Warn("close libp2p", slog.Any("error", err))
-	}
-	c.store.Close()
-}
-
-// loopback is the address of this machine only.
-func loopback() []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})} }
-
-// status are the crawl's figures for the status line.
-func (c *crawler) status(context.Context) []slog.Attr {
-	s := c.sentry.Stats()
-	return []slog.Attr{
-		slog.Uint64("records", s.Records),
-		slog.Uint64("dialled", s.Dialled),
-		slog.Uint64("handshaked", s.Handshaked),
-		slog.Int("reachable", s.Reachable),
-	}
-}
-
 func runSentry(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
@@ -304,83 +187,9 @@ func runSentry(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	dir, err := openDataDir(cfg.dataDir, roleSentry)
+	svc, err := in.newService()
 	if err != nil {
 		return err
 	}
-	if err := claimDataDir(cfg.dataDir, net); err != nil {
-		dir.Close()
-		return err
-	}
-	svc, err := in.newService(false)
-	if err != nil {
-		dir.Close()
-		return err
-	}
-	return svc.run(ctx, func(ctx context.Context) error {
-		defer dir.Close()
-		return crawl(ctx, cfg, svc)
-	})
-}
-
-// crawl builds the sentry and runs it until ctx ends. It does not wait for NATS.
-func crawl(ctx context.Context, cfg sentryConfig, svc *service) error {
-	c, err := newCrawler(cfg, svc.log)
-	if err != nil {
-		return err
-	}
-	defer c.close(svc.log)
-	events, closeBroker, err := openSink(ctx, cfg, c.identity, svc)
-	if err != nil {
-		return stoppedEarly(ctx, err)
-	}
-	defer closeBroker()
-	c.attach(cfg, events, svc.log)
-	figures := func(ctx context.Context) []slog.Attr { return append(c.status(ctx), waiting(events)...) }
-	return runCrawl(ctx, cfg, c, events, svc, figures)
-}
-
-// openSink opens the spool that NATS is published to from, or the event log files
-// without --nats.
-func openSink(ctx context.Context, cfg sentryConfig, id sentry.Identity, svc *service) (sink, func(), error) {
-	if cfg.natsURL == "" {
-		events, err := bus.NewFileLog(cfg.dataDir, id.ID, id.Boot, svc.log)
-		if err != nil {
-			return nil, nil, asUsage(err)
-		}
-		svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.dataDir))
-		return events, func() {}, nil
-	}
-	b, err := connect(ctx, cfg.natsURL, cfg.embeddedStore, bus.Options{Name: "valtrack sentry " + id.ID, InBackground: true, Log: svc.log})
-	if err != nil {
-		return nil, nil, err
-	}
-	events, err := openPublisher(cfg, id, b.conn, svc)
-	if err != nil {
-		b.close(svc.log)
-		return nil, nil, err
-	}
-	return events, func() { b.close(svc.log) }, nil
-}
-
-// runCrawl runs the sentry until ctx ends; then the sentry stops, and after it
-// what it published is flushed. figures are for the status line.
-func runCrawl(ctx context.Context, cfg sentryConfig, c *crawler, events sink, svc *service, figures func(context.Context) []slog.Attr) error {
-	svc.metrics.MustRegister(crawlCollector{c.sentry.Stats})
-	svc.log.Info("crawling",
-		slog.String("network", cfg.network.Name),
-		slog.String("peer_id", c.host.PeerID()),
-		slog.String("enr", c.finder.ENR()),
-		slog.Int("tcp", int(c.host.TCPPort())), slog.Int("quic", int(c.host.QUICPort())), slog.Int("udp", int(c.finder.Port())),
-		slog.Duration("epoch", cfg.network.Clock.EpochDuration()))
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.sentry.Run(ctx) })
-	g.Go(func() error { return svc.status.run(ctx, svc.log, figures) })
-	err := g.Wait()
-	if flushErr := flush(ctx, events); err == nil {
-		err = flushErr
-	}
-	s := c.sentry.Stats()
-	svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
-	return err
+	return app.Run(ctx, svc, func(ctx context.Context) (*app.Sentry, error) { return app.OpenSentry(ctx, cfg, svc) })
 }

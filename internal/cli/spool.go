@@ -1,20 +1,15 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v3"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/sentry"
 )
 
 // Flags of the sentry's spool.
@@ -24,10 +19,6 @@ const (
 	defaultSpoolSize     = "1GiB"
 )
 
-// drainTimeout bounds how long a stopping sentry goes on publishing: what is left
-// is in the spool, and goes with the next start.
-const drainTimeout = 3 * time.Second
-
 func spoolFlags() []cli.Flag {
 	return []cli.Flag{
 		text(flagSpoolSize, defaultSpoolSize, "most disk for events that NATS has not taken yet; then the oldest are dropped"),
@@ -35,9 +26,8 @@ func spoolFlags() []cli.Flag {
 	}
 }
 
-// spoolConfig checks the spool's flags. Errors are usageErrors.
-func (in invocation) spoolConfig(cfg *sentryConfig) error {
-	cfg.withoutConsumers = in.cmd.Bool(flagWithoutConsumers)
+// spoolConfig checks the size of the spool. Errors are of wrong usage.
+func (in invocation) spoolConfig(cfg *app.SentryConfig) error {
 	value := in.cmd.String(flagSpoolSize)
 	size, err := parseSize(value)
 	if err != nil {
@@ -46,7 +36,7 @@ func (in invocation) spoolConfig(cfg *sentryConfig) error {
 	if size < bus.MinSpoolSize {
 		return usagef("--%s %q: want at least %d MiB", flagSpoolSize, value, bus.MinSpoolSize>>20)
 	}
-	cfg.spoolSize = size
+	cfg.SpoolSize = size
 	return nil
 }
 
@@ -62,77 +52,4 @@ func parseSize(text string) (int64, error) {
 		return 0, fmt.Errorf("want a number of bytes, such as 512MiB or 1GiB")
 	}
 	return int64(n), nil
-}
-
-// openPublisher publishes to NATS through the spool in the data directory. It does
-// not wait for the server.
-func openPublisher(cfg sentryConfig, id sentry.Identity, conn *bus.Conn, svc *service) (*bus.Publisher, error) {
-	spool, err := bus.OpenSpool(bus.SpoolConfig{
-		Dir: filepath.Join(cfg.dataDir, "spool"), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.spoolSize, Log: svc.log,
-	})
-	if err != nil {
-		return nil, asUsage(err)
-	}
-	p, err := bus.NewPublisher(conn, spool, bus.PublisherOptions{WithoutConsumers: cfg.withoutConsumers})
-	if err != nil {
-		return nil, err
-	}
-	svc.metrics.MustRegister(spoolCollector{spool.Stats, p.Stats})
-	return p, nil
-}
-
-// flush waits until everything published has left, within a bound of its own:
-// ctx has ended by then.
-func flush(ctx context.Context, events sink) error {
-	bounded, cancel := after(ctx, drainTimeout)
-	defer cancel()
-	start := time.Now()
-	if err := events.Close(bounded); err != nil {
-		return fmt.Errorf("flush events (%v): %w", time.Since(start).Round(time.Millisecond), err)
-	}
-	return nil
-}
-
-// waiting is what the status line tells of the spool: nothing of log files.
-func waiting(events sink) []slog.Attr {
-	if p, ok := events.(*bus.Publisher); ok {
-		return []slog.Attr{slog.Int("spooled", p.Stats().Pending)}
-	}
-	return nil
-}
-
-// spoolCollector turns the counters of spool and publisher into metrics.
-type spoolCollector struct {
-	spool     func() bus.SpoolStats
-	publisher func() bus.PublisherStats
-}
-
-// Describe sends nothing, as crawlCollector's.
-func (spoolCollector) Describe(chan<- *prometheus.Desc) {}
-
-// Collect implements prometheus.Collector.
-func (c spoolCollector) Collect(out chan<- prometheus.Metric) {
-	s, p := c.spool(), c.publisher()
-	m := metrics{out, "valtrack_spool_"}
-	m.gauge("events", "Events that NATS has not acknowledged yet.", float64(s.Events))
-	m.gauge("bytes", "Bytes of the spool.", float64(s.Bytes))
-	m.gauge("held_bytes", "Bytes that wait in memory because the disk takes nothing.", float64(s.Held))
-	m.count("dropped_total", "Events dropped: the spool was full, or neither disk nor memory took them.", s.Dropped)
-	m.count("damaged_total", "Places of the spool that could not be read.", s.Damaged)
-	age := 0.0
-	if !p.Oldest.IsZero() {
-		age = max(0, time.Since(p.Oldest).Seconds())
-	}
-	m.gauge("oldest_seconds", "Age of the oldest event that NATS has not acknowledged yet.", age)
-	m = metrics{out, "valtrack_publisher_"}
-	m.count("acknowledged_total", "Events that NATS has acknowledged.", p.Published)
-	m.count("retried_total", "Events sent once more after a failure.", p.Retried)
-	m.count("duplicates_total", "Events that NATS knew already.", p.Duplicates)
-	m.count("oversized_total", "Events dropped because they are larger than NATS takes.", p.Dropped)
-	m.count("rewinds_total", "Times that kept events were sent again, as NATS had restarted or had an older store.", p.Rewinds)
-	held := 0.0
-	if p.Held {
-		held = 1
-	}
-	m.gauge("no_consumer", "1 while nothing is published because the stream has no consumer.", held)
 }

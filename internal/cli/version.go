@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-func (a *app) versionCommand() *cli.Command {
-	return a.leaf(&cli.Command{
+func (p *program) versionCommand() *cli.Command {
+	return p.leaf(&cli.Command{
 		Name: "version", Usage: "print version, commit and Go version",
 		Flags: []cli.Flag{jsonFlag()},
 	}, func(_ context.Context, in invocation) error {

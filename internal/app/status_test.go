@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"bytes"
@@ -70,7 +70,7 @@ func TestStatusLogsOffTerminal(t *testing.T) {
 	done := make(chan error, 1)
 	calls := 0
 	go func() {
-		done <- s.run(ctx, log, func(context.Context) []slog.Attr {
+		done <- s.run(ctx, log, func() []slog.Attr {
 			if calls++; calls == 2 {
 				cancel()
 			}

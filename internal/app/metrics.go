@@ -1,8 +1,11 @@
-package cli
+package app
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/sentry"
@@ -108,4 +111,40 @@ func (m metrics) count(name, help string, value uint64) {
 
 func (m metrics) gauge(name, help string, value float64) {
 	m.out <- prometheus.MustNewConstMetric(prometheus.NewDesc(m.prefix+name, help, nil, nil), prometheus.GaugeValue, value)
+}
+
+// spoolCollector turns the counters of spool and publisher into metrics.
+type spoolCollector struct {
+	spool     func() bus.SpoolStats
+	publisher func() bus.PublisherStats
+}
+
+// Describe sends nothing, as crawlCollector's.
+func (spoolCollector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c spoolCollector) Collect(out chan<- prometheus.Metric) {
+	s, p := c.spool(), c.publisher()
+	m := metrics{out, "valtrack_spool_"}
+	m.gauge("events", "Events that NATS has not acknowledged yet.", float64(s.Events))
+	m.gauge("bytes", "Bytes of the spool.", float64(s.Bytes))
+	m.gauge("held_bytes", "Bytes that wait in memory because the disk takes nothing.", float64(s.Held))
+	m.count("dropped_total", "Events dropped: the spool was full, or neither disk nor memory took them.", s.Dropped)
+	m.count("damaged_total", "Places of the spool that could not be read.", s.Damaged)
+	age := 0.0
+	if !p.Oldest.IsZero() {
+		age = max(0, time.Since(p.Oldest).Seconds())
+	}
+	m.gauge("oldest_seconds", "Age of the oldest event that NATS has not acknowledged yet.", age)
+	m = metrics{out, "valtrack_publisher_"}
+	m.count("acknowledged_total", "Events that NATS has acknowledged.", p.Published)
+	m.count("retried_total", "Events sent once more after a failure.", p.Retried)
+	m.count("duplicates_total", "Events that NATS knew already.", p.Duplicates)
+	m.count("oversized_total", "Events dropped because they are larger than NATS takes.", p.Dropped)
+	m.count("rewinds_total", "Times that kept events were sent again, as NATS had restarted or had an older store.", p.Rewinds)
+	held := 0.0
+	if p.Held {
+		held = 1
+	}
+	m.gauge("no_consumer", "1 while nothing is published because the stream has no consumer.", held)
 }

@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"bytes"
@@ -69,8 +69,8 @@ func (s *status) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// run shows the snapshot's figures until ctx ends, and one last time then.
-func (s *status) run(ctx context.Context, log *slog.Logger, snapshot func(context.Context) []slog.Attr) error {
+// run shows the figures until ctx ends, and one last time then.
+func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slog.Attr) error {
 	period := s.every
 	if s.terminal {
 		period = repaintEvery
@@ -81,10 +81,10 @@ func (s *status) run(ctx context.Context, log *slog.Logger, snapshot func(contex
 		select {
 		case <-ctx.Done():
 			s.paint("")
-			log.LogAttrs(ctx, slog.LevelInfo, "stopping", snapshot(ctx)...)
+			log.LogAttrs(ctx, slog.LevelInfo, "stopping", figures()...)
 			return nil
 		case <-ticker.C:
-			attrs := snapshot(ctx)
+			attrs := figures()
 			if s.terminal {
 				s.paint(statusLine(attrs))
 				continue

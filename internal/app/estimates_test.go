@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -33,17 +34,17 @@ func TestPrepare(t *testing.T) {
 		want            uint64
 		uncertainty     float64
 		wantErr         string
-		wantExit        int
+		wantConfig      bool
 	}{
 		"given":                         {network: "mainnet", given: 7, last: 5, want: 7, uncertainty: givenUncertainty},
 		"from the API":                  {network: "custom", last: 5, api: api.URL, want: 64},
 		"the API is away, of last time": {network: "custom", last: 5, api: "http://127.0.0.1:1", want: 5},
 		"the API is away, assumed":      {network: "hoodi", api: "http://127.0.0.1:1", want: 1_200_000, uncertainty: assumedUncertainty},
-		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the active validators of custom", wantExit: 1},
+		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the active validators of custom"},
 		"of last time":                  {network: "custom", last: 5, lastUncertainty: givenUncertainty, want: 5, uncertainty: givenUncertainty},
 		"assumed last time":             {network: "mainnet", last: 5, lastUncertainty: assumedUncertainty, want: 950_000, uncertainty: assumedUncertainty},
 		"assumed":                       {network: "mainnet", want: 950_000, uncertainty: assumedUncertainty},
-		"unknown":                       {network: "custom", wantErr: "give --active-validators or --beacon-api", wantExit: 2},
+		"unknown":                       {network: "custom", wantErr: "give --active-validators or --beacon-api", wantConfig: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -57,24 +58,22 @@ func TestPrepare(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			tracks := tracking{config: tracker.Config{Dir: dir, Network: test.network, Params: estimate.Params{Clock: clock}}}
-			if test.given > 0 {
-				tracks.know(test.given, givenUncertainty)
-			}
+			cfg := EstimatesConfig{ActiveValidators: test.given}
 			if test.api != "" {
 				var err error
-				if tracks.api, err = beaconapi.New(test.api); err != nil {
+				if cfg.BeaconAPI, err = beaconapi.New(test.api); err != nil {
 					t.Fatal(err)
 				}
 			}
-			err := tracks.prepare(t.Context(), log)
+			e := newEstimates(cfg, dir, network.Network{Name: test.network, Clock: clock}, log)
+			err := e.prepare(t.Context())
 			if test.wantErr != "" {
-				if err == nil || !strings.Contains(err.Error(), test.wantErr) || ExitCode(err) != test.wantExit {
-					t.Fatalf("error %v, exit code %d", err, ExitCode(err))
+				if err == nil || !strings.Contains(err.Error(), test.wantErr) || isConfigError(err) != test.wantConfig {
+					t.Fatalf("error %v, a ConfigError: %t", err, isConfigError(err))
 				}
 				return
 			}
-			if p := tracks.config.Params; err != nil || p.ActiveValidators != test.want || p.PAggUncertainty != test.uncertainty {
+			if p := e.config.Params; err != nil || p.ActiveValidators != test.want || p.PAggUncertainty != test.uncertainty {
 				t.Errorf("%d with %g, %v, want %d with %g", p.ActiveValidators, p.PAggUncertainty, err, test.want, test.uncertainty)
 			}
 		})
@@ -85,15 +84,13 @@ func TestPrepare(t *testing.T) {
 func TestOpenTrackerOfAnotherNetwork(t *testing.T) {
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	clock := eth2.Clock{Genesis: time.Now().Add(-time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
-	open := func(network string) error {
+	open := func(name string) error {
 		w, err := dataset.Open(dir, log)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer w.Close()
-		tracks := tracking{config: tracker.Config{Dir: dir, Network: network, Log: log, Params: estimate.Params{Clock: clock}}}
-		tracks.know(64, givenUncertainty)
-		tr, err := tracks.open(t.Context(), w, log)
+		tr, err := newEstimates(EstimatesConfig{ActiveValidators: 64}, dir, network.Network{Name: name, Clock: clock}, log).open(t.Context(), w)
 		if err != nil {
 			return err
 		}
@@ -102,10 +99,15 @@ func TestOpenTrackerOfAnotherNetwork(t *testing.T) {
 	if err := open("devnet"); err != nil {
 		t.Fatal(err)
 	}
-	if err := open("mainnet"); !errors.Is(err, tracker.ErrOtherNetwork) || ExitCode(err) != exitUsage || !strings.Contains(err.Error(), "it holds devnet") {
-		t.Errorf("error %v, exit code %d", err, ExitCode(err))
+	if err := open("mainnet"); !errors.Is(err, tracker.ErrOtherNetwork) || !isConfigError(err) || !strings.Contains(err.Error(), "it holds devnet") {
+		t.Errorf("error %v, a ConfigError: %t", err, isConfigError(err))
 	}
 	if err := open("devnet"); err != nil {
 		t.Error(err)
 	}
+}
+
+func isConfigError(err error) bool {
+	var bad *ConfigError
+	return errors.As(err, &bad)
 }

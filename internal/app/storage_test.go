@@ -1,4 +1,4 @@
-package cli
+package app
 
 import (
 	"context"
@@ -10,5 +10,5 @@ import (
 func TestDrainEndsWithTheConsumer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	(&storage{}).drain(ctx, slog.New(slog.DiscardHandler)) // has no broker
+	(&storage{log: slog.New(slog.DiscardHandler)}).drain(ctx) // has no broker
 }

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/chainbound/valtrack/internal/bus"
+)
+
+const (
+	// EmbeddedNATS as a URL runs the server in this process.
+	EmbeddedNATS = "embedded"
+	// DefaultNATS is where a consumer and a replay look for the server.
+	DefaultNATS = "nats://localhost:4222"
+)
+
+// EmbeddedStore is the directory of the embedded server's streams.
+func EmbeddedStore(dataDir string) string { return filepath.Join(dataDir, "jetstream") }
+
+// Broker is a connection to NATS and, where it is in this process, the server.
+type Broker struct {
+	conn     *bus.Conn
+	embedded *bus.Embedded // nil for a server elsewhere
+	log      *slog.Logger
+}
+
+// OpenBroker connects to the server at url, or starts one in this process, with its
+// store in the data directory, when url is EmbeddedNATS. It keeps trying until ctx
+// ends, or in the background when opts say so. opts.URL and opts.InProcess are set
+// here. Errors about the URL or the store are ConfigErrors.
+func OpenBroker(ctx context.Context, url, dataDir string, opts bus.Options) (*Broker, error) {
+	b := &Broker{log: opts.Log}
+	opts.URL = url
+	if url == EmbeddedNATS {
+		server, err := bus.StartEmbedded(EmbeddedStore(dataDir), opts.Log)
+		if err != nil {
+			return nil, AsConfigError(err)
+		}
+		b.embedded, opts.InProcess = server, server
+	}
+	var err error
+	if b.conn, err = bus.Connect(ctx, opts); err != nil {
+		b.Close()
+		if errors.Is(err, bus.ErrBadURL) {
+			return nil, ConfigErrorf("--%s: %w", OptNATS, err)
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+// Conn is the connection.
+func (b *Broker) Conn() *bus.Conn { return b.conn }
+
+// Close closes the connection and then the embedded server.
+func (b *Broker) Close() {
+	if b.conn != nil {
+		if err := b.conn.Close(); err != nil {
+			b.log.Warn("close NATS connection", slog.Any("error", err))
+		}
+	}
+	if b.embedded != nil {
+		b.embedded.Close()
+	}
+}

@@ -1,0 +1,135 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+)
+
+// ConsumerConfig is everything that a consumer is built from.
+type ConsumerConfig struct {
+	// Network is whose validators are estimated.
+	Network network.Network
+	DataDir string
+	// NATS is the server's URL, or EmbeddedNATS.
+	NATS string
+	// Durable is the name of the durable consumer; empty makes one from an id in the
+	// data directory.
+	Durable string
+	// Storing are the consumer's own settings; Log and Tracker are set here.
+	Storing   consumer.Config
+	Estimates EstimatesConfig
+}
+
+// notConnected is why a consumer is not ready at first.
+const notConnected = "not connected to NATS yet"
+
+// RunConsumer runs a Consumer until ctx ends, as Run does. While another process writes
+// the data directory it stands by; the address of the metrics server may be that
+// process's until then.
+func RunConsumer(ctx context.Context, cfg ConsumerConfig, s *Service) error {
+	if err := makeDataDir(cfg.DataDir); err != nil {
+		return err
+	}
+	s.ready.setReason(notConnected)
+	return s.withStopLimit(ctx, stopLimit, func(ctx context.Context) error {
+		server, err := s.listen()
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return s.runAfterOther(ctx, cfg, err)
+		}
+		if err != nil {
+			return err
+		}
+		return serve(ctx, server, func(ctx context.Context) error {
+			return openAndRun(ctx, func(ctx context.Context) (*Consumer, error) {
+				lock, err := s.standBy(ctx, cfg.DataDir)
+				if err != nil {
+					return nil, err
+				}
+				return openConsumer(ctx, cfg, lock, s)
+			})
+		})
+	})
+}
+
+// runAfterOther waits for the consumer that has the data directory and the address of
+// the metrics server. addressInUse is the error when no consumer has the directory.
+func (s *Service) runAfterOther(ctx context.Context, cfg ConsumerConfig, addressInUse error) error {
+	if lock, err := dataset.TakeLock(cfg.DataDir); err == nil {
+		return errors.Join(addressInUse, lock.Close())
+	}
+	lock, err := s.standBy(ctx, cfg.DataDir)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	server, err := s.awaitAddress(ctx)
+	if err != nil {
+		lock.Close()
+		return stoppedEarly(ctx, err)
+	}
+	return serve(ctx, server, func(ctx context.Context) error {
+		return openAndRun(ctx, func(ctx context.Context) (*Consumer, error) { return openConsumer(ctx, cfg, lock, s) })
+	})
+}
+
+// Consumer is the consumer in a process of its own. It runs once.
+type Consumer struct {
+	durable  string
+	dataDir  string
+	datasets *datasets
+	storage  *storage
+	svc      *Service
+	cleanups
+}
+
+// openConsumer recovers the data directory and subscribes; it waits for NATS. The lock
+// is the consumer's from then on, also when it fails.
+func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, svc *Service) (_ *Consumer, err error) {
+	c := &Consumer{dataDir: cfg.DataDir, svc: svc}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	svc.ready.setReason(notConnected)
+	if c.datasets, err = openDatasets(ctx, lock, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log), svc.log); err != nil {
+		return nil, err
+	}
+	c.add(c.datasets.close)
+	if c.durable, err = durableName(cfg); err != nil {
+		return nil, err
+	}
+	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack " + c.durable, Log: svc.log})
+	if err != nil {
+		return nil, err
+	}
+	c.add(b.Close)
+	if c.storage, err = openStorage(ctx, cfg, c.durable, c.datasets, b.conn, svc); err != nil {
+		return nil, err
+	}
+	c.add(c.storage.close)
+	return c, nil
+}
+
+// Run stores events until ctx ends, then commits what it has.
+func (c *Consumer) Run(ctx context.Context) error {
+	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.storage.consumer.Run(ctx) })
+	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
+	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+	err := g.Wait()
+	c.storage.logStopped()
+	return err
+}
+
+// Close releases what was opened, the newest first.
+func (c *Consumer) Close() { c.cleanUp() }

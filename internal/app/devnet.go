@@ -1,0 +1,61 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/chainbound/valtrack/internal/devnet"
+)
+
+// Devnet is a simulated network in this process.
+type Devnet struct {
+	*devnet.Devnet
+	log *slog.Logger
+	cleanups
+}
+
+// OpenDevnet locks the network's directory and starts the network. The end of ctx
+// interrupts the start but not the running network, which has to be there until its
+// visitors have left. Errors that the user can fix are ConfigErrors.
+func OpenDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*Devnet, error) {
+	lock, err := lockDataDir(cfg.Dir, roleDevnet)
+	if err != nil {
+		return nil, err
+	}
+	d := &Devnet{log: log}
+	d.add(func() { lock.Close() })
+	if d.Devnet, err = startDevnet(ctx, cfg, log); err != nil {
+		d.cleanUp()
+		return nil, err
+	}
+	d.add(func() { d.Devnet.Close() })
+	return d, nil
+}
+
+func startDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*devnet.Devnet, error) {
+	life, abort := context.WithCancel(context.WithoutCancel(ctx))
+	started := context.AfterFunc(ctx, abort)
+	d, err := devnet.Start(life, cfg, log)
+	started()
+	var bad *devnet.ConfigError
+	switch {
+	case errors.As(err, &bad):
+		return nil, AsConfigError(err)
+	case err != nil:
+		abort()
+		return nil, err
+	}
+	log.Info("devnet files are written", slog.String("dir", cfg.Dir))
+	return d, nil
+}
+
+// Run waits until ctx ends.
+func (d *Devnet) Run(ctx context.Context) error {
+	<-ctx.Done()
+	d.log.Info("stopping the devnet")
+	return nil
+}
+
+// Close stops the network.
+func (d *Devnet) Close() { d.cleanUp() }

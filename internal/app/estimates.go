@@ -1,0 +1,186 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/beaconapi"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// Uncertainties of the aggregators' share when the active validators are not read
+// from the chain: of a number that the user gave, and of one that is only assumed.
+const (
+	givenUncertainty   = 0.05
+	assumedUncertainty = 0.15
+)
+
+// EstimatesConfig says where the number of active validators comes from, which every
+// estimate depends on.
+type EstimatesConfig struct {
+	// ActiveValidators is the number; 0 when it is not given. Exact tells that it is
+	// known, as that of a simulated network is, and not only given.
+	ActiveValidators uint64
+	Exact            bool
+	// BeaconAPI reads the number; nil for none.
+	BeaconAPI *beaconapi.Client
+	// Every is the time between two rows per node in peer_estimates; 0 is an hour.
+	Every time.Duration
+}
+
+// activeAssumed are the active validators of the networks, in thousands and rounded, as
+// of November 2026: assumptions, mainnet's too, with which docs/methodology.md calculates.
+func activeAssumed() map[string]uint64 {
+	return map[string]uint64{"mainnet": 950_000, "hoodi": 1_200_000, "gnosis": 300_000, "chiado": 100_000, "sepolia": 1_900}
+}
+
+// epochsPerSyncPeriod are EPOCHS_PER_SYNC_COMMITTEE_PERIOD of the networks that have
+// another preset than mainnet's.
+func epochsPerSyncPeriod() map[string]uint64 {
+	return map[string]uint64{"gnosis": 512, "chiado": 512}
+}
+
+// estimates is what the tracker is made from.
+type estimates struct {
+	config tracker.Config
+	api    *beaconapi.Client // nil without one
+	log    *slog.Logger
+}
+
+func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) *estimates {
+	e := &estimates{api: cfg.BeaconAPI, log: log, config: tracker.Config{
+		Dir: dataDir, Network: net.Name, EstimateEvery: cfg.Every, Log: log,
+		Params: estimate.Params{Clock: net.Clock, EpochsPerSyncPeriod: epochsPerSyncPeriod()[net.Name]},
+	}}
+	uncertainty := givenUncertainty
+	if cfg.Exact {
+		uncertainty = 0
+	}
+	if cfg.ActiveValidators > 0 {
+		e.setActive(cfg.ActiveValidators, uncertainty)
+	}
+	return e
+}
+
+func (e *estimates) setActive(validators uint64, uncertainty float64) {
+	e.config.Params.ActiveValidators, e.config.Params.PAggUncertainty = validators, uncertainty
+}
+
+// prepare finds the active validators before an event is folded, as observations are
+// reduced under the committees that follow from them: what the Beacon API says, else
+// what was given, else what the database was used with last, else what is assumed of
+// the network. When nothing tells, the error is an errNoNumber: a ConfigError, or the API's.
+func (e *estimates) prepare(ctx context.Context) error {
+	var failed error
+	if e.api != nil {
+		var n uint64
+		if n, failed = e.api.ActiveValidators(ctx, e.config.Params.Clock, time.Now()); failed == nil {
+			e.setActive(n, 0)
+			return nil
+		}
+	}
+	name := e.config.Network
+	if e.config.Params.ActiveValidators == 0 {
+		last, ok := tracker.LastParams(ctx, e.config.Dir, name)
+		// What was only assumed then may be known better now.
+		if ok && last.PAggUncertainty < assumedUncertainty {
+			e.setActive(last.ActiveValidators, last.PAggUncertainty)
+		} else {
+			e.setActive(activeAssumed()[name], assumedUncertainty)
+		}
+	}
+	if n := e.config.Params.ActiveValidators; n > 0 {
+		if failed != nil {
+			e.log.Warn("cannot read the active validators, beginning with another number", slog.Uint64("number", n), slog.Any("error", failed))
+		}
+		return nil
+	}
+	if failed != nil {
+		return fmt.Errorf("the active validators of %s%w: %w", name, errNoNumber, failed)
+	}
+	return ConfigErrorf("the active validators of %s%w: give --%s or --%s", name, errNoNumber, OptActiveValidators, OptBeaconAPI)
+}
+
+// errNoNumber marks that nobody knows the active validators. Crawling and storing go on
+// without: estimates can be made of what is stored.
+var errNoNumber = errors.New(", which estimates depend on, are not known")
+
+// open opens the database of estimates and brings it up to the datasets: before events
+// are asked for, which would wait meanwhile. Without a number of active validators there
+// is none: the tracker is nil. Errors that name what to do are ConfigErrors.
+func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Tracker, error) {
+	err := e.prepare(ctx)
+	if errors.Is(err, errNoNumber) {
+		e.log.Warn("nothing is estimated, everything is stored: 'valtrack rebuild' with the number makes the estimates later", slog.Any("error", err))
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	tr, err := tracker.Open(ctx, e.config)
+	if err == nil {
+		if err = consumer.CatchUp(ctx, w, tr, e.log); err != nil {
+			err = errors.Join(err, tr.Close())
+		}
+	}
+	if errors.Is(err, tracker.ErrDamaged) || errors.Is(err, tracker.ErrNewer) || errors.Is(err, tracker.ErrOtherNetwork) {
+		return nil, AsConfigError(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tr, nil
+}
+
+// follow reads the active validators in the middle of each epoch, when a node that is
+// in sync knows its committees whatever its first block was, until ctx ends. What
+// cannot be read leaves the last number.
+func (e *estimates) follow(ctx context.Context, tr *tracker.Tracker) error {
+	if e.api == nil || tr == nil {
+		return nil
+	}
+	clock := e.config.Params.Clock
+	for {
+		if n, err := e.api.ActiveValidators(ctx, clock, time.Now()); err == nil {
+			e.log.Debug("active validators", slog.Uint64("number", n))
+			tr.SetActiveValidators(n)
+		} else if ctx.Err() == nil {
+			e.log.Warn("cannot read the active validators, keeping the last number", slog.Any("error", err))
+		}
+		timer := time.NewTimer(time.Until(middleOfNext(clock, time.Now())))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// middleOfNext is the first middle of an epoch after now.
+func middleOfNext(clock eth2.Clock, now time.Time) time.Time {
+	middle := clock.EpochStart(clock.EpochAt(now)).Add(clock.EpochDuration() / 2)
+	if !middle.After(now) {
+		middle = middle.Add(clock.EpochDuration())
+	}
+	return middle
+}
+
+// closeTracker logs what could not be written: the next start reads it from the
+// datasets.
+func closeTracker(tr *tracker.Tracker, log *slog.Logger) {
+	if tr == nil {
+		return
+	}
+	if err := tr.Close(); err != nil {
+		log.Error("close the tracker", slog.Any("error", fmt.Errorf("%w; the next start reads what is missing from the datasets", err)))
+	}
+}

@@ -1,0 +1,159 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/devnet"
+)
+
+// PipelineConfig is what sentry, JetStream and consumer in one process are built from.
+// The networks of both must be the same.
+type PipelineConfig struct {
+	Sentry   SentryConfig
+	Consumer ConsumerConfig
+	// Devnet, unless it is nil, is started first; its network takes the place of those
+	// above.
+	Devnet *devnet.Config
+}
+
+// Pipeline is sentry and consumer in one process. It runs once.
+type Pipeline struct {
+	datasets *datasets
+	storage  *storage
+	crawl    *crawl
+	cleanups
+}
+
+// OpenPipeline builds the services; it waits for NATS. Errors that the user can fix are
+// ConfigErrors.
+func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pipeline, err error) {
+	p := &Pipeline{}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	dataDir := cfg.Consumer.DataDir
+	svc.ready.setReason(notConnected)
+	dir, err := lockDataDir(dataDir, roleSentry)
+	if err != nil {
+		return nil, err
+	}
+	p.add(func() { dir.Close() })
+	lock, err := dataset.TakeLock(dataDir)
+	if err != nil {
+		return nil, AsConfigError(err)
+	}
+	p.add(func() { lock.Close() })
+	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
+		return nil, err
+	}
+	if err := claimDataDir(dataDir, cfg.Sentry.Network); err != nil {
+		return nil, err
+	}
+	if p.datasets, err = openDatasets(ctx, lock, newEstimates(cfg.Consumer.Estimates, dataDir, cfg.Consumer.Network, svc.log), svc.log); err != nil {
+		return nil, err
+	}
+	p.add(p.datasets.close)
+	if err := p.openCrawl(ctx, cfg, svc); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openNetwork starts the simulated network, if it is to be one, and makes it the
+// network of cfg.
+func (p *Pipeline) openNetwork(ctx context.Context, cfg *PipelineConfig, log *slog.Logger) error {
+	if cfg.Devnet == nil {
+		return nil
+	}
+	d, err := startDevnet(ctx, *cfg.Devnet, log)
+	if err != nil {
+		return err
+	}
+	p.add(func() { d.Close() })
+	cfg.Sentry.Network, cfg.Consumer.Network = d.Network(), d.Network()
+	e := &cfg.Consumer.Estimates
+	e.Every = d.Network().Clock.Scale(time.Hour) // as many slots as an hour of mainnet
+	if e.ActiveValidators == 0 {
+		e.ActiveValidators, e.Exact = devnet.DefaultActiveValidators, true
+	}
+	return nil
+}
+
+// openCrawl opens everything between the network and the datasets. Ports come before
+// the broker, which may keep us waiting: that they are in use is known at once.
+func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Service) error {
+	n, err := openNode(cfg.Sentry, svc.log)
+	if err != nil {
+		return err
+	}
+	p.add(n.close)
+	durable, err := durableName(cfg.Consumer)
+	if err != nil {
+		return err
+	}
+	b, err := OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir, bus.Options{Name: "valtrack run", Log: svc.log})
+	if err != nil {
+		return err
+	}
+	p.add(b.Close)
+	if p.storage, err = openStorage(ctx, cfg.Consumer, durable, p.datasets, b.conn, svc); err != nil {
+		return err
+	}
+	p.add(p.storage.close)
+	events, err := openPublisher(cfg.Sentry, n.identity, b.conn, svc)
+	if err != nil {
+		return err
+	}
+	p.crawl = newCrawl(cfg.Sentry, n, events, svc)
+	return nil
+}
+
+// Run runs both until ctx ends and stops them in the order of the data: the sentry
+// ends its visits, what it published is flushed, the consumer stores all of that and
+// commits.
+func (p *Pipeline) Run(ctx context.Context) error {
+	crawling, stopCrawling := context.WithCancel(ctx)
+	defer stopCrawling()
+	// The consumer runs longer than ctx: what is published after that is to be stored.
+	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStoring()
+	// stored ends when the consumer has, for whatever reason.
+	stored, ended := context.WithCancel(context.WithoutCancel(ctx))
+	defer ended()
+
+	var storeErr, crawlErr error
+	var g errgroup.Group
+	g.Go(func() error {
+		defer ended()
+		defer stopCrawling() // without a consumer the crawl has no use
+		storeErr = p.storage.consumer.Run(storing)
+		return nil
+	})
+	g.Go(func() error {
+		defer stopStoring()
+		crawlErr = p.crawl.run(crawling, p.figures)
+		p.storage.drain(stored)
+		return nil
+	})
+	g.Go(func() error { return p.datasets.estimates.follow(stored, p.datasets.tracker) })
+	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
+	p.storage.logStopped()
+	return errors.Join(crawlErr, storeErr)
+}
+
+func (p *Pipeline) figures() []slog.Attr {
+	return slices.Concat(p.crawl.figures(), p.storage.figures())
+}
+
+// Close releases what was opened, the newest first.
+func (p *Pipeline) Close() { p.cleanUp() }

@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// Rebuild replaces the tracker's database by one made from the datasets, and gives the
+// number of peers in it. Errors that the user can fix are ConfigErrors.
+func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) (peers int, err error) {
+	lock, err := dataset.TakeLock(dataDir)
+	if err != nil {
+		return 0, AsConfigError(err)
+	}
+	w, err := dataset.OpenLocked(lock, log)
+	if err != nil {
+		return 0, AsConfigError(err)
+	}
+	defer w.Close()
+	e := newEstimates(cfg, dataDir, net, log)
+	if err := e.prepare(ctx); err != nil {
+		return 0, err
+	}
+	t, err := tracker.Create(ctx, e.config)
+	if err != nil {
+		return 0, err
+	}
+	if err := fillTracker(ctx, w, t, log); err != nil {
+		return 0, errors.Join(err, t.Close())
+	}
+	peers = t.Len()
+	return peers, t.Replace()
+}
+
+// fillTracker reads the datasets, and the history that is not in them any more from the
+// database in use.
+func fillTracker(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *slog.Logger) error {
+	if err := consumer.CatchUp(ctx, w, t, log); err != nil {
+		return err
+	}
+	if err := t.KeepHistory(ctx); err != nil {
+		log.Warn("the database in use cannot be read, hours before the oldest events are lost", slog.Any("error", err))
+	}
+	return t.Settle(ctx)
+}

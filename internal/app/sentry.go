@@ -1,0 +1,285 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/discv5"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+const (
+	// maxKnown bounds the records that discovery begins with after a restart; each
+	// costs a signature check and some memory, and names many others when it is asked.
+	maxKnown = 3000
+	// drainTimeout bounds how long a stopping sentry goes on publishing: what is left
+	// is in the spool, and goes with the next start.
+	drainTimeout = 3 * time.Second
+)
+
+// SentryConfig is everything that a sentry is built from.
+type SentryConfig struct {
+	Network network.Network
+	DataDir string
+	// Agent is the libp2p agent string.
+	Agent string
+	// Listen are the IP addresses to listen on. Ports of 0 take free ones.
+	Listen         []netip.Addr
+	Port, QUICPort uint16
+	// Advertise is the IP address of our node record; invalid when not given.
+	Advertise netip.Addr
+	// Crawl holds the crawl's own settings; Store and, if empty, CrawlerID are set here.
+	Crawl sentry.Config
+	// NATS is the server's URL, or EmbeddedNATS; empty writes event log files.
+	NATS string
+	// SpoolSize is the maximum size of the spool, in bytes.
+	SpoolSize int64
+	// WithoutConsumers publishes also while the stream has no consumer.
+	WithoutConsumers bool
+}
+
+// sink takes the sentry's events: *bus.Publisher or *bus.FileLog.
+type sink interface {
+	sentry.Publisher
+	// Close returns when everything published has left, or ctx has ended.
+	Close(ctx context.Context) error
+}
+
+// Sentry is the sentry in a process of its own. A Sentry runs once.
+type Sentry struct {
+	crawl *crawl
+	svc   *Service
+	cleanups
+}
+
+// OpenSentry locks the data directory, binds the ports and opens the spool or the log
+// files. It does not wait for NATS. Errors that the user can fix are ConfigErrors.
+func OpenSentry(ctx context.Context, cfg SentryConfig, svc *Service) (_ *Sentry, err error) {
+	s := &Sentry{svc: svc}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	lock, err := lockDataDir(cfg.DataDir, roleSentry)
+	if err != nil {
+		return nil, err
+	}
+	s.add(func() { lock.Close() })
+	if err := claimDataDir(cfg.DataDir, cfg.Network); err != nil {
+		return nil, err
+	}
+	n, err := openNode(cfg, svc.log)
+	if err != nil {
+		return nil, err
+	}
+	s.add(n.close)
+	events, err := s.openSink(ctx, cfg, n.identity)
+	if err != nil {
+		return nil, err
+	}
+	s.crawl = newCrawl(cfg, n, events, svc)
+	return s, nil
+}
+
+// openSink opens the spool that NATS is published to from, or the event log files.
+func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Identity) (sink, error) {
+	if cfg.NATS == "" {
+		events, err := bus.NewFileLog(cfg.DataDir, id.ID, id.Boot, s.svc.log)
+		if err != nil {
+			return nil, AsConfigError(err)
+		}
+		s.svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.DataDir))
+		return events, nil
+	}
+	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack sentry " + id.ID, InBackground: true, Log: s.svc.log})
+	if err != nil {
+		return nil, err
+	}
+	s.add(b.Close)
+	return openPublisher(cfg, id, b.conn, s.svc)
+}
+
+// openPublisher publishes to NATS through the spool in the data directory. It does
+// not wait for the server.
+func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (*bus.Publisher, error) {
+	spool, err := bus.OpenSpool(bus.SpoolConfig{
+		Dir: filepath.Join(cfg.DataDir, "spool"), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
+	})
+	if err != nil {
+		return nil, AsConfigError(err)
+	}
+	p, err := bus.NewPublisher(conn, spool, bus.PublisherOptions{WithoutConsumers: cfg.WithoutConsumers})
+	if err != nil {
+		return nil, err
+	}
+	svc.metrics.MustRegister(spoolCollector{spool.Stats, p.Stats})
+	return p, nil
+}
+
+// Run crawls until ctx ends; then the sentry stops, and after it what it published is
+// flushed.
+func (s *Sentry) Run(ctx context.Context) error { return s.crawl.run(ctx, s.crawl.figures) }
+
+// Close releases what OpenSentry opened, the newest first.
+func (s *Sentry) Close() { s.cleanUp() }
+
+// node is our node in the network: identity, peer table, ports.
+type node struct {
+	identity sentry.Identity
+	local    *sentry.Local
+	store    *sentry.Store
+	host     *p2p.Host
+	finder   *discv5.Finder
+	log      *slog.Logger
+	cleanups
+}
+
+// openNode binds the ports. Its errors are ConfigErrors.
+func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
+	n := &node{log: log, local: sentry.NewLocal(cfg.Network)}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if n.identity, err = sentry.LoadIdentity(cfg.DataDir); err != nil {
+		return nil, AsConfigError(err)
+	}
+	if n.store, err = sentry.OpenStore(cfg.DataDir, cfg.Network, cfg.Crawl.MaxPeers, log); err != nil {
+		return nil, AsConfigError(err)
+	}
+	n.add(n.store.Close)
+	if known := n.store.Peers(); known > 0 {
+		log.Info("peers known from before", slog.Int("peers", known))
+		debug.FreeOSMemory() // reading a large table leaves more garbage than table
+	}
+	if n.host, err = p2p.NewHost(p2p.Config{
+		Key:            n.identity.Key,
+		Listen:         cfg.Listen,
+		TCPPort:        cfg.Port,
+		QUICPort:       cfg.QUICPort,
+		Agent:          cfg.Agent,
+		MaxConnections: cfg.Crawl.MaxConnections,
+		AllowPrivate:   cfg.Crawl.AllowPrivate,
+		Local:          n.local,
+		Inbound:        n.local.Inbound,
+		Log:            log,
+	}); err != nil {
+		return nil, PortError(err)
+	}
+	n.add(func() { n.logClose("libp2p", n.host.Close()) })
+	if n.finder, err = discv5.New(discv5.Config{
+		Key:          n.identity.Key,
+		Listen:       cfg.Listen,
+		Port:         cfg.Port,
+		Advertise:    cfg.Advertise,
+		TCPPort:      n.host.TCPPort(),
+		QUICPort:     n.host.QUICPort(),
+		Bootnodes:    cfg.Network.Bootnodes,
+		Known:        n.store.Known(maxKnown, cfg.Crawl.Exclude),
+		Skip:         cfg.Crawl.Exclude.Node,
+		AllowPrivate: cfg.Crawl.AllowPrivate,
+		Revisit:      cfg.Network.Clock.EpochDuration(),
+		Log:          log,
+	}); err != nil {
+		return nil, PortError(err)
+	}
+	n.add(func() { n.logClose("discv5", n.finder.Close()) })
+	return n, nil
+}
+
+// PortError adds to the error of a port that cannot be bound what to do about it.
+func PortError(err error) error {
+	return ConfigErrorf("%w; choose other ports with --%s and --%s, or another address with --%s", err, OptPort, OptQUICPort, OptListen)
+}
+
+// close releases the ports, after the sentry's Run.
+func (n *node) close() { n.cleanUp() }
+
+func (n *node) logClose(what string, err error) {
+	if err != nil {
+		n.log.Warn("close "+what, slog.Any("error", err))
+	}
+}
+
+// crawl is the sentry at work on our node, and where its events go.
+type crawl struct {
+	node    *node
+	network network.Network
+	events  sink
+	sentry  *sentry.Sentry
+	svc     *Service
+}
+
+func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
+	if cfg.Crawl.CrawlerID == "" {
+		cfg.Crawl.CrawlerID = n.identity.ID
+	}
+	cfg.Crawl.Store = n.store
+	c := &crawl{
+		node: n, network: cfg.Network, events: events, svc: svc,
+		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),
+	}
+	svc.metrics.MustRegister(crawlCollector{c.sentry.Stats})
+	return c
+}
+
+// run crawls until ctx ends and then flushes the events. figures are for the status
+// line.
+func (c *crawl) run(ctx context.Context, figures func() []slog.Attr) error {
+	c.svc.log.Info("crawling",
+		slog.String("network", c.network.Name),
+		slog.String("peer_id", c.node.host.PeerID()),
+		slog.String("enr", c.node.finder.ENR()),
+		slog.Int("tcp", int(c.node.host.TCPPort())), slog.Int("quic", int(c.node.host.QUICPort())), slog.Int("udp", int(c.node.finder.Port())),
+		slog.Duration("epoch", c.network.Clock.EpochDuration()))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.sentry.Run(ctx) })
+	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, figures) })
+	err := g.Wait()
+	if flushErr := Flush(ctx, c.events); err == nil {
+		err = flushErr
+	}
+	s := c.sentry.Stats()
+	c.svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
+	return err
+}
+
+// Flush waits until everything published has left, within a bound of its own: ctx may
+// have ended.
+func Flush(ctx context.Context, events interface{ Close(context.Context) error }) error {
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	start := time.Now()
+	if err := events.Close(bounded); err != nil {
+		return fmt.Errorf("flush events (%v): %w", time.Since(start).Round(time.Millisecond), err)
+	}
+	return nil
+}
+
+// figures are the crawl's part of the status line, with the number of events that wait
+// in the spool when there is one.
+func (c *crawl) figures() []slog.Attr {
+	s := c.sentry.Stats()
+	attrs := []slog.Attr{
+		slog.Uint64("records", s.Records),
+		slog.Uint64("dialled", s.Dialled),
+		slog.Uint64("handshaked", s.Handshaked),
+		slog.Int("reachable", s.Reachable),
+	}
+	if p, ok := c.events.(*bus.Publisher); ok {
+		attrs = append(attrs, slog.Int("spooled", p.Stats().Pending))
+	}
+	return attrs
+}

@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
+)
+
+const (
+	// DefaultStatusEvery is the time between two status lines off a terminal.
+	DefaultStatusEvery = 10 * time.Second
+	// stopLimit is when a stopping service ends, whatever it waits for: disks and
+	// brokers may hang. Everything that counts is in a spool or the stream by then,
+	// as after a kill.
+	stopLimit = 8 * time.Second
+)
+
+// ServiceConfig is what every command that runs until it is stopped is given.
+type ServiceConfig struct {
+	// Stderr gets the log and the status line.
+	Stderr io.Writer
+	// NewLogger makes the logger that writes to w, which ends on Stderr.
+	NewLogger func(w io.Writer) (*slog.Logger, error)
+	// StatusEvery is the time between two status lines off a terminal.
+	StatusEvery time.Duration
+	// Metrics is the address of metrics, health and profiles, "host:port"; empty for
+	// none.
+	Metrics string
+}
+
+// Service is what such a command has beside its own work: log, metrics, health and
+// the status line.
+type Service struct {
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	ready   *readiness
+	status  *status
+	address string // of the metrics server; empty for none
+}
+
+// NewService sets up log and metrics. It does not listen yet.
+func NewService(cfg ServiceConfig) (*Service, error) {
+	terminal := telemetry.IsTerminal(cfg.Stderr)
+	s := &Service{
+		metrics: telemetry.NewRegistry(), ready: &readiness{},
+		status:  newStatus(cfg.Stderr, terminal, cfg.StatusEvery),
+		address: cfg.Metrics,
+	}
+	var err error
+	s.log, err = cfg.NewLogger(s.status)
+	return s, err
+}
+
+// readiness is the answer of /readyz. The zero value is ready.
+type readiness struct {
+	check atomic.Pointer[func() error]
+}
+
+// set makes check the answer: nil is ready.
+func (r *readiness) set(check func() error) { r.check.Store(&check) }
+
+// setReason makes the answer "not ready" with a reason.
+func (r *readiness) setReason(reason string) {
+	err := errors.New(reason)
+	r.set(func() error { return err })
+}
+
+func (r *readiness) err() error {
+	if check := r.check.Load(); check != nil {
+		return (*check)()
+	}
+	return nil
+}
+
+// runner is a command's work. Close is called when Run has returned.
+type runner interface {
+	Run(ctx context.Context) error
+	Close()
+}
+
+// Run opens the runner and runs it until ctx ends, beside the metrics server, which
+// answers from the beginning: health can be asked while open waits for a broker. Once
+// ctx has ended it waits for stopLimit at most. The process must end then: the work
+// still runs, and holds its locks.
+func Run[R runner](ctx context.Context, s *Service, open func(context.Context) (R, error)) error {
+	return s.withStopLimit(ctx, stopLimit, func(ctx context.Context) error {
+		server, err := s.listen()
+		if err != nil {
+			return err
+		}
+		return serve(ctx, server, func(ctx context.Context) error { return openAndRun(ctx, open) })
+	})
+}
+
+func openAndRun[R runner](ctx context.Context, open func(context.Context) (R, error)) error {
+	r, err := open(ctx)
+	if err != nil {
+		return stoppedEarly(ctx, err)
+	}
+	defer r.Close()
+	return r.Run(ctx)
+}
+
+// stoppedEarly turns the error of a start that a signal interrupted into nil.
+func stoppedEarly(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// withStopLimit runs work, and waits for it no longer than the limit once ctx has
+// ended.
+func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- work(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(limit):
+		s.log.Warn("stopping takes too long, ending now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
+		return nil
+	}
+}
+
+// listen binds the address of the metrics server; the server is nil without one.
+// Errors are ConfigErrors.
+func (s *Service) listen() (*telemetry.Server, error) {
+	if s.address == "" {
+		return nil, nil
+	}
+	server, err := telemetry.Listen(s.address, s.metrics, s.ready.err, s.log)
+	if err != nil {
+		return nil, ConfigErrorf("--%s: %w; choose another address", OptMetrics, err)
+	}
+	return server, nil
+}
+
+// serve runs work and, beside it, the server unless it is nil.
+func serve(ctx context.Context, server *telemetry.Server, work func(context.Context) error) error {
+	if server == nil {
+		return work(ctx)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Run(ctx) })
+	g.Go(func() error {
+		defer stop()
+		return work(ctx)
+	})
+	return g.Wait()
+}
+
+// cleanups are what a Close has to do, in the reverse of the order in which it was
+// added.
+type cleanups []func()
+
+func (c *cleanups) add(f func()) { *c = append(*c, f) }
+
+func (c *cleanups) cleanUp() {
+	for i := len(*c) - 1; i >= 0; i-- {
+		(*c)[i]()
+	}
+	*c = nil
+}

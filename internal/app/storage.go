@@ -1,0 +1,192 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+const (
+	// gcPercent is GOGC while storing: a backlog takes some 360 MiB with it, 394 with
+	// Go's 100 (make bench-ingest).
+	gcPercent = 75
+	// storeTimeout bounds the wait, when a Pipeline stops, until what was published is
+	// with the consumer. What is not stays in the stream.
+	storeTimeout = 2 * time.Second
+	// drainPoll is how often the broker is asked what is left.
+	drainPoll = 50 * time.Millisecond
+)
+
+// datasets are an open data directory: the writer of its tables, and the tracker
+// brought up to them.
+type datasets struct {
+	writer    *dataset.Writer
+	tracker   *tracker.Tracker // nil when nobody knows the active validators
+	estimates *estimates
+	log       *slog.Logger
+}
+
+// openDatasets recovers the locked data directory. The lock is the writer's from then
+// on, also when it fails. Errors that the user can fix are ConfigErrors.
+func openDatasets(ctx context.Context, lock *dataset.Lock, e *estimates, log *slog.Logger) (*datasets, error) {
+	w, err := dataset.OpenLocked(lock, log)
+	if err != nil {
+		return nil, AsConfigError(err)
+	}
+	tr, err := e.open(ctx, w)
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return &datasets{w, tr, e, log}, nil
+}
+
+// close is called after the consumer's Run, which has closed the writer if it ran.
+func (d *datasets) close() {
+	closeTracker(d.tracker, d.log)
+	if err := d.writer.Close(); err != nil {
+		d.log.Warn("close the datasets", slog.Any("error", err))
+	}
+}
+
+// storage is the consumer and where its messages come from.
+type storage struct {
+	subscription *bus.Subscription
+	consumer     *consumer.Consumer
+	log          *slog.Logger
+}
+
+// openStorage subscribes, standing by while another process has the durable. From then
+// on /readyz and /metrics report on the datasets. Errors that the user can fix are
+// ConfigErrors.
+func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *datasets, conn *bus.Conn, svc *Service) (*storage, error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	settings := cfg.Storing
+	settings.Log, settings.Tracker = svc.log, d.tracker
+	stoodBy := false
+	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
+		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
+		Exclusive: true, Name: ownName(cfg.DataDir), StandBy: func(owner string) {
+			stoodBy = true
+			svc.standByForDurable(durable, owner)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if stoodBy {
+		svc.log.Info("the other consumer has ended, taking over", slog.String("durable", durable))
+	}
+	c, err := consumer.New(settings, d.writer, sub)
+	if err != nil {
+		sub.Close()
+		return nil, AsConfigError(err)
+	}
+	s := &storage{subscription: sub, consumer: c, log: svc.log}
+	svc.ready.set(s.ready)
+	svc.metrics.MustRegister(storageCollector{c.Stats, dataset.NewSurvey(d.writer.Dir()).Tables})
+	return s, nil
+}
+
+func (s *storage) close() { s.subscription.Close() }
+
+// ready is nil when events can be stored.
+func (s *storage) ready() error {
+	if err := s.consumer.Stats().Err; err != nil {
+		return fmt.Errorf("the datasets cannot be written: %w", err)
+	}
+	return nil
+}
+
+// figures are the consumer's part of the status line: events in committed segments,
+// events waiting for their commit, and messages not received yet.
+func (s *storage) figures() []slog.Attr {
+	stats := s.consumer.Stats()
+	return []slog.Attr{
+		slog.Uint64("stored", stats.Stored),
+		slog.Int("waiting", stats.Pending),
+		slog.Uint64("lag", stats.Behind),
+	}
+}
+
+// drain waits until every message in the stream has been delivered, within a bound of
+// its own; messages that are not are stored after the next start. ctx ends with the
+// consumer: nothing is delivered after that.
+func (s *storage) drain(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for {
+		lag, err := s.subscription.Lag(bounded)
+		if err == nil && lag.Pending == 0 {
+			return
+		}
+		select {
+		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return // the consumer's error says it
+			}
+			s.log.Warn("events stay in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *storage) logStopped() {
+	stats := s.consumer.Stats()
+	var missing uint64
+	for _, n := range stats.Missing {
+		missing += n
+	}
+	s.log.Info("stored", slog.Uint64("events", stats.Stored), slog.Uint64("segments", stats.Segments),
+		slog.Uint64("rejected", stats.Rejected), slog.Uint64("duplicates", stats.Duplicates), slog.Uint64("missing", missing))
+}
+
+// consumerIDFile keeps the consumer's id in the data directory, so that the durable
+// is the same after a restart.
+const consumerIDFile = "consumer_id"
+
+// durableName is the configured name, or one with the id in the data directory, which
+// is made if it is missing. Errors are ConfigErrors. The directory must be locked.
+func durableName(cfg ConsumerConfig) (string, error) {
+	if cfg.Durable != "" {
+		return cfg.Durable, nil
+	}
+	path := filepath.Join(cfg.DataDir, consumerIDFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id := make([]byte, 8)
+		rand.Read(id) // never fails
+		data = []byte(hex.EncodeToString(id) + "\n")
+		err = diskio.ReplaceFile(path, data, 0o644)
+	}
+	if err != nil {
+		return "", ConfigErrorf("--%s %q: %w; choose another directory or fix its permissions", OptDataDir, cfg.DataDir, err)
+	}
+	id := strings.TrimSpace(string(data))
+	if id == "" || strings.ContainsAny(id, " .*>/\\\n") {
+		return "", ConfigErrorf("%s holds no id: remove it, or give --%s", path, OptName)
+	}
+	return "consumer-" + id, nil
+}
