@@ -104,6 +104,10 @@ accuracy: ## the estimator against truth in simulation: the goals on three times
 accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes
 	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
 
+.PHONY: docs
+docs: ## write the generated pages, docs/metrics.md
+	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
+
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs
 

@@ -115,6 +115,7 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 		return err
 	}
 	p.crawl = newCrawl(cfg.Sentry, n, events, svc)
+	p.add(p.crawl.close)
 	return nil
 }
 

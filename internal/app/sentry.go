@@ -89,6 +89,7 @@ func OpenSentry(ctx context.Context, cfg SentryConfig, svc *Service) (_ *Sentry,
 		return nil, err
 	}
 	s.crawl = newCrawl(cfg, n, events, svc)
+	s.add(s.crawl.close)
 	return s, nil
 }
 
@@ -123,7 +124,8 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	if err != nil {
 		return nil, err
 	}
-	svc.metrics.MustRegister(spoolCollector{spool.Stats, p.Stats})
+	bus.NewSpoolMetrics(svc.metrics, spool.Stats)
+	bus.NewPublisherMetrics(svc.metrics, p.Stats)
 	return p, nil
 }
 
@@ -220,6 +222,7 @@ type crawl struct {
 	events  sink
 	sentry  *sentry.Sentry
 	svc     *Service
+	flushed bool
 }
 
 func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
@@ -231,7 +234,7 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 		node: n, network: cfg.Network, events: events, svc: svc,
 		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),
 	}
-	svc.metrics.MustRegister(crawlCollector{c.sentry.Stats})
+	sentry.NewMetrics(svc.metrics, c.sentry.Stats)
 	return c
 }
 
@@ -248,12 +251,23 @@ func (c *crawl) run(ctx context.Context, figures func() []slog.Attr) error {
 	g.Go(func() error { return c.sentry.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, figures) })
 	err := g.Wait()
+	c.flushed = true
 	if flushErr := Flush(ctx, c.events); err == nil {
 		err = flushErr
 	}
 	s := c.sentry.Stats()
 	c.svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
 	return err
+}
+
+// close ends the way out of the events when the crawl did not run.
+func (c *crawl) close() {
+	if c.flushed {
+		return
+	}
+	if err := Flush(context.Background(), c.events); err != nil {
+		c.svc.log.Warn("close the events' way out", slog.Any("error", err))
+	}
 }
 
 // Flush waits until everything published has left, within a bound of its own: ctx may

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/telemetry"
@@ -40,7 +39,7 @@ type ServiceConfig struct {
 // the status line.
 type Service struct {
 	log     *slog.Logger
-	metrics *prometheus.Registry
+	metrics *telemetry.Registry
 	ready   *readiness
 	status  *status
 	address string // of the metrics server; empty for none

@@ -62,7 +62,7 @@ func TestStatusLineFitsTheTerminal(t *testing.T) {
 }
 
 func TestStatusLogsOffTerminal(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	out := &screen{}
 	s := newStatus(out, false, time.Millisecond)
 	log := slog.New(slog.NewTextHandler(s, nil))

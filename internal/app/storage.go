@@ -100,7 +100,8 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 	}
 	s := &storage{subscription: sub, consumer: c, log: svc.log}
 	svc.ready.set(s.ready)
-	svc.metrics.MustRegister(storageCollector{c.Stats, dataset.NewSurvey(d.writer.Dir()).Tables})
+	consumer.NewMetrics(svc.metrics, c.Stats)
+	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
 	return s, nil
 }
 

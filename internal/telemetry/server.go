@@ -10,8 +10,6 @@ import (
 	"net/http/pprof"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -21,13 +19,6 @@ const (
 	// shutdownTimeout bounds how long a running scrape may delay the stop.
 	shutdownTimeout = 2 * time.Second
 )
-
-// NewRegistry is an own registry with the Go runtime's and the process's metrics.
-func NewRegistry() *prometheus.Registry {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return reg
-}
 
 // Server answers /metrics, /livez, /readyz and /debug/pprof/ on an address of its
 // own, apart from any public one.
@@ -40,7 +31,7 @@ type Server struct {
 // Listen binds addr ("host:port"; port 0 takes any free one). ready is called at
 // each /readyz: nil answers 200, an error 503 with its text. Close or Run must
 // follow.
-func Listen(addr string, reg *prometheus.Registry, ready func() error, log *slog.Logger) (*Server, error) {
+func Listen(addr string, reg *Registry, ready func() error, log *slog.Logger) (*Server, error) {
 	l, err := net.Listen("tcp", addr) //nolint:noctx // binding does not wait for anything
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", addr, err)

@@ -1,0 +1,45 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
+)
+
+// NewSpoolMetrics registers the spool's metrics, which are computed from its Stats.
+func NewSpoolMetrics(reg *telemetry.Registry, stats func() SpoolStats) {
+	telemetry.Register(reg, stats,
+		telemetry.Gauge("valtrack_spool_events", "Events that NATS has not acknowledged yet.", func(s SpoolStats) float64 { return float64(s.Events) }),
+		telemetry.Gauge("valtrack_spool_bytes", "Size of the spool.", func(s SpoolStats) float64 { return float64(s.Bytes) }),
+		telemetry.Gauge("valtrack_spool_held_bytes", "Bytes held in memory because writes to the disk fail.", func(s SpoolStats) float64 { return float64(s.Held) }),
+		telemetry.Counter("valtrack_spool_dropped_total", "Events dropped: the spool was full, or neither disk nor memory had room.", func(s SpoolStats) float64 { return float64(s.Dropped) }),
+		telemetry.Counter("valtrack_spool_damaged_total", "Places of the spool that could not be read.", func(s SpoolStats) float64 { return float64(s.Damaged) }),
+	)
+}
+
+// NewPublisherMetrics registers the publisher's metrics, which are computed from its
+// Stats.
+func NewPublisherMetrics(reg *telemetry.Registry, stats func() PublisherStats) {
+	count := func(name, help string, value func(PublisherStats) uint64) telemetry.Metric[PublisherStats] {
+		return telemetry.Counter("valtrack_publisher_"+name, help, func(s PublisherStats) float64 { return float64(value(s)) })
+	}
+	telemetry.Register(reg, stats,
+		count("acknowledged_total", "Events that NATS has acknowledged.", func(s PublisherStats) uint64 { return s.Published }),
+		count("retried_total", "Events sent again after a failure.", func(s PublisherStats) uint64 { return s.Retried }),
+		count("duplicates_total", "Events that NATS had already.", func(s PublisherStats) uint64 { return s.Duplicates }),
+		count("oversized_total", "Events dropped because they are larger than NATS accepts.", func(s PublisherStats) uint64 { return s.Dropped }),
+		count("rewinds_total", "Times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
+		telemetry.Gauge("valtrack_publisher_no_consumer", "1 while nothing is published because the stream has no consumer.", func(s PublisherStats) float64 {
+			if s.Held {
+				return 1
+			}
+			return 0
+		}),
+		telemetry.Gauge("valtrack_publisher_oldest_seconds", "Age of the oldest event that NATS has not acknowledged yet, 0 when there is none.", func(s PublisherStats) float64 {
+			if s.Oldest.IsZero() {
+				return 0
+			}
+			return max(0, time.Since(s.Oldest).Seconds())
+		}),
+	)
+}

@@ -1,0 +1,23 @@
+package dataset
+
+import "github.com/chainbound/valtrack/internal/telemetry"
+
+// NewMetrics registers the metrics of the tables, by the footers of their parts: see
+// Survey.Tables.
+func NewMetrics(reg *telemetry.Registry, tables func() []TableFigures) {
+	gauge := func(name, help string, value func(TableFigures) float64) telemetry.Metric[[]TableFigures] {
+		return telemetry.GaugeBy("valtrack_dataset_"+name, "table", help, func(tables []TableFigures) map[string]float64 {
+			byTable := make(map[string]float64, len(tables))
+			for _, t := range tables {
+				byTable[t.Table] = value(t)
+			}
+			return byTable
+		})
+	}
+	telemetry.Register(reg, tables,
+		gauge("rows", "Rows of a table, as the footers of its parts say.", func(t TableFigures) float64 { return float64(t.Rows) }),
+		gauge("parts", "Parts of a table that can be read.", func(t TableFigures) float64 { return float64(t.Parts) }),
+		gauge("unreadable_parts", "Parts of a table whose footer cannot be read.", func(t TableFigures) float64 { return float64(t.Unreadable) }),
+		gauge("duplicate_keys", "Events that two parts of a table claim to hold; must be 0.", func(t TableFigures) float64 { return float64(t.DuplicateKeys) }),
+	)
+}

@@ -1,0 +1,138 @@
+package telemetry
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Registry holds a process's metrics, and what docs/metrics.md says of them.
+type Registry struct {
+	*prometheus.Registry
+	mu   sync.Mutex
+	docs []MetricDoc
+}
+
+// MetricDoc describes one metric.
+type MetricDoc struct {
+	Name, Type, Label, Help string // Label is empty for a metric without one
+}
+
+// NewRegistry is a registry with the Go runtime's and the process's metrics.
+func NewRegistry() *Registry {
+	reg := &Registry{Registry: prometheus.NewRegistry()}
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+// Docs describes what was registered with Register, by name.
+func (r *Registry) Docs() []MetricDoc {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	docs := slices.Clone(r.docs)
+	slices.SortFunc(docs, func(a, b MetricDoc) int { return cmp.Compare(a.Name, b.Name) })
+	return docs
+}
+
+// Metric is one metric of a room, computed at each scrape from a snapshot S of the
+// room's state. Counter, Gauge and the other functions below make one.
+type Metric[S any] struct {
+	doc     MetricDoc
+	collect func(desc *prometheus.Desc, s S) []prometheus.Metric
+}
+
+// Types of metrics, as Prometheus names them.
+const (
+	typeCounter   = "counter"
+	typeGauge     = "gauge"
+	typeHistogram = "histogram"
+)
+
+// Counter is a count that only grows while the process lives. Its name ends in _total.
+func Counter[S any](name, help string, value func(S) float64) Metric[S] {
+	return single(MetricDoc{name, typeCounter, "", help}, prometheus.CounterValue, value)
+}
+
+// Gauge is a value that goes up and down.
+func Gauge[S any](name, help string, value func(S) float64) Metric[S] {
+	return single(MetricDoc{name, typeGauge, "", help}, prometheus.GaugeValue, value)
+}
+
+// CounterBy is a counter for each value of a label.
+func CounterBy[S any, N uint64 | float64](name, label, help string, values func(S) map[string]N) Metric[S] {
+	return labelled(MetricDoc{name, typeCounter, label, help}, prometheus.CounterValue, values)
+}
+
+// GaugeBy is a gauge for each value of a label.
+func GaugeBy[S any, N uint64 | float64](name, label, help string, values func(S) map[string]N) Metric[S] {
+	return labelled(MetricDoc{name, typeGauge, label, help}, prometheus.GaugeValue, values)
+}
+
+// Histogram counts values by upper bounds; buckets are cumulative.
+func Histogram[S any](name, help string, value func(S) (count uint64, sum float64, buckets map[float64]uint64)) Metric[S] {
+	return Metric[S]{MetricDoc{name, typeHistogram, "", help}, func(desc *prometheus.Desc, s S) []prometheus.Metric {
+		count, sum, buckets := value(s)
+		return []prometheus.Metric{prometheus.MustNewConstHistogram(desc, count, sum, buckets)}
+	}}
+}
+
+func single[S any](doc MetricDoc, kind prometheus.ValueType, value func(S) float64) Metric[S] {
+	return Metric[S]{doc, func(desc *prometheus.Desc, s S) []prometheus.Metric {
+		return []prometheus.Metric{prometheus.MustNewConstMetric(desc, kind, value(s))}
+	}}
+}
+
+func labelled[S any, N uint64 | float64](doc MetricDoc, kind prometheus.ValueType, values func(S) map[string]N) Metric[S] {
+	return Metric[S]{doc, func(desc *prometheus.Desc, s S) (out []prometheus.Metric) {
+		for label, n := range values(s) {
+			out = append(out, prometheus.MustNewConstMetric(desc, kind, float64(n), label))
+		}
+		return out
+	}}
+}
+
+// Register adds a room's metrics. snapshot is called once per scrape. It panics when a
+// name is taken: that is a mistake of the program.
+func Register[S any](r *Registry, snapshot func() S, metrics ...Metric[S]) {
+	c := &collector[S]{snapshot: snapshot, metrics: metrics}
+	for _, m := range metrics {
+		var labels []string
+		if m.doc.Label != "" {
+			labels = []string{m.doc.Label}
+		}
+		c.descs = append(c.descs, prometheus.NewDesc(m.doc.Name, m.doc.Help, labels, nil))
+	}
+	r.MustRegister(c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range metrics {
+		r.docs = append(r.docs, m.doc)
+	}
+}
+
+// collector computes metrics at each scrape, so that a room has one set of counters.
+type collector[S any] struct {
+	snapshot func() S
+	metrics  []Metric[S]
+	descs    []*prometheus.Desc // of the metrics
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector[S]) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector[S]) Collect(out chan<- prometheus.Metric) {
+	s := c.snapshot()
+	for i, m := range c.metrics {
+		for _, metric := range m.collect(c.descs[i], s) {
+			out <- metric
+		}
+	}
+}
