@@ -31,7 +31,7 @@ const (
 
 func trackerFlags() []cli.Flag {
 	return []cli.Flag{
-		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, those of the last run, or a figure of November 2026"),
+		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, those of the last run, or a number that is assumed of the network"),
 		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch"),
 	}
 }
@@ -43,27 +43,17 @@ const (
 	assumedUncertainty = 0.15
 )
 
-// activeAssumed are the active validators of the networks, in thousands and rounded, as
-// of November 2026: assumptions, mainnet's too, with which docs/methodology.md calculates.
-func activeAssumed() map[string]uint64 {
-	return map[string]uint64{"mainnet": 950_000, "hoodi": 1_200_000, "gnosis": 300_000, "chiado": 100_000, "sepolia": 1_900}
-}
-
-// epochsPerSyncPeriod are EPOCHS_PER_SYNC_COMMITTEE_PERIOD of the networks that have
-// another preset than mainnet's.
-func epochsPerSyncPeriod() map[string]uint64 {
-	return map[string]uint64{"gnosis": 512, "chiado": 512}
-}
-
 // tracking is what the tracker is made from.
 type tracking struct {
-	config tracker.Config
-	api    *beaconapi.Client // nil without --beacon-api
+	config  tracker.Config
+	api     *beaconapi.Client // nil without --beacon-api
+	assumed network.Assumed
 }
 
 // tracking checks the flags of the estimates. Errors are usageErrors.
 func (in invocation) tracking(dataDir string, net network.Network) (tracking, error) {
-	t := tracking{config: tracker.Config{Dir: dataDir, Network: net.Name, Params: estimate.Params{Clock: net.Clock, EpochsPerSyncPeriod: epochsPerSyncPeriod()[net.Name]}}}
+	params := estimate.Params{Clock: net.Clock, Preset: net.Preset}
+	t := tracking{config: tracker.Config{Dir: dataDir, Network: net.Name, Params: params}, assumed: net.Assumed}
 	given, url := in.cmd.Uint64(flagActiveValidators), in.cmd.String(flagBeaconAPI)
 	if given > 0 && url != "" {
 		return t, usagef("--%s and --%s: give one of them", flagActiveValidators, flagBeaconAPI)
@@ -108,12 +98,15 @@ func (t *tracking) prepare(ctx context.Context, log *slog.Logger) error {
 		if ok && last.PAggUncertainty < assumedUncertainty {
 			t.know(last.ActiveValidators, last.PAggUncertainty)
 		} else {
-			t.know(activeAssumed()[name], assumedUncertainty)
+			t.know(t.assumed.ActiveValidators, assumedUncertainty)
 		}
 	}
-	if n := t.config.Params.ActiveValidators; n > 0 {
+	if p := t.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			log.Warn("cannot read the active validators, beginning with another number", slog.Uint64("number", n), slog.Any("error", failed))
+			log.Warn("cannot read the active validators, beginning with another number", slog.Uint64("number", p.ActiveValidators), slog.Any("error", failed))
+		}
+		if p.PAggUncertainty == assumedUncertainty {
+			log.Info("the number of active validators is assumed", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", t.assumed.Month))
 		}
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -58,6 +59,13 @@ func TestPrepare(t *testing.T) {
 				}
 			}
 			tracks := tracking{config: tracker.Config{Dir: dir, Network: test.network, Params: estimate.Params{Clock: clock}}}
+			if test.network != "custom" {
+				net, err := network.Load(test.network)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tracks.assumed = net.Assumed
+			}
 			if test.given > 0 {
 				tracks.know(test.given, givenUncertainty)
 			}

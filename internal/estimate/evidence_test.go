@@ -115,9 +115,9 @@ func TestWideTotal(t *testing.T) {
 
 // Gnosis has sync committee periods of 512 epochs.
 func TestSyncPeriodOfGnosis(t *testing.T) {
-	for period, want := range map[uint64]uint32{0: 8, 512: 4} {
+	for period, want := range map[uint64]uint32{256: 8, 512: 4} {
 		p := paramsOf(300_000, 16)
-		p.EpochsPerSyncPeriod = period
+		p.Preset.EpochsPerSyncCommitteePeriod = period
 		s := NewStatistics(lighthouse)
 		s.AddSyncnets(p, slotTime(p, 1030, 0), 1)
 		s.AddSyncnets(p, slotTime(p, 1500, 0), 1)

@@ -124,7 +124,7 @@ func (m *Model) syncTable() *table {
 	return m.cells.of(tableKey{cell: syncCell}, func() *table {
 		// Seats are drawn with replacement (altair/beacon-chain.md,
 		// get_next_sync_committee_indices).
-		const seats = syncCommitteeSize / eth2.SyncCommitteeSubnetCount
+		seats := float64(max(1, m.params.Preset.SyncCommitteeSize)) / eth2.SyncCommitteeSubnetCount
 		none := seats * math.Log1p(-min(0.999999, 1/float64(m.params.active())))
 		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
 	})

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // mode is how nodes are observed.
@@ -30,7 +31,7 @@ type outcome struct {
 }
 
 func paramsOf(net network) estimate.Params {
-	return estimate.Params{Clock: net.clock, ActiveValidators: uint64(net.validators)}
+	return estimate.Params{Clock: net.clock, Preset: eth2.MainnetPreset(), ActiveValidators: uint64(net.validators)}
 }
 
 // modelOf has the prior that validators are drawn from.
