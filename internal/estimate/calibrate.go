@@ -85,7 +85,7 @@ func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 	for n := range nodes {
 		key := keyOf(n.Client)
 		if checks[key] == nil {
-			checks[key] = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: windowsOf(n.Client)}
+			checks[key] = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: candidatesOf(n.Client)}
 		}
 		checks[key].add(m, n)
 	}
@@ -117,7 +117,7 @@ func (c *Calibration) Trust(p Params, client eth2.Client, own Habits) Trust {
 // versionCheck is a VersionCheck in the making.
 type versionCheck struct {
 	VersionCheck
-	windows         []window
+	windows         []candidate
 	watched, looked []float64 // ratios to the custody group count
 }
 
@@ -143,7 +143,7 @@ func (v *versionCheck) add(m *Model, n Node) {
 // conclude draws the verdicts.
 func (v *versionCheck) conclude(m *Model) {
 	if len(v.windows) == 1 {
-		v.Lifetimes = v.Habits.fits(v.windows[0], m.params)
+		v.Lifetimes = v.Habits.fits(v.windows[0].window, m.params)
 	}
 	v.Dispersion = verdict(v.Dispersed >= 5, 2*v.AllDuties <= v.Dispersed)
 	v.WatchedRatio, v.Watched = custodyVerdict(v.watched)
@@ -152,16 +152,16 @@ func (v *versionCheck) conclude(m *Model) {
 }
 
 // trust is what the verdicts leave.
-func (v VersionCheck) trust(windows []window) Trust {
+func (v VersionCheck) trust(windows []candidate) Trust {
 	const enough, wide = 10, 2.2
 	switch {
 	case v.Dispersion == Failed,
 		v.Large >= enough && 2*v.Contradicted > v.Large,
 		v.Watched == Failed && (v.WatchedRatio > wide || v.WatchedRatio < 1/wide),
 		// Only a window before each duty leaves the counting of SUBSCRIBEs as it is.
-		v.Lifetimes == Failed && v.Watched != Passed && (len(windows) > 1 || windows[0].habit != slotsAhead):
+		v.Lifetimes == Failed && v.Watched != Passed && (len(windows) > 1 || windows[0].policy != slotsAhead):
 		return TrustCustody
-	case v.Watched == Failed, v.Lifetimes == Failed && windows[0].habit != slotsAhead:
+	case v.Watched == Failed, v.Lifetimes == Failed && windows[0].policy != slotsAhead:
 		return TrustWide
 	case v.Looked == Failed, v.Lifetimes == Failed:
 		return TrustWatched
@@ -208,7 +208,7 @@ func custodyVerdict(ratios []float64) (float64, Verdict) {
 func (m *Model) countLarge(v *VersionCheck, e *Evidence, c Custody) {
 	const beyond = 200
 	r := c.reading(e.kind)
-	if r == 0 || e.kind == eth2.ClientNimbus || e.nothingFilled() {
+	if r == 0 || OmitsExternalValidators(e.kind) || e.nothingFilled() {
 		return
 	}
 	alone := e.Clone()

@@ -10,13 +10,13 @@ import (
 // requires (fulu/validator.md, get_validators_custody_requirement). They are assumed:
 // the census of June 2026 fixes only their sums. Calibrate shows how they fare.
 const (
-	shareSupernode      = 0.08 // keeps all columns by choice
-	shareSemiSupernode  = 0.01 // keeps half of them
-	shareStale          = 0.05 // had more stake once: only Nimbus goes back
-	shareUnderReport    = 0.03 // counts less than it has
-	shareNimbusExternal = 0.40 // Nimbus does not count an external client's validators
-	shareAbsent         = 0.40 // of those that count less: says 0
-	shareCompounding    = 0.15 // its validators hold more than 32 ETH each
+	shareSupernode     = 0.08 // keeps all columns by choice
+	shareSemiSupernode = 0.01 // keeps half of them
+	shareStale         = 0.05 // had more stake once: most clients never lower the count
+	shareUnderReport   = 0.03 // counts less than it has
+	shareExternal      = 0.40 // has external validators, with a client that does not count them
+	shareAbsent        = 0.40 // of those that count less: says 0
+	shareCompounding   = 0.15 // its validators hold more than 32 ETH each
 
 	supernode     = eth2.NumberOfCustodyGroups
 	semiSupernode = eth2.NumberOfCustodyGroups / 2
@@ -60,10 +60,9 @@ func (c *Custody) Observe(at int64, cgc uint64) {
 	}
 }
 
-// reading is the count that tells most, 0 for none. A Nimbus node says 4 while it is
-// out of sync; the others never go down while they run.
+// reading is the count that tells most, 0 for none.
 func (c Custody) reading(kind eth2.ClientKind) int {
-	if kind == eth2.ClientNimbus {
+	if row := rowOf(kind); row != nil && row.custodyDips {
 		return int(c.Max)
 	}
 	return int(c.Latest)
@@ -75,14 +74,17 @@ func (c Custody) withoutHistory() bool { return c.Highest == eth2.CustodyRequire
 
 // underReporting is the share of a client's nodes that say 4 with validators.
 func underReporting(kind eth2.ClientKind) float64 {
-	switch kind {
-	case eth2.ClientNimbus:
-		return shareNimbusExternal
-	case eth2.ClientUnknown, eth2.ClientErigon:
-		return 0.12*shareNimbusExternal + 0.88*shareUnderReport
-	default:
-		return shareUnderReport
+	omitting := 0.0 // the chance that the client omits external validators
+	if row := rowOf(kind); row == nil {
+		for _, c := range clients {
+			if c.omitsExternal {
+				omitting += c.share
+			}
+		}
+	} else if row.omitsExternal {
+		omitting = 1
 	}
+	return omitting*shareExternal + (1-omitting)*shareUnderReport
 }
 
 // required is the custody group count that stake, in units of 32 ETH, asks for.

@@ -5,17 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// The first byte of encoded Statistics. In old ones the runs come first.
+// The first byte of encoded Statistics. Those before encodingVersion have readings without
+// the keys of their windows, and the first two begin with them.
 const (
-	encodingOld       = 1
-	encodingOldSealed = 2
-	encodingVersion   = 3
-	encodingSealed    = 4
+	encodingRuns          = 1
+	encodingRunsSealed    = 2
+	encodingUnkeyed       = 3
+	encodingUnkeyedSealed = 4
+	encodingVersion       = 5
+	encodingSealed        = 6
 )
+
+// unkeyedWindows are the windows of a client that is not known, in the order of the
+// encodings without keys.
+func unkeyedWindows() []window {
+	return []window{{slotsAhead, 1, 2}, {policy: epochStart}, {slotsAhead, 3, 4}, {policy: epochAhead}, {slotsAhead, 2, 3}}
+}
 
 // ErrEncoding marks bytes that are no Statistics.
 var ErrEncoding = errors.New("not encoded statistics")
@@ -37,6 +47,7 @@ func (s *Statistics) AppendBinary(b []byte) ([]byte, error) {
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.readings)))
 	for i := range s.readings {
+		b = binary.AppendUvarint(b, s.readings[i].window.key())
 		b = s.readings[i].append(b)
 	}
 	return b, nil
@@ -99,28 +110,33 @@ func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 }
 
 // OpenStatistics is DecodeStatistics for who adds what comes later and encodes again: it
-// leaves the runs as they are, unchecked, until something has to look at them. They share
-// memory with b.
+// leaves the runs as they are, unchecked, until something has to read them. They share
+// memory with b. The windows stay those that the Statistics began with, whatever is known of
+// the client's by now.
 func OpenStatistics(c eth2.Client, b []byte) (*Statistics, error) {
-	s := NewStatistics(c)
+	s := newStatistics()
 	d := decoder{b: b}
 	v := d.next(math.MaxUint64)
-	s.sealed = v == encodingSealed || v == encodingOldSealed
+	s.sealed = v == encodingSealed || v == encodingUnkeyedSealed || v == encodingRunsSealed
+	own, known := windowOf(c)
 	switch v {
-	case encodingOld, encodingOldSealed:
-		d.readings(s, d.old)
+	case encodingRuns, encodingRunsSealed:
+		d.unkeyed(s, own, known, d.old)
 		d.head(s)
+	case encodingUnkeyed, encodingUnkeyedSealed:
+		d.head(s)
+		d.unkeyed(s, own, known, d.early)
 	case encodingVersion, encodingSealed:
 		d.head(s)
-		d.readings(s, d.early)
+		d.keyed(s)
 	default:
 		return nil, fmt.Errorf("%w: version %d", ErrEncoding, v)
 	}
 	switch {
-	case !d.bad && d.windows != uint64(len(s.readings)):
-		return nil, fmt.Errorf("%w: %d windows, a %s client has %d", ErrEncoding, d.windows, c.Kind, len(s.readings))
 	case d.bad || d.at < len(d.b):
 		return nil, fmt.Errorf("%w: cut short, out of range or too long", ErrEncoding)
+	case len(s.readings) == 1 && !known:
+		return nil, fmt.Errorf("%w: those of one client, for one that is not known", ErrEncoding)
 	}
 	return s, nil
 }
@@ -152,8 +168,6 @@ type decoder struct {
 	b   []byte
 	at  int // what is read
 	bad bool
-
-	windows uint64 // as they were said to be
 }
 
 // next is the next number, 0 once there was one above most.
@@ -185,19 +199,43 @@ func (d *decoder) head(s *Statistics) {
 	s.setNumbers(numbers)
 }
 
-// readings reads them all when there are as many as the client has windows.
-func (d *decoder) readings(s *Statistics, read func(*reading)) {
-	if d.windows = d.next(math.MaxUint64); d.windows == uint64(len(s.readings)) {
-		for i := range s.readings {
-			read(&s.readings[i])
-		}
-	}
-}
-
 const (
 	latestSlot = 1 << 53
 	leastRun   = 5 // bytes
+	// maxReadings is far above the windows that all clients together have.
+	maxReadings = 32
 )
+
+// keyed reads readings with the keys of their windows.
+func (d *decoder) keyed(s *Statistics) {
+	n := d.next(maxReadings)
+	for range n {
+		w, ok := windowOfKey(d.next(maxWindowKey))
+		if !ok || slices.ContainsFunc(s.readings, func(r reading) bool { return r.window == w }) {
+			d.bad = true
+			return
+		}
+		s.readings = append(s.readings, reading{window: w})
+		d.early(&s.readings[len(s.readings)-1])
+	}
+	d.bad = d.bad || n == 0
+}
+
+// unkeyed reads a client's only reading, or all those of a client that was not known.
+func (d *decoder) unkeyed(s *Statistics, own window, known bool, read func(*reading)) {
+	windows := unkeyedWindows()
+	if known {
+		windows = []window{own}
+	}
+	if d.next(maxReadings) != uint64(len(windows)) {
+		d.bad = true
+		return
+	}
+	for _, w := range windows {
+		s.readings = append(s.readings, reading{window: w})
+		read(&s.readings[len(s.readings)-1])
+	}
+}
 
 // early reads a reading of the present form and leaves its runs as they are.
 func (d *decoder) early(r *reading) {

@@ -23,7 +23,7 @@ type Evidence struct {
 
 // pools are the cells of one client's window, summed by kind of cell.
 type pools struct {
-	window window
+	candidate
 	runs   []run // as added: in no order, some of them of the same duties
 	sealed []run // sums of whole days, and the slots that each day covers
 	days   []run
@@ -44,8 +44,8 @@ const everySyncnet eth2.Syncnets = 1<<eth2.SyncCommitteeSubnetCount - 1
 // said of its custody groups.
 func NewEvidence(c eth2.Client, custody Custody) *Evidence {
 	e := &Evidence{kind: c.Kind, custody: custody}
-	for _, w := range windowsOf(c) {
-		e.pools = append(e.pools, pools{window: w})
+	for _, x := range candidatesOf(c) {
+		e.pools = append(e.pools, pools{candidate: x})
 	}
 	return e
 }
@@ -133,7 +133,7 @@ func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.looks.allSu
 // epochs. Of the others a full look counts only once it is clear that the node does not
 // keep all subnets.
 func (e *Evidence) fullByDuties() bool {
-	return len(e.pools) == 1 && e.pools[0].window.habit == epochAhead
+	return len(e.pools) == 1 && e.pools[0].window.policy == epochAhead
 }
 
 // sum makes pools and sync of what was added.
@@ -160,18 +160,23 @@ func (e *Evidence) sum() {
 	}
 }
 
-// readingFor is the reading that fits a window best: its own, that of the client's
-// other versions, or the only one.
+// readingFor is the reading that fits a window best: its own, one that subscribes at the
+// same time, or the likeliest.
 func (s *Statistics) readingFor(w window) *reading {
-	for i := range s.readings {
-		if s.readings[i].window.kind == w.kind {
-			return &s.readings[i]
-		}
-	}
 	if len(s.readings) == 0 {
 		return nil
 	}
-	return &s.readings[0]
+	best := &s.readings[0]
+	for i := range s.readings {
+		switch r := &s.readings[i]; {
+		case r.window == w:
+			return r
+		case best.window.policy == w.policy && best.window.lead == w.lead: // the first of those
+		case r.window.policy == w.policy && r.window.lead == w.lead:
+			best = r
+		}
+	}
+	return best
 }
 
 // sum counts each duty slot once: of runs that overlap the earliest, and none that
@@ -238,7 +243,7 @@ func (e *Evidence) restrict(snapshots bool) *Evidence {
 	out := &Evidence{kind: e.kind, looks: e.looks, trust: e.trust}
 	for _, p := range e.pools {
 		cells := slices.DeleteFunc(slices.Clone(p.cells), func(x pool) bool { return x.snapshot != snapshots })
-		out.pools = append(out.pools, pools{window: p.window, cells: cells})
+		out.pools = append(out.pools, pools{candidate: p.candidate, cells: cells})
 	}
 	return out
 }

@@ -54,7 +54,7 @@ func (h Habits) fits(w window, p Params) Verdict {
 	mean := float64(h.Slots) / math.Max(1, float64(ended))
 	atStart := float64(h.AtEpochStart) / math.Max(1, float64(h.Subscribed))
 	const mostly, hardly = 0.6, 0.4
-	switch w.habit {
+	switch w.policy {
 	case epochStart:
 		return verdict(ended >= enough, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
 	case epochAhead:

@@ -80,7 +80,7 @@ func (m *Model) posterior(e *Evidence, s *space) []float64 {
 	clear(total)
 	for _, p := range e.pools {
 		for i, w := range m.posteriorOf(e, p, s) {
-			total[i] += p.window.share * w
+			total[i] += p.share * w
 		}
 	}
 	return total

@@ -82,8 +82,8 @@ func (m *Model) spuriousRates(current *Model, nodes []*Evidence) Spurious {
 }
 
 // withoutValidators reports whether a node of a known client says by its custody
-// groups that it has none. Of Nimbus that says nothing.
+// groups that it has none. Of a client that omits some that says nothing.
 func (e *Evidence) withoutValidators() bool {
 	e.sum()
-	return len(e.pools) == 1 && e.kind != eth2.ClientNimbus && e.custody.withoutHistory() && e.sync.on == 0
+	return len(e.pools) == 1 && !OmitsExternalValidators(e.kind) && e.custody.withoutHistory() && e.sync.on == 0
 }

@@ -15,7 +15,7 @@ import (
 //
 // File an observation under the day in which it began.
 type Statistics struct {
-	// readings has one entry for each window that the client may have.
+	// readings has one entry for each window that the client may have, the likeliest first.
 	readings []reading
 	sync     []syncReading
 	habits   Habits
@@ -99,6 +99,19 @@ func LifetimeBin(slots uint64) int {
 
 // NewStatistics are empty ones for a client, as its agent string says it is.
 func NewStatistics(c eth2.Client) *Statistics {
+	s := newStatistics()
+	if w, ok := windowOf(c); ok {
+		s.readings = append(s.readings, reading{window: w})
+		return s
+	}
+	for _, x := range candidatesOf(c) {
+		s.readings = append(s.readings, reading{window: x.window})
+	}
+	return s
+}
+
+// newStatistics are empty ones without readings.
+func newStatistics() *Statistics {
 	// What nearly all have lies beside them: to go and fetch it costs as much as to read it.
 	space := &struct {
 		Statistics
@@ -107,9 +120,6 @@ func NewStatistics(c eth2.Client) *Statistics {
 	}{}
 	s := &space.Statistics
 	s.readings, s.sync = space.reading[:0], space.sync[:0]
-	for _, w := range windowsOf(c) {
-		s.readings = append(s.readings, reading{window: w})
-	}
 	return s
 }
 
@@ -161,7 +171,7 @@ func (s *Statistics) WatchedSlots() (n uint64) {
 func (s *Statistics) AllSubnets() bool {
 	// A Teku node with ten thousand validators can be on all subnets for epochs; one that
 	// keeps them by choice says so in MetaData. Lodestar and old Prysm do not say so.
-	teku := len(s.readings) == 1 && s.readings[0].window.habit == epochAhead
+	teku := len(s.readings) == 1 && s.readings[0].window.policy == epochAhead
 	return s.looks.declared > 0 || !teku && s.looks.allSubnets()
 }
 

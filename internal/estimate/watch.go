@@ -38,7 +38,7 @@ func (s *Statistics) AddWatch(p Params, w WatchLog) {
 	for i := range s.readings {
 		r := &s.readings[i]
 		var seen Habits
-		switch r.window.habit {
+		switch r.window.policy {
 		case slotsAhead:
 			seen = t.slotBySlot(r)
 		case epochStart:
@@ -63,9 +63,9 @@ func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
 	on, slot := subnetSet(o.Subscribed), t.slotAt(o.At)
 	for i := range s.readings {
 		r := &s.readings[i]
-		span := r.window.look(slot, p.slots())
+		span := r.window.snapshotSlots(slot, p.slots())
 		first := slot
-		if r.window.habit == slotsAhead {
+		if r.window.policy == slotsAhead {
 			first += eth2.Slot(r.window.lead + 1 - min(span, r.window.lead+1))
 		}
 		kind, reached := p.window(first, span)
