@@ -20,8 +20,6 @@ const (
 
 	supernode     = eth2.NumberOfCustodyGroups
 	semiSupernode = eth2.NumberOfCustodyGroups / 2
-	// minValidatorCustody is VALIDATOR_CUSTODY_REQUIREMENT.
-	minValidatorCustody = 8
 	// unlikely is left for a reading that the model has no explanation for.
 	unlikely = 1e-6
 )
@@ -92,7 +90,7 @@ func required(stake int) int {
 	if stake <= 0 {
 		return eth2.CustodyRequirement
 	}
-	return min(max(stake, minValidatorCustody), eth2.NumberOfCustodyGroups)
+	return min(max(stake, eth2.ValidatorCustodyRequirement), eth2.NumberOfCustodyGroups)
 }
 
 // custodyChance is the chance of a reading from a node whose stake requires a count.
@@ -105,7 +103,7 @@ func custodyChance(reading, required int, under float64) float64 {
 	if reading == max(semiSupernode, required) {
 		p += shareSemiSupernode
 	}
-	if from := max(required, minValidatorCustody); reading >= from {
+	if from := max(required, eth2.ValidatorCustodyRequirement); reading >= from {
 		p += ordinary * shareStale / float64(eth2.NumberOfCustodyGroups+1-from)
 	}
 	if reading == eth2.CustodyRequirement {

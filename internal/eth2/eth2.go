@@ -26,6 +26,9 @@ const (
 	NumberOfCustodyGroups    = 128
 	NumberOfColumns          = 128
 	CustodyRequirement       = 4
+	// ValidatorCustodyRequirement is the least custody group count of a node with any
+	// validators (fulu/validator.md).
+	ValidatorCustodyRequirement = 8
 )
 
 type (
