@@ -102,11 +102,11 @@ func TestWideTotal(t *testing.T) {
 	p := mainnetParams()
 	m := NewModel(p, DefaultPrior(), nil)
 	const validators, nodes = 300, 200
-	var list []Counted
+	var list []Estimate
 	for range nodes {
 		e := evidenceOf(r, p, validators*16/10, 20, 0.003, Custody{})
 		e.trust = TrustWide
-		list = append(list, Counted{Estimate: m.Estimate(e)})
+		list = append(list, m.Estimate(e))
 	}
 	if got := m.Total(list); got.Low > validators*nodes || got.High < validators*nodes {
 		t.Errorf("total [%.0f, %.0f], truth %d", got.Low, got.High, validators*nodes)

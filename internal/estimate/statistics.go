@@ -1,7 +1,6 @@
 package estimate
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
 
@@ -10,8 +9,7 @@ import (
 
 // Statistics are what was observed of one peer with one client version in one day, in
 // some tens of bytes: for each span of duty slots how many cells were filled and how
-// many were not. No duty slot is in two spans, so Statistics of several crawlers can
-// be merged. Not safe for concurrent use.
+// many were not. No duty slot is in two spans. Not safe for concurrent use.
 //
 // File an observation under the day in which it began.
 type Statistics struct {
@@ -126,16 +124,6 @@ func newStatistics() *Statistics {
 // Habits are the client's, for calibration.
 func (s *Statistics) Habits() Habits { return s.habits }
 
-// Empty reports whether nothing was observed.
-func (s *Statistics) Empty() bool {
-	for _, r := range s.readings {
-		if r.early.n+len(r.runs) > 0 {
-			return false
-		}
-	}
-	return len(s.sync) == 0 && s.looks == looks{}
-}
-
 // Span is from the first duty slot that is covered to the last; ok is false for none.
 func (s *Statistics) Span() (first, last eth2.Slot, ok bool) {
 	for i := range s.readings {
@@ -187,38 +175,6 @@ func (l looks) mostlyFull() bool {
 func (l looks) allSubnets() bool {
 	const epochs, snapshots = 2, 3
 	return l.mostlyFull() && (l.fullEpochs >= epochs || l.full >= snapshots && l.lastFull >= l.firstFull+epochs-1)
-}
-
-// Merge adds what another crawler observed of the same peer, client version and day.
-// Where both cover a duty slot the span that shows more is kept, the other dropped.
-func (s *Statistics) Merge(o *Statistics) {
-	for i := range s.readings {
-		for j := range o.readings {
-			if r := &o.readings[j]; r.window == s.readings[i].window {
-				s.readings[i].merge(r.all())
-			}
-		}
-	}
-	for _, r := range o.sync {
-		s.addSync(r)
-	}
-	s.habits.Add(o.habits)
-	s.looks.add(o.looks)
-}
-
-// merge keeps the most telling of the runs of both, without overlap.
-func (r *reading) merge(runs []run) {
-	all := slices.Concat(r.all(), runs)
-	slices.SortFunc(all, func(a, b run) int {
-		return cmp.Or(cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.from, b.from),
-			cmp.Compare(a.cell, b.cell), cmp.Compare(a.on, b.on), cmp.Compare(a.slots, b.slots))
-	})
-	r.runs = nil
-	for _, x := range all {
-		if from, to := r.overlap(x); from == to {
-			r.runs = slices.Insert(r.runs, from, x)
-		}
-	}
 }
 
 // insert adds a run; when its slots are covered already it takes their place only if

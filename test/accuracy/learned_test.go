@@ -55,12 +55,12 @@ func learnedCrawl(tr trial, seed uint64) (list []outcome, total estimate.Total, 
 	}
 	spurious := estimate.FitSpurious(base, evidence)
 	m := estimate.NewModel(p, estimate.FitPrior(estimate.NewModel(p, estimate.DefaultPrior(), spurious), evidence), spurious)
-	var counted []estimate.Counted
+	var estimates []estimate.Estimate
 	for i, e := range evidence {
 		list[i].estimate = m.Estimate(e)
-		counted = append(counted, estimate.Counted{Estimate: list[i].estimate})
+		estimates = append(estimates, list[i].estimate)
 	}
-	return list, m.Total(counted), truth
+	return list, m.Total(estimates), truth
 }
 
 // evidence observes one node.
