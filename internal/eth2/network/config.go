@@ -27,8 +27,8 @@ const (
 	maxName          = 64
 )
 
-// preset holds what PRESET_BASE stands for (consensus-specs presets/, and the
-// gnosis preset), as far as we need it. config.yaml can override each value.
+// preset holds the values of a PRESET_BASE (consensus-specs presets/, and the
+// gnosis preset), as far as we use them. config.yaml can override each value.
 type preset struct {
 	eth2.Preset
 	slotsPerEpoch uint64
@@ -171,7 +171,7 @@ func (v *values) blobSchedule(key string) []eth2.BlobParameters {
 			MaxBlobsPerBlock: item.required("MAX_BLOBS_PER_BLOCK", maxBlobs),
 		}
 		if seen[b.Epoch] && b.Epoch != eth2.FarFutureEpoch {
-			item.fail("EPOCH", strconv.FormatUint(uint64(b.Epoch), 10), fmt.Errorf("has an entry already"))
+			item.fail("EPOCH", strconv.FormatUint(uint64(b.Epoch), 10), fmt.Errorf("is duplicated"))
 		}
 		seen[b.Epoch] = true
 		v.adopt(key, item)

@@ -29,7 +29,7 @@ func Names() []string {
 	return names
 }
 
-// Load gives an embedded network. The error for an unknown name lists the names.
+// Load returns an embedded network. The error for an unknown name lists the names.
 func Load(name string) (Network, error) {
 	if !slices.Contains(Names(), name) {
 		return Network{}, fmt.Errorf("network %.80q: want one of %s", name, strings.Join(Names(), ", "))
