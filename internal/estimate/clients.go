@@ -72,7 +72,7 @@ func (c *client) latest() window {
 }
 
 // windowOf is the window of a client that is in the table: that of its version, or of the
-// newest release when the agent does not tell a version.
+// newest release when the agent does not say a version.
 func windowOf(c eth2.Client) (w window, ok bool) {
 	row := rowOf(c.Kind)
 	if row == nil {

@@ -28,21 +28,20 @@ const (
 // each as likely.
 func stakes() []float64 { return []float64{1.5, 2, 3, 4, 6, 8, 16, 32, 64} }
 
-// Custody is what a node has said of its custody groups. The zero value has heard
-// nothing.
+// Custody is the custody group counts that a node has reported. The zero value has none.
 type Custody struct {
-	// Latest was said at At, Unix milliseconds.
+	// Latest was reported at At, Unix milliseconds.
 	Latest uint64
 	At     int64
-	// Max was said at MaxAt: the largest of about the last day.
+	// Max was reported at MaxAt: the largest of about the last day.
 	Max   uint64
 	MaxAt int64
 	// Highest is the largest ever.
 	Highest uint64
 }
 
-// Observe adds a reading from MetaData or a record. 0 tells nothing: the node is light
-// or old. One that is older than the latest only counts for Highest.
+// Observe adds a reading from MetaData or a record. 0 says nothing: the node is a light
+// client or an old version. One that is older than the latest only counts for Highest.
 func (c *Custody) Observe(at int64, cgc uint64) {
 	const day = 24 * 3600 * 1000
 	if cgc == 0 || cgc > eth2.NumberOfCustodyGroups {
@@ -58,7 +57,7 @@ func (c *Custody) Observe(at int64, cgc uint64) {
 	}
 }
 
-// reading is the count that tells most, 0 for none.
+// reading is the most informative count, 0 for none.
 func (c Custody) reading(kind eth2.ClientKind) int {
 	if row := rowOf(kind); row != nil && row.custodyDips {
 		return int(c.Max)
@@ -66,11 +65,10 @@ func (c Custody) reading(kind eth2.ClientKind) int {
 	return int(c.Latest)
 }
 
-// withoutHistory reports whether a node says, and has always said, that it has no
-// validators.
+// withoutHistory reports whether a node has never reported a count that needs validators.
 func (c Custody) withoutHistory() bool { return c.Highest == eth2.CustodyRequirement }
 
-// underReporting is the share of a client's nodes that say 4 with validators.
+// underReporting is the share of a client's nodes that report 4 with validators.
 func underReporting(kind eth2.ClientKind) float64 {
 	omitting := 0.0 // the chance that the client omits external validators
 	if row := rowOf(kind); row == nil {

@@ -1,13 +1,3 @@
-// Package estimate turns what a beacon node shows of itself into the number of
-// validators behind it, with an interval: subscription logs of watches, looks at its
-// subscriptions, custody group counts and sync committee subnets. It is pure: no
-// goroutine, no I/O, no clock.
-//
-// The way through it: Statistics keep what was observed of one peer with one client
-// version in one day; Evidence sums them; a Model, which holds the network's
-// parameters, the prior and what was learned, turns Evidence into an Estimate.
-// Calibrate, FitPrior and FitSpurious learn from many peers; Totals adds up.
-// docs/methodology.md has the reasons.
 package estimate
 
 import (

@@ -57,7 +57,7 @@ func TestWatchOfAShortWindow(t *testing.T) {
 	}
 	e := NewEvidence(lighthouse, Custody{})
 	e.Add(s, TrustAll)
-	// Of 32 slots and 62 subnets, those that were on already tell nothing: 2, 3 and 2.
+	// Of 32 slots and 62 subnets, those that were on already say nothing: 2, 3 and 2.
 	if on, off := e.Cells(); on != 3 || off != 32*62-3-7 {
 		t.Errorf("%d cells filled and %d empty, want 3 and %d", on, off, 32*62-10)
 	}
@@ -70,7 +70,7 @@ func TestWatchOfAShortWindow(t *testing.T) {
 func TestWatchOfPrysm(t *testing.T) {
 	p := mainnetParams()
 	at := func(slot int) int64 { return slotTime(p, 1000, slot) + 700 }
-	// Subnet 1 is the first slot's duty, told in the epoch before; 2 to 4 are told at the
+	// Subnet 1 is the first slot's duty, subscribed in the epoch before; 2 to 4 at the
 	// start, 4 for the next epoch's first slot; then the next epoch's.
 	w := logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1002, 0)+3000,
 		[3]int64{0, at(1), 1}, [3]int64{at(0), at(2), 2}, [3]int64{at(0), at(18), 3},
@@ -80,7 +80,7 @@ func TestWatchOfPrysm(t *testing.T) {
 	e := NewEvidence(prysm, Custody{})
 	e.Add(s, TrustAll)
 	e.sum()
-	// The last seconds before the first epoch show what is told of its first slot.
+	// The last seconds before the first epoch show the subscription for its first slot.
 	want := []pool{{cell: 2, counts: counts{1, 61}}, {cell: 32, counts: counts{4, 2*62 - 4}}}
 	if got := e.pools[0].cells; !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -169,7 +169,7 @@ func TestSnapshots(t *testing.T) {
 	}
 	s := NewStatistics(lighthouse)
 	s.AddSnapshot(p, Snapshot{At: slotTime(p, 1000, 0)})
-	if _, _, ok := s.Span(); ok || s.looks != (looks{}) {
+	if _, _, ok := s.Span(); ok || s.fullness != (fullness{}) {
 		t.Error("a snapshot without subscriptions counts")
 	}
 }
@@ -198,12 +198,12 @@ func TestAllSubnets(t *testing.T) {
 			w.LongLived = eth2.NewAttnets(every)
 			s.AddWatch(p, w)
 		}, true},
-		{"three looks", lighthouse, func(s *Statistics) {
+		{"three snapshots", lighthouse, func(s *Statistics) {
 			for i := range 3 {
 				s.AddSnapshot(p, Snapshot{At: from + int64(i)*400_000, Subscribed: every})
 			}
 		}, true},
-		{"three looks in one epoch", lighthouse, func(s *Statistics) {
+		{"three snapshots in one epoch", lighthouse, func(s *Statistics) {
 			for i := range 3 {
 				s.AddSnapshot(p, Snapshot{At: from + int64(i)*60_000, Subscribed: every})
 			}

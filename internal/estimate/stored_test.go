@@ -44,7 +44,7 @@ func storedDay(c eth2.Client) *Statistics {
 	return s
 }
 
-// byWindow sorts the readings, whose order says nothing but which is the likeliest.
+// byWindow sorts the readings, whose order only says which is the likeliest.
 func (s *Statistics) byWindow() *Statistics {
 	slices.SortFunc(s.readings, func(a, b reading) int { return cmp.Compare(a.window.key(), b.window.key()) })
 	return s
