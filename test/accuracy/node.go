@@ -17,8 +17,8 @@ type persona struct {
 	weight     float64 // in the mix, an assumption that each run varies
 }
 
-// personas are the six clients' windows: facts of their sources, stated here anew so
-// that a slip in the estimator's table shows.
+// personas are the six clients' windows: facts of their sources, repeated here so
+// that a mistake in the estimator's table shows.
 func personas() []persona {
 	return []persona{
 		{"Lighthouse/v8.0.1-ced49dd/x86_64-linux", 1, 2, 45},
@@ -101,7 +101,7 @@ func (n *node) window(slot int) (begin, end int) {
 	return slot - n.lead, slot - n.lead + n.stay
 }
 
-// tick is when what a node does as a slot begins is seen. Clocks differ, so now and
+// tick is when an action at the beginning of a slot is observed. Clocks differ, so now and
 // then it seems to come before.
 func (n *node) tick(latency map[int]int64, slot int) int64 {
 	late, ok := latency[slot]

@@ -12,8 +12,8 @@ import (
 type mode int
 
 const (
-	watched mode = iota // connections held for whole epochs
-	looked              // one look an epoch
+	watched   mode = iota // connections held for whole epochs
+	snapshots             // one per epoch
 )
 
 // trial is a way to observe and estimate.
@@ -48,7 +48,7 @@ func (t trial) run(pop *population, m *estimate.Model, n *node) outcome {
 	if t.mode == watched {
 		n.watch(m.Params(), s, t.epochs)
 	} else {
-		out.earlier = earlierRule(n.look(m.Params(), s, t.epochs))
+		out.earlier = earlierRule(n.snapshots(m.Params(), s, t.epochs))
 	}
 	var c estimate.Custody
 	if t.custody {
@@ -62,7 +62,7 @@ func (t trial) run(pop *population, m *estimate.Model, n *node) outcome {
 
 // earlierOf runs the earlier program's rule on a node.
 func earlierOf(n *node, p estimate.Params, epochs int) int {
-	return earlierRule(n.look(p, estimate.NewStatistics(n.client()), epochs))
+	return earlierRule(n.snapshots(p, estimate.NewStatistics(n.client()), epochs))
 }
 
 // score sums outcomes up.
