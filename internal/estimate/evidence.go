@@ -132,7 +132,7 @@ func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.fullness.al
 // epochs. Of the others a full snapshot counts only once it is clear that the node does not
 // keep all subnets.
 func (e *Evidence) fullByDuties() bool {
-	return len(e.pools) == 1 && e.pools[0].window.policy == epochAhead
+	return len(e.pools) == 1 && e.pools[0].policy == epochAhead
 }
 
 // sum computes pools and sync from what was added.

@@ -35,9 +35,9 @@ func TestAllSubnetsUndeclared(t *testing.T) {
 	for _, c := range []eth2.Client{lodestar, prysm, lighthouse, stranger} {
 		for name, days := range map[string][]*Statistics{
 			"first snapshot":       {snapshotsOf(p, c, 1000, 1, 0, 0)},
-			"after midnight":   {snapshotsOf(p, c, 1000, 200, 0, 0), snapshotsOf(p, c, 1225, 1, 0, 0)},
+			"after midnight":       {snapshotsOf(p, c, 1000, 200, 0, 0), snapshotsOf(p, c, 1225, 1, 0, 0)},
 			"one snapshot of less": {snapshotsOf(p, c, 1000, 200, 1, 60)},
-			"twice a day":      {snapshotsOf(p, c, 1000, 2, 0, 0), snapshotsOf(p, c, 1225, 2, 0, 0)},
+			"twice a day":          {snapshotsOf(p, c, 1000, 2, 0, 0), snapshotsOf(p, c, 1225, 2, 0, 0)},
 		} {
 			e := NewEvidence(c, custody)
 			for _, d := range days {

@@ -60,7 +60,7 @@ func (h Habits) fits(w window, p Params) Verdict {
 	case epochAhead:
 		return verdict(ended >= enough, mean >= 0.75*slots)
 	default:
-		at := float64(h.Lifetimes[LifetimeBin(w.slots)]) / math.Max(1, float64(ended))
+		at := float64(h.Lifetimes[lifetimeBin(w.slots)]) / math.Max(1, float64(ended))
 		return verdict(ended >= enough, at >= mostly && (atStart <= hardly || slots < 8))
 	}
 }

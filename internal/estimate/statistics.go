@@ -68,7 +68,7 @@ type fullness struct {
 // window.
 type Habits struct {
 	// Lifetimes counts subscriptions by their time from SUBSCRIBE to UNSUBSCRIBE in
-	// slots, rounded; see LifetimeBin.
+	// slots, rounded; see lifetimeBin.
 	Lifetimes [LifetimeBins]uint32
 	// Slots is the sum of those times, in slots.
 	Slots uint32
@@ -86,9 +86,9 @@ type Habits struct {
 // LifetimeBins is the number of bins of Habits.Lifetimes.
 const LifetimeBins = 10
 
-// LifetimeBin gives the bin of a time in whole slots: 0 to 4 each have their own,
+// lifetimeBin gives the bin of a time in whole slots: 0 to 4 each have their own,
 // then 5-8, 9-16, 17-32, 33-64, and more.
-func LifetimeBin(slots uint64) int {
+func lifetimeBin(slots uint64) int {
 	if slots <= 4 {
 		return int(slots)
 	}

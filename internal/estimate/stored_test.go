@@ -202,7 +202,7 @@ func TestClients(t *testing.T) {
 			t.Errorf("%s has no window for its first releases", c.kind)
 		}
 		for _, r := range c.releases {
-			if w, ok := windowOfKey(r.window.key()); !ok || w != r.window {
+			if w, ok := windowOfKey(r.key()); !ok || w != r.window {
 				t.Errorf("%s: window %+v has the key of %+v, %v", c.kind, r.window, w, ok)
 			}
 		}

@@ -233,7 +233,7 @@ func (t timeline) habits() (h Habits) {
 			}
 		} else if since[subnet] != 0 {
 			slots := uint64((c[0] - since[subnet] + t.slot/2) / t.slot)
-			h.Lifetimes[LifetimeBin(slots)]++
+			h.Lifetimes[lifetimeBin(slots)]++
 			h.Slots += uint32(slots)
 			since[subnet] = 0
 		}

@@ -312,3 +312,13 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 		t.Errorf("the 90 %% interval holds the truth for %d of 80 nodes, want 68", inside)
 	}
 }
+
+// oldLighthouse leaves a subnet as the duty's slot begins.
+func oldLighthouse() persona {
+	return persona{agent: "Lighthouse/v5.1.3-3058b96/x86_64-linux", lead: 1, stay: 1}
+}
+
+// earlierOf runs the earlier program's rule on a node.
+func earlierOf(n *node, p estimate.Params, epochs int) int {
+	return earlierRule(n.snapshots(p, estimate.NewStatistics(n.client()), epochs))
+}

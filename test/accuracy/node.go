@@ -30,11 +30,6 @@ func personas() []persona {
 	}
 }
 
-// oldLighthouse leaves a subnet as the duty's slot begins.
-func oldLighthouse() persona {
-	return persona{agent: "Lighthouse/v5.1.3-3058b96/x86_64-linux", lead: 1, stay: 1}
-}
-
 // node is one simulated peer.
 type node struct {
 	network

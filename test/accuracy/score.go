@@ -60,11 +60,6 @@ func (t trial) run(pop *population, m *estimate.Model, n *node) outcome {
 	return out
 }
 
-// earlierOf runs the earlier program's rule on a node.
-func earlierOf(n *node, p estimate.Params, epochs int) int {
-	return earlierRule(n.snapshots(p, estimate.NewStatistics(n.client()), epochs))
-}
-
 // score sums outcomes up.
 type score struct {
 	nodes                     int
