@@ -210,6 +210,11 @@ func TestClients(t *testing.T) {
 	if math.Abs(total-1) > 1e-9 {
 		t.Errorf("shares sum to %v", total)
 	}
+	for kind, want := range map[eth2.ClientKind]bool{eth2.ClientNimbus: true, eth2.ClientLighthouse: false, eth2.ClientErigon: false, eth2.ClientUnknown: false} {
+		if got := OmitsExternalValidators(kind); got != want {
+			t.Errorf("%s omits external validators: %v", kind, got)
+		}
+	}
 	for agent, want := range map[string]uint64{"Lighthouse/v6.9.9": 1, "Lighthouse/v7.0.0": 2, "Lighthouse/v10.1.0": 2, "Lighthouse": 2} {
 		if w, ok := windowOf(eth2.ParseAgent(agent)); !ok || w.slots != want {
 			t.Errorf("%s: %+v, want a window of %d slots", agent, w, want)
