@@ -36,29 +36,18 @@ type EstimatesConfig struct {
 	Every time.Duration
 }
 
-// activeAssumed are the active validators of the networks, in thousands and rounded, as
-// of November 2026: assumptions, mainnet's too, with which docs/methodology.md calculates.
-func activeAssumed() map[string]uint64 {
-	return map[string]uint64{"mainnet": 950_000, "hoodi": 1_200_000, "gnosis": 300_000, "chiado": 100_000, "sepolia": 1_900}
-}
-
-// epochsPerSyncPeriod are EPOCHS_PER_SYNC_COMMITTEE_PERIOD of the networks that have
-// another preset than mainnet's.
-func epochsPerSyncPeriod() map[string]uint64 {
-	return map[string]uint64{"gnosis": 512, "chiado": 512}
-}
-
 // estimates is what the tracker is made from.
 type estimates struct {
-	config tracker.Config
-	api    *beaconapi.Client // nil without one
-	log    *slog.Logger
+	config  tracker.Config
+	api     *beaconapi.Client // nil without one
+	assumed network.Assumed
+	log     *slog.Logger
 }
 
 func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) *estimates {
-	e := &estimates{api: cfg.BeaconAPI, log: log, config: tracker.Config{
+	e := &estimates{api: cfg.BeaconAPI, assumed: net.Assumed, log: log, config: tracker.Config{
 		Dir: dataDir, Network: net.Name, EstimateEvery: cfg.Every, Log: log,
-		Params: estimate.Params{Clock: net.Clock, EpochsPerSyncPeriod: epochsPerSyncPeriod()[net.Name]},
+		Params: estimate.Params{Clock: net.Clock, Preset: net.Preset},
 	}}
 	uncertainty := givenUncertainty
 	if cfg.Exact {
@@ -94,12 +83,15 @@ func (e *estimates) prepare(ctx context.Context) error {
 		if ok && last.PAggUncertainty < assumedUncertainty {
 			e.setActive(last.ActiveValidators, last.PAggUncertainty)
 		} else {
-			e.setActive(activeAssumed()[name], assumedUncertainty)
+			e.setActive(e.assumed.ActiveValidators, assumedUncertainty)
 		}
 	}
-	if n := e.config.Params.ActiveValidators; n > 0 {
+	if p := e.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			e.log.Warn("cannot read the active validators, beginning with another number", slog.Uint64("number", n), slog.Any("error", failed))
+			e.log.Warn("cannot read the active validators, starting with another number", slog.Uint64("number", p.ActiveValidators), slog.Any("error", failed))
+		}
+		if p.PAggUncertainty == assumedUncertainty {
+			e.log.Info("the number of active validators is assumed", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))
 		}
 		return nil
 	}

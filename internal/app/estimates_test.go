@@ -58,6 +58,14 @@ func TestPrepare(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			net := network.Network{Name: test.network}
+			if test.network != "custom" {
+				var err error
+				if net, err = network.Load(test.network); err != nil {
+					t.Fatal(err)
+				}
+			}
+			net.Clock = clock
 			cfg := EstimatesConfig{ActiveValidators: test.given}
 			if test.api != "" {
 				var err error
@@ -65,7 +73,7 @@ func TestPrepare(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			e := newEstimates(cfg, dir, network.Network{Name: test.network, Clock: clock}, log)
+			e := newEstimates(cfg, dir, net, log)
 			err := e.prepare(t.Context())
 			if test.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), test.wantErr) || isConfigError(err) != test.wantConfig {

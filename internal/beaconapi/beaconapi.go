@@ -1,5 +1,5 @@
-// Package beaconapi asks a beacon node's HTTP API for the one figure that estimates
-// depend on: how many validators the network has.
+// Package beaconapi reads the one number that estimates depend on from a beacon node's
+// HTTP API: the network's active validators.
 package beaconapi
 
 import (
@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	// timeout bounds one question; nodes compute the committees of an epoch once.
+	// timeout bounds one request; nodes compute the committees of an epoch once.
 	timeout = 30 * time.Second
-	// maxAnswer bounds an answer in bytes: the committees of a whole epoch are some
+	// maxResponse bounds a response in bytes: the committees of a whole epoch are some
 	// 12 MB with a million validators, those of one slot 0.4 MB.
-	maxAnswer = 64 << 20
-	// exactBelow is the number under which the whole epoch is asked for: one slot's
-	// committees tell the number only to a validator a slot.
+	maxResponse = 64 << 20
+	// exactBelow is the number below which the committees of the whole epoch are read:
+	// those of one slot give the number only to within one validator per slot.
 	exactBelow = 100_000
 )
 
-// Client asks one beacon node.
+// Client reads from one beacon node.
 type Client struct {
 	base string
 	http *http.Client
@@ -47,8 +47,8 @@ func New(base string) (*Client, error) {
 
 // ActiveValidators counts the validators that have a duty in the epoch at now: each is
 // in one committee (phase0/validator.md, get_committee_assignment). The list of
-// validators would say the same in hundreds of megabytes. The node has to be in sync:
-// else it does not know the slot's committees, and that is an error.
+// validators would give the same number in hundreds of megabytes. The node has to be in sync:
+// else it does not know the slot's committees, which is an error.
 func (c *Client) ActiveValidators(ctx context.Context, clock eth2.Clock, now time.Time) (uint64, error) {
 	slot := uint64(clock.EpochAt(now)) * clock.SlotsPerEpoch
 	inSlot, err := c.committees(ctx, "?slot="+strconv.FormatUint(slot, 10))
@@ -69,15 +69,15 @@ func (c *Client) committees(ctx context.Context, query string) (n uint64, err er
 		return 0, fmt.Errorf("beacon API: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
-	answer, err := c.http.Do(request)
+	response, err := c.http.Do(request)
 	if err != nil {
 		return 0, fmt.Errorf("beacon API: %w", err)
 	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("beacon API: %s%s: %s", path, query, answer.Status)
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("beacon API: %s%s: %s", path, query, response.Status)
 	}
-	if n, err = countMembers(io.LimitReader(answer.Body, maxAnswer)); err != nil {
+	if n, err = countMembers(io.LimitReader(response.Body, maxResponse)); err != nil {
 		return 0, fmt.Errorf("beacon API: %s%s: %w", path, query, err)
 	}
 	if n == 0 {
@@ -129,7 +129,7 @@ func expect(dec *json.Decoder, want json.Delim) error {
 		return err
 	}
 	if token != want {
-		return fmt.Errorf("answer has %v where %v belongs", token, want)
+		return fmt.Errorf("response has %v where %v is expected", token, want)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ const (
 
 func estimatesFlags() []cli.Flag {
 	return []cli.Flag{
-		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, those of the last run, or a figure of November 2026"),
+		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, those of the last run, or a number assumed for the network"),
 		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch"),
 	}
 }

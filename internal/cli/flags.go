@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
 // Names of flags that more than one file asks for.
@@ -42,7 +43,7 @@ func globalFlags() []cli.Flag {
 		text(flagLogFormat, "auto", "log format: auto, text or json"),
 		text(flagConfig, "", "YAML file of options"),
 		text(flagDataDir, defaultDataDir, "directory of identity, logs and datasets"),
-		text(flagNetwork, defaultNetwork, "mainnet, sepolia, hoodi, gnosis, chiado or devnet"),
+		text(flagNetwork, defaultNetwork, strings.Join(network.Names(), ", ")+" or "+devnetName),
 		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
 		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
 		text(flagMetrics, "", "address of Prometheus metrics, health and profiles, such as 127.0.0.1:9100"),

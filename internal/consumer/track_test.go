@@ -30,7 +30,7 @@ func newTracked(dir string) *tracked {
 	genesis := time.Now().Add(-6 * time.Hour).Truncate(time.Second)
 	clock := eth2.Clock{Genesis: genesis, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
 	return &tracked{genesis: genesis, config: tracker.Config{Dir: dir, Network: "n", Log: quiet(),
-		Params: estimate.Params{Clock: clock, ActiveValidators: 950_000}}}
+		Params: estimate.Params{Clock: clock, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}}}
 }
 
 func (k *tracked) open(t *testing.T) *tracker.Tracker {

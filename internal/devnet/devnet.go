@@ -119,9 +119,9 @@ func (d *Devnet) build(log *slog.Logger) error {
 		Clock:                 eth2.Clock{Genesis: cfg.GenesisTime, SlotDuration: cfg.SlotDuration, SlotsPerEpoch: cfg.SlotsPerEpoch},
 		Schedule:              schedule,
 		Forks:                 slices.Clone(cfg.Forks),
-		MaxCommitteesPerSlot:  uint64(cfg.CommitteesPerSlot),
-		TargetCommitteeSize:   128,
+		Preset:                eth2.MainnetPreset(),
 	}
+	d.net.MaxCommitteesPerSlot = uint64(cfg.CommitteesPerSlot)
 	plans, addrs, err := planNodes(cfg)
 	if err != nil {
 		return err

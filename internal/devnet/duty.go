@@ -71,8 +71,7 @@ const (
 	shareStaleCGC       = 0.03 // had more validators once: clients do not go back
 	shareNimbusExternal = 0.40 // Nimbus does not count an external client's validators
 
-	minValidatorCustody = 8 // VALIDATOR_CUSTODY_REQUIREMENT
-	minSampledColumns   = 8 // SAMPLES_PER_SLOT
+	minSampledColumns = 8 // SAMPLES_PER_SLOT
 )
 
 // drawValidators draws from the default distribution.
@@ -89,7 +88,7 @@ func custodyRequirement(validators int) uint64 {
 	if validators == 0 {
 		return eth2.CustodyRequirement
 	}
-	return uint64(min(max(validators, minValidatorCustody), eth2.NumberOfCustodyGroups))
+	return uint64(min(max(validators, eth2.ValidatorCustodyRequirement), eth2.NumberOfCustodyGroups))
 }
 
 // drawCustody draws a node's custody group count.

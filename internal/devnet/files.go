@@ -97,7 +97,7 @@ func configYAML(cfg Config) string {
 	set("SECONDS_PER_SLOT", max(1, int64(cfg.SlotDuration.Seconds())))
 	set("SLOTS_PER_EPOCH", cfg.SlotsPerEpoch)
 	set("MAX_COMMITTEES_PER_SLOT", cfg.CommitteesPerSlot)
-	set("TARGET_COMMITTEE_SIZE", 128)
+	set("TARGET_COMMITTEE_SIZE", eth2.MainnetPreset().TargetCommitteeSize)
 	set("MAX_BLOBS_PER_BLOCK_ELECTRA", maxBlobsElectra)
 	set("NUMBER_OF_CUSTODY_GROUPS", eth2.NumberOfCustodyGroups)
 	set("CUSTODY_REQUIREMENT", eth2.CustodyRequirement)

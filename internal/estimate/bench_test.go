@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// nodesForBench are peers with some days of watches and looks.
+// nodesForBench are peers with some days of watches and snapshots.
 func nodesForBench(n int) []*Evidence {
 	r := rand.New(rand.NewPCG(1, 1))
 	p := mainnetParams()
@@ -34,7 +34,7 @@ func BenchmarkEstimate(b *testing.B) {
 	}
 }
 
-// fullDay are the encoded statistics of a node with a look each epoch and seven
+// fullDay are the encoded statistics of a node with a snapshot each epoch and seven
 // watches.
 func fullDay(p Params) []byte {
 	s := NewStatistics(prysm)
@@ -49,7 +49,7 @@ func fullDay(p Params) []byte {
 }
 
 // BenchmarkSnapshotEvent is what one handshake costs late in a full day: decode the
-// day's statistics, add a look, encode.
+// day's statistics, add a snapshot, encode.
 func BenchmarkSnapshotEvent(b *testing.B) {
 	p := mainnetParams()
 	day := fullDay(p)

@@ -13,7 +13,7 @@ type Verdict uint8
 
 // Verdicts.
 const (
-	TooFew Verdict = iota // nodes to tell
+	TooFew Verdict = iota // nodes for the test
 	Passed
 	Failed
 )
@@ -30,8 +30,7 @@ func verdict(enough, good bool) Verdict {
 	return Failed
 }
 
-// Node is what Calibrate takes of one peer: its Statistics are those of one client
-// version.
+// Node is one peer to calibrate with; its Statistics are those of one client version.
 type Node struct {
 	Client     eth2.Client
 	Custody    Custody
@@ -47,7 +46,7 @@ type Calibration struct {
 // VersionCheck are the tests of one client version, as docs/methodology.md names them.
 type VersionCheck struct {
 	Kind    eth2.ClientKind
-	Release string // empty where the agent does not tell
+	Release string // empty where the agent does not say it
 	Nodes   int
 	Habits  Habits // of all nodes
 	// Lifetimes (M3): subscriptions last as long, and begin when, the window says.
@@ -56,11 +55,13 @@ type VersionCheck struct {
 	// Dispersed nodes vary as if every validator did.
 	Dispersion           Verdict
 	Dispersed, AllDuties int
-	// Watched and Looked (M2): the attestation subnets alone, of watches and of single
-	// looks, agree with the custody group count where that is exact. The ratios are
+	// Watched and Snapshots (M2): the attestation subnets alone, of watches and of
+	// snapshots, agree with the custody group count where that is exact. The ratios are
 	// medians over nodes.
-	Watched, Looked           Verdict
-	WatchedRatio, LookedRatio float64
+	Watched       Verdict
+	Snapshots     Verdict `json:"Looked"` // the tracker stores this type
+	WatchedRatio  float64
+	SnapshotRatio float64 `json:"LookedRatio"`
 	// Large nodes by their attestation subnets; Contradicted of them have a custody group
 	// count that says otherwise (M2 too).
 	Large, Contradicted int
@@ -69,7 +70,7 @@ type VersionCheck struct {
 
 // Unproven reports whether no test had enough nodes.
 func (v VersionCheck) Unproven() bool {
-	return v.Lifetimes == TooFew && v.Dispersion == TooFew && v.Watched == TooFew && v.Looked == TooFew
+	return v.Lifetimes == TooFew && v.Dispersion == TooFew && v.Watched == TooFew && v.Snapshots == TooFew
 }
 
 type versionKey struct {
@@ -85,7 +86,7 @@ func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 	for n := range nodes {
 		key := keyOf(n.Client)
 		if checks[key] == nil {
-			checks[key] = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: windowsOf(n.Client)}
+			checks[key] = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: candidatesOf(n.Client)}
 		}
 		checks[key].add(m, n)
 	}
@@ -101,7 +102,7 @@ func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 	return c
 }
 
-// Trust is how far a node's attestation subnets are to be believed, by its client
+// Trust is how far to believe a node's attestation subnets, by its client
 // version and its own habits, summed over its days. A nil Calibration trusts every
 // version.
 func (c *Calibration) Trust(p Params, client eth2.Client, own Habits) Trust {
@@ -114,11 +115,11 @@ func (c *Calibration) Trust(p Params, client eth2.Client, own Habits) Trust {
 	return c.byKey[keyOf(client)]
 }
 
-// versionCheck is a VersionCheck in the making.
+// versionCheck accumulates a VersionCheck.
 type versionCheck struct {
 	VersionCheck
-	windows         []window
-	watched, looked []float64 // ratios to the custody group count
+	windows            []candidate
+	watched, snapshots []float64 // ratios to the custody group count
 }
 
 func (v *versionCheck) add(m *Model, n Node) {
@@ -129,41 +130,41 @@ func (v *versionCheck) add(m *Model, n Node) {
 		own.Add(s.Habits())
 	}
 	v.Habits.Add(own)
-	if tells, all := own.dispersion(m.params); tells {
+	if enough, all := own.dispersion(m.params); enough {
 		v.Dispersed++
 		if all {
 			v.AllDuties++
 		}
 	}
 	v.watched = m.againstCustody(v.watched, e, false, n.Custody)
-	v.looked = m.againstCustody(v.looked, e, true, n.Custody)
+	v.snapshots = m.againstCustody(v.snapshots, e, true, n.Custody)
 	m.countLarge(&v.VersionCheck, e, n.Custody)
 }
 
-// conclude draws the verdicts.
+// conclude sets the verdicts.
 func (v *versionCheck) conclude(m *Model) {
 	if len(v.windows) == 1 {
-		v.Lifetimes = v.Habits.fits(v.windows[0], m.params)
+		v.Lifetimes = v.Habits.fits(v.windows[0].window, m.params)
 	}
 	v.Dispersion = verdict(v.Dispersed >= 5, 2*v.AllDuties <= v.Dispersed)
 	v.WatchedRatio, v.Watched = custodyVerdict(v.watched)
-	v.LookedRatio, v.Looked = custodyVerdict(v.looked)
+	v.SnapshotRatio, v.Snapshots = custodyVerdict(v.snapshots)
 	v.Trust = v.trust(v.windows)
 }
 
-// trust is what the verdicts leave.
-func (v VersionCheck) trust(windows []window) Trust {
+// trust follows from the verdicts.
+func (v VersionCheck) trust(windows []candidate) Trust {
 	const enough, wide = 10, 2.2
 	switch {
 	case v.Dispersion == Failed,
 		v.Large >= enough && 2*v.Contradicted > v.Large,
 		v.Watched == Failed && (v.WatchedRatio > wide || v.WatchedRatio < 1/wide),
 		// Only a window before each duty leaves the counting of SUBSCRIBEs as it is.
-		v.Lifetimes == Failed && v.Watched != Passed && (len(windows) > 1 || windows[0].habit != slotsAhead):
+		v.Lifetimes == Failed && v.Watched != Passed && (len(windows) > 1 || windows[0].policy != slotsAhead):
 		return TrustCustody
-	case v.Watched == Failed, v.Lifetimes == Failed && windows[0].habit != slotsAhead:
+	case v.Watched == Failed, v.Lifetimes == Failed && windows[0].policy != slotsAhead:
 		return TrustWide
-	case v.Looked == Failed, v.Lifetimes == Failed:
+	case v.Snapshots == Failed, v.Lifetimes == Failed:
 		return TrustWatched
 	}
 	return TrustAll
@@ -183,7 +184,7 @@ func (m *Model) againstCustody(ratios []float64, e *Evidence, snapshots bool, c 
 	return append(ratios, float64(m.Estimate(e).Median)/float64(r))
 }
 
-// expected is how many cells v validators would fill, were no two the same.
+// expected is how many cells v validators would fill if no two filled the same one.
 func (m *Model) expected(p pools, v int) (n float64) {
 	for _, c := range p.cells {
 		n -= float64(c.on+c.off) * m.params.logEmpty(c.cell, 1, 1) * float64(v)
@@ -208,7 +209,7 @@ func custodyVerdict(ratios []float64) (float64, Verdict) {
 func (m *Model) countLarge(v *VersionCheck, e *Evidence, c Custody) {
 	const beyond = 200
 	r := c.reading(e.kind)
-	if r == 0 || e.kind == eth2.ClientNimbus || e.nothingFilled() {
+	if r == 0 || OmitsExternalValidators(e.kind) || e.nothingFilled() {
 		return
 	}
 	alone := e.Clone()

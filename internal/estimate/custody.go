@@ -10,18 +10,16 @@ import (
 // requires (fulu/validator.md, get_validators_custody_requirement). They are assumed:
 // the census of June 2026 fixes only their sums. Calibrate shows how they fare.
 const (
-	shareSupernode      = 0.08 // keeps all columns by choice
-	shareSemiSupernode  = 0.01 // keeps half of them
-	shareStale          = 0.05 // had more stake once: only Nimbus goes back
-	shareUnderReport    = 0.03 // counts less than it has
-	shareNimbusExternal = 0.40 // Nimbus does not count an external client's validators
-	shareAbsent         = 0.40 // of those that count less: says 0
-	shareCompounding    = 0.15 // its validators hold more than 32 ETH each
+	shareSupernode     = 0.08 // keeps all columns by choice
+	shareSemiSupernode = 0.01 // keeps half of them
+	shareStale         = 0.05 // had more stake once: most clients never lower the count
+	shareUnderReport   = 0.03 // counts less than it has
+	shareExternal      = 0.40 // has external validators, with a client that does not count them
+	shareAbsent        = 0.40 // of those that count less: says 0
+	shareCompounding   = 0.15 // its validators hold more than 32 ETH each
 
 	supernode     = eth2.NumberOfCustodyGroups
 	semiSupernode = eth2.NumberOfCustodyGroups / 2
-	// minValidatorCustody is VALIDATOR_CUSTODY_REQUIREMENT.
-	minValidatorCustody = 8
 	// unlikely is left for a reading that the model has no explanation for.
 	unlikely = 1e-6
 )
@@ -30,21 +28,20 @@ const (
 // each as likely.
 func stakes() []float64 { return []float64{1.5, 2, 3, 4, 6, 8, 16, 32, 64} }
 
-// Custody is what a node has said of its custody groups. The zero value has heard
-// nothing.
+// Custody is the custody group counts that a node has reported. The zero value has none.
 type Custody struct {
-	// Latest was said at At, Unix milliseconds.
+	// Latest was reported at At, Unix milliseconds.
 	Latest uint64
 	At     int64
-	// Max was said at MaxAt: the largest of about the last day.
+	// Max was reported at MaxAt: the largest of about the last day.
 	Max   uint64
 	MaxAt int64
 	// Highest is the largest ever.
 	Highest uint64
 }
 
-// Observe adds a reading from MetaData or a record. 0 tells nothing: the node is light
-// or old. One that is older than the latest only counts for Highest.
+// Observe adds a reading from MetaData or a record. 0 says nothing: the node is a light
+// client or an old version. One that is older than the latest only counts for Highest.
 func (c *Custody) Observe(at int64, cgc uint64) {
 	const day = 24 * 3600 * 1000
 	if cgc == 0 || cgc > eth2.NumberOfCustodyGroups {
@@ -60,29 +57,30 @@ func (c *Custody) Observe(at int64, cgc uint64) {
 	}
 }
 
-// reading is the count that tells most, 0 for none. A Nimbus node says 4 while it is
-// out of sync; the others never go down while they run.
+// reading is the most informative count, 0 for none.
 func (c Custody) reading(kind eth2.ClientKind) int {
-	if kind == eth2.ClientNimbus {
+	if row := rowOf(kind); row != nil && row.custodyDips {
 		return int(c.Max)
 	}
 	return int(c.Latest)
 }
 
-// withoutHistory reports whether a node says, and has always said, that it has no
-// validators.
+// withoutHistory reports whether a node has never reported a count that needs validators.
 func (c Custody) withoutHistory() bool { return c.Highest == eth2.CustodyRequirement }
 
-// underReporting is the share of a client's nodes that say 4 with validators.
+// underReporting is the share of a client's nodes that report 4 with validators.
 func underReporting(kind eth2.ClientKind) float64 {
-	switch kind {
-	case eth2.ClientNimbus:
-		return shareNimbusExternal
-	case eth2.ClientUnknown, eth2.ClientErigon:
-		return 0.12*shareNimbusExternal + 0.88*shareUnderReport
-	default:
-		return shareUnderReport
+	omitting := 0.0 // the chance that the client omits external validators
+	if row := rowOf(kind); row == nil {
+		for _, c := range clients {
+			if c.omitsExternal {
+				omitting += c.share
+			}
+		}
+	} else if row.omitsExternal {
+		omitting = 1
 	}
+	return omitting*shareExternal + (1-omitting)*shareUnderReport
 }
 
 // required is the custody group count that stake, in units of 32 ETH, asks for.
@@ -90,7 +88,7 @@ func required(stake int) int {
 	if stake <= 0 {
 		return eth2.CustodyRequirement
 	}
-	return min(max(stake, minValidatorCustody), eth2.NumberOfCustodyGroups)
+	return min(max(stake, eth2.ValidatorCustodyRequirement), eth2.NumberOfCustodyGroups)
 }
 
 // custodyChance is the chance of a reading from a node whose stake requires a count.
@@ -103,7 +101,7 @@ func custodyChance(reading, required int, under float64) float64 {
 	if reading == max(semiSupernode, required) {
 		p += shareSemiSupernode
 	}
-	if from := max(required, minValidatorCustody); reading >= from {
+	if from := max(required, eth2.ValidatorCustodyRequirement); reading >= from {
 		p += ordinary * shareStale / float64(eth2.NumberOfCustodyGroups+1-from)
 	}
 	if reading == eth2.CustodyRequirement {

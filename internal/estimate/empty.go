@@ -3,8 +3,7 @@ package estimate
 import "math"
 
 // fewValidators is where a network is so small that a node's validators and their
-// duties cannot be told from a draw without replacement; above, they can be drawn
-// independently.
+// duties have to be drawn without replacement; above, they can be drawn independently.
 const fewValidators = 1 << 18
 
 // logEmpty is the logarithm of the chance that none of v validators has an

@@ -5,23 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// The first byte of encoded Statistics. In old ones the runs come first.
+// The first byte of encoded Statistics. Those before encodingVersion have readings without
+// the keys of their windows, and the first two begin with them.
 const (
-	encodingOld       = 1
-	encodingOldSealed = 2
-	encodingVersion   = 3
-	encodingSealed    = 4
+	encodingRuns          = 1
+	encodingRunsSealed    = 2
+	encodingUnkeyed       = 3
+	encodingUnkeyedSealed = 4
+	encodingVersion       = 5
+	encodingSealed        = 6
 )
 
-// ErrEncoding marks bytes that are no Statistics.
+// unkeyedWindows are the windows of a client that is not known, in the order of the
+// encodings without keys.
+func unkeyedWindows() []window {
+	return []window{{slotsAhead, 1, 2}, {policy: epochStart}, {slotsAhead, 3, 4}, {policy: epochAhead}, {slotsAhead, 2, 3}}
+}
+
+// ErrEncoding marks bytes that are not encoded Statistics.
 var ErrEncoding = errors.New("not encoded statistics")
 
-// AppendBinary appends a compact encoding, for DecodeStatistics: some six bytes a look or
-// watch. Who holds many peers keeps them like this. It never fails.
+// AppendBinary appends a compact encoding, for DecodeStatistics: some six bytes per
+// snapshot or watch. It never fails.
 func (s *Statistics) AppendBinary(b []byte) ([]byte, error) {
 	version := byte(encodingVersion)
 	if s.sealed {
@@ -37,13 +47,14 @@ func (s *Statistics) AppendBinary(b []byte) ([]byte, error) {
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.readings)))
 	for i := range s.readings {
+		b = binary.AppendUvarint(b, s.readings[i].window.key())
 		b = s.readings[i].append(b)
 	}
 	return b, nil
 }
 
-// append appends how many runs there are, the end of the last, and the runs and their
-// length: so one more can be added behind without reading them.
+// append appends the number of runs, the end of the last one, and the runs with their
+// length in bytes, so that one more can be appended without decoding them.
 func (r *reading) append(b []byte) []byte {
 	var space [512]byte
 	latest, end := space[:0], r.early.end
@@ -63,11 +74,11 @@ func (r *reading) append(b []byte) []byte {
 	return append(append(b, r.early.data...), latest...)
 }
 
-// numbers are the habits and looks, in the order of the encoding.
+// numbers are the habits and the fullness, in the order of the encoding.
 func (s *Statistics) numbers() (out [14 + LifetimeBins]uint64) {
-	h, l := s.habits, s.looks
+	h, f := s.habits, s.fullness
 	copy(out[:], []uint64{
-		uint64(l.full), uint64(l.partial), uint64(l.firstFull), uint64(l.lastFull), uint64(l.fullEpochs), uint64(l.otherEpochs), uint64(l.declared),
+		uint64(f.full), uint64(f.partial), uint64(f.firstFull), uint64(f.lastFull), uint64(f.fullEpochs), uint64(f.otherEpochs), uint64(f.declared),
 		uint64(h.Slots), uint64(h.Subscribed), uint64(h.AtEpochStart), uint64(h.Epochs), h.Filled, h.Squares, h.Cells,
 	})
 	for i, n := range h.Lifetimes {
@@ -78,15 +89,15 @@ func (s *Statistics) numbers() (out [14 + LifetimeBins]uint64) {
 
 func (s *Statistics) setNumbers(n [14 + LifetimeBins]uint64) {
 	u := func(i int) uint32 { return uint32(n[i]) }
-	s.looks = looks{u(0), u(1), eth2.Epoch(n[2]), eth2.Epoch(n[3]), u(4), u(5), u(6)}
+	s.fullness = fullness{u(0), u(1), eth2.Epoch(n[2]), eth2.Epoch(n[3]), u(4), u(5), u(6)}
 	s.habits = Habits{Slots: u(7), Subscribed: u(8), AtEpochStart: u(9), Epochs: u(10), Filled: n[11], Squares: n[12], Cells: n[13]}
 	for i := range s.habits.Lifetimes {
 		s.habits.Lifetimes[i] = u(14 + i)
 	}
 }
 
-// DecodeStatistics reads what AppendBinary made for the same client; else the error is
-// an ErrEncoding.
+// DecodeStatistics reads what AppendBinary wrote for the same client. The error is an
+// ErrEncoding.
 func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	s, err := OpenStatistics(c, b)
 	if err == nil && !s.unpack() {
@@ -98,35 +109,40 @@ func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	return s, nil
 }
 
-// OpenStatistics is DecodeStatistics for who adds what comes later and encodes again: it
-// leaves the runs as they are, unchecked, until something has to look at them. They share
-// memory with b.
+// OpenStatistics is DecodeStatistics for callers that add an observation and encode again:
+// it leaves the runs encoded and unchecked until they have to be read. They share memory
+// with b. The windows stay those that the Statistics began with, whatever is known of
+// the client's by now.
 func OpenStatistics(c eth2.Client, b []byte) (*Statistics, error) {
-	s := NewStatistics(c)
+	s := newStatistics()
 	d := decoder{b: b}
 	v := d.next(math.MaxUint64)
-	s.sealed = v == encodingSealed || v == encodingOldSealed
+	s.sealed = v == encodingSealed || v == encodingUnkeyedSealed || v == encodingRunsSealed
+	own, known := windowOf(c)
 	switch v {
-	case encodingOld, encodingOldSealed:
-		d.readings(s, d.old)
+	case encodingRuns, encodingRunsSealed:
+		d.unkeyed(s, own, known, d.old)
 		d.head(s)
+	case encodingUnkeyed, encodingUnkeyedSealed:
+		d.head(s)
+		d.unkeyed(s, own, known, d.early)
 	case encodingVersion, encodingSealed:
 		d.head(s)
-		d.readings(s, d.early)
+		d.keyed(s)
 	default:
 		return nil, fmt.Errorf("%w: version %d", ErrEncoding, v)
 	}
 	switch {
-	case !d.bad && d.windows != uint64(len(s.readings)):
-		return nil, fmt.Errorf("%w: %d windows, a %s client has %d", ErrEncoding, d.windows, c.Kind, len(s.readings))
 	case d.bad || d.at < len(d.b):
 		return nil, fmt.Errorf("%w: cut short, out of range or too long", ErrEncoding)
+	case len(s.readings) == 1 && !known:
+		return nil, fmt.Errorf("%w: statistics of one known client, for an unknown one", ErrEncoding)
 	}
 	return s, nil
 }
 
-// unpack decodes the runs that were left as they are. It reports whether they are good; if
-// not, it leaves them.
+// unpack decodes the runs that OpenStatistics left encoded. It reports whether they are
+// valid; if not, it leaves them.
 func (s *Statistics) unpack() bool {
 	good := true
 	for i := range s.readings {
@@ -150,13 +166,11 @@ func (r *reading) unpack() bool {
 
 type decoder struct {
 	b   []byte
-	at  int // what is read
+	at  int // offset of the next byte
 	bad bool
-
-	windows uint64 // as they were said to be
 }
 
-// next is the next number, 0 once there was one above most.
+// next is the next number; 0 from the first error on, such as a number above most.
 func (d *decoder) next(most uint64) uint64 {
 	var n uint64
 	size := 1
@@ -173,7 +187,7 @@ func (d *decoder) next(most uint64) uint64 {
 	return n
 }
 
-// head reads the sync committee periods, habits and looks.
+// head reads the sync committee periods, habits and fullness.
 func (d *decoder) head(s *Statistics) {
 	for range d.next(8) {
 		s.sync = append(s.sync, syncReading{uint32(d.next(math.MaxUint32)), eth2.Syncnets(d.next(math.MaxUint8))})
@@ -185,21 +199,45 @@ func (d *decoder) head(s *Statistics) {
 	s.setNumbers(numbers)
 }
 
-// readings reads them all when there are as many as the client has windows.
-func (d *decoder) readings(s *Statistics, read func(*reading)) {
-	if d.windows = d.next(math.MaxUint64); d.windows == uint64(len(s.readings)) {
-		for i := range s.readings {
-			read(&s.readings[i])
-		}
-	}
-}
-
 const (
 	latestSlot = 1 << 53
 	leastRun   = 5 // bytes
+	// maxReadings is far above the windows that all clients together have.
+	maxReadings = 32
 )
 
-// early reads a reading of the present form and leaves its runs as they are.
+// keyed reads readings with the keys of their windows.
+func (d *decoder) keyed(s *Statistics) {
+	n := d.next(maxReadings)
+	for range n {
+		w, ok := windowOfKey(d.next(maxWindowKey))
+		if !ok || slices.ContainsFunc(s.readings, func(r reading) bool { return r.window == w }) {
+			d.bad = true
+			return
+		}
+		s.readings = append(s.readings, reading{window: w})
+		d.early(&s.readings[len(s.readings)-1])
+	}
+	d.bad = d.bad || n == 0
+}
+
+// unkeyed reads a client's only reading, or all those of a client that was not known.
+func (d *decoder) unkeyed(s *Statistics, own window, known bool, read func(*reading)) {
+	windows := unkeyedWindows()
+	if known {
+		windows = []window{own}
+	}
+	if d.next(maxReadings) != uint64(len(windows)) {
+		d.bad = true
+		return
+	}
+	for _, w := range windows {
+		s.readings = append(s.readings, reading{window: w})
+		read(&s.readings[len(s.readings)-1])
+	}
+}
+
+// early reads a reading and leaves its runs encoded.
 func (d *decoder) early(r *reading) {
 	n, end, size := d.next(maxRuns), d.next(2*latestSlot), d.next(math.MaxUint64)
 	if left := uint64(len(d.b) - d.at); size > left || n > size/leastRun || n == 0 && size+end > 0 {
@@ -211,7 +249,7 @@ func (d *decoder) early(r *reading) {
 	}
 }
 
-// old reads a reading of the old form.
+// old reads a reading of encodingRuns.
 func (d *decoder) old(r *reading) {
 	n := d.next(maxRuns)
 	if n > uint64(len(d.b)-d.at)/leastRun {
@@ -222,7 +260,7 @@ func (d *decoder) old(r *reading) {
 	}
 }
 
-// runs reads n of them, makes room for some more, and gives the end of the last.
+// runs reads n of them, with capacity for some more, and returns the end of the last.
 func (d *decoder) runs(n uint64, more int) (out []run, end eth2.Slot) {
 	out = make([]run, 0, int(n)+more)
 	for range n {

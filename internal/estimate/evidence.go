@@ -8,22 +8,22 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Evidence is all that speaks for one peer's number of validators. Days may be added in
-// any order. Not safe for concurrent use.
+// Evidence is everything observed that bears on one peer's number of validators. Days may
+// be added in any order. Not safe for concurrent use.
 type Evidence struct {
-	kind    eth2.ClientKind
-	pools   []pools
-	periods []syncReading // by period
-	sync    counts
-	custody Custody
-	looks   looks // of all days
-	trust   Trust // the least of what was added
-	stale   bool  // pools and sync are to be summed anew
+	kind     eth2.ClientKind
+	pools    []pools
+	periods  []syncReading // by period
+	sync     counts
+	custody  Custody
+	fullness fullness // of all days
+	trust    Trust    // the least of what was added
+	stale    bool     // pools and sync have to be recomputed
 }
 
 // pools are the cells of one client's window, summed by kind of cell.
 type pools struct {
-	window window
+	candidate
 	runs   []run // as added: in no order, some of them of the same duties
 	sealed []run // sums of whole days, and the slots that each day covers
 	days   []run
@@ -40,18 +40,17 @@ type counts struct{ on, off uint32 }
 
 const everySyncnet eth2.Syncnets = 1<<eth2.SyncCommitteeSubnetCount - 1
 
-// NewEvidence is for a peer of which nothing is known but its client, and what it has
-// said of its custody groups.
+// NewEvidence is the evidence on a peer from its client and its custody group counts alone.
 func NewEvidence(c eth2.Client, custody Custody) *Evidence {
 	e := &Evidence{kind: c.Kind, custody: custody}
-	for _, w := range windowsOf(c) {
-		e.pools = append(e.pools, pools{window: w})
+	for _, x := range candidatesOf(c) {
+		e.pools = append(e.pools, pools{candidate: x})
 	}
 	return e
 }
 
-// Close counts what was added and lets go of the single observations, which are most of
-// the memory: nothing can be added afterwards.
+// Close sums what was added and frees the single observations, which are most of the
+// memory: nothing can be added afterwards.
 func (e *Evidence) Close() *Evidence {
 	e.sum()
 	e.periods = nil
@@ -62,10 +61,10 @@ func (e *Evidence) Close() *Evidence {
 	return e
 }
 
-// SetCustody replaces what the peer has said of its custody groups.
+// SetCustody replaces the peer's custody group counts.
 func (e *Evidence) SetCustody(c Custody) { e.custody = c }
 
-// Clone is a copy that can be added to by itself.
+// Clone is an independent copy.
 func (e *Evidence) Clone() *Evidence {
 	c := *e
 	c.periods = slices.Clone(e.periods)
@@ -79,10 +78,10 @@ func (e *Evidence) Clone() *Evidence {
 }
 
 // Add adds a day's Statistics, as far as its client version is trusted. What two days
-// cover counts once. A look of a client that is not known is not used: what it shows
-// depends on the window by a factor of up to 32.
+// cover counts once. A snapshot of an unknown client is not used: what it shows depends
+// on the window by a factor of up to 32.
 func (e *Evidence) Add(s *Statistics, trust Trust) {
-	declared := s.looks.declared > 0
+	declared := s.fullness.declared > 0
 	for _, r := range s.sync {
 		if !declared || r.syncnets&everySyncnet != everySyncnet {
 			e.addPeriod(r)
@@ -92,7 +91,7 @@ func (e *Evidence) Add(s *Statistics, trust Trust) {
 	if declared {
 		return
 	}
-	e.looks.add(s.looks)
+	e.fullness.add(s.fullness)
 	if trust == TrustCustody {
 		return
 	}
@@ -127,16 +126,16 @@ func (e *Evidence) addPeriod(r syncReading) {
 
 // AllSubnets reports whether the node keeps all 64 subnets whatever its duties, by all
 // days that were added and do not say so in MetaData.
-func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.looks.allSubnets() }
+func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.fullness.allSubnets() }
 
 // fullByDuties reports whether the client is one whose duties fill all subnets for
-// epochs. Of the others a full look counts only once it is clear that the node does not
+// epochs. Of the others a full snapshot counts only once it is clear that the node does not
 // keep all subnets.
 func (e *Evidence) fullByDuties() bool {
-	return len(e.pools) == 1 && e.pools[0].window.habit == epochAhead
+	return len(e.pools) == 1 && e.pools[0].policy == epochAhead
 }
 
-// sum makes pools and sync of what was added.
+// sum computes pools and sync from what was added.
 func (e *Evidence) sum() {
 	if !e.stale {
 		return
@@ -151,7 +150,7 @@ func (e *Evidence) sum() {
 		e.sync.on += on
 		e.sync.off += eth2.SyncCommitteeSubnetCount - on
 	}
-	undecided := !e.fullByDuties() && e.looks.mostlyFull()
+	undecided := !e.fullByDuties() && e.fullness.mostlyFull()
 	for i := range e.pools {
 		p := &e.pools[i]
 		if p.cells = nil; !all {
@@ -160,18 +159,23 @@ func (e *Evidence) sum() {
 	}
 }
 
-// readingFor is the reading that fits a window best: its own, that of the client's
-// other versions, or the only one.
+// readingFor is the reading that fits a window best: its own, one that subscribes at the
+// same time, or the likeliest.
 func (s *Statistics) readingFor(w window) *reading {
-	for i := range s.readings {
-		if s.readings[i].window.kind == w.kind {
-			return &s.readings[i]
-		}
-	}
 	if len(s.readings) == 0 {
 		return nil
 	}
-	return &s.readings[0]
+	best := &s.readings[0]
+	for i := range s.readings {
+		switch r := &s.readings[i]; {
+		case r.window == w:
+			return r
+		case best.window.policy == w.policy && best.window.lead == w.lead: // the first of those
+		case r.window.policy == w.policy && r.window.lead == w.lead:
+			best = r
+		}
+	}
+	return best
 }
 
 // sum counts each duty slot once: of runs that overlap the earliest, and none that
@@ -204,7 +208,7 @@ func (p *pools) count(r run) {
 	p.cells[i].off += r.off
 }
 
-// compareRuns sorts by time, the most telling first, and leaves nothing to chance.
+// compareRuns sorts by time, the most informative first; it is a total order.
 func compareRuns(a, b run) int {
 	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.cell, b.cell),
 		cmp.Compare(a.slots, b.slots), cmp.Compare(a.on, b.on))
@@ -235,10 +239,10 @@ func (e *Evidence) nothingFilled() bool {
 // what calibration compares with custody.
 func (e *Evidence) restrict(snapshots bool) *Evidence {
 	e.sum()
-	out := &Evidence{kind: e.kind, looks: e.looks, trust: e.trust}
+	out := &Evidence{kind: e.kind, fullness: e.fullness, trust: e.trust}
 	for _, p := range e.pools {
 		cells := slices.DeleteFunc(slices.Clone(p.cells), func(x pool) bool { return x.snapshot != snapshots })
-		out.pools = append(out.pools, pools{window: p.window, cells: cells})
+		out.pools = append(out.pools, pools{candidate: p.candidate, cells: cells})
 	}
 	return out
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// looksOf are looks an epoch apart from an epoch on, the first of them with only so many
-// subnets.
-func looksOf(p Params, c eth2.Client, epoch, looks, partial, subnets int) *Statistics {
+// snapshotsOf are snapshots an epoch apart from an epoch on, the first of them with only so
+// many subnets.
+func snapshotsOf(p Params, c eth2.Client, epoch, snapshots, partial, subnets int) *Statistics {
 	s := NewStatistics(c)
-	for i := range looks {
+	for i := range snapshots {
 		n := 64
 		if i < partial {
 			n = subnets
@@ -26,7 +26,7 @@ func looksOf(p Params, c eth2.Client, epoch, looks, partial, subnets int) *Stati
 }
 
 // A node on all subnets that does not say so has no validators by its subnets: neither
-// on its first look, nor after midnight, nor when one look of many shows fewer.
+// in its first snapshot, nor after midnight, nor when one snapshot of many shows fewer.
 func TestAllSubnetsUndeclared(t *testing.T) {
 	p := mainnetParams()
 	m := NewModel(p, DefaultPrior(), nil)
@@ -34,10 +34,10 @@ func TestAllSubnetsUndeclared(t *testing.T) {
 	custody.Observe(0, 4)
 	for _, c := range []eth2.Client{lodestar, prysm, lighthouse, stranger} {
 		for name, days := range map[string][]*Statistics{
-			"first look":       {looksOf(p, c, 1000, 1, 0, 0)},
-			"after midnight":   {looksOf(p, c, 1000, 200, 0, 0), looksOf(p, c, 1225, 1, 0, 0)},
-			"one look of less": {looksOf(p, c, 1000, 200, 1, 60)},
-			"twice a day":      {looksOf(p, c, 1000, 2, 0, 0), looksOf(p, c, 1225, 2, 0, 0)},
+			"first snapshot":       {snapshotsOf(p, c, 1000, 1, 0, 0)},
+			"after midnight":       {snapshotsOf(p, c, 1000, 200, 0, 0), snapshotsOf(p, c, 1225, 1, 0, 0)},
+			"one snapshot of less": {snapshotsOf(p, c, 1000, 200, 1, 60)},
+			"twice a day":          {snapshotsOf(p, c, 1000, 2, 0, 0), snapshotsOf(p, c, 1225, 2, 0, 0)},
 		} {
 			e := NewEvidence(c, custody)
 			for _, d := range days {
@@ -54,19 +54,19 @@ func TestAllSubnetsUndeclared(t *testing.T) {
 func TestManyDutiesAreNotAllSubnets(t *testing.T) {
 	p := mainnetParams()
 	e := NewEvidence(prysm, Custody{})
-	e.Add(looksOf(p, prysm, 1000, 20, 10, 55), TrustAll)
+	e.Add(snapshotsOf(p, prysm, 1000, 20, 10, 55), TrustAll)
 	if on, off := e.Cells(); e.AllSubnets() || on != 10*62+10*53 || off != 10*9 {
 		t.Errorf("all subnets %v, %d cells filled, %d empty, want %d and 90", e.AllSubnets(), on, off, 10*62+10*53)
 	}
 }
 
-// What looks show of a client that is not known depends on the client by far too much.
-func TestLooksOfUnknownClients(t *testing.T) {
+// What snapshots show of an unknown client depends far too much on the client.
+func TestSnapshotsOfUnknownClients(t *testing.T) {
 	p := mainnetParams()
 	e := NewEvidence(stranger, Custody{})
-	e.Add(looksOf(p, stranger, 1000, 20, 20, 9), TrustAll)
+	e.Add(snapshotsOf(p, stranger, 1000, 20, 20, 9), TrustAll)
 	if on, off := e.Cells(); on+off != 0 {
-		t.Errorf("%d cells of looks", on+off)
+		t.Errorf("%d cells of snapshots", on+off)
 	}
 	s := NewStatistics(stranger)
 	s.AddWatch(p, logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000))
@@ -102,11 +102,11 @@ func TestWideTotal(t *testing.T) {
 	p := mainnetParams()
 	m := NewModel(p, DefaultPrior(), nil)
 	const validators, nodes = 300, 200
-	var list []Counted
+	var list []Estimate
 	for range nodes {
 		e := evidenceOf(r, p, validators*16/10, 20, 0.003, Custody{})
 		e.trust = TrustWide
-		list = append(list, Counted{Estimate: m.Estimate(e)})
+		list = append(list, m.Estimate(e))
 	}
 	if got := m.Total(list); got.Low > validators*nodes || got.High < validators*nodes {
 		t.Errorf("total [%.0f, %.0f], truth %d", got.Low, got.High, validators*nodes)
@@ -115,9 +115,9 @@ func TestWideTotal(t *testing.T) {
 
 // Gnosis has sync committee periods of 512 epochs.
 func TestSyncPeriodOfGnosis(t *testing.T) {
-	for period, want := range map[uint64]uint32{0: 8, 512: 4} {
+	for period, want := range map[uint64]uint32{256: 8, 512: 4} {
 		p := paramsOf(300_000, 16)
-		p.EpochsPerSyncPeriod = period
+		p.Preset.EpochsPerSyncCommitteePeriod = period
 		s := NewStatistics(lighthouse)
 		s.AddSyncnets(p, slotTime(p, 1030, 0), 1)
 		s.AddSyncnets(p, slotTime(p, 1500, 0), 1)

@@ -47,7 +47,15 @@ func FuzzDecodeStatistics(f *testing.F) {
 	s.AddWatch(mainnetParams(), logOf(slotTime(mainnetParams(), 1000, 0), slotTime(mainnetParams(), 1003, 0)))
 	b, _ := s.AppendBinary(nil)
 	f.Add(b)
+	b, _ = storedDay(stranger).AppendBinary(nil)
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := DecodeStatistics(stranger, b); err == nil {
+			disjoint(t, s)
+			e := NewEvidence(stranger, Custody{})
+			e.Add(s, TrustAll)
+			s.AddWatch(mainnetParams(), logOf(slotTime(mainnetParams(), 1000, 0), slotTime(mainnetParams(), 1003, 0)))
+		}
 		if opened, err := OpenStatistics(lighthouse, b); err == nil { // of which the runs may be no runs
 			opened.AddSnapshot(mainnetParams(), Snapshot{At: slotTime(mainnetParams(), 1001, 0), Subscribed: []int{1}})
 			opened.AppendBinary(nil)

@@ -5,8 +5,8 @@ import "math"
 // maxValidators is the most that a node is thought to have.
 const maxValidators = 100_000
 
-// newGrid gives the numbers of validators that are told apart: each up to 200, then in
-// steps of 1.1 %, up to the most there can be.
+// newGrid returns the numbers of validators that the model distinguishes: each up to 200, then in
+// steps of 1.1 %, up to the largest possible.
 func newGrid(most int) []int {
 	const exact, step = 200, 1.011
 	var g []int
@@ -24,7 +24,7 @@ func newGrid(most int) []int {
 	return g
 }
 
-// cellOf is the range of numbers that a grid's point stands for.
+// cellOf is the range of numbers that a grid's point represents.
 func cellOf(grid []int, i int) (low, high float64) {
 	low, high = float64(grid[i]), float64(grid[i])
 	if i > 0 {
@@ -37,7 +37,7 @@ func cellOf(grid []int, i int) (low, high float64) {
 }
 
 // quantiles of the weights, which sum to total: the median and the ends of the middle
-// 90 %. Where a point stands for a range, the interval takes in the whole of it.
+// 90 %. Where a point represents a range, the interval takes in the whole of it.
 func quantiles(grid []int, weights []float64, total float64) (median int, low, high float64) {
 	const tail = 0.05
 	l, mid, h := -1, -1, -1

@@ -3,21 +3,21 @@ package estimate
 import "math"
 
 // AllDuties reports whether a node subscribes for every duty and not only for those
-// of aggregators (M1), for all that its watched epochs tell.
+// of aggregators (M1), judged by its watched epochs.
 func (h Habits) AllDuties(p Params) bool {
-	tells, all := h.dispersion(p)
-	return tells && all
+	enough, all := h.dispersion(p)
+	return enough && all
 }
 
 // dispersion compares how the filled cells vary from epoch to epoch with two
-// explanations: who aggregates is drawn anew each epoch; or every validator shows, and
-// only where they meet varies. tells is false with too little, or where everyone
-// aggregates and there is no difference.
-func (h Habits) dispersion(p Params) (tells, all bool) {
+// explanations: the aggregators are drawn again each epoch; or every validator shows, and
+// only which of them share a cell varies. enough is false with too few observations, or
+// where everyone aggregates and there is no difference.
+func (h Habits) dispersion(p Params) (enough, all bool) {
 	const (
 		epochs    = 10
 		meanCount = 1
-		// everyone is an aggregators' share that leaves nothing to tell.
+		// everyone is an aggregators' share at which the explanations do not differ.
 		everyone = 0.7
 		// noise is the variance that spurious cells add.
 		noise = 0.05
@@ -43,7 +43,7 @@ func (h Habits) dispersion(p Params) (tells, all bool) {
 	return true, logOdds > odds
 }
 
-// fits tells whether subscriptions last as long, and begin when, a window says (M3).
+// fits tests whether subscriptions begin when, and last as long as, a window says (M3).
 func (h Habits) fits(w window, p Params) Verdict {
 	const enough = 50
 	ended := uint32(0)
@@ -54,13 +54,13 @@ func (h Habits) fits(w window, p Params) Verdict {
 	mean := float64(h.Slots) / math.Max(1, float64(ended))
 	atStart := float64(h.AtEpochStart) / math.Max(1, float64(h.Subscribed))
 	const mostly, hardly = 0.6, 0.4
-	switch w.habit {
+	switch w.policy {
 	case epochStart:
 		return verdict(ended >= enough, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
 	case epochAhead:
 		return verdict(ended >= enough, mean >= 0.75*slots)
 	default:
-		at := float64(h.Lifetimes[LifetimeBin(w.slots)]) / math.Max(1, float64(ended))
+		at := float64(h.Lifetimes[lifetimeBin(w.slots)]) / math.Max(1, float64(ended))
 		return verdict(ended >= enough, at >= mostly && (atStart <= hardly || slots < 8))
 	}
 }

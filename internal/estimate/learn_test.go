@@ -1,7 +1,6 @@
 package estimate
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -80,16 +79,13 @@ func TestFitSpuriousFindsTheRate(t *testing.T) {
 
 func TestTotal(t *testing.T) {
 	m := NewModel(mainnetParams(), DefaultPrior(), nil)
-	var nodes []Counted
-	for i := range 100 {
-		nodes = append(nodes, Counted{Address: fmt.Sprint(i), LastSeen: int64(i), Estimate: Estimate{Mean: 100, Variance: 400, PValidator: 1}})
+	var nodes []Estimate
+	for range 99 {
+		nodes = append(nodes, Estimate{Mean: 100, Variance: 400, PValidator: 1})
 	}
-	// The same node came back under another id, and there is one without an address.
-	nodes = append(nodes,
-		Counted{Address: "7", LastSeen: 900, Estimate: Estimate{Mean: 50}},
-		Counted{Estimate: Estimate{Mean: 1}}, Counted{Estimate: Estimate{Mean: 1}})
+	nodes = append(nodes, Estimate{Mean: 50}, Estimate{Mean: 1}, Estimate{Mean: 1})
 	got := m.Total(nodes)
-	if got.Nodes != 102 || got.CountedTwice != 1 || got.Validators != 99*100+50+2 {
+	if got.WithValidators != 99 || got.Validators != 99*100+50+2 {
 		t.Errorf("%+v", got)
 	}
 	if half := middle90 * math.Hypot(math.Sqrt(99*400), systematic*got.Validators); math.Abs(got.High-got.Validators-half) > 1e-6 || got.Low >= got.Validators {
@@ -98,7 +94,7 @@ func TestTotal(t *testing.T) {
 	if got.Verdict != Passed {
 		t.Errorf("verdict %v", got.Verdict)
 	}
-	nodes[0].Estimate.Mean = 2_000_000
+	nodes[0].Mean = 2_000_000
 	if got := m.Total(nodes); got.Verdict != Failed || got.Multiplicity < 2 {
 		t.Errorf("twice the network's validators pass: %+v", got)
 	}

@@ -13,8 +13,8 @@ import (
 // MetaData that lags behind a rotation, duties that a reorganisation moved.
 const defaultSpurious = 0.003
 
-// Spurious is the number of such cells an observation by client; what is missing has
-// the default.
+// Spurious is the number of such cells an observation by client; a client that is missing has the
+// default.
 type Spurious map[eth2.ClientKind]float64
 
 // Model holds what is the same for all nodes. It is immutable, and safe for concurrent
@@ -78,8 +78,8 @@ func (m *Model) spuriousOf(kind eth2.ClientKind) float64 {
 	return defaultSpurious
 }
 
-// memo keeps what is made when it is first asked for. To ask again takes no lock: the
-// map is replaced, not changed.
+// memo computes a value when it is first needed. Reading it again takes no lock: the map is
+// replaced, not changed.
 type memo[K comparable, V any] struct {
 	mu   sync.Mutex
 	made atomic.Pointer[map[K]V]
@@ -124,7 +124,7 @@ func (m *Model) syncTable() *table {
 	return m.cells.of(tableKey{cell: syncCell}, func() *table {
 		// Seats are drawn with replacement (altair/beacon-chain.md,
 		// get_next_sync_committee_indices).
-		const seats = syncCommitteeSize / eth2.SyncCommitteeSubnetCount
+		seats := float64(max(1, m.params.Preset.SyncCommitteeSize)) / eth2.SyncCommitteeSubnetCount
 		none := seats * math.Log1p(-min(0.999999, 1/float64(m.params.active())))
 		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
 	})

@@ -1,13 +1,3 @@
-// Package estimate turns what a beacon node shows of itself into the number of
-// validators behind it, with an interval: subscription logs of watches, looks at its
-// subscriptions, custody group counts and sync committee subnets. It is pure: no
-// goroutine, no I/O, no clock.
-//
-// The way through it: Statistics keep what was observed of one peer with one client
-// version in one day; Evidence sums them; a Model, which holds the network's
-// parameters, the prior and what was learned, turns Evidence into an Estimate.
-// Calibrate, FitPrior and FitSpurious learn from many peers; Totals adds up.
-// docs/methodology.md has the reasons.
 package estimate
 
 import (
@@ -17,13 +7,10 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Constants of the specs that do not differ between networks
-// (consensus-specs phase0/beacon-chain.md, phase0/validator.md, altair/beacon-chain.md).
 const (
-	targetCommitteeSize  = 128
-	maxCommitteesPerSlot = 64
-	targetAggregators    = 16
-	syncCommitteeSize    = 512
+	// targetAggregators is TARGET_AGGREGATORS_PER_COMMITTEE, the same for all networks
+	// (phase0/validator.md).
+	targetAggregators = 16
 
 	subnets = eth2.AttestationSubnetCount
 )
@@ -32,22 +19,23 @@ const (
 type Params struct {
 	// Clock of the network; SlotsPerEpoch and SlotDuration must be above 0.
 	Clock eth2.Clock
+	// Preset of the network; a value of 0 counts as 1.
+	Preset eth2.Preset
 	// ActiveValidators of the network; 0 counts as 1.
 	ActiveValidators uint64
 	// PAggUncertainty is the relative uncertainty of the aggregators' share: 0 when
 	// ActiveValidators is read from the chain, about 0.05 when it is only configured.
 	PAggUncertainty float64
-	// EpochsPerSyncPeriod is EPOCHS_PER_SYNC_COMMITTEE_PERIOD; 0 is mainnet's 256.
-	EpochsPerSyncPeriod uint64
 }
 
-func (p Params) syncPeriod() uint64 {
-	const mainnet = 256
-	if p.EpochsPerSyncPeriod == 0 {
-		return mainnet
-	}
-	return p.EpochsPerSyncPeriod
+// SameDuties reports whether Statistics under these parameters and under others can be
+// added: their cells and sync committee periods are the same.
+func (p Params) SameDuties(o Params) bool {
+	return p.slots() == o.slots() && p.CommitteesPerSlot() == o.CommitteesPerSlot() && p.syncPeriod() == o.syncPeriod()
 }
+
+// syncPeriod is in epochs.
+func (p Params) syncPeriod() uint64 { return max(1, p.Preset.EpochsPerSyncCommitteePeriod) }
 
 func (p Params) active() uint64 { return max(1, p.ActiveValidators) }
 
@@ -55,8 +43,12 @@ func (p Params) slots() uint64 { return max(1, p.Clock.SlotsPerEpoch) }
 
 // CommitteesPerSlot is get_committee_count_per_slot (phase0/beacon-chain.md).
 func (p Params) CommitteesPerSlot() uint64 {
-	return max(1, min(maxCommitteesPerSlot, p.active()/p.slots()/targetCommitteeSize))
+	return max(1, min(p.Preset.MaxCommitteesPerSlot, p.active()/p.slots()/max(1, p.Preset.TargetCommitteeSize)))
 }
+
+// cellsPerEpoch counts the cells of one committee that an epoch has: where a slot has more
+// committees than there are subnets, some share one.
+func (p Params) cellsPerEpoch() uint64 { return p.slots() * min(p.CommitteesPerSlot(), subnets) }
 
 // AggregatorShare is the chance that a duty makes its validator an aggregator
 // (phase0/validator.md, is_aggregator): the mean over validators, as committees of
@@ -106,7 +98,7 @@ func (p Params) reached(first eth2.Slot, w uint64) (on uint64) {
 // of more than an epoch has duties of two.
 func (p Params) share(c cell) [2]float64 {
 	if c == oneCommittee {
-		return [2]float64{1 / float64(p.slots()*p.CommitteesPerSlot())}
+		return [2]float64{1 / float64(p.cellsPerEpoch())}
 	}
 	w, slots := float64(c), float64(p.slots())
 	return [2]float64{min(w, slots) / slots / subnets, max(0, w-slots) / slots / subnets}
@@ -117,7 +109,7 @@ func (p Params) share(c cell) [2]float64 {
 func (p Params) perObservation(c cell) float64 {
 	const eligible = subnets - eth2.SubnetsPerNode
 	if c == oneCommittee {
-		return float64(p.slots()*p.CommitteesPerSlot()) * eligible / subnets
+		return float64(p.cellsPerEpoch()) * eligible / subnets
 	}
 	return eligible
 }

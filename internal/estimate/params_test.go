@@ -15,6 +15,7 @@ func mainnetParams() Params { return paramsOf(950_000, 32) }
 func paramsOf(validators, slotsPerEpoch uint64) Params {
 	return Params{
 		Clock:            eth2.Clock{Genesis: time.Unix(1_606_824_023, 0), SlotDuration: 12 * time.Second, SlotsPerEpoch: slotsPerEpoch},
+		Preset:           eth2.MainnetPreset(),
 		ActiveValidators: validators,
 	}
 }

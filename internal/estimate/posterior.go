@@ -14,7 +14,7 @@ type Trust uint8
 const (
 	// TrustAll uses everything.
 	TrustAll Trust = iota
-	// TrustWatched leaves out single looks, which depend on how long a client stays on a
+	// TrustWatched leaves out snapshots, which depend on how long a client stays on a
 	// duty's subnet.
 	TrustWatched
 	// TrustWide takes the rate of subscriptions as known to a factor of two only.
@@ -43,7 +43,7 @@ type Stake struct {
 	Median, Low, High, Mean float64
 }
 
-// Estimate gives the posterior of a peer's evidence.
+// Estimate summarises the posterior of a peer's evidence.
 func (m *Model) Estimate(e *Evidence) Estimate {
 	s := m.borrow()
 	defer m.spaces.Put(s)
@@ -80,7 +80,7 @@ func (m *Model) posterior(e *Evidence, s *space) []float64 {
 	clear(total)
 	for _, p := range e.pools {
 		for i, w := range m.posteriorOf(e, p, s) {
-			total[i] += p.window.share * w
+			total[i] += p.share * w
 		}
 	}
 	return total
@@ -117,8 +117,8 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	return w
 }
 
-// space is what one calculation needs and the next can use again: to make it anew
-// would take a third of the time.
+// space is the memory of one calculation, which the next one reuses: allocating it would
+// take a third of the time.
 type space struct{ weights, mixture, least, logs, stakes []float64 }
 
 func (m *Model) borrow() *space {
@@ -128,7 +128,7 @@ func (m *Model) borrow() *space {
 	return &space{}
 }
 
-// sized makes a slice that long; what is in it is old.
+// sized resizes a slice; its contents are undefined.
 func sized(s *[]float64, n int) []float64 {
 	*s = slices.Grow((*s)[:0], n)[:n]
 	return *s

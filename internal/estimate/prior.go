@@ -17,7 +17,7 @@ type Band struct {
 
 // DefaultPrior is from the census of custody group counts of June 2026: 31.7 % say 4,
 // 6.1 % 0, 22.6 % 8, 14.8 % another number, 24.8 % 128, of which a quarter are taken
-// for nodes that keep all columns by choice. It does not tell apart what is above 128:
+// for nodes that keep all columns by choice. It does not distinguish what is above 128:
 // there, shares fall so that the mean, some 107, times some 8,500 reachable nodes is
 // about mainnet's validators, with hardly any node above the largest one known, of
 // 19,263 (Heimbach et al. 2024).
@@ -73,13 +73,13 @@ func width(grid []int, i int) float64 {
 const (
 	// priorStrength is how many nodes the prior that a fit starts from counts for.
 	priorStrength = 20
-	// fitRounds is far past where the shares of a crawl stop moving.
+	// fitRounds is far past where the shares of a crawl have converged.
 	fitRounds = 200
 )
 
-// FitPrior gives the prior under which the nodes' evidence is most likely, by
+// FitPrior returns the prior under which the nodes' evidence is most likely, by
 // expectation maximisation over the shares of the bands: empirical Bayes, with the
-// model's own prior as so many nodes more. Few nodes give back nearly what m has.
+// model's own prior as so many nodes more. With few nodes the result is close to m's own prior.
 func FitPrior(m *Model, nodes []*Evidence) Prior {
 	m = m.central()
 	bands := fittedBands()

@@ -8,11 +8,11 @@ import (
 
 // FitSpurious learns, by client, how many short-lived subnets an observation shows
 // that no duty explains: from the nodes whose custody group count says that they never
-// had a validator, each as far as the model believes it. What it believes depends on the
-// rate: it goes on until the rates stand still. Few nodes give back nearly what the
-// model has.
+// had a validator, weighted by the model's probability of that. The probability depends on
+// the rate, so it iterates until the rates converge. With few nodes the result is close to
+// the model's own rates.
 func FitSpurious(m *Model, nodes []*Evidence) Spurious {
-	const rounds, still = 30, 0.01
+	const rounds, converged = 30, 0.01
 	m = m.central()
 	var none []*Evidence
 	for _, n := range nodes {
@@ -27,7 +27,7 @@ func FitSpurious(m *Model, nodes []*Evidence) Spurious {
 		for kind, rate := range next {
 			moved = max(moved, math.Abs(rate/current.spuriousOf(kind)-1))
 		}
-		if out = next; moved < still {
+		if out = next; moved < converged {
 			break
 		}
 	}
@@ -82,8 +82,8 @@ func (m *Model) spuriousRates(current *Model, nodes []*Evidence) Spurious {
 }
 
 // withoutValidators reports whether a node of a known client says by its custody
-// groups that it has none. Of Nimbus that says nothing.
+// groups that it has none. For a client that omits external validators it proves nothing.
 func (e *Evidence) withoutValidators() bool {
 	e.sum()
-	return len(e.pools) == 1 && e.kind != eth2.ClientNimbus && e.custody.withoutHistory() && e.sync.on == 0
+	return len(e.pools) == 1 && !OmitsExternalValidators(e.kind) && e.custody.withoutHistory() && e.sync.on == 0
 }

@@ -10,8 +10,8 @@ const (
 	freelyCompounding = 8
 )
 
-// stakeUnits are the stakes that are told apart, in units of 32 ETH, and where among
-// them each number of validators comes to lie with each multiple.
+// stakeUnits are the stakes that the model distinguishes, in units of 32 ETH, and the place
+// among them of each number of validators with each multiple.
 type stakeUnits struct {
 	multiples []float64 // 1, then stakes()
 	grid      []int
@@ -70,7 +70,7 @@ func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 
 // shares are how likely each number of validators holds each multiple of 32 ETH, given
 // a reading of the custody group count: by point of the grid, then multiple. A reading
-// tells something only of numbers below supernode, and only those are there.
+// is informative only for numbers below supernode, and only those are there.
 func (u stakeUnits) shares(grid []int, reading int, under float64) []float64 {
 	if reading > 0 {
 		grid = grid[:min(supernode, len(grid))] // the grid begins with every number

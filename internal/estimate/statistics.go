@@ -1,7 +1,6 @@
 package estimate
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
 
@@ -10,20 +9,19 @@ import (
 
 // Statistics are what was observed of one peer with one client version in one day, in
 // some tens of bytes: for each span of duty slots how many cells were filled and how
-// many were not. No duty slot is in two spans, so Statistics of several crawlers can
-// be merged. Not safe for concurrent use.
+// many were not. No duty slot is in two spans. Not safe for concurrent use.
 //
-// File an observation under the day in which it began.
+// An observation belongs to the day in which it began.
 type Statistics struct {
-	// readings has one entry for each window that the client may have.
+	// readings has one entry for each window that the client may have, the likeliest first.
 	readings []reading
 	sync     []syncReading
 	habits   Habits
-	looks    looks
-	sealed   bool // nothing is added any more
+	fullness fullness
+	sealed   bool // nothing can be added
 }
 
-// reading is what was seen, taken as one client's window has it.
+// reading is what was observed, interpreted with one window.
 type reading struct {
 	window window
 	early  packed // runs before the others, see OpenStatistics
@@ -37,7 +35,7 @@ type packed struct {
 	data []byte
 }
 
-// all are all runs; those that cannot be read are left out.
+// all returns all runs; those that cannot be decoded are left out.
 func (r *reading) all() []run {
 	r.unpack()
 	return r.runs
@@ -49,7 +47,7 @@ type run struct {
 	slots    uint32
 	on, off  uint32
 	cell     cell
-	snapshot bool // from looks, not from a watch
+	snapshot bool // from a snapshot, not from a watch
 }
 
 // syncReading is what a peer served as syncnets in one sync committee period.
@@ -58,19 +56,19 @@ type syncReading struct {
 	syncnets eth2.Syncnets
 }
 
-// looks tell a node that keeps every subnet from one with many duties.
-type looks struct {
+// fullness distinguishes a node that keeps every subnet from one with many duties.
+type fullness struct {
 	full, partial           uint32 // snapshots with all subnets, and with fewer
 	firstFull, lastFull     eth2.Epoch
 	fullEpochs, otherEpochs uint32 // watched epochs with all subnets and none left, and other watches
 	declared                uint32 // observations with all subnets in MetaData
 }
 
-// Habits are how a client was seen to subscribe: what Calibrate compares with what
-// its window says.
+// Habits are how a client was observed to subscribe, which Calibrate compares with its
+// window.
 type Habits struct {
 	// Lifetimes counts subscriptions by their time from SUBSCRIBE to UNSUBSCRIBE in
-	// slots, rounded; see LifetimeBin.
+	// slots, rounded; see lifetimeBin.
 	Lifetimes [LifetimeBins]uint32
 	// Slots is the sum of those times, in slots.
 	Slots uint32
@@ -88,18 +86,32 @@ type Habits struct {
 // LifetimeBins is the number of bins of Habits.Lifetimes.
 const LifetimeBins = 10
 
-// LifetimeBin gives the bin of a time in whole slots: 0 to 4 each have their own,
+// lifetimeBin gives the bin of a time in whole slots: 0 to 4 each have their own,
 // then 5-8, 9-16, 17-32, 33-64, and more.
-func LifetimeBin(slots uint64) int {
+func lifetimeBin(slots uint64) int {
 	if slots <= 4 {
 		return int(slots)
 	}
 	return min(LifetimeBins-1, 2+bits.Len64(slots-1))
 }
 
-// NewStatistics are empty ones for a client, as its agent string says it is.
+// NewStatistics returns empty Statistics of a client.
 func NewStatistics(c eth2.Client) *Statistics {
-	// What nearly all have lies beside them: to go and fetch it costs as much as to read it.
+	s := newStatistics()
+	if w, ok := windowOf(c); ok {
+		s.readings = append(s.readings, reading{window: w})
+		return s
+	}
+	for _, x := range candidatesOf(c) {
+		s.readings = append(s.readings, reading{window: x.window})
+	}
+	return s
+}
+
+// newStatistics returns empty Statistics without readings.
+func newStatistics() *Statistics {
+	// Nearly all have one reading and one period: allocating those with the rest saves as
+	// much time as decoding them takes.
 	space := &struct {
 		Statistics
 		reading [1]reading
@@ -107,24 +119,11 @@ func NewStatistics(c eth2.Client) *Statistics {
 	}{}
 	s := &space.Statistics
 	s.readings, s.sync = space.reading[:0], space.sync[:0]
-	for _, w := range windowsOf(c) {
-		s.readings = append(s.readings, reading{window: w})
-	}
 	return s
 }
 
 // Habits are the client's, for calibration.
 func (s *Statistics) Habits() Habits { return s.habits }
-
-// Empty reports whether nothing was observed.
-func (s *Statistics) Empty() bool {
-	for _, r := range s.readings {
-		if r.early.n+len(r.runs) > 0 {
-			return false
-		}
-	}
-	return len(s.sync) == 0 && s.looks == looks{}
-}
 
 // Span is from the first duty slot that is covered to the last; ok is false for none.
 func (s *Statistics) Span() (first, last eth2.Slot, ok bool) {
@@ -141,8 +140,8 @@ func (s *Statistics) Span() (first, last eth2.Slot, ok bool) {
 	return first, last, ok
 }
 
-// WatchedSlots counts the duty slots that watches covered: for a client that is not
-// known, with the window that it most often has.
+// WatchedSlots counts the duty slots that watches covered: for an unknown client, with
+// its likeliest window.
 func (s *Statistics) WatchedSlots() (n uint64) {
 	if len(s.readings) == 0 {
 		return 0
@@ -155,64 +154,31 @@ func (s *Statistics) WatchedSlots() (n uint64) {
 	return n
 }
 
-// AllSubnets reports whether the node keeps all 64 subnets whatever its duties, for all
-// that this day tells: then its attestation subnets say nothing. Evidence judges over
-// all days.
+// AllSubnets reports whether the node keeps all 64 subnets whatever its duties, judged by
+// this day alone: then its attestation subnets say nothing. Evidence judges by all days.
 func (s *Statistics) AllSubnets() bool {
 	// A Teku node with ten thousand validators can be on all subnets for epochs; one that
 	// keeps them by choice says so in MetaData. Lodestar and old Prysm do not say so.
-	teku := len(s.readings) == 1 && s.readings[0].window.habit == epochAhead
-	return s.looks.declared > 0 || !teku && s.looks.allSubnets()
+	fullByDuties := len(s.readings) == 1 && s.readings[0].window.policy == epochAhead
+	return s.fullness.declared > 0 || !fullByDuties && s.fullness.allSubnets()
 }
 
 // mostlyFull reports whether a node was hardly ever seen with fewer than all subnets:
 // what a node's duties do only with more validators than any is known to have.
-func (l looks) mostlyFull() bool {
+func (f fullness) mostlyFull() bool {
 	const others = 4 // full ones for each that is not, at least
-	full, other := uint64(l.full)+uint64(l.fullEpochs), uint64(l.partial)+uint64(l.otherEpochs)
+	full, other := uint64(f.full)+uint64(f.fullEpochs), uint64(f.partial)+uint64(f.otherEpochs)
 	return full > 0 && others*other <= full
 }
 
 // allSubnets reports whether there is enough to say that.
-func (l looks) allSubnets() bool {
+func (f fullness) allSubnets() bool {
 	const epochs, snapshots = 2, 3
-	return l.mostlyFull() && (l.fullEpochs >= epochs || l.full >= snapshots && l.lastFull >= l.firstFull+epochs-1)
+	return f.mostlyFull() && (f.fullEpochs >= epochs || f.full >= snapshots && f.lastFull >= f.firstFull+epochs-1)
 }
 
-// Merge adds what another crawler observed of the same peer, client version and day.
-// Where both cover a duty slot the span that shows more is kept, the other dropped.
-func (s *Statistics) Merge(o *Statistics) {
-	for i := range s.readings {
-		for j := range o.readings {
-			if r := &o.readings[j]; r.window == s.readings[i].window {
-				s.readings[i].merge(r.all())
-			}
-		}
-	}
-	for _, r := range o.sync {
-		s.addSync(r)
-	}
-	s.habits.Add(o.habits)
-	s.looks.add(o.looks)
-}
-
-// merge keeps the most telling of the runs of both, without overlap.
-func (r *reading) merge(runs []run) {
-	all := slices.Concat(r.all(), runs)
-	slices.SortFunc(all, func(a, b run) int {
-		return cmp.Or(cmp.Compare(b.exposure(), a.exposure()), cmp.Compare(a.from, b.from),
-			cmp.Compare(a.cell, b.cell), cmp.Compare(a.on, b.on), cmp.Compare(a.slots, b.slots))
-	})
-	r.runs = nil
-	for _, x := range all {
-		if from, to := r.overlap(x); from == to {
-			r.runs = slices.Insert(r.runs, from, x)
-		}
-	}
-}
-
-// insert adds a run; when its slots are covered already it takes their place only if
-// it shows more than twice as much. It reports whether the run is in.
+// insert adds a run; when its slots are covered already it replaces what covers them only
+// if it shows more than twice as much. It reports whether the run was added.
 func (r *reading) insert(x run) bool {
 	if x.slots == 0 || x.on+x.off == 0 || r.early.n+len(r.runs) >= maxRuns {
 		return false
@@ -242,7 +208,7 @@ func (r *reading) insert(x run) bool {
 // again.
 const maxRuns = 1024
 
-// join makes one run of two that touch and are of one kind.
+// join merges two runs that touch and are of one kind.
 func (r *reading) join(i int) {
 	for _, i := range []int{i, i - 1} {
 		if i < 0 || i+1 >= len(r.runs) {
@@ -256,7 +222,7 @@ func (r *reading) join(i int) {
 	}
 }
 
-// overlap gives the runs that share duty slots with x, or where x would stand.
+// overlap returns the runs that share duty slots with x, or where x would be inserted.
 func (r *reading) overlap(x run) (from, to int) {
 	if n := len(r.runs); n == 0 || r.runs[n-1].end() <= x.from { // nearly always
 		return n, n
@@ -296,16 +262,16 @@ func (h *Habits) addEpochs(o Habits) {
 	h.Cells += o.Cells
 }
 
-func (l *looks) add(o looks) {
+func (f *fullness) add(o fullness) {
 	if o.full > 0 {
-		if l.full == 0 || o.firstFull < l.firstFull {
-			l.firstFull = o.firstFull
+		if f.full == 0 || o.firstFull < f.firstFull {
+			f.firstFull = o.firstFull
 		}
-		l.lastFull = max(l.lastFull, o.lastFull)
+		f.lastFull = max(f.lastFull, o.lastFull)
 	}
-	l.full += o.full
-	l.partial += o.partial
-	l.fullEpochs += o.fullEpochs
-	l.otherEpochs += o.otherEpochs
-	l.declared += o.declared
+	f.full += o.full
+	f.partial += o.partial
+	f.fullEpochs += o.fullEpochs
+	f.otherEpochs += o.otherEpochs
+	f.declared += o.declared
 }

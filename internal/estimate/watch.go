@@ -18,14 +18,14 @@ type WatchLog struct {
 	LongLived eth2.Attnets
 }
 
-// Snapshot is one look at a peer's subscriptions.
+// Snapshot is a peer's subscriptions at one time.
 type Snapshot struct {
 	At         int64 // Unix milliseconds
-	Subscribed []int // attestation subnets; nil when they were not told
+	Subscribed []int // attestation subnets; nil when not known
 	LongLived  eth2.Attnets
 }
 
-// maxWatchSlots is as much of one log as is read: some days.
+// maxWatchSlots bounds what is read of one log: some days.
 const maxWatchSlots = 1 << 17
 
 // AddWatch adds a watch. A part of a watch that follows another on the same visit is
@@ -38,7 +38,7 @@ func (s *Statistics) AddWatch(p Params, w WatchLog) {
 	for i := range s.readings {
 		r := &s.readings[i]
 		var seen Habits
-		switch r.window.habit {
+		switch r.window.policy {
 		case slotsAhead:
 			seen = t.slotBySlot(r)
 		case epochStart:
@@ -51,10 +51,10 @@ func (s *Statistics) AddWatch(p Params, w WatchLog) {
 			s.habits.addEpochs(seen)
 		}
 	}
-	s.looks.watched(t)
+	s.fullness.addWatch(t)
 }
 
-// AddSnapshot adds a look. One whose duties are covered already is not used.
+// AddSnapshot adds a snapshot. One whose duties are covered already is not used.
 func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
 	t, ok := newTiming(p)
 	if !ok || s.sealed || o.Subscribed == nil || !t.within(o.At) {
@@ -63,9 +63,9 @@ func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
 	on, slot := subnetSet(o.Subscribed), t.slotAt(o.At)
 	for i := range s.readings {
 		r := &s.readings[i]
-		span := r.window.look(slot, p.slots())
+		span := r.window.snapshotSlots(slot, p.slots())
 		first := slot
-		if r.window.habit == slotsAhead {
+		if r.window.policy == slotsAhead {
 			first += eth2.Slot(r.window.lead + 1 - min(span, r.window.lead+1))
 		}
 		kind, reached := p.window(first, span)
@@ -73,7 +73,7 @@ func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
 		x.from, x.slots, x.cell, x.snapshot = first, uint32(span), kind, true
 		r.insert(x)
 	}
-	s.looks.looked(on, attnetSet(o.LongLived), p.Clock.EpochOf(slot))
+	s.fullness.addSnapshot(on, attnetSet(o.LongLived), p.Clock.EpochOf(slot))
 }
 
 // AddSyncnets adds the sync committee subnets of a MetaData or a record. Those of a
@@ -109,7 +109,7 @@ type timeline struct {
 	params    Params
 	from, to  int64 // Unix milliseconds
 	initial   uint64
-	changes   [][3]int64 // in order, all of them good, times as in Unix milliseconds
+	changes   [][3]int64 // in order, all valid, with times in Unix milliseconds
 	longLived uint64
 }
 
@@ -166,7 +166,7 @@ func (t timeline) slotBySlot(r *reading) (seen Habits) {
 // epochByEpoch reads a client that joins, at an epoch's start, the subnets of the
 // rest of the epoch's duties and of the first slot of the next. The duty of the first
 // slot itself belongs to the epoch before, and its subnet is left when the second
-// slot begins: so the look is from the middle of that slot on.
+// slot begins: so what counts is seen from the middle of that slot on.
 func (t timeline) epochByEpoch(r *reading) (seen Habits) {
 	perEpoch := eth2.Slot(t.params.slots())
 	c := t.cursor()
@@ -196,8 +196,8 @@ func (t timeline) epochByEpoch(r *reading) (seen Habits) {
 }
 
 // nextEpochs reads a client that has joined the subnets of all duties of an epoch
-// when the one before ends: it looks in the middle of that one's last slot, whose own
-// duties show as well.
+// when the one before ends: what counts is seen in the middle of that one's last slot,
+// whose own duties show as well.
 func (t timeline) nextEpochs(r *reading) (seen Habits) {
 	perEpoch := eth2.Slot(t.params.slots())
 	c := t.cursor()
@@ -233,7 +233,7 @@ func (t timeline) habits() (h Habits) {
 			}
 		} else if since[subnet] != 0 {
 			slots := uint64((c[0] - since[subnet] + t.slot/2) / t.slot)
-			h.Lifetimes[LifetimeBin(slots)]++
+			h.Lifetimes[lifetimeBin(slots)]++
 			h.Slots += uint32(slots)
 			since[subnet] = 0
 		}
@@ -241,29 +241,29 @@ func (t timeline) habits() (h Habits) {
 	return h
 }
 
-// watched notes whether all subnets stayed on.
-func (l *looks) watched(t timeline) {
+// addWatch counts whether all subnets stayed on.
+func (f *fullness) addWatch(t timeline) {
 	if t.longLived == allSubnets {
-		l.declared++
+		f.declared++
 		return
 	}
 	left := slices.ContainsFunc(t.changes, func(c [3]int64) bool { return c[2] == 0 })
 	if t.initial != allSubnets || left {
-		l.otherEpochs++
+		f.otherEpochs++
 		return
 	}
-	l.fullEpochs += uint32((t.to - t.from) / (t.slot * int64(t.params.slots())))
+	f.fullEpochs += uint32((t.to - t.from) / (t.slot * int64(t.params.slots())))
 }
 
-// looked notes a snapshot.
-func (l *looks) looked(on, longLived uint64, epoch eth2.Epoch) {
+// addSnapshot counts a snapshot.
+func (f *fullness) addSnapshot(on, longLived uint64, epoch eth2.Epoch) {
 	switch {
 	case longLived == allSubnets:
-		l.declared++
+		f.declared++
 	case on != allSubnets:
-		l.partial++
+		f.partial++
 	default:
-		l.add(looks{full: 1, firstFull: epoch, lastFull: epoch})
+		f.add(fullness{full: 1, firstFull: epoch, lastFull: epoch})
 	}
 }
 

@@ -19,8 +19,8 @@ const (
 	ClientUnknown ClientKind = "unknown"
 )
 
-// Client is what an agent string tells. Version, OS and Arch are empty where it
-// does not, and always for ClientUnknown.
+// Client is what an agent string says of a node. Version, OS and Arch are empty where
+// it does not say them, and always for ClientUnknown.
 type Client struct {
 	Kind ClientKind `json:"client"`
 	// Version is as sent, with a "v" and a commit if it has them:
@@ -33,9 +33,9 @@ type Client struct {
 }
 
 const (
-	// maxAgent is as much of an agent string as is looked at, in bytes.
+	// maxAgent bounds the part of an agent string that is parsed, in bytes.
 	maxAgent = 256
-	// maxVersion bounds Client.Version in bytes; what is longer is no version.
+	// maxVersion bounds Client.Version in bytes; anything longer is not a version.
 	maxVersion = 64
 )
 
@@ -68,7 +68,7 @@ func ParseAgent(agent string) Client {
 	}
 	c := Client{Kind: kind}
 	rest := parts[1:]
-	// The name comes twice in "erigon/caplin" and in "teku/teku/v21.11.0".
+	// The name is repeated in "erigon/caplin" and in "teku/teku/v21.11.0".
 	for len(rest) > 0 && names[strings.ToLower(rest[0])] == kind {
 		rest = rest[1:]
 	}
@@ -95,8 +95,8 @@ func (c Client) Release() string {
 	return v
 }
 
-// isVersion takes a digit, with or without a "v" before it, and printable ASCII
-// without spaces after it. "Unknown", which Prysm builds send, is none.
+// isVersion accepts a digit, with or without a "v" before it, followed by printable
+// ASCII without spaces. "Unknown", which Prysm builds send, is not a version.
 func isVersion(s string) bool {
 	if len(s) > maxVersion {
 		return false
@@ -109,7 +109,7 @@ func isVersion(s string) bool {
 	return startsWithDigit(strings.TrimPrefix(strings.ToLower(s), "v"))
 }
 
-// isCommit takes 6 to 40 hex digits, with the "g" of git describe or without.
+// isCommit accepts 6 to 40 hex digits, with the "g" of git describe or without.
 func isCommit(s string) bool {
 	s = strings.TrimPrefix(s, "g")
 	return len(s) >= 6 && len(s) <= 40 && strings.Trim(s, "0123456789abcdef") == ""

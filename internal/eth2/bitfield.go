@@ -48,7 +48,7 @@ func (a Attnets) String() string { return hex0x(a[:]) }
 // MarshalText gives lower-case hex with 0x.
 func (a Attnets) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText takes 8 bytes of hex, with or without 0x.
+// UnmarshalText accepts 8 bytes of hex, with or without 0x.
 func (a *Attnets) UnmarshalText(b []byte) error { return parseHex(a[:], b, "attnets") }
 
 // Subnets lists the set bits among the low four, ascending. Never nil.
@@ -67,7 +67,7 @@ func (s Syncnets) String() string { return hex0x([]byte{byte(s)}) }
 // MarshalText gives lower-case hex with 0x.
 func (s Syncnets) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes 1 byte of hex, with or without 0x.
+// UnmarshalText accepts 1 byte of hex, with or without 0x.
 func (s *Syncnets) UnmarshalText(b []byte) error {
 	var v [1]byte
 	if err := parseHex(v[:], b, "syncnets"); err != nil {

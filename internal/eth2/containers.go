@@ -13,13 +13,12 @@ const (
 	MetaDataV2Size = 17
 	MetaDataV3Size = 25
 	Uint64Size     = 8 // Ping, Goodbye
-	ENRForkIDSize  = 16
+	enrForkIDSize  = 16
 )
 
 // Goodbye reasons (consensus-specs phase0/p2p-interface.md, and the clients' own
 // from 128 on).
 const (
-	GoodbyeShutdown          uint64 = 1
 	GoodbyeIrrelevantNetwork uint64 = 2
 	GoodbyeFault             uint64 = 3
 	GoodbyeTooManyPeers      uint64 = 129
@@ -139,16 +138,16 @@ type ENRForkID struct {
 
 // MarshalSSZ gives 16 bytes.
 func (f ENRForkID) MarshalSSZ() []byte {
-	b := make([]byte, 0, ENRForkIDSize)
+	b := make([]byte, 0, enrForkIDSize)
 	b = append(b, f.ForkDigest[:]...)
 	b = append(b, f.NextForkVersion[:]...)
 	return binary.LittleEndian.AppendUint64(b, uint64(f.NextForkEpoch))
 }
 
-// UnmarshalSSZ takes exactly 16 bytes.
+// UnmarshalSSZ accepts exactly 16 bytes.
 func (f *ENRForkID) UnmarshalSSZ(b []byte) error {
-	if len(b) != ENRForkIDSize {
-		return fmt.Errorf("eth2 entry of %d bytes: want %d", len(b), ENRForkIDSize)
+	if len(b) != enrForkIDSize {
+		return fmt.Errorf("eth2 entry of %d bytes: want %d", len(b), enrForkIDSize)
 	}
 	*f = ENRForkID{ForkDigest: ForkDigest(b[0:4]), NextForkVersion: Version(b[4:8]), NextForkEpoch: Epoch(binary.LittleEndian.Uint64(b[8:16]))}
 	return nil
@@ -157,7 +156,7 @@ func (f *ENRForkID) UnmarshalSSZ(b []byte) error {
 // MarshalUint64 is the SSZ form of Ping and Goodbye.
 func MarshalUint64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
 
-// UnmarshalUint64 takes exactly 8 bytes.
+// UnmarshalUint64 accepts exactly 8 bytes.
 func UnmarshalUint64(b []byte) (uint64, error) {
 	if len(b) != Uint64Size {
 		return 0, fmt.Errorf("uint64 of %d bytes: want %d", len(b), Uint64Size)

@@ -26,6 +26,9 @@ const (
 	NumberOfCustodyGroups    = 128
 	NumberOfColumns          = 128
 	CustodyRequirement       = 4
+	// ValidatorCustodyRequirement is the least custody group count of a node with any
+	// validators (fulu/validator.md).
+	ValidatorCustodyRequirement = 8
 )
 
 type (
@@ -51,25 +54,25 @@ func (n NodeID) String() string     { return hex0x(n[:]) }
 // MarshalText gives lower-case hex with 0x.
 func (d ForkDigest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText takes 4 bytes of hex, with or without 0x.
+// UnmarshalText accepts 4 bytes of hex, with or without 0x.
 func (d *ForkDigest) UnmarshalText(b []byte) error { return parseHex(d[:], b, "fork digest") }
 
 // MarshalText gives lower-case hex with 0x.
 func (v Version) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// UnmarshalText takes 4 bytes of hex, with or without 0x.
+// UnmarshalText accepts 4 bytes of hex, with or without 0x.
 func (v *Version) UnmarshalText(b []byte) error { return parseHex(v[:], b, "fork version") }
 
 // MarshalText gives lower-case hex with 0x.
 func (r Root) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText takes 32 bytes of hex, with or without 0x.
+// UnmarshalText accepts 32 bytes of hex, with or without 0x.
 func (r *Root) UnmarshalText(b []byte) error { return parseHex(r[:], b, "root") }
 
 // MarshalText gives lower-case hex with 0x.
 func (n NodeID) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
 
-// UnmarshalText takes 32 bytes of hex, with or without 0x.
+// UnmarshalText accepts 32 bytes of hex, with or without 0x.
 func (n *NodeID) UnmarshalText(b []byte) error { return parseHex(n[:], b, "node id") }
 
 // hex0x writes up to 32 bytes.

@@ -88,7 +88,7 @@ func parseTopic(s string) (t Topic, err error) {
 	return t, nil
 }
 
-// startsWithDigit tells a number from the rest of a longer name, such as
+// startsWithDigit distinguishes a number from the rest of a longer name, such as
 // sync_committee_contribution_and_proof.
 func startsWithDigit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
 

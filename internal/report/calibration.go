@@ -77,7 +77,7 @@ func (r *Report) Calibration() Calibration {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,
 			Dispersion: v.Dispersion.String(), Dispersed: v.Dispersed, AllDuties: v.AllDuties,
-			Watched: v.Watched.String(), WatchedRatio: v.WatchedRatio, Looked: v.Looked.String(), LookedRatio: v.LookedRatio,
+			Watched: v.Watched.String(), WatchedRatio: v.WatchedRatio, Looked: v.Snapshots.String(), LookedRatio: v.SnapshotRatio,
 			Large: v.Large, Contradicted: v.Contradicted, Lifetimes: v.Lifetimes.String(), LifetimeCounts: v.Habits.Lifetimes,
 			Flagged: v.Trust != estimate.TrustAll, Unproven: v.Unproven(), Used: used(v.Trust),
 		})

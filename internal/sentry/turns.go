@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
@@ -30,16 +31,16 @@ type glimpse struct {
 
 // weight is how much a peer's watch is worth beside another's. A custody group count
 // between its bounds already says how much stake there is; at the bounds it says
-// "validators, but how many?"; and one of 4 says that there are none, except at
-// Nimbus, which does not count an external client's validators (docs: custody group
+// "validators, but how many?"; and one of 4 says that there are none, except from
+// a client that does not count an external client's validators (docs: custody group
 // counts).
 func (g glimpse) weight() float32 {
 	switch {
 	case g.cgc == nil:
 		return 2
-	case *g.cgc == eth2.NumberOfCustodyGroups, *g.cgc == minValidatorCustody:
+	case *g.cgc == eth2.NumberOfCustodyGroups, *g.cgc == eth2.ValidatorCustodyRequirement:
 		return 4
-	case *g.cgc <= eth2.CustodyRequirement && g.client == eth2.ClientNimbus:
+	case *g.cgc <= eth2.CustodyRequirement && estimate.OmitsExternalValidators(g.client):
 		return 4
 	case *g.cgc <= eth2.CustodyRequirement:
 		return 1
@@ -47,10 +48,6 @@ func (g glimpse) weight() float32 {
 		return 2
 	}
 }
-
-// minValidatorCustody is VALIDATOR_CUSTODY_REQUIREMENT: what a node with any
-// validators has at the least (fulu/validator.md).
-const minValidatorCustody = 8
 
 // watched is what a peer's turns have brought so far.
 type watched struct {

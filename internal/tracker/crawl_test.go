@@ -15,7 +15,7 @@ import (
 var start = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
 func params() estimate.Params {
-	return estimate.Params{Clock: eth2.Clock{Genesis: start, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, ActiveValidators: 950_000}
+	return estimate.Params{Clock: eth2.Clock{Genesis: start, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}
 }
 
 func config(dir string) Config {

@@ -198,5 +198,5 @@ func (c *sums) total(m *estimate.Model) estimate.Total {
 	if c.nodes == 0 || math.IsNaN(c.Mean) {
 		return m.Total(nil)
 	}
-	return m.Total([]estimate.Counted{{Estimate: c.Estimate}})
+	return m.Total([]estimate.Estimate{c.Estimate})
 }

@@ -39,18 +39,32 @@ type ModelParams struct {
 	GenesisMS        int64   `json:"genesis_ms"`
 	SlotMS           int64   `json:"slot_ms"`
 	SlotsPerEpoch    uint64  `json:"slots_per_epoch"`
-	SyncPeriod       uint64  `json:"epochs_per_sync_period,omitempty"`
+	// Of the preset: 0 where an older version wrote them and means mainnet's.
+	SyncPeriod           uint64 `json:"epochs_per_sync_period,omitempty"`
+	SyncCommitteeSize    uint64 `json:"sync_committee_size,omitempty"`
+	MaxCommitteesPerSlot uint64 `json:"max_committees_per_slot,omitempty"`
+	TargetCommitteeSize  uint64 `json:"target_committee_size,omitempty"`
 }
 
 func modelParams(p estimate.Params) ModelParams {
-	c := p.Clock
-	return ModelParams{p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch, p.EpochsPerSyncPeriod}
+	c, preset := p.Clock, p.Preset
+	return ModelParams{
+		p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
+		preset.EpochsPerSyncCommitteePeriod, preset.SyncCommitteeSize, preset.MaxCommitteesPerSlot, preset.TargetCommitteeSize,
+	}
 }
 
 // Params are those that the last estimates were made with.
 func (p ModelParams) Params() estimate.Params {
 	clock := eth2.Clock{Genesis: time.UnixMilli(p.GenesisMS), SlotDuration: time.Duration(max(1, p.SlotMS)) * time.Millisecond, SlotsPerEpoch: max(1, p.SlotsPerEpoch)}
-	return estimate.Params{Clock: clock, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty, EpochsPerSyncPeriod: p.SyncPeriod}
+	mainnet := eth2.MainnetPreset()
+	preset := eth2.Preset{
+		MaxCommitteesPerSlot:         cmp.Or(p.MaxCommitteesPerSlot, mainnet.MaxCommitteesPerSlot),
+		TargetCommitteeSize:          cmp.Or(p.TargetCommitteeSize, mainnet.TargetCommitteeSize),
+		SyncCommitteeSize:            cmp.Or(p.SyncCommitteeSize, mainnet.SyncCommitteeSize),
+		EpochsPerSyncCommitteePeriod: cmp.Or(p.SyncPeriod, mainnet.EpochsPerSyncCommitteePeriod),
+	}
+	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty}
 }
 
 // learnFrom bounds the peers that a calibration and a fit look at.
@@ -58,7 +72,7 @@ const learnFrom = 20_000
 
 // remodel makes the model from what is learned, for the present parameters.
 func (t *Tracker) remodel() {
-	if was := t.learned.Params.Params(); was.ActiveValidators > 0 && was.CommitteesPerSlot() != t.params.CommitteesPerSlot() {
+	if was := t.learned.Params.Params(); was.ActiveValidators > 0 && !was.SameDuties(t.params) {
 		t.dropStatistics(was)
 	}
 	t.unwritten.learned = true
@@ -66,8 +80,8 @@ func (t *Tracker) remodel() {
 	t.learned.Params = modelParams(t.params)
 }
 
-// dropStatistics forgets what was reduced under another number of committees a slot:
-// its cells are others. It stays in the datasets. The caller holds mu, or is alone.
+// dropStatistics forgets what was reduced under another number of committees a slot, or
+// other epochs or sync committee periods: its cells are others. It stays in the datasets. The caller holds mu, or is alone.
 func (t *Tracker) dropStatistics(was estimate.Params) {
 	n := 0
 	for id, p := range t.peers {
@@ -84,7 +98,7 @@ func (t *Tracker) dropStatistics(was estimate.Params) {
 	}
 	t.live = 0
 	if n > 0 {
-		t.cfg.Log.Warn("what the peers' subnets showed is counted anew, as the network has another number of committees; 'valtrack rebuild' reads what is in the datasets",
+		t.cfg.Log.Warn("dropped what the peers' subnets showed, as the network's committees have changed; 'valtrack rebuild' reads what is in the datasets",
 			slog.Uint64("committees_per_slot", t.params.CommitteesPerSlot()), slog.Uint64("before", was.CommitteesPerSlot()), slog.Int("peers", n))
 	}
 }

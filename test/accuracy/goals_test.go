@@ -69,7 +69,7 @@ func TestG3WatchedTwentyEpochsWithCustody(t *testing.T) {
 // come out there, or at three.
 func TestG4LooksOfADay(t *testing.T) {
 	t.Parallel()
-	trial{looked, false, 225}.holds(t, 400, 120, []limit{{10, 0.30}, {30, 4.0 / 30}, {100, 0.10}, {300, 0.06}, {1000, 0.03}})
+	trial{snapshots, false, 225}.holds(t, 400, 120, []limit{{10, 0.30}, {30, 4.0 / 30}, {100, 0.10}, {300, 0.06}, {1000, 0.03}})
 }
 
 func TestG5IntervalsOverThePrior(t *testing.T) {
@@ -223,7 +223,7 @@ func TestInterruptedWatches(t *testing.T) {
 					at += pop.rand.Int64N(4_000_000) // ten epochs at the most
 					end := at + pop.rand.Int64N(1_200_000)
 					n.watchBetween(p, s, at, end)
-					at = end + 3*384_000 // the simulation draws each visit's duties anew
+					at = end + 3*384_000 // the simulation draws the duties of each visit independently
 				}
 				e := estimate.NewEvidence(n.client(), estimate.Custody{})
 				e.Add(s, estimate.TrustAll)
@@ -255,9 +255,9 @@ func TestMisfitsAreFound(t *testing.T) {
 		{"as assumed", personas()[0], false, watched, estimate.TrustAll},
 		{"Prysm as assumed", personas()[1], false, watched, estimate.TrustAll},
 		{"Teku as assumed", personas()[3], false, watched, estimate.TrustAll},
-		{"looked at as assumed", personas()[0], false, looked, estimate.TrustAll},
+		{"snapshots, as assumed", personas()[0], false, snapshots, estimate.TrustAll},
 		{"leaves early, watched", newName(oldLighthouse()), false, watched, estimate.TrustWatched},
-		{"leaves early, looked at", newName(oldLighthouse()), false, looked, estimate.TrustWatched},
+		{"leaves early, snapshots", newName(oldLighthouse()), false, snapshots, estimate.TrustWatched},
 		{"every duty", personas()[0], true, watched, estimate.TrustCustody},
 		{"every duty of Prysm", personas()[1], true, watched, estimate.TrustCustody},
 		{"an unknown window", newName(personas()[1]), false, watched, estimate.TrustWatched},
@@ -284,7 +284,7 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 		if mode == watched {
 			n.watch(params, s, 60)
 		} else {
-			n.look(params, s, 225)
+			n.snapshots(params, s, 225)
 		}
 		var c estimate.Custody
 		c.Observe(0, uint64(min(max(v, 8), 128)))
@@ -311,4 +311,14 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 	if inside < 68 {
 		t.Errorf("the 90 %% interval holds the truth for %d of 80 nodes, want 68", inside)
 	}
+}
+
+// oldLighthouse leaves a subnet as the duty's slot begins.
+func oldLighthouse() persona {
+	return persona{agent: "Lighthouse/v5.1.3-3058b96/x86_64-linux", lead: 1, stay: 1}
+}
+
+// earlierOf runs the earlier program's rule on a node.
+func earlierOf(n *node, p estimate.Params, epochs int) int {
+	return earlierRule(n.snapshots(p, estimate.NewStatistics(n.client()), epochs))
 }

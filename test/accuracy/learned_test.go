@@ -8,11 +8,11 @@ import (
 
 // As in production: the default prior, then one learned from the crawl itself. The
 // population is not the prior's. Intervals, detection and totals hold all the same (G5,
-// G7, G8), and the total's interval holds the truth but where nodes are looked at once:
+// G7, G8), and the total's interval holds the truth but where nodes have one snapshot:
 // there totals are low, as docs/methodology.md says.
 func TestLearnedModel(t *testing.T) {
 	t.Parallel()
-	for _, tr := range []trial{{looked, true, 1}, {watched, true, 3}, {watched, false, 3}, {watched, true, 20}} {
+	for _, tr := range []trial{{snapshots, true, 1}, {watched, true, 3}, {watched, false, 3}, {watched, true, 20}} {
 		const crawls = 8
 		off := 0.05
 		if tr.epochs == 1 { // G8 is for twenty
@@ -55,12 +55,12 @@ func learnedCrawl(tr trial, seed uint64) (list []outcome, total estimate.Total, 
 	}
 	spurious := estimate.FitSpurious(base, evidence)
 	m := estimate.NewModel(p, estimate.FitPrior(estimate.NewModel(p, estimate.DefaultPrior(), spurious), evidence), spurious)
-	var counted []estimate.Counted
+	var estimates []estimate.Estimate
 	for i, e := range evidence {
 		list[i].estimate = m.Estimate(e)
-		counted = append(counted, estimate.Counted{Estimate: list[i].estimate})
+		estimates = append(estimates, list[i].estimate)
 	}
-	return list, m.Total(counted), truth
+	return list, m.Total(estimates), truth
 }
 
 // evidence observes one node.
@@ -69,7 +69,7 @@ func (t trial) evidence(pop *population, p estimate.Params, n *node) *estimate.E
 	if t.mode == watched {
 		n.watch(p, s, t.epochs)
 	} else {
-		n.look(p, s, t.epochs)
+		n.snapshots(p, s, t.epochs)
 	}
 	var c estimate.Custody
 	if t.custody {

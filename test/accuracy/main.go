@@ -1,6 +1,6 @@
 // Accuracy measures the estimator against truth in simulation: nodes with known
-// validators, their subscriptions in time as the six clients make them, watched and
-// looked at, without a network.
+// validators, their subscriptions in time as the six clients make them, with watches
+// and snapshots, without a network.
 package main
 
 import (

@@ -8,7 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// network is what the simulation takes as true. It knows nothing of the estimator.
+// network is the simulation's truth. It knows nothing of the estimator.
 type network struct {
 	clock      eth2.Clock
 	validators int

@@ -17,8 +17,8 @@ type persona struct {
 	weight     float64 // in the mix, an assumption that each run varies
 }
 
-// personas are the six clients' windows: facts of their sources, stated here anew so
-// that a slip in the estimator's table shows.
+// personas are the six clients' windows: facts of their sources, repeated here so
+// that a mistake in the estimator's table shows.
 func personas() []persona {
 	return []persona{
 		{"Lighthouse/v8.0.1-ced49dd/x86_64-linux", 1, 2, 45},
@@ -28,11 +28,6 @@ func personas() []persona {
 		{"lodestar/v1.44.0/abcdef", 2, 3, 6},
 		{"Grandine/2.0.0-abcdef0/x86_64-linux", 1, 2, 5},
 	}
-}
-
-// oldLighthouse leaves a subnet as the duty's slot begins.
-func oldLighthouse() persona {
-	return persona{agent: "Lighthouse/v5.1.3-3058b96/x86_64-linux", lead: 1, stay: 1}
 }
 
 // node is one simulated peer.
@@ -101,7 +96,7 @@ func (n *node) window(slot int) (begin, end int) {
 	return slot - n.lead, slot - n.lead + n.stay
 }
 
-// tick is when what a node does as a slot begins is seen. Clocks differ, so now and
+// tick is when an action at the beginning of a slot is observed. Clocks differ, so now and
 // then it seems to come before.
 func (n *node) tick(latency map[int]int64, slot int) int64 {
 	late, ok := latency[slot]

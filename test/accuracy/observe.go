@@ -52,9 +52,9 @@ func (n *node) watchBetween(p estimate.Params, s *estimate.Statistics, from, to 
 	})
 }
 
-// look takes one snapshot in each of consecutive epochs, and gives what the earlier
+// snapshots takes one snapshot in each of consecutive epochs, and returns what the earlier
 // program makes of them.
-func (n *node) look(p estimate.Params, s *estimate.Statistics, epochs int) (counts []int) {
+func (n *node) snapshots(p estimate.Params, s *estimate.Statistics, epochs int) (counts []int) {
 	epoch := firstEpoch + n.rand.IntN(1000)
 	h := n.live(epoch-2, epoch+epochs+2)
 	length := n.clock.EpochDuration().Milliseconds()
@@ -67,8 +67,8 @@ func (n *node) look(p estimate.Params, s *estimate.Statistics, epochs int) (coun
 	return counts
 }
 
-// earlierCount is how many short-lived subnets the earlier program saw: it never
-// looked at subnet 0.
+// earlierCount is how many short-lived subnets the earlier program saw: it ignored
+// subnet 0.
 func earlierCount(on []int, longLived [2]int) (n int) {
 	for _, s := range on {
 		if s != 0 && s != longLived[0] && s != longLived[1] {

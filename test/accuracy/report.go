@@ -34,13 +34,13 @@ func byValidators(w io.Writer) (nodes int) {
 		custody bool
 	}{
 		{"watched, with custody", watched, true}, {"watched", watched, false},
-		{"looked at once an epoch, with custody", looked, true}, {"looked at once an epoch", looked, false},
+		{"a snapshot per epoch, with custody", snapshots, true}, {"a snapshot per epoch", snapshots, false},
 	} {
 		fmt.Fprintf(w, "\n%s: median relative error / coverage of the 90 %% interval\n\n| V\t", c.title)
 		for _, n := range epochs {
 			fmt.Fprintf(w, "| %d epochs\t", n)
 		}
-		if c.mode == looked && !c.custody {
+		if c.mode == snapshots && !c.custody {
 			fmt.Fprint(w, "| earlier rule, 20\t| earlier rule, 225\t")
 		}
 		fmt.Fprintln(w, "|")
@@ -53,7 +53,7 @@ func byValidators(w io.Writer) (nodes int) {
 				earlier = append(earlier, s.earlierError)
 				nodes += s.nodes
 			}
-			if c.mode == looked && !c.custody {
+			if c.mode == snapshots && !c.custody {
 				fmt.Fprintf(w, "| %.2f\t| %.2f\t", earlier[2], earlier[3])
 			}
 			fmt.Fprintln(w, "|")
@@ -71,11 +71,11 @@ func overall(w io.Writer) (nodes int) {
 		s := t.drawn(reportSeed+100+uint64(i), net, m, trialsFor(t.epochs, trialsDrawn, drawnOfADay))
 		nodes += s.nodes
 		earlier := ""
-		if t.mode == looked {
+		if t.mode == snapshots {
 			earlier = fmt.Sprintf("%.4f", s.earlierTotal)
 		}
 		fmt.Fprintf(w, "| %s\t| %v\t| %d\t| %.3f\t| %.3f\t| %.3f\t| %.3f\t| %s\t|\n",
-			[]string{"watched", "looked at"}[t.mode], t.custody, t.epochs, s.coverage, s.recall, s.falsePositive, s.total, earlier)
+			[]string{"watched", "snapshots"}[t.mode], t.custody, t.epochs, s.coverage, s.recall, s.falsePositive, s.total, earlier)
 	}
 	return nodes
 }
@@ -89,7 +89,7 @@ func trialsFor(epochs, usual, ofADay int) int {
 
 // allTrials are all ways to observe.
 func allTrials() (list []trial) {
-	for _, m := range []mode{looked, watched} {
+	for _, m := range []mode{snapshots, watched} {
 		for _, custody := range []bool{false, true} {
 			for _, n := range []int{1, 5, 20, aDay} {
 				list = append(list, trial{m, custody, n})

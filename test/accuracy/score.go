@@ -5,14 +5,15 @@ import (
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // mode is how nodes are observed.
 type mode int
 
 const (
-	watched mode = iota // connections held for whole epochs
-	looked              // one look an epoch
+	watched   mode = iota // connections held for whole epochs
+	snapshots             // one per epoch
 )
 
 // trial is a way to observe and estimate.
@@ -30,7 +31,7 @@ type outcome struct {
 }
 
 func paramsOf(net network) estimate.Params {
-	return estimate.Params{Clock: net.clock, ActiveValidators: uint64(net.validators)}
+	return estimate.Params{Clock: net.clock, Preset: eth2.MainnetPreset(), ActiveValidators: uint64(net.validators)}
 }
 
 // modelOf has the prior that validators are drawn from.
@@ -47,7 +48,7 @@ func (t trial) run(pop *population, m *estimate.Model, n *node) outcome {
 	if t.mode == watched {
 		n.watch(m.Params(), s, t.epochs)
 	} else {
-		out.earlier = earlierRule(n.look(m.Params(), s, t.epochs))
+		out.earlier = earlierRule(n.snapshots(m.Params(), s, t.epochs))
 	}
 	var c estimate.Custody
 	if t.custody {
@@ -57,11 +58,6 @@ func (t trial) run(pop *population, m *estimate.Model, n *node) outcome {
 	e.Add(s, estimate.TrustAll)
 	out.estimate = m.Estimate(e)
 	return out
-}
-
-// earlierOf runs the earlier program's rule on a node.
-func earlierOf(n *node, p estimate.Params, epochs int) int {
-	return earlierRule(n.look(p, estimate.NewStatistics(n.client()), epochs))
 }
 
 // score sums outcomes up.

@@ -17,7 +17,7 @@ const (
 	maxBootnodesSize = 1 << 20
 )
 
-// readBootnodes gives the ENRs of bootstrap_nodes.txt, else of
+// readBootnodes returns the ENRs of bootstrap_nodes.txt, else of
 // bootstrap_nodes.yaml; none when both are missing. Every ENR must be valid.
 func readBootnodes(fsys fs.FS) ([]string, error) {
 	data, err := readFile(fsys, bootnodesText, maxBootnodesSize)
@@ -37,7 +37,7 @@ func readBootnodes(fsys fs.FS) ([]string, error) {
 	return nil, nil
 }
 
-// parseBootnodesText takes one ENR a line; # begins a comment.
+// parseBootnodesText reads one ENR per line; # begins a comment.
 func parseBootnodesText(data []byte) ([]string, error) {
 	var nodes []string
 	number := 0
@@ -58,7 +58,7 @@ func parseBootnodesText(data []byte) ([]string, error) {
 	return nodes, nil
 }
 
-// parseBootnodesYAML takes a list of ENRs.
+// parseBootnodesYAML reads a list of ENRs.
 func parseBootnodesYAML(data []byte) ([]string, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {

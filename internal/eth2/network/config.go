@@ -21,25 +21,30 @@ const (
 	maxSlotDuration  = 24 * time.Hour
 	maxSlotsPerEpoch = 1 << 16
 	maxCommittee     = 1 << 16
+	maxSyncPeriod    = 1 << 20      // epochs
 	maxUnixTime      = 253402300799 // the end of the year 9999
 	maxBlobs         = 1 << 16
 	maxName          = 64
 )
 
-// preset holds what PRESET_BASE stands for (consensus-specs presets/, and the
-// gnosis preset), as far as we need it. The file can override each value.
+// preset holds the values of a PRESET_BASE (consensus-specs presets/, and the
+// gnosis preset), as far as we use them. config.yaml can override each value.
 type preset struct {
-	slotsPerEpoch, maxCommitteesPerSlot, targetCommitteeSize uint64
+	eth2.Preset
+	slotsPerEpoch uint64
 	// maxBlobsElectra is a configuration value; this is what a file that predates
 	// Electra means.
 	maxBlobsElectra uint64
 }
 
 func presets() map[string]preset {
+	gnosis := eth2.MainnetPreset()
+	gnosis.EpochsPerSyncCommitteePeriod = 512
+	minimal := eth2.Preset{MaxCommitteesPerSlot: 4, TargetCommitteeSize: 4, SyncCommitteeSize: 32, EpochsPerSyncCommitteePeriod: 8}
 	return map[string]preset{
-		"mainnet": {slotsPerEpoch: 32, maxCommitteesPerSlot: 64, targetCommitteeSize: 128, maxBlobsElectra: 9},
-		"minimal": {slotsPerEpoch: 8, maxCommitteesPerSlot: 4, targetCommitteeSize: 4, maxBlobsElectra: 9},
-		"gnosis":  {slotsPerEpoch: 16, maxCommitteesPerSlot: 64, targetCommitteeSize: 128, maxBlobsElectra: 2},
+		"mainnet": {Preset: eth2.MainnetPreset(), slotsPerEpoch: 32, maxBlobsElectra: 9},
+		"minimal": {Preset: minimal, slotsPerEpoch: 8, maxBlobsElectra: 9},
+		"gnosis":  {Preset: gnosis, slotsPerEpoch: 16, maxBlobsElectra: 2},
 	}
 }
 
@@ -76,8 +81,10 @@ func parseConfig(data []byte) (config, error) {
 	}
 	c := config{name: v.name("CONFIG_NAME"), preset: v.preset("PRESET_BASE")}
 	c.preset.slotsPerEpoch = v.number("SLOTS_PER_EPOCH", c.preset.slotsPerEpoch, 1, maxSlotsPerEpoch)
-	c.preset.maxCommitteesPerSlot = v.number("MAX_COMMITTEES_PER_SLOT", c.preset.maxCommitteesPerSlot, 1, maxCommittee)
-	c.preset.targetCommitteeSize = v.number("TARGET_COMMITTEE_SIZE", c.preset.targetCommitteeSize, 1, maxCommittee)
+	c.preset.MaxCommitteesPerSlot = v.number("MAX_COMMITTEES_PER_SLOT", c.preset.MaxCommitteesPerSlot, 1, maxCommittee)
+	c.preset.TargetCommitteeSize = v.number("TARGET_COMMITTEE_SIZE", c.preset.TargetCommitteeSize, 1, maxCommittee)
+	c.preset.SyncCommitteeSize = v.number("SYNC_COMMITTEE_SIZE", c.preset.SyncCommitteeSize, eth2.SyncCommitteeSubnetCount, maxCommittee)
+	c.preset.EpochsPerSyncCommitteePeriod = v.number("EPOCHS_PER_SYNC_COMMITTEE_PERIOD", c.preset.EpochsPerSyncCommitteePeriod, 1, maxSyncPeriod)
 	c.minGenesisTime = v.number("MIN_GENESIS_TIME", 0, 0, maxUnixTime)
 	c.genesisDelay = v.number("GENESIS_DELAY", 0, 0, maxUnixTime)
 	c.slotDuration = v.slotDuration()
@@ -164,7 +171,7 @@ func (v *values) blobSchedule(key string) []eth2.BlobParameters {
 			MaxBlobsPerBlock: item.required("MAX_BLOBS_PER_BLOCK", maxBlobs),
 		}
 		if seen[b.Epoch] && b.Epoch != eth2.FarFutureEpoch {
-			item.fail("EPOCH", strconv.FormatUint(uint64(b.Epoch), 10), fmt.Errorf("has an entry already"))
+			item.fail("EPOCH", strconv.FormatUint(uint64(b.Epoch), 10), fmt.Errorf("is duplicated"))
 		}
 		seen[b.Epoch] = true
 		v.adopt(key, item)

@@ -17,17 +17,19 @@ func TestConfigClockAndPreset(t *testing.T) {
 	type want struct {
 		slot                       time.Duration
 		slots, committees, members uint64
+		syncSeats, syncEpochs      uint64
 	}
 	for config, want := range map[string]want{
-		"SECONDS_PER_SLOT: 12":                         {12 * time.Second, 32, 64, 128},
-		"PRESET_BASE: mainnet\nSECONDS_PER_SLOT: '12'": {12 * time.Second, 32, 64, 128},
-		"PRESET_BASE: 'minimal'\nSECONDS_PER_SLOT: 6":  {6 * time.Second, 8, 4, 4},
-		"PRESET_BASE: \"gnosis\"\nSECONDS_PER_SLOT: 5": {5 * time.Second, 16, 64, 128},
-		"SECONDS_PER_SLOT: 12\nSLOT_DURATION_MS: 250":  {250 * time.Millisecond, 32, 64, 128},
-		"SLOT_DURATION_MS: 0x1f4":                      {500 * time.Millisecond, 32, 64, 128},
-		"SECONDS_PER_SLOT: 1\nSLOTS_PER_EPOCH: 6":      {time.Second, 6, 64, 128},
-		"PRESET_BASE: minimal\nSECONDS_PER_SLOT: 1\nSLOTS_PER_EPOCH: 4\nMAX_COMMITTEES_PER_SLOT: 2\nTARGET_COMMITTEE_SIZE: 16": {time.Second, 4, 2, 16},
-		"SECONDS_PER_SLOT: 1\nSLOT_DURATION_MS:\nUNKNOWN_KEY: {a: [1, 2]}\nANOTHER: ~":                                         {time.Second, 32, 64, 128},
+		"SECONDS_PER_SLOT: 12":                         {12 * time.Second, 32, 64, 128, 512, 256},
+		"PRESET_BASE: mainnet\nSECONDS_PER_SLOT: '12'": {12 * time.Second, 32, 64, 128, 512, 256},
+		"PRESET_BASE: 'minimal'\nSECONDS_PER_SLOT: 6":  {6 * time.Second, 8, 4, 4, 32, 8},
+		"PRESET_BASE: \"gnosis\"\nSECONDS_PER_SLOT: 5": {5 * time.Second, 16, 64, 128, 512, 512},
+		"SECONDS_PER_SLOT: 12\nSLOT_DURATION_MS: 250":  {250 * time.Millisecond, 32, 64, 128, 512, 256},
+		"SLOT_DURATION_MS: 0x1f4":                      {500 * time.Millisecond, 32, 64, 128, 512, 256},
+		"SECONDS_PER_SLOT: 1\nSLOTS_PER_EPOCH: 6":      {time.Second, 6, 64, 128, 512, 256},
+		"PRESET_BASE: minimal\nSECONDS_PER_SLOT: 1\nSLOTS_PER_EPOCH: 4\nMAX_COMMITTEES_PER_SLOT: 2\nTARGET_COMMITTEE_SIZE: 16": {time.Second, 4, 2, 16, 32, 8},
+		"PRESET_BASE: gnosis\nSECONDS_PER_SLOT: 5\nSYNC_COMMITTEE_SIZE: 64\nEPOCHS_PER_SYNC_COMMITTEE_PERIOD: 0x10":            {5 * time.Second, 16, 64, 128, 64, 16},
+		"SECONDS_PER_SLOT: 1\nSLOT_DURATION_MS:\nUNKNOWN_KEY: {a: [1, 2]}\nANOTHER: ~":                                         {time.Second, 32, 64, 128, 512, 256},
 	} {
 		n, err := network.LoadFS(files("config.yaml", version+config), "")
 		if err != nil {
@@ -37,6 +39,9 @@ func TestConfigClockAndPreset(t *testing.T) {
 		got := n.Clock
 		if got.SlotDuration != want.slot || got.SlotsPerEpoch != want.slots || n.MaxCommitteesPerSlot != want.committees || n.TargetCommitteeSize != want.members {
 			t.Errorf("%q: slots of %v, %d an epoch, %d committees of %d: want %+v", config, got.SlotDuration, got.SlotsPerEpoch, n.MaxCommitteesPerSlot, n.TargetCommitteeSize, want)
+		}
+		if n.SyncCommitteeSize != want.syncSeats || n.EpochsPerSyncCommitteePeriod != want.syncEpochs {
+			t.Errorf("%q: sync committees of %d for %d epochs: want %+v", config, n.SyncCommitteeSize, n.EpochsPerSyncCommitteePeriod, want)
 		}
 	}
 }
@@ -130,6 +135,8 @@ func TestConfigErrors(t *testing.T) {
 		{good + "SLOTS_PER_EPOCH: 0\n", 3, "SLOTS_PER_EPOCH", "0"},
 		{good + "MAX_COMMITTEES_PER_SLOT: 0\n", 3, "MAX_COMMITTEES_PER_SLOT", "0"},
 		{good + "TARGET_COMMITTEE_SIZE: 99999999999999999999999\n", 3, "TARGET_COMMITTEE_SIZE", "99999999999999999999999"},
+		{good + "SYNC_COMMITTEE_SIZE: 3\n", 3, "SYNC_COMMITTEE_SIZE", "3"},
+		{good + "EPOCHS_PER_SYNC_COMMITTEE_PERIOD: 0\n", 3, "EPOCHS_PER_SYNC_COMMITTEE_PERIOD", "0"},
 		{good + "MIN_GENESIS_TIME: 999999999999999\n", 3, "MIN_GENESIS_TIME", "999999999999999"},
 		{good + "PRESET_BASE: maxnet\n", 3, "PRESET_BASE", "maxnet"},
 		{good + "CONFIG_NAME: 'a/b'\n", 3, "CONFIG_NAME", "a/b"},

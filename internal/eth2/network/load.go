@@ -14,15 +14,27 @@ import (
 //go:embed networks
 var embedded embed.FS
 
-// Names lists the embedded networks.
-func Names() []string { return []string{"mainnet", "sepolia", "hoodi", "gnosis", "chiado"} }
+const networksDir = "networks"
 
-// Load gives an embedded network. The error for an unknown name lists the names.
+// Names lists the embedded networks in alphabetical order: one for each directory.
+func Names() []string {
+	dirs, err := embedded.ReadDir(networksDir)
+	if err != nil {
+		panic(err) // a directory that the compiler embedded can be read
+	}
+	names := make([]string, 0, len(dirs))
+	for _, d := range dirs {
+		names = append(names, d.Name())
+	}
+	return names
+}
+
+// Load returns an embedded network. The error for an unknown name lists the names.
 func Load(name string) (Network, error) {
 	if !slices.Contains(Names(), name) {
 		return Network{}, fmt.Errorf("network %.80q: want one of %s", name, strings.Join(Names(), ", "))
 	}
-	dir, err := fs.Sub(embedded, "networks/"+name)
+	dir, err := fs.Sub(embedded, networksDir+"/"+name)
 	if err != nil {
 		return Network{}, err
 	}
@@ -32,8 +44,8 @@ func Load(name string) (Network, error) {
 // LoadFS reads a directory in the layout that testnets publish: config.yaml (keys
 // that we do not know are ignored), genesis_validators_root.txt or genesis.ssz,
 // genesis_time.txt or genesis.ssz or else MIN_GENESIS_TIME + GENESIS_DELAY, and
-// bootstrap_nodes.txt or bootstrap_nodes.yaml, which may be missing. An empty name
-// becomes the file's CONFIG_NAME. A value that cannot be used is a *ValueError.
+// bootstrap_nodes.txt or bootstrap_nodes.yaml, which may be missing, and valtrack.yaml,
+// which is our own and may be missing too. An empty name becomes the file's CONFIG_NAME. A value that cannot be used is a *ValueError.
 func LoadFS(fsys fs.FS, name string) (Network, error) {
 	cfg, err := readConfig(fsys)
 	if err != nil {
@@ -47,6 +59,10 @@ func LoadFS(fsys fs.FS, name string) (Network, error) {
 		return Network{}, err
 	}
 	bootnodes, err := readBootnodes(fsys)
+	if err != nil {
+		return Network{}, err
+	}
+	assumed, err := readAssumed(fsys, name)
 	if err != nil {
 		return Network{}, err
 	}
@@ -64,7 +80,7 @@ func LoadFS(fsys fs.FS, name string) (Network, error) {
 		Schedule:              schedule,
 		Forks:                 cfg.forks,
 		Bootnodes:             bootnodes,
-		MaxCommitteesPerSlot:  cfg.preset.maxCommitteesPerSlot,
-		TargetCommitteeSize:   cfg.preset.targetCommitteeSize,
+		Preset:                cfg.preset.Preset,
+		Assumed:               assumed,
 	}, nil
 }

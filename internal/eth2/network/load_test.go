@@ -122,6 +122,27 @@ func TestLoadFSBootnodes(t *testing.T) {
 	}
 }
 
+// What a directory assumes counts; one without valtrack.yaml has what the embedded network
+// of its name assumes.
+func TestLoadFSAssumed(t *testing.T) {
+	own := files("valtrack.yaml", "assumed_active_validators: 5_000\nassumed_in: 2027-01 # counted\n")
+	for name, tt := range map[string]struct {
+		dir  fstest.MapFS
+		name string
+		want network.Assumed
+	}{
+		"own":                   {own, "", network.Assumed{ActiveValidators: 5000, Month: "2027-01"}},
+		"own over the name's":   {own, "hoodi", network.Assumed{ActiveValidators: 5000, Month: "2027-01"}},
+		"the name's":            {files(), "hoodi", network.Assumed{ActiveValidators: 1_200_000, Month: "2026-11"}},
+		"nothing":               {files(), "", network.Assumed{}},
+		"a name that is a path": {files(), "../networks/hoodi", network.Assumed{}},
+	} {
+		if n, err := network.LoadFS(tt.dir, tt.name); err != nil || n.Assumed != tt.want {
+			t.Errorf("%s: %+v, %v, want %+v", name, n.Assumed, err, tt.want)
+		}
+	}
+}
+
 // An operator must see what to mend.
 func TestLoadFSErrors(t *testing.T) {
 	for _, tt := range []struct {
@@ -142,6 +163,10 @@ func TestLoadFSErrors(t *testing.T) {
 		{"no list of bootnodes", files("bootstrap_nodes.yaml", "nodes: 1\n"), []string{"bootstrap_nodes.yaml", "list"}},
 		{"huge configuration", files("config.yaml", minimalConfig+strings.Repeat("#", 2<<20)), []string{"config.yaml", "over"}},
 		{"huge root", files("genesis_validators_root.txt", strings.Repeat("0", 1<<20)), []string{"genesis_validators_root.txt", "over"}},
+		{"nothing assumed", files("valtrack.yaml", "assumed_in: 2026-11\n"), []string{"valtrack.yaml", "assumed_active_validators"}},
+		{"none assumed", files("valtrack.yaml", "assumed_active_validators: 0\nassumed_in: 2026-11\n"), []string{"valtrack.yaml line 1", `"0"`}},
+		{"assumed at no time", files("valtrack.yaml", "assumed_active_validators: 5\nassumed_in: today\n"), []string{"valtrack.yaml line 2", `"today"`}},
+		{"huge assumption", files("valtrack.yaml", strings.Repeat("#", 1<<20)), []string{"valtrack.yaml", "over"}},
 		{"huge bootnodes", files("bootstrap_nodes.txt", strings.Repeat("#", 2<<20)), []string{"bootstrap_nodes.txt", "over"}},
 	} {
 		_, err := network.LoadFS(tt.dir, "")

@@ -1,6 +1,7 @@
-// Package network loads what defines one consensus network: configuration,
-// genesis and bootnodes, from the directories embedded here or from a directory
-// in the same layout.
+// Package network has every fact of a consensus network that is not the same for all:
+// configuration, preset, genesis, bootnodes and assumed number of active validators, from
+// the directories embedded here or from a directory in the same layout. To add a network,
+// add a directory to networks/.
 package network
 
 import (
@@ -20,6 +21,8 @@ type Network struct {
 	Forks []eth2.Fork
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
-	// MaxCommitteesPerSlot and TargetCommitteeSize are of the preset or the file.
-	MaxCommitteesPerSlot, TargetCommitteeSize uint64
+	// Preset is that of PRESET_BASE, with the values that config.yaml overrides.
+	eth2.Preset
+	// Assumed is zero where nothing is assumed.
+	Assumed Assumed
 }

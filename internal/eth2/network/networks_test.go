@@ -178,13 +178,30 @@ func TestEmbeddedPresets(t *testing.T) {
 		if n.MaxCommitteesPerSlot != 64 || n.TargetCommitteeSize != 128 {
 			t.Errorf("%s: %d committees of %d, want 64 of 128", name, n.MaxCommitteesPerSlot, n.TargetCommitteeSize)
 		}
+		if want := map[string]uint64{"gnosis": 512, "chiado": 512}[name]; n.EpochsPerSyncCommitteePeriod != max(want, 256) || n.SyncCommitteeSize != 512 {
+			t.Errorf("%s: sync committees of %d for %d epochs", name, n.SyncCommitteeSize, n.EpochsPerSyncCommitteePeriod)
+		}
+	}
+}
+
+// Estimates on the embedded networks need no flag.
+func TestEmbeddedAssumptions(t *testing.T) {
+	for name, want := range map[string]uint64{"mainnet": 950_000, "hoodi": 1_200_000, "gnosis": 300_000, "chiado": 100_000, "sepolia": 1_900} {
+		if n := load(t, name); n.Assumed != (network.Assumed{ActiveValidators: want, Month: "2026-11"}) {
+			t.Errorf("%s: %+v, want %d", name, n.Assumed, want)
+		}
+	}
+	for _, name := range network.Names() {
+		if n := load(t, name); n.Assumed.ActiveValidators == 0 {
+			t.Errorf("%s has no valtrack.yaml", name)
+		}
 	}
 }
 
 func TestLoadUnknown(t *testing.T) {
 	for _, name := range []string{"", "Mainnet", "goerli", "../networks/mainnet"} {
 		_, err := network.Load(name)
-		if err == nil || !strings.Contains(err.Error(), "mainnet, sepolia, hoodi, gnosis, chiado") {
+		if err == nil || !strings.Contains(err.Error(), "chiado, gnosis, hoodi, mainnet, sepolia") {
 			t.Errorf("%q: %v, want an error that lists the names", name, err)
 		}
 	}

@@ -12,11 +12,10 @@ import (
 
 // ValueError is a value of a network directory that cannot be used.
 type ValueError struct {
-	File string
-	Line int    // 0 when the file has no such key
-	Key  string // empty when the file is no list of keys
-	// Value is empty when it is missing.
-	Value string
+	File  string
+	Line  int    // 0 when the file has no such key
+	Key   string // empty when the file is not a list of keys
+	Value string // empty when the key is missing
 	Err   error
 }
 
@@ -48,7 +47,7 @@ type values struct {
 }
 
 // parseValues reads a file whose root is a mapping. Values are kept as they are
-// written: 0x01000000 stays hex, and a key that nobody asks for may hold anything.
+// written: 0x01000000 stays hex, and a key that nobody reads may hold anything.
 func parseValues(file string, data []byte) (*values, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
@@ -68,8 +67,8 @@ func mappingValues(file string, node *yaml.Node) (*values, error) {
 	v := &values{file: file, line: node.Line, nodes: make(map[string]*yaml.Node, len(node.Content)/2)}
 	for pair := range slices.Chunk(node.Content, 2) {
 		key := pair[0].Value
-		if _, twice := v.nodes[key]; twice {
-			return nil, &ValueError{File: file, Line: pair[0].Line, Key: key, Err: errors.New("is there twice")}
+		if _, duplicate := v.nodes[key]; duplicate {
+			return nil, &ValueError{File: file, Line: pair[0].Line, Key: key, Err: errors.New("is duplicated")}
 		}
 		v.nodes[key] = resolve(pair[1])
 	}
@@ -149,7 +148,7 @@ func (v *values) list(key string) []*values {
 	return items
 }
 
-// adopt takes over the error of an item of the list under the key.
+// adopt records the error of an item of the list under the key.
 func (v *values) adopt(key string, item *values) {
 	var failed *ValueError
 	if v.err == nil && errors.As(item.err, &failed) {
