@@ -17,7 +17,7 @@ import (
 )
 
 // Uncertainties of the aggregators' share when the active validators are not read
-// from the chain: of a number that the user gave, and of one that is only assumed.
+// from the chain: of a number given by the user, and of one that is only assumed.
 const (
 	givenUncertainty   = 0.05
 	assumedUncertainty = 0.15
@@ -26,7 +26,7 @@ const (
 // EstimatesConfig says where the number of active validators comes from, which every
 // estimate depends on.
 type EstimatesConfig struct {
-	// ActiveValidators is the number; 0 when it is not given. Exact tells that it is
+	// ActiveValidators is the number; 0 when it is not given. Exact means that it is
 	// known, as that of a simulated network is, and not only given.
 	ActiveValidators uint64
 	Exact            bool
@@ -66,7 +66,7 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 // prepare finds the active validators before an event is folded, as observations are
 // reduced under the committees that follow from them: what the Beacon API says, else
 // what was given, else what the database was used with last, else what is assumed of
-// the network. When nothing tells, the error is an errNoNumber: a ConfigError, or the API's.
+// the network. When nothing is known, the error is an errNoNumber: a ConfigError, or the API's.
 func (e *estimates) prepare(ctx context.Context) error {
 	var failed error
 	if e.api != nil {

@@ -35,7 +35,7 @@ func newStatus(w io.Writer, terminal bool, every time.Duration) *status {
 	return &status{w: w, terminal: terminal, every: every, width: widthOf(w)}
 }
 
-// defaultWidth is for a terminal that does not tell.
+// defaultWidth is for a terminal whose width is not known.
 const defaultWidth = 80
 
 func widthOf(w io.Writer) func() int {

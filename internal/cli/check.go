@@ -27,8 +27,8 @@ const checkTimeout = 5 * time.Second
 
 func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "check", Usage: "validate configuration and reach what it names; changes nothing",
-		Description: "Takes the options of sentry, consumer and run, and tells what of them would not work.",
+		Name: "check", Usage: "validate the configuration and reach what it names, without changing anything",
+		Description: "Takes the options of sentry, consumer and run, and reports what would not work.",
 		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
 		Commands:    []*cli.Command{p.checkDataCommand()},
 	}, runCheck)

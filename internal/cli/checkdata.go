@@ -17,7 +17,7 @@ import (
 func (p *program) checkDataCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "data", Usage: "read every file of the datasets: gaps, duplicates, damage",
-		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys stand twice\n" +
+		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys are duplicated\n" +
 			"or a file cannot be read. Gaps in a sentry's counters are events that were lost or are still to come.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runCheckData)

@@ -1,4 +1,4 @@
-// Package cli is the command line: one file a command. It turns flags,
+// Package cli is the command line: one file per command. It turns flags,
 // environment and configuration file into the typed Config of a service in package
 // app, which builds and runs it. Only this package reads
 // arguments and the environment, and only main exits.
@@ -44,7 +44,7 @@ func ExitCode(err error) int {
 	return exitFailed
 }
 
-// exhausted tells whether the machine lacks something that may be there later, such
+// exhausted reports whether the machine lacks something that may be there later, such
 // as space on a disk: trying again helps then, whatever failed for it.
 func exhausted(err error) bool {
 	for _, lack := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
@@ -56,7 +56,7 @@ func exhausted(err error) bool {
 }
 
 // Main runs the command line args (args[0] is the program). It writes results to
-// stdout, logs and the line that tells of an error to stderr. The first SIGINT
+// stdout, logs and the error message to stderr. The first SIGINT
 // or SIGTERM ends the context that the command runs in and lets it drain; a
 // second one ends the process at once, as if no handler were there.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -69,7 +69,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	err := root.Run(ctx, args)
 	if err != nil && !p.acting {
 		// The parser's errors: an unknown flag, a value that does not parse.
-		if bad := explainValue(root, err); bad != nil {
+		if bad := explainValue(root); bad != nil {
 			err = bad
 		}
 		err = asUsage(err)
@@ -83,7 +83,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // program is one run of the command line.
 type program struct {
 	stdout, stderr io.Writer
-	// acting is set when a command's own code begins: errors before that are
+	// acting is set when the command line is parsed: errors before that are
 	// the parser's.
 	acting bool
 }
@@ -131,18 +131,18 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 	cmd.HideHelpCommand = true
 	cmd.OnUsageError = explainUsage
 	cmd.Action = func(ctx context.Context, cmd *cli.Command) error {
+		p.acting = true
 		if path := cmd.String(flagConfig); path != "" {
 			if err := applyConfigFile(cmd, path); err != nil {
-				return err
+				return asUsage(err)
 			}
 		}
-		p.acting = true
 		return run(ctx, invocation{cmd: cmd, stdout: p.stdout, stderr: p.stderr})
 	}
 	return cmd
 }
 
-// noArguments rejects what stands after the flags of a command that takes none.
+// noArguments rejects arguments to a command that takes none.
 func (in invocation) noArguments() error {
 	if first := in.cmd.Args().First(); first != "" {
 		return usagef("%s takes no arguments, got %q; see '%s --help'", in.cmd.FullName(), first, in.cmd.FullName())

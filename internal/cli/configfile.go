@@ -30,7 +30,7 @@ func applyConfigFile(cmd *cli.Command, path string) error {
 	for i := 0; i+1 < len(mapping); i += 2 {
 		key, value := mapping[i], mapping[i+1]
 		if seen[key.Value] {
-			return usagef("%s:%d: key %q stands twice", path, key.Line, key.Value)
+			return usagef("%s:%d: key %q is duplicated", path, key.Line, key.Value)
 		}
 		seen[key.Value] = true
 		values, err := scalars(value)

@@ -31,8 +31,8 @@ func consumerFlags() []cli.Flag {
 		name,
 		number(flagSegmentRows, consumer.DefaultSegmentRows, "events after which a segment is committed to the datasets"),
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
-		duration(flagCompact, consumer.DefaultCompactEvery, "time whose parts are merged into one, and those of 24 of it again; 0 merges none"),
-		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps them for ever"),
+		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one, and again those of 24 such periods; 0 merges none"),
+		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps them"),
 	}, estimatesFlags()...)
 }
 

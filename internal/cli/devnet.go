@@ -35,13 +35,11 @@ const (
 )
 
 func devnetFlags() []cli.Flag {
-	seed := wide(flagDevnetSeed, "number that decides keys, clients, validators and duties")
-	seed.Value = defaultDevnetSeed
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
 		duration(flagDevnetSlot, defaultDevnetSlot, "slot of the simulated network"),
 		text(flagDevnetFaults, faultsHealthy, "healthy, or mixed: nodes that hang, lie or are dead among the healthy"),
-		seed,
+		wide(flagDevnetSeed, defaultDevnetSeed, "number that decides keys, clients, validators and duties"),
 		text(flagDevnetDir, "", "where its network directory and truth are written; devnet in --data-dir when not given"),
 	}
 }

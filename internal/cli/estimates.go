@@ -22,7 +22,7 @@ const (
 
 func estimatesFlags() []cli.Flag {
 	return []cli.Flag{
-		wide(flagActiveValidators, "the network's active validators, which estimates depend on; when not given, those of the last run, or a number assumed for the network"),
+		wide(flagActiveValidators, 0, "the network's active validators, which estimates depend on; when not given, those of the last run, or a number assumed for the network"),
 		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch"),
 	}
 }
@@ -47,7 +47,7 @@ func (in invocation) estimatesConfig() (cfg app.EstimatesConfig, err error) {
 }
 
 // devnetValidators reads the active validators that a simulated network's directory
-// tells; 0 for any other directory.
+// records; 0 for any other directory.
 func devnetValidators(dir string) (uint64, error) {
 	if dir == "" {
 		return 0, nil

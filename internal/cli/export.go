@@ -38,7 +38,7 @@ func exportFormats() []string { return []string{formatParquet, formatCSV, format
 
 func (p *program) exportCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "export", Usage: "make one file of a dataset", ArgsUsage: "TABLE",
+		Name: "export", Usage: "write a dataset to one file", ArgsUsage: "TABLE",
 		Description: "TABLE is one of " + strings.Join(dataset.Tables(), ", ") + ".",
 		Flags: []cli.Flag{
 			jsonFlag(),

@@ -67,30 +67,27 @@ func texts(name string, value []string, usage string) *cli.StringSliceFlag {
 	return f
 }
 
-func number(name string, value int, usage string) *cli.IntFlag {
-	f := &cli.IntFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}
-	f.SetStringer(flagLine)
-	return f
+func number(name string, value int, usage string) cli.Flag {
+	return checked(&cli.IntFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, wantNumber)
 }
-
-func duration(name string, value time.Duration, usage string) *cli.DurationFlag {
-	f := &cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}
-	f.SetStringer(flagLine)
-	return f
-}
-
-func toggle(name, usage string) *cli.BoolFlag {
-	f := &cli.BoolFlag{Name: name, Usage: usage, Sources: envOf(name)}
-	f.SetStringer(flagLine)
-	return f
-}
-
-// jsonFlag stands on every command that prints a result.
-func jsonFlag() *cli.BoolFlag { return toggle(flagJSON, "print JSON") }
 
 // wide is a number that may need 64 bits, such as an epoch.
-func wide(name, usage string) *cli.Uint64Flag {
-	f := &cli.Uint64Flag{Name: name, Usage: usage, Sources: envOf(name)}
-	f.SetStringer(flagLine)
-	return f
+func wide(name string, value uint64, usage string) cli.Flag {
+	return checked(&cli.Uint64Flag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, wantNumber)
 }
+
+const wantNumber = "a whole number"
+
+func duration(name string, value time.Duration, usage string) cli.Flag {
+	return checked(&cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, "a time with its unit, such as 10s")
+}
+
+func toggle(name, usage string) cli.Flag { return toggleWithDefault(name, usage, "") }
+
+// toggleWithDefault is off by default, which help describes in other words.
+func toggleWithDefault(name, usage, defaultText string) cli.Flag {
+	return checked(&cli.BoolFlag{Name: name, Usage: usage, DefaultText: defaultText, Sources: envOf(name)}, "true or false")
+}
+
+// jsonFlag is on every command that prints a result.
+func jsonFlag() cli.Flag { return toggle(flagJSON, "print JSON") }

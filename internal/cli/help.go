@@ -26,7 +26,7 @@ the YAML file of --config. A flag beats the environment, the environment the fil
 {{define "commands"}}{{$width := offsetCommands .Commands 5}}{{range .Commands}}
    {{$names := join .Names ", "}}{{$names}}{{indent (subtract $width (offset $names 3)) ""}}{{.Usage}}{{end}}{{end}}`
 
-// helpCommand stands in the list like any other command, so that its place in
+// helpCommand is in the list like any other command, so that its place in
 // the list is ours to choose.
 func helpCommand() *cli.Command {
 	return &cli.Command{
@@ -74,15 +74,15 @@ func unknownCommand(parent *cli.Command, word string) error {
 	return usagef("unknown command %q; see '%s --help'", word, parent.FullName())
 }
 
-// undefinedFlag is how the library's error for an unknown flag begins.
+// undefinedFlag is the start of the library's error for an unknown flag.
 const undefinedFlag = "flag provided but not defined: "
 
-// explainUsage makes one line of the parser's error, with a suggestion for a
+// explainUsage turns the parser's error into one line, with a suggestion for a
 // flag that does not exist.
 func explainUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	name, unknown := strings.CutPrefix(err.Error(), undefinedFlag)
 	if !unknown {
-		if bad := explainValue(cmd, err); bad != nil {
+		if bad := explainValue(cmd); bad != nil {
 			return bad
 		}
 		return usagef("%w; see '%s --help'", err, cmd.FullName())

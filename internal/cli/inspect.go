@@ -34,14 +34,14 @@ func (p *program) inspectCommand() *cli.Command {
 			}, inspectENR),
 			p.leaf(&cli.Command{
 				Name: "digest", Usage: "list the fork digests of --network or --network-dir",
-				Flags: []cli.Flag{jsonFlag(), wide(flagEpoch, "only the period in force at this epoch")},
+				Flags: []cli.Flag{jsonFlag(), wide(flagEpoch, 0, "only the period in force at this epoch")},
 			}, inspectDigest),
 			p.leaf(&cli.Command{
 				Name: "subnets", Usage: "compute a node's long-lived subnets and custody groups",
 				Flags: []cli.Flag{
 					jsonFlag(), text(flagNodeID, "", "node id, 32 bytes of hex"),
-					wide(flagEpoch, "epoch; the network's current one when not given"),
-					wide(flagCGC, "custody group count, to compute groups and columns"),
+					wide(flagEpoch, 0, "epoch; the network's current one when not given"),
+					wide(flagCGC, 0, "custody group count, to compute groups and columns"),
 				},
 			}, inspectSubnets),
 			p.leaf(&cli.Command{

@@ -12,7 +12,7 @@ import (
 
 func (p *program) rebuildCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "rebuild", Usage: "make the tracker's database anew from the datasets",
+		Name: "rebuild", Usage: "rebuild the tracker's database from the datasets",
 		Description: "Reads all events in --data-dir and puts a new " + tracker.File + " in the place of the one there. Hours before the\n" +
 			"oldest events are taken over from that one when it can be read. No consumer may run. --network or\n" +
 			"--network-dir must name the network of the data.",

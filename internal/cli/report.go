@@ -25,7 +25,7 @@ func (p *program) reportCommand() *cli.Command {
 			"counts and errors. Works also while a consumer writes to the directory.",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			toggle(flagNodes, "print one row a node; with --json one object a line"),
+			toggle(flagNodes, "print one row per node; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node, by peer id or node id"),
 			toggle(flagCalibration, "print how the client versions fare against what the estimates assume"),
 		},

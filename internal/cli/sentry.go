@@ -37,31 +37,29 @@ const (
 )
 
 func sentryFlags() []cli.Flag {
-	allowPrivate := toggle(flagAllowPrivate, "visit loopback and private addresses")
-	allowPrivate.DefaultText = "on only when every bootnode has such an address"
 	return append([]cli.Flag{
 		texts(flagListen, []string{"0.0.0.0", "::"}, "IP address to listen on, repeatable"),
-		number(flagPort, defaultPort, "port of libp2p over TCP and of discv5 over UDP; 0 takes free ones"),
-		number(flagQUICPort, defaultQUICPort, "UDP port of libp2p over QUIC; 0 takes a free one"),
-		text(flagAdvertise, "", "IP address of our node record; what other nodes see when not given"),
-		number(flagDialers, sentry.DefaultDialers, "most visits that we begin at one time"),
-		number(flagMaxConnections, sentry.DefaultMaxConnections, "most visits at one time, inbound ones included"),
-		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits of a node"),
-		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "whole epochs for which a watched node is watched"),
-		number(flagMaxWatched, sentry.DefaultMaxWatched, "most nodes watched at one time, within max-connections; 0 watches none"),
+		number(flagPort, defaultPort, "port for libp2p over TCP and discv5 over UDP; 0 picks free ones"),
+		number(flagQUICPort, defaultQUICPort, "UDP port for libp2p over QUIC; 0 picks a free one"),
+		text(flagAdvertise, "", "IP address in our node record (default: the one that other nodes see)"),
+		number(flagDialers, sentry.DefaultDialers, "maximum number of visits started at the same time"),
+		number(flagMaxConnections, sentry.DefaultMaxConnections, "maximum number of visits at the same time, inbound ones included"),
+		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits to a node"),
+		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched"),
+		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within max-connections; 0 watches none"),
 		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
-		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to leave alone, one a line"),
-		text(flagCrawlerID, "", "crawler_id of every event; an id kept in the data directory when not given"),
+		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to leave alone, one per line"),
+		text(flagCrawlerID, "", "crawler_id of every event (default: an id kept in the data directory)"),
 		text(flagLocation, "", "crawler_location of every event, such as a region"),
-		allowPrivate,
+		toggleWithDefault(flagAllowPrivate, "visit loopback and private addresses", "on only when every bootnode has such an address"),
 	}, spoolFlags()...)
 }
 
 func (p *program) sentryCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
-		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: while NATS is away\n" +
-			"the crawl goes on. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
+		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl goes on\n" +
+			"while NATS is away. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
 		Flags: append(sentryFlags(), serviceFlags()...),
 	}, runSentry)
 }

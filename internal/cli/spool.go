@@ -21,8 +21,8 @@ const (
 
 func spoolFlags() []cli.Flag {
 	return []cli.Flag{
-		text(flagSpoolSize, defaultSpoolSize, "most disk for events that NATS has not taken yet; then the oldest are dropped"),
-		toggle(flagWithoutConsumers, "publish also while the stream has no consumer, which drops what is published"),
+		text(flagSpoolSize, defaultSpoolSize, "maximum disk space for events that NATS has not accepted yet; beyond it the oldest are dropped"),
+		toggle(flagWithoutConsumers, "publish even while the stream has no consumer: the events are then dropped"),
 	}
 }
 

@@ -1,65 +1,73 @@
 package cli
 
 import (
-	"fmt"
-	"regexp"
+	"errors"
 
 	"github.com/urfave/cli/v3"
 )
 
-// The parser's errors for a value that it cannot read, from a source (the
-// environment) and from the command line.
-const (
-	badSourceValue = `^could not parse "(.*)" as .* value from (.*) for flag ([^ ]+): `
-	badFlagValue   = `^invalid value "(.*)" for flag -([^ ]+): `
-)
-
-// explainValue says of a value that does not parse which option it is of, where it
-// came from and what is wanted; nil when err is of another kind.
-func explainValue(cmd *cli.Command, err error) error {
-	if m := regexp.MustCompile(badSourceValue).FindStringSubmatch(err.Error()); m != nil {
-		return badValue(cmd, m[3], m[1], m[2])
-	}
-	if m := regexp.MustCompile(badFlagValue).FindStringSubmatch(err.Error()); m != nil {
-		return badValue(cmd, m[2], m[1], "the command line")
-	}
-	return nil
+// checkedFlag is a flag that knows which value it could not parse: the parser's error
+// has no type, and does not say what is wanted.
+type checkedFlag[T, C any, V cli.ValueCreator[T, C]] struct {
+	*cli.FlagBase[T, C, V]
+	want string
+	err  error
 }
 
-func badValue(cmd *cli.Command, name, value, source string) error {
-	want := "another kind of value"
-	if f := findFlag(cmd.Root(), name); f != nil {
-		name, want = f.Names()[0], wanted(f)
-	}
-	return usagef("--%s %q (from %s): want %s", name, value, source, want)
+func checked[T, C any, V cli.ValueCreator[T, C]](f *cli.FlagBase[T, C, V], want string) *checkedFlag[T, C, V] {
+	f.SetStringer(flagLine)
+	return &checkedFlag[T, C, V]{FlagBase: f, want: want}
 }
 
-// findFlag looks for a flag in the whole command tree; nil when there is none.
-func findFlag(root *cli.Command, name string) (found cli.Flag) {
-	stop := fmt.Errorf("found")
-	root.Walk(func(c *cli.Command) error { //nolint:errcheck // only ever stop
+// Set is called with values of the command line and of the configuration file.
+func (f *checkedFlag[T, C, V]) Set(name, value string) error {
+	err := f.FlagBase.Set(name, value)
+	if err != nil {
+		f.err = f.badValue(value, "the command line")
+	}
+	return err
+}
+
+// PostParse reads the environment.
+func (f *checkedFlag[T, C, V]) PostParse() error {
+	err := f.FlagBase.PostParse()
+	if err != nil {
+		value, source, _ := f.Sources.LookupWithSource()
+		f.err = f.badValue(value, source.String())
+	}
+	return err
+}
+
+func (f *checkedFlag[T, C, V]) badValue(value, source string) error {
+	return usagef("--%s %q (from %s): want %s", f.Name, value, source, f.want)
+}
+
+// wanted says what values the flag takes.
+func (f *checkedFlag[T, C, V]) wanted() string { return f.want }
+
+// valueError is the flag's value that could not be parsed, nil when there is none.
+func (f *checkedFlag[T, C, V]) valueError() error { return f.err }
+
+// explainValue says which option has a value that could not be parsed, where it came
+// from and what is wanted; nil when there is none.
+func explainValue(cmd *cli.Command) (bad error) {
+	found := errors.New("found")
+	cmd.Root().Walk(func(c *cli.Command) error { //nolint:errcheck // only ever found
 		for _, f := range c.Flags {
-			for _, n := range f.Names() {
-				if n == name {
-					found = f
-					return stop
-				}
+			if f, ok := f.(interface{ valueError() error }); ok && f.valueError() != nil {
+				bad = f.valueError()
+				return found
 			}
 		}
 		return nil
 	})
-	return found
+	return bad
 }
 
 // wanted says what values a flag takes.
 func wanted(f cli.Flag) string {
-	switch f.(type) {
-	case *cli.IntFlag, *cli.Uint64Flag:
-		return "a whole number"
-	case *cli.DurationFlag:
-		return "a time with its unit, such as 10s"
-	case *cli.BoolFlag:
-		return "true or false"
+	if f, ok := f.(interface{ wanted() string }); ok {
+		return f.wanted()
 	}
 	return "text"
 }

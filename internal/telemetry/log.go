@@ -19,7 +19,7 @@ import (
 const (
 	FormatAuto = "auto" // coloured on a terminal, text elsewhere
 	FormatText = "text" // key=value
-	FormatJSON = "json" // one object a line
+	FormatJSON = "json" // one object per line
 )
 
 // Formats lists the log formats.
