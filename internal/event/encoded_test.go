@@ -1,0 +1,25 @@
+package event
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestEncodeChecked(t *testing.T) {
+	good := peerDiscovered()
+	data, err := EncodeChecked(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(good.Subject(), data); err != nil {
+		t.Error(err)
+	}
+	long := peerDiscovered()
+	long.ENR = strings.Repeat("x", MaxSize)
+	for name, bad := range map[string]Event{"without its fields": &MetadataReceived{}, "too long": long} {
+		if _, err := EncodeChecked(bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
