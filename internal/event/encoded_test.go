@@ -2,7 +2,6 @@ package event
 
 import (
 	"errors"
-	"strings"
 	"testing"
 )
 
@@ -15,8 +14,8 @@ func TestEncodeChecked(t *testing.T) {
 	if _, err := Decode(good.Subject(), data); err != nil {
 		t.Error(err)
 	}
-	long := peerDiscovered()
-	long.ENR = strings.Repeat("x", MaxSize)
+	long := visitEnded()
+	long.Watch = &Watch{From: long.Started, To: long.Ended, MetaDataChanges: make([]WatchMetaData, MaxSize/50)}
 	for name, bad := range map[string]Event{"without its fields": &MetadataReceived{}, "too long": long} {
 		if _, err := EncodeChecked(bad); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: error %v", name, err)
