@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/discv5"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/p2p"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
@@ -184,7 +185,7 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 // storeDir is where the embedded server keeps its streams.
 func storeDir(dataDir string) string { return filepath.Join(dataDir, "jetstream") }
 
-// sink takes the sentry's events: *bus.Publisher or *bus.FileLog.
+// sink takes the sentry's events: spooled or *eventlog.Writer.
 type sink interface {
 	sentry.Publisher
 	// Close returns when everything published has left, or ctx has ended.
@@ -344,7 +345,7 @@ func crawl(ctx context.Context, cfg sentryConfig, svc *service) error {
 // without --nats.
 func openSink(ctx context.Context, cfg sentryConfig, id sentry.Identity, svc *service) (sink, func(), error) {
 	if cfg.natsURL == "" {
-		events, err := bus.NewFileLog(cfg.dataDir, id.ID, id.Boot, svc.log)
+		events, err := eventlog.Create(cfg.dataDir, id.ID, id.Boot, svc.log)
 		if err != nil {
 			return nil, nil, asUsage(err)
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/spool"
 )
 
 // Flags of the sentry's spool.
@@ -30,7 +32,7 @@ const drainTimeout = 3 * time.Second
 
 func spoolFlags() []cli.Flag {
 	return []cli.Flag{
-		text(flagSpoolSize, defaultSpoolSize, "most disk for events that NATS has not taken yet; then the oldest are dropped"),
+		text(flagSpoolSize, defaultSpoolSize, "maximum disk space for events that NATS has not accepted yet; then the oldest are dropped"),
 		toggle(flagWithoutConsumers, "publish also while the stream has no consumer, which drops what is published"),
 	}
 }
@@ -43,8 +45,8 @@ func (in invocation) spoolConfig(cfg *sentryConfig) error {
 	if err != nil {
 		return usagef("--%s %q: %w", flagSpoolSize, value, err)
 	}
-	if size < bus.MinSpoolSize {
-		return usagef("--%s %q: want at least %d MiB", flagSpoolSize, value, bus.MinSpoolSize>>20)
+	if size < spool.MinSize {
+		return usagef("--%s %q: want at least %d MiB", flagSpoolSize, value, spool.MinSize>>20)
 	}
 	cfg.spoolSize = size
 	return nil
@@ -64,26 +66,37 @@ func parseSize(text string) (int64, error) {
 	return int64(n), nil
 }
 
-// openPublisher publishes to NATS through the spool in the data directory. It does
-// not wait for the server.
-func openPublisher(cfg sentryConfig, id sentry.Identity, conn *bus.Conn, svc *service) (*bus.Publisher, error) {
-	spool, err := bus.OpenSpool(bus.SpoolConfig{
+// spooled takes the sentry's events into the spool in the data directory, from where
+// they are published to NATS.
+type spooled struct {
+	*spool.Spool
+	publisher *bus.Publisher
+}
+
+// Close closes the spool, too.
+func (s spooled) Close(ctx context.Context) error { return s.publisher.Close(ctx) }
+
+// openPublisher does not wait for the server.
+func openPublisher(cfg sentryConfig, id sentry.Identity, conn *bus.Conn, svc *service) (sink, error) {
+	queue, err := spool.Open(spool.Config{
 		Dir: filepath.Join(cfg.dataDir, "spool"), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.spoolSize, Log: svc.log,
 	})
 	if err != nil {
 		return nil, asUsage(err)
 	}
-	p, err := bus.NewPublisher(conn, spool, bus.PublisherOptions{WithoutConsumers: cfg.withoutConsumers})
+	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
+		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), WithoutConsumers: cfg.withoutConsumers,
+	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, queue.Close())
 	}
-	svc.metrics.MustRegister(spoolCollector{spool.Stats, p.Stats})
-	return p, nil
+	svc.metrics.MustRegister(spoolCollector{queue.Stats, p.Stats})
+	return spooled{queue, p}, nil
 }
 
 // flush waits until everything published has left, within a bound of its own:
 // ctx has ended by then.
-func flush(ctx context.Context, events sink) error {
+func flush(ctx context.Context, events interface{ Close(context.Context) error }) error {
 	bounded, cancel := after(ctx, drainTimeout)
 	defer cancel()
 	start := time.Now()
@@ -95,15 +108,15 @@ func flush(ctx context.Context, events sink) error {
 
 // waiting is what the status line tells of the spool: nothing of log files.
 func waiting(events sink) []slog.Attr {
-	if p, ok := events.(*bus.Publisher); ok {
-		return []slog.Attr{slog.Int("spooled", p.Stats().Pending)}
+	if s, ok := events.(spooled); ok {
+		return []slog.Attr{slog.Int("spooled", s.Stats().Events)}
 	}
 	return nil
 }
 
 // spoolCollector turns the counters of spool and publisher into metrics.
 type spoolCollector struct {
-	spool     func() bus.SpoolStats
+	spool     func() spool.Stats
 	publisher func() bus.PublisherStats
 }
 
@@ -116,8 +129,8 @@ func (c spoolCollector) Collect(out chan<- prometheus.Metric) {
 	m := metrics{out, "valtrack_spool_"}
 	m.gauge("events", "Events that NATS has not acknowledged yet.", float64(s.Events))
 	m.gauge("bytes", "Bytes of the spool.", float64(s.Bytes))
-	m.gauge("held_bytes", "Bytes that wait in memory because the disk takes nothing.", float64(s.Held))
-	m.count("dropped_total", "Events dropped: the spool was full, or neither disk nor memory took them.", s.Dropped)
+	m.gauge("held_bytes", "Bytes that wait in memory because writes fail.", float64(s.Held))
+	m.count("dropped_total", "Events dropped: the spool was full, or writes failed and the memory was full.", s.Dropped)
 	m.count("damaged_total", "Places of the spool that could not be read.", s.Damaged)
 	age := 0.0
 	if !p.Oldest.IsZero() {
@@ -128,7 +141,7 @@ func (c spoolCollector) Collect(out chan<- prometheus.Metric) {
 	m.count("acknowledged_total", "Events that NATS has acknowledged.", p.Published)
 	m.count("retried_total", "Events sent once more after a failure.", p.Retried)
 	m.count("duplicates_total", "Events that NATS knew already.", p.Duplicates)
-	m.count("oversized_total", "Events dropped because they are larger than NATS takes.", p.Dropped)
+	m.count("oversized_total", "Events dropped because they are larger than NATS accepts.", p.Dropped)
 	m.count("rewinds_total", "Times that kept events were sent again, as NATS had restarted or had an older store.", p.Rewinds)
 	held := 0.0
 	if p.Held {
