@@ -63,3 +63,30 @@ func FuzzReplayLine(f *testing.F) {
 		}
 	})
 }
+
+// Log files of an earlier version are replayed. The package that this one comes from
+// wrote these.
+func TestLogFilesOfAnEarlierVersion(t *testing.T) {
+	got, bad := replay(t, "testdata/before-split/visit_events.log", "testdata/before-split/discovery_events.log", "testdata/before-split/metadata_events.log")
+	want := []string{wire(t, "s-1-1", visit(1)), wire(t, "s-1-3", visit(2)), wire(t, "s-1-2", discovered(1))}
+	if d := cmp.Diff(want, got.messages); d != "" || len(bad) > 0 {
+		t.Errorf("bad lines %q, messages (-want +got):\n%s", bad, d)
+	}
+}
+
+func FuzzRejectedLine(f *testing.F) {
+	f.Add([]byte(`{"time":1,"reason":"r","subject":"events.visit_ended","key":"s-1-7","stream_seq":3,"payload":"{}"}`))
+	f.Add([]byte(`{"subject":"events.peer_discovered","payload_base64":"/w=="}`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := parseRejected(line)
+		if err != nil {
+			return
+		}
+		if _, err := event.ParseKey(e.Key); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := event.Decode(e.Subject, e.Data); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
