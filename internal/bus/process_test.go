@@ -130,7 +130,7 @@ func startSentryProcess(t *testing.T, dir, url string, boot, perSecond int) *sen
 	return s
 }
 
-// published are the keys it told of; the process must be ending.
+// published returns the keys that it has printed; the process must be ending.
 func (s *sentryProcess) published(t *testing.T) []string {
 	t.Helper()
 	select {
@@ -162,7 +162,7 @@ func publishUntilSignal() {
 	exit(err)
 	for i, start := 1, time.Now(); ctx.Err() == nil; i++ {
 		exit(s.Publish(ctx, discovered(i)))
-		fmt.Printf("s-%d-%d\n", boot, i) // no buffer: told is told
+		fmt.Printf("s-%d-%d\n", boot, i) // unbuffered: a key is printed right after its Publish
 		time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -128,8 +128,8 @@ func (c *collector) checkAll(t *testing.T, keys []string) {
 	t.Logf("%d events, %d deliveries repeated", len(keys), again)
 }
 
-// subscribeSoon is a subscription whose unanswered messages come again soon: a
-// killed server forgets what was under way.
+// subscribeSoon is a subscription whose unanswered messages are redelivered soon: a
+// killed server forgets what was in flight.
 func subscribeSoon(t *testing.T, c *Conn) *Subscription {
 	t.Helper()
 	s, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 2 * time.Second, MaxAckPending: 100_000})
@@ -144,7 +144,7 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 	log := newRecorder()
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, slog.New(log))
 	const n = 12_000
-	publishN(t, p, n) // waits for nobody
+	publishN(t, p, n) // does not wait
 	until(t, "lines about it", func() bool { return log.has("cannot reach NATS, retrying") && log.has("events wait") })
 	if s, n0 := p.Stats(), spool.Stats().Events; n0 != n || s.Published != 0 || s.Oldest.IsZero() {
 		t.Errorf("%d events, stats %+v", n0, s)
@@ -265,7 +265,7 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 	c := connect(t, server.URL(), quiet())
 	got := collect(t, subscribe(t, c))
 	dir := t.TempDir()
-	var told []string
+	var printed []string
 	for boot := 1; boot <= 6; boot++ {
 		s := startSentryProcess(t, dir, server.URL(), boot, 5000)
 		until(t, "some events", func() bool { return s.n.Load() > 3000 })
@@ -274,7 +274,7 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 		} else {
 			s.cmd.Process.Kill()
 		}
-		told = append(told, s.published(t)...)
+		printed = append(printed, s.published(t)...)
 		if err := s.cmd.Wait(); boot%2 == 0 && err != nil {
 			text, _ := os.ReadFile(s.stderr)
 			t.Errorf("SIGTERM: %v\n%s", err, text)
@@ -283,15 +283,15 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 	until(t, "every key", func() bool {
 		got.mu.Lock()
 		defer got.mu.Unlock()
-		for _, key := range told {
+		for _, key := range printed {
 			if got.keys[key] == 0 {
 				return false
 			}
 		}
 		return true
 	})
-	if n := got.distinct(); n > len(told)+3 { // three kills between write and word of it
-		t.Errorf("%d keys came, %d were published", n, len(told))
+	if n := got.distinct(); n > len(printed)+3 { // three kills between write and print
+		t.Errorf("%d keys came, %d were published", n, len(printed))
 	}
 }
 
@@ -309,14 +309,14 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 	log := newRecorder()
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), dir+"/spool", 1, slog.New(log))
 	const n = 10_000
-	publishN(t, p, n) // several times what the disk takes
+	publishN(t, p, n) // several times what fits on the disk
 	until(t, "a line about it", func() bool { return log.has("cannot write the spool") && log.has("no space left") })
 	if s := spool.Stats(); s.Held == 0 || s.Dropped != 0 || s.Events != n || s.Err == nil {
 		t.Errorf("stats %+v", s)
 	}
 	server := startServer(t, onPort(port))
 	got := collect(t, subscribe(t, connect(t, server.URL(), quiet())))
-	got.checkAll(t, keyRange(1, 1, n)) // what the disk does not take is published all the same
+	got.checkAll(t, keyRange(1, 1, n)) // what cannot be written is published all the same
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	server.Close()
 	publishN(t, p, n)
@@ -345,12 +345,12 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 // What Publish has returned for survives SIGKILL at any time.
 func TestSpoolSurvivesKills(t *testing.T) {
 	dir := t.TempDir()
-	var told []string
+	var printed []string
 	for boot := 1; boot <= 5; boot++ {
 		p := startSentryProcess(t, dir, "nats://127.0.0.1:1", boot, 20_000)
 		until(t, "some events", func() bool { return p.n.Load() > int64(100*boot) })
 		p.cmd.Process.Kill()
-		told = append(told, p.published(t)...)
+		printed = append(printed, p.published(t)...)
 		p.kill()
 	}
 	s := openSpool(t, dir, 9)
@@ -359,13 +359,13 @@ func TestSpoolSurvivesKills(t *testing.T) {
 	for _, key := range keysOf(takeAll(t, s)) {
 		kept[key]++
 	}
-	for _, key := range told {
+	for _, key := range printed {
 		if kept[key] != 1 {
 			t.Fatalf("%s is in the spool %d times, want once", key, kept[key])
 		}
 	}
-	// At most the one event that was written and not told of, each time.
-	if len(kept) > len(told)+5 {
-		t.Errorf("%d events in the spool, %d published", len(kept), len(told))
+	// At most the one event that was written and not printed, each time.
+	if len(kept) > len(printed)+5 {
+		t.Errorf("%d events in the spool, %d published", len(kept), len(printed))
 	}
 }

@@ -60,7 +60,7 @@ func TestEventsWaitForAConsumer(t *testing.T) {
 		err = p.Publish(full, discovered(n))
 		cancel()
 	}
-	n-- // that one was not taken
+	n-- // that one was not accepted
 	if !errors.Is(err, context.DeadlineExceeded) || n < publishWindow {
 		t.Errorf("after %d events: %v", n, err)
 	}
@@ -95,7 +95,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 	}
 	port := portOf(t, server)
 	c := connect(t, server.URL(), quiet())
-	// What was under way to the subscriber when the broker went comes again only
+	// What was on its way to the subscriber when the broker stopped is redelivered only
 	// after AckWait.
 	sub, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 2 * time.Second, MaxAckPending: 100000})
 	if err != nil {

@@ -111,7 +111,7 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 			return false
 		}
 		p.ackEvents()
-		_ = p.fill() // an error comes again in awaitEvents
+		_ = p.fill() // awaitEvents reports the error
 		p.mu.Lock()
 		p.waiting = reason
 		pending := p.pending()

@@ -80,7 +80,7 @@ func goBack(t *testing.T, server *process, dir, copied string) {
 }
 
 // The broker comes back with an older copy of its store: what it had acknowledged
-// since, and no consumer had got, comes again.
+// since, and no consumer had received, is published again.
 func TestBrokerWithAnOlderStore(t *testing.T) {
 	parent, port := t.TempDir(), freePort(t)
 	dir, copied := parent+"/store", parent+"/copy"

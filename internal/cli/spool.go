@@ -106,7 +106,7 @@ func flush(ctx context.Context, events interface{ Close(context.Context) error }
 	return nil
 }
 
-// waiting is what the status line tells of the spool: nothing of log files.
+// waiting is the spool's part of the status line; log files have none.
 func waiting(events sink) []slog.Attr {
 	if s, ok := events.(spooled); ok {
 		return []slog.Attr{slog.Int("spooled", s.Stats().Events)}

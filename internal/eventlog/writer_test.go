@@ -166,7 +166,7 @@ func TestWriterSurfacesWriteErrors(t *testing.T) {
 	}
 }
 
-// After a failed fsync the file is opened anew: a second one on that descriptor would
+// After a failed fsync the file is reopened: another fsync of that descriptor would
 // go well whatever was lost.
 func TestWriterReopensAfterAFailedSync(t *testing.T) {
 	reader, writer, err := os.Pipe() // takes bytes and knows no fsync

@@ -14,13 +14,19 @@ import (
 	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// What neither disk nor memory takes is dropped, counted, and a gap in the keys.
-func TestSpoolDropsWhenNothingTakesIt(t *testing.T) {
+// stopSyncLoop is for tests that flush by themselves.
+func stopSyncLoop(s *Spool) {
+	close(s.stop)
+	s.worker.Wait()
+	s.stop = make(chan struct{}) // for Close
+}
+
+// What fits neither on disk nor into memory is dropped, counted, and a gap in the keys.
+func TestSpoolDropsWhenMemoryIsFull(t *testing.T) {
 	dir := t.TempDir()
 	s := openSpool(t, dir, 1)
-	s.mu.Lock()
-	s.cfg.Dir = "/dev/null" // where no segment can be made
-	s.mu.Unlock()
+	stopSyncLoop(s)
+	s.cfg.Dir = "/dev/null" // where no segment can be created
 	big := longVisit(100_000)
 	accepted := 0
 	var err error
@@ -49,8 +55,9 @@ func TestSpoolDropsWhenNothingTakesIt(t *testing.T) {
 	}
 }
 
-// What cannot be read is set aside, at the start and while it runs, and the rest goes on.
-func TestUnreadableSegmentIsSetAside(t *testing.T) {
+// What cannot be read is quarantined, at the start and while it runs, and the rest
+// continues.
+func TestUnreadableSegmentIsQuarantined(t *testing.T) {
 	dir := t.TempDir()
 	for boot := 1; boot <= 4; boot++ {
 		s := openSpool(t, dir, boot)
@@ -77,10 +84,10 @@ func TestUnreadableSegmentIsSetAside(t *testing.T) {
 	}
 	s.Ack(len(taken), Mark{})
 	if n := s.Stats().Events; n != 0 {
-		t.Errorf("%d events wait for ever", n)
+		t.Errorf("%d events are left", n)
 	}
 	if aside, _ := filepath.Glob(filepath.Join(dir, "*"+damagedSuffix)); len(aside) != 2 {
-		t.Errorf("set aside %v, want two", aside)
+		t.Errorf("quarantined %v, want two", aside)
 	}
 }
 
@@ -130,9 +137,7 @@ func TestShrinkThatFailsLeavesNothingBehind(t *testing.T) {
 // is tried again.
 func TestFailedSyncIsNotRepeatedOnTheSameFile(t *testing.T) {
 	s := openSpool(t, t.TempDir(), 1)
-	close(s.stop) // the test flushes
-	s.worker.Wait()
-	s.stop = make(chan struct{}) // for close
+	stopSyncLoop(s)
 	defer closeSpool(t, s)
 	fillSpool(t, s, 1)
 	reader, writer, err := os.Pipe() // takes bytes and knows no fsync
@@ -170,6 +175,7 @@ func TestKeptSegmentsOutlastAnOutage(t *testing.T) {
 	fillSpool(t, first, 5)
 	closeSpool(t, first)
 	s := openSpool(t, dir, 2)
+	stopSyncLoop(s)
 	defer closeSpool(t, s)
 	fillSpool(t, s, 5)
 	taken := takeAll(t, s)
@@ -190,6 +196,6 @@ func TestKeptSegmentsOutlastAnOutage(t *testing.T) {
 	s.Ack(1, Mark{})
 	s.tidy()
 	if len(s.segments) != 1 {
-		t.Error("a segment stays for ever")
+		t.Error("a segment is never removed")
 	}
 }
