@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -108,8 +109,7 @@ func lockStore(dir string) (*diskio.Lock, error) {
 // fatal line is why a start failed.
 type serverLogger struct {
 	log   *slog.Logger
-	mu    sync.Mutex
-	fatal string
+	fatal atomic.Pointer[string]
 }
 
 func (l *serverLogger) Noticef(format string, v ...any) { l.forward(slog.LevelDebug, format, v) }
@@ -123,26 +123,17 @@ func (l *serverLogger) forward(level slog.Level, format string, v []any) {
 }
 
 func (l *serverLogger) Fatalf(format string, v ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.fatal == "" {
-		l.fatal = line(format, v)
-	}
+	reason := line(format, v)
+	l.fatal.CompareAndSwap(nil, &reason)
 }
 
-func (l *serverLogger) failed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.fatal != ""
-}
+func (l *serverLogger) failed() bool { return l.fatal.Load() != nil }
 
 func (l *serverLogger) reason() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.fatal == "" {
-		return fmt.Sprintf("not ready after %v", embeddedReady)
+	if reason := l.fatal.Load(); reason != nil {
+		return *reason
 	}
-	return l.fatal
+	return fmt.Sprintf("not ready after %v", embeddedReady)
 }
 
 func line(format string, v []any) string { return strings.TrimSpace(fmt.Sprintf(format, v...)) }

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,16 +47,14 @@ const (
 // docs/adr/0010-owner-lease.md compares it with what JetStream offers.
 //
 // acquire, watch and release are called one after another; the client calls answer from
-// a goroutine of its own, with which mu guards since.
+// a goroutine of its own.
 type owner struct {
 	conn    *Conn
 	durable string
 	name    string
 	id      string
 	sub     *nats.Subscription // nil while this process is not the owner
-
-	mu    sync.Mutex
-	since int64 // when it became the owner, Unix ns; 0 for a candidate
+	since   atomic.Int64       // when it became the owner, Unix ns; 0 for a candidate
 }
 
 // ownerAnswer is what an owner or candidate answers.
@@ -146,9 +144,7 @@ func (o *owner) claim() bool {
 		return false
 	}
 	o.sub = sub
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.since = time.Now().UnixNano()
+	o.since.Store(time.Now().UnixNano())
 	return true
 }
 
@@ -160,9 +156,7 @@ func (o *owner) release() {
 }
 
 func (o *owner) self() ownerAnswer {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return ownerAnswer{ID: o.id, Name: o.name, Since: o.since}
+	return ownerAnswer{ID: o.id, Name: o.name, Since: o.since.Load()}
 }
 
 func (o *owner) answer(m *nats.Msg) {

@@ -143,7 +143,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 	}
 	closePublisher(t, p)
 	second := newOwner(connect(t, url, quiet()), "consumer-test", "the second")
-	second.since = sub.owner.self().Since + int64(time.Second)
+	second.since.Store(sub.owner.self().Since + int64(time.Second))
 	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
 		t.Fatal(err)
 	}

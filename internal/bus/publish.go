@@ -67,8 +67,8 @@ type PublisherConfig struct {
 //
 // Three kinds of goroutines meet here: the worker, which alone uses the queue and
 // sends; the client's, which report acknowledgements and failures; and the callers of
-// Stats and Close. mu guards what they share, and nothing that blocks or takes a lock
-// of its own is called while it is held, but for the log.
+// Stats and Close. mu guards what they share, and nothing that blocks or takes a lock of
+// its own is called while it is held.
 type Publisher struct {
 	conn *Conn
 	js   jetstream.JetStream // with the handlers of this publisher
@@ -245,24 +245,34 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	notify(p.wake)
 }
 
-// failed queues the event again.
+// failed is called for each failure to publish. It queues the event again, or drops one
+// that is too large.
 func (p *Publisher) failed(m *nats.Msg, err error) {
+	tooLarge := errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload)
+	if p.countFailure(m, err, tooLarge) && tooLarge {
+		p.conn.log.Error("event is larger than the broker accepts, dropped",
+			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
+	}
+	notify(p.wake)
+}
+
+// countFailure is false when the event is not in flight any more, or the failure has
+// been counted.
+func (p *Publisher) countFailure(m *nats.Msg, err error, drop bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, ok := p.window.byMsg[m]
 	if !ok || e.state != sent {
-		return
+		return false
 	}
-	if errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload) {
-		p.conn.log.Error("event is larger than the broker accepts, dropped",
-			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
+	if drop {
 		p.stats.Dropped++
 		p.window.done(e)
-	} else {
-		p.failures++
-		p.failure = err
-		p.stats.Retried++
-		p.window.requeue(e)
+		return true
 	}
-	notify(p.wake)
+	p.failures++
+	p.failure = err
+	p.stats.Retried++
+	p.window.requeue(e)
+	return true
 }

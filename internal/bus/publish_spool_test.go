@@ -159,6 +159,23 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 	closePublisher(t, p)
 }
 
+// What an earlier version has left in a spool is published, from the beginning, since
+// the mark there is of another stream.
+func TestSpoolOfAnEarlierVersionIsPublished(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	got := collect(t, subscribe(t, c))
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../spool/testdata/before-split")); err != nil {
+		t.Fatal(err)
+	}
+	p, kept := spoolPublisher(t, c, dir, 3, quiet())
+	got.checkAll(t, append(keyRange(1, 1, 12), keyRange(2, 1, 3)...))
+	closePublisher(t, p)
+	if s, left := p.Stats(), kept.Stats().Events; s.Rewinds != 1 || left != 0 {
+		t.Errorf("%d events, stats %+v", left, s)
+	}
+}
+
 func TestNoBatchesWhereTheStreamTakesNone(t *testing.T) {
 	server := startServer(t)
 	c := connect(t, server.URL(), quiet())

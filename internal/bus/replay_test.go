@@ -23,7 +23,7 @@ func TestReplayToJetStream(t *testing.T) {
 	for i := range 500 {
 		events = append(events, visit(i), discovered(i))
 	}
-	w, err := eventlog.Create(dir, "s", 1, quiet())
+	w, err := eventlog.NewWriter(dir, "s", 1, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

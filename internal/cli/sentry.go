@@ -345,7 +345,7 @@ func crawl(ctx context.Context, cfg sentryConfig, svc *service) error {
 // without --nats.
 func openSink(ctx context.Context, cfg sentryConfig, id sentry.Identity, svc *service) (sink, func(), error) {
 	if cfg.natsURL == "" {
-		events, err := eventlog.Create(cfg.dataDir, id.ID, id.Boot, svc.log)
+		events, err := eventlog.NewWriter(cfg.dataDir, id.ID, id.Boot, svc.log)
 		if err != nil {
 			return nil, nil, asUsage(err)
 		}

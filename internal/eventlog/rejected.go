@@ -22,8 +22,8 @@ const (
 	// RejectedName is the file in a consumer's data directory with invalid events, one
 	// RejectedEvent per line.
 	RejectedName = "rejected_events.ndjson"
-	// OlderRejectedName is what RejectedName is renamed to when it is full.
-	OlderRejectedName = "rejected_events.1.ndjson"
+	// olderRejectedName is what RejectedName is renamed to when it is full.
+	olderRejectedName = "rejected_events.1.ndjson"
 
 	maxRejectedFile = 256 << 20
 	// maxRejectedLine limits a line that is read, in bytes: JSON may take six bytes for
@@ -73,7 +73,7 @@ func parseRejected(line []byte) (event.Encoded, error) {
 // is fsynced before Append returns. It is for one goroutine.
 //
 // A publisher that sends nothing else must not fill the disk: a full file is renamed to
-// OlderRejectedName, which replaces the one before it.
+// olderRejectedName, which replaces the one before it.
 type RejectedFile struct {
 	dir  string
 	file *os.File
@@ -160,7 +160,7 @@ func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 
 // rotate makes room.
 func (r *RejectedFile) rotate() error {
-	older := filepath.Join(r.dir, OlderRejectedName)
+	older := filepath.Join(r.dir, olderRejectedName)
 	if info, err := os.Stat(older); err == nil {
 		r.log.Warn("dropping the oldest rejected events", slog.String("file", older), slog.Int64("bytes", info.Size()), slog.Time("newest", info.ModTime()))
 	}
@@ -192,7 +192,7 @@ func ReadRejected(dir string, known func(event.Key)) error {
 
 // readRejected also returns the length of the newest file's whole lines.
 func readRejected(dir string, known func(event.Key)) (whole int64, err error) {
-	if _, err := readRejectedFile(filepath.Join(dir, OlderRejectedName), known); err != nil {
+	if _, err := readRejectedFile(filepath.Join(dir, olderRejectedName), known); err != nil {
 		return 0, err
 	}
 	return readRejectedFile(filepath.Join(dir, RejectedName), known)

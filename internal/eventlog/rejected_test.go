@@ -46,7 +46,7 @@ func TestRejectedFileIsBounded(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{RejectedName, OlderRejectedName} {
+	for _, name := range []string{RejectedName, olderRejectedName} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() > r.max || info.Size() == 0 {
 			t.Errorf("%s: %+v, %v", name, info, err)
 		}
@@ -73,7 +73,7 @@ func TestRejectedFileIsOpenedLater(t *testing.T) {
 	}
 	reject(1)
 	path := filepath.Join(dir, RejectedName)
-	if err := os.Rename(path, filepath.Join(dir, OlderRejectedName)); err != nil {
+	if err := os.Rename(path, filepath.Join(dir, olderRejectedName)); err != nil {
 		t.Fatal(err)
 	}
 	reject(2)

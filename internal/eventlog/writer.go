@@ -64,10 +64,10 @@ type Writer struct {
 	err     error // of the last write; nil when it succeeded
 }
 
-// Create opens the log files in dir for appending, and creates what is missing. The
+// NewWriter opens the log files in dir for appending, and creates what is missing. The
 // counters of the keys begin at 1, so (sentryID, boot) must never have been used
 // before. Close the writer.
-func Create(dir, sentryID string, boot uint64, log *slog.Logger) (*Writer, error) {
+func NewWriter(dir, sentryID string, boot uint64, log *slog.Logger) (*Writer, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("event log directory: %w", err)
 	}

@@ -136,7 +136,7 @@ func runKnowing(ctx context.Context, net network.Network, list []enr.Record, dir
 		return err
 	}
 	defer finder.Close()
-	events, err := eventlog.Create(dir, id.ID, id.Boot, log)
+	events, err := eventlog.NewWriter(dir, id.ID, id.Boot, log)
 	if err != nil {
 		return err
 	}
