@@ -14,10 +14,10 @@ const module = "github.com/chainbound/valtrack"
 // layers, lowest first; a room may import rooms of lower layers only. The table
 // in docs/architecture.md says the same in words.
 var layers = [][]string{
-	{"internal/eth2", "internal/udp", "internal/crashpoint", "internal/diskio", "internal/telemetry"},
+	{"internal/eth2", "internal/udp", "internal/crashpoint", "internal/diskio", "internal/loglimit", "internal/telemetry"},
 	{"internal/eth2/enr", "internal/event"},
 	{"internal/eth2/network"},
-	{"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/estimate", "internal/beaconapi"},
+	{"internal/discv5", "internal/p2p", "internal/spool", "internal/eventlog", "internal/bus", "internal/dataset", "internal/estimate", "internal/beaconapi"},
 	{"internal/tracker"},
 	{"internal/sentry", "internal/consumer", "internal/report", "internal/devnet"},
 	{"internal/app"},
@@ -27,11 +27,11 @@ var layers = [][]string{
 
 // except lists the rooms of the same or a lower layer that a room must not know.
 var except = map[string][]string{
-	"internal/sentry":   {"internal/discv5", "internal/bus", "internal/dataset", "internal/beaconapi", "internal/tracker"},
-	"internal/consumer": {"internal/discv5", "internal/p2p", "internal/beaconapi"},
-	"internal/tracker":  {"internal/discv5", "internal/p2p", "internal/bus", "internal/dataset", "internal/beaconapi", "internal/eth2/network"},
-	"internal/report":   {"internal/discv5", "internal/p2p", "internal/bus", "internal/beaconapi"},
-	"internal/devnet":   {"internal/discv5", "internal/bus", "internal/dataset", "internal/tracker", "internal/beaconapi"},
+	"internal/sentry":   {"internal/discv5", "internal/bus", "internal/spool", "internal/eventlog", "internal/dataset", "internal/beaconapi", "internal/tracker"},
+	"internal/consumer": {"internal/discv5", "internal/p2p", "internal/spool", "internal/beaconapi"},
+	"internal/tracker":  {"internal/discv5", "internal/p2p", "internal/bus", "internal/spool", "internal/eventlog", "internal/dataset", "internal/beaconapi", "internal/eth2/network"},
+	"internal/report":   {"internal/discv5", "internal/p2p", "internal/bus", "internal/spool", "internal/eventlog", "internal/beaconapi"},
+	"internal/devnet":   {"internal/discv5", "internal/bus", "internal/spool", "internal/eventlog", "internal/dataset", "internal/tracker", "internal/beaconapi"},
 }
 
 // owners names the rooms that may import a library; every other room may not.

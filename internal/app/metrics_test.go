@@ -15,11 +15,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/spool"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
@@ -97,7 +97,7 @@ func openPipeline(t *testing.T) *Service {
 	cfg := PipelineConfig{
 		Sentry: SentryConfig{
 			DataDir: dir, Agent: "valtrack/test", Listen: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
-			Crawl: sentry.Config{AllowPrivate: true, MaxConnections: 10}, SpoolSize: bus.MinSpoolSize,
+			Crawl: sentry.Config{AllowPrivate: true, MaxConnections: 10}, SpoolSize: spool.MinSize,
 		},
 		Consumer: ConsumerConfig{DataDir: dir, NATS: EmbeddedNATS},
 		Devnet:   &devnet.Config{Nodes: 2, Seed: 1, SlotDuration: time.Second, Dir: filepath.Join(dir, "devnet"), Faults: devnet.HealthyMix()},

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -14,8 +15,10 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/discv5"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/p2p"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/spool"
 )
 
 const (
@@ -48,7 +51,7 @@ type SentryConfig struct {
 	WithoutConsumers bool
 }
 
-// sink takes the sentry's events: *bus.Publisher or *bus.FileLog.
+// sink takes the sentry's events: spooled or *eventlog.Writer.
 type sink interface {
 	sentry.Publisher
 	// Close returns when everything published has left, or ctx has ended.
@@ -96,7 +99,7 @@ func OpenSentry(ctx context.Context, cfg SentryConfig, svc *Service) (_ *Sentry,
 // openSink opens the spool that NATS is published to from, or the event log files.
 func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Identity) (sink, error) {
 	if cfg.NATS == "" {
-		events, err := bus.NewFileLog(cfg.DataDir, id.ID, id.Boot, s.svc.log)
+		events, err := eventlog.NewWriter(cfg.DataDir, id.ID, id.Boot, s.svc.log)
 		if err != nil {
 			return nil, AsConfigError(err)
 		}
@@ -111,22 +114,33 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 	return openPublisher(cfg, id, b.conn, s.svc)
 }
 
-// openPublisher publishes to NATS through the spool in the data directory. It does
-// not wait for the server.
-func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (*bus.Publisher, error) {
-	spool, err := bus.OpenSpool(bus.SpoolConfig{
+// spooled takes the sentry's events into the spool in the data directory, from where
+// they are published to NATS.
+type spooled struct {
+	*spool.Spool
+	publisher *bus.Publisher
+}
+
+// Close closes the spool, too.
+func (s spooled) Close(ctx context.Context) error { return s.publisher.Close(ctx) }
+
+// openPublisher does not wait for the server.
+func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (sink, error) {
+	queue, err := spool.Open(spool.Config{
 		Dir: filepath.Join(cfg.DataDir, "spool"), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
 	})
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	p, err := bus.NewPublisher(conn, spool, bus.PublisherOptions{WithoutConsumers: cfg.WithoutConsumers})
+	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
+		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), WithoutConsumers: cfg.WithoutConsumers,
+	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, queue.Close())
 	}
-	bus.NewSpoolMetrics(svc.metrics, spool.Stats)
+	spool.NewMetrics(svc.metrics, queue.Stats)
 	bus.NewPublisherMetrics(svc.metrics, p.Stats)
-	return p, nil
+	return spooled{queue, p}, nil
 }
 
 // Run crawls until ctx ends; then the sentry stops, and after it what it published is
@@ -292,8 +306,8 @@ func (c *crawl) figures() []slog.Attr {
 		slog.Uint64("handshaked", s.Handshaked),
 		slog.Int("reachable", s.Reachable),
 	}
-	if p, ok := c.events.(*bus.Publisher); ok {
-		attrs = append(attrs, slog.Int("spooled", p.Stats().Pending))
+	if s, ok := c.events.(spooled); ok {
+		attrs = append(attrs, slog.Int("spooled", s.Stats().Events))
 	}
 	return attrs
 }

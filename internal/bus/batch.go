@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Headers of an atomic batch (nats-server 2.12, ADR-50): the stream takes all its
+// Headers of an atomic batch (nats-server 2.12, ADR-50): the stream stores all its
 // messages at the commit, or none.
 const (
 	batchIDHeader     = "Nats-Batch-Id"
@@ -22,11 +22,17 @@ const (
 	batchCommitHeader = "Nats-Batch-Commit"
 )
 
-// canBatch reports whether a full window of new events is there, for a stream that
-// takes batches. A full window is the most that nats-server takes in one batch by
-// default. The lock is held.
+// noBatches is for how long no batch is tried after one that failed.
+const noBatches = 10 * time.Second
+
+// takesBatches reports whether the stream accepts batches now.
+func (b *brokerState) takesBatches() bool { return b.atomic && !time.Now().Before(b.batchesFrom) }
+
+// canBatch reports whether the events are a full window of new ones, for a stream that
+// accepts batches. A full window is the most that nats-server accepts in one batch by
+// default.
 func (p *Publisher) canBatch(events []*pending) bool {
-	if !p.broker.atomic || len(events) < publishWindow || time.Now().Before(p.broker.batchesFrom) {
+	if len(events) < publishWindow || !p.broker.takesBatches() {
 		return false
 	}
 	for _, e := range events {
@@ -37,15 +43,14 @@ func (p *Publisher) canBatch(events []*pending) bool {
 	return true
 }
 
-// awaitBatch reports whether to send nothing for now, so that the window empties
-// and a batch becomes possible: there is a backlog. The lock is held.
-func (p *Publisher) awaitBatch() bool {
-	return p.broker.atomic && p.sent > 0 && p.source.backlog() >= publishWindow && !p.queue[0].again &&
-		!time.Now().Before(p.broker.batchesFrom)
+// awaitsBatch reports whether to send nothing for now, so that the window empties and a
+// batch becomes possible: there is a backlog. The lock is held.
+func (p *Publisher) awaitsBatch() bool {
+	return p.window.sent > 0 && p.left >= publishWindow && !p.window.queued[0].again && p.broker.takesBatches()
 }
 
-// sendBatch publishes the events as one atomic batch. What fails goes through the
-// window, where the server tells of each event what is wrong with it.
+// sendBatch publishes the events as one atomic batch. When that fails they go through
+// the window, where the server reports for each event what is wrong with it.
 func (p *Publisher) sendBatch(ctx context.Context, events []*pending) {
 	seq, err := p.tryBatch(ctx, events)
 	if err == nil {
@@ -64,15 +69,13 @@ func (p *Publisher) sendBatch(ctx context.Context, events []*pending) {
 	defer p.mu.Unlock()
 	for _, e := range events {
 		if e.state == sent {
-			p.sent--
-			e.state, e.again = queued, true
-			p.queue = append(p.queue, e)
+			p.window.requeue(e)
 		}
 	}
-	p.signal()
+	notify(p.wake)
 }
 
-// tryBatch gives the sequence number of the batch's last message.
+// tryBatch returns the sequence number of the batch's last message.
 func (p *Publisher) tryBatch(ctx context.Context, events []*pending) (uint64, error) {
 	id := rand.Text()
 	for i, e := range events[:len(events)-1] {
@@ -101,7 +104,7 @@ func (p *Publisher) tryBatch(ctx context.Context, events []*pending) (uint64, er
 	case ack.Error != nil:
 		return 0, ack.Error
 	case ack.Batch != id || ack.Count != len(events):
-		return 0, errors.New("the server knows no atomic batches")
+		return 0, errors.New("the server does not support atomic batches")
 	}
 	return ack.Sequence, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -27,11 +28,11 @@ func TestMain(m *testing.M) {
 	// The server's account resolver and the client's callback queue end some time
 	// after their Close returned; goleak waits for them.
 	// A stream that is made while its server shuts down is never closed, by nats-server.
-	const server = "github.com/nats-io/nats-server/v2/server"
+	const natsServer = "github.com/nats-io/nats-server/v2/server"
 	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction(server+".(*fileStore).flushStreamStateLoop"),
-		goleak.IgnoreAnyFunction(server+".(*msgBlock).flushLoop"),
-		goleak.IgnoreAnyFunction(server+"/ats.Register.func1"))
+		goleak.IgnoreAnyFunction(natsServer+".(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreAnyFunction(natsServer+".(*msgBlock).flushLoop"),
+		goleak.IgnoreAnyFunction(natsServer+"/ats.Register.func1"))
 }
 
 // patience bounds every wait of these tests: the client notices a pull that a broker lost
@@ -87,9 +88,9 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func startServer(t *testing.T, opts ...EmbeddedOption) *Embedded {
+func startServer(t *testing.T, opts ...func(*server.Options)) *Embedded {
 	t.Helper()
-	e, err := StartEmbedded(t.TempDir(), quiet(), opts...)
+	e, err := startEmbedded(t.TempDir(), quiet(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,4 +186,36 @@ func portOf(t *testing.T, e *Embedded) int {
 	return port
 }
 
-// With Interest retention the server acknowledges and drops what has no consumer.
+// onPort has the embedded server listen on that port, not on a free one.
+func onPort(port int) func(*server.Options) { return func(o *server.Options) { o.Port = port } }
+
+// keyedPublisher is a DirectPublisher that numbers events as a sentry does.
+type keyedPublisher struct {
+	*DirectPublisher
+	key event.Key // the last one used
+}
+
+func publishDirectly(t testing.TB, c *Conn, boot uint64) *keyedPublisher {
+	t.Helper()
+	p, err := NewDirectPublisher(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &keyedPublisher{p, event.Key{Sentry: "s", Boot: boot}}
+}
+
+func (p *keyedPublisher) Publish(ctx context.Context, e event.Event) error {
+	data, err := event.EncodeChecked(e)
+	if err != nil {
+		return err
+	}
+	p.key.Counter++
+	return p.DirectPublisher.Publish(ctx, event.Encoded{Subject: e.Subject(), Key: p.key.String(), Time: time.Now(), Data: data})
+}
+
+// pending counts the events that are not acknowledged.
+func (p *keyedPublisher) pending() int {
+	p.queue.mu.Lock()
+	defer p.queue.mu.Unlock()
+	return len(p.queue.events)
+}

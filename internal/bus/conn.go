@@ -1,6 +1,3 @@
-// Package bus carries events from sentries to consumers: over NATS JetStream, a
-// real server or one embedded in the process, or into log files that replay
-// publishes later. It is the only package that knows NATS.
 package bus
 
 import (
@@ -16,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 const (
@@ -25,8 +24,8 @@ const (
 	// reconnectWait is the pause between two attempts. A broker's restart takes
 	// seconds: waiting much longer than that only delays events.
 	reconnectWait = 500 * time.Millisecond
-	// complainEvery is how often an ongoing problem is logged.
-	complainEvery = 5 * time.Second
+	// logPeriod limits log lines about an ongoing problem.
+	logPeriod = 5 * time.Second
 	// flushTimeout bounds the wait for the last acks to leave on Close.
 	flushTimeout = 2 * time.Second
 )
@@ -48,7 +47,8 @@ type Options struct {
 	Log          *slog.Logger
 }
 
-// Conn is a connection to NATS that reconnects for ever. Close it.
+// Conn is a connection to NATS that reconnects until it is closed. Its methods may be
+// called from any goroutine. Close it.
 type Conn struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
@@ -71,13 +71,29 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 			return nil, err
 		}
 	}
+	nc, err := c.dial(ctx, servers, o)
+	if err != nil {
+		return nil, err
+	}
+	c.nc = nc
+	if c.js, err = jetstream.New(nc); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
+	}
+	if nc.IsConnected() { // else the handlers log it
+		c.log.Info("connected to NATS", slog.String("url", c.url))
+	}
+	return c, nil
+}
+
+// dial tries until it succeeds, ctx ends, or it makes no sense to try again.
+func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn, error) {
 	opts := c.options(o)
-	complain := newEvery(complainEvery)
+	limit := loglimit.Every(logPeriod)
 	for {
 		nc, err := nats.Connect(servers, opts...)
 		if err == nil {
-			c.nc = nc
-			break
+			return nc, nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			return nil, fmt.Errorf("connect to NATS at %s: %w", c.url, err)
@@ -87,27 +103,17 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 			opts = append(opts, nats.RetryOnFailedConnect(true)) // the next attempt is no error
 			continue
 		}
-		if complain.due() {
+		if limit.Allow() {
 			c.log.Warn("cannot reach NATS, retrying", slog.String("url", c.url), slog.Any("error", err))
 		}
 		if !sleep(ctx, reconnectWait) {
 			return nil, fmt.Errorf("connect to NATS at %s: %w (last: %w)", c.url, ctx.Err(), err)
 		}
 	}
-	js, err := jetstream.New(c.nc)
-	if err != nil {
-		c.nc.Close()
-		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
-	}
-	c.js = js
-	if c.Connected() { // else the handlers tell of it
-		c.log.Info("connected to NATS", slog.String("url", c.url))
-	}
-	return c, nil
 }
 
 func (c *Conn) options(o Options) []nats.Option {
-	complain := newEvery(complainEvery)
+	limit := loglimit.Every(logPeriod)
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.Timeout(dialTimeout),
@@ -116,8 +122,8 @@ func (c *Conn) options(o Options) []nats.Option {
 		// No hidden buffer: what is published while disconnected fails, and the
 		// Publisher sends it again.
 		nats.ReconnectBufSize(-1),
-		// Credentials that are refused for a while, as when they are rotated, must
-		// not end the connection for ever.
+		// Credentials that are refused for a while, as when they are rotated, must not end
+		// the connection.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -128,7 +134,7 @@ func (c *Conn) options(o Options) []nats.Option {
 			c.log.Info("connected to NATS again", slog.String("url", c.url))
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if complain.due() {
+			if limit.Allow() {
 				c.log.Warn("cannot reach NATS, retrying", slog.String("url", c.url), slog.Any("error", err))
 			}
 		}),
@@ -153,9 +159,6 @@ func (c *Conn) Close() error {
 	}
 	return nil
 }
-
-// Connected reports whether the server can be reached just now.
-func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
 // serverRun names one run of the server that is connected, by a hash of its id: a
 // nats-server that was restarted has a new one.
@@ -196,4 +199,16 @@ func parseURLs(list string) (servers, redacted string, err error) {
 		shown = append(shown, u.Redacted())
 	}
 	return strings.Join(full, ","), strings.Join(shown, ","), nil
+}
+
+// sleep waits for d; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
 func TestBadURLIsAnErrorAtOnce(t *testing.T) {
@@ -41,7 +43,7 @@ func TestConnectKeepsTryingAndSaysSo(t *testing.T) {
 	until(t, "a line about the server", func() bool {
 		return log.has(fmt.Sprintf("cannot reach NATS, retrying url=nats://u:xxxxx@127.0.0.1:%d", port))
 	})
-	startServer(t, OnPort(port))
+	startServer(t, onPort(port))
 	if c := <-connected; c != nil {
 		c.Close()
 	}
@@ -61,7 +63,8 @@ func TestEmbeddedStoreIsLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := StartEmbedded(dir, quiet()); !errors.Is(err, ErrStoreLocked) || !strings.Contains(err.Error(), dir) {
+	var locked *diskio.LockedError
+	if _, err := StartEmbedded(dir, quiet()); !errors.As(err, &locked) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("second server: %v", err)
 	}
 	e.Close()
@@ -75,7 +78,7 @@ func TestEmbeddedStoreIsLocked(t *testing.T) {
 
 func TestEmbeddedNamesATakenPort(t *testing.T) {
 	port := portOf(t, startServer(t))
-	if _, err := StartEmbedded(t.TempDir(), quiet(), OnPort(port)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
+	if _, err := startEmbedded(t.TempDir(), quiet(), onPort(port)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
 		t.Errorf("error %v does not name port %d", err, port)
 	}
 	if _, err := StartEmbedded("/dev/null/store", quiet()); err == nil || !strings.Contains(err.Error(), "/dev/null/store") {
@@ -90,7 +93,7 @@ func TestInProcessConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.EnsureStream(t.Context()); err != nil {
+	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// The nats command line tool sees the same server.

@@ -33,9 +33,8 @@ func (in *inbox) message(m jetstream.Msg) Message {
 	return msg
 }
 
-// keep puts deliveries side by side. A segment waits for its answers with hundreds of
-// thousands of them, and one by one they would be most of what the collector has to
-// look at.
+// keep allocates deliveries in blocks. A segment waits for its answers with hundreds of
+// thousands of them, and one by one they would be most of the garbage collector's work.
 func (in *inbox) keep(d delivery) *delivery {
 	const together = 1024
 	if len(in.space) == cap(in.space) {

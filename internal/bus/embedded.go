@@ -9,44 +9,41 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
 const (
 	embeddedHost = "127.0.0.1"
-	// embeddedReady bounds the start: recovery of a large store reads its index.
+	// embeddedReady limits the start: recovery of a large store reads its index.
 	embeddedReady = 30 * time.Second
-	// embeddedSync is how often the store is fsynced. A killed process loses
-	// nothing, since what it wrote is the kernel's; a power cut loses at most this
-	// much.
+	// embeddedSync is how often the store is fsynced. A killed process loses nothing,
+	// since what it wrote is in the page cache; a power cut loses at most this much.
 	embeddedSync = time.Second
-	// embeddedMemory bounds JetStream's memory store, which we do not use.
+	// embeddedMemory limits JetStream's memory store, which we do not use.
 	embeddedMemory = 64 << 20
 )
-
-// ErrStoreLocked marks a store directory that another process uses.
-var ErrStoreLocked = errors.New("JetStream store is in use by another process")
 
 // Embedded is a nats-server in this process with a JetStream file store.
 type Embedded struct {
 	srv  *server.Server
-	lock *os.File
+	log  *slog.Logger
+	lock *diskio.Lock
 	once sync.Once
 }
 
-// EmbeddedOption changes what StartEmbedded does by default.
-type EmbeddedOption func(*server.Options)
+// StartEmbedded starts a server whose store is in dir, which is created if missing. It
+// listens on loopback only, on a free port, so that the nats command line tool can
+// connect. It installs no signal handlers. Close it.
+func StartEmbedded(dir string, log *slog.Logger) (*Embedded, error) {
+	return startEmbedded(dir, log)
+}
 
-// OnPort has the embedded server listen on that loopback port, not a free one.
-func OnPort(port int) EmbeddedOption { return func(o *server.Options) { o.Port = port } }
-
-// StartEmbedded starts a server whose store is in dir, which is created if
-// missing. It listens on loopback only, by default on a free port, so that the
-// nats command line tool can look in. It installs no signal handlers.
-func StartEmbedded(dir string, log *slog.Logger, opts ...EmbeddedOption) (*Embedded, error) {
+func startEmbedded(dir string, log *slog.Logger, opts ...func(*server.Options)) (*Embedded, error) {
 	lock, err := lockStore(dir)
 	if err != nil {
 		return nil, err
@@ -64,7 +61,7 @@ func StartEmbedded(dir string, log *slog.Logger, opts ...EmbeddedOption) (*Embed
 	for _, opt := range opts {
 		opt(o)
 	}
-	e := &Embedded{lock: lock}
+	e := &Embedded{lock: lock, log: log}
 	if e.srv, err = server.NewServer(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", dir, err), lock.Close())
 	}
@@ -89,66 +86,54 @@ func (e *Embedded) Close() {
 	e.once.Do(func() {
 		e.srv.Shutdown()
 		e.srv.WaitForShutdown()
-		e.lock.Close() // releases the lock; nothing was written to it
+		if err := e.lock.Close(); err != nil {
+			e.log.Warn("close the JetStream store", slog.Any("error", err))
+		}
 	})
 }
 
-// lockStore creates dir and locks it: nats-server itself lets two processes
-// write one store.
-func lockStore(dir string) (*os.File, error) {
+// lockStore creates dir and locks it: nats-server itself lets two processes write one
+// store.
+func lockStore(dir string) (*diskio.Lock, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("JetStream store %s: %w", dir, err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "valtrack.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := diskio.TakeLock(filepath.Join(dir, "valtrack.lock"))
 	if err != nil {
-		return nil, fmt.Errorf("JetStream store %s is not writable: %w", dir, err)
+		return nil, fmt.Errorf("JetStream store %s: %w", dir, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%w: %s", ErrStoreLocked, dir)
-	}
-	return f, nil
+	return lock, nil
 }
 
-// serverLogger passes the server's log on. Its notices are ours to repeat only at
-// debug level; the first fatal line is why a start failed.
+// serverLogger forwards the server's log, its notices at debug level only. The first
+// fatal line is why a start failed.
 type serverLogger struct {
 	log   *slog.Logger
-	mu    sync.Mutex
-	fatal string
+	fatal atomic.Pointer[string]
 }
 
-func (l *serverLogger) Noticef(format string, v ...any) { l.pass(slog.LevelDebug, format, v) }
-func (l *serverLogger) Debugf(format string, v ...any)  { l.pass(slog.LevelDebug, format, v) }
-func (l *serverLogger) Tracef(format string, v ...any)  { l.pass(slog.LevelDebug, format, v) }
-func (l *serverLogger) Warnf(format string, v ...any)   { l.pass(slog.LevelWarn, format, v) }
-func (l *serverLogger) Errorf(format string, v ...any)  { l.pass(slog.LevelError, format, v) }
+func (l *serverLogger) Noticef(format string, v ...any) { l.forward(slog.LevelDebug, format, v) }
+func (l *serverLogger) Debugf(format string, v ...any)  { l.forward(slog.LevelDebug, format, v) }
+func (l *serverLogger) Tracef(format string, v ...any)  { l.forward(slog.LevelDebug, format, v) }
+func (l *serverLogger) Warnf(format string, v ...any)   { l.forward(slog.LevelWarn, format, v) }
+func (l *serverLogger) Errorf(format string, v ...any)  { l.forward(slog.LevelError, format, v) }
 
-func (l *serverLogger) pass(level slog.Level, format string, v []any) {
+func (l *serverLogger) forward(level slog.Level, format string, v []any) {
 	l.log.Log(context.Background(), level, "nats-server", slog.String("line", line(format, v)))
 }
 
 func (l *serverLogger) Fatalf(format string, v ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.fatal == "" {
-		l.fatal = line(format, v)
-	}
+	reason := line(format, v)
+	l.fatal.CompareAndSwap(nil, &reason)
 }
 
-func (l *serverLogger) failed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.fatal != ""
-}
+func (l *serverLogger) failed() bool { return l.fatal.Load() != nil }
 
 func (l *serverLogger) reason() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.fatal == "" {
-		return fmt.Sprintf("not ready after %v", embeddedReady)
+	if reason := l.fatal.Load(); reason != nil {
+		return *reason
 	}
-	return l.fatal
+	return fmt.Sprintf("not ready after %v", embeddedReady)
 }
 
 func line(format string, v []any) string { return strings.TrimSpace(fmt.Sprintf(format, v...)) }

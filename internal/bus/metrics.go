@@ -6,17 +6,6 @@ import (
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
-// NewSpoolMetrics registers the spool's metrics, which are computed from its Stats.
-func NewSpoolMetrics(reg *telemetry.Registry, stats func() SpoolStats) {
-	telemetry.Register(reg, stats,
-		telemetry.Gauge("valtrack_spool_events", "Events that NATS has not acknowledged yet.", func(s SpoolStats) float64 { return float64(s.Events) }),
-		telemetry.Gauge("valtrack_spool_bytes", "Size of the spool.", func(s SpoolStats) float64 { return float64(s.Bytes) }),
-		telemetry.Gauge("valtrack_spool_held_bytes", "Bytes held in memory because writes to the disk fail.", func(s SpoolStats) float64 { return float64(s.Held) }),
-		telemetry.Counter("valtrack_spool_dropped_total", "Events dropped: the spool was full, or neither disk nor memory had room.", func(s SpoolStats) float64 { return float64(s.Dropped) }),
-		telemetry.Counter("valtrack_spool_damaged_total", "Places of the spool that could not be read.", func(s SpoolStats) float64 { return float64(s.Damaged) }),
-	)
-}
-
 // NewPublisherMetrics registers the publisher's metrics, which are computed from its
 // Stats.
 func NewPublisherMetrics(reg *telemetry.Registry, stats func() PublisherStats) {

@@ -24,10 +24,7 @@ func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := connect(t, url, quiet()).Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, connect(t, url, quiet()), 1)
 	const n = 500
 	for i := range n {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {
@@ -140,16 +137,13 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := first.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, first, 1)
 	if err := p.Publish(t.Context(), discovered(1)); err != nil {
 		t.Fatal(err)
 	}
 	closePublisher(t, p)
 	second := newOwner(connect(t, url, quiet()), "consumer-test", "the second")
-	second.since = sub.owner.self().Since + int64(time.Second)
+	second.since.Store(sub.owner.self().Since + int64(time.Second))
 	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +156,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 		t.Errorf("error %v, a handle that waits: %t", err, waited)
 	}
 	// The other stays.
-	ctx, cancel := context.WithTimeout(t.Context(), 2*ownerWatch)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*ownerCheck)
 	defer cancel()
 	if err := second.watch(ctx); err != nil {
 		t.Error(err)
@@ -182,7 +176,7 @@ func TestOwnerThatDoesNotAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := newOwner(c, "consumer-test", "")
-	if name, sure := o.look(t.Context()); name != "" || sure {
+	if name, sure := o.findOwner(t.Context()); name != "" || sure {
 		t.Errorf("no messages asked for: %q, sure %v", name, sure)
 	}
 	collect(t, sub)
@@ -190,7 +184,7 @@ func TestOwnerThatDoesNotAnswer(t *testing.T) {
 		durable, err := c.js.Consumer(t.Context(), "EVENTS", "consumer-test")
 		return err == nil && durable.CachedInfo().NumWaiting > 0
 	})
-	if name, _ := o.look(t.Context()); name == "" {
+	if name, _ := o.findOwner(t.Context()); name == "" {
 		t.Error("taken for dead while it asks for messages")
 	}
 }

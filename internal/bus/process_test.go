@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/chainbound/valtrack/internal/spool"
 )
 
 // This test binary is also the processes that the tests kill: a nats-server, alone
@@ -87,7 +89,7 @@ func startServerProcess(t *testing.T, dir string, port int, routes ...string) *p
 
 func serveUntilKilled() {
 	port, _ := strconv.Atoi(os.Getenv("PORT"))
-	opts := []EmbeddedOption{OnPort(port)}
+	opts := []func(*server.Options){onPort(port)}
 	if routes := strings.Fields(os.Getenv("ROUTES")); len(routes) > 0 {
 		opts = append(opts, func(o *server.Options) {
 			o.ServerName = "node-" + routes[0]
@@ -98,7 +100,7 @@ func serveUntilKilled() {
 			}
 		})
 	}
-	if _, err := StartEmbedded(os.Getenv("DIR"), slog.New(slog.NewTextHandler(os.Stderr, nil)), opts...); err != nil {
+	if _, err := startEmbedded(os.Getenv("DIR"), slog.New(slog.NewTextHandler(os.Stderr, nil)), opts...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -128,7 +130,7 @@ func startSentryProcess(t *testing.T, dir, url string, boot, perSecond int) *sen
 	return s
 }
 
-// published are the keys it told of; the process must be ending.
+// published returns the keys that it has printed; the process must be ending.
 func (s *sentryProcess) published(t *testing.T) []string {
 	t.Helper()
 	select {
@@ -154,13 +156,13 @@ func publishUntilSignal() {
 	rate, _ := strconv.Atoi(os.Getenv("RATE"))
 	conn, err := Connect(ctx, Options{URL: os.Getenv("NATS"), InBackground: true, Log: log})
 	exit(err)
-	spool, err := OpenSpool(SpoolConfig{Dir: os.Getenv("DIR"), Sentry: "s", Boot: boot, Log: log})
+	s, err := spool.Open(spool.Config{Dir: os.Getenv("DIR"), Sentry: "s", Boot: boot, Log: log})
 	exit(err)
-	p, err := NewPublisher(conn, spool, PublisherOptions{})
+	p, err := NewPublisher(conn, PublisherConfig{Queue: s, Added: s.Added(), Mark: s.Mark()})
 	exit(err)
 	for i, start := 1, time.Now(); ctx.Err() == nil; i++ {
-		exit(p.Publish(ctx, discovered(i)))
-		fmt.Printf("s-%d-%d\n", boot, i) // no buffer: told is told
+		exit(s.Publish(ctx, discovered(i)))
+		fmt.Printf("s-%d-%d\n", boot, i) // unbuffered: a key is printed right after its Publish
 		time.Sleep(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -15,160 +15,120 @@ import (
 )
 
 const (
-	// publishWindow is how many events may be under way. Publishing with a window
-	// of 1000 costs a sixth of the CPU of one at a time.
+	// publishWindow is how many events may be in flight. Publishing with a window of
+	// 1000 costs a sixth of the CPU of one at a time.
 	publishWindow = 1000
-	// windowBytes bounds them too, so that a window of the largest events fits into
-	// the memory.
+	// windowBytes limits them too, so that a window of the largest events fits into
+	// memory.
 	windowBytes = 16 << 20
-	// ackTimeout is after what time an unacknowledged event is sent again.
+	// ackTimeout is how long an acknowledgement may take before the event is sent again.
 	ackTimeout = 5 * time.Second
 	// retryMin and retryMax bound the pause after a failure; it doubles in between.
 	retryMin, retryMax = 100 * time.Millisecond, 5 * time.Second
 )
 
-// ErrClosed is the error of publishing after Close.
-var ErrClosed = errors.New("publisher is closed")
+// errNotPublished marks a Close of a DirectPublisher that could not get every event
+// acknowledged.
+var errNotPublished = errors.New("events were not published")
 
-// ErrNotPublished marks a Close that could not get every event acknowledged.
-var ErrNotPublished = errors.New("events were not published")
-
-// intake takes new events, and source gives them to the publisher.
-type intake interface {
-	Publish(ctx context.Context, e event.Event) error
+// Queue holds events until they are acknowledged. A publisher calls its methods from
+// one goroutine at a time and without a lock.
+type Queue interface {
+	// Take returns the events after those that it returned before, oldest first, at most
+	// n, and how many are left behind them.
+	Take(n int) (events []event.Encoded, left int, err error)
+	// Ack says that the oldest n of the events that Take has returned are acknowledged.
+	// The queue keeps mark with that for the next process.
+	Ack(n int, mark [24]byte)
+	// Rewind makes Take return again every event that is still kept, and counts them.
+	Rewind() int
+	// Close is called once, last. An error means that events are lost.
+	Close() error
 }
 
-type source interface {
-	// take gives up to n events that it has not given yet, oldest first.
-	take(n int) ([]*pending, error)
-	// settle says that an event is acknowledged, and all that take gave before it, and
-	// how far the broker's stream was then.
-	settle(p *pending, at streamMark)
-	// backlog counts the events that take has not given yet.
-	backlog() int
-}
-
-// streamMark tells whether a broker can be the one, with the store, that acknowledged
-// events: the stream's creation in Unix nanoseconds, the highest sequence number that it
-// has acknowledged (0: none yet), and the run of the server (serverRun).
-type streamMark struct {
-	created int64
-	lastSeq uint64
-	server  uint64
-}
-
-// PublisherOptions changes what a publisher does.
-type PublisherOptions struct {
-	// WithoutConsumers publishes also what no consumer of the stream takes: with
-	// Interest retention the server drops that.
+// PublisherConfig describes a publisher.
+type PublisherConfig struct {
+	// Queue has the events. It keeps them over restarts of the process, and for a while
+	// after their acknowledgement.
+	Queue Queue
+	// Added receives a value after events were added to the queue.
+	Added <-chan struct{}
+	// Mark is what an earlier process left with the queue's last Ack, or zeros.
+	Mark [24]byte
+	// WithoutConsumers publishes also events that no consumer of the stream takes: with
+	// Interest retention the server drops those.
 	WithoutConsumers bool
 }
 
-// Publisher publishes events in the background and sends each until the server
-// has acknowledged it, for ever. While the stream has no consumer for them it
-// sends nothing, since a stream with Interest retention acknowledges and drops
+// Publisher publishes the events of a queue in the background and sends each until the
+// server has acknowledged it, without a limit. While the stream has no consumer for
+// them it sends nothing, since a stream with Interest retention acknowledges and drops
 // what nobody consumes.
+//
+// Three kinds of goroutines meet here: the worker, which alone uses the queue and
+// sends; the client's, which report acknowledgements and failures; and the callers of
+// Stats and Close. mu guards what they share, and nothing that blocks or takes a lock of
+// its own is called while it is held.
 type Publisher struct {
-	conn    *Conn
-	js      jetstream.JetStream // with the handlers of this publisher
-	in      intake
-	source  source
-	rewind  func() int // nil when the source keeps nothing that is acknowledged
-	finish  func(unsent int, reason error) error
-	opts    PublisherOptions
-	broker  brokerState // the worker's own
-	wake    chan struct{}
-	stop    context.CancelFunc // ends the worker
-	worker  sync.WaitGroup
-	closing sync.Once
+	conn *Conn
+	js   jetstream.JetStream // with the handlers of this publisher
+	cfg  PublisherConfig
+	// persistent is true when the queue keeps events over restarts, and acknowledged
+	// ones for a while.
+	persistent bool
+	broker     brokerState // the worker's
+	wake       chan struct{}
+	changed    chan struct{} // receives a value when drain should look again
+	stop       context.CancelFunc
+	worker     sync.WaitGroup
+	closing    sync.Once
 
-	mu sync.Mutex
-	// flight are the events that were taken and not settled, in their order: those
-	// that are acknowledged wait there for the ones before them.
-	flight []*pending
-	bytes  int                    // of their data
-	byMsg  map[*nats.Msg]*pending // those that are not acknowledged
-	queue  []*pending             // those of flight that are to be sent
-	sent   int                    // those of flight that were sent and not answered
-
-	failures int   // in a row
-	failure  error // the last one
+	mu       sync.Mutex
+	window   window
+	left     int // events in the queue behind those taken, as of the last Take
+	failures int // in a row
+	failure  error
 	mark     streamMark
 	waiting  error // why nothing is sent, nil when there is no reason
-	changed  chan struct{}
+	draining bool  // Close has begun
+	drained  bool  // and the worker has found nothing left
 	stats    PublisherStats
 }
-
-// pending is an event on its way.
-type pending struct {
-	msg   *nats.Msg
-	at    time.Time // when it was made
-	pos   position  // in the spool, if it is from there
-	state pendingState
-	// again is true when it has been sent before: it may be in the stream already.
-	again bool
-}
-
-type pendingState uint8
-
-const (
-	queued pendingState = iota
-	sent
-	acked
-)
 
 // PublisherStats counts events since the publisher was made.
 type PublisherStats struct {
 	Published  uint64 // acknowledged; what is sent again after a rewind counts again
-	Pending    int    // accepted and not acknowledged
 	Retried    uint64 // sent once more after a failure
-	Duplicates uint64 // acknowledged as known already
-	Dropped    uint64 // larger than the stream takes
+	Duplicates uint64 // acknowledged as already known
+	Dropped    uint64 // larger than the stream accepts
 	Batches    uint64 // atomic batches acknowledged
 	Rewinds    uint64 // times that what is kept was sent again: see checkRollback
 	// Held is true while nothing is sent because the stream has no consumer.
 	Held bool
-	// Oldest is when the oldest pending event was made, zero when there is none.
+	// Oldest is when the oldest event in flight was made, zero when there is none.
 	Oldest time.Time
 }
 
-// NewPublisher publishes what the spool holds and will hold. It does not wait for
-// the server. Close closes the spool, too.
-func NewPublisher(c *Conn, spool *Spool, o PublisherOptions) (*Publisher, error) {
-	p, err := c.newPublisher(spool, spool, o)
-	if err != nil {
-		return nil, err
-	}
-	p.rewind, p.mark = spool.rewind, spool.mark
-	p.broker.known[p.mark.server] = true
-	p.finish = func(unsent int, reason error) error {
-		if err := spool.close(); err != nil {
-			return err
-		}
-		if unsent > 0 {
-			c.log.Info("events stay in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
-		}
-		return nil
-	}
-	spool.mu.Lock()
-	spool.grown = p.signal
-	spool.mu.Unlock()
-	p.start()
-	return p, nil
+// NewPublisher publishes what the queue holds and will hold. It does not wait for the
+// server. Close closes the queue, too.
+func NewPublisher(c *Conn, cfg PublisherConfig) (*Publisher, error) {
+	return newPublisher(c, cfg, true)
 }
 
-func (c *Conn) newPublisher(in intake, src source, o PublisherOptions) (*Publisher, error) {
+func newPublisher(c *Conn, cfg PublisherConfig, persistent bool) (*Publisher, error) {
 	p := &Publisher{
-		conn: c, in: in, source: src, opts: o,
+		conn: c, cfg: cfg, persistent: persistent,
 		broker:  newBrokerState(),
 		wake:    make(chan struct{}, 1),
 		changed: make(chan struct{}, 1),
-		byMsg:   make(map[*nats.Msg]*pending),
+		window:  newWindow(),
+		mark:    decodeMark(cfg.Mark),
 		waiting: errStarting,
 	}
+	p.broker.known[p.mark.server] = true
 	var err error
 	p.js, err = jetstream.New(c.nc,
-		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the window is the bound
+		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the window is the limit
 		jetstream.WithPublishAsyncTimeout(ackTimeout),
 		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {
 			p.acked(m, ack.Sequence, ack.Duplicate)
@@ -178,54 +138,63 @@ func (c *Conn) newPublisher(in intake, src source, o PublisherOptions) (*Publish
 	if err != nil {
 		return nil, fmt.Errorf("publisher on %s: %w", c.url, err)
 	}
+	ctx, stop := context.WithCancel(context.Background()) // Close ends it
+	p.stop = stop
+	p.worker.Go(func() { p.work(ctx) })
 	return p, nil
 }
 
-func (p *Publisher) start() {
-	ctx, stop := context.WithCancel(context.Background()) // Close ends it
-	p.stop = stop
-	p.signal()
-	p.worker.Go(func() { p.work(ctx) })
-}
-
-// Publish takes the event over, under the next key. An invalid event is an error
-// and takes no key.
-func (p *Publisher) Publish(ctx context.Context, e event.Event) error { return p.in.Publish(ctx, e) }
-
-// Close waits until every event is acknowledged, while there is hope for that: not
-// while the server is away or the stream has no consumer, and not when ctx has
-// ended. Calling it again does nothing.
+// Close waits until every event is acknowledged, as long as that can be expected: not
+// while the server is away or the stream has no consumer, and not when ctx has ended.
+// Then it closes the queue, where the rest stays for the next start. Calling it again
+// does nothing.
 func (p *Publisher) Close(ctx context.Context) (err error) {
 	p.closing.Do(func() {
 		reason := p.drain(ctx)
 		p.stop()
 		p.worker.Wait()
-		err = p.finish(p.Stats().Pending, reason)
+		p.ackEvents()
+		_, left, _ := p.cfg.Queue.Take(0)
+		p.mu.Lock()
+		p.left = left
+		unsent := p.pending()
+		p.mu.Unlock()
+		err = p.cfg.Queue.Close()
+		switch {
+		case err != nil || unsent == 0:
+		case p.persistent:
+			p.conn.log.Info("events stay in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
+		default:
+			err = fmt.Errorf("%w: %d to %s: %w", errNotPublished, unsent, p.conn.url, reason)
+		}
 	})
 	return err
 }
 
-// drain waits until nothing is pending (nil), or says why that does not happen.
+// drain waits until nothing is left (nil), or returns why that does not happen.
 func (p *Publisher) drain(ctx context.Context) error {
-	look := time.NewTicker(retryMin) // at the connection
-	defer look.Stop()
+	p.mu.Lock()
+	p.draining = true
+	p.mu.Unlock()
+	notify(p.wake)
+	poll := time.NewTicker(retryMin) // of the connection
+	defer poll.Stop()
 	for {
 		p.mu.Lock()
-		reason := p.waiting
-		left := p.pending()
+		reason, drained := p.waiting, p.drained
 		p.mu.Unlock()
-		if reason == nil && !p.conn.Connected() {
+		if reason == nil && !p.conn.nc.IsConnected() {
 			reason = errDisconnected
 		}
 		switch {
-		case left == 0:
+		case drained:
 			return nil
-		case p.rewind != nil && reason != nil && !errors.Is(reason, errStarting):
-			return reason // the spool keeps them
+		case p.persistent && reason != nil && !errors.Is(reason, errStarting):
+			return reason
 		}
 		select {
 		case <-p.changed:
-		case <-look.C:
+		case <-poll.C:
 		case <-ctx.Done():
 			if reason != nil {
 				return reason
@@ -240,34 +209,30 @@ func (p *Publisher) Stats() PublisherStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	s.Pending = p.pending()
 	s.Held = errors.Is(p.waiting, errNoConsumer)
-	if len(p.flight) > 0 {
-		s.Oldest = p.flight[0].at
-	}
+	s.Oldest = p.window.oldest()
 	return s
 }
 
-// pending counts the events that are not acknowledged. The lock is held.
-func (p *Publisher) pending() int { return len(p.byMsg) + p.source.backlog() }
+// pending counts the events that are not acknowledged, with those in the queue as of
+// the last Take. The lock is held.
+func (p *Publisher) pending() int { return len(p.window.byMsg) + p.left }
 
-// signal wakes the worker.
-func (p *Publisher) signal() { poke(p.wake) }
-
-func poke(c chan struct{}) {
+// notify puts a value into a channel with room for one, unless there is one already.
+func notify(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
 }
 
-// acked is called for each acknowledgement. The client may tell twice of one event,
-// also of a failure first: each counts once.
+// acked is called for each acknowledgement. The client may report one event twice, also
+// after a failure: each counts once.
 func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures = 0
-	e, ok := p.byMsg[m]
+	e, ok := p.window.byMsg[m]
 	if !ok {
 		return
 	}
@@ -276,57 +241,38 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	if duplicate {
 		p.stats.Duplicates++
 	}
-	p.done(e)
+	p.window.done(e)
+	notify(p.wake)
 }
 
-// done takes one event off the books. The lock is held.
-func (p *Publisher) done(e *pending) {
-	if e.state == sent {
-		p.sent--
-	}
-	e.state = acked
-	delete(p.byMsg, e.msg)
-	var last *pending
-	for len(p.flight) > 0 && p.flight[0].state == acked {
-		last = p.flight[0]
-		p.bytes -= len(last.msg.Data)
-		p.flight = p.flight[1:]
-	}
-	if last != nil {
-		p.source.settle(last, p.mark)
-	}
-	p.signal()
-	poke(p.changed)
-}
-
-// failed queues the event again.
+// failed is called for each failure to publish. It queues the event again, or drops one
+// that is too large.
 func (p *Publisher) failed(m *nats.Msg, err error) {
+	tooLarge := errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload)
+	if p.countFailure(m, err, tooLarge) && tooLarge {
+		p.conn.log.Error("event is larger than the broker accepts, dropped",
+			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
+	}
+	notify(p.wake)
+}
+
+// countFailure is false when the event is not in flight any more, or the failure has
+// been counted.
+func (p *Publisher) countFailure(m *nats.Msg, err error, drop bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e, ok := p.byMsg[m]
+	e, ok := p.window.byMsg[m]
 	if !ok || e.state != sent {
-		return
+		return false
 	}
-	if errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload) {
-		p.conn.log.Error("event is larger than the broker takes, dropped",
-			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
+	if drop {
 		p.stats.Dropped++
-		p.done(e)
-		return
+		p.window.done(e)
+		return true
 	}
 	p.failures++
 	p.failure = err
 	p.stats.Retried++
-	p.sent--
-	e.state, e.again = queued, true
-	p.queue = append(p.queue, e)
-	p.signal()
-}
-
-// checkSize refuses an event that no stream takes.
-func checkSize(subject string, n int) error {
-	if n > event.MaxSize {
-		return fmt.Errorf("%w: %s of %d bytes, limit %d", event.ErrInvalid, subject, n, event.MaxSize)
-	}
-	return nil
+	p.window.requeue(e)
+	return true
 }

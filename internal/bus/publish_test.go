@@ -10,17 +10,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/chainbound/valtrack/internal/event"
 )
 
 func TestPublishAndSubscribe(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
 	sub := subscribe(t, c)
-	p, err := c.Publisher(t.Context(), "s", 7)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 7)
 	const n = 3000 // three windows
 	for i := range n {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {
@@ -28,8 +23,8 @@ func TestPublishAndSubscribe(t *testing.T) {
 		}
 	}
 	closePublisher(t, p)
-	if s := p.Stats(); s.Published != n || s.Pending != 0 || s.Dropped != 0 {
-		t.Errorf("stats %+v", s)
+	if s := p.Stats(); s.Published != n || p.pending() != 0 || s.Dropped != 0 {
+		t.Errorf("stats %+v, %d pending", s, p.pending())
 	}
 	got := collect(t, sub)
 	until(t, "all messages", func() bool { return got.distinct() == n })
@@ -42,7 +37,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 		lag, err := sub.Lag(t.Context())
 		return err == nil && lag == Lag{}
 	})
-	if err := p.Publish(t.Context(), discovered(0)); !errors.Is(err, ErrClosed) {
+	if err := p.Publish(t.Context(), discovered(0)); !errors.Is(err, errClosed) {
 		t.Errorf("publish after close: %v", err)
 	}
 	if err := p.Close(t.Context()); err != nil {
@@ -50,45 +45,27 @@ func TestPublishAndSubscribe(t *testing.T) {
 	}
 }
 
-func TestInvalidEventTakesNoKey(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
-	subscribe(t, c)
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closePublisher(t, p)
-	if err := p.Publish(t.Context(), &event.MetadataReceived{}); !errors.Is(err, event.ErrInvalid) {
-		t.Errorf("error %v", err)
-	}
-	if p.memory.key.Counter != 0 {
-		t.Errorf("counter is %d", p.memory.key.Counter)
-	}
-}
-
 func TestEventsWaitForAConsumer(t *testing.T) {
 	log := newRecorder()
 	c := connect(t, startServer(t).URL(), slog.New(log))
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	if err := p.Publish(t.Context(), discovered(0)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "a line about it", func() bool { return log.has("no consumer") })
 	n := 1
-	for err = nil; err == nil && n <= 3*publishWindow; n++ {
+	var err error
+	for ; err == nil && n <= 3*publishWindow; n++ {
 		full, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		err = p.Publish(full, discovered(n))
 		cancel()
 	}
-	n-- // that one was not taken
+	n-- // that one was not accepted
 	if !errors.Is(err, context.DeadlineExceeded) || n < publishWindow {
 		t.Errorf("after %d events: %v", n, err)
 	}
-	if s := p.Stats(); s.Published != 0 || s.Pending != n || !s.Held {
-		t.Errorf("stats before the consumer: %+v", s)
+	if s := p.Stats(); s.Published != 0 || p.pending() != n || !s.Held {
+		t.Errorf("stats before the consumer: %+v, %d pending", s, p.pending())
 	}
 	got := collect(t, subscribe(t, c))
 	until(t, "all messages", func() bool { return got.distinct() == n })
@@ -97,18 +74,15 @@ func TestEventsWaitForAConsumer(t *testing.T) {
 
 func TestCloseSaysWhatIsLost(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	if err := p.Publish(t.Context(), discovered(1)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the check for consumers", func() bool { return p.Stats().Held })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err = p.Close(ctx)
-	if !errors.Is(err, ErrNotPublished) || !strings.Contains(err.Error(), "1 to") || !strings.Contains(err.Error(), "no consumer") {
+	err := p.Close(ctx)
+	if !errors.Is(err, errNotPublished) || !strings.Contains(err.Error(), "1 to") || !strings.Contains(err.Error(), "no consumer") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -121,17 +95,14 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 	}
 	port := portOf(t, server)
 	c := connect(t, server.URL(), quiet())
-	// What was under way to the subscriber when the broker went comes again only
+	// What was on its way to the subscriber when the broker stopped is redelivered only
 	// after AckWait.
 	sub, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 2 * time.Second, MaxAckPending: 100000})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := collect(t, sub)
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	const n = 4 * publishWindow
 	published := make(chan struct{})
 	go func() {
@@ -146,7 +117,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 	for round := range 2 {
 		until(t, "some events", func() bool { return p.Stats().Published > uint64(round*publishWindow) })
 		server.Close()
-		if server, err = StartEmbedded(dir, quiet(), OnPort(port)); err != nil {
+		if server, err = startEmbedded(dir, quiet(), onPort(port)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -159,27 +130,26 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 // The client may report one failure twice, and an acknowledgement after it.
 func TestEachEventCountsOnce(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	if err := p.Publish(t.Context(), discovered(1)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the worker to hold the event", func() bool { return p.Stats().Held })
 	p.mu.Lock()
-	e := p.flight[0]
+	e := p.window.flight[0]
 	e.state = sent
-	p.queue, p.sent = nil, 1
+	p.window.queued, p.window.sent = nil, 1
 	p.mu.Unlock()
 	p.failed(e.msg, nats.ErrDisconnected)
 	p.failed(e.msg, nats.ErrDisconnected)
-	if s := p.Stats(); s.Retried != 1 || s.Pending != 1 || len(p.queue) != 1 || p.sent != 0 {
-		t.Errorf("after two reports of one failure: %+v, %d queued", s, len(p.queue))
+	p.mu.Lock()
+	if s, w := p.stats, p.window; s.Retried != 1 || len(w.byMsg) != 1 || len(w.queued) != 1 || w.sent != 0 {
+		t.Errorf("after two reports of one failure: %+v, %d queued", s, len(w.queued))
 	}
+	p.mu.Unlock()
 	p.acked(e.msg, 1, false)
 	p.acked(e.msg, 1, false)
-	if s := p.Stats(); s.Published != 1 || s.Pending != 0 {
+	if s := p.Stats(); s.Published != 1 || len(p.window.byMsg) != 0 {
 		t.Errorf("after two acknowledgements: %+v", s)
 	}
 	closePublisher(t, p)

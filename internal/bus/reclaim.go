@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// reclaimAckWait makes every message that was delivered before overdue.
+	// reclaimAckWait makes every message that was delivered earlier overdue.
 	reclaimAckWait = time.Millisecond
-	// reclaimPause is how long it stands: nats-server looks for overdue messages
+	// reclaimPause is how long it is in force: nats-server looks for overdue messages
 	// 100 ms after AckWait has changed.
 	reclaimPause = 300 * time.Millisecond
 )
 
-// reclaim makes the server deliver again what an earlier process received and did
-// not answer: it shortens the durable's AckWait for a moment in which nothing is
-// asked for. When that fails the messages come after AckWait, so it only logs.
+// reclaim makes the server redeliver what an earlier process received and did not
+// answer: it shortens the durable's AckWait for a moment in which no messages are
+// requested. When that fails they are redelivered after AckWait, so it only logs.
 func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer) {
 	info := consumer.CachedInfo()
 	if info.NumAckPending == 0 {
@@ -36,10 +36,10 @@ func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer)
 		_, err = s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
 	}
 	if err != nil {
-		s.conn.log.Warn("messages of an earlier process come again later",
+		s.conn.log.Warn("unhandled messages of an earlier process will be redelivered",
 			slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait), slog.Any("error", err))
 		return
 	}
-	s.conn.log.Info("asked for the messages that an earlier process left unanswered",
+	s.conn.log.Info("requested the messages that an earlier process left unanswered",
 		slog.String("durable", s.opts.Durable), slog.Int("messages", info.NumAckPending))
 }

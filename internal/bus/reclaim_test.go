@@ -15,10 +15,7 @@ func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	const n = 2000
 	for i := range n {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {

@@ -26,8 +26,8 @@ func TestBrokerKilled(t *testing.T) {
 		until(t, "some events", func() bool { return p.Stats().Published > before+500 })
 		server.kill()
 		if round == 1 { // away for a while
-			left := p.Stats().Pending
-			until(t, "a backlog", func() bool { return p.Stats().Pending > left+2000 })
+			left := spool.Stats().Events
+			until(t, "a backlog", func() bool { return spool.Stats().Events > left+2000 })
 		}
 		server = startServerProcess(t, dir, port)
 	}
@@ -39,7 +39,7 @@ func TestBrokerKilled(t *testing.T) {
 
 // publishSteadily publishes so many a second until stop is called; then n is how
 // many there were.
-func publishSteadily(t *testing.T, p *Publisher, perSecond int) (stop func(), n *int) {
+func publishSteadily(t *testing.T, p *spooled, perSecond int) (stop func(), n *int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -80,7 +80,7 @@ func goBack(t *testing.T, server *process, dir, copied string) {
 }
 
 // The broker comes back with an older copy of its store: what it had acknowledged
-// since, and no consumer had got, comes again.
+// since, and no consumer had received, is published again.
 func TestBrokerWithAnOlderStore(t *testing.T) {
 	parent, port := t.TempDir(), freePort(t)
 	dir, copied := parent+"/store", parent+"/copy"
@@ -171,7 +171,10 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 }
 
 func TestRewindsOncePerRunOfAServer(t *testing.T) {
-	p := &Publisher{conn: &Conn{log: quiet()}, broker: newBrokerState(), wake: make(chan struct{}, 1), rewind: func() int { return 0 }}
+	p := &Publisher{
+		conn: &Conn{log: quiet()}, broker: newBrokerState(), wake: make(chan struct{}, 1),
+		cfg: PublisherConfig{Queue: newMemoryQueue()}, persistent: true,
+	}
 	created := time.Unix(1763800000, 0)
 	for i, step := range []struct {
 		server  uint64

@@ -13,20 +13,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 const (
-	// streamMaxBytes bounds the stream on the broker's disk: at the 600 bytes of
-	// a mean event, 14 million events. Full, it refuses new events (they wait in
-	// the sentry) and drops no old ones.
+	// streamMaxBytes limits the stream on the broker's disk: at the 600 bytes of a mean
+	// event, 14 million events. A full stream refuses new events (they wait in the
+	// sentry) and drops no old ones.
 	streamMaxBytes = 8 << 30
-	// streamMinBytes is the smallest bound that is tried where the broker has
-	// less room than streamMaxBytes.
+	// streamMinBytes is the smallest limit that is tried where the broker has less room
+	// than streamMaxBytes.
 	streamMinBytes = 64 << 20
-	// headerRoom is what a message has beside its event, in bytes: see event.MaxSize.
+	// headerRoom is what a message has besides its event, in bytes: see event.MaxSize.
 	headerRoom = 1024
-	// dedupeWindow is how long the server remembers event keys. The consumer
-	// removes what comes twice after that.
+	// dedupeWindow is how long the server remembers event keys. The consumer removes
+	// later duplicates.
 	dedupeWindow = 2 * time.Minute
 
 	// Error codes of nats-server (server/errors.json) that nats.go does not name.
@@ -36,16 +37,11 @@ const (
 	codeNoStorage            = 10028
 )
 
-// EnsureStream creates the stream EVENTS if it is missing. In one that exists it
-// adds missing subjects and leaves every other setting as the operator has it.
-// While the server does not answer it keeps trying until ctx ends.
-func (c *Conn) EnsureStream(ctx context.Context) error {
-	_, err := c.ensureStream(ctx)
-	return err
-}
-
+// ensureStream creates the stream EVENTS if it is missing. In one that exists it adds
+// missing subjects and leaves every other setting as the operator has it. While the
+// server does not answer it keeps trying until ctx ends.
 func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
-	complain := newEvery(complainEvery)
+	limit := loglimit.Every(logPeriod)
 	for {
 		s, err := c.tryEnsureStream(ctx)
 		if err == nil {
@@ -54,10 +50,10 @@ func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 		if missingJetStream(err) {
 			return nil, c.noJetStream(err)
 		}
-		if !transient(err) {
+		if !isTransient(err) {
 			return nil, fmt.Errorf("stream %s at %s: %w", event.Stream, c.url, err)
 		}
-		if complain.due() {
+		if limit.Allow() {
 			c.log.Warn("JetStream does not answer, retrying", slog.String("url", c.url), slog.Any("error", err))
 		}
 		if !sleep(ctx, reconnectWait) {
@@ -167,8 +163,8 @@ func subjectMatches(pattern, subject string) bool {
 	return len(p) == len(s)
 }
 
-// transient reports errors of a server that is away or still electing a leader.
-func transient(err error) bool {
+// isTransient reports errors of a server that is away or still electing a leader.
+func isTransient(err error) bool {
 	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
 		errors.Is(err, nats.ErrNoServers) || hasCode(err, codeClusterNoLeader)

@@ -14,7 +14,7 @@ import (
 
 func TestStreamIsCreatedAsDesigned(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
-	if err := c.EnsureStream(t.Context()); err != nil {
+	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.js.Stream(t.Context(), "EVENTS")
@@ -54,7 +54,7 @@ func TestOperatorsStreamKeepsItsSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second time there is nothing to add
-		if err := c.EnsureStream(t.Context()); err != nil {
+		if _, err := c.ensureStream(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -77,7 +77,7 @@ func TestWildcardSubjectIsEnough(t *testing.T) {
 	if _, err := c.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"events.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.EnsureStream(t.Context()); err != nil {
+	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s, err := c.js.Stream(t.Context(), "EVENTS")
@@ -92,7 +92,7 @@ func TestWildcardSubjectIsEnough(t *testing.T) {
 func TestServerWithoutJetStream(t *testing.T) {
 	e := startServer(t, func(o *server.Options) { o.JetStream = false })
 	c := connect(t, e.URL(), quiet())
-	if err := c.EnsureStream(t.Context()); err == nil || !strings.Contains(err.Error(), "-js") {
+	if _, err := c.ensureStream(t.Context()); err == nil || !strings.Contains(err.Error(), "-js") {
 		t.Errorf("error %v does not say what to do", err)
 	}
 	if err := c.CheckJetStream(t.Context()); err == nil || !strings.Contains(err.Error(), "-js") {

@@ -12,14 +12,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 const (
-	// pullMessages is how many messages are asked for ahead of the handler.
+	// pullMessages is how many messages are requested ahead of the handler.
 	pullMessages = 2048
-	// drainTimeout bounds the wait for the messages already received to be
-	// handled when Run ends; the rest comes again. What is handled in it has still to
-	// be stored before the process ends.
+	// drainTimeout limits how long the messages already received are handled when Run
+	// ends; the rest is redelivered. What is handled in that time must still be stored
+	// before the process ends.
 	drainTimeout = 2 * time.Second
 )
 
@@ -36,18 +37,18 @@ type Message struct {
 	// Behind counts the messages that were waiting behind this one when the server
 	// sent it.
 	Behind uint64
-	// Delivery answers for the message. It does not hold on to Data.
+	// Delivery answers the message. It does not retain Data.
 	Delivery
 }
 
-// Delivery answers for one delivery of a message. A lost answer means only that
-// the message comes again after AckWait.
+// Delivery answers one delivery of a message. A lost answer only means that the message
+// is redelivered after AckWait.
 type Delivery interface {
 	// Ack says that the message is stored for good.
 	Ack() error
-	// Nak asks for the message again after the delay.
+	// Nak requests redelivery after the delay.
 	Nak(delay time.Duration) error
-	// Term says that the message must not come again.
+	// Term says that the message must not be redelivered.
 	Term() error
 }
 
@@ -55,43 +56,44 @@ type Delivery interface {
 type SubscribeOptions struct {
 	// Durable is the consumer's name, the same after every restart.
 	Durable string
-	// AckWait is after what time an unanswered message comes again.
+	// AckWait is after what time an unanswered message is redelivered.
 	AckWait time.Duration
-	// MaxAckPending bounds the unanswered messages; at the bound the server stops
+	// MaxAckPending limits the unanswered messages; at the limit the server stops
 	// sending.
 	MaxAckPending int
-	// Exclusive makes this process the only one that takes messages of the durable:
-	// Subscribe waits while another has it, and what an earlier one had received and
-	// not answered comes again at once, not after AckWait. Close gives it back.
+	// Exclusive makes this process the only one that receives messages of the durable:
+	// Subscribe waits while another process has it, and messages that an earlier one
+	// received and did not answer are redelivered at once, not after AckWait. Close
+	// gives the durable up.
 	Exclusive bool
-	// Name is what others are told while they wait for this one, and StandBy is
-	// called, unless it is nil, with the name of the one waited for.
+	// Name is shown to processes that wait for this one, and StandBy is called, unless
+	// it is nil, with the name of the process that this one waits for.
 	Name    string
 	StandBy func(name string)
 }
 
-// Subscription is a durable pull consumer on the stream.
+// Subscription is a durable pull consumer on the stream. Run is called once at a time;
+// Lag may be called from any goroutine.
 type Subscription struct {
 	conn  *Conn
 	opts  SubscribeOptions
-	drain time.Duration // drainTimeout, but in tests
-	owner *owner        // nil unless Exclusive
+	owner *owner // nil unless Exclusive
 }
 
-// Subscribe creates the stream and the durable consumer if they are missing. From
-// its return on the stream keeps events for it, whether Run runs or not.
+// Subscribe creates the stream and the durable consumer if they are missing. From then
+// on the stream keeps events for it, whether Run runs or not.
 func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription, error) {
 	if o.Durable == "" || o.AckWait <= 0 || o.MaxAckPending <= 0 {
 		return nil, fmt.Errorf("subscribe %q: durable name, ack wait %v and max ack pending %d must be set", o.Durable, o.AckWait, o.MaxAckPending)
 	}
-	s := &Subscription{conn: c, opts: o, drain: drainTimeout}
+	s := &Subscription{conn: c, opts: o}
 	if o.Exclusive {
 		s.owner = newOwner(c, o.Durable, o.Name)
-		tell := o.StandBy
-		if tell == nil {
-			tell = func(string) {}
+		standBy := o.StandBy
+		if standBy == nil {
+			standBy = func(string) {}
 		}
-		if err := s.owner.take(ctx, tell); err != nil {
+		if err := s.owner.acquire(ctx, standBy); err != nil {
 			return nil, err
 		}
 	}
@@ -106,19 +108,16 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 	return s, nil
 }
 
-// Close gives the durable to others, once Run has returned and everything is
-// answered. The end of the connection, or of the process, does the same.
+// Close gives the durable up, once Run has returned and everything is answered. The end
+// of the connection, or of the process, does the same.
 func (s *Subscription) Close() {
 	if s.owner != nil {
 		s.owner.release()
 	}
 }
 
-// AckWait is after what time an unanswered message comes again.
+// AckWait is after what time an unanswered message is redelivered.
 func (s *Subscription) AckWait() time.Duration { return s.opts.AckWait }
-
-// Durable is the consumer's name on the server.
-func (s *Subscription) Durable() string { return s.opts.Durable }
 
 // Lag is how far a subscription is behind.
 type Lag struct {
@@ -136,13 +135,13 @@ func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
 	return Lag{Pending: info.NumPending, AckPending: info.NumAckPending}, nil
 }
 
-// Run hands every message to handle, one after another, until ctx ends. Then it
-// stops asking for more, waits until handle has had what was received, and
-// returns nil. Once Run has returned, handle is not running and is not called
-// again; a handle that waits has to return when its context ends, which is as soon as
-// Run is to end for any reason. It survives restarts of the server, and makes the
-// durable anew when somebody deletes it. ErrTaken says that an Exclusive durable has gone to another
-// process: what was not answered until then is the other's.
+// Run passes every message to handle, one after another, until ctx ends. Then it
+// requests no more, waits until handle has had what was received, and returns nil. Once
+// Run has returned, handle is not running and is not called again; a handle that waits
+// has to return when its context ends, which is as soon as Run is to end for any reason.
+// It survives restarts of the server, and recreates the durable when somebody deletes
+// it. ErrTaken says that another process has taken an Exclusive durable over, with the
+// messages that were not answered until then.
 func (s *Subscription) Run(ctx context.Context, handle func(context.Context, Message)) error {
 	if s.owner == nil {
 		return s.run(ctx, handle)
@@ -156,7 +155,7 @@ func (s *Subscription) Run(ctx context.Context, handle func(context.Context, Mes
 func (s *Subscription) run(ctx context.Context, handle func(context.Context, Message)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &gate{handle: func(m Message) { handle(ctx, m) }}
-	defer g.shut() // when handle knows
+	defer g.shut() // after handle's context has ended
 	defer cancel()
 	for ctx.Err() == nil {
 		consumer, err := s.ensureConsumer(ctx)
@@ -183,7 +182,7 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 		jetstream.PullMaxMessages(min(pullMessages, s.opts.MaxAckPending)),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrServerShutdown) {
-				return // the connection's handlers tell of it
+				return // the connection's handlers log it
 			}
 			select {
 			case failed <- err:
@@ -206,8 +205,8 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 			consuming.Drain()
 			select {
 			case <-closed:
-			case <-time.After(s.drain):
-				s.conn.log.Warn("messages that were received come again later", slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait))
+			case <-time.After(drainTimeout):
+				s.conn.log.Warn("unhandled messages will be redelivered", slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait))
 				consuming.Stop()
 			}
 			return nil
@@ -219,9 +218,9 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 	}
 }
 
-// gate stands before the handler of one Run. The client calls from a goroutine of
-// its own, which a drain that took too long leaves behind: shut waits for the call
-// that is under way and lets none in after it.
+// gate guards the handler of one Run. The client calls from a goroutine of its own,
+// which a drain that took too long leaves behind: shut waits for the call that is under
+// way and lets no later one through.
 type gate struct {
 	mu     sync.Mutex
 	closed bool
@@ -231,7 +230,7 @@ type gate struct {
 func (g *gate) pass(m Message) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.closed { // else it comes again after AckWait
+	if !g.closed { // else it is redelivered after AckWait
 		g.handle(m)
 	}
 }
@@ -243,7 +242,7 @@ func (g *gate) shut() {
 }
 
 func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {
-	complain := newEvery(complainEvery)
+	limit := loglimit.Every(logPeriod)
 	for {
 		stream, err := s.conn.ensureStream(ctx)
 		if err != nil {
@@ -253,10 +252,10 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 		if err == nil {
 			return consumer, nil
 		}
-		if !transient(err) {
+		if !isTransient(err) {
 			return nil, fmt.Errorf("consumer %s: %w", s.opts.Durable, err)
 		}
-		if complain.due() {
+		if limit.Allow() {
 			s.conn.log.Warn("JetStream does not answer, retrying", slog.String("url", s.conn.url), slog.Any("error", err))
 		}
 		if !sleep(ctx, reconnectWait) {
@@ -265,8 +264,8 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 	}
 }
 
-// tryEnsureConsumer keeps what an operator changed on the durable, but for the
-// two settings on which the order of commits depends.
+// tryEnsureConsumer keeps what an operator changed on the durable, except for the two
+// settings on which the order of commits depends.
 func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	consumer, err := stream.Consumer(ctx, s.opts.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {

@@ -12,10 +12,7 @@ import (
 func TestRestartedConsumerHasTheSameDurable(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
 	sub := subscribe(t, c)
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	for i := range 10 {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {
 			t.Fatal(err)
@@ -49,7 +46,7 @@ func TestRestartedConsumerHasTheSameDurable(t *testing.T) {
 
 func TestSubscriptionKeepsTheOperatorsDurable(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
-	if err := c.EnsureStream(t.Context()); err != nil {
+	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	theirs := jetstream.ConsumerConfig{Durable: "consumer-test", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxAckPending: 5, MaxDeliver: 7, Description: "theirs"}
@@ -71,10 +68,7 @@ func TestSubscriptionSurvivesItsDurablesDeletion(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
 	sub := subscribe(t, c)
 	got := collect(t, sub)
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	if err := p.Publish(t.Context(), discovered(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +92,7 @@ func TestSubscriptionSurvivesItsDurablesDeletion(t *testing.T) {
 func TestNoMessageAfterRun(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
 	sub := subscribe(t, c)
-	sub.drain = time.Millisecond
-	p, err := c.Publisher(t.Context(), "s", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishDirectly(t, c, 1)
 	for i := range 20 {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {
 			t.Fatal(err)
@@ -134,7 +124,7 @@ func TestNoMessageAfterRun(t *testing.T) {
 	select {
 	case <-done:
 		t.Error("Run did not wait for the handler")
-	case <-time.After(50 * sub.drain): // long past the drain
+	case <-time.After(drainTimeout + 50*time.Millisecond): // past the drain
 	}
 	close(release)
 	if err := <-done; err != nil {

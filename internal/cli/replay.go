@@ -12,13 +12,14 @@ import (
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/eventlog"
 )
 
 func (p *program) replayCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
 		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
-			"a corrected version can store. Events keep their keys: a file that is replayed again is stored once. Lines that are no events are told of and skipped.",
+			"a corrected version can store. Events keep their keys: a file that is replayed again is stored once. Lines that are no events are logged and skipped.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runReplay)
 }
@@ -43,12 +44,11 @@ func runReplay(ctx context.Context, in invocation) error {
 		return stoppedEarly(ctx, err)
 	}
 	defer b.Close()
-	// Every line has a key of its own: this publisher makes none.
-	publisher, err := b.Conn().Publisher(ctx, "replay", 0)
+	publisher, err := bus.NewDirectPublisher(ctx, b.Conn())
 	if err != nil {
 		return stoppedEarly(ctx, err)
 	}
-	stats, err := bus.Replay(ctx, publisher, files, func(bad bus.BadLine) {
+	stats, err := eventlog.Replay(ctx, publisher, files, func(bad eventlog.BadLine) {
 		log.Warn("skipped a line", slog.String("file", bad.File), slog.Int("line", bad.Line), slog.Any("error", bad.Err))
 	})
 	if err == nil {

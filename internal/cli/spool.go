@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
-	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/spool"
 )
 
 // Flags of the sentry's spool.
@@ -33,8 +33,8 @@ func (in invocation) spoolConfig(cfg *app.SentryConfig) error {
 	if err != nil {
 		return usagef("--%s %q: %w", flagSpoolSize, value, err)
 	}
-	if size < bus.MinSpoolSize {
-		return usagef("--%s %q: want at least %d MiB", flagSpoolSize, value, bus.MinSpoolSize>>20)
+	if size < spool.MinSize {
+		return usagef("--%s %q: want at least %d MiB", flagSpoolSize, value, spool.MinSize>>20)
 	}
 	cfg.SpoolSize = size
 	return nil

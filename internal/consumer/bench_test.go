@@ -26,7 +26,7 @@ func BenchmarkPipeline(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	publisher, err := conn.Publisher(b.Context(), "s", 1)
+	publisher, err := newPublisher(b.Context(), conn)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 	conn := pipeline(t)
 	dir, cfg := t.TempDir(), Config{SegmentRows: 100, SegmentAge: 100 * time.Millisecond}
 	sub := subscribe(t, conn, cfg)
-	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	publisher, err := newPublisher(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 	sub := subscribe(t, conn, cfg)
 	c := start(t, dir, cfg, sub)
 	replaceByFile(t, dataset.Dir(dir, dataset.Discovery))
-	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	publisher, err := newPublisher(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,11 +136,11 @@ func TestPoisonDoesNotComeAgain(t *testing.T) {
 	dir, cfg := t.TempDir(), Config{SegmentAge: 20 * time.Millisecond}
 	sub := subscribe(t, conn, cfg)
 	c := start(t, dir, cfg, sub)
-	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	publisher, err := newPublisher(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := publisher.PublishRaw(t.Context(), event.SubjectMetadataReceived, "s-2-1", []byte(`{"metadata":null}`)); err != nil {
+	if err := publisher.DirectPublisher.Publish(t.Context(), event.Encoded{Subject: event.SubjectMetadataReceived, Key: "s-2-1", Data: []byte(`{"metadata":null}`)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := publisher.Publish(t.Context(), visit("v1")); err != nil {
@@ -172,7 +172,7 @@ func TestNothingComesAgainAfterAStop(t *testing.T) {
 		}
 		return sub
 	}
-	publisher, err := conn.Publisher(t.Context(), "s", 1)
+	publisher, err := newPublisher(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}

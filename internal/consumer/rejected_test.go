@@ -2,10 +2,8 @@ package consumer
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -14,87 +12,8 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/eventlog"
 )
-
-// A publisher that sends only what nobody can decode must not fill the disk.
-func TestRejectedFileIsBounded(t *testing.T) {
-	dir := t.TempDir()
-	r, err := openRejected(dir, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.max = 4096
-	const n = 200
-	for i := range n {
-		if err := r.append(bus.Message{Key: "s-1-" + strconv.Itoa(i+1), Data: []byte(strings.Repeat("x", 100))}, errors.New("bad")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	for _, name := range []string{bus.RejectedFile, olderRejected} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() > r.max || info.Size() == 0 {
-			t.Errorf("%s: %+v, %v", name, info, err)
-		}
-	}
-	keys, err := Rejected(dir)
-	if err != nil || !keys.Has("s-1", n) || keys.Has("s-1", 1) || len(keys["s-1"]) != 1 {
-		t.Errorf("keys %v, %v", keys, err)
-	}
-}
-
-// A full file that was put aside when no new one could be opened must not end it.
-func TestRejectedFileIsOpenedLater(t *testing.T) {
-	dir := t.TempDir()
-	r, err := openRejected(dir, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	r.max = 100
-	reject := func(i int) {
-		t.Helper()
-		if err := r.append(bus.Message{Key: "s-1-" + strconv.Itoa(i), Data: []byte(strings.Repeat("x", 100))}, errors.New("bad")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reject(1)
-	path := filepath.Join(dir, bus.RejectedFile)
-	if err := os.Rename(path, filepath.Join(dir, olderRejected)); err != nil {
-		t.Fatal(err)
-	}
-	reject(2)
-	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), `"s-1-2"`) {
-		t.Errorf("the new file has %q, %v", text, err)
-	}
-}
-
-// A whole last line without its end stays, and the next one does not run into it;
-// a line without end or measure is passed over.
-func TestRejectedFileThatWasEdited(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, bus.RejectedFile)
-	text := strings.Repeat("y", maxRejectedLine+100) + "\n" + `{"key":"s-1-2"}`
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	r, err := openRejected(dir, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(r.append(bus.Message{Key: "s-1-3"}, errors.New("bad")), r.Close()); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := Rejected(dir)
-	if d := cmp.Diff(dataset.Coverage{"s-1": {{2, 3}}}, keys); err != nil || d != "" {
-		t.Errorf("%v (-want +got):\n%s", err, d)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil || !strings.HasPrefix(string(data), text+"\n{") {
-		t.Errorf("the file has %d bytes, %v", len(data), err)
-	}
-}
 
 func TestPoisonIsKeptAndEnded(t *testing.T) {
 	dir := t.TempDir()
@@ -121,12 +40,12 @@ func TestPoisonIsKeptAndEnded(t *testing.T) {
 	if good.String() != "ack" {
 		t.Errorf("good message answered %q", good)
 	}
-	file, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile))
+	file, err := os.ReadFile(filepath.Join(dir, eventlog.RejectedName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(file)), "\n")
-	var first bus.RejectedEvent
+	var first eventlog.RejectedEvent
 	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
 		t.Fatal(err)
 	}
@@ -149,12 +68,7 @@ func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()
 	c := openIn(t, dir, Config{}, f)
-	if err := c.rejected.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	// Opened like this it takes nothing, as on a full disk.
-	if c.rejected.file, err = os.Open(filepath.Join(dir, bus.RejectedFile)); err != nil {
+	if err := c.rejected.Close(); err != nil { // writes fail from now on, as on a full disk
 		t.Fatal(err)
 	}
 	r := run(t, c)
@@ -174,7 +88,7 @@ func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
 	a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
 	until(t, "the answer", func() bool { return a.String() == "term" })
 	r.stop(t)
-	if data, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 {
+	if data, err := os.ReadFile(filepath.Join(dir, eventlog.RejectedName)); err != nil || strings.Count(string(data), "\n") != 1 {
 		t.Errorf("kept %q, %v", data, err)
 	}
 }
@@ -197,7 +111,7 @@ func TestRejectedEventsCanComeAgain(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	c.stop(t)
-	torn, err := os.OpenFile(filepath.Join(dir, bus.RejectedFile), os.O_APPEND|os.O_WRONLY, 0)
+	torn, err := os.OpenFile(filepath.Join(dir, eventlog.RejectedName), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +135,7 @@ func TestRejectedEventsCanComeAgain(t *testing.T) {
 	if d := cmp.Diff(dataset.Coverage{"s-1": {{2, 2}}}, keys); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
-	if data, err := os.ReadFile(filepath.Join(dir, bus.RejectedFile)); err != nil || strings.Count(string(data), "\n") != 1 || !strings.HasSuffix(string(data), "\n") {
+	if data, err := os.ReadFile(filepath.Join(dir, eventlog.RejectedName)); err != nil || strings.Count(string(data), "\n") != 1 || !strings.HasSuffix(string(data), "\n") {
 		t.Errorf("kept %q, %v", data, err)
 	}
 }

@@ -149,7 +149,7 @@ func (h *peerEvents) meanSize() (sum int) {
 func (h *peerEvents) publish(ctx context.Context, conn *bus.Conn, n int, prefix string) error {
 	h.boot++
 	clear(h.found) // a sentry publishes each record once after its start
-	p, err := conn.Publisher(ctx, "bench", h.boot)
+	p, err := bus.NewDirectPublisher(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (h *peerEvents) publish(ctx context.Context, conn *bus.Conn, n int, prefix 
 		e := h.next()
 		data := event.Append(append(make([]byte, 0, 1024), prefix...), e)
 		key := "bench-" + strconv.FormatUint(h.boot, 10) + "-" + strconv.Itoa(i+1)
-		if err := p.PublishRaw(ctx, e.Subject(), key, data); err != nil {
+		if err := p.Publish(ctx, event.Encoded{Subject: e.Subject(), Key: key, Data: data}); err != nil {
 			return errors.Join(err, p.Close(ctx))
 		}
 	}

@@ -16,10 +16,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/discv5"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/p2p"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
@@ -136,7 +136,7 @@ func runKnowing(ctx context.Context, net network.Network, list []enr.Record, dir
 		return err
 	}
 	defer finder.Close()
-	events, err := bus.NewFileLog(dir, id.ID, id.Boot, log)
+	events, err := eventlog.NewWriter(dir, id.ID, id.Boot, log)
 	if err != nil {
 		return err
 	}

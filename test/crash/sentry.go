@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/spool"
 )
 
 const (
@@ -45,19 +46,19 @@ func sentryMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	spool, err := bus.OpenSpool(bus.SpoolConfig{Dir: filepath.Join(*dir, "spool"), Sentry: sentryName, Boot: *boot, Log: log})
+	queue, err := spool.Open(spool.Config{Dir: filepath.Join(*dir, "spool"), Sentry: sentryName, Boot: *boot, Log: log})
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	p, err := bus.NewPublisher(conn, spool, bus.PublisherOptions{})
+	p, err := bus.NewPublisher(conn, bus.PublisherConfig{Queue: queue, Added: queue.Added(), Mark: queue.Mark()})
 	if err != nil {
-		return errors.Join(err, conn.Close())
+		return errors.Join(err, queue.Close(), conn.Close())
 	}
 	if *rate > 0 {
-		err = publish(ctx, p, *dir, *boot, *rate, math.MaxUint64, newMaker(*peers))
+		err = publish(ctx, queue, *dir, *boot, *rate, math.MaxUint64, newMaker(*peers))
 	} else {
-		if err = publish(ctx, p, *dir, *boot, 1, 1, newMaker(*peers)); err == nil {
-			err = awaitEmpty(ctx, spool)
+		if err = publish(ctx, queue, *dir, *boot, 1, 1, newMaker(*peers)); err == nil {
+			err = awaitEmpty(ctx, queue)
 		}
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
@@ -65,9 +66,10 @@ func sentryMain(ctx context.Context, args []string) error {
 	return errors.Join(err, p.Close(bounded), conn.Close())
 }
 
-// publish publishes until ctx ends, or at most so many events, and keeps in a file of the boot how many events
-// Publish has returned for: a written byte outlives the process.
-func publish(ctx context.Context, p *bus.Publisher, dir string, boot uint64, rate int, most uint64, m *maker) error {
+// publish publishes until ctx ends, or at most so many events, and keeps in a file of
+// the boot for how many events Publish has returned: what is written survives the
+// process.
+func publish(ctx context.Context, queue *spool.Spool, dir string, boot uint64, rate int, most uint64, m *maker) error {
 	f, err := os.Create(filepath.Join(dir, publishedPrefix+strconv.FormatUint(boot, 10)))
 	if err != nil {
 		return err
@@ -75,7 +77,7 @@ func publish(ctx context.Context, p *bus.Publisher, dir string, boot uint64, rat
 	start := time.Now()
 	for n := uint64(1); n <= most && ctx.Err() == nil; n++ {
 		now := time.Now()
-		if err := p.Publish(ctx, m.next(number{boot, n}, now)); err != nil {
+		if err := queue.Publish(ctx, m.next(number{boot, n}, now)); err != nil {
 			return errors.Join(err, f.Close())
 		}
 		if _, err := f.WriteAt(binary.LittleEndian.AppendUint64(nil, n), 0); err != nil {
@@ -87,11 +89,11 @@ func publish(ctx context.Context, p *bus.Publisher, dir string, boot uint64, rat
 	return f.Close()
 }
 
-func awaitEmpty(ctx context.Context, spool *bus.Spool) error {
-	for spool.Stats().Events > 0 {
+func awaitEmpty(ctx context.Context, queue *spool.Spool) error {
+	for queue.Stats().Events > 0 {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d events are left in the spool", spool.Stats().Events)
+			return fmt.Errorf("%d events are left in the spool", queue.Stats().Events)
 		case <-time.After(drainPoll):
 		}
 	}

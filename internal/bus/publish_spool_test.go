@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/spool"
 )
 
 // connectLater connects in the background.
@@ -25,20 +27,78 @@ func connectLater(t testing.TB, url string, log *slog.Logger) *Conn {
 	return c
 }
 
-func spoolPublisher(t testing.TB, c *Conn, dir string, boot uint64, log *slog.Logger) (*Publisher, *Spool) {
+func spoolPublisher(t testing.TB, c *Conn, dir string, boot uint64, log *slog.Logger) (*spooled, *spool.Spool) {
 	t.Helper()
-	s, err := OpenSpool(SpoolConfig{Dir: dir, Sentry: "s", Boot: boot, Log: log})
+	s, err := spool.Open(spool.Config{Dir: dir, Sentry: "s", Boot: boot, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewPublisher(c, s, PublisherOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p, s
+	return publishFrom(t, c, s, false), s
 }
 
-func publishN(t testing.TB, p *Publisher, n int) {
+func publishFrom(t testing.TB, c *Conn, s *spool.Spool, withoutConsumers bool) *spooled {
+	t.Helper()
+	p, err := NewPublisher(c, PublisherConfig{Queue: s, Added: s.Added(), Mark: s.Mark(), WithoutConsumers: withoutConsumers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &spooled{p, s}
+}
+
+// spooled is a publisher and the spool that it publishes from.
+type spooled struct {
+	*Publisher
+	spool *spool.Spool
+}
+
+func (s *spooled) Publish(ctx context.Context, e event.Event) error { return s.spool.Publish(ctx, e) }
+
+func openSpool(t testing.TB, dir string, boot int) *spool.Spool {
+	t.Helper()
+	s, err := spool.Open(spool.Config{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: spool.MinSize, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closeSpool(t testing.TB, s *spool.Spool) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// takeAll returns what the spool returns.
+func takeAll(t testing.TB, s *spool.Spool) (out []event.Encoded) {
+	t.Helper()
+	for {
+		events, _, err := s.Take(100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(events) == 0 {
+			return out
+		}
+		out = append(out, events...)
+	}
+}
+
+func keysOf(events []event.Encoded) (keys []string) {
+	for _, e := range events {
+		keys = append(keys, e.Key)
+	}
+	return keys
+}
+
+func keyRange(boot, from, to int) (keys []string) {
+	for i := from; i <= to; i++ {
+		keys = append(keys, fmt.Sprintf("s-%d-%d", boot, i))
+	}
+	return keys
+}
+
+func publishN(t testing.TB, p *spooled, n int) {
 	t.Helper()
 	for i := range n {
 		if err := p.Publish(context.Background(), discovered(i)); err != nil {
@@ -68,8 +128,8 @@ func (c *collector) checkAll(t *testing.T, keys []string) {
 	t.Logf("%d events, %d deliveries repeated", len(keys), again)
 }
 
-// subscribeSoon is a subscription whose unanswered messages come again soon: a
-// killed server forgets what was under way.
+// subscribeSoon is a subscription whose unanswered messages are redelivered soon: a
+// killed server forgets what was in flight.
 func subscribeSoon(t *testing.T, c *Conn) *Subscription {
 	t.Helper()
 	s, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 2 * time.Second, MaxAckPending: 100_000})
@@ -84,12 +144,12 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 	log := newRecorder()
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, slog.New(log))
 	const n = 12_000
-	publishN(t, p, n) // waits for nobody
+	publishN(t, p, n) // does not wait
 	until(t, "lines about it", func() bool { return log.has("cannot reach NATS, retrying") && log.has("events wait") })
-	if s := p.Stats(); s.Pending != n || s.Published != 0 || s.Oldest.IsZero() {
-		t.Errorf("stats %+v", s)
+	if s, n0 := p.Stats(), spool.Stats().Events; n0 != n || s.Published != 0 || s.Oldest.IsZero() {
+		t.Errorf("%d events, stats %+v", n0, s)
 	}
-	server := startServer(t, OnPort(port))
+	server := startServer(t, onPort(port))
 	got := collect(t, subscribe(t, connect(t, server.URL(), quiet())))
 	got.checkAll(t, keyRange(1, 1, n))
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
@@ -97,6 +157,23 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 		t.Errorf("no batches for a backlog, or wrong counts: %+v", s)
 	}
 	closePublisher(t, p)
+}
+
+// What an earlier version has left in a spool is published, from the beginning, since
+// the mark there is of another stream.
+func TestSpoolOfAnEarlierVersionIsPublished(t *testing.T) {
+	c := connect(t, startServer(t).URL(), quiet())
+	got := collect(t, subscribe(t, c))
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../spool/testdata/before-split")); err != nil {
+		t.Fatal(err)
+	}
+	p, kept := spoolPublisher(t, c, dir, 3, quiet())
+	got.checkAll(t, append(keyRange(1, 1, 12), keyRange(2, 1, 3)...))
+	closePublisher(t, p)
+	if s, left := p.Stats(), kept.Stats().Events; s.Rewinds != 1 || left != 0 {
+		t.Errorf("%d events, stats %+v", left, s)
+	}
 }
 
 func TestNoBatchesWhereTheStreamTakesNone(t *testing.T) {
@@ -125,9 +202,14 @@ func TestRefusedBatchGoesThroughTheWindow(t *testing.T) {
 	dir := t.TempDir()
 	spool := openSpool(t, dir, 1)
 	const n = 4000
-	fillSpool(t, spool, n)
-	known := takeAll(t, spool)[500]
-	if _, err := c.js.PublishMsg(t.Context(), known.msg); err != nil {
+	for i := range n {
+		if err := spool.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := newWindow()
+	known.add(takeAll(t, spool)[500:501])
+	if _, err := c.js.PublishMsg(t.Context(), known.flight[0].msg); err != nil {
 		t.Fatal(err)
 	}
 	closeSpool(t, spool)
@@ -144,14 +226,14 @@ func TestSpoolWaitsForConsumers(t *testing.T) {
 	log := newRecorder()
 	c := connect(t, startServer(t).URL(), slog.New(log))
 	dir := t.TempDir()
-	p, _ := spoolPublisher(t, c, dir, 1, quiet())
+	p, kept := spoolPublisher(t, c, dir, 1, quiet())
 	const n = 2500
 	publishN(t, p, n)
 	until(t, "a line about it", func() bool { return log.has("no consumer for [events.metadata_received") })
 	// It does not wait at a stop for what only a consumer could change.
 	closePublisher(t, p)
-	if s := p.Stats(); !s.Held || s.Published != 0 || s.Pending != n {
-		t.Errorf("stats %+v", s)
+	if s, left := p.Stats(), kept.Stats().Events; !s.Held || s.Published != 0 || left != n {
+		t.Errorf("%d events, stats %+v", left, s)
 	}
 	p, _ = spoolPublisher(t, c, dir, 2, quiet())
 	// One that takes only one subject would let the others be dropped.
@@ -168,10 +250,7 @@ func TestSpoolWaitsForConsumers(t *testing.T) {
 func TestPublishWithoutConsumers(t *testing.T) {
 	c := connect(t, startServer(t).URL(), quiet())
 	s := openSpool(t, t.TempDir(), 1)
-	p, err := NewPublisher(c, s, PublisherOptions{WithoutConsumers: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := publishFrom(t, c, s, true)
 	publishN(t, p, 10)
 	until(t, "acknowledgements", func() bool { return p.Stats().Published == 10 })
 	closePublisher(t, p)
@@ -203,7 +282,7 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 	c := connect(t, server.URL(), quiet())
 	got := collect(t, subscribe(t, c))
 	dir := t.TempDir()
-	var told []string
+	var printed []string
 	for boot := 1; boot <= 6; boot++ {
 		s := startSentryProcess(t, dir, server.URL(), boot, 5000)
 		until(t, "some events", func() bool { return s.n.Load() > 3000 })
@@ -212,7 +291,7 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 		} else {
 			s.cmd.Process.Kill()
 		}
-		told = append(told, s.published(t)...)
+		printed = append(printed, s.published(t)...)
 		if err := s.cmd.Wait(); boot%2 == 0 && err != nil {
 			text, _ := os.ReadFile(s.stderr)
 			t.Errorf("SIGTERM: %v\n%s", err, text)
@@ -221,14 +300,89 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 	until(t, "every key", func() bool {
 		got.mu.Lock()
 		defer got.mu.Unlock()
-		for _, key := range told {
+		for _, key := range printed {
 			if got.keys[key] == 0 {
 				return false
 			}
 		}
 		return true
 	})
-	if n := got.distinct(); n > len(told)+3 { // three kills between write and word of it
-		t.Errorf("%d keys came, %d were published", n, len(told))
+	if n := got.distinct(); n > len(printed)+3 { // three kills between write and print
+		t.Errorf("%d keys came, %d were published", n, len(printed))
+	}
+}
+
+// The sentry's disk is full for a while, and then not.
+func TestSpoolOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); {
+	case errors.Is(err, syscall.EPERM): // no root, or a container that may not
+		t.Skipf("cannot mount a small disk: %v", err)
+	case err != nil:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	port := freePort(t)
+	log := newRecorder()
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), dir+"/spool", 1, slog.New(log))
+	const n = 10_000
+	publishN(t, p, n) // several times what fits on the disk
+	until(t, "a line about it", func() bool { return log.has("cannot write the spool") && log.has("no space left") })
+	if s := spool.Stats(); s.Held == 0 || s.Dropped != 0 || s.Events != n || s.Err == nil {
+		t.Errorf("stats %+v", s)
+	}
+	server := startServer(t, onPort(port))
+	got := collect(t, subscribe(t, connect(t, server.URL(), quiet())))
+	got.checkAll(t, keyRange(1, 1, n)) // what cannot be written is published all the same
+	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
+	server.Close()
+	publishN(t, p, n)
+	until(t, "the client to notice", func() bool { return !p.conn.nc.IsConnected() })
+	if s := spool.Stats(); s.Held == 0 || s.Dropped != 0 {
+		t.Errorf("the disk is not full: %+v", s)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "room on the disk", func() bool { s := spool.Stats(); return s.Held == 0 && s.Err == nil })
+	closePublisher(t, p)
+	again := openSpool(t, dir+"/spool", 2)
+	defer closeSpool(t, again)
+	kept := map[string]bool{}
+	for _, key := range keysOf(takeAll(t, again)) {
+		kept[key] = true
+	}
+	for _, key := range keyRange(1, n+1, 2*n) {
+		if !kept[key] {
+			t.Fatalf("%s is not on the disk", key)
+		}
+	}
+}
+
+// What Publish has returned for survives SIGKILL at any time.
+func TestSpoolSurvivesKills(t *testing.T) {
+	dir := t.TempDir()
+	var printed []string
+	for boot := 1; boot <= 5; boot++ {
+		p := startSentryProcess(t, dir, "nats://127.0.0.1:1", boot, 20_000)
+		until(t, "some events", func() bool { return p.n.Load() > int64(100*boot) })
+		p.cmd.Process.Kill()
+		printed = append(printed, p.published(t)...)
+		p.kill()
+	}
+	s := openSpool(t, dir, 9)
+	defer closeSpool(t, s)
+	kept := map[string]int{}
+	for _, key := range keysOf(takeAll(t, s)) {
+		kept[key]++
+	}
+	for _, key := range printed {
+		if kept[key] != 1 {
+			t.Fatalf("%s is in the spool %d times, want once", key, kept[key])
+		}
+	}
+	// At most the one event that was written and not printed, each time.
+	if len(kept) > len(printed)+5 {
+		t.Errorf("%d events in the spool, %d published", len(kept), len(printed))
 	}
 }

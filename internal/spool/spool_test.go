@@ -1,4 +1,4 @@
-package bus
+package spool
 
 import (
 	"bytes"
@@ -12,15 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/google/go-cmp/cmp"
 )
 
 func openSpool(t testing.TB, dir string, boot int) *Spool {
 	t.Helper()
-	s, err := OpenSpool(SpoolConfig{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: MinSpoolSize, Log: quiet()})
+	s, err := Open(Config{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: MinSize, Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,16 +36,16 @@ func fillSpool(t testing.TB, s *Spool, n int) {
 
 func closeSpool(t testing.TB, s *Spool) {
 	t.Helper()
-	if err := s.close(); err != nil {
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
 // takeAll gives what the spool gives.
-func takeAll(t testing.TB, s *Spool) (out []*pending) {
+func takeAll(t testing.TB, s *Spool) (out []event.Encoded) {
 	t.Helper()
 	for {
-		events, err := s.take(100)
+		events, _, err := s.Take(100)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,16 +56,16 @@ func takeAll(t testing.TB, s *Spool) (out []*pending) {
 	}
 }
 
-// longVisit is an event of some 7 bytes a change.
-func longVisit(changes int) *event.VisitEnded {
+// longVisit is an event of at least so many bytes.
+func longVisit(bytes int) *event.VisitEnded {
 	v := visit(1)
-	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Changes: make([][3]int64, changes)}
+	v.Watch = &event.Watch{From: v.Started, To: v.Ended, MetaDataChanges: make([]event.WatchMetaData, bytes/50)}
 	return v
 }
 
-func keysOf(events []*pending) (keys []string) {
+func keysOf(events []event.Encoded) (keys []string) {
 	for _, e := range events {
-		keys = append(keys, e.msg.Header.Get(jetstream.MsgIDHeader))
+		keys = append(keys, e.Key)
 	}
 	return keys
 }
@@ -88,12 +86,12 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := taken[4].msg; got.Subject != event.SubjectPeerDiscovered || !bytes.Equal(got.Data, want) {
+	if got := taken[4]; got.Subject != event.SubjectPeerDiscovered || !bytes.Equal(got.Data, want) {
 		t.Errorf("fifth event is %s %s", got.Subject, got.Data)
 	}
-	first.settle(taken[9], streamMark{})
+	first.Ack(10, Mark{})
 	closeSpool(t, first)
-	if err := first.Publish(t.Context(), discovered(0)); !errors.Is(err, ErrClosed) {
+	if err := first.Publish(t.Context(), discovered(0)); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("publish after close: %v", err)
 	}
 
@@ -106,7 +104,7 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 	if d := cmp.Diff(append(keyRange(1, 11, 30), keyRange(2, 1, 5)...), keysOf(taken)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	second.settle(taken[21], streamMark{1, 2, 3}) // the whole first segment, and two more
+	second.Ack(22, Mark{1, 2, 23: 3}) // the whole first segment, and two more
 	closeSpool(t, second)
 
 	third := openSpool(t, dir, 3)
@@ -117,10 +115,10 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 	if files, _ := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix)); len(files) != 2 {
 		t.Errorf("segments %v, want the one that is not acknowledged and the one that still may be sent again", files)
 	}
-	if third.mark != (streamMark{1, 2, 3}) {
-		t.Errorf("mark %+v", third.mark)
+	if third.Mark() != (Mark{1, 2, 23: 3}) {
+		t.Errorf("mark %+v", third.Mark())
 	}
-	if n := third.rewind(); n != 35 || len(takeAll(t, third)) != n {
+	if n := third.Rewind(); n != 35 || len(takeAll(t, third)) != n {
 		t.Errorf("%d events are kept, want 35", n)
 	}
 }
@@ -128,14 +126,18 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 // The clock is only for what people read.
 func TestSpoolDoesNotCareForTheClock(t *testing.T) {
 	dir := t.TempDir()
-	s := openSpool(t, dir, 1)
 	clock := time.Unix(1763800000, 0)
-	s.now = func() time.Time { clock = clock.Add(-time.Hour); return clock }
-	fillSpool(t, s, 50)
-	closeSpool(t, s)
-	again := openSpool(t, dir, 2)
-	defer closeSpool(t, again)
-	if d := cmp.Diff(keyRange(1, 1, 50), keysOf(takeAll(t, again))); d != "" {
+	var segment []byte
+	for _, key := range keyRange(1, 1, 50) {
+		clock = clock.Add(-time.Hour)
+		segment = appendFrame(segment, event.Encoded{Subject: event.SubjectPeerDiscovered, Key: key, Time: clock, Data: []byte("{}")})
+	}
+	if err := os.WriteFile(segmentPath(dir, 1), segment, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := openSpool(t, dir, 2)
+	defer closeSpool(t, s)
+	if d := cmp.Diff(keyRange(1, 1, 50), keysOf(takeAll(t, s))); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
@@ -144,7 +146,7 @@ func TestSpoolDoesNotCareForTheClock(t *testing.T) {
 // has an event after it.
 func TestSpoolDropsTheOldest(t *testing.T) {
 	dir := t.TempDir()
-	big := longVisit(1500) // 10 kB
+	big := longVisit(10_000)
 	fill := func(s *Spool, n int) {
 		t.Helper()
 		for range n {
@@ -157,14 +159,14 @@ func TestSpoolDropsTheOldest(t *testing.T) {
 	fill(first, 300)
 	closeSpool(t, first)
 	second := openSpool(t, dir, 2)
-	given, err := second.take(1)
+	given, _, err := second.Take(1)
 	if err != nil || len(given) != 1 {
 		t.Fatalf("%d events, error %v", len(given), err)
 	}
 	fill(second, 2000)
 	st := second.Stats()
-	if st.Bytes > MinSpoolSize {
-		t.Errorf("%d bytes, bound %d", st.Bytes, MinSpoolSize)
+	if st.Bytes > MinSize {
+		t.Errorf("%d bytes, bound %d", st.Bytes, MinSize)
 	}
 	keys := keysOf(takeAll(t, second))
 	if keys[0] != "s-1-300" {
@@ -187,9 +189,9 @@ func TestSpoolDropsTheOldest(t *testing.T) {
 }
 
 // damagedSpool writes the bytes as a segment and gives the keys that come out.
-func damagedSpool(t testing.TB, dir string, segment []byte) []*pending {
+func damagedSpool(t testing.TB, dir string, segment []byte) []event.Encoded {
 	t.Helper()
-	for _, old := range []string{ackedFile, filepath.Base(segmentPath("", 1))} {
+	for _, old := range []string{ackedName, filepath.Base(segmentPath("", 1))} {
 		os.Remove(filepath.Join(dir, old))
 	}
 	if err := os.WriteFile(segmentPath(dir, 1), segment, 0o644); err != nil {
@@ -205,8 +207,9 @@ func segmentOf(t testing.TB, n int) (segment []byte, ends []int) {
 	t.Helper()
 	s := openSpool(t, t.TempDir(), 1)
 	fillSpool(t, s, n)
-	for _, e := range takeAll(t, s) {
-		ends = append(ends, int(e.pos.off))
+	takeAll(t, s)
+	for _, pos := range s.taken {
+		ends = append(ends, int(pos.off))
 	}
 	closeSpool(t, s)
 	segment, err := os.ReadFile(segmentPath(s.cfg.Dir, 1))
@@ -218,7 +221,7 @@ func segmentOf(t testing.TB, n int) (segment []byte, ends []int) {
 
 // checkDamage wants every event that the damage from byte from to byte to leaves
 // whole, and no other.
-func checkDamage(t testing.TB, what string, whole, got []*pending, ends []int, from, to int) {
+func checkDamage(t testing.TB, what string, whole, got []event.Encoded, ends []int, from, to int) {
 	t.Helper()
 	var want []string
 	begin := 0
@@ -232,9 +235,9 @@ func checkDamage(t testing.TB, what string, whole, got []*pending, ends []int, f
 		t.Fatalf("%s (-want +got):\n%s", what, d)
 	}
 	for _, e := range got {
-		i := slices.Index(keysOf(whole), e.msg.Header.Get(jetstream.MsgIDHeader))
-		if !bytes.Equal(e.msg.Data, whole[i].msg.Data) || e.msg.Subject != whole[i].msg.Subject {
-			t.Fatalf("%s: wrong event %s", what, e.msg.Data)
+		i := slices.Index(keysOf(whole), e.Key)
+		if !bytes.Equal(e.Data, whole[i].Data) || e.Subject != whole[i].Subject {
+			t.Fatalf("%s: wrong event %s", what, e.Data)
 		}
 	}
 }
@@ -268,13 +271,11 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte(frameMagic + frameMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for {
-			got, start, end, ok := nextFrame(b)
+			got, start, end, ok := findFrame(b)
 			if !ok {
 				return
 			}
-			again := beginFrame(nil, got.at, got.subject, []byte(got.key))
-			again = append(again, got.data...)
-			endFrame(again)
+			again := appendFrame(nil, got.Encoded)
 			if !bytes.Equal(again, b[start:end]) {
 				t.Fatalf("frame %x reads as %x", b[start:end], again)
 			}
@@ -287,9 +288,10 @@ func TestDamagedPositionMeansTheBeginning(t *testing.T) {
 	dir := t.TempDir()
 	s := openSpool(t, dir, 1)
 	fillSpool(t, s, 10)
-	s.settle(takeAll(t, s)[4], streamMark{})
+	takeAll(t, s)
+	s.Ack(5, Mark{})
 	closeSpool(t, s)
-	path := filepath.Join(dir, ackedFile)
+	path := filepath.Join(dir, ackedName)
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -309,35 +311,19 @@ func TestDamagedPositionMeansTheBeginning(t *testing.T) {
 }
 
 func TestSpoolNamesAnUnusableDirectory(t *testing.T) {
-	if _, err := OpenSpool(SpoolConfig{Dir: "/dev/null/spool", Log: quiet()}); err == nil || !strings.Contains(err.Error(), "/dev/null") {
+	if _, err := Open(Config{Dir: "/dev/null/spool", Log: quiet()}); err == nil || !strings.Contains(err.Error(), "/dev/null") {
 		t.Errorf("error %v", err)
 	}
 }
 
-// What Publish has returned for survives SIGKILL at any time.
-func TestSpoolSurvivesKills(t *testing.T) {
-	dir := t.TempDir()
-	var told []string
-	for boot := 1; boot <= 5; boot++ {
-		p := startSentryProcess(t, dir, "nats://127.0.0.1:1", boot, 20_000)
-		until(t, "some events", func() bool { return p.n.Load() > int64(100*boot) })
-		p.cmd.Process.Kill()
-		told = append(told, p.published(t)...)
-		p.kill()
-	}
-	s := openSpool(t, dir, 9)
+func TestInvalidEventTakesNoKey(t *testing.T) {
+	s := openSpool(t, t.TempDir(), 1)
 	defer closeSpool(t, s)
-	kept := map[string]int{}
-	for _, key := range keysOf(takeAll(t, s)) {
-		kept[key]++
+	if err := s.Publish(t.Context(), &event.MetadataReceived{}); !errors.Is(err, event.ErrInvalid) {
+		t.Errorf("error %v", err)
 	}
-	for _, key := range told {
-		if kept[key] != 1 {
-			t.Fatalf("%s is in the spool %d times, want once", key, kept[key])
-		}
-	}
-	// At most the one event that was written and not told of, each time.
-	if len(kept) > len(told)+5 {
-		t.Errorf("%d events in the spool, %d published", len(kept), len(told))
+	fillSpool(t, s, 1)
+	if d := cmp.Diff(keyRange(1, 1, 1), keysOf(takeAll(t, s))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }

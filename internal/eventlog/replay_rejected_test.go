@@ -1,4 +1,4 @@
-package bus
+package eventlog
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 // replayed keeps what is published.
 type replayed struct{ subjects, keys, data []string }
 
-func (r *replayed) PublishRaw(_ context.Context, subject, key string, data []byte) error {
-	r.subjects, r.keys, r.data = append(r.subjects, subject), append(r.keys, key), append(r.data, string(data))
+func (r *replayed) Publish(_ context.Context, e event.Encoded) error {
+	r.subjects, r.keys, r.data = append(r.subjects, e.Subject), append(r.keys, e.Key), append(r.data, string(e.Data))
 	return nil
 }
 

@@ -10,22 +10,6 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// BenchmarkSpoolAppend is what a visit waits for.
-func BenchmarkSpoolAppend(b *testing.B) {
-	s, err := OpenSpool(SpoolConfig{Dir: b.TempDir(), Sentry: "s", Boot: 1, Log: quiet()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.close()
-	e := discovered(1)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := s.Publish(b.Context(), e); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // BenchmarkPublish takes events to their acknowledgement, through the spool and
 // through the window alone.
 func BenchmarkPublish(b *testing.B) {
@@ -51,31 +35,22 @@ func BenchmarkPublish(b *testing.B) {
 			}
 			// The loop's clock has stopped: what is still under way counts, too.
 			start := time.Now()
-			if err := p.drain(context.Background()); err != nil {
+			if err := p.Close(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64((b.Elapsed()+time.Since(start)).Nanoseconds())/float64(b.N), "ns/acknowledged")
-			p.Close(b.Context())
 		})
 	}
 }
 
-func benchPublisher(b *testing.B, c *Conn, spooled bool) *Publisher {
+func benchPublisher(b *testing.B, c *Conn, fromSpool bool) interface {
+	Publish(context.Context, event.Event) error
+	Close(context.Context) error
+} {
 	b.Helper()
-	if !spooled {
-		p, err := c.Publisher(b.Context(), "s", 1)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return p.Publisher
+	if !fromSpool {
+		return publishDirectly(b, c, 1)
 	}
-	s, err := OpenSpool(SpoolConfig{Dir: b.TempDir(), Sentry: "s", Boot: 1, Log: quiet()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	p, err := NewPublisher(c, s, PublisherOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	p, _ := spoolPublisher(b, c, b.TempDir(), 1, quiet())
 	return p
 }

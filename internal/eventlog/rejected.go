@@ -1,0 +1,233 @@
+package eventlog
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+	"unicode/utf8"
+
+	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+const (
+	// RejectedName is the file in a consumer's data directory with invalid events, one
+	// RejectedEvent per line.
+	RejectedName = "rejected_events.ndjson"
+	// olderRejectedName is what RejectedName is renamed to when it is full.
+	olderRejectedName = "rejected_events.1.ndjson"
+
+	maxRejectedFile = 256 << 20
+	// maxRejectedLine limits a line that is read, in bytes: JSON may take six bytes for
+	// one of the payload.
+	maxRejectedLine = 6*event.MaxSize + 64<<10
+)
+
+// RejectedEvent is a message that a consumer could not store.
+type RejectedEvent struct {
+	Time    int64  `json:"time"` // of the rejection, Unix milliseconds
+	Reason  string `json:"reason"`
+	Subject string `json:"subject"`
+	Key     string `json:"key,omitempty"` // empty when the publisher set none
+	Seq     uint64 `json:"stream_seq"`
+	// Payload is the message as text, PayloadBase64 when it is not UTF-8.
+	Payload       string `json:"payload,omitempty"`
+	PayloadBase64 []byte `json:"payload_base64,omitempty"`
+}
+
+// data is the message's content.
+func (r *RejectedEvent) data() []byte {
+	if r.PayloadBase64 != nil {
+		return r.PayloadBase64
+	}
+	return []byte(r.Payload)
+}
+
+// parseRejected returns the message of a line, to be published again: under the key
+// that it had, or else under one that depends on the line only. A message that is still
+// invalid is an error.
+func parseRejected(line []byte) (event.Encoded, error) {
+	var r RejectedEvent
+	if err := json.Unmarshal(line, &r); err != nil {
+		return event.Encoded{}, fmt.Errorf("%w: %w", event.ErrInvalid, err)
+	}
+	if _, err := event.Decode(r.Subject, r.data()); err != nil {
+		return event.Encoded{}, fmt.Errorf("still rejected: %w", err)
+	}
+	if _, err := event.ParseKey(r.Key); err != nil {
+		sum := sha256.Sum256(line)
+		r.Key = event.Key{Sentry: "file-" + hex.EncodeToString(sum[:8]), Counter: 1}.String()
+	}
+	return event.Encoded{Subject: r.Subject, Key: r.Key, Data: r.data()}, nil
+}
+
+// RejectedFile appends to the file of rejected events in a data directory. Each event
+// is fsynced before Append returns. It is for one goroutine.
+//
+// A publisher that sends nothing else must not fill the disk: a full file is renamed to
+// olderRejectedName, which replaces the one before it.
+type RejectedFile struct {
+	dir  string
+	file *os.File
+	max  int64 // bytes
+	log  *slog.Logger
+}
+
+// OpenRejected opens the file in dir, creating it if it is missing, and calls known
+// with the key of each event that is kept there. Close it.
+func OpenRejected(dir string, log *slog.Logger, known func(event.Key)) (*RejectedFile, error) {
+	return openRejected(dir, maxRejectedFile, log, known)
+}
+
+func openRejected(dir string, limit int64, log *slog.Logger, known func(event.Key)) (*RejectedFile, error) {
+	whole, err := readRejected(dir, known)
+	if err != nil {
+		return nil, err
+	}
+	r := &RejectedFile{dir: dir, max: limit, log: log}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	// A line that was cut short by a crash is of a message that is redelivered.
+	err = r.file.Truncate(whole)
+	if err == nil {
+		_, err = endLine(r.file)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("rejected events: %w", err), r.file.Close())
+	}
+	return r, nil
+}
+
+func (r *RejectedFile) open() error {
+	f, err := os.OpenFile(filepath.Join(r.dir, RejectedName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err == nil {
+		if err = diskio.SyncDir(r.dir); err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("rejected events: %w", err)
+	}
+	r.file = f
+	return nil
+}
+
+// Append keeps a message and why it was rejected; seq is its sequence number in the
+// stream.
+func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
+	line := RejectedEvent{
+		Time: time.Now().UnixMilli(), Reason: reason.Error(),
+		Subject: e.Subject, Key: e.Key, Seq: seq,
+	}
+	if utf8.Valid(e.Data) {
+		line.Payload = string(e.Data)
+	} else {
+		line.PayloadBase64 = e.Data
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return fmt.Errorf("rejected event %s: %w", e.Key, err)
+	}
+	b = append(b, '\n')
+	size, err := r.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("rejected events: %w", err)
+	}
+	if size > 0 && size+int64(len(b)) > r.max {
+		if err := r.rotate(); err != nil {
+			return err
+		}
+		size = 0
+	}
+	if _, err := r.file.Write(b); err != nil {
+		// Half a line would spoil the next one.
+		return fmt.Errorf("rejected events: %w", errors.Join(err, r.file.Truncate(size)))
+	}
+	if err := r.file.Sync(); err != nil {
+		return fmt.Errorf("rejected events: %w", err)
+	}
+	return nil
+}
+
+// rotate makes room.
+func (r *RejectedFile) rotate() error {
+	older := filepath.Join(r.dir, olderRejectedName)
+	if info, err := os.Stat(older); err == nil {
+		r.log.Warn("dropping the oldest rejected events", slog.String("file", older), slog.Int64("bytes", info.Size()), slog.Time("newest", info.ModTime()))
+	}
+	// It is renamed already when a new one could not be opened the last time.
+	if err := os.Rename(filepath.Join(r.dir, RejectedName), older); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rejected events: %w", err)
+	}
+	full := r.file
+	if err := r.open(); err != nil { // the next line goes to the renamed file
+		return err
+	}
+	return full.Close()
+}
+
+// Close closes the file. Closing it again does nothing.
+func (r *RejectedFile) Close() error {
+	if err := r.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("rejected events: %w", err)
+	}
+	return nil
+}
+
+// ReadRejected calls known with the key of each rejected event that a data directory
+// keeps.
+func ReadRejected(dir string, known func(event.Key)) error {
+	_, err := readRejected(dir, known)
+	return err
+}
+
+// readRejected also returns the length of the newest file's whole lines.
+func readRejected(dir string, known func(event.Key)) (whole int64, err error) {
+	if _, err := readRejectedFile(filepath.Join(dir, olderRejectedName), known); err != nil {
+		return 0, err
+	}
+	return readRejectedFile(filepath.Join(dir, RejectedName), known)
+}
+
+// readRejectedFile skips lines that are not ours: the file may have been edited.
+func readRejectedFile(path string, known func(event.Key)) (whole int64, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("rejected events: %w", err)
+	}
+	defer f.Close()
+	lines := diskio.NewLineReader(f, maxRejectedLine)
+	for lines.Next() {
+		line := lines.Line()
+		// An editor may leave the last line without its newline; half a line is a crash's.
+		if line.Torn && !json.Valid(line.Text) {
+			return whole, nil
+		}
+		whole += line.Size
+		var e struct {
+			Key string `json:"key"`
+		}
+		if json.Unmarshal(line.Text, &e) != nil {
+			continue
+		}
+		if key, err := event.ParseKey(e.Key); err == nil {
+			known(key)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return 0, fmt.Errorf("rejected events: %s: %w", path, err)
+	}
+	return whole, nil
+}

@@ -1,0 +1,109 @@
+package eventlog
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+func rejectedKeys(dir string) (keys []string, err error) {
+	err = ReadRejected(dir, func(k event.Key) { keys = append(keys, k.String()) })
+	return keys, err
+}
+
+// consecutive reports whether the keys are those of one run of counters.
+func consecutive(keys []string) bool {
+	for i := 1; i < len(keys); i++ {
+		before, err1 := event.ParseKey(keys[i-1])
+		before.Counter++
+		if err1 != nil || keys[i] != before.String() {
+			return false
+		}
+	}
+	return len(keys) > 0
+}
+
+// A publisher that sends only what nobody can decode must not fill the disk.
+func TestRejectedFileIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	r, err := openRejected(dir, 4096, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 200
+	for i := range n {
+		if err := r.Append(event.Encoded{Key: "s-1-" + strconv.Itoa(i+1), Data: []byte(strings.Repeat("x", 100))}, 1, errors.New("bad")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{RejectedName, olderRejectedName} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() > r.max || info.Size() == 0 {
+			t.Errorf("%s: %+v, %v", name, info, err)
+		}
+	}
+	keys, err := rejectedKeys(dir)
+	if err != nil || !consecutive(keys) || keys[len(keys)-1] != "s-1-"+strconv.Itoa(n) || keys[0] == "s-1-1" {
+		t.Errorf("keys %v, %v", keys, err)
+	}
+}
+
+// A full file that was put aside when no new one could be opened must not end it.
+func TestRejectedFileIsOpenedLater(t *testing.T) {
+	dir := t.TempDir()
+	r, err := openRejected(dir, 100, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	reject := func(i int) {
+		t.Helper()
+		if err := r.Append(event.Encoded{Key: "s-1-" + strconv.Itoa(i), Data: []byte(strings.Repeat("x", 100))}, 1, errors.New("bad")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reject(1)
+	path := filepath.Join(dir, RejectedName)
+	if err := os.Rename(path, filepath.Join(dir, olderRejectedName)); err != nil {
+		t.Fatal(err)
+	}
+	reject(2)
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), `"s-1-2"`) {
+		t.Errorf("the new file has %q, %v", text, err)
+	}
+}
+
+// A whole last line without its end stays, and the next one does not run into it;
+// a line without end or measure is passed over.
+func TestRejectedFileThatWasEdited(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, RejectedName)
+	text := strings.Repeat("y", maxRejectedLine+100) + "\n" + `{"key":"s-1-2"}`
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openRejected(dir, maxRejectedFile, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Append(event.Encoded{Key: "s-1-3"}, 1, errors.New("bad")), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := rejectedKeys(dir)
+	if d := cmp.Diff([]string{"s-1-2", "s-1-3"}, keys); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(data), text+"\n{") {
+		t.Errorf("the file has %d bytes, %v", len(data), err)
+	}
+}
