@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
 // rebuilt is the name of a database while it is made anew.
@@ -72,7 +74,7 @@ func (t *Tracker) replace() error {
 	if err := os.Rename(filepath.Join(t.cfg.Dir, rebuilt), path); err != nil {
 		return err
 	}
-	return syncDir(t.cfg.Dir)
+	return diskio.SyncDir(t.cfg.Dir)
 }
 
 // absorbLog writes a database's log into it. The last one to close it removes the log.
@@ -83,14 +85,6 @@ func absorbLog(path string) error {
 	}
 	_, err = db.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	return errors.Join(err, db.Close())
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // removeFile removes a database and its log.
