@@ -67,7 +67,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err := fillTracker(ctx, w, t, log); err != nil {
 		return errors.Join(err, t.Close())
 	}
-	view := rebuildView{t.Len()}
+	view := rebuildView{t.State().Len()}
 	if err := t.Replace(); err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestCalibration(t *testing.T) {
 	r := newReport()
-	r.view = &tracker.View{Learned: tracker.Learned{
+	r.view = &tracker.State{Learned: tracker.Learned{
 		At:       1,
 		Prior:    estimate.Prior{Bands: []estimate.Band{{Low: 0, High: 0, Share: 0.6}, {Low: 1, High: 8, Share: 0.4}}},
 		Spurious: estimate.Spurious{"teku": 0.0125, "prysm": 0.5},

@@ -20,7 +20,7 @@ type Report struct {
 	outcomes map[string]*outcome
 	networks map[string]bool
 	rows     Counts
-	view     *tracker.View // nil when nothing is tracked
+	view     *tracker.State // nil when nothing is tracked
 }
 
 type outcome struct {
@@ -65,7 +65,7 @@ func Read(ctx context.Context, dataDir string) (*Report, error) {
 }
 
 // track adds the estimates.
-func (r *Report) track(view *tracker.View) {
+func (r *Report) track(view *tracker.State) {
 	r.view = view
 	for id, n := range r.nodes {
 		if p := view.Peer(id); p != nil && p.Estimate != nil {

@@ -63,7 +63,7 @@ func buckets() []Bucket {
 }
 
 // validators sums a tracker up; nil for one without estimates.
-func validators(v *tracker.View) *Validators {
+func validators(v *tracker.State) *Validators {
 	nodes, _ := v.Counted()
 	if len(nodes) == 0 {
 		return nil
@@ -78,6 +78,7 @@ func validators(v *tracker.View) *Validators {
 			}
 		}
 	}
+	nodes = slices.Clone(nodes)
 	slices.SortStableFunc(nodes, func(a, b *tracker.Peer) int {
 		return cmp.Or(cmp.Compare(b.Estimate.Median, a.Estimate.Median), cmp.Compare(b.Estimate.Mean, a.Estimate.Mean))
 	})
@@ -98,8 +99,8 @@ func (v *Validators) writeText(t *tabwriter.Writer) {
 	if v.InboundOnly > 0 {
 		fmt.Fprintf(t, "inbound only\t%d of the nodes, by peer id: no address tells which are the same\n", v.InboundOnly)
 	}
-	if v.CountedTwice > 0 {
-		fmt.Fprintf(t, "left out\t%d earlier peer ids of the same addresses\n", v.CountedTwice)
+	if v.DuplicateIDs > 0 {
+		fmt.Fprintf(t, "left out\t%d earlier peer ids of the same addresses\n", v.DuplicateIDs)
 	}
 	fmt.Fprint(t, "\nCLIENT\tNODES\tWITH VALIDATORS\tVALIDATORS\t90 %\n")
 	for _, c := range v.Clients {

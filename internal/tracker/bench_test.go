@@ -45,7 +45,7 @@ func seasoned(b *testing.B, dir string, peers int) *Tracker {
 		}
 		estimate := *p.Estimate
 		p.Estimate = &estimate
-		tr.peers[p.ID], tr.unwritten.peers[p.ID] = &p, true
+		tr.peers[p.ID], tr.dirty.peers[p.ID] = &p, true
 	}
 	if err := tr.Settle(b.Context()); err != nil { // now that there are so many
 		b.Fatal(err)
@@ -71,8 +71,8 @@ func BenchmarkLoad(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if tr.Len() != peers {
-			b.Fatalf("%d peers", tr.Len())
+		if tr.State().Len() != peers {
+			b.Fatalf("%d peers", tr.State().Len())
 		}
 		b.ReportMetric(float64(heap()-before)/peers, "B/peer")
 		tr.killed(b)
@@ -85,7 +85,7 @@ func BenchmarkRefresh(b *testing.B) {
 	tr := seasoned(b, b.TempDir(), 10_000)
 	for name, uncertainty := range map[string]float64{"read": 0, "given": 0.05} {
 		b.Run(name, func(b *testing.B) {
-			tr.params.PAggUncertainty = uncertainty
+			tr.learner.params.PAggUncertainty = uncertainty
 			tr.remodel()
 			before := processorTime(b)
 			for b.Loop() {
