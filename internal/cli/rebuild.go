@@ -15,9 +15,9 @@ import (
 
 func (a *app) rebuildCommand() *cli.Command {
 	return a.leaf(&cli.Command{
-		Name: "rebuild", Usage: "make the tracker's database anew from the datasets",
-		Description: "Reads all events in --data-dir and puts a new " + tracker.File + " in the place of the one there. Hours before the\n" +
-			"oldest events are taken over from that one when it can be read. No consumer may run. --network or\n" +
+		Name: "rebuild", Usage: "recompute the tracker's database from the datasets",
+		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there by a new one. Hours before the oldest\n" +
+			"events are copied from the replaced one when it can be read. No consumer may run. --network or\n" +
 			"--network-dir must name the network of the data.",
 		Flags: append([]cli.Flag{jsonFlag()}, trackerFlags()...),
 	}, runRebuild)
@@ -37,7 +37,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 		return err
 	}
 	dir := in.cmd.String(flagDataDir)
-	if _, err := os.Stat(dir); err != nil { // which the lock would make
+	if _, err := os.Stat(dir); err != nil { // which taking the lock would create
 		return usagef("--%s: %w", flagDataDir, err)
 	}
 	tracks, err := in.tracking(dir, net)
@@ -74,7 +74,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 	return in.print(view)
 }
 
-// fillTracker reads the datasets and the history that is not in them any more.
+// fillTracker reads the datasets, and the history that is no longer in them.
 func fillTracker(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *slog.Logger) error {
 	if err := consumer.CatchUp(ctx, w, t, log); err != nil {
 		return err
