@@ -3,6 +3,7 @@ package tracker
 import (
 	"runtime"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -113,6 +114,23 @@ func BenchmarkLearn(b *testing.B) {
 	tr := seasoned(b, b.TempDir(), 10_000)
 	for b.Loop() {
 		tr.learn()
+	}
+}
+
+// BenchmarkPublish is what readers add to each segment's end.
+func BenchmarkPublish(b *testing.B) {
+	for _, peers := range []int{10_000, maxPeers} {
+		b.Run(strconv.Itoa(peers), func(b *testing.B) {
+			now := start
+			tr := opened(b, b.TempDir(), &now)
+			for i := range peers {
+				tr.peers[peerID(i)] = &Peer{ID: peerID(i)}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				tr.publish()
+			}
+		})
 	}
 }
 
