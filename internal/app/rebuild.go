@@ -34,7 +34,7 @@ func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net netwo
 	if err := fillTracker(ctx, w, t, log); err != nil {
 		return 0, errors.Join(err, t.Close())
 	}
-	peers = t.Len()
+	peers = t.State().Len()
 	return peers, t.Replace()
 }
 

@@ -13,8 +13,8 @@ import (
 func (p *program) rebuildCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "rebuild", Usage: "rebuild the tracker's database from the datasets",
-		Description: "Reads all events in --data-dir and puts a new " + tracker.File + " in the place of the one there. Hours before the\n" +
-			"oldest events are taken over from that one when it can be read. No consumer may run. --network or\n" +
+		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there by a new one. Hours before the oldest\n" +
+			"events are copied from the replaced one when it can be read. No consumer may run. --network or\n" +
 			"--network-dir must name the network of the data.",
 		Flags: append([]cli.Flag{jsonFlag()}, estimatesFlags()...),
 	}, runRebuild)
@@ -34,7 +34,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 		return err
 	}
 	dir := in.cmd.String(flagDataDir)
-	if _, err := os.Stat(dir); err != nil { // which the lock would make
+	if _, err := os.Stat(dir); err != nil { // which taking the lock would create
 		return usagef("--%s: %w", flagDataDir, err)
 	}
 	cfg, err := in.estimatesConfig()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v3"
 
@@ -12,9 +13,8 @@ import (
 
 // Flags of report.
 const (
-	flagNodes = "nodes"
-	flagNode  = "node"
-
+	flagNodes       = "nodes"
+	flagNode        = "node"
 	flagCalibration = "calibration"
 )
 
@@ -27,7 +27,7 @@ func (p *program) reportCommand() *cli.Command {
 			jsonFlag(),
 			toggle(flagNodes, "print one row per node; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node, by peer id or node id"),
-			toggle(flagCalibration, "print how the client versions fare against what the estimates assume"),
+			toggle(flagCalibration, "print the tests of the client versions against what the estimates assume"),
 		},
 	}, runReport)
 }
@@ -40,23 +40,32 @@ func runReport(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	r, err := report.Read(ctx, dir)
-	if err != nil {
-		return err
+	id := in.cmd.String(flagNode)
+	if id == "" && in.cmd.Bool(flagCalibration) {
+		state, err := report.ReadState(ctx, dir)
+		if err != nil {
+			return err
+		}
+		return in.writeView(report.NewCalibration(state))
 	}
-	switch id := in.cmd.String(flagNode); {
+	r, err := report.Read(ctx, dir)
+	switch {
+	case err != nil:
+		return err
 	case id != "":
 		return in.reportNode(ctx, r, dir, id)
-	case in.cmd.Bool(flagCalibration) && in.cmd.Bool(flagJSON):
-		return writeJSON(in.stdout, r.Calibration())
-	case in.cmd.Bool(flagCalibration):
-		return r.Calibration().WriteText(in.stdout)
 	case in.cmd.Bool(flagNodes):
 		return in.reportNodes(r)
-	case in.cmd.Bool(flagJSON):
-		return writeJSON(in.stdout, r.Summary())
 	}
-	return r.Summary().WriteText(in.stdout)
+	return in.writeView(r.Summary())
+}
+
+// writeView writes a view as JSON or text.
+func (in invocation) writeView(view interface{ WriteText(w io.Writer) error }) error {
+	if in.cmd.Bool(flagJSON) {
+		return writeJSON(in.stdout, view)
+	}
+	return view.WriteText(in.stdout)
 }
 
 func (in invocation) reportNodes(r *report.Report) error {
@@ -81,8 +90,5 @@ func (in invocation) reportNode(ctx context.Context, r *report.Report, dir, id s
 	if err != nil {
 		return err
 	}
-	if in.cmd.Bool(flagJSON) {
-		return writeJSON(in.stdout, e)
-	}
-	return e.WriteText(in.stdout)
+	return in.writeView(e)
 }

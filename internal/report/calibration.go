@@ -1,16 +1,15 @@
 package report
 
 import (
-	"fmt"
-	"io"
 	"maps"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// Calibration is how the client versions fared against the model's assumptions.
+// Calibration has the tests of the client versions against the model's assumptions. Lists
+// are never nil.
 type Calibration struct {
 	At       int64             `json:"at"` // Unix milliseconds; 0 for never
 	Versions []VersionVerdicts `json:"versions"`
@@ -24,30 +23,30 @@ type Calibration struct {
 	Spurious []SpuriousRate `json:"spurious"`
 }
 
-// PriorBand is a range of validators, both ends in it.
+// PriorBand is a range of validators, both ends included.
 type PriorBand struct {
 	Low   int     `json:"low"`
 	High  int     `json:"high"`
 	Share float64 `json:"share"`
 }
 
-// SpuriousRate is one client's. Clients that are not listed have the default.
+// SpuriousRate is the rate of one client. Clients that are not listed have the default.
 type SpuriousRate struct {
 	Client         string  `json:"client"`
 	PerObservation float64 `json:"per_observation"`
 }
 
-// VersionVerdicts are one client version's: each is passed, failed or too few.
+// VersionVerdicts are those of one client version: each is passed, failed or too few.
 type VersionVerdicts struct {
 	Client  string `json:"client"`
-	Version string `json:"version"` // empty where the agent does not tell
+	Version string `json:"version"` // empty where the agent has none
 	Nodes   int    `json:"nodes"`
 	// Dispersion is M1; AllDuties of Dispersed nodes subscribe for every duty.
 	Dispersion string `json:"dispersion"`
 	Dispersed  int    `json:"dispersed"`
 	AllDuties  int    `json:"all_duties"`
-	// Watched and Looked are M2: the subnets of watches and of single looks over custody
-	// groups, medians.
+	// Watched and Looked are M2: the medians of the estimates from the subnets of watches,
+	// and of single snapshots, over the custody groups.
 	Watched      string  `json:"watched"`
 	WatchedRatio float64 `json:"watched_ratio"`
 	Looked       string  `json:"looked"`
@@ -58,22 +57,22 @@ type VersionVerdicts struct {
 	// 5-8, 9-16, 17-32, 33-64, more.
 	Lifetimes      string                        `json:"lifetimes"`
 	LifetimeCounts [estimate.LifetimeBins]uint32 `json:"lifetime_counts"`
-	// Flagged versions are not used in full: Used says what is. Unproven ones had too few
+	// Of flagged versions only a part is used, which Used names. Unproven ones had too few
 	// nodes for any test, and are used as assumed.
 	Flagged  bool   `json:"flagged"`
 	Unproven bool   `json:"unproven"`
 	Used     string `json:"used"`
 }
 
-// Calibration gives the tests of the client versions, as they were made last.
-func (r *Report) Calibration() Calibration {
+// NewCalibration has the last tests of the client versions. state may be nil.
+func NewCalibration(state *tracker.State) Calibration {
 	out := Calibration{Versions: []VersionVerdicts{}, Total: estimate.TooFew.String(), Prior: []PriorBand{}, Spurious: []SpuriousRate{}}
-	if r.view == nil {
+	if state == nil {
 		return out
 	}
-	total := r.view.Totals()
-	out.At, out.Total, out.Multiplicity = r.view.Learned.At, total.Verdict, total.Multiplicity
-	for _, v := range r.view.Learned.Versions {
+	total, learned := state.Totals(), state.Learned
+	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Multiplicity
+	for _, v := range learned.Versions {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,
 			Dispersion: v.Dispersion.String(), Dispersed: v.Dispersed, AllDuties: v.AllDuties,
@@ -82,7 +81,6 @@ func (r *Report) Calibration() Calibration {
 			Flagged: v.Trust != estimate.TrustAll, Unproven: v.Unproven(), Used: used(v.Trust),
 		})
 	}
-	learned := r.view.Learned
 	for _, b := range learned.Prior.Bands {
 		out.Prior = append(out.Prior, PriorBand{b.Low, b.High, b.Share})
 	}
@@ -103,44 +101,4 @@ func used(t estimate.Trust) string {
 	default:
 		return "custody only"
 	}
-}
-
-// WriteText writes the tests for a person.
-func (c Calibration) WriteText(w io.Writer) error {
-	if c.At == 0 {
-		_, err := fmt.Fprintln(w, "nothing learned yet")
-		return err
-	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(t, "tested\t%s\n", clock(c.At))
-	fmt.Fprintf(t, "M4 totals\t%s: %.2f times the active validators\n", c.Total, c.Multiplicity)
-	fmt.Fprint(t, "\nCLIENT\tVERSION\tNODES\tM1 DISPERSION\tM2 WATCHES\tM2 LOOKS\tM3 LIFETIMES\tUSED\n")
-	for _, v := range c.Versions {
-		flag := ""
-		switch {
-		case v.Flagged:
-			flag = "  !"
-		case v.Unproven:
-			flag = ", unproven"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s (%d of %d all duties)\t%s (%.2f)\t%s (%.2f)\t%s\t%s%s\n", v.Client, printable(v.Version), v.Nodes,
-			v.Dispersion, v.AllDuties, v.Dispersed, v.Watched, v.WatchedRatio, v.Looked, v.LookedRatio, v.Lifetimes, v.Used, flag)
-	}
-	fmt.Fprint(t, "\nLIFETIMES IN SLOTS\tVERSION\t0\t1\t2\t3\t4\t5-8\t9-16\t17-32\t33-64\tMORE\n")
-	for _, v := range c.Versions {
-		fmt.Fprintf(t, "%s\t%s", v.Client, printable(v.Version))
-		for _, n := range v.LifetimeCounts {
-			fmt.Fprintf(t, "\t%d", n)
-		}
-		fmt.Fprintln(t)
-	}
-	fmt.Fprint(t, "\nPRIOR: VALIDATORS OF A NODE\tSHARE OF NODES\n")
-	for _, b := range c.Prior {
-		fmt.Fprintf(t, "%s\t%.1f %%\n", Bucket{Low: b.Low, High: b.High}.name(), 100*b.Share)
-	}
-	fmt.Fprint(t, "\nSPURIOUS SUBNETS\tAN OBSERVATION\n")
-	for _, s := range c.Spurious {
-		fmt.Fprintf(t, "%s\t%.4f\n", s.Client, s.PerObservation)
-	}
-	return t.Flush()
 }

@@ -10,8 +10,7 @@ import (
 )
 
 func TestCalibration(t *testing.T) {
-	r := newReport()
-	r.view = &tracker.View{Learned: tracker.Learned{
+	c := NewCalibration(&tracker.State{Learned: tracker.Learned{
 		At:       1,
 		Prior:    estimate.Prior{Bands: []estimate.Band{{Low: 0, High: 0, Share: 0.6}, {Low: 1, High: 8, Share: 0.4}}},
 		Spurious: estimate.Spurious{"teku": 0.0125, "prysm": 0.5},
@@ -20,8 +19,7 @@ func TestCalibration(t *testing.T) {
 			{Kind: "teku", Release: "26", Nodes: 30, Watched: estimate.Failed, Trust: estimate.TrustCustody},
 			{Kind: "nimbus", Nodes: 30, Lifetimes: estimate.Passed},
 		},
-	}}
-	c := r.Calibration()
+	}})
 	for i, want := range []bool{true, false, false} {
 		if c.Versions[i].Unproven != want {
 			t.Errorf("%s is unproven: %v", c.Versions[i].Client, !want)

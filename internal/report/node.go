@@ -1,7 +1,7 @@
 package report
 
 // Node is what is known of one node, with the names of the API's node row.
-// Pointers are nil where nobody told. Fields from the handshake are those of the
+// Pointers are nil where it is not known. Fields from the handshake are those of the
 // newest one. Times are Unix milliseconds.
 type Node struct {
 	ID            string  `json:"id"`

@@ -1,6 +1,3 @@
-// Package report sums up a data directory: which nodes there are, what they run, what
-// they subscribe to and why visits failed, from the datasets; how many validators they
-// have, from the tracker. It reads every row once and keeps one small record a node.
 package report
 
 import (
@@ -20,7 +17,7 @@ type Report struct {
 	outcomes map[string]*outcome
 	networks map[string]bool
 	rows     Counts
-	view     *tracker.View // nil when nothing is tracked
+	state    *tracker.State // nil when nothing is tracked
 }
 
 type outcome struct {
@@ -28,7 +25,7 @@ type outcome struct {
 	nodes  map[string]bool
 }
 
-// Counts tells how much data a report stands on.
+// Counts are the rows that a report was computed from.
 type Counts struct {
 	Discoveries int `json:"discoveries"`
 	Handshakes  int `json:"handshakes"`
@@ -53,22 +50,30 @@ func Read(ctx context.Context, dataDir string) (*Report, error) {
 	if err := dataset.Scan(ctx, dataDir, all, r.addVisit); err != nil {
 		return nil, err
 	}
-	view, err := tracker.Read(ctx, dataDir)
-	switch {
-	case errors.Is(err, tracker.ErrMissing):
-		return r, nil
-	case err != nil:
+	state, err := ReadState(ctx, dataDir)
+	if err != nil {
 		return nil, err
 	}
-	r.track(view)
+	r.setState(state)
 	return r, nil
 }
 
-// track adds the estimates.
-func (r *Report) track(view *tracker.View) {
-	r.view = view
+// ReadState reads the tracker's state in a data directory; nil when there is none.
+func ReadState(ctx context.Context, dataDir string) (*tracker.State, error) {
+	state, err := tracker.Read(ctx, dataDir)
+	if errors.Is(err, tracker.ErrMissing) {
+		return nil, nil
+	}
+	return state, err
+}
+
+// setState adds the estimates to the nodes.
+func (r *Report) setState(state *tracker.State) {
+	if r.state = state; state == nil {
+		return
+	}
 	for id, n := range r.nodes {
-		if p := view.Peer(id); p != nil && p.Estimate != nil {
+		if p := state.Peer(id); p != nil && p.Estimate != nil {
 			e := estimated(p.Estimate.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
 		}
@@ -125,7 +130,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 }
 
 func (r *Report) addVisit(row dataset.VisitRow) error {
-	if row.More { // a part of a watch: the visit is counted with its last one
+	if row.More { // a part of a watch: the visit counts with its last part
 		return nil
 	}
 	r.rows.Visits++
@@ -145,8 +150,8 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	return nil
 }
 
-// Nodes lists the nodes that were shaken hands with at least once, the most
-// observed first.
+// Nodes lists the nodes that completed at least one handshake, the most observed
+// first.
 func (r *Report) Nodes() []*Node {
 	nodes := slices.Collect(maps.Values(r.nodes))
 	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return n.Observations == 0 })

@@ -2,6 +2,8 @@ package report
 
 import (
 	"bytes"
+	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -111,5 +113,17 @@ func TestTextIsPrintable(t *testing.T) {
 	}
 	if strings.ContainsAny(out.String(), "\x1b\x07") {
 		t.Errorf("escape codes in %q", out.String())
+	}
+}
+
+// What is missing from the estimates is said where they are.
+func TestLostDays(t *testing.T) {
+	s := Summary{Rows: Counts{Handshakes: 1}, Validators: &Validators{LostDays: 3}}
+	e := Evidence{Node: &Node{}, Tracked: &Tracked{LostDays: 2}}
+	for want, write := range map[string]func(io.Writer) error{"lost +3 days of statistics": s.WriteText, "lost +2 days": e.WriteText} {
+		var out bytes.Buffer
+		if err := write(&out); err != nil || !regexp.MustCompile(want).Match(out.Bytes()) {
+			t.Errorf("no %q, %v in\n%s", want, err, &out)
+		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Summary is the network at a glance. Lists are never nil.
+// Summary is an overview of the network. Lists are never nil.
 type Summary struct {
 	// Networks are the network names in the data; more than one is a data directory
 	// that two networks share.
@@ -47,7 +47,7 @@ type ClientCount struct {
 
 // VersionCount is one version of a client.
 type VersionCount struct {
-	Version string `json:"version"` // empty where the agent does not tell
+	Version string `json:"version"` // empty where the agent has none
 	Nodes   int    `json:"nodes"`
 }
 
@@ -64,12 +64,9 @@ type OutcomeCount struct {
 	Nodes   int    `json:"nodes"` // that had it at least once
 }
 
-// Summary counts the rows that were read.
+// Summary sums up the rows that were read.
 func (r *Report) Summary() Summary {
-	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows}
-	if r.view != nil {
-		s.Validators = validators(r.view)
-	}
+	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows, Validators: newValidators(r.state)}
 	if s.Networks == nil {
 		s.Networks = []string{}
 	}

@@ -2,9 +2,7 @@ package report
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -20,9 +18,11 @@ type Validators struct {
 	Histogram []Bucket `json:"histogram"`
 	// Top are the nodes with the most validators, by the median.
 	Top []Validating `json:"top"`
+	// LostDays counts days of a node's statistics that could not be decoded.
+	LostDays uint64 `json:"lost_days"`
 }
 
-// Bucket is a range of validators, both ends in it; High 0 is no end.
+// Bucket is a range of validators, both ends included; High 0 is no upper end.
 type Bucket struct {
 	Low        int     `json:"low"`
 	High       int     `json:"high"`
@@ -54,7 +54,7 @@ func estimated(e estimate.Estimate) Estimated {
 	return Estimated{e.Median, e.Low, e.High, e.Mean, e.PValidator, e.Stake.Median, e.Stake.Low, e.Stake.High}
 }
 
-// buckets are those of a histogram, empty.
+// buckets are the empty buckets of a histogram.
 func buckets() []Bucket {
 	return []Bucket{
 		{Low: 0, High: 0}, {Low: 1, High: 1}, {Low: 2, High: 8}, {Low: 9, High: 31}, {Low: 32, High: 127},
@@ -62,13 +62,16 @@ func buckets() []Bucket {
 	}
 }
 
-// validators sums a tracker up; nil for one without estimates.
-func validators(v *tracker.View) *Validators {
-	nodes, _ := v.Counted()
+// newValidators sums up the estimates; nil when there are none. state may be nil.
+func newValidators(state *tracker.State) *Validators {
+	if state == nil {
+		return nil
+	}
+	nodes, _ := state.Counted()
 	if len(nodes) == 0 {
 		return nil
 	}
-	out := &Validators{Totals: v.Totals(), Histogram: buckets()}
+	out := &Validators{Totals: state.Totals(), Histogram: buckets(), LostDays: state.LostDays()}
 	for _, p := range nodes {
 		for i := len(out.Histogram) - 1; i >= 0; i-- {
 			if b := &out.Histogram[i]; p.Estimate.Median >= b.Low {
@@ -78,6 +81,7 @@ func validators(v *tracker.View) *Validators {
 			}
 		}
 	}
+	nodes = slices.Clone(nodes)
 	slices.SortStableFunc(nodes, func(a, b *tracker.Peer) int {
 		return cmp.Or(cmp.Compare(b.Estimate.Median, a.Estimate.Median), cmp.Compare(b.Estimate.Mean, a.Estimate.Mean))
 	})
@@ -85,42 +89,4 @@ func validators(v *tracker.View) *Validators {
 		out.Top = append(out.Top, Validating{p.ID, string(p.Client.Kind), estimated(p.Estimate.Estimate)})
 	}
 	return out
-}
-
-func (v *Validators) writeText(t *tabwriter.Writer) {
-	fmt.Fprintf(t, "validators\t%.0f [%.0f to %.0f] on %d nodes, %.0f of them with any\n", v.Validators, v.Low, v.High, v.Nodes, v.WithValidators)
-	fmt.Fprintf(t, "stake\t%.0f ETH [%.0f to %.0f]\n", v.StakeETH, v.StakeLow, v.StakeHigh)
-	note := ""
-	if v.Verdict == estimate.Failed.String() {
-		note = ": more than fallback nodes and distributed validators explain, see --calibration"
-	}
-	fmt.Fprintf(t, "multiplicity\t%.2f times the %d active validators%s\n", v.Multiplicity, v.ActiveValidators, note)
-	if v.InboundOnly > 0 {
-		fmt.Fprintf(t, "inbound only\t%d of the nodes, by peer id: no address tells which are the same\n", v.InboundOnly)
-	}
-	if v.CountedTwice > 0 {
-		fmt.Fprintf(t, "left out\t%d earlier peer ids of the same addresses\n", v.CountedTwice)
-	}
-	fmt.Fprint(t, "\nCLIENT\tNODES\tWITH VALIDATORS\tVALIDATORS\t90 %\n")
-	for _, c := range v.Clients {
-		fmt.Fprintf(t, "%s\t%d\t%.0f\t%.0f\t%.0f to %.0f\n", c.Client, c.Nodes, c.WithValidators, c.Validators, c.Low, c.High)
-	}
-	fmt.Fprint(t, "\nVALIDATORS OF A NODE\tNODES\tSHARE\tVALIDATORS\n")
-	for _, b := range v.Histogram {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.0f\n", b.name(), b.Nodes, share(b.Nodes, v.Nodes), b.Validators)
-	}
-	fmt.Fprint(t, "\nLARGEST NODES\tCLIENT\tVALIDATORS\t90 %\tSTAKE\n")
-	for _, n := range v.Top {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%.0f to %.0f\t%.0f ETH\n", n.ID, n.Client, n.Validators, n.ValidatorsLow, n.ValidatorsHigh, n.StakeETH)
-	}
-}
-
-func (b Bucket) name() string {
-	switch {
-	case b.Low == b.High:
-		return fmt.Sprint(b.Low)
-	case b.High == 0:
-		return fmt.Sprintf("%d and more", b.Low)
-	}
-	return fmt.Sprintf("%d to %d", b.Low, b.High)
 }

@@ -3,6 +3,7 @@ package tracker
 import (
 	"runtime"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func seasoned(b *testing.B, dir string, peers int) *Tracker {
 		}
 		estimate := *p.Estimate
 		p.Estimate = &estimate
-		tr.peers[p.ID], tr.unwritten.peers[p.ID] = &p, true
+		tr.peers[p.ID], tr.dirty.peers[p.ID] = &p, true
 	}
 	if err := tr.Settle(b.Context()); err != nil { // now that there are so many
 		b.Fatal(err)
@@ -71,8 +72,8 @@ func BenchmarkLoad(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if tr.Len() != peers {
-			b.Fatalf("%d peers", tr.Len())
+		if tr.State().Len() != peers {
+			b.Fatalf("%d peers", tr.State().Len())
 		}
 		b.ReportMetric(float64(heap()-before)/peers, "B/peer")
 		tr.killed(b)
@@ -85,7 +86,7 @@ func BenchmarkRefresh(b *testing.B) {
 	tr := seasoned(b, b.TempDir(), 10_000)
 	for name, uncertainty := range map[string]float64{"read": 0, "given": 0.05} {
 		b.Run(name, func(b *testing.B) {
-			tr.params.PAggUncertainty = uncertainty
+			tr.learner.params.PAggUncertainty = uncertainty
 			tr.remodel()
 			before := processorTime(b)
 			for b.Loop() {
@@ -113,6 +114,23 @@ func BenchmarkLearn(b *testing.B) {
 	tr := seasoned(b, b.TempDir(), 10_000)
 	for b.Loop() {
 		tr.learn()
+	}
+}
+
+// BenchmarkPublish is what readers add to each segment's end.
+func BenchmarkPublish(b *testing.B) {
+	for _, peers := range []int{10_000, maxPeers} {
+		b.Run(strconv.Itoa(peers), func(b *testing.B) {
+			now := start
+			tr := opened(b, b.TempDir(), &now)
+			for i := range peers {
+				tr.peers[peerID(i)] = &Peer{ID: peerID(i)}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				tr.publish()
+			}
+		})
 	}
 }
 

@@ -12,63 +12,94 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
+// sealAfter is how long after a day's end it is sealed: watches belong to the day in
+// which they began, and a sentry's spool may deliver late. What comes later still is not
+// used for estimates.
+const sealAfter = 6 * time.Hour
+
+// maxOpenDays bounds the days of a draft that are not encoded.
+const maxOpenDays = Window + maxVersionsADay
+
 // day is one day's statistics with one client version, encoded.
 type day struct {
 	day int32 // since 1970
 	// sealed ones are small, see estimate.Statistics.Seal.
 	sealed bool
-	client *eth2.Client // one for many days
+	client *eth2.Client // shared by many days
 	data   []byte
 }
 
-// liveDay is a day of a draft, ready for what is observed later.
-type liveDay struct {
+// openDay is a day that observations are added to.
+type openDay struct {
 	day    int32
 	client *eth2.Client
 	*estimate.Statistics
 }
 
-// day gives the statistics that an observation goes to; nil when there is no more room
-// for it.
-func (d *draft) day(t *Tracker, at int64, client *eth2.Client) *estimate.Statistics {
+// dayOf counts days since 1970.
+func dayOf(ms int64) int32 { return int32(ms / (24 * 3600 * 1000)) }
+
+func (d day) decode() (*estimate.Statistics, error) {
+	return estimate.DecodeStatistics(*d.client, d.data)
+}
+
+// decodable is the days without those that cannot be decoded: the same slice when all
+// can, else a copy.
+func decodable(days []day) []day {
+	bad := func(d day) bool { _, err := d.decode(); return err != nil }
+	if !slices.ContainsFunc(days, bad) {
+		return days
+	}
+	return slices.DeleteFunc(slices.Clone(days), bad)
+}
+
+// day returns the statistics that an observation at a time, Unix milliseconds, goes to;
+// nil when there is no room for it. It adds to the encoded day without decoding it.
+func (d *draft) day(f *fold, at int64, client *eth2.Client) *estimate.Statistics {
 	n := dayOf(at)
-	for _, l := range d.statistics {
-		if l.day == n && (l.client == client || *l.client == *client) {
-			return l.Statistics
+	for _, o := range d.openDays {
+		if o.day == n && (o.client == client || *o.client == *client) {
+			return o.Statistics
 		}
 	}
-	if len(d.statistics) == maxLiveDays { // a rebuild adds all of a peer's days at once
-		d.settle(nil)
+	if len(d.openDays) == maxOpenDays { // a rebuild adds all of a peer's days at once
+		d.encodeDays(nil)
 	}
-	var own *eth2.Client
-	var s *estimate.Statistics
-	for _, known := range d.days {
-		if known.day == n && known.sealed {
-			return nil
-		}
-		if *known.client != *client {
-			continue
-		}
-		own = known.client
-		if known.day == n {
-			var err error
-			if s, err = estimate.OpenStatistics(*client, known.data); err != nil {
-				return nil // damaged
-			}
-		}
+	if slices.ContainsFunc(d.days, func(x day) bool { return x.day == n && x.sealed }) {
+		return nil
 	}
-	if own == nil {
-		own = client
-	}
+	key, s := d.reopen(n, client)
 	if s == nil {
 		if !d.room(n) {
 			return nil
 		}
 		s = estimate.NewStatistics(*client)
 	}
-	t.live += liveSize
-	d.statistics = append(d.statistics, liveDay{n, own, s})
+	f.size += daySize
+	d.openDays = append(d.openDays, openDay{n, key, s})
 	return s
+}
+
+// reopen opens an encoded day for more; nil when there is none. One that is damaged is dropped.
+// The client is the one that the peer's other days share, if any.
+func (d *draft) reopen(n int32, client *eth2.Client) (*eth2.Client, *estimate.Statistics) {
+	for i, known := range d.days {
+		if *known.client != *client {
+			continue
+		}
+		client = known.client
+		if known.day != n {
+			continue
+		}
+		s, err := estimate.OpenStatistics(*client, known.data)
+		if err != nil {
+			d.days = slices.Delete(slices.Clone(d.days), i, i+1)
+			d.LostDays++
+			return client, nil
+		}
+		return client, s
+	}
+	return client, nil
 }
 
 // room reports whether a day may have statistics with one more client version.
@@ -83,88 +114,81 @@ func (d *draft) room(n int32) bool {
 	for _, known := range d.days {
 		count(known.day)
 	}
-	for _, l := range d.statistics {
-		if !slices.ContainsFunc(d.days, func(x day) bool { return x.day == l.day && *x.client == *l.client }) {
-			count(l.day)
+	for _, o := range d.openDays {
+		if !slices.ContainsFunc(d.days, func(x day) bool { return x.day == o.day && *x.client == *o.client }) {
+			count(o.day)
 		}
 	}
 	return versions < maxVersionsADay && n > newest-Window
 }
 
-// sealAfter is how long after a day's end it is sealed: watches are filed under the day
-// in which they began, and a sentry's spool may come late. What comes later still is not
-// used for estimates.
-const sealAfter = 6 * time.Hour
-
-// settle encodes what was observed, seals days that are over, and forgets those that are
-// out of the window. space is for its use, and comes back.
-func (d *draft) settle(space []byte) []byte {
-	if len(d.statistics) == 0 {
+// encodeDays encodes the open days, seals days that are over, and drops those that are
+// out of the window. It uses space as a buffer, and returns it for the next call.
+func (d *draft) encodeDays(space []byte) []byte {
+	if len(d.openDays) == 0 {
 		return space
 	}
 	days := slices.Clone(d.days)
-	for _, l := range d.statistics {
-		space, _ = l.AppendBinary(space[:0]) // never fails
+	for _, o := range d.openDays {
+		space, _ = o.AppendBinary(space[:0]) // never fails
 		data := bytes.Clone(space)
-		i := slices.IndexFunc(days, func(x day) bool { return x.day == l.day && *x.client == *l.client })
+		i := slices.IndexFunc(days, func(x day) bool { return x.day == o.day && *x.client == *o.client })
 		if i < 0 {
-			days = append(days, day{day: l.day, client: l.client, data: data})
+			days = append(days, day{day: o.day, client: o.client, data: data})
 		} else {
 			days[i].data, days[i].sealed = data, false
 		}
 	}
-	d.statistics = nil
+	d.openDays = nil
 	slices.SortStableFunc(days, func(a, b day) int {
 		return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.client.Kind, b.client.Kind), cmp.Compare(a.client.Version, b.client.Version))
 	})
 	newest := days[len(days)-1].day
 	days = slices.DeleteFunc(days, func(x day) bool { return x.day <= newest-Window })
-	sealDays(days, dayOf(d.LastSeen-sealAfter.Milliseconds()))
+	days, lost := sealDays(days, dayOf(d.LastSeen-sealAfter.Milliseconds()))
+	d.LostDays += lost
 	d.days = slices.Clip(days)
 	return space
 }
 
-// sealDays makes the days before one small, in the order of what they cover.
-func sealDays(days []day, before int32) {
-	type open struct {
-		*day
+// sealDays seals the days before one, in the order of the slots that they cover. It
+// removes those of them that cannot be decoded, and says how many. It changes days.
+func sealDays(days []day, before int32) (kept []day, lost uint32) {
+	if !slices.ContainsFunc(days, func(x day) bool { return x.day < before && !x.sealed }) {
+		return days, 0
+	}
+	type unsealed struct {
 		*estimate.Statistics
+		at         int // in kept
 		first, end eth2.Slot
 	}
-	if !slices.ContainsFunc(days, func(x day) bool { return x.day < before && !x.sealed }) {
-		return
-	}
-	var list []open
+	var list []unsealed
 	after := eth2.Slot(0)
-	for i := range days {
-		x := &days[i]
-		if x.day >= before {
-			continue
-		}
-		s, err := x.decode()
-		if err != nil {
-			continue // damaged
-		}
-		first, last, ok := s.Span()
-		if x.sealed {
-			if ok {
+	kept = days[:0]
+	for _, x := range days {
+		if x.day < before {
+			s, err := x.decode()
+			if err != nil {
+				lost++
+				continue
+			}
+			first, last, ok := s.Span()
+			if !x.sealed {
+				list = append(list, unsealed{s, len(kept), first, last + 1})
+			} else if ok {
 				after = max(after, last+1)
 			}
-			continue
 		}
-		list = append(list, open{x, s, first, last + 1})
+		kept = append(kept, x)
 	}
-	slices.SortStableFunc(list, func(a, b open) int { return cmp.Compare(a.first, b.first) })
+	slices.SortStableFunc(list, func(a, b unsealed) int { return cmp.Compare(a.first, b.first) })
 	for _, x := range list {
 		x.Seal(after)
 		after = max(after, x.end)
 		data, _ := x.AppendBinary(nil) // never fails
-		x.data, x.sealed = slices.Clip(data), true
+		kept[x.at].data, kept[x.at].sealed = slices.Clip(data), true
 	}
-}
-
-func (d day) decode() (*estimate.Statistics, error) {
-	return estimate.DecodeStatistics(*d.client, d.data)
+	return kept, lost
 }
 
 // appendDays encodes days for the database.
@@ -183,7 +207,8 @@ func appendDays(b []byte, days []day) []byte {
 	return b
 }
 
-// parseDays is the inverse. The result shares memory with b.
+// parseDays is the inverse of appendDays. The result shares memory with b, and its clients
+// with interned.
 func parseDays(b []byte, interned map[eth2.Client]*eth2.Client) (days []day, err error) {
 	field := func() []byte {
 		n, size := binary.Uvarint(b)

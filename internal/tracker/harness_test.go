@@ -23,14 +23,14 @@ func opened(t testing.TB, dir string, now *time.Time) *Tracker {
 		t.Fatal(err)
 	}
 	tr.now, tr.refreshed = func() time.Time { return *now }, time.Time{}
-	t.Cleanup(func() { tr.db.Close() })
+	t.Cleanup(func() { tr.store.db.Close() })
 	return tr
 }
 
 // killed ends a tracker as the death of its process would.
 func (t *Tracker) killed(tb testing.TB) {
 	tb.Helper()
-	if err := t.db.Close(); err != nil {
+	if err := t.store.db.Close(); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -57,7 +57,7 @@ func state(t *testing.T, tr *Tracker) any {
 		}
 		peers[id] = *p
 	}
-	h, err := readHistory(t.Context(), tr.db, 0, math.MaxInt64)
+	h, err := readHistory(t.Context(), tr.store.db, 0, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// counted lists the peers with an estimate that were shaken hands with within a day of
-// the newest handshake, by id, of those that share an endpoint only the last; twice are
-// the others.
-func counted(peers map[string]*Peer) (nodes []*Peer, twice uint64) {
+// counted lists the peers with an estimate that completed a handshake within a day of
+// the newest one, by id. Of those that share an endpoint only the one seen last is in the
+// list; duplicateIDs counts the others.
+func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
 	newest := int64(0)
 	for _, p := range peers {
 		newest = max(newest, p.LastHandshake)
@@ -27,16 +27,16 @@ func counted(peers map[string]*Peer) (nodes []*Peer, twice uint64) {
 	nodes = slices.DeleteFunc(nodes, func(p *Peer) bool {
 		endpoints := p.endpoints()
 		known := slices.ContainsFunc(endpoints, func(e string) bool { return taken[e] })
-		for _, e := range endpoints { // also of one that is left out: ids can come one after the other
+		for _, e := range endpoints { // also those of a duplicate: a node may have had three ids, one after the other
 			taken[e] = true
 		}
 		if known {
-			twice++
+			duplicateIDs++
 		}
 		return known
 	})
 	slices.SortFunc(nodes, func(a, b *Peer) int { return strings.Compare(a.ID, b.ID) })
-	return nodes, twice
+	return nodes, duplicateIDs
 }
 
 // inboundOnly counts the nodes that were never dialled with success: nothing tells
@@ -51,8 +51,8 @@ func inboundOnly(nodes []*Peer) (n int) {
 }
 
 // endpoints are where a peer is, as transport/ip:port: the address that was dialled,
-// and the ports that its record has there, as it may answer by QUIC now and by TCP
-// another time. That a record names an address proves nothing by itself.
+// and the ports that its record has at that IP, as it may answer by QUIC now and by TCP
+// another time. An address in a record proves nothing by itself.
 func (p *Peer) endpoints() []string {
 	transport, text, _ := strings.Cut(p.Address, "/")
 	dialled, err := netip.ParseAddrPort(text)

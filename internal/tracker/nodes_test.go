@@ -44,7 +44,7 @@ func TestOneNodeAnAddress(t *testing.T) {
 		t.Errorf("%d left out, counted (-want +got):\n%s", twice, diff)
 	}
 	total := v.Totals()
-	if total.Nodes != 3 || total.CountedTwice != 1 || len(total.Clients) != 3 {
+	if total.Nodes != 3 || total.DuplicateIDs != 1 || len(total.Clients) != 3 {
 		t.Errorf("totals %+v", total)
 	}
 	p := v.Peer(peerID(1))
@@ -68,7 +68,7 @@ func TestOldStatisticsGo(t *testing.T) {
 		}
 		flush(t, tr, uint64(d))
 	}
-	p := tr.Peer(peerID(0))
+	p := tr.State().Peer(peerID(0))
 	if len(p.days) != Window || p.days[0].day != dayOf(start.UnixMilli())+days-Window {
 		t.Errorf("%d days from %d", len(p.days), p.days[0].day)
 	}
@@ -81,7 +81,7 @@ func TestOldStatisticsGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.killed(t)
-	if n := opened(t, dir, &now).Len(); n != 0 {
+	if n := opened(t, dir, &now).State().Len(); n != 0 {
 		t.Errorf("%d peers after %v", n, forgetAfter)
 	}
 }
@@ -143,10 +143,10 @@ func TestOldAddressesGo(t *testing.T) {
 	}
 	tr.killed(t)
 	tr = opened(t, dir, &now)
-	if p := tr.Peer(peerID(0)); p.Address != "" || p.Multiaddr != "" || len(p.Endpoints) > 0 || p.Record.ENR != "" || p.Record.IP != "" || p.Observations != 1 {
+	if p := tr.State().Peer(peerID(0)); p.Address != "" || p.Multiaddr != "" || len(p.Endpoints) > 0 || p.Record.ENR != "" || p.Record.IP != "" || p.Observations != 1 {
 		t.Errorf("kept of the peer that is gone: %+v", p)
 	}
-	if p := tr.Peer(peerID(1)); len(p.Endpoints) != 1 || p.Address != "tcp/192.0.2.3:9000" || p.Multiaddr == "" {
+	if p := tr.State().Peer(peerID(1)); len(p.Endpoints) != 1 || p.Address != "tcp/192.0.2.3:9000" || p.Multiaddr == "" {
 		t.Errorf("kept of the peer that has moved: %+v", p)
 	}
 }
@@ -165,8 +165,8 @@ func TestPeersAreBounded(t *testing.T) {
 		tr.Add(c.discovered(100+i, start.Add(2*time.Hour)))
 	}
 	flush(t, tr, 1)
-	if tr.Len() != 10 || tr.Peer(peerID(4)) == nil {
-		t.Errorf("%d peers, one that was shaken hands with: %v", tr.Len(), tr.Peer(peerID(4)) != nil)
+	if tr.State().Len() != 10 || tr.State().Peer(peerID(4)) == nil {
+		t.Errorf("%d peers, one that was shaken hands with: %v", tr.State().Len(), tr.State().Peer(peerID(4)) != nil)
 	}
 }
 
@@ -185,11 +185,11 @@ func TestVersionsAreBounded(t *testing.T) {
 		}
 	}
 	flush(t, tr, 0)
-	if n := len(tr.Peer(peerID(0)).days); n != maxVersionsADay {
+	if n := len(tr.State().Peer(peerID(0)).days); n != maxVersionsADay {
 		t.Errorf("%d versions in a day", n)
 	}
-	last := tr.learned.Versions[len(tr.learned.Versions)-1]
-	if n := len(tr.learned.Versions); n != maxVersions || last.Kind != "other" || last.Nodes != 51 || !last.Unproven() {
+	last := tr.learner.learned.Versions[len(tr.learner.learned.Versions)-1]
+	if n := len(tr.learner.learned.Versions); n != maxVersions || last.Kind != "other" || last.Nodes != 51 || !last.Unproven() {
 		t.Errorf("%d versions, the last %+v", n, last)
 	}
 }
@@ -205,7 +205,7 @@ func TestManyDaysAtOnce(t *testing.T) {
 		}
 	}
 	flush(t, tr, 0)
-	days := tr.Peer(peerID(0)).days
+	days := tr.State().Peer(peerID(0)).days
 	if want := dayOf(start.UnixMilli()) + 28; len(days) != Window || days[len(days)-1].day != want {
 		t.Errorf("%d days to %d, want %d to %d", len(days), days[len(days)-1].day, Window, want)
 	}

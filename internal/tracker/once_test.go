@@ -59,17 +59,17 @@ func TestEveryEventOnce(t *testing.T) {
 			case 0: // killed before the flush
 				restart()
 			case 1: // killed within it
-				tr.crash = func() error { return errors.New("killed") }
+				tr.store.crash = func() error { return errors.New("killed") }
 				if err := tr.flush(t.Context(), segment); err == nil {
 					t.Fatal("flushed for all that")
 				}
 				restart()
 			case 2: // it fails, and is written with the next, unless that is killed
-				tr.crash = func() error { return errors.New("disk full") }
+				tr.store.crash = func() error { return errors.New("disk full") }
 				if err := tr.flush(t.Context(), segment); err == nil {
 					t.Fatal("flushed for all that")
 				}
-				tr.crash = nil
+				tr.store.crash = nil
 			case 3: // killed after it
 				flush(t, tr, segment)
 				restart()
@@ -94,8 +94,8 @@ func TestEveryEventOnce(t *testing.T) {
 		if diff := gocmp.Diff(state(t, again), state(t, tr), sameState()); diff != "" {
 			t.Fatalf("seed %d (-rebuilt +live):\n%s", seed, diff)
 		}
-		if tr.Len() != 12 || tr.Peer(peerID(3)).Observations != 8 {
-			t.Fatalf("%d peers, %d observations", tr.Len(), tr.Peer(peerID(3)).Observations)
+		if tr.State().Len() != 12 || tr.State().Peer(peerID(3)).Observations != 8 {
+			t.Fatalf("%d peers, %d observations", tr.State().Len(), tr.State().Peer(peerID(3)).Observations)
 		}
 		tr.killed(t)
 	}
@@ -108,8 +108,8 @@ func TestEventsOfOtherNetworksAreLeftOut(t *testing.T) {
 	e.Network = "other"
 	tr.Add(e)
 	flush(t, tr, 0)
-	if tr.Len() != 0 {
-		t.Errorf("%d peers", tr.Len())
+	if tr.State().Len() != 0 {
+		t.Errorf("%d peers", tr.State().Len())
 	}
 }
 

@@ -66,7 +66,7 @@ func TestPresetChange(t *testing.T) {
 		}
 		change(&cfg.Params.Preset)
 		tr = open()
-		if kept := len(tr.Peer(peerID(0)).days) > 0; kept != (name == "no change") {
+		if kept := len(tr.State().Peer(peerID(0)).days) > 0; kept != (name == "no change") {
 			t.Errorf("%s: statistics kept: %v", name, kept)
 		}
 		if err := tr.Close(); err != nil {

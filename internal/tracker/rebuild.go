@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// rebuilt is the name of a database while it is made anew.
+// rebuilt is the name of a database while it is rebuilt.
 const rebuilt = File + ".new"
 
-// Create begins an empty database beside the one in use, if there is one, which stays
+// Create creates an empty database beside the one in use, if there is one, which stays
 // until Replace.
 func Create(ctx context.Context, cfg Config) (*Tracker, error) {
 	path := filepath.Join(cfg.Dir, rebuilt)
@@ -22,11 +24,12 @@ func Create(ctx context.Context, cfg Config) (*Tracker, error) {
 	return open(ctx, cfg, path)
 }
 
-// KeepHistory takes over from the database in use its totals, which know more than the
-// rows in the datasets, and the counts of hours before those that t has, whose rows may
-// be gone by retention. One that cannot be read is left aside: the error says why.
+// KeepHistory takes over from the database in use its totals, which have more than the
+// rows in the datasets, and the counts of hours before those that t has, whose rows
+// retention may have removed. When that database cannot be read the error says why, and t
+// is as it was.
 func (t *Tracker) KeepHistory(ctx context.Context) error {
-	own, err := readHistory(ctx, t.db, 0, 1<<53)
+	own, err := readHistory(ctx, t.store.db, 0, 1<<53)
 	if err != nil {
 		return err
 	}
@@ -37,17 +40,17 @@ func (t *Tracker) KeepHistory(ctx context.Context) error {
 		}
 		return err
 	}
-	t.unwritten.totals = append(t.unwritten.totals, old.Totals...)
+	earlier := counts{}
 	for _, h := range old.Counts {
 		if len(own.Counts) == 0 || h.Hour < own.Counts[0].Hour {
-			t.unwritten.counts[h.Hour] = h.Counts
+			earlier[h.Hour] = h.Counts
 		}
 	}
+	t.addHistory(earlier, old.Totals)
 	return t.Write(ctx)
 }
 
-// Replace closes a database that Create began and puts it in the place of the one in
-// use.
+// Replace closes a database that Create created and replaces the one in use by it.
 func (t *Tracker) Replace() error {
 	if err := t.Close(); err != nil {
 		return err
@@ -59,9 +62,9 @@ func (t *Tracker) Replace() error {
 func (t *Tracker) replace() error {
 	path := filepath.Join(t.cfg.Dir, File)
 	if exists(t.cfg.Dir) {
-		// The log of the one in use must never stand beside the new one, and that without
-		// its log may lack what was written last: it goes into the file first. One that
-		// cannot be read is not worth keeping whole.
+		// The write-ahead log of the database in use must never be beside the new one, and
+		// without its log the old one may lack what was written last: so the log goes into
+		// the file first. A database that cannot be read is not worth that.
 		if err := absorbLog(path); err != nil {
 			t.cfg.Log.Warn("the database in use cannot be read, its log is removed", slog.Any("error", err))
 		}
@@ -72,10 +75,11 @@ func (t *Tracker) replace() error {
 	if err := os.Rename(filepath.Join(t.cfg.Dir, rebuilt), path); err != nil {
 		return err
 	}
-	return syncDir(t.cfg.Dir)
+	return diskio.SyncDir(t.cfg.Dir)
 }
 
-// absorbLog writes a database's log into it. The last one to close it removes the log.
+// absorbLog moves a database's write-ahead log into its file. The last connection to close
+// removes the log.
 func absorbLog(path string) error {
 	db, err := sql.Open("sqlite", source(path, "rw", "synchronous(FULL)", "busy_timeout(10000)"))
 	if err != nil {
@@ -83,14 +87,6 @@ func absorbLog(path string) error {
 	}
 	_, err = db.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
 	return errors.Join(err, db.Close())
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // removeFile removes a database and its log.

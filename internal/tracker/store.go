@@ -10,27 +10,24 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
 	"modernc.org/sqlite" // with the driver "sqlite", without cgo
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// schemaVersion stands in the file as user_version.
+// schemaVersion is the file's user_version. It also stands for the encodings within:
+// it grows when an earlier version could not read what this one writes.
 const schemaVersion = 1
 
 // Errors of Open and Read.
 var (
-	// ErrDamaged marks a database that cannot be used and is to be rebuilt.
-	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' makes it anew from them")
-	// ErrOtherNetwork marks the database of another network than was asked for.
+	// ErrDamaged marks a database that cannot be used and has to be rebuilt.
+	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' recomputes it from them")
+	// ErrOtherNetwork marks a database of another network than the configured one.
 	ErrOtherNetwork = errors.New("the database is of another network: choose another data directory, or that network")
 	// ErrNewer marks a database that a later version has written.
-	ErrNewer = errors.New("the database is of a later version: use that version, or let 'valtrack rebuild' make it anew")
+	ErrNewer = errors.New("the database was written by a later version: use that version, or recompute it with 'valtrack rebuild'")
 	// ErrMissing marks a data directory without a database.
 	ErrMissing = errors.New("no tracker database")
 )
@@ -51,8 +48,26 @@ const (
 	metaLearned = "learned"
 )
 
-// openFile opens the database for writing, with its tables.
-func openFile(ctx context.Context, path string) (*sql.DB, error) {
+// store is the database, opened for writing.
+type store struct {
+	db *sql.DB
+	// crash, in tests, is called before a transaction's commit.
+	crash func() error
+}
+
+// dirty is what the database does not have yet.
+type dirty struct {
+	peers  map[string]bool // also those that were removed
+	counts counts
+	totals []Totals
+	// learned changes once an hour, and is a tenth of what a minute writes.
+	learned bool
+}
+
+func newDirty() dirty { return dirty{peers: map[string]bool{}, counts: counts{}} }
+
+// openStore opens the database, creating it with its tables if it is missing.
+func openStore(ctx context.Context, path string) (*store, error) {
 	// Full: a transaction is on the disk before its messages are acknowledged.
 	db, err := sql.Open("sqlite", source(path, "rwc", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"))
 	if err != nil {
@@ -66,7 +81,7 @@ func openFile(ctx context.Context, path string) (*sql.DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return db, nil
+	return &store{db: db}, nil
 }
 
 // source names a file and its settings for the driver.
@@ -75,25 +90,25 @@ func source(path, mode string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
-// userVersion is 0 for a new file.
+// userVersion is 0 for a new file. A later version than this program's is ErrNewer.
 func userVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return 0, damaged(ctx, err)
 	}
 	if version > schemaVersion {
-		return 0, fmt.Errorf("%w (schema %d, this version knows %d)", ErrNewer, version, schemaVersion)
+		return 0, fmt.Errorf("%w (schema %d, this version reads up to %d)", ErrNewer, version, schemaVersion)
 	}
 	return version, nil
 }
 
-// damaged marks an error of reading, unless ctx is the reason, or the disk: a full one
-// is no reason to make anything anew.
+// damaged marks an error of reading as ErrDamaged, unless the cause is ctx or the disk: a
+// full disk is no reason to rebuild.
 func damaged(ctx context.Context, err error) error {
 	var code *sqlite.Error
 	if errors.As(err, &code) {
 		switch code.Code() & 0xff {
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY:
-			return fmt.Errorf("the disk cannot be used for the database, free space or mend it: %w", err)
+			return fmt.Errorf("the disk cannot be used for the database, free space or repair it: %w", err)
 		}
 	}
 	if ctx.Err() != nil || errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
@@ -102,140 +117,10 @@ func damaged(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
-// stored is everything in a database but the series of totals and counts.
-type stored struct {
-	network string
-	applied *uint64
-	learned *Learned
-	hour    int64
-	peers   map[string]*Peer
-}
-
-// queryer is a database or a transaction of one.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-func (t *Tracker) load(ctx context.Context) error {
-	s, err := loadAll(ctx, t.db)
-	if err != nil {
-		return damaged(ctx, err)
-	}
-	if s.network != "" && t.cfg.Network != "" && s.network != t.cfg.Network {
-		return fmt.Errorf("%w (it holds %s, asked for was %s)", ErrOtherNetwork, s.network, t.cfg.Network)
-	}
-	t.peers, t.applied, t.hour = s.peers, s.applied, s.hour
-	if s.learned != nil {
-		t.learned = *s.learned
-	}
-	return nil
-}
-
-func loadAll(ctx context.Context, db queryer) (stored, error) {
-	s := stored{peers: map[string]*Peer{}}
-	if err := s.loadMeta(ctx, db); err != nil {
-		return s, err
-	}
-	err := each(ctx, db, "SELECT coalesce(max(hour), 0) FROM totals", func(scan func(...any) error) error { return scan(&s.hour) })
-	if err != nil {
-		return s, err
-	}
-	return s, loadPeers(ctx, db, s.peers)
-}
-
-func (s *stored) loadMeta(ctx context.Context, db queryer) error {
-	return each(ctx, db, "SELECT key, value FROM meta", func(scan func(...any) error) error {
-		var key, value string
-		if err := scan(&key, &value); err != nil {
-			return err
-		}
-		into := map[string]any{metaNetwork: &s.network, metaApplied: &s.applied, metaLearned: &s.learned}[key]
-		if into == nil {
-			return nil
-		}
-		if err := json.Unmarshal([]byte(value), into); err != nil {
-			return fmt.Errorf("meta %s: %w", key, err)
-		}
-		return nil
-	})
-}
-
-// row is a row of peers.
-type row struct {
-	id          string
-	state, days []byte
-}
-
-// loadPeers decodes on all processors while the rows are read.
-func loadPeers(ctx context.Context, db queryer, into map[string]*Peer) error {
-	rows := make(chan row, 64)
-	decoded := make([][]*Peer, runtime.GOMAXPROCS(0))
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		defer close(rows)
-		return each(ctx, db, "SELECT id, state, days FROM peers", func(scan func(...any) error) error {
-			var r row
-			if err := scan(&r.id, &r.state, &r.days); err != nil {
-				return err
-			}
-			select {
-			case rows <- r:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	})
-	for i := range decoded {
-		g.Go(func() (err error) {
-			decoded[i], err = decodePeers(rows)
-			return err
-		})
-	}
-	err := g.Wait()
-	for _, peers := range decoded {
-		for _, p := range peers {
-			into[p.ID] = p
-		}
-	}
-	return err
-}
-
-// decodePeers decodes rows until there are no more.
-func decodePeers(rows <-chan row) (peers []*Peer, err error) {
-	interned := map[eth2.Client]*eth2.Client{}
-	for r := range rows {
-		p := &Peer{ID: r.id}
-		if err = json.Unmarshal(r.state, p); err == nil {
-			p.days, err = parseDays(r.days, interned)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("peer %.80q: %w", p.ID, err)
-		}
-		peers = append(peers, p)
-	}
-	return peers, nil
-}
-
-// each calls row for every row of a query.
-func each(ctx context.Context, db queryer, query string, row func(scan func(...any) error) error) error {
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// Write writes what is not written yet in one transaction. After an error the state in
-// memory is good, and the next Write writes it.
-func (t *Tracker) Write(ctx context.Context) (err error) {
-	tx, err := t.db.BeginTx(ctx, nil)
+// write writes in one transaction what is dirty, peers from their map, and the values of
+// meta.
+func (s *store) write(ctx context.Context, d dirty, peers map[string]*Peer, meta map[string]any) (err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("write the tracker: %w", err)
 	}
@@ -244,31 +129,23 @@ func (t *Tracker) Write(ctx context.Context) (err error) {
 			err = fmt.Errorf("write the tracker: %w", errors.Join(err, ignoreDone(tx.Rollback())))
 		}
 	}()
-	if err := t.writePeers(ctx, tx); err != nil {
+	if err := writePeers(ctx, tx, d.peers, peers); err != nil {
 		return err
 	}
-	if err := t.writeHours(ctx, tx); err != nil {
+	if err := writeHours(ctx, tx, d); err != nil {
 		return err
-	}
-	meta := map[string]any{metaNetwork: t.cfg.Network, metaApplied: t.applied}
-	if t.unwritten.learned {
-		meta[metaLearned] = t.learned
 	}
 	for key, value := range meta {
 		if err := put(ctx, tx, "INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value); err != nil {
 			return err
 		}
 	}
-	if t.crash != nil {
-		if err := t.crash(); err != nil {
+	if s.crash != nil {
+		if err := s.crash(); err != nil {
 			return err
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	t.unwritten = unwritten{peers: map[string]bool{}, counts: counts{}}
-	return nil
+	return tx.Commit()
 }
 
 func ignoreDone(err error) error {
@@ -278,17 +155,17 @@ func ignoreDone(err error) error {
 	return err
 }
 
-func (t *Tracker) writePeers(ctx context.Context, tx *sql.Tx) error {
-	// An update in place: REPLACE would take the row and its key out and put them in again.
+func writePeers(ctx context.Context, tx *sql.Tx, ids map[string]bool, peers map[string]*Peer) error {
+	// An update in place: REPLACE would delete the row with its key and insert both again.
 	insert, err := tx.PrepareContext(ctx, `INSERT INTO peers VALUES (?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET last_seen = excluded.last_seen, state = excluded.state, days = excluded.days`)
 	if err != nil {
 		return err
 	}
 	defer insert.Close()
-	days := []byte{}                                                 // not null
-	for _, id := range slices.Sorted(maps.Keys(t.unwritten.peers)) { // in the order of the index
-		p := t.peers[id]
+	days := []byte{}                                   // not null
+	for _, id := range slices.Sorted(maps.Keys(ids)) { // in the order of the index
+		p := peers[id]
 		if p == nil {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM peers WHERE id = ?", id); err != nil {
 				return err
@@ -307,8 +184,8 @@ func (t *Tracker) writePeers(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-func (t *Tracker) writeHours(ctx context.Context, tx *sql.Tx) error {
-	for hour, names := range t.unwritten.counts {
+func writeHours(ctx context.Context, tx *sql.Tx, d dirty) error {
+	for hour, names := range d.counts {
 		for name, n := range names {
 			_, err := tx.ExecContext(ctx, "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", hour, name, n)
 			if err != nil {
@@ -316,7 +193,7 @@ func (t *Tracker) writeHours(ctx context.Context, tx *sql.Tx) error {
 			}
 		}
 	}
-	for _, total := range t.unwritten.totals {
+	for _, total := range d.totals {
 		if err := put(ctx, tx, "INSERT OR REPLACE INTO totals VALUES (?, ?)", total.Hour, total); err != nil {
 			return err
 		}
@@ -338,16 +215,4 @@ func put(ctx context.Context, tx *sql.Tx, query string, key, value any) error {
 func exists(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, File))
 	return err == nil
-}
-
-// fromJSON scans a column of JSON.
-type fromJSON struct{ into any }
-
-// Scan implements sql.Scanner.
-func (f fromJSON) Scan(src any) error {
-	text, ok := src.(string)
-	if !ok {
-		return fmt.Errorf("JSON column is a %T", src)
-	}
-	return json.Unmarshal([]byte(text), f.into)
 }

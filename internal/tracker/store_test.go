@@ -28,11 +28,11 @@ func TestReopen(t *testing.T) {
 	if diff := gocmp.Diff(want, state(t, again), cmpopts.IgnoreUnexported(Peer{}), cmpopts.EquateEmpty(), cmpopts.EquateApprox(1e-12, 0)); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
 	}
-	if p := again.Peer(peerID(0)); p.Estimate == nil || p.Estimate.Mean == 0 || p.Estimate.EpochsWatched == 0 {
+	if p := again.State().Peer(peerID(0)); p.Estimate == nil || p.Estimate.Mean == 0 || p.Estimate.EpochsWatched == 0 {
 		t.Errorf("estimate %+v", p.Estimate)
 	}
-	if again.learned.At == 0 || len(again.learned.Versions) != 5 {
-		t.Errorf("learned %+v", again.learned)
+	if again.learner.learned.At == 0 || len(again.learner.learned.Versions) != 5 {
+		t.Errorf("learned %+v", again.learner.learned)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestUnusableDatabases(t *testing.T) {
 	}{
 		"of a later version": {func(t *testing.T, path string) {
 			tr := opened(t, filepath.Dir(path), &now)
-			if _, err := tr.db.Exec("PRAGMA user_version = 99"); err != nil {
+			if _, err := tr.store.db.Exec("PRAGMA user_version = 99"); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrNewer},
@@ -58,13 +58,13 @@ func TestUnusableDatabases(t *testing.T) {
 		}, ErrDamaged},
 		"a peer is damaged": {func(t *testing.T, path string) {
 			tr := opened(t, filepath.Dir(path), &now)
-			if _, err := tr.db.Exec("INSERT INTO peers VALUES ('x', 1, '{', x'')"); err != nil {
+			if _, err := tr.store.db.Exec("INSERT INTO peers VALUES ('x', 1, '{', x'')"); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrDamaged},
 		"statistics are damaged": {func(t *testing.T, path string) {
 			tr := opened(t, filepath.Dir(path), &now)
-			if _, err := tr.db.Exec("INSERT INTO peers VALUES ('x', 1, '{}', x'ff')"); err != nil {
+			if _, err := tr.store.db.Exec("INSERT INTO peers VALUES ('x', 1, '{}', x'ff')"); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrDamaged},
@@ -179,7 +179,7 @@ func TestReplaceWithLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fresh.db.Close(); err != nil {
+	if err := fresh.store.db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := removeFile(filepath.Join(killed, rebuilt)); err != nil { // so that the rename fails
@@ -203,11 +203,11 @@ func TestLearnedIsWrittenOnce(t *testing.T) {
 		tr.Add(e)
 	}
 	flush(t, tr, 0)
-	if _, err := tr.db.Exec("UPDATE meta SET value = '{}' WHERE key = 'learned'"); err != nil {
+	if _, err := tr.store.db.Exec("UPDATE meta SET value = '{}' WHERE key = 'learned'"); err != nil {
 		t.Fatal(err)
 	}
 	learned := func() (text string) {
-		if err := tr.db.QueryRow("SELECT value FROM meta WHERE key = 'learned'").Scan(&text); err != nil {
+		if err := tr.store.db.QueryRow("SELECT value FROM meta WHERE key = 'learned'").Scan(&text); err != nil {
 			t.Fatal(err)
 		}
 		return text

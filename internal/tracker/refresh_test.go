@@ -69,14 +69,14 @@ func TestActiveValidators(t *testing.T) {
 		tr.Add(e)
 	}
 	flush(t, tr, 0)
-	before := tr.Peer(peerID(0)).Estimate.Mean
+	before := tr.State().Peer(peerID(0)).Estimate.Mean
 	tr.SetActiveValidators(300_000)
 	now = now.Add(2 * time.Minute)
 	flush(t, tr, 1)
-	if after := tr.Peer(peerID(0)).Estimate.Mean; after >= before {
+	if after := tr.State().Peer(peerID(0)).Estimate.Mean; after >= before {
 		t.Errorf("estimate %g with fewer active validators, %g before: each aggregates more often", after, before)
 	}
-	if n := tr.learned.Params.ActiveValidators; n != 300_000 {
+	if n := tr.learner.learned.Params.ActiveValidators; n != 300_000 {
 		t.Errorf("%d active validators", n)
 	}
 }
@@ -94,7 +94,7 @@ func TestCommitteesChange(t *testing.T) {
 	tr.SetActiveValidators(900_000) // 64 committees a slot still
 	now = now.Add(2 * time.Minute)
 	flush(t, tr, 1)
-	if len(tr.Peer(peerID(0)).days) == 0 {
+	if len(tr.State().Peer(peerID(0)).days) == 0 {
 		t.Fatal("statistics are gone without need")
 	}
 	for _, e := range c.visit(0, start.Add(9*time.Hour), 0) { // of the open segment
@@ -113,7 +113,7 @@ func TestCommitteesChange(t *testing.T) {
 		tr.Add(e)
 	}
 	flush(t, tr, 3)
-	if len(tr.Peer(peerID(0)).days) != 1 {
+	if len(tr.State().Peer(peerID(0)).days) != 1 {
 		t.Fatal("nothing is counted anew")
 	}
 	if p, ok := LastParams(t.Context(), dir, "testnet"); !ok || p.ActiveValidators != 64 || p.PAggUncertainty != 0 {
@@ -124,7 +124,7 @@ func TestCommitteesChange(t *testing.T) {
 	}
 	tr.killed(t)
 	tr = opened(t, dir, &now) // with 950 000 again
-	if len(tr.Peer(peerID(0)).days) != 0 {
+	if len(tr.State().Peer(peerID(0)).days) != 0 {
 		t.Error("statistics of 1 committee a slot are loaded for 64")
 	}
 }
@@ -145,22 +145,22 @@ func TestEstimatesAreFresh(t *testing.T) {
 	visit(0)
 	now = now.Add(time.Minute)
 	visit(1)
-	if tr.Peer(peerID(1)).Estimate == nil {
+	if tr.State().Peer(peerID(1)).Estimate == nil {
 		t.Error("a new peer waits for its estimate")
 	}
-	before := tr.Peer(peerID(0)).Estimate
+	before := tr.State().Peer(peerID(0)).Estimate
 	visit(0)
 	for minute := 0; ; minute++ {
 		now = now.Add(time.Minute)
 		flush(t, tr, segment)
 		segment++
-		if tr.Peer(peerID(0)).Estimate != before {
+		if tr.State().Peer(peerID(0)).Estimate != before {
 			if minute < 2 {
 				t.Errorf("estimated anew after %d minutes", minute)
 			}
 			break
 		}
-		if minute > stale {
+		if minute > maxWait {
 			t.Fatalf("not estimated anew for %d minutes", minute)
 		}
 	}
@@ -183,7 +183,7 @@ func TestLearnsAgainWhenACrawlHasGrown(t *testing.T) {
 		flush(t, tr, segment)
 		segment++
 		now = now.Add(time.Minute)
-		return tr.learned.At
+		return tr.learner.learned.At
 	}
 	first := minute(4)
 	if second := minute(5); first == 0 || second != first {

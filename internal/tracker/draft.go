@@ -1,0 +1,258 @@
+package tracker
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// draft is the copy of a peer that an open segment changes. What its slices and pointers
+// point to is shared with the committed peer: they are replaced, not written to, except
+// for slices that the draft has copied.
+type draft struct {
+	Peer
+	client *client // that Client was set from; nil before the segment's first handshake
+	// openDays are those that observations were added to, not encoded yet.
+	openDays                    []openDay
+	copiedOpen, copiedEndpoints bool
+}
+
+// keep copies a string of an event, so that the event's memory can be reused or freed.
+func keep(into *string, s string) {
+	if *into != s {
+		*into = strings.Clone(s)
+	}
+}
+
+// seen notes the network and the time of an event.
+func (d *draft) seen(f *fold, c event.Common, at int64) {
+	f.interner.intern(&d.Network, c.Network)
+	if d.FirstSeen == 0 || at < d.FirstSeen {
+		d.FirstSeen = at
+	}
+	d.LastSeen = max(d.LastSeen, at)
+}
+
+// discovered folds a node record.
+func (d *draft) discovered(f *fold, e *event.PeerDiscovered) {
+	d.seen(f, e.Common, e.Timestamp)
+	if d.Record.At > 0 && (e.Seq < d.Record.Seq || e.Seq == d.Record.Seq && e.Timestamp < d.Record.At) {
+		return
+	}
+	id := e.NodeID
+	d.NodeID = &id
+	r := Record{At: e.Timestamp, ENR: d.Record.ENR, Seq: e.Seq, IP: d.Record.IP, IP6: d.Record.IP6, Port: e.Port, UDP: e.UDP, QUIC: e.QUIC,
+		ForkDigest: copied(e.ForkDigest), NextForkVersion: copied(e.NextForkVersion), NFD: copied(e.NFD)}
+	keep(&r.ENR, e.ENR)
+	keep(&r.IP, e.IP)
+	keep(&r.IP6, e.IP6)
+	d.Record = r
+	// MetaData is newer than any record: most nodes update theirs only when they restart.
+	if e.CustodyGroupCount != nil && d.Observations == 0 {
+		d.custody(e.Timestamp, *e.CustodyGroupCount)
+	}
+}
+
+// handshake folds the result of a handshake.
+func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
+	d.seen(f, e.Common, e.Timestamp)
+	d.Observations++
+	client := f.client(e.ClientVersion)
+	d.observe(f, e, client.key)
+	d.opened(e.VisitID, e.MetaData.Attnets)
+	if e.MetaData.CustodyGroupCount != nil {
+		d.custody(e.Timestamp, *e.MetaData.CustodyGroupCount)
+	}
+	if e.Timestamp < d.LastHandshake {
+		return
+	}
+	d.LastHandshake = e.Timestamp
+	if d.client != client {
+		d.Client, d.client = client.Client, client
+	}
+	d.Crawler.Network, d.Crawler.Timestamp = d.Network, e.Timestamp
+	f.interner.intern(&d.Crawler.CrawlerID, e.CrawlerID)
+	f.interner.intern(&d.Crawler.CrawlerLocation, e.CrawlerLocation)
+	moved := d.Multiaddr != e.Multiaddr
+	if moved {
+		d.Multiaddr = strings.Clone(e.Multiaddr)
+	}
+	f.interner.intern(&d.Direction, e.Direction)
+	f.interner.intern(&d.Transport, e.Transport)
+	d.ForkDigest, d.LastEpoch, d.Attnets = e.ForkDigest, e.Epoch, e.MetaData.Attnets
+	if c := e.MetaData.CustodyGroupCount; c == nil || d.CustodyGroupCount == nil || *c != *d.CustodyGroupCount {
+		d.CustodyGroupCount = copied(c)
+	}
+	if e.NodeID != nil && d.NodeID == nil {
+		d.NodeID = copied(e.NodeID)
+	}
+	if d.Record.At == 0 {
+		keep(&d.Record.ENR, e.ENR)
+	}
+	if e.Direction == event.Outbound { // the port of an inbound connection is ephemeral
+		address := d.Address
+		if moved || address == "" {
+			address = endpointOf(e.Multiaddr)
+		}
+		d.reached(address, e.Timestamp)
+	}
+}
+
+// observe adds the snapshot of the peer's subscriptions.
+func (d *draft) observe(f *fold, e *event.MetadataReceived, client *eth2.Client) {
+	s := d.day(f, e.Timestamp, client)
+	if s == nil {
+		return
+	}
+	s.AddSnapshot(f.params, estimate.Snapshot{At: e.Timestamp, Subscribed: e.SubscribedSubnets, LongLived: e.MetaData.Attnets})
+	if e.MetaData.Syncnets != nil {
+		s.AddSyncnets(f.params, e.Timestamp, *e.MetaData.Syncnets)
+	}
+}
+
+// visitEnded folds the end of a visit, or a part of its watch.
+func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
+	f.interner.intern(&d.Network, e.Network)
+	i := slices.IndexFunc(d.Open, func(v openVisit) bool { return v.ID == e.VisitID })
+	if e.Watch != nil {
+		attnets := d.Attnets
+		if i >= 0 {
+			attnets = d.Open[i].Attnets
+		}
+		attnets = d.watched(f, e, attnets)
+		i = d.opened(e.VisitID, attnets)
+	}
+	if e.More {
+		return
+	}
+	if i >= 0 {
+		d.copyOpen()
+		d.Open = slices.Delete(d.Open, i, i+1)
+	}
+	if i := slices.Index(event.Outcomes(), e.Outcome); i >= 0 && i < outcomes {
+		d.Outcomes[i]++
+	}
+	if e.Ended >= d.LastVisit {
+		d.LastVisit = e.Ended
+		f.interner.intern(&d.LastOutcome, e.Outcome)
+	}
+}
+
+// watched adds a watch of a peer whose MetaData had attnets when it began, and returns
+// those at its end.
+func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) eth2.Attnets {
+	w := e.Watch
+	d.seen(f, e.Common, w.To)
+	d.Watches++
+	d.WatchedMS += max(0, w.To-w.From)
+	client := new(clientOf(d.Client))
+	if e.ClientVersion != "" {
+		client = f.client(e.ClientVersion).key
+	}
+	s := d.day(f, w.From, client)
+	longLived := attnets
+	for _, m := range w.MetaDataChanges {
+		attnets = m.Attnets
+		for i := range longLived {
+			longLived[i] |= attnets[i]
+		}
+		if m.CustodyGroupCount != nil {
+			d.custody(w.From+m.At, *m.CustodyGroupCount)
+		}
+		if m.Syncnets != nil && s != nil {
+			s.AddSyncnets(f.params, w.From+m.At, *m.Syncnets)
+		}
+	}
+	if s != nil {
+		s.AddWatch(f.params, estimate.WatchLog{From: w.From, To: w.To, Initial: w.Initial, Changes: w.Changes, LongLived: longLived})
+	}
+	return attnets
+}
+
+// custody notes a custody group count.
+func (d *draft) custody(at int64, cgc uint64) {
+	d.Custody.Observe(at, cgc)
+	h := d.CustodyHistory
+	if n := len(h); n > 0 && (h[n-1].Count == cgc || at < h[n-1].At) {
+		return
+	}
+	d.CustodyHistory = append(slices.Clone(h[max(0, len(h)+1-maxCustody):]), CustodyChange{at, cgc})
+}
+
+// reached notes the address of an outbound handshake.
+func (d *draft) reached(address string, at int64) {
+	if address == "" {
+		return
+	}
+	d.Address = address
+	if !d.copiedEndpoints {
+		d.Endpoints, d.copiedEndpoints = append(make([]Endpoint, 0, maxEndpoints), d.Endpoints...), true
+	}
+	if n := len(d.Endpoints); n > 0 && d.Endpoints[n-1].Address == address { // nearly always
+		e := &d.Endpoints[n-1]
+		e.First, e.Last = min(e.First, at), max(e.Last, at)
+		return
+	}
+	e := Endpoint{address, at, at}
+	i := slices.IndexFunc(d.Endpoints, func(e Endpoint) bool { return e.Address == address })
+	switch {
+	case i >= 0:
+		e.First, e.Last = min(d.Endpoints[i].First, at), max(d.Endpoints[i].Last, at)
+		d.Endpoints = slices.Delete(d.Endpoints, i, i+1)
+	case len(d.Endpoints) == maxEndpoints:
+		d.Endpoints = slices.Delete(d.Endpoints, 0, 1)
+	}
+	d.Endpoints = append(d.Endpoints, e)
+}
+
+// opened puts a visit at the end of Open, and returns its index there.
+func (d *draft) opened(id string, attnets eth2.Attnets) int {
+	d.copyOpen()
+	v := openVisit{Attnets: attnets}
+	i := slices.IndexFunc(d.Open, func(o openVisit) bool { return o.ID == id })
+	switch {
+	case i >= 0:
+		v.ID = d.Open[i].ID
+		d.Open = slices.Delete(d.Open, i, i+1)
+	case len(d.Open) == maxOpenVisits:
+		d.Open = slices.Delete(d.Open, 0, 1)
+	}
+	keep(&v.ID, id)
+	d.Open = append(d.Open, v)
+	return len(d.Open) - 1
+}
+
+// copyOpen makes Open a copy that can be written to.
+func (d *draft) copyOpen() {
+	if !d.copiedOpen {
+		d.Open, d.copiedOpen = append(make([]openVisit, 0, maxOpenVisits), d.Open...), true
+	}
+}
+
+// endpointOf reads /ip4/192.0.2.1/udp/9001/quic-v1 as udp/192.0.2.1:9001; empty for
+// anything else.
+func endpointOf(multiaddr string) string {
+	parts := strings.SplitN(multiaddr, "/", 6)
+	if len(parts) < 5 || parts[3] != "tcp" && parts[3] != "udp" {
+		return ""
+	}
+	addr, err1 := netip.ParseAddr(parts[2])
+	port, err2 := strconv.ParseUint(parts[4], 10, 16)
+	if err1 != nil || err2 != nil {
+		return ""
+	}
+	return parts[3] + "/" + netip.AddrPortFrom(addr, uint16(port)).String()
+}
+
+func copied[T any](v *T) *T {
+	if v == nil {
+		return nil
+	}
+	c := *v
+	return &c
+}

@@ -1,0 +1,162 @@
+package tracker
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+const (
+	// learnFrom bounds the peers that a calibration and a fit look at.
+	learnFrom = 20_000
+	// maxVersions bounds the client versions whose tests are kept: peers choose them.
+	maxVersions = 200
+)
+
+// Learned is what was learned from all peers together.
+type Learned struct {
+	At       int64                   `json:"at"` // Unix milliseconds; 0 before the first time
+	Prior    estimate.Prior          `json:"prior"`
+	Spurious estimate.Spurious       `json:"spurious"`
+	Versions []estimate.VersionCheck `json:"versions"`
+	Params   ModelParams             `json:"params"`
+}
+
+// ModelParams are estimate.Params as they are stored.
+type ModelParams struct {
+	ActiveValidators uint64  `json:"active_validators"`
+	PAggUncertainty  float64 `json:"p_agg_uncertainty"`
+	GenesisMS        int64   `json:"genesis_ms"`
+	SlotMS           int64   `json:"slot_ms"`
+	SlotsPerEpoch    uint64  `json:"slots_per_epoch"`
+	// Of the preset: 0 where an older version wrote them and means mainnet's.
+	SyncPeriod           uint64 `json:"epochs_per_sync_period,omitempty"`
+	SyncCommitteeSize    uint64 `json:"sync_committee_size,omitempty"`
+	MaxCommitteesPerSlot uint64 `json:"max_committees_per_slot,omitempty"`
+	TargetCommitteeSize  uint64 `json:"target_committee_size,omitempty"`
+}
+
+func modelParams(p estimate.Params) ModelParams {
+	c, preset := p.Clock, p.Preset
+	return ModelParams{
+		p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
+		preset.EpochsPerSyncCommitteePeriod, preset.SyncCommitteeSize, preset.MaxCommitteesPerSlot, preset.TargetCommitteeSize,
+	}
+}
+
+// Params are those that the last estimates were made with.
+func (p ModelParams) Params() estimate.Params {
+	clock := eth2.Clock{Genesis: time.UnixMilli(p.GenesisMS), SlotDuration: time.Duration(max(1, p.SlotMS)) * time.Millisecond, SlotsPerEpoch: max(1, p.SlotsPerEpoch)}
+	mainnet := eth2.MainnetPreset()
+	preset := eth2.Preset{
+		MaxCommitteesPerSlot:         cmp.Or(p.MaxCommitteesPerSlot, mainnet.MaxCommitteesPerSlot),
+		TargetCommitteeSize:          cmp.Or(p.TargetCommitteeSize, mainnet.TargetCommitteeSize),
+		SyncCommitteeSize:            cmp.Or(p.SyncCommitteeSize, mainnet.SyncCommitteeSize),
+		EpochsPerSyncCommitteePeriod: cmp.Or(p.SyncPeriod, mainnet.EpochsPerSyncCommitteePeriod),
+	}
+	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty}
+}
+
+// learner has the model, and learns it from the peers. It does not change them.
+type learner struct {
+	params estimate.Params // the network's now
+	// learned: its lists and maps are replaced, not changed, since readers have them.
+	learned     Learned
+	model       *estimate.Model       // of learned, under learned.Params
+	calibration *estimate.Calibration // nil before the first fit
+	fitted      int                   // the number of peers in the last fit
+}
+
+// remodel makes the model from what is learned, for the present parameters.
+func (l *learner) remodel() {
+	l.model = estimate.NewModel(l.params, l.learned.Prior, l.learned.Spurious)
+	l.learned.Params = modelParams(l.params)
+}
+
+// fit calibrates the client versions, and refits spurious rates and prior. It begins with
+// the default prior and not with what was learned before, so that a rebuild finds the same.
+func (l *learner) fit(peers []*Peer, now time.Time) {
+	base := estimate.NewModel(l.params, estimate.DefaultPrior(), nil)
+	l.calibration, l.fitted = estimate.Calibrate(base, byVersion(peers)), len(peers)
+	evidence := make([]*estimate.Evidence, 0, len(peers))
+	for _, p := range peers {
+		e, _, _ := l.evidence(p)
+		evidence = append(evidence, e.Close())
+	}
+	spurious := estimate.FitSpurious(base, evidence)
+	prior := estimate.FitPrior(estimate.NewModel(l.params, estimate.DefaultPrior(), spurious), evidence)
+	if slices.ContainsFunc(prior.Bands, func(b estimate.Band) bool { return !finite(b.Share) }) {
+		prior = l.learned.Prior
+	}
+	l.learned = Learned{At: now.UnixMilli(), Prior: prior, Spurious: spurious, Versions: capped(l.calibration.Versions)}
+	l.remodel()
+}
+
+// capped replaces the versions with the fewest nodes by their sum.
+func capped(versions []estimate.VersionCheck) []estimate.VersionCheck {
+	if len(versions) <= maxVersions {
+		return versions
+	}
+	rest := estimate.VersionCheck{Kind: "other"}
+	for _, v := range versions[maxVersions-1:] {
+		rest.Nodes += v.Nodes
+		rest.Habits.Add(v.Habits)
+	}
+	return append(slices.Clone(versions[:maxVersions-1]), rest)
+}
+
+func (l *learner) evidence(p *Peer) (*estimate.Evidence, Estimate, uint32) {
+	params := l.model.Params()
+	return evidenceOf(p, params, func(c eth2.Client, own estimate.Habits) estimate.Trust { return l.calibration.Trust(params, c, own) })
+}
+
+// estimated is the peer with its estimate recomputed, and without days that cannot be
+// decoded.
+func (l *learner) estimated(p *Peer) *Peer {
+	e, out, undecodable := l.evidence(p)
+	next := *p
+	if undecodable > 0 {
+		next.days, next.LostDays = decodable(p.days), p.LostDays+undecodable
+	}
+	out.Estimate = l.model.Estimate(e)
+	if finite(out.Mean, out.Variance, out.PValidator, out.Stake.Mean) { // else the old one is better, and JSON has no such numbers
+		next.Estimate = &out
+	}
+	return &next
+}
+
+// moved reports whether the parameters have changed since the model was made.
+func (l *learner) moved() bool {
+	a, b := l.params, l.model.Params()
+	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty
+}
+
+// movedFar reports whether they have changed so that estimates differ by more than they
+// are rounded to. Smaller changes wait for the next hour.
+func (l *learner) movedFar() bool {
+	const little = 0.002
+	a, b := l.params, l.model.Params()
+	relative := math.Abs(a.AggregatorShare()/b.AggregatorShare() - 1)
+	return a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
+}
+
+// recent lists the peers to learn from: those of the last day, by id. Of more than
+// learnFrom it takes the first: ids are hashes of keys, and as good as drawn at random.
+func recent(peers map[string]*Peer) []*Peer {
+	newest := int64(0)
+	for _, p := range peers {
+		newest = max(newest, p.LastHandshake)
+	}
+	var nodes []*Peer
+	for _, p := range peers {
+		if p.Observations > 0 && p.LastHandshake >= newest-countedFor.Milliseconds() {
+			nodes = append(nodes, p)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *Peer) int { return cmp.Compare(a.ID, b.ID) })
+	return nodes[:min(len(nodes), learnFrom)]
+}

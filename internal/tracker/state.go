@@ -1,0 +1,170 @@
+package tracker
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// State is what a tracker knows at one moment: the peers with their estimates, what was
+// learned from all of them, and the recent history of the network. It is immutable and
+// safe for concurrent use. Tracker.State gives that of a running tracker, Read that of a
+// data directory.
+type State struct {
+	Network string
+	Learned Learned
+	// Applied is the last segment whose events are in; nil before the first.
+	Applied *uint64
+	// History is that of the last HistoryHours; ReadHistory reads all of it.
+	History History
+
+	peers map[string]*Peer
+
+	// Summed up when it is first asked for.
+	sum struct {
+		once         sync.Once
+		counted      []*Peer
+		duplicateIDs uint64
+		totals       Totals
+		lostDays     uint64
+	}
+}
+
+// Len is the number of peers.
+func (s *State) Len() int { return len(s.peers) }
+
+// Params are those of the last estimates.
+func (s *State) Params() estimate.Params { return s.Learned.Params.Params() }
+
+// Counted lists the nodes that count in totals, by peer id, and how many peer ids are
+// left out as duplicates: earlier ids at the address of a counted node. The list is
+// shared: do not change it.
+func (s *State) Counted() (nodes []*Peer, duplicateIDs uint64) {
+	s.sumUp()
+	return s.sum.counted, s.sum.duplicateIDs
+}
+
+// Totals are the network's, from the newest estimates. Hour is the time of the newest
+// handshake.
+func (s *State) Totals() Totals {
+	s.sumUp()
+	return s.sum.totals
+}
+
+// LostDays counts, over all peers, the days of statistics that were dropped because they
+// could not be decoded. A rebuild reads them again from the datasets.
+func (s *State) LostDays() uint64 {
+	s.sumUp()
+	return s.sum.lostDays
+}
+
+func (s *State) sumUp() {
+	s.sum.once.Do(func() {
+		for _, p := range s.peers {
+			s.sum.lostDays += uint64(p.LostDays)
+		}
+		nodes, duplicateIDs := counted(s.peers)
+		newest := int64(0)
+		for _, p := range nodes {
+			newest = max(newest, p.LastHandshake)
+		}
+		model := estimate.NewModel(s.Params(), estimate.DefaultPrior(), nil)
+		s.sum.counted, s.sum.duplicateIDs, s.sum.totals = nodes, duplicateIDs, totalsOf(nodes, duplicateIDs, model, newest)
+	})
+}
+
+// Peer finds a peer by its id, or by its node id as 0x and hex; nil when there is none.
+func (s *State) Peer(id string) *Peer {
+	if p := s.peers[id]; p != nil || !strings.HasPrefix(id, "0x") {
+		return p
+	}
+	for _, p := range s.peers {
+		if p.NodeID != nil && p.NodeID.String() == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// SameAddress lists the other peers that were found at an address of p, or have it in
+// their record, by their last handshake: the same node under earlier or later ids, or
+// others behind the same address.
+func (s *State) SameAddress(p *Peer) (others []*Peer) {
+	all := func(p *Peer) []string {
+		out := p.endpoints()
+		for _, e := range p.Endpoints {
+			out = append(out, e.Address)
+		}
+		return out
+	}
+	own := all(p)
+	for _, o := range s.peers {
+		if o.ID != p.ID && slices.ContainsFunc(all(o), func(e string) bool { return slices.Contains(own, e) }) {
+			others = append(others, o)
+		}
+	}
+	slices.SortFunc(others, func(a, b *Peer) int {
+		return cmp.Or(cmp.Compare(a.LastHandshake, b.LastHandshake), strings.Compare(a.ID, b.ID))
+	})
+	return others
+}
+
+// Day is one day's statistics with one client version.
+type Day struct {
+	Day    int32 // since 1970
+	Client eth2.Client
+	*estimate.Statistics
+}
+
+// Days gives a peer's statistics, oldest first.
+func (s *State) Days(p *Peer) (days []Day, err error) {
+	for _, d := range p.days {
+		statistics, err := d.decode()
+		if err != nil {
+			return nil, fmt.Errorf("peer %s: statistics of day %d: %w", p.ID, d.day, err)
+		}
+		days = append(days, Day{d.day, *d.client, statistics})
+	}
+	return days, nil
+}
+
+// Why takes a peer's estimate apart: what its custody groups alone say, what its
+// subnets alone say, and how many of the observed cells were filled (On) and empty (Off).
+type Why struct {
+	Custody, Subnets estimate.Estimate
+	On, Off          uint64
+}
+
+// Why explains an estimate with what was learned last.
+func (s *State) Why(p *Peer) Why {
+	m := estimate.NewModel(s.Params(), s.Learned.Prior, s.Learned.Spurious)
+	e, _, _ := evidenceOf(p, s.Params(), func(c eth2.Client, own estimate.Habits) estimate.Trust { return s.trust(p, c, own) })
+	out := Why{Custody: m.Estimate(estimate.NewEvidence(clientOf(p.Client), p.Custody))}
+	out.On, out.Off = e.Cells()
+	alone := e.Clone()
+	alone.SetCustody(estimate.Custody{})
+	out.Subnets = m.Estimate(alone)
+	return out
+}
+
+// trust is how far the statistics of one of p's client versions are believed: for the
+// version that p runs now as in its estimate, for earlier ones by the last tests.
+func (s *State) trust(p *Peer, c eth2.Client, own estimate.Habits) estimate.Trust {
+	if c == clientOf(p.Client) && p.Estimate != nil {
+		return p.Estimate.Trust
+	}
+	if own.AllDuties(s.Params()) {
+		return estimate.TrustCustody
+	}
+	for _, known := range s.Learned.Versions {
+		if known.Kind == c.Kind && known.Release == c.Release() {
+			return known.Trust
+		}
+	}
+	return estimate.TrustAll
+}

@@ -1,0 +1,118 @@
+package tracker
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Totals are the network's at one hour.
+type Totals struct {
+	Hour int64 `json:"hour"` // Unix milliseconds
+	// Nodes completed a handshake in the day before. Per address only one is counted:
+	// DuplicateIDs peer ids were left out for that. InboundOnly of the nodes were never
+	// dialled with success: they have no address, and one under two ids counts twice.
+	Nodes          int     `json:"nodes"`
+	DuplicateIDs   uint64  `json:"counted_twice"`
+	InboundOnly    int     `json:"inbound_only"`
+	WithValidators float64 `json:"with_validators"`
+	// Validators are attachments: a validator that runs behind several nodes counts on
+	// each. Low and High are the ends of the 90 % interval.
+	Validators       float64 `json:"validators"`
+	Low              float64 `json:"validators_low"`
+	High             float64 `json:"validators_high"`
+	StakeETH         float64 `json:"stake_eth"`
+	StakeLow         float64 `json:"stake_low"`
+	StakeHigh        float64 `json:"stake_high"`
+	ActiveValidators uint64  `json:"active_validators"`
+	// Multiplicity is Validators over ActiveValidators. Verdict (M4) is failed when it is
+	// more than fallback nodes and distributed validators explain.
+	Multiplicity float64        `json:"multiplicity"`
+	Verdict      string         `json:"verdict"`
+	Clients      []ClientTotals `json:"clients"` // most nodes first
+}
+
+// ClientTotals are those of one client.
+type ClientTotals struct {
+	Client         string  `json:"client"`
+	Nodes          int     `json:"nodes"`
+	WithValidators float64 `json:"with_validators"`
+	Validators     float64 `json:"validators"`
+	Low            float64 `json:"validators_low"`
+	High           float64 `json:"validators_high"`
+	StakeETH       float64 `json:"stake_eth"`
+}
+
+// totalsOf sums the estimates of the nodes that counted gave.
+func totalsOf(nodes []*Peer, duplicateIDs uint64, m *estimate.Model, hour int64) Totals {
+	var sum Sums
+	for _, p := range nodes {
+		sum.Add(p.Client.Kind, p.Estimate.Estimate)
+	}
+	out := sum.totals(m, hour)
+	out.DuplicateIDs, out.InboundOnly = duplicateIDs, inboundOnly(nodes)
+	return out
+}
+
+// Sums add up estimates by client. The zero value is empty.
+type Sums struct{ clients map[eth2.ClientKind]*sums }
+
+type sums struct {
+	nodes int
+	estimate.Estimate
+}
+
+// Add adds one node. Of the estimate Mean, Variance, Shared, PValidator and Stake.Mean
+// are used.
+func (s *Sums) Add(client eth2.ClientKind, e estimate.Estimate) {
+	if s.clients == nil {
+		s.clients = map[eth2.ClientKind]*sums{}
+	}
+	c := s.clients[client]
+	if c == nil {
+		c = &sums{}
+		s.clients[client] = c
+	}
+	c.nodes++
+	c.sum(e)
+}
+
+func (c *sums) sum(e estimate.Estimate) {
+	c.Mean += e.Mean
+	c.Variance += e.Variance
+	c.Shared += e.Shared
+	c.PValidator += e.PValidator
+	c.Stake.Mean += e.Stake.Mean
+}
+
+func (s *Sums) totals(m *estimate.Model, hour int64) Totals {
+	out := Totals{Hour: hour, Clients: []ClientTotals{}}
+	var all sums
+	for _, kind := range slices.Sorted(maps.Keys(s.clients)) {
+		c := s.clients[kind]
+		all.nodes += c.nodes
+		all.sum(c.Estimate)
+		t := c.total(m)
+		out.Clients = append(out.Clients, ClientTotals{string(kind), c.nodes, t.WithValidators, t.Validators, t.Low, t.High, t.StakeETH})
+	}
+	slices.SortStableFunc(out.Clients, func(a, b ClientTotals) int { return cmp.Compare(b.Nodes, a.Nodes) })
+	t := all.total(m)
+	out.Nodes, out.WithValidators = all.nodes, t.WithValidators
+	out.Validators, out.Low, out.High = t.Validators, t.Low, t.High
+	out.StakeETH, out.StakeLow, out.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
+	out.ActiveValidators, out.Multiplicity, out.Verdict = t.ActiveValidators, t.Multiplicity, t.Verdict.String()
+	return out
+}
+
+// total sums as the model does: means and variances add up, so the sum of many nodes
+// counts as one.
+func (c *sums) total(m *estimate.Model) estimate.Total {
+	if c.nodes == 0 || math.IsNaN(c.Mean) {
+		return m.Total(nil)
+	}
+	return m.Total([]estimate.Estimate{c.Estimate})
+}

@@ -1,0 +1,80 @@
+package tracker
+
+import (
+	"compress/gzip"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// TestEarlierDatabase opens a database that commit ae22baf wrote: 100 seconds of
+// `valtrack run --network devnet --devnet-nodes 6 --devnet-slot 500ms --segment-age 1s
+// --watch-epochs 1`.
+func TestEarlierDatabase(t *testing.T) {
+	const lighthousePeer = "16Uiu2HAmNURhH7sMLmvYiCUzSWZsebs7mH7evGsmzZmcXkZdnPJ3"
+	dir := t.TempDir()
+	unpack(t, filepath.Join("testdata", "tracker-v1.db.gz"), filepath.Join(dir, File))
+	check := func(read string) {
+		t.Helper()
+		s, err := Read(t.Context(), dir)
+		if err != nil {
+			t.Fatalf("%s: %v", read, err)
+		}
+		p := s.Peer(lighthousePeer)
+		if p == nil || p.Observations != 3 || p.Outcomes[0] != 3 || len(p.Endpoints) != 1 || p.Estimate == nil || p.Estimate.Median != 900 || p.Estimate.EpochsWatched != 5 {
+			t.Fatalf("%s: peer %+v", read, p)
+		}
+		if days, err := s.Days(p); err != nil || len(days) != 1 || days[0].Client.Kind != eth2.ClientLighthouse {
+			t.Errorf("%s: %d days, %v", read, len(days), err)
+		}
+		if total := s.Totals(); total.Nodes != 6 || total.ActiveValidators != 950_000 || s.Applied == nil || *s.Applied != 18 || s.Network != "devnet" {
+			t.Errorf("%s: totals %+v, segment %v of %s", read, total, s.Applied, s.Network)
+		}
+		h, err := ReadHistory(t.Context(), dir, 0, math.MaxInt64)
+		if err != nil || len(h.Totals) != 1 || math.Round(h.Totals[0].Validators) != 874 || len(h.Counts) != 1 || h.Counts[0].Counts[CountHandshakes] != 21 {
+			t.Errorf("%s: history %+v, %v", read, h, err)
+		}
+	}
+	check("as it was")
+
+	cfg := config(dir)
+	cfg.Network = "devnet"
+	cfg.Params = estimate.Params{ActiveValidators: 950_000, Preset: eth2.MainnetPreset(),
+		Clock: eth2.Clock{Genesis: time.Unix(1795941813, 0), SlotDuration: 500 * time.Millisecond, SlotsPerEpoch: 32}}
+	tr, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.UnixMilli(1795942041296)
+	tr.now = func() time.Time { return now }
+	if err := tr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("opened and closed")
+}
+
+func unpack(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	r, err := gzip.NewReader(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(r)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
