@@ -202,7 +202,7 @@ func TestKnownRecordsAreOfNobodyExcluded(t *testing.T) {
 			kept = append(kept, r.Raw)
 		}
 	}
-	table.store.finish(table, now)
+	table.store.finish(t.Context(), now)
 	writeFile(t, path, strings.Join(ids, "\n"))
 	x, err := LoadExclude(path)
 	if err != nil {

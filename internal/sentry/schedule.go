@@ -90,6 +90,11 @@ func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 // ended too.
 func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers <-chan offer) {
 	s.table.adopt(s.cfg.Store, s.gate.keeps, time.Now())
+	saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
+	var saver sync.WaitGroup
+	saver.Go(func() { s.table.store.run(saving) })
+	defer saver.Wait()
+	defer endSaving()
 	save := time.NewTicker(storeTick)
 	defer save.Stop()
 	tidy := time.NewTicker(tidyEvery)
@@ -113,7 +118,7 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 		case <-tidy.C:
 			s.tidy(time.Now())
 		case <-save.C:
-			s.table.store.tick(s.table, time.Now())
+			s.table.store.notify()
 			s.measure(time.Now())
 		case <-wake.C:
 		case <-ctx.Done():
@@ -124,7 +129,6 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 	}
 	s.visits.Wait()
 	s.report()
-	s.table.store.finish(s.table, time.Now())
 }
 
 // dispatch starts the visits that are due, as far as the limits allow, and tells
@@ -156,11 +160,15 @@ func (s *schedule) mayDial() bool {
 	return s.dials < s.cfg.Dialers && live < s.cfg.MaxConnections && live-s.callers < s.cfg.MaxConnections-s.cfg.inboundRoom()
 }
 
-// start runs one visit.
+// start runs one visit, once the store has noted that it begins.
 func (s *schedule) start(ctx context.Context, st *running, visit func(context.Context) result) {
 	ctx, st.cancel = context.WithCancel(ctx)
 	s.running[st] = struct{}{}
-	s.visits.Go(func() { s.done <- finished{visit: st, result: visit(ctx)} })
+	saved := s.table.store.save()
+	s.visits.Go(func() {
+		awaitSaved(ctx, saved)
+		s.done <- finished{visit: st, result: visit(ctx)}
+	})
 }
 
 // welcome reports whether an inbound peer is let in: one that brings something new

@@ -148,7 +148,7 @@ func (t *table) onNetwork(p *peer, now time.Time) bool {
 
 // end books a visit and schedules the next.
 func (t *table) end(p *peer, r result, now time.Time) {
-	defer t.store.end(p, now)
+	defer t.store.end(p)
 	p.visiting--
 	if r.outcome == "" { // no visit took place: the peer was connected already
 		t.schedule(p, now.Add(t.scaled(spacing)))
@@ -249,9 +249,11 @@ func (t *table) next(now time.Time) (p *peer, wake time.Time) {
 			continue
 		}
 		t.begin(p.id, now)
-		for _, a := range addresses(target) {
+		dialled := addresses(target)
+		for _, a := range dialled {
 			t.dialled[a] = now
 		}
+		t.store.dial(dialled, now)
 		return p, time.Time{}
 	}
 	return nil, time.Time{}
@@ -283,6 +285,7 @@ func (t *table) forget(now time.Time) {
 			delete(t.dialled, a)
 		}
 	}
+	t.store.expire(now.Add(-t.scaled(spacing)))
 }
 
 // evict drops the peer of lowest rank, longest unseen, of a random sample. False

@@ -446,6 +446,7 @@ func TestStoredPeersAreNotExpiredAtTheStart(t *testing.T) {
 	before.offer(signedRecord(t, n, 1, 1000), now)
 	p, _ := before.next(now)
 	before.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+	write(t, before, now)
 	later := now.Add(24 * time.Hour)
 	after := storedTable(t, dir, n, quietLog(), later)
 	after.expire(later.Add(time.Minute))
