@@ -157,8 +157,8 @@ func shorten(s string, max int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// losses keeps a failing way out from filling the log.
-type losses struct {
+// logLimiter keeps a failing way out from filling the log.
+type logLimiter struct {
 	mu   sync.Mutex
 	last time.Time
 }
@@ -177,10 +177,10 @@ func (s *Sentry) publish(ctx context.Context, e event.Event) {
 		return
 	}
 	s.counters.add(func(st *Stats) { st.Lost++ })
-	s.losses.mu.Lock()
-	defer s.losses.mu.Unlock()
-	if now := time.Now(); now.Sub(s.losses.last) >= lossLogEvery {
-		s.losses.last = now
+	s.lossLog.mu.Lock()
+	defer s.lossLog.mu.Unlock()
+	if now := time.Now(); now.Sub(s.lossLog.last) >= lossLogEvery {
+		s.lossLog.last = now
 		level := slog.LevelError
 		if errors.Is(err, context.Canceled) {
 			level = slog.LevelWarn

@@ -258,9 +258,9 @@ func (x *Exclude) knows(p *peer) bool {
 	return x.peer(p.id) || r != nil && x.record(r)
 }
 
-// caller reports whether an inbound peer is excluded: by its id, or by the address
-// that it calls from.
-func (x *Exclude) caller(id, multiaddr string) bool {
+// inboundPeer reports whether an inbound peer is excluded: by its id, or by the address
+// that it connects from.
+func (x *Exclude) inboundPeer(id, multiaddr string) bool {
 	return x != nil && (x.peer(id) || x.address(addressIn(multiaddr)))
 }
 
@@ -274,9 +274,9 @@ func (x *Exclude) event(e event.Event) bool {
 	case *event.PeerDiscovered:
 		return x.peer(e.ID)
 	case *event.MetadataReceived:
-		return x.caller(e.ID, e.Multiaddr)
+		return x.inboundPeer(e.ID, e.Multiaddr)
 	case *event.VisitEnded:
-		return x.caller(e.ID, e.Multiaddr)
+		return x.inboundPeer(e.ID, e.Multiaddr)
 	}
 	return false
 }

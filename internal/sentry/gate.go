@@ -21,9 +21,9 @@ func newGate(cfg Config, f forks) *gate {
 	return &gate{exclude: cfg.Exclude, shard: cfg.Shard, alarm: newAlarm(f, cfg.log), log: cfg.log}
 }
 
-// admits decides on a record. known is the table's entry of the peer, nil when
+// admitsRecord decides on a record. known is the table's entry of the peer, nil when
 // there is none.
-func (g *gate) admits(r *enr.Record, known *peer, now time.Time) bool {
+func (g *gate) admitsRecord(r *enr.Record, known *peer, now time.Time) bool {
 	if g.exclude.record(r) {
 		return false
 	}
@@ -36,8 +36,8 @@ func (g *gate) keeps(p *peer) bool {
 	return (p.text == "" || g.shard.Has(p.nodeID)) && !g.exclude.knows(p)
 }
 
-// lets decides on an inbound peer that calls from the address.
-func (g *gate) lets(id string, from netip.Addr) bool {
+// admitsInbound decides on an inbound peer that calls from the address.
+func (g *gate) admitsInbound(id string, from netip.Addr) bool {
 	return !g.exclude.peer(id) && !g.exclude.address(from)
 }
 

@@ -32,9 +32,9 @@ type journalHeader struct {
 
 // journal is what reading one has found.
 type journal struct {
-	bad     int // lines that make no sense
-	firstAt int // number of the first of those
-	other   bool
+	bad          int // lines that make no sense
+	firstAt      int // number of the first of those
+	otherNetwork bool
 }
 
 // importJournal makes the database, with the peers of the journal of an earlier
@@ -54,7 +54,7 @@ func (s *Store) importJournal(ctx context.Context) error {
 	}
 	file := slog.String("file", path)
 	switch {
-	case found.other:
+	case found.otherNetwork:
 		s.log.Warn("the peer table is of another network: starting a new one", file, slog.String("kept_as", path+otherSuffix))
 		err = os.Rename(path, path+otherSuffix)
 	case found.bad > 0:
@@ -89,7 +89,7 @@ func (s *Store) readJournal(path string) (found journal, err error) {
 		}
 		ok, other := s.applyLine(line.Text, line.Number, since)
 		if other {
-			found.other = true
+			found.otherNetwork = true
 			return found, nil
 		}
 		if !ok || line.TooLong {

@@ -42,8 +42,8 @@ func TestJournalIsTakenOver(t *testing.T) {
 		before.offer(signedRecord(t, n, uint64(i+1), 1000+2*i), now)
 	}
 	for range 3 {
-		p, _ := before.next(now)
-		before.end(p, result{outcome: "ok", started: now, handshaked: true}, now)
+		p, _ := before.nextDue(now)
+		before.endVisit(p, result{outcome: "ok", started: now, handshaked: true}, now)
 	}
 	path := writeJournal(t, dir, n, before)
 	text, err := os.ReadFile(path)
@@ -88,11 +88,11 @@ func TestJournalLinesAddUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	later := now.Add(5 * time.Second)
-	after := storedTable(t, dir, n, quietLog(), later)
+	after := storedTable(t, dir, n, discardLog(), later)
 	if len(after.byID) != 1 || after.byID[open.PeerID] == nil {
 		t.Fatalf("%d peers", len(after.byID))
 	}
-	if p, due := after.next(later); p != nil || due.Before(later.Add(spacing)) {
+	if p, due := after.nextDue(later); p != nil || due.Before(later.Add(spacing)) {
 		t.Errorf("dialled again in %v", due.Sub(later))
 	}
 	if len(after.dialled) != 3 {
@@ -175,7 +175,7 @@ func FuzzJournalLine(f *testing.F) {
 	f.Add([]byte(`{"id":"a","node_id":"0x00","enr":"enr:-"}`))
 	n := testNetwork(f, genesis, 0)
 	f.Fuzz(func(t *testing.T, line []byte) {
-		s := &Store{network: networkIDOf(n), maxPeers: 10, log: quietLog(), loaded: newLoaded(), pending: newChanges()}
+		s := &Store{network: networkIDOf(n), maxPeers: 10, log: discardLog(), loaded: newLoaded(), pending: newChanges()}
 		s.applyLine(line, 1, genesis)
 		s.applyLine(line, 2, genesis)
 		table := newTable(Config{}.withDefaults(""), forksOf(n))

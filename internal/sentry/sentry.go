@@ -133,7 +133,7 @@ type Sentry struct {
 	log       *slog.Logger
 	visits    *visitIDs
 	counters  counters
-	losses    losses
+	lossLog   logLimiter
 }
 
 // New makes a sentry; Run starts it. The host must have been made with local and
@@ -153,7 +153,7 @@ func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher P
 // Run crawls until ctx ends, then publishes what open visits have seen, within a
 // bounded time, and returns nil. It returns early only with the finder's error.
 func (s *Sentry) Run(ctx context.Context) error {
-	handover, cancel := outlive(ctx, drainGrace)
+	handover, cancel := withGracePeriod(ctx, drainGrace)
 	defer cancel()
 	offers := make(chan offer)
 	g, crawl := errgroup.WithContext(ctx)
@@ -162,7 +162,7 @@ func (s *Sentry) Run(ctx context.Context) error {
 		return s.finder.Run(crawl, func(r enr.Record) { s.discovered(crawl, handover, offers, &r) })
 	})
 	g.Go(func() error {
-		newSchedule(s.cfg, s.forks, s, &s.counters).run(crawl, handover, s.local.door, offers)
+		newSchedule(s.cfg, s.forks, s, &s.counters).run(crawl, handover, s.local.inbound, offers)
 		return nil
 	})
 	err := g.Wait()
@@ -172,8 +172,8 @@ func (s *Sentry) Run(ctx context.Context) error {
 	return err
 }
 
-// outlive is a context that ends the grace after ctx does.
-func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+// withGracePeriod is a context that ends the grace after ctx does.
+func withGracePeriod(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.NewTimer(grace)
@@ -187,16 +187,16 @@ func outlive(ctx context.Context, grace time.Duration) (context.Context, context
 	return longer, func() { stop(); cancel() }
 }
 
-// discovered hands a record to the schedule and publishes it if it is news. It runs
+// discovered hands a record to the schedule and publishes it if it is new. It runs
 // in the finder's goroutine: when events cannot leave, the search waits.
 func (s *Sentry) discovered(ctx, handover context.Context, offers chan<- offer, r *enr.Record) {
-	o := offer{record: r, news: make(chan bool, 1)}
+	o := offer{record: r, publish: make(chan bool, 1)}
 	select {
 	case offers <- o:
 	case <-ctx.Done():
 		return
 	}
-	if <-o.news {
+	if <-o.publish {
 		s.publish(handover, s.peerDiscovered(r, time.Now()))
 	}
 }

@@ -27,7 +27,7 @@ func BenchmarkVisitWrites(b *testing.B) {
 	const peers = 10_000
 	dir, now := b.TempDir(), time.Now()
 	n := testNetwork(b, now.Add(-time.Hour), 0)
-	table := storedTable(b, dir, n, quietLog(), now)
+	table := storedTable(b, dir, n, discardLog(), now)
 	record := signedRecord(b, n, 1, 1000)
 	ids := make([]string, peers)
 	for i := range ids {
@@ -41,9 +41,9 @@ func BenchmarkVisitWrites(b *testing.B) {
 	b.ResetTimer()
 	for i := range b.N {
 		now = now.Add(38 * time.Millisecond)
-		p, _ := table.begin(ids[i%peers], now)
+		p, _ := table.beginVisit(ids[i%peers], now)
 		table.store.write(b.Context(), now)
-		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+		table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
 		table.store.write(b.Context(), now)
 	}
 	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/op")
@@ -61,7 +61,7 @@ func benchmarkOpen(b *testing.B, peers int) {
 	n := testNetwork(b, now.Add(-time.Hour), 0)
 	cfg := Config{AllowPrivate: true, MaxPeers: peers}.withDefaults(n.Name)
 	record := signedRecord(b, n, 1, 1000)
-	s, err := OpenStore(dir, n, cfg.MaxPeers, quietLog())
+	s, err := OpenStore(dir, n, cfg.MaxPeers, discardLog())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func benchmarkOpen(b *testing.B, peers int) {
 	table.store.finish(b.Context(), now)
 	b.ResetTimer()
 	for range b.N {
-		s, err := OpenStore(dir, n, cfg.MaxPeers, quietLog())
+		s, err := OpenStore(dir, n, cfg.MaxPeers, discardLog())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -118,27 +118,27 @@ func killed(t testing.TB, dir string) string {
 func TestTableSurvivesAKill(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	before := storedTable(t, dir, n, quietLog(), now)
+	before := storedTable(t, dir, n, discardLog(), now)
 	outcomes := []string{event.OutcomeOK, event.OutcomeRefused, event.OutcomeGoodbye, event.OutcomeWrongNetwork}
 	for i := range 8 {
 		before.offer(signedRecord(t, n, uint64(i+1), 1000+2*i), now)
 	}
 	code := eth2.GoodbyeTooManyPeers
 	for i, outcome := range outcomes {
-		p, _ := before.next(now)
-		p.watched = watched{turns: uint32(i), epochs: 1.5, weight: 3}
+		p, _ := before.nextDue(now)
+		p.watched = watched{watches: uint32(i), epochs: 1.5, weight: 3}
 		r := result{outcome: outcome, started: now, handshaked: outcome == event.OutcomeOK}
 		if outcome == event.OutcomeGoodbye {
 			r.goodbye = &code
 		}
-		before.end(p, r, now)
+		before.endVisit(p, r, now)
 	}
 	other := n
 	other.Schedule = eth2.Schedule{Periods: []eth2.Period{{Digest: eth2.ForkDigest{9}}}}
 	before.offer(signedRecord(t, other, 9, 3000), now)
 	write(t, before, now) // from here on: kill -9
 
-	after := storedTable(t, killed(t, dir), n, quietLog(), now)
+	after := storedTable(t, killed(t, dir), n, discardLog(), now)
 	samePeers(t, after, before)
 	for _, p := range after.byID {
 		if old := before.byID[p.id]; p.due.Before(old.due) || p.notBefore.Before(old.notBefore) {
@@ -153,22 +153,22 @@ func TestTableSurvivesAKill(t *testing.T) {
 func TestPeerBeingVisitedAtAKillWaits(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	before := storedTable(t, dir, n, quietLog(), now)
+	before := storedTable(t, dir, n, discardLog(), now)
 	record := signedRecord(t, n, 1, 1000)
 	before.offer(record, now)
-	if p, _ := before.next(now); p == nil {
+	if p, _ := before.nextDue(now); p == nil {
 		t.Fatal("not due")
 	}
 	write(t, before, now)
 
 	later := now.Add(5 * time.Second)
-	after := storedTable(t, killed(t, dir), n, quietLog(), later)
-	if p, due := after.next(later); p != nil || due.Before(later.Add(spacing)) {
+	after := storedTable(t, killed(t, dir), n, discardLog(), later)
+	if p, due := after.nextDue(later); p != nil || due.Before(later.Add(spacing)) {
 		t.Errorf("dialled again in %v", due.Sub(later))
 	}
 	sameAddress := signedRecord(t, n, 1, 1000)
 	after.offer(sameAddress, later)
-	if p, due := after.next(later); p != nil || due.Before(now.Truncate(time.Millisecond).Add(spacing)) {
+	if p, due := after.nextDue(later); p != nil || due.Before(now.Truncate(time.Millisecond).Add(spacing)) {
 		t.Errorf("a peer at the same address is dialled in %v", due.Sub(later))
 	}
 }
@@ -178,7 +178,7 @@ func TestEachStartPublishesARecordOnce(t *testing.T) {
 	n := testNetwork(t, now.Add(-time.Hour), 0)
 	record := signedRecord(t, n, 5, 1000)
 	for start := range 3 {
-		table := storedTable(t, dir, n, quietLog(), now)
+		table := storedTable(t, dir, n, discardLog(), now)
 		for i, want := range []bool{true, false} {
 			if got := table.offer(record, now); got != want {
 				t.Errorf("start %d, sight %d: published %v", start, i, got)
@@ -193,7 +193,7 @@ func TestEachStartPublishesARecordOnce(t *testing.T) {
 func TestATornLogCostsTheNewestWrites(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
+	table := storedTable(t, dir, n, discardLog(), now)
 	written := map[int]int{} // peers by size of the log
 	for i := range 3 {
 		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
@@ -241,7 +241,7 @@ func TestATornLogCostsTheNewestWrites(t *testing.T) {
 // manyPeers writes a table of so many peers in dir and closes it.
 func manyPeers(t testing.TB, dir string, n network.Network, peers int, now time.Time) {
 	t.Helper()
-	table := storedTable(t, dir, n, quietLog(), now)
+	table := storedTable(t, dir, n, discardLog(), now)
 	for i := range peers {
 		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
 	}
@@ -334,7 +334,7 @@ func TestATableOfALaterVersionIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = OpenStore(dir, n, 0, quietLog())
+	_, err = OpenStore(dir, n, 0, discardLog())
 	if !errors.Is(err, errNewerSchema) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove the file") {
 		t.Errorf("error %v", err)
 	}
@@ -347,7 +347,7 @@ func TestATableOfALaterVersionIsRefused(t *testing.T) {
 func TestWritesLoseNothing(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
+	table := storedTable(t, dir, n, discardLog(), now)
 	if _, err := table.store.db.ExecContext(t.Context(), "PRAGMA wal_autocheckpoint(500)"); err != nil {
 		t.Fatal(err)
 	}
@@ -375,8 +375,8 @@ func TestWritesLoseNothing(t *testing.T) {
 				}
 			default:
 				for _, p := range table.byID {
-					table.begin(p.id, now)
-					table.end(p, result{outcome: event.OutcomeRefused, started: now}, now)
+					table.beginVisit(p.id, now)
+					table.endVisit(p, result{outcome: event.OutcomeRefused, started: now}, now)
 					break
 				}
 			}
@@ -386,7 +386,7 @@ func TestWritesLoseNothing(t *testing.T) {
 		if step%40 != 0 {
 			continue
 		}
-		again := storedTable(t, killed(t, dir), n, quietLog(), now)
+		again := storedTable(t, killed(t, dir), n, discardLog(), now)
 		if len(again.byID) != len(table.byID) {
 			t.Fatalf("step %d: %d peers after a kill, want %d", step, len(again.byID), len(table.byID))
 		}
@@ -412,7 +412,7 @@ func TestAFailingDiskIsToldAndMended(t *testing.T) {
 	readOnly(1) // every write fails from now on
 	table.offer(signedRecord(t, n, 1, 1000), now)
 	write(t, table, now)
-	if p, _ := table.next(now); p == nil {
+	if p, _ := table.nextDue(now); p == nil {
 		t.Error("the crawl stands still")
 	}
 	for range 10 {
@@ -426,7 +426,7 @@ func TestAFailingDiskIsToldAndMended(t *testing.T) {
 	now = now.Add(storeRetry)
 	table.offer(signedRecord(t, n, 1, 2000), now)
 	write(t, table, now)
-	if again := storedTable(t, killed(t, dir), n, quietLog(), now); len(again.byID) != 2 {
+	if again := storedTable(t, killed(t, dir), n, discardLog(), now); len(again.byID) != 2 {
 		t.Errorf("%d peers after the disk came back", len(again.byID))
 	}
 	if !strings.Contains(log.String(), "can be written again") {
@@ -454,7 +454,7 @@ func TestTheStoreIsBounded(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
 	manyPeers(t, dir, n, 20, now)
-	s, err := OpenStore(dir, n, 5, quietLog())
+	s, err := OpenStore(dir, n, 5, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -466,7 +466,7 @@ func TestTheStoreIsBounded(t *testing.T) {
 		t.Errorf("%d known records, want 3", got)
 	}
 	s.finish(t.Context(), now)
-	again, err := OpenStore(dir, n, 0, quietLog())
+	again, err := OpenStore(dir, n, 0, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -479,7 +479,7 @@ func TestTheStoreIsBounded(t *testing.T) {
 func TestAnExcludedPeerLeavesTheFile(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
+	table := storedTable(t, dir, n, discardLog(), now)
 	for i := range 50 {
 		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
 	}
@@ -505,7 +505,7 @@ func TestVisitsWaitForTheStore(t *testing.T) {
 	for name, hangs := range map[string]time.Duration{"a slow disk": saveWait / 2, "a disk that hangs": 10 * saveWait} {
 		synctest.Test(t, func(t *testing.T) {
 			net := testNetwork(t, time.Now(), 0)
-			store, err := OpenStore(t.TempDir(), net, 10, quietLog())
+			store, err := OpenStore(t.TempDir(), net, 10, discardLog())
 			if err != nil {
 				t.Fatal(err)
 			}

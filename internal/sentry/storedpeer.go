@@ -21,13 +21,13 @@ type storedPeer struct {
 	ENR string `json:"enr"`
 	Seq uint64 `json:"seq"`
 
-	Due       int64 `json:"due"`
-	NotBefore int64 `json:"not_before"`
-	Fails     int   `json:"fails"`
-	Reachable bool  `json:"reachable"`
-	LastVisit int64 `json:"last_visit"`
-	LastSeen  int64 `json:"last_seen"`
-	Spoke     int64 `json:"spoke"`
+	Due           int64 `json:"due"`
+	NotBefore     int64 `json:"not_before"`
+	Fails         int   `json:"fails"`
+	Reachable     bool  `json:"reachable"`
+	LastVisit     int64 `json:"last_visit"`
+	LastSeen      int64 `json:"last_seen"`
+	LastHandshake int64 `json:"spoke"`
 	// What its watches have brought.
 	Watches       uint32  `json:"watches"`
 	WatchedEpochs float32 `json:"watched_epochs"`
@@ -44,8 +44,8 @@ func rowOf(p *peer) storedPeer {
 	row := storedPeer{
 		ID: p.id, NodeID: p.nodeID, ENR: p.text, Seq: p.seq,
 		Due: ceilMilli(p.due), NotBefore: ceilMilli(p.notBefore), Fails: int(p.fails), Reachable: p.reachable,
-		LastVisit: ceilMilli(p.lastVisit), LastSeen: ceilMilli(p.lastSeen), Spoke: ceilMilli(p.spoke),
-		Watches: p.watched.turns, WatchedEpochs: p.watched.epochs, WatchWeight: p.watched.weight,
+		LastVisit: ceilMilli(p.lastVisit), LastSeen: ceilMilli(p.lastSeen), LastHandshake: ceilMilli(p.lastHandshake),
+		Watches: p.watched.watches, WatchedEpochs: p.watched.epochs, WatchWeight: p.watched.weight,
 	}
 	if p.visiting > 0 {
 		row.Began = row.LastSeen
@@ -61,7 +61,7 @@ func (p *storedPeer) values() []any {
 	}
 	return []any{
 		p.ID, nodeID, p.ENR, int64(p.Seq), p.Due, p.NotBefore, p.Fails, p.Reachable,
-		p.LastVisit, p.LastSeen, p.Spoke, p.Watches, float64(p.WatchedEpochs), float64(p.WatchWeight), p.Began,
+		p.LastVisit, p.LastSeen, p.LastHandshake, p.Watches, float64(p.WatchedEpochs), float64(p.WatchWeight), p.Began,
 	}
 }
 
@@ -70,7 +70,7 @@ func scanPeer(scan func(...any) error) (p storedPeer, ok bool) {
 	var nodeID []byte
 	var seq int64
 	err := scan(&p.ID, &nodeID, &p.ENR, &seq, &p.Due, &p.NotBefore, &p.Fails, &p.Reachable,
-		&p.LastVisit, &p.LastSeen, &p.Spoke, &p.Watches, &p.WatchedEpochs, &p.WatchWeight, &p.Began)
+		&p.LastVisit, &p.LastSeen, &p.LastHandshake, &p.Watches, &p.WatchedEpochs, &p.WatchWeight, &p.Began)
 	copy(p.NodeID[:], nodeID)
 	p.Seq = uint64(seq)
 	return p, err == nil
@@ -139,15 +139,15 @@ func (l *loaded) apply(row storedPeer, maxPeers int, since time.Time) bool {
 		if err != nil || r.Eth2 == nil || row.NodeID == (eth2.NodeID{}) {
 			return false
 		}
-		p.keep(&r)
+		p.setRecord(&r)
 	}
 	l.peers[row.ID] = p
 	p.seq = row.Seq
 	p.due, p.notBefore = fromMilli(row.Due), fromMilli(row.NotBefore)
 	p.fails = int32(min(row.Fails, math.MaxInt32))
 	p.reachable = row.Reachable
-	p.lastVisit, p.lastSeen, p.spoke = fromMilli(row.LastVisit), fromMilli(row.LastSeen), fromMilli(row.Spoke)
-	p.watched = watched{turns: row.Watches, epochs: row.WatchedEpochs, weight: row.WatchWeight}
+	p.lastVisit, p.lastSeen, p.lastHandshake = fromMilli(row.LastVisit), fromMilli(row.LastSeen), fromMilli(row.LastHandshake)
+	p.watched = watched{watches: row.Watches, epochs: row.WatchedEpochs, weight: row.WatchWeight}
 	delete(l.open, p.id)
 	if row.Began != 0 {
 		l.open[p.id] = struct{}{}
@@ -176,7 +176,7 @@ func (t *table) adopt(s *Store, admit func(*peer) bool, now time.Time) {
 	if s == nil {
 		return
 	}
-	t.store, t.began = s, now
+	t.store, t.adoptedAt = s, now
 	held := s.loaded
 	s.loaded = loaded{}
 	for a, at := range held.dialled {
