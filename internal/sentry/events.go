@@ -157,10 +157,21 @@ func shorten(s string, max int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// logLimiter keeps a failing way out from filling the log.
+// logLimiter keeps a publisher that fails from filling the log.
 type logLimiter struct {
 	mu   sync.Mutex
-	last time.Time
+	last time.Time // of the last line
+}
+
+// allow reports whether a line may be logged now, at most one per lossLogEvery.
+func (l *logLimiter) allow(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.last) < lossLogEvery {
+		return false
+	}
+	l.last = now
+	return true
 }
 
 const lossLogEvery = 10 * time.Second
@@ -177,10 +188,7 @@ func (s *Sentry) publish(ctx context.Context, e event.Event) {
 		return
 	}
 	s.counters.add(func(st *Stats) { st.Lost++ })
-	s.lossLog.mu.Lock()
-	defer s.lossLog.mu.Unlock()
-	if now := time.Now(); now.Sub(s.lossLog.last) >= lossLogEvery {
-		s.lossLog.last = now
+	if s.lossLog.allow(time.Now()) {
 		level := slog.LevelError
 		if errors.Is(err, context.Canceled) {
 			level = slog.LevelWarn
