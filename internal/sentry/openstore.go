@@ -33,13 +33,13 @@ const (
 
 // OpenStore reads the peer table in the data directory, or makes an empty one, or one
 // out of the peers.ndjson of an earlier version. At most maxPeers are read; 0 means
-// DefaultMaxPeers. A damaged file is kept beside as peers.db.damaged, and everything
+// defaultMaxPeers. A damaged file is kept beside as peers.db.damaged, and everything
 // readable in it is taken over; one of another network is kept as peers.db.other. An
 // error is of a disk that cannot be read or written, or of a file that a later version
 // has written.
 func OpenStore(dir string, net network.Network, maxPeers int, log *slog.Logger) (*Store, error) {
 	if maxPeers <= 0 {
-		maxPeers = DefaultMaxPeers
+		maxPeers = defaultMaxPeers
 	}
 	s := &Store{
 		path: filepath.Join(dir, peersFile), network: networkIDOf(net), maxPeers: maxPeers, log: log,

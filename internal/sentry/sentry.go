@@ -1,9 +1,3 @@
-// Package sentry is the crawler: a bounded table of peers, a schedule of who is
-// due, and visits, each one connection with one peer from dial to goodbye. What a
-// visit sees leaves as events.
-//
-// Built in this order: a Local, the p2p host with that Local and its Inbound, the
-// finder with the host's ports, then the Sentry.
 package sentry
 
 import (
@@ -42,9 +36,9 @@ const (
 	DefaultRevisit        = 1 // epochs
 	DefaultWatchEpochs    = 3
 	DefaultMaxWatched     = 750
-	// DefaultMaxPeers is several times the 9 000 nodes that answered on mainnet in
+	// defaultMaxPeers is several times the 9 000 nodes that answered on mainnet in
 	// 2026, for the records of nodes that never do.
-	DefaultMaxPeers = 100_000
+	defaultMaxPeers = 100_000
 )
 
 // drainGrace bounds how long events are still handed over after ctx has ended.
@@ -96,7 +90,7 @@ func (c Config) withDefaults(networkName string) Config {
 		{&c.Dialers, DefaultDialers},
 		{&c.MaxConnections, DefaultMaxConnections},
 		{&c.Revisit, DefaultRevisit},
-		{&c.MaxPeers, DefaultMaxPeers},
+		{&c.MaxPeers, defaultMaxPeers},
 		{&c.WatchEpochs, DefaultWatchEpochs},
 	} {
 		if *setting.value <= 0 {

@@ -224,7 +224,7 @@ func (w *watch) coveredUntil() time.Time {
 			return now
 		}
 	}
-	return w.session.Heard()
+	return w.session.LastActive()
 }
 
 // wantMetaData asks for a MetaData that the peer has told to be newer: soon, but not
