@@ -8,8 +8,8 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
-// gate decides whose records and connections the schedule takes, and watches the
-// digests that come by. Only the schedule's goroutine uses it.
+// gate decides whose records and connections the schedule accepts, and feeds the digest
+// alarm. Only the schedule's goroutine uses it.
 type gate struct {
 	exclude *Exclude
 	shard   Shard
@@ -36,7 +36,7 @@ func (g *gate) keeps(p *peer) bool {
 	return (p.text == "" || g.shard.Has(p.nodeID)) && !g.exclude.knows(p)
 }
 
-// admitsInbound decides on an inbound peer that calls from the address.
+// admitsInbound decides on an inbound peer that connects from the address.
 func (g *gate) admitsInbound(id string, from netip.Addr) bool {
 	return !g.exclude.peer(id) && !g.exclude.address(from)
 }
@@ -54,8 +54,8 @@ func (g *gate) reload() (changed bool) {
 	return changed
 }
 
-// measure brings the figures up to date that take a walk over the table or the
-// records of the last minutes.
+// measure updates the figures that need a walk over the table or over the records of
+// the last minutes.
 func (s *schedule) measure(now time.Time) {
 	due := s.table.queue.due(now)
 	unknown := s.gate.alarm.check(now)

@@ -42,7 +42,7 @@ type peer struct {
 	lastSeen      time.Time // newest record or visit
 }
 
-// setRecord takes a record over; it has an eth2 entry.
+// setRecord sets the newest record, which must have an eth2 entry.
 func (p *peer) setRecord(r *enr.Record) {
 	p.text, p.nodeID, p.seq, p.digest = r.Raw, r.NodeID, r.Seq, r.Eth2.ForkDigest
 }

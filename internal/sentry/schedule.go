@@ -131,8 +131,8 @@ func (s *schedule) run(ctx, handover context.Context, inbound <-chan inboundConn
 	s.report()
 }
 
-// dispatch starts the visits that are due, as far as the limits allow, and tells
-// when to look again; zero when only a finished visit or a record can change that.
+// dispatch starts the visits that are due, as far as the limits allow. It returns when to
+// run again, zero when only a finished visit or a record can change anything.
 func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 	for s.mayDial() {
 		now := time.Now()
@@ -300,8 +300,8 @@ func (s *schedule) releaseSource(from netip.Addr) {
 	}
 }
 
-// tidy forgets what is old. Once the exclude file has changed it ends the visits of
-// who is in it, and drops everyone in it from the table.
+// tidy drops what is out of date. When the exclude file has changed it ends the visits of
+// excluded peers and drops them from the table.
 func (s *schedule) tidy(now time.Time) {
 	s.table.forgetDialled(now)
 	s.table.expire(now)

@@ -22,9 +22,8 @@ type Finder interface {
 	SetFork(id eth2.ENRForkID, nfd eth2.ForkDigest)
 }
 
-// Publisher takes events over: an event is its to keep when Publish returns nil.
-// Publish is called from many goroutines and may block while the events' way out
-// is slow: visits wait then.
+// Publisher accepts events: when Publish returns nil, the event is the publisher's to
+// keep. Publish is called from many goroutines. It may block; visits wait then.
 type Publisher interface {
 	Publish(ctx context.Context, e event.Event) error
 }
@@ -104,11 +103,11 @@ func (c Config) withDefaults(networkName string) Config {
 	return c
 }
 
-// dialRoom is what of MaxConnections watches leave to outbound census visits.
+// dialRoom is the part of MaxConnections that watches leave to outbound census visits.
 func (c Config) dialRoom() int { return min(c.Dialers, c.MaxConnections*3/4) }
 
-// inboundRoom is what of MaxConnections dials and watches leave to peers that come
-// to us.
+// inboundRoom is the part of MaxConnections that dials and watches leave to inbound
+// peers.
 func (c Config) inboundRoom() int { return c.MaxConnections / 10 }
 
 // dialer opens outbound sessions: *p2p.Host.

@@ -19,7 +19,7 @@ const (
 	// metadataChanges is what a MetaData counts for beside a subnet's change.
 	metadataChanges = 16
 	// maxParts bounds the parts of one epoch, and those that wait to be published.
-	// Who makes more is not following duties.
+	// A peer that makes more is not following duties.
 	maxParts = 16
 )
 
@@ -96,7 +96,7 @@ func (l *subnetLog) begin(current []p2p.Subscription) {
 }
 
 // add logs the changes of one RPC that was read at a time, or ends the log when there
-// are none: no more comes. It is a p2p.Session's follower.
+// are none. It is a p2p.Session's follower.
 func (l *subnetLog) add(at time.Time, changes []p2p.Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +125,7 @@ func (l *subnetLog) close(why error) {
 	}
 }
 
-// notify tells the visit to look; mu is held.
+// notify wakes the visit up; mu is held.
 func (l *subnetLog) notify() {
 	select {
 	case l.ready <- struct{}{}:
@@ -155,8 +155,8 @@ func (l *subnetLog) takeParts() (parts []logPart) {
 	return parts
 }
 
-// err tells why the log has ended before the watch: errFlood, errStreamEnded, or
-// nil when it goes on.
+// err is why the log ended before the watch, errFlood or errStreamEnded; nil while it
+// has not ended.
 func (l *subnetLog) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,7 +206,7 @@ func (l *subnetLog) advance(now time.Time) time.Time {
 	return l.last
 }
 
-// updateTopics notes subscriptions on digests of our network's schedule, whether they count
+// updateTopics applies subscriptions on digests of our network's schedule, whether they count
 // now or not.
 func (l *subnetLog) updateTopics(changes []p2p.Subscription) {
 	for _, c := range changes {

@@ -39,7 +39,7 @@ func newTable(cfg Config, f forks) *table {
 // scaled shrinks a wait with the network's slots.
 func (t *table) scaled(d time.Duration) time.Duration { return t.forks.clock.Scale(d) }
 
-// offer takes a record in. It reports whether the record is to be published: the
+// offer adds or updates a record. It reports whether the record is to be published: the
 // peer's first, or one with a higher seq.
 func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 	if r.Eth2 == nil || r.PeerID == "" {
@@ -80,8 +80,8 @@ func (t *table) add(id string, rank int, now time.Time) *peer {
 	return p
 }
 
-// update takes over a newer record. A new address ends the back-off that the old
-// one earned, but not the wait that the peer asked for.
+// update replaces the record by a newer one. A new address ends the backoff of the old
+// one, but not the wait that the peer asked for.
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	var before p2p.Target // where it was dialled
 	if p.dialable {
@@ -146,7 +146,7 @@ func (t *table) onNetwork(p *peer, now time.Time) bool {
 	return once && !p.lastHandshake.IsZero() && t.forks.ours(t.forks.current(p.lastHandshake), now)
 }
 
-// endVisit books a visit and schedules the next.
+// endVisit applies the result of a visit and schedules the next one.
 func (t *table) endVisit(p *peer, r result, now time.Time) {
 	defer t.store.end(p)
 	p.visiting--
@@ -230,8 +230,8 @@ func (t *table) unqueue(p *peer) {
 	}
 }
 
-// nextDue takes the peer to dial now, marked as visited; otherwise it tells when one
-// will be due, zero for never.
+// nextDue takes the peer to dial now, marked as visited; otherwise it gives the
+// time at which one is due, zero for never.
 func (t *table) nextDue(now time.Time) (p *peer, wake time.Time) {
 	for t.queue.Len() > 0 {
 		p := t.queue[0]
@@ -288,8 +288,8 @@ func (t *table) forgetDialled(now time.Time) {
 	t.store.expire(now.Add(-t.scaled(spacing)))
 }
 
-// evict drops the peer of lowest rank, longest unseen, of a random sample. False
-// when none of them may go for a newcomer of the given rank.
+// evict drops the peer of lowest rank, longest unseen, of a random sample. False when
+// none of them may be dropped for a newcomer of the given rank.
 func (t *table) evict(rank int) bool {
 	const sample = 16
 	var worst *peer

@@ -60,8 +60,8 @@ type visit struct {
 	err     error
 }
 
-// visitIDs numbers the visits of one run behind a random prefix of 40 bits: ids of
-// which each is random would be half of what a dataset takes on disk.
+// visitIDs numbers the visits of one run behind a random prefix of 40 bits: random ids
+// would take half of a dataset's bytes on disk.
 type visitIDs struct {
 	prefix string
 	last   atomic.Uint64
@@ -77,7 +77,7 @@ func (s *Sentry) newVisit(peerID string, record *enr.Record, direction string) *
 	return &visit{id: s.visits.newID(), peerID: peerID, record: record, direction: direction, started: time.Now()}
 }
 
-// setOutcome notes the error; a nil one is success.
+// setOutcome sets the outcome; err is nil for success.
 func (v *visit) setOutcome(outcome string, err error) { v.outcome, v.err = outcome, err }
 
 // visitPeer is one outbound visit: a census, and a watch if the schedule grants it a slot.
@@ -140,7 +140,7 @@ func (s *Sentry) census(ctx context.Context, v *visit, session *p2p.Session) {
 	v.conclude(session, err)
 }
 
-// conclude notes how the visit ended so far: with the error, or with the peer's goodbye.
+// conclude sets the outcome from the error, or from the peer's goodbye.
 func (v *visit) conclude(session *p2p.Session, err error) {
 	v.setOutcome(p2p.Outcome(err), err)
 	switch {

@@ -16,29 +16,29 @@ const (
 	// rereadGap is the least time between two MetaData requests of a watch; clients
 	// allow two in five seconds. For slots of 12 s, like maxMisses' pauses.
 	rereadGap = 5 * time.Second
-	// maxRereads is how many MetaData requests in a row may fail before the next word
-	// of the peer's seq_number; each waits twice as long as the one before.
+	// maxRereads is how many MetaData requests in a row may fail before the peer
+	// sends another seq_number; each waits twice as long as the one before.
 	maxRereads = 5
 	// maxMisses is how many requests in a row a connection that seems to stand may
 	// leave without an answer. An error code is an answer.
 	maxMisses = 2
 	// goodbyeTime is how long a peer that has ended its gossip stream is given to say
-	// why: it is leaving most likely. It does not shrink with the slot.
+	// goodbye: most likely it is leaving. It does not shrink with the slot.
 	goodbyeTime = time.Second
 )
 
 // Why a log ends before its watch.
 var (
-	// errFlood tells that a peer changed its subscriptions more often than any node
+	// errFlood means that a peer changed its subscriptions more often than any node
 	// has reason to.
 	errFlood = errors.New("too many subscription changes")
-	// errStreamEnded tells that a peer ended its gossip stream.
+	// errStreamEnded means that a peer ended its gossip stream.
 	errStreamEnded = fmt.Errorf("gossip stream: %w", p2p.ErrReset)
 )
 
-// watch is what a visit that stays does: it logs the peer's subscriptions, keeps an
-// eye on its MetaData, and goes after whole epochs. It has the visit's goroutine
-// and one timer.
+// watch is the part of a visit that stays: it logs the peer's subscriptions, follows
+// its MetaData, and ends after whole epochs. It uses the visit's goroutine and one
+// timer.
 type watch struct {
 	forks   forks
 	session *p2p.Session
@@ -136,8 +136,8 @@ func (w *watch) nextTimer() time.Time {
 	return next
 }
 
-// endError is the error of a watch that comes to its end: none, or why its log had ended
-// before.
+// endError is the error of a watch that reaches its end: none, or why its log had ended
+// earlier.
 func (w *watch) endError() error {
 	err := w.log.err()
 	switch {
@@ -149,7 +149,7 @@ func (w *watch) endError() error {
 	return w.leaveError(err)
 }
 
-// leaveError says how a peer went: with a goodbye, or as seen.
+// leaveError is why a peer left: its goodbye, or else the error seen.
 func (w *watch) leaveError(seen error) error {
 	if code, ok := w.session.RemoteGoodbye(); ok {
 		return &p2p.GoodbyeError{Code: code}
@@ -188,7 +188,7 @@ func (w *watch) logMetaData(m *eth2.MetaData) {
 	w.log.addMetaData(time.Now(), m)
 }
 
-// checkAnswer judges a request's end.
+// checkAnswer decides whether the watch ends with the outcome of a request.
 func (w *watch) checkAnswer(err error) error {
 	var answer *p2p.ResponseError
 	if err == nil || errors.As(err, &answer) {
@@ -210,14 +210,13 @@ func (w *watch) checkAnswer(err error) error {
 	return err
 }
 
-// coveredUntil is the end of what the watch knows: now, or when the peer was last heard if
-// it has gone or does not answer any more.
+// coveredUntil is the end of what the watch covers: now, or when the peer was last
+// active if it has left or does not answer any more.
 func (w *watch) coveredUntil() time.Time {
 	now := time.Now()
 	select {
 	case <-w.session.Done():
-		// The log ends with the connection, and then knows whether the peer's leaving
-		// was seen.
+		// The log ends with the connection, and then knows whether the end was seen.
 		w.log.awaitEnd(goodbyeTime)
 	default:
 		if w.misses == 0 {
@@ -227,7 +226,7 @@ func (w *watch) coveredUntil() time.Time {
 	return w.session.LastActive()
 }
 
-// wantMetaData asks for a MetaData that the peer has told to be newer: soon, but not
+// wantMetaData asks for a MetaData that the peer has announced as newer: soon, but not
 // before the gap to the last request.
 func (w *watch) wantMetaData(now time.Time) {
 	if seq, ok := w.session.RemoteSeq(); !ok || seq <= w.known.SeqNumber {
@@ -240,8 +239,8 @@ func (w *watch) wantMetaData(now time.Time) {
 }
 
 // expectRotation asks for MetaData after the peer's backbone subnets have rotated, if
-// they do so while it is watched. Clients follow within a slot or two; who is later
-// tells by its seq_number.
+// they do so while it is watched. Clients follow within a slot or two; a later one
+// announces it by its seq_number.
 func (w *watch) expectRotation(now time.Time) {
 	if w.nodeID == nil {
 		return
