@@ -41,8 +41,8 @@ var owners = map[string][]string{
 	"github.com/nats-io/":             {"internal/bus"},
 	"github.com/parquet-go/":          {"internal/dataset"},
 	"github.com/urfave/cli":           {"internal/cli"},
-	"database/sql":                    {"internal/tracker"},
-	"modernc.org/sqlite":              {"internal/tracker"},
+	"database/sql":                    {"internal/sentry", "internal/tracker"},
+	"modernc.org/sqlite":              {"internal/sentry", "internal/tracker"},
 }
 
 type goPackage struct {

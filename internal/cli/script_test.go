@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -144,18 +145,28 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 // due time, and none within the spacing of a visit that was under way.
 func noEarlyDial(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: noearlydial peers.ndjson visit_events.log")
+		ts.Fatalf("usage: noearlydial peers.db visit_events.log")
 	}
 	const spacing = 30_000 * 250 / 12_000 // ms: 30 s for slots of 12 s, here of 250 ms
 	due := make(map[string]int64)
 	underWay := 0
-	eachLine(ts, args[0], func(line peerLine) {
-		due[line.ID] = max(line.Due, line.NotBefore)
-		if line.Began > 0 {
-			due[line.ID] = max(due[line.ID], line.Began+spacing)
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+	rows, err := db.QueryContext(context.Background(), "SELECT id, max(due, not_before), began FROM peers")
+	ts.Check(err)
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		var at, began int64
+		ts.Check(rows.Scan(&id, &at, &began))
+		if began > 0 {
+			at = max(at, began+spacing)
 			underWay++
 		}
-	})
+		due[id] = at
+	}
+	ts.Check(rows.Err())
 	visits, again := 0, 0
 	eachLine(ts, args[1], func(v visitLine) {
 		if v.Direction != "outbound" {
@@ -173,14 +184,7 @@ func noEarlyDial(ts *testscript.TestScript, neg bool, args []string) {
 	if again == 0 {
 		ts.Fatalf("%d visits after the kill, none of a known peer", visits)
 	}
-	ts.Logf("%d peers, %d lines of visits under way; %d visits after the kill", len(due), underWay, visits)
-}
-
-type peerLine struct {
-	ID        string `json:"id"`
-	Due       int64  `json:"due"`
-	NotBefore int64  `json:"not_before"`
-	Began     int64  `json:"began"`
+	ts.Logf("%d peers, %d visits under way; %d visits after the kill", len(due), underWay, visits)
 }
 
 type visitLine struct {

@@ -140,7 +140,7 @@ func (s *scheduler) succeed(n *node, epoch eth2.Epoch) (*node, error) {
 	s.roster.add(successor)
 	s.route.grow()
 	s.history.add(successor.peerID.String())
-	return successor, s.settle(successor, epoch)
+	return successor, s.catchUp(successor, epoch)
 }
 
 // closeAll takes nodes down; truth has them down before their first connection

@@ -67,7 +67,7 @@ type seen struct {
 	on     bool
 }
 
-// crawler is a raw libp2p client that remembers what peers tell it.
+// crawler is a raw libp2p client that records what peers send it.
 type crawler struct {
 	*host
 	mu       sync.Mutex

@@ -17,7 +17,7 @@ import (
 
 const (
 	// discoveryIdle keeps discv5 from checking its table: the devnet fills tables
-	// itself, and tells them of new records.
+	// itself, and puts new records into them.
 	discoveryIdle = 1000 * time.Hour
 	// udpBuffer is the socket's receive buffer, in bytes: the kernel's default
 	// times hundreds of nodes would be a lot for packets of 1280.

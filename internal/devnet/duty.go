@@ -14,7 +14,7 @@ type duty struct {
 }
 
 // aggregatorDuties are the duties of a node's validators in epoch e that make
-// them subscribe. Every validator attests once an epoch, at a uniform slot in a
+// them subscribe. Every validator attests once per epoch, at a uniform slot in a
 // uniform committee, and aggregates with probability p (phase0/validator.md,
 // is_aggregator); the subnet is compute_subnet_for_attestation. The draw depends
 // on r alone.

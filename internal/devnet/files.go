@@ -77,7 +77,7 @@ func writeNetworkDir(dir string, cfg Config, genesisRoot eth2.Root, bootnodes []
 }
 
 // configYAML is the configuration in the consensus-specs format: the keys that
-// tell this network from another.
+// distinguish this network from another.
 func configYAML(cfg Config) string {
 	var b strings.Builder
 	set := func(key string, value any) { fmt.Fprintf(&b, "%s: %v\n", key, value) }

@@ -40,7 +40,7 @@ func encodeRPC(topics []topicChange) []byte {
 	return append(binary.AppendUvarint(nil, uint64(len(body))), body...)
 }
 
-// announcer holds what one peer has yet to be told.
+// announcer holds what has yet to be sent to one peer.
 type announcer struct {
 	mu       sync.Mutex
 	pending  [][]byte

@@ -72,8 +72,8 @@ func newHost(p *plan, wish ports) (_ *host, err error) {
 	return h, nil
 }
 
-// start listens. Handlers are set before, or
-// the first peers would be told of fewer protocols.
+// start listens. Handlers must be set before, or
+// the first peers would get a shorter list of protocols.
 func (h *host) start() error {
 	if err := h.Network().Listen(h.listen...); err != nil {
 		return fmt.Errorf("listen on %v: %w", h.listen, err)

@@ -112,7 +112,7 @@ func (l *life) disconnected(c network.Conn) {
 	}
 }
 
-// sessionOf finds the session of a connection: libp2p tells of a connection before
+// sessionOf finds the session of a connection: libp2p reports a connection before
 // it hands out its streams. Nil once the life is closed.
 func (l *life) sessionOf(c network.Conn) *session {
 	l.mu.Lock()

@@ -15,7 +15,7 @@ const (
 	Healthy Persona = "healthy"
 	// Dead has a record, but nothing listens at its address: TCP is refused.
 	Dead Persona = "dead"
-	// Gone has a record whose address swallows everything.
+	// Gone has a record whose address never answers, as behind a firewall.
 	Gone Persona = "gone"
 	// Hang accepts connections and streams and never answers.
 	Hang Persona = "hang"
@@ -51,7 +51,7 @@ const (
 	// NoAgent has no agent in identify.
 	NoAgent Persona = "no_agent"
 	// Unlisted is healthy, but in nobody's discv5 table, as a node behind a NAT:
-	// one hears of it only when it dials (Config.DialBack, Devnet.Dial).
+	// it is found only when it dials (Config.DialBack, Devnet.Dial).
 	Unlisted Persona = "unlisted"
 )
 

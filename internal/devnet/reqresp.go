@@ -201,8 +201,8 @@ func (s *session) request(ctx context.Context, max int, body func(protocol.ID) [
 	return p2p.ReadResponse(stream, max)
 }
 
-// open negotiates a stream with the peer itself: what identify told of its
-// protocols can be older.
+// open negotiates a stream with the peer itself: what identify said about its
+// protocols can be out of date.
 func (s *session) open(ctx context.Context, ids ...protocol.ID) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(network.WithNoDial(ctx, "devnet session"), requestTimeout)
 	defer cancel()

@@ -29,7 +29,7 @@ func fillTables(nodes []*node, r *rand.Rand) *routing {
 // grow makes room for one more node.
 func (r *routing) grow() { r.holders = append(r.holders, nil) }
 
-// fill gives one node a table of nodes that stand in others' tables. A node that
+// fill gives one node a table of nodes that are in others' tables. A node that
 // does not answer has none.
 func (r *routing) fill(nodes []*node, n *node, random *rand.Rand) {
 	l := n.life.Load()

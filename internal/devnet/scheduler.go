@@ -92,9 +92,9 @@ func (s *scheduler) planNode(n *node, e eth2.Epoch) {
 	}
 }
 
-// settle brings a new node to the state it has at the present slot, whose changes
-// have been made.
-func (s *scheduler) settle(n *node, epoch eth2.Epoch) error {
+// catchUp brings a new node to its state in the present slot, whose changes have
+// already been applied to the others.
+func (s *scheduler) catchUp(n *node, epoch eth2.Epoch) error {
 	s.planNode(n, epoch)
 	s.planNode(n, epoch+1)
 	initial := s.take(s.slot)[int32(n.index)]

@@ -51,8 +51,8 @@ func maskAttnets(m uint64) (a eth2.Attnets) {
 	return a
 }
 
-// update applies the starts and ends of duties and a new backbone at once, tells
-// every connected peer, and gives what changed, in order of subnet. record is
+// update applies the starts and ends of duties and a new backbone at once, sends
+// the changes to every connected peer, and gives what changed, in order of subnet. record is
 // called for each change before anything is sent.
 func (s *subscriptions) update(deltas []delta, backbone uint64, record func(subnetChange)) {
 	s.mu.Lock()

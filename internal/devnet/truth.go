@@ -16,7 +16,7 @@ type Node struct {
 	Multiaddrs []string `json:"multiaddrs"` // with /p2p/<peer id>; empty for nodes without a libp2p address
 
 	Client  eth2.ClientKind `json:"client"`
-	Version string          `json:"version"` // empty where the client's agent does not tell
+	Version string          `json:"version"` // empty where the client's agent does not contain it
 	Agent   string          `json:"agent"`
 	OS      string          `json:"os"`
 	Arch    string          `json:"arch"`

@@ -8,9 +8,10 @@ import (
 
 // Pace of first visits.
 const (
-	// barrenVisits in a row that bring nothing new are enough of one area. Tables
-	// have gaps: at two of them one node in two hundred was missed.
-	barrenVisits = 3
+	// enumeratedAfter is the number of visits in a row without anything new after which an
+	// area counts as enumerated. Tables have gaps: with two visits one node in two
+	// hundred was missed.
+	enumeratedAfter = 3
 	// maxAreas bounds the areas that are remembered; 2^16 of some eight nodes each
 	// are more than any network has.
 	maxAreas = 1 << 16
@@ -19,12 +20,12 @@ const (
 // area is a subtree of the id space with about nearTarget nodes. The near requests
 // to all of its nodes ask for the same: its nodes.
 type area struct {
-	barren int // visits since one brought something new
-	asking int // visits on their way
+	unproductive int // visits in a row that brought nothing new
+	inFlight     int // visits under way
 }
 
-// areas tells which first visits can wait: in an area that has been enumerated, a
-// node is asked at leisure. The zero value is empty.
+// areas decides which first visits can wait: in an area that has been enumerated, a
+// node need not be asked at once. The zero value is empty.
 type areas struct {
 	bits  int // length of an area's prefix
 	known map[uint32]*area
@@ -55,29 +56,29 @@ func (a *areas) of(id enode.ID) *area {
 	return fresh
 }
 
-// begin books that a visit is on its way.
+// begin counts a visit that is under way.
 func (ar *area) begin() {
 	if ar != nil {
-		ar.asking++
+		ar.inFlight++
 	}
 }
 
-// end books the end of a visit.
-func (ar *area) end(answered, fruitful bool) {
+// end counts the end of a visit.
+func (ar *area) end(answered, productive bool) {
 	if ar == nil {
 		return
 	}
-	ar.asking--
+	ar.inFlight--
 	switch {
-	case fruitful:
-		ar.barren = 0
+	case productive:
+		ar.unproductive = 0
 	case answered:
-		ar.barren++
+		ar.unproductive++
 	}
 }
 
 // enumerated reports whether another visit will hardly bring anything new.
-func (ar *area) enumerated() bool { return ar != nil && ar.barren >= barrenVisits }
+func (ar *area) enumerated() bool { return ar != nil && ar.unproductive >= enumeratedAfter }
 
-// busy reports whether the visits on their way may be enough.
-func (ar *area) busy() bool { return ar != nil && ar.barren+ar.asking > barrenVisits }
+// saturated reports whether the visits under way may be enough.
+func (ar *area) saturated() bool { return ar != nil && ar.unproductive+ar.inFlight > enumeratedAfter }

@@ -16,22 +16,22 @@ func TestAreas(t *testing.T) {
 	if one != same || one == other {
 		t.Error("eight bits of the id make the area")
 	}
-	for range barrenVisits {
+	for range enumeratedAfter {
 		one.begin()
 	}
-	if one.busy() {
+	if one.saturated() {
 		t.Error("busy with as many visits as it needs at least")
 	}
 	one.begin()
-	if !one.busy() || one.enumerated() {
+	if !one.saturated() || one.enumerated() {
 		t.Error("not busy with more visits than it needs, or enumerated before their end")
 	}
-	for range barrenVisits {
+	for range enumeratedAfter {
 		one.end(true, false)
 	}
 	one.end(false, false)
 	if !one.enumerated() {
-		t.Error("not enumerated after as many barren visits")
+		t.Error("not enumerated after as many unproductive visits")
 	}
 	one.begin()
 	one.end(true, true)
@@ -47,7 +47,7 @@ func TestAreas(t *testing.T) {
 	}
 }
 
-// Nodes of an enumerated area are put off once, and due when areas change.
+// Nodes of an enumerated area are deferred once, and due when areas change.
 func TestFirstVisitsArePutOff(t *testing.T) {
 	f := newFinder(t, nil)
 	c := f.newCrawl(nil)
@@ -57,16 +57,16 @@ func TestFirstVisitsArePutOff(t *testing.T) {
 	c.areas.resize(256)
 	c.table.offer(n, now)
 	ar := c.areas.of(n.ID())
-	ar.barren = barrenVisits
-	got, at := c.next(now)
-	if got != nil || at.Before(now) || at.After(now.Add(putOffTime)) {
+	ar.unproductive = enumeratedAfter
+	got, at := c.nextVisit(now)
+	if got != nil || at.Before(now) || at.After(now.Add(maxDeferral)) {
 		t.Errorf("next = %v, due in %v", got, at.Sub(now))
 	}
-	c.table.recall(now)
-	if got, _ := c.next(now); got != nil {
-		t.Error("not put off again after recall")
+	c.table.resumeDeferred(now)
+	if got, _ := c.nextVisit(now); got != nil {
+		t.Error("not deferred again after resumeDeferred")
 	}
-	if got, _ := c.next(now.Add(putOffTime)); got == nil || got.id != n.ID() {
+	if got, _ := c.nextVisit(now.Add(maxDeferral)); got == nil || got.id != n.ID() {
 		t.Error("not asked at its time")
 	}
 }

@@ -34,16 +34,16 @@ const (
 	// fullEvery: even when far buckets bring nothing new, one visit in so many asks
 	// for them, to notice when they do again.
 	fullEvery = 32
-	// hungry is the number of new nodes per far request that is worth asking for:
+	// minFarYield is the number of new nodes that makes a far request worth its cost:
 	// answers have up to bucketSize, and reading known ones costs as much.
-	hungry = 4
-	// putOffTime is the longest that a first visit is put off for.
-	putOffTime = 30 * time.Second
-	// busyWait is how long a first visit waits for others of its area.
-	busyWait = 100 * time.Millisecond
+	minFarYield = 4
+	// maxDeferral is the longest time by which a first visit is deferred.
+	maxDeferral = 30 * time.Second
+	// saturatedWait is how long a first visit waits for others of its area.
+	saturatedWait = 100 * time.Millisecond
 	// tableEvery is how often the nodes that contacted us are picked up.
 	tableEvery = 15 * time.Second
-	// walkPause is between two nodes of the random walk: a lookup about every 30 s.
+	// walkPause is the pause between two nodes of the random walk: a lookup about every 30 s.
 	walkPause = time.Second
 )
 
@@ -67,7 +67,7 @@ type answers struct {
 	node     *node
 	area     *area
 	answered bool
-	silent   bool        // the last request went without an answer
+	noAnswer bool        // the last request was not answered
 	self     *enode.Node // the node's own record, nil when it did not give it
 	near     []*enode.Node
 	far      []*enode.Node
@@ -81,9 +81,9 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 	visits := make(chan visit)
 	results := make(chan answers)
 	walked := make(chan *enode.Node)
-	known := make(chan recalled)
+	known := make(chan knownRecord)
 	g, ctx := errgroup.WithContext(ctx)
-	for range f.cfg.Workers {
+	for range workers {
 		g.Go(func() error {
 			for v := range visits {
 				select {
@@ -95,7 +95,7 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 		})
 	}
 	g.Go(func() error { f.walk(ctx, walked); return nil })
-	g.Go(func() error { f.recall(ctx, known); return nil })
+	g.Go(func() error { f.feedKnown(ctx, known); return nil })
 	g.Go(func() error {
 		defer close(visits)
 		f.newCrawl(found).run(ctx, visits, results, walked, known)
@@ -119,8 +119,8 @@ func (f *Finder) ask(ctx context.Context, v visit) answers {
 		got, err := f.udp.Findnode(record, distances)
 		f.requests.Add(1)
 		f.records.Add(int64(len(got)))
-		a.silent = err != nil && len(got) == 0
-		a.answered = a.answered || !a.silent
+		a.noAnswer = err != nil && len(got) == 0
+		a.answered = a.answered || !a.noAnswer
 		return got
 	}
 	if v.self {
@@ -128,12 +128,12 @@ func (f *Finder) ask(ctx context.Context, v visit) answers {
 			a.self = self[0]
 		}
 	}
-	if len(v.near) > 0 && !a.silent && ctx.Err() == nil {
+	if len(v.near) > 0 && !a.noAnswer && ctx.Err() == nil {
 		a.near = find(v.near...)
 	}
 	empty := 0
 	for _, distance := range v.far {
-		if a.silent || empty >= 2 && !v.all || ctx.Err() != nil {
+		if a.noAnswer || empty >= 2 && !v.all || ctx.Err() != nil {
 			break
 		}
 		got := find(distance)
@@ -153,14 +153,14 @@ type crawl struct {
 	found func(enr.Record)
 	table *nodes
 	areas areas
-	// yield is the recent number of new nodes per far request, a moving average.
-	yield  float64
-	visits int
-	top    int // distance up to which near requests ask
+	// farYield is the recent number of new nodes per far request, a moving average.
+	farYield float64
+	visits   int
+	top      int // distance up to which near requests ask
 }
 
 func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
-	c := &crawl{f: f, found: found, yield: bucketSize}
+	c := &crawl{f: f, found: found, farYield: bucketSize}
 	c.table = newNodes(f.local.ID(), f.cfg.MaxNodes, f.cfg.Revisit)
 	c.table.setDigest(f.ourDigest())
 	now := time.Now()
@@ -173,7 +173,7 @@ func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
 	return c
 }
 
-func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node, known <-chan recalled) {
+func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node, known <-chan knownRecord) {
 	tick := time.NewTicker(tableEvery)
 	defer tick.Stop()
 	wake := time.NewTimer(0)
@@ -192,11 +192,11 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 		case out <- v:
 			pending = nil
 		case a := <-results:
-			c.take(a)
+			c.handleAnswers(a)
 		case n := <-walked:
 			c.offer(n, time.Now())
 		case r := <-known:
-			c.remember(r)
+			c.offerKnown(r)
 		case <-tick.C:
 			for _, n := range c.f.udp.AllNodes() {
 				c.offer(n, time.Now())
@@ -216,9 +216,9 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 	c.top = steadyTop(c.top, c.table.size())
 	top := c.top
 	if c.areas.resize(top) {
-		c.table.recall(now)
+		c.table.resumeDeferred(now)
 	}
-	n, at := c.next(now)
+	n, at := c.nextVisit(now)
 	if n == nil {
 		if !at.IsZero() {
 			wake.Reset(at.Sub(now))
@@ -226,7 +226,7 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 		return nil
 	}
 	c.visits++
-	v := &visit{node: n, text: n.text, self: n.answered || n.remembered}
+	v := &visit{node: n, text: n.text, self: n.answered || n.fromEarlierRun}
 	if !n.tried {
 		v.area = c.areas.of(n.id)
 		v.area.begin()
@@ -240,26 +240,26 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 	switch {
 	case !begun:
 		v.far, v.all = distances(farLevels), true
-	case c.yield > hungry, c.visits%fullEvery == 0:
+	case c.farYield > minFarYield, c.visits%fullEvery == 0:
 		v.far = distances(256 - top)
 	}
 	return v
 }
 
-// next takes the node to ask now, or tells when one will be due. First visits that
-// will hardly bring anything are put off.
-func (c *crawl) next(now time.Time) (*node, time.Time) {
+// nextVisit takes the node to ask now, or gives the time at which one is due. First
+// visits that will hardly bring anything are deferred.
+func (c *crawl) nextVisit(now time.Time) (*node, time.Time) {
 	for {
-		n, at := c.table.next(now)
+		n, at := c.table.nextDue(now)
 		if n == nil || n.tried || n.bootnode {
 			return n, at
 		}
 		switch area := c.areas.of(n.id); {
-		case area.enumerated() && !n.putOff:
-			n.putOff = true // once: its own record and its life count too
-			c.table.requeue(n, now.Add(rand.N(putOffTime)))
-		case area.busy() && !area.enumerated():
-			c.table.requeue(n, now.Add(busyWait))
+		case area.enumerated() && !n.deferred:
+			n.deferred = true // once: its own record and its life count too
+			c.table.requeue(n, now.Add(rand.N(maxDeferral)))
+		case area.saturated() && !area.enumerated():
+			c.table.requeue(n, now.Add(saturatedWait))
 		default:
 			return n, at
 		}
@@ -293,19 +293,19 @@ func steadyTop(last, size int) int {
 	return top
 }
 
-// take books a visit's answers.
-func (c *crawl) take(a answers) {
+// handleAnswers takes the answers of a visit over into the table.
+func (c *crawl) handleAnswers(a answers) {
 	now := time.Now()
 	if !a.answered {
 		a.area.end(false, false)
-		c.table.silence(a.node, now)
+		c.table.recordFailure(a.node, now)
 		return
 	}
-	fruitful := false
+	productive := false
 	if a.self != nil {
-		fruitful, _ = c.offer(a.self, now)
+		productive, _ = c.offer(a.self, now)
 	}
-	if a.node.owed {
+	if a.node.unpublished {
 		if record, err := verifiedBefore(a.node.text, a.node.id); err == nil {
 			c.emit(a.node, record)
 		}
@@ -318,7 +318,7 @@ func (c *crawl) take(a answers) {
 	}
 	if a.farAsked > 0 {
 		const weight = 0.1
-		c.yield += weight * (float64(fresh)/float64(a.farAsked) - c.yield)
+		c.farYield += weight * (float64(fresh)/float64(a.farAsked) - c.farYield)
 	}
 	freshNear := 0
 	for _, n := range a.near {
@@ -330,7 +330,7 @@ func (c *crawl) take(a answers) {
 	whole := len(a.near) > 0 && len(a.near) < bucketSize
 	a.area.end(true, freshNear > 0 || !whole)
 	fresh += freshNear
-	c.table.answer(a.node, fruitful || fresh > 0, now)
+	c.table.recordAnswer(a.node, productive || fresh > 0, now)
 }
 
 // isNew offers n and reports whether it is a node of our network that was not known.
@@ -347,28 +347,28 @@ func (c *crawl) offer(n *enode.Node, now time.Time) (newer, isNew bool) {
 	}
 	newer, isNew = c.table.offer(n, now)
 	c.f.nodes.Store(int64(len(c.table.byID)))
-	if known := c.table.byID[n.ID()]; newer || known != nil && known.owed && n.Seq() == known.seq {
+	if known := c.table.byID[n.ID()]; newer || known != nil && known.unpublished && n.Seq() == known.seq {
 		c.emit(known, n)
 	}
 	return newer, isNew
 }
 
 func (c *crawl) emit(known *node, n *enode.Node) {
-	known.owed = false
+	known.unpublished = false
 	r := enr.FromNode(n)
 	r.Raw = known.text // the same text is kept here and there
 	c.found(r)
 }
 
-// remember puts a record of an earlier run into the table. It is emitted when its node
-// answers, or others tell of it: the crash before may have lost the event.
-func (c *crawl) remember(r recalled) {
+// offerKnown puts a record of an earlier run into the table. It is emitted when its node
+// answers, or others report it: a crash may have lost its event.
+func (c *crawl) offerKnown(r knownRecord) {
 	if !c.acceptable(r.node) {
 		return
 	}
 	if _, isNew := c.table.offer(r.node, time.Now()); isNew {
 		n := c.table.byID[r.node.ID()]
-		n.remembered, n.owed, n.text = true, true, r.text
+		n.fromEarlierRun, n.unpublished, n.text = true, true, r.text
 	}
 	c.f.nodes.Store(int64(len(c.table.byID)))
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
-// recalled is a record of an earlier run.
-type recalled struct {
+// knownRecord is a record of an earlier run.
+type knownRecord struct {
 	text string
 	node *enode.Node
 }
 
-// recall feeds the records of Config.Known. They are checked like any other: one
+// feedKnown sends the records of Config.Known to the crawl. They are checked like any other: one
 // that fails is left out.
-func (f *Finder) recall(ctx context.Context, known chan<- recalled) {
+func (f *Finder) feedKnown(ctx context.Context, known chan<- knownRecord) {
 	bad := 0
 	texts := f.cfg.Known
-	f.cfg.Known = nil // a long list, of no more use
+	f.cfg.Known = nil // a long list, not needed any more
 	for _, text := range texts {
 		n, err := enode.Parse(f.schemes, text)
 		if err != nil || !strings.HasPrefix(text, "enr:") { // an enode URL has no signature
@@ -28,7 +28,7 @@ func (f *Finder) recall(ctx context.Context, known chan<- recalled) {
 			continue
 		}
 		select {
-		case known <- recalled{text, n}:
+		case known <- knownRecord{text, n}:
 		case <-ctx.Done():
 			return
 		}
@@ -38,7 +38,7 @@ func (f *Finder) recall(ctx context.Context, known chan<- recalled) {
 	}
 }
 
-// walk feeds the nodes of random lookups until ctx ends.
+// walk sends the nodes of random lookups to the crawl until ctx ends.
 func (f *Finder) walk(ctx context.Context, walked chan<- *enode.Node) {
 	it := f.udp.RandomNodes()
 	defer context.AfterFunc(ctx, it.Close)()

@@ -1,8 +1,3 @@
-// Package discv5 finds Ethereum node records. It asks every node that answers for
-// its routing table (FINDNODE at distances), walks at random beside that, comes
-// back to each node slowly for a fresh record, and emits every record that is new
-// or has a higher sequence number than before. Beside that it is a discv5 node as
-// any other, with an honest record: it answers what others ask.
 package discv5
 
 import (
@@ -24,19 +19,19 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
-// Defaults of Config's zero values.
 const (
-	// DefaultReadBuffer holds about 3000 of the largest packets (1280 bytes):
+	// readBuffer is each socket's receive buffer: about 3000 of the largest packets
+	// (1280 bytes):
 	// answers come in bursts of up to five packets from every node being asked.
-	DefaultReadBuffer = 4 << 20
-	// DefaultWorkers bounds the nodes asked at one time. A silent node holds its
+	readBuffer = 4 << 20
+	// workers is the number of nodes asked at the same time. A node that does not answer holds its
 	// worker for go-ethereum's response timeout, 700 ms.
-	DefaultWorkers = 48
-	// DefaultRevisit is about one mainnet epoch.
+	workers = 48
+	// DefaultRevisit is Config.Revisit's default, about one mainnet epoch.
 	DefaultRevisit = 6 * time.Minute
-	// DefaultMaxNodes bounds the node table. A crawl in September 2026 got answers
+	// defaultMaxNodes is Config.MaxNodes' default. A crawl in September 2026 got answers
 	// from 29 000 nodes of all chains, and saw 200 000 records that never answered.
-	DefaultMaxNodes = 100_000
+	defaultMaxNodes = 100_000
 )
 
 // Config says who we are and where discovery listens.
@@ -57,20 +52,16 @@ type Config struct {
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
 	// Known are ENRs in text form from an earlier run: they are asked like found
-	// nodes, and emitted when their node answers or others tell of it. Damaged ones
+	// nodes, and emitted when their node answers or others report it. Damaged ones
 	// are left out.
 	Known []string
 	// Skip tells which nodes are left alone: not asked and not emitted, and no packet
 	// goes to one of their addresses or is read from it. A node that is skipped by its
-	// id only may still be pinged by go-ethereum's upkeep of the routing table. It is
-	// asked again and again, from several goroutines. nil skips none.
+	// id only may still be pinged by go-ethereum's upkeep of the routing table. Skip is
+	// called often and from several goroutines. nil skips none.
 	Skip func(id eth2.NodeID, addresses ...netip.Addr) bool
 	// AllowPrivate lets loopback and private addresses be asked and emitted.
 	AllowPrivate bool
-	// ReadBuffer is each socket's receive buffer in bytes.
-	ReadBuffer int
-	// Workers is the number of nodes asked at one time.
-	Workers int
 	// MaxNodes bounds the table of known nodes.
 	MaxNodes int
 	// Revisit is the longest time between two visits of an answering node that has
@@ -83,14 +74,8 @@ func (c Config) withDefaults() Config {
 	if len(c.Listen) == 0 {
 		c.Listen = []netip.Addr{netip.IPv4Unspecified()}
 	}
-	if c.ReadBuffer <= 0 {
-		c.ReadBuffer = DefaultReadBuffer
-	}
-	if c.Workers <= 0 {
-		c.Workers = DefaultWorkers
-	}
 	if c.MaxNodes <= 0 {
-		c.MaxNodes = DefaultMaxNodes
+		c.MaxNodes = defaultMaxNodes
 	}
 	if c.Revisit <= 0 {
 		c.Revisit = DefaultRevisit
@@ -138,7 +123,7 @@ func New(cfg Config) (*Finder, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := listen(cfg.Listen, cfg.Port, cfg.ReadBuffer, cfg.Log)
+	conn, err := listen(cfg.Listen, cfg.Port, readBuffer, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +139,7 @@ func New(cfg Config) (*Finder, error) {
 	}
 	f.bootnodes = slices.DeleteFunc(f.bootnodes, f.skips)
 	f.describe()
-	f.udp, err = discover.ListenV5(choosy{conn, cfg.Skip}, f.local, discover.Config{
+	f.udp, err = discover.ListenV5(filteredSockets{conn, cfg.Skip}, f.local, discover.Config{
 		PrivateKey: key,
 		Bootnodes:  f.bootnodes,
 		// A node's lines are of no use to an operator, and peers can cause any number.

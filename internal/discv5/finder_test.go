@@ -249,15 +249,15 @@ func TestARememberedRecordIsEmittedOnce(t *testing.T) {
 	}{
 		"nothing":      {func(*crawl, *enode.Node) {}, 0},
 		"told of":      {func(c *crawl, n *enode.Node) { c.offer(n, time.Now()) }, 1},
-		"it answers":   {func(c *crawl, n *enode.Node) { c.take(answers{node: c.table.byID[n.ID()], answered: true}) }, 1},
-		"it is silent": {func(c *crawl, n *enode.Node) { c.take(answers{node: c.table.byID[n.ID()], silent: true}) }, 0},
+		"it answers":   {func(c *crawl, n *enode.Node) { c.handleAnswers(answers{node: c.table.byID[n.ID()], answered: true}) }, 1},
+		"it is silent": {func(c *crawl, n *enode.Node) { c.handleAnswers(answers{node: c.table.byID[n.ID()], noAnswer: true}) }, 0},
 	} {
 		var emitted []enr.Record
 		c := newFinder(t, nil).newCrawl(func(r enr.Record) { emitted = append(emitted, r) })
 		n := testNode(t, &forkID)
-		c.remember(recalled{n.String(), n})
+		c.offerKnown(knownRecord{n.String(), n})
 		for range 3 {
-			if got, _ := c.table.next(time.Now().Add(maxRetry)); got == nil {
+			if got, _ := c.table.nextDue(time.Now().Add(maxRetry)); got == nil {
 				t.Fatal("not due")
 			}
 			tt.hear(c, n)
@@ -306,7 +306,7 @@ func TestNoPacketsToOrFromSkippedAddresses(t *testing.T) {
 	here, friend, skipped := listenAt("127.0.0.1"), listenAt("127.0.0.2"), listenAt("127.0.0.3")
 	var skip atomic.Bool
 	skip.Store(true)
-	filter := choosy{here, func(_ eth2.NodeID, a ...netip.Addr) bool {
+	filter := filteredSockets{here, func(_ eth2.NodeID, a ...netip.Addr) bool {
 		return skip.Load() && slices.Contains(a, at(skipped).Addr())
 	}}
 	send := func(from interface {

@@ -58,7 +58,7 @@ func liveHeap() int64 {
 // A full table with the memory of verified records is a part of what 100 000 known
 // records may take, 250 MiB with the collector's room of about as much again.
 func TestKnownNodesTakeLittleMemory(t *testing.T) {
-	const known, limit = DefaultMaxNodes, 765 // bytes a node, its text of some 350 included
+	const known, limit = defaultMaxNodes, 765 // bytes a node, its text of some 350 included
 	f := newFinder(t, nil)
 	f.SetFork(testForkID(1), eth2.ForkDigest{})
 	c := f.newCrawl(func(enr.Record) {})

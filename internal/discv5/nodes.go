@@ -19,8 +19,8 @@ const (
 	// foreignFactor is how much slower nodes of other chains are visited, and retried
 	// from the second failure on.
 	foreignFactor = 10
-	// bootnodeRetry is the pace at which silent bootnodes are asked while nobody
-	// else has answered yet.
+	// bootnodeRetry is the pace at which bootnodes that do not answer are asked while
+	// nobody else has answered yet.
 	bootnodeRetry = 3 * time.Second
 	// minRetry and maxRetry bound the wait after a visit without an answer; a
 	// network's worth of dead records must not crowd out the living.
@@ -41,16 +41,16 @@ type node struct {
 	bootnode bool
 	answered bool // ever
 	tried    bool // a visit has ended
-	putOff   bool // its first visit was put off
+	deferred bool // its first visit was deferred
 
-	remembered bool  // it came from an earlier run
-	owed       bool  // and was not emitted in this one
-	asking     bool  // a worker has it; not in a queue
-	fails      int32 // visits without an answer since the last one that had one
-	index      int32 // in its queue
-	due        time.Time
-	seen       time.Time     // when it last answered or others told of it
-	period     time.Duration // time to the next visit after a success
+	fromEarlierRun bool  // it came from an earlier run
+	unpublished    bool  // and was not emitted yet in this one
+	asking         bool  // a worker has it; not in a queue
+	fails          int32 // visits without an answer since the last one that had one
+	index          int32 // in its queue
+	due            time.Time
+	seen           time.Time     // when it last answered or others reported it
+	period         time.Duration // time to the next visit after a success
 }
 
 // rank orders nodes for eviction: the lowest goes first, the long unseen before the
@@ -148,7 +148,7 @@ func (t *nodes) offer(record *enode.Node, now time.Time) (emit, isNew bool) {
 	return true, true
 }
 
-// update takes a newer record over. A new address makes a silent node due again.
+// update takes a newer record over. A new address makes a node due again that did not answer.
 func (t *nodes) update(n *node, record *enode.Node, now time.Time) {
 	moved := !n.hasEndpoint(record)
 	if !n.asking {
@@ -174,7 +174,7 @@ func (t *nodes) isOurs(n *node) bool {
 	return n.forked && (n.digest == t.digest || t.digest == eth2.ForkDigest{})
 }
 
-// setDigest sorts the nodes anew after a fork.
+// setDigest sorts the nodes again after a fork.
 func (t *nodes) setDigest(digest eth2.ForkDigest) {
 	if digest == t.digest {
 		return
@@ -219,9 +219,10 @@ func (t *nodes) evictFor(newcomer *node) bool {
 	return true
 }
 
-// next takes the node to ask now, or tells when one will be due (zero: never).
+// nextDue takes the node to ask now, or gives the time at which one is due (zero:
+// never).
 // Nodes of our network go before others.
-func (t *nodes) next(now time.Time) (n *node, wake time.Time) {
+func (t *nodes) nextDue(now time.Time) (n *node, wake time.Time) {
 	for i := range t.queues {
 		q := &t.queues[i]
 		if q.Len() == 0 {
@@ -240,27 +241,28 @@ func (t *nodes) next(now time.Time) (n *node, wake time.Time) {
 	return nil, wake
 }
 
-// recall makes the nodes due whose first visit was put off.
-func (t *nodes) recall(now time.Time) {
+// resumeDeferred makes the nodes due whose first visit was deferred.
+func (t *nodes) resumeDeferred(now time.Time) {
 	for _, n := range t.byID {
-		if n.putOff && !n.tried && !n.asking {
-			n.putOff, n.due = false, now
+		if n.deferred && !n.tried && !n.asking {
+			n.deferred, n.due = false, now
 			heap.Fix(t.queueOf(n), int(n.index))
 		}
 	}
 }
 
-// book marks a node as asked.
-func (t *nodes) book(n *node) {
+// markTried marks a node as asked.
+func (t *nodes) markTried(n *node) {
 	if !n.tried {
 		n.tried = true
 		t.tried++
 	}
 }
 
-// answer books a visit that was answered; fruitful when it brought something new.
-func (t *nodes) answer(n *node, fruitful bool, now time.Time) {
-	t.book(n)
+// recordAnswer notes a visit that was answered; productive when it brought something
+// new.
+func (t *nodes) recordAnswer(n *node, productive bool, now time.Time) {
+	t.markTried(n)
 	if !n.answered {
 		n.answered = true
 		t.alive++
@@ -271,7 +273,7 @@ func (t *nodes) answer(n *node, fruitful bool, now time.Time) {
 		limit *= foreignFactor
 	}
 	t.requeue(n, now.Add(jitter(n.period)))
-	if fruitful {
+	if productive {
 		n.period = minRevisit
 	} else {
 		n.period *= revisitGrowth
@@ -279,9 +281,9 @@ func (t *nodes) answer(n *node, fruitful bool, now time.Time) {
 	n.period = min(n.period, limit)
 }
 
-// silence books a visit without an answer.
-func (t *nodes) silence(n *node, now time.Time) {
-	t.book(n)
+// recordFailure notes a visit without an answer.
+func (t *nodes) recordFailure(n *node, now time.Time) {
+	t.markTried(n)
 	wait := maxRetry
 	if shift := 2 * n.fails; shift <= 10 { // 10 s, 40 s, 160 s, ...
 		wait = minRetry << shift

@@ -104,11 +104,11 @@ func TestOursAreAskedFirst(t *testing.T) {
 	table.offer(testNode(t, &foreign), now)
 	our := testNode(t, &ours)
 	table.offer(our, now)
-	if n, _ := table.next(now); n == nil || n.id != our.ID() {
+	if n, _ := table.nextDue(now); n == nil || n.id != our.ID() {
 		t.Error("the foreign node came first")
 	}
 	table.setDigest(foreign.ForkDigest)
-	if n, _ := table.next(now); n == nil || !n.ours {
+	if n, _ := table.nextDue(now); n == nil || !n.ours {
 		t.Error("after the fork the other node is not ours")
 	}
 }
@@ -122,15 +122,15 @@ func TestSilenceBacksOffAndANewAddressEndsIt(t *testing.T) {
 	table.offer(nodeOf(t, key, 1, &ours), now)
 	last := time.Duration(0)
 	for range 100 { // far past any shift that would overflow
-		n, wake := table.next(now)
+		n, wake := table.nextDue(now)
 		if n == nil {
 			if !wake.After(now) {
 				t.Fatalf("nothing is due, and nothing will be at %v", wake)
 			}
 			now = wake
-			n, _ = table.next(now)
+			n, _ = table.nextDue(now)
 		}
-		table.silence(n, now)
+		table.recordFailure(n, now)
 		last = n.due.Sub(now)
 		if last < minRetry/2 || last > 2*maxRetry {
 			t.Fatalf("next visit in %v after %d failures", last, n.fails)
@@ -143,7 +143,7 @@ func TestSilenceBacksOffAndANewAddressEndsIt(t *testing.T) {
 	if emit, isNew := table.offer(moved, now); !emit || isNew {
 		t.Errorf("newer record: emit %v isNew %v", emit, isNew)
 	}
-	n, _ := table.next(now)
+	n, _ := table.nextDue(now)
 	if n == nil {
 		t.Fatal("a node with a new address is not due")
 	}

@@ -155,14 +155,14 @@ func (s *sockets) Close() error {
 	return err
 }
 
-// choosy has nothing to do with addresses that are skipped.
-type choosy struct {
+// filteredSockets drops packets from and to addresses that are skipped.
+type filteredSockets struct {
 	*sockets
 	skip func(eth2.NodeID, ...netip.Addr) bool
 }
 
 // ReadFromUDPAddrPort drops packets from addresses that are skipped.
-func (c choosy) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+func (c filteredSockets) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	for {
 		n, from, err := c.sockets.ReadFromUDPAddrPort(b)
 		if err != nil || !c.skip(eth2.NodeID{}, from.Addr()) {
@@ -172,7 +172,7 @@ func (c choosy) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 }
 
 // WriteToUDPAddrPort drops packets to addresses that are skipped, as a network would.
-func (c choosy) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+func (c filteredSockets) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	if c.skip(eth2.NodeID{}, to.Addr()) {
 		return len(b), nil
 	}

@@ -1,12 +1,15 @@
 // Package loglimit limits how often an ongoing problem is logged.
 package loglimit
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
-// Limiter allows one log line per period. It belongs to one goroutine, or to whoever
-// holds the lock that guards it.
+// Limiter allows one log line per period, to all goroutines together.
 type Limiter struct {
 	period time.Duration
+	mu     sync.Mutex
 	last   time.Time
 }
 
@@ -15,6 +18,8 @@ func Every(period time.Duration) *Limiter { return &Limiter{period: period} }
 
 // Allow reports whether a line may be logged now, and counts it if so.
 func (l *Limiter) Allow() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
 	if !l.last.IsZero() && now.Sub(l.last) < l.period {
 		return false

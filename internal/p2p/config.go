@@ -15,29 +15,30 @@ import (
 const (
 	// DefaultMaxConnections bounds sessions and dials together.
 	DefaultMaxConnections = 1000
-	// DefaultDialTimeout is for one address: connect, security and muxer, which
+	// defaultDialTimeout is for one address: connect, security and muxer, which
 	// over TCP take about four round trips.
-	DefaultDialTimeout = 5 * time.Second
-	// DefaultFirstByteTimeout is from opening a request's stream to the first byte
+	defaultDialTimeout = 5 * time.Second
+	// defaultFirstByteTimeout is from opening a request's stream to the first byte
 	// of its response, as clients do it (TTFB_TIMEOUT of earlier specs).
-	DefaultFirstByteTimeout = 5 * time.Second
-	// DefaultResponseTimeout is for a whole request (RESP_TIMEOUT of earlier specs).
-	DefaultResponseTimeout = 10 * time.Second
-	// DefaultHelloTimeout bounds Session.Hello.
-	DefaultHelloTimeout = 3 * time.Second
-	// DefaultHelloSettle is the silence after which a hello that comes one topic
-	// an RPC (rust-libp2p, so Lighthouse and Grandine) counts as whole.
-	DefaultHelloSettle = 200 * time.Millisecond
+	defaultFirstByteTimeout = 5 * time.Second
+	// defaultResponseTimeout is for a whole request (RESP_TIMEOUT of earlier specs).
+	defaultResponseTimeout = 10 * time.Second
+	// defaultHelloTimeout bounds Session.Hello.
+	defaultHelloTimeout = 3 * time.Second
+	// defaultHelloGap is the pause after which a hello that comes one topic per
+	// RPC (rust-libp2p, so Lighthouse and Grandine) counts as whole.
+	defaultHelloGap = 200 * time.Millisecond
 )
 
-// Local is what we tell of ourselves. Its methods are called for every request
+// Local is what we say about ourselves. Its methods are called for every request
 // and from many goroutines.
 type Local interface {
 	Status() eth2.Status
 	MetaData() eth2.MetaData
 }
 
-// Config configures a Host. Durations that are zero take the defaults above.
+// Config configures a Host. Durations that are zero take the defaults above; the
+// unexported ones are shorter in tests.
 type Config struct {
 	Key      []byte       // secp256k1 scalar, 32 bytes, big endian
 	Listen   []netip.Addr // empty: 0.0.0.0 and ::
@@ -54,11 +55,11 @@ type Config struct {
 	// is nil inbound connections are refused.
 	Inbound func(context.Context, *Session)
 
-	DialTimeout      time.Duration
+	dialTimeout      time.Duration
 	FirstByteTimeout time.Duration
-	ResponseTimeout  time.Duration
+	responseTimeout  time.Duration
 	HelloTimeout     time.Duration
-	HelloSettle      time.Duration
+	helloGap         time.Duration
 
 	Log *slog.Logger // nil: nothing is logged
 }
@@ -87,11 +88,11 @@ func (cfg Config) withDefaults() (Config, error) {
 		value    *time.Duration
 		fallback time.Duration
 	}{
-		{&cfg.DialTimeout, DefaultDialTimeout},
-		{&cfg.FirstByteTimeout, DefaultFirstByteTimeout},
-		{&cfg.ResponseTimeout, DefaultResponseTimeout},
-		{&cfg.HelloTimeout, DefaultHelloTimeout},
-		{&cfg.HelloSettle, DefaultHelloSettle},
+		{&cfg.dialTimeout, defaultDialTimeout},
+		{&cfg.FirstByteTimeout, defaultFirstByteTimeout},
+		{&cfg.responseTimeout, defaultResponseTimeout},
+		{&cfg.HelloTimeout, defaultHelloTimeout},
+		{&cfg.helloGap, defaultHelloGap},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback

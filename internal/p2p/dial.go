@@ -38,7 +38,7 @@ func (h *Host) Dial(ctx context.Context, target Target) (*Session, error) {
 	}
 	addrs := h.addrs(target)
 	if len(addrs) == 0 {
-		return nil, fmt.Errorf("dial %s: %w", p, ErrNoAddress)
+		return nil, fmt.Errorf("dial %s: %w", p, errNoAddress)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -17,24 +17,24 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// How long an address may be silent. Round trips on the Internet take up to some
+// How long an address may take to answer. Round trips on the Internet take up to some
 // 600 ms, and the first packet of a handshake may be lost.
 const (
-	// quicSilence is the time without a packet of the peer after which a QUIC
+	// quicIdleTimeout is the time without a packet of the peer after which a QUIC
 	// handshake fails: four sendings of the first flight.
-	quicSilence = 3 * time.Second
-	// quicPatience replaces quicSilence once TCP has told where we are: no TCP address
-	// works, so most likely nobody is there, or one does, and UDP may be blocked. A
+	quicIdleTimeout = 3 * time.Second
+	// quicTimeoutAfterTCP replaces quicIdleTimeout once TCP is decided: either no TCP address
+	// works, and most likely nobody is there, or one does, and UDP may be blocked. A
 	// handshake takes one round trip, two after a Retry, and its first flight is sent
 	// three times by then.
-	quicPatience = 1500 * time.Millisecond
+	quicTimeoutAfterTCP = 1500 * time.Millisecond
 	// tcpConnectTimeout leaves time for two repeated SYNs, which Linux sends after
 	// one and three seconds.
 	tcpConnectTimeout = 4 * time.Second
 )
 
 // errNoQUICAnswer counts as a timeout.
-var errNoQUICAnswer = fmt.Errorf("no QUIC answer in %v: %w", quicPatience, os.ErrDeadlineExceeded)
+var errNoQUICAnswer = fmt.Errorf("no QUIC answer in %v: %w", quicTimeoutAfterTCP, os.ErrDeadlineExceeded)
 
 // pendingDial is a dial in progress.
 //
@@ -46,17 +46,17 @@ type pendingDial struct {
 	cancel  context.CancelCauseFunc
 	session *Session // set when a connection was admitted; Host.mu guards it
 
-	turn chan struct{} // holds a token while no address has its handshake
+	handshake chan struct{} // holds a token while no address has its handshake
 
-	mu      sync.Mutex // guards what follows
-	tcpLeft int        // TCP addresses that have not failed
-	tcpTold bool       // one works, or none
-	onTold  []func()
+	mu           sync.Mutex // guards what follows
+	tcpLeft      int        // TCP addresses that have not failed
+	tcpDecided   bool       // one works, or none
+	onTCPDecided []func()
 }
 
 func newPendingDial(addrs []ma.Multiaddr, cancel context.CancelCauseFunc) *pendingDial {
-	d := &pendingDial{addrs: addrs, cancel: cancel, turn: make(chan struct{}, 1)}
-	d.turn <- struct{}{}
+	d := &pendingDial{addrs: addrs, cancel: cancel, handshake: make(chan struct{}, 1)}
+	d.handshake <- struct{}{}
 	for _, addr := range addrs {
 		if isTCP(addr) {
 			d.tcpLeft++
@@ -65,54 +65,54 @@ func newPendingDial(addrs []ma.Multiaddr, cancel context.CancelCauseFunc) *pendi
 	return d
 }
 
-// takeTurn waits until an address may begin its handshake. Who succeeds keeps the
-// turn, who fails passes it on.
-func (d *pendingDial) takeTurn(ctx context.Context) error {
+// acquireHandshake waits until an address may begin its handshake. An address that
+// succeeds keeps the token, one that fails must release it.
+func (d *pendingDial) acquireHandshake(ctx context.Context) error {
 	select {
-	case <-d.turn:
+	case <-d.handshake:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-func (d *pendingDial) passTurn() { d.turn <- struct{}{} }
+func (d *pendingDial) releaseHandshake() { d.handshake <- struct{}{} }
 
-// tcpFailed books the end of one TCP address.
+// tcpFailed notes that a TCP address does not work.
 func (d *pendingDial) tcpFailed() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.tcpLeft--; d.tcpLeft == 0 {
-		d.told()
+		d.decideTCP()
 	}
 }
 
-// tcpConnected books that a TCP address works.
+// tcpConnected notes that a TCP address works.
 func (d *pendingDial) tcpConnected() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.told()
+	d.decideTCP()
 }
 
-// told calls who waits for TCP; mu is held.
-func (d *pendingDial) told() {
-	d.tcpTold = true
-	for _, f := range d.onTold {
+// decideTCP calls the functions that wait for TCP; mu is held.
+func (d *pendingDial) decideTCP() {
+	d.tcpDecided = true
+	for _, f := range d.onTCPDecided {
 		f()
 	}
-	d.onTold = nil
+	d.onTCPDecided = nil
 }
 
-// whenTCPTells calls f when one TCP address works or the last one has failed, at once
+// whenTCPDecided calls f when one TCP address works or the last one has failed, at once
 // if that has happened. f must not block. It is not called for a peer without TCP.
-func (d *pendingDial) whenTCPTells(f func()) {
+func (d *pendingDial) whenTCPDecided(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.tcpTold {
+	if d.tcpDecided {
 		f()
 		return
 	}
-	d.onTold = append(d.onTold, f)
+	d.onTCPDecided = append(d.onTCPDecided, f)
 }
 
 // dialOf gives the dial of a peer; an error when it is over.
@@ -125,7 +125,7 @@ func (h *Host) dialOf(p peer.ID) (*pendingDial, error) {
 	return nil, context.Canceled
 }
 
-// tcpDialer tells the peer's dial when an address has failed for good.
+// tcpDialer notes in the peer's dial when an address has failed for good.
 type tcpDialer struct {
 	*tcp.TcpTransport
 	host *Host
@@ -144,7 +144,7 @@ func (t tcpDialer) DialWithUpdates(ctx context.Context, addr ma.Multiaddr, p pee
 	return conn, err
 }
 
-// tcpUpgrader lets a TCP connection of ours wait for its turn before the handshake.
+// tcpUpgrader lets a TCP connection of ours wait until no other address is in its handshake.
 type tcpUpgrader struct {
 	transport.Upgrader
 	host *Host
@@ -155,7 +155,7 @@ func (u tcpUpgrader) Upgrade(ctx context.Context, t transport.Transport, raw man
 	dial, err := u.host.dialOf(p)
 	if err == nil {
 		dial.tcpConnected()
-		err = dial.takeTurn(ctx)
+		err = dial.acquireHandshake(ctx)
 	}
 	if err != nil {
 		raw.Close()
@@ -163,40 +163,40 @@ func (u tcpUpgrader) Upgrade(ctx context.Context, t transport.Transport, raw man
 	}
 	conn, err := u.Upgrader.Upgrade(ctx, t, raw, dir, p, scope)
 	if err != nil {
-		dial.passTurn()
+		dial.releaseHandshake()
 	}
 	return conn, err
 }
 
-// quicDialer gives up early on a peer whose TCP has told.
+// quicDialer gives up early on a peer once its TCP addresses are decided.
 type quicDialer struct {
 	transport.Transport
 	host *Host
 }
 
 // Dial implements transport.Transport. quic-go abandons a canceled handshake without
-// a word: if the peer's side is complete just then, the peer holds a connection until
+// a packet: if the peer's side is complete just then, the peer holds a connection until
 // its idle timeout, 30 s. So a handshake that has begun goes on to its end when nobody
 // waits for it any more; the swarm closes what comes of it.
 func (t quicDialer) Dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) (transport.CapableConn, error) {
 	dial, err := t.host.dialOf(p)
 	if err == nil {
-		err = dial.takeTurn(ctx)
+		err = dial.acquireHandshake(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
 	begun := time.Now()
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), t.host.cfg.DialTimeout)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), t.host.cfg.dialTimeout)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	dial.whenTCPTells(func() {
-		time.AfterFunc(quicPatience-time.Since(begun), func() { cancel(errNoQUICAnswer) })
+	dial.whenTCPDecided(func() {
+		time.AfterFunc(quicTimeoutAfterTCP-time.Since(begun), func() { cancel(errNoQUICAnswer) })
 	})
 	conn, err := t.Transport.Dial(ctx, addr, p)
 	if err != nil {
-		dial.passTurn()
+		dial.releaseHandshake()
 		if errors.Is(context.Cause(ctx), errNoQUICAnswer) {
 			err = errNoQUICAnswer
 		}

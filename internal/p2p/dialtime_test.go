@@ -64,7 +64,7 @@ func TestTCPWaitsForQUIC(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	raw.SetReadDeadline(time.Now().Add(quicPatience / 15))
+	raw.SetReadDeadline(time.Now().Add(quicTimeoutAfterTCP / 15))
 	if n, err := raw.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes beside the QUIC handshake, %v", n, err)
 	}

@@ -18,49 +18,49 @@ import (
 )
 
 var (
-	// ErrAlreadyConnected tells that a session with the peer exists, or that the
+	// ErrAlreadyConnected means that a session with the peer exists, or that the
 	// peer connected to us during the dial.
 	ErrAlreadyConnected = errors.New("already connected")
-	// ErrTooManyConnections tells that MaxConnections is reached.
+	// ErrTooManyConnections means that MaxConnections is reached.
 	ErrTooManyConnections = errors.New("too many connections")
-	// ErrNoAddress tells that a target has no address that may be dialled.
-	ErrNoAddress = errors.New("no address to dial")
-	// ErrClosed tells that we closed the session or the host.
+	// errNoAddress means that a target has no address that may be dialled.
+	errNoAddress = errors.New("no address to dial")
+	// ErrClosed means that we closed the session or the host.
 	ErrClosed = errors.New("session closed")
-	// ErrReset tells that the connection or the stream broke, or that the peer
+	// ErrReset means that the connection or the stream broke, or that the peer
 	// closed it.
 	ErrReset = errors.New("connection reset")
-	// ErrUnsupported tells that the peer speaks no version of a protocol.
+	// ErrUnsupported means that the peer speaks no version of a protocol.
 	ErrUnsupported = errors.New("protocol not supported")
-	// ErrNoHello tells that no gossip hello came in time.
+	// ErrNoHello means that no gossip hello came in time.
 	ErrNoHello = errors.New("no gossip hello")
-	// ErrNoIdentify tells that identify failed.
-	ErrNoIdentify = errors.New("peer did not identify itself")
+	// errNoIdentify means that identify failed.
+	errNoIdentify = errors.New("peer did not identify itself")
 )
 
-// Op names what a session did when an error came.
-type Op string
+// operation names what a session did when an error came.
+type operation string
 
 // The operations of a session.
 const (
-	OpIdentify Op = "identify"
-	OpStatus   Op = "status"
-	OpMetaData Op = "metadata"
-	OpPing     Op = "ping"
-	OpHello    Op = "hello"
-	OpGoodbye  Op = "goodbye"
+	opIdentify operation = "identify"
+	opStatus   operation = "status"
+	opMetaData operation = "metadata"
+	opPing     operation = "ping"
+	opHello    operation = "hello"
+	opGoodbye  operation = "goodbye"
 )
 
-// RequestError is the error of a session's operation.
-type RequestError struct {
-	Op  Op
-	Err error
+// requestError is the error of a session's operation.
+type requestError struct {
+	operation operation
+	err       error
 }
 
-func (e *RequestError) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
-func (e *RequestError) Unwrap() error { return e.Err }
+func (e *requestError) Error() string { return fmt.Sprintf("%s: %v", e.operation, e.err) }
+func (e *requestError) Unwrap() error { return e.err }
 
-// GoodbyeError tells that the peer said goodbye before or while something failed.
+// GoodbyeError means that the peer said goodbye before or while something failed.
 type GoodbyeError struct {
 	Code uint64
 }
@@ -71,7 +71,7 @@ func (e *GoodbyeError) Error() string { return fmt.Sprintf("peer said goodbye, c
 // for nil. Whether a Status is of the wrong network is the caller's to say.
 func Outcome(err error) string {
 	var goodbye *GoodbyeError
-	var request *RequestError
+	var request *requestError
 	var dial *swarm.DialError
 	switch {
 	case err == nil:
@@ -84,9 +84,9 @@ func Outcome(err error) string {
 		return requestOutcome(request)
 	case errors.As(err, &dial):
 		return dialOutcome(dial)
-	case errors.Is(err, ErrNoAddress):
+	case errors.Is(err, errNoAddress):
 		return event.OutcomeUnreachable
-	case errors.Is(err, ErrMalformed):
+	case errors.Is(err, errMalformed):
 		return event.OutcomeProtocol
 	default:
 		outcome, _ := causeOutcome(err)
@@ -94,21 +94,21 @@ func Outcome(err error) string {
 	}
 }
 
-func requestOutcome(e *RequestError) string {
+func requestOutcome(e *requestError) string {
 	switch {
-	case errors.Is(e.Err, ErrMalformed):
+	case errors.Is(e.err, errMalformed):
 		return event.OutcomeProtocol
-	case errors.Is(e.Err, ErrUnsupported):
+	case errors.Is(e.err, ErrUnsupported):
 		return event.OutcomeNegotiation
-	case errors.Is(e.Err, ErrReset):
+	case errors.Is(e.err, ErrReset):
 		return event.OutcomeReset
 	}
-	switch e.Op {
-	case OpStatus:
+	switch e.operation {
+	case opStatus:
 		return event.OutcomeStatus
-	case OpMetaData:
+	case opMetaData:
 		return event.OutcomeMetadata
-	case OpIdentify:
+	case opIdentify:
 		return event.OutcomeNegotiation
 	default:
 		return event.OutcomeProtocol

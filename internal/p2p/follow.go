@@ -2,20 +2,21 @@ package p2p
 
 import "time"
 
-// follower is who is told of a session's subscription changes.
+// follower receives a session's subscription changes.
 type follower struct {
 	fn func(at time.Time, changes []Subscription)
 }
 
 // Follow gives the topics the peer is subscribed to now, in no order, and calls fn
-// with every later change: no change is lost or told twice between the two. One
+// with every later change: no change between the two is lost or reported twice. One
 // call has the changes of one RPC in its order, and at, the time at which the RPC
 // had been read whole. Entries that change nothing are left out.
 //
 // A call without changes is the last one: the gossip stream ended at that time, and
 // what the peer does from then on is not known, though the connection may stand. Of
-// a peer that vanished, which shows half a minute later, it is the time it was Heard.
-// A stream that it opens anew is not followed: nothing was told between the two, and
+// a peer that vanished, which shows half a minute later, it is LastActive.
+// A stream that it opens after that is not followed: what happened between the two is
+// unknown, and
 // rust-libp2p does not even repeat its list there. When the stream has ended before,
 // or its list is not whole yet, Follow itself makes that call.
 //
@@ -33,7 +34,7 @@ func (s *Session) Follow(fn func(at time.Time, changes []Subscription)) (current
 	defer g.mu.Unlock()
 	g.follower = f
 	if g.stream == nil || !g.whole {
-		g.endFollow(time.Now())
+		g.endFollower(time.Now())
 	}
 	return g.list(), func() {
 		g.mu.Lock()
@@ -44,22 +45,22 @@ func (s *Session) Follow(fn func(at time.Time, changes []Subscription)) (current
 	}
 }
 
-// tell hands changes to the follower; mu is held.
-func (g *subscriptions) tell(at time.Time, changes []Subscription) {
+// notifyFollower passes changes to the follower; mu is held.
+func (g *subscriptions) notifyFollower(at time.Time, changes []Subscription) {
 	if g.follower != nil && len(changes) > 0 {
 		g.follower.fn(at, changes)
 	}
 }
 
-// endFollow tells the follower that no more comes; mu is held.
-func (g *subscriptions) endFollow(at time.Time) {
+// endFollower makes the follower's last call; mu is held.
+func (g *subscriptions) endFollower(at time.Time) {
 	if g.follower != nil {
 		g.follower.fn(at, nil)
 		g.follower = nil
 	}
 }
 
-// RemoteSeq is the highest MetaData seq_number that the peer has told in a Ping of
+// RemoteSeq is the highest MetaData seq_number that the peer has sent in a Ping of
 // its own or in the answer to one of ours. ok is false before the first.
 func (s *Session) RemoteSeq() (seq uint64, ok bool) {
 	s.mu.Lock()

@@ -13,13 +13,13 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// change is one that a follower was told, with its time.
+// change is one that a follower got, with its time.
 type change struct {
 	At time.Time
 	Subscription
 }
 
-// changeLog collects what a follower is told.
+// changeLog collects what a follower gets.
 type changeLog struct {
 	mu    sync.Mutex
 	all   []change
@@ -37,7 +37,7 @@ func (l *changeLog) add(at time.Time, changes []Subscription) {
 	}
 }
 
-// ends are the times at which it was told that no more comes.
+// ends are the times of its last calls.
 func (l *changeLog) ends() []time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,7 +95,7 @@ func testFollow(t *testing.T, p *testPeer) {
 	stream.Write(encodeRPC(t, slices.Concat(off("b"), on("a", "d"), off("unknown"))...))
 	stream.Write(encodeRPC(t, slices.Concat(on("b"), off("b"))...))
 	want := []string{"-b", "+d", "+b", "-b"}
-	await(t, "the changes are told", func() bool { return slices.Equal(seen.texts(), want) })
+	await(t, "the changes are reported", func() bool { return slices.Equal(seen.texts(), want) })
 	for i, c := range seen.all {
 		if c.At.Before(begun) || c.At.After(time.Now()) || i > 0 && c.At.Before(seen.all[i-1].At) {
 			t.Errorf("change %d has time %v", i, c.At)
@@ -106,20 +106,20 @@ func testFollow(t *testing.T, p *testPeer) {
 	stream.Write(encodeRPC(t, on("f")...))
 	await(t, "the set has the new topic", func() bool { return slices.Contains(topics(s.Subscriptions()), "f") })
 	if n := len(seen.texts()); n != len(want) {
-		t.Errorf("%d changes told after stop", n-len(want))
+		t.Errorf("%d changes reported after stop", n-len(want))
 	}
 	if len(seen.ends()) != 0 {
-		t.Error("told of an end of a stream that stands")
+		t.Error("an end is reported while the stream is open")
 	}
 }
 
-// A follower is told when the stream ends, though the connection stands, and what
+// A follower gets its last call when the stream ends, though the connection stands, and what
 // comes on another stream is not its.
 func TestFollowEndsWithTheStream(t *testing.T) {
 	for name, end := range map[string]func(*testPeer, *Host, network.Stream){
 		"reset":  func(_ *testPeer, _ *Host, s network.Stream) { s.Reset() },
 		"closed": func(_ *testPeer, _ *Host, s network.Stream) { s.Close() },
-		"opened anew": func(p *testPeer, h *Host, _ network.Stream) {
+		"reopened": func(p *testPeer, h *Host, _ network.Stream) {
 			p.open(h, "/meshsub/1.1.0", encodeRPC(p.t, on("a", "e")...))
 		},
 		"malformed": func(_ *testPeer, _ *Host, s network.Stream) { s.Write([]byte{0xff, 0xff, 0xff, 0xff, 0x7f}) },
@@ -137,10 +137,10 @@ func TestFollowEndsWithTheStream(t *testing.T) {
 				_, stop := s.Follow(seen.add)
 				defer stop()
 				stream.Write(encodeRPC(t, on("c")...))
-				await(t, "the change is told", func() bool { return len(seen.texts()) == 1 })
+				await(t, "the change is reported", func() bool { return len(seen.texts()) == 1 })
 				ends := time.Now()
 				end(p, h, stream)
-				await(t, "the end is told", func() bool { return len(seen.ends()) > 0 })
+				await(t, "the end is reported", func() bool { return len(seen.ends()) > 0 })
 				if at := seen.ends()[0]; at.Before(ends) || at.After(time.Now()) {
 					t.Errorf("ended %v after the stream", at.Sub(ends))
 				}
@@ -150,16 +150,16 @@ func TestFollowEndsWithTheStream(t *testing.T) {
 				p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("x", "y")...))
 				await(t, "the new list is whole", func() bool { return slices.Equal(topics(s.Subscriptions()), []string{"x", "y"}) })
 				if got := seen.texts(); !slices.Equal(got, []string{"+c"}) || len(seen.ends()) != 1 {
-					t.Errorf("told %v and %d ends", got, len(seen.ends()))
+					t.Errorf("reported %v and %d ends", got, len(seen.ends()))
 				}
 			})
 		}
 	}
 }
 
-// Follow tells at once that there is nothing to follow.
+// Follow reports at once that there is nothing to follow.
 func TestFollowWithoutAStream(t *testing.T) {
-	p, h := startPeer(t), startHost(t, func(cfg *Config) { cfg.HelloSettle = time.Hour })
+	p, h := startPeer(t), startHost(t, func(cfg *Config) { cfg.helloGap = time.Hour })
 	s := dial(t, h, p.target())
 	follow := func(what string, subscribed []string, ends int) {
 		t.Helper()
@@ -216,11 +216,11 @@ func TestFollowLosesNothing(t *testing.T) {
 		}
 		stop()
 		if len(seen.ends()) > 0 {
-			t.Fatal("told of an end of a stream that stands")
+			t.Fatal("an end is reported while the stream is open")
 		}
 		for _, c := range seen.all {
 			if now[c.Topic] == c.Subscribe {
-				t.Fatalf("told %s, which changes nothing", changeText(c.Subscription))
+				t.Fatalf("reported %s, which changes nothing", changeText(c.Subscription))
 			}
 			now[c.Topic] = c.Subscribe
 		}
@@ -233,7 +233,7 @@ func TestRemoteSeq(t *testing.T) {
 	p.serveAll()
 	s := dial(t, h, p.target())
 	if _, ok := s.RemoteSeq(); ok {
-		t.Error("a seq_number before the peer told one")
+		t.Error("a seq_number before the peer sent one")
 	}
 	expect := func(want uint64, moved bool) {
 		t.Helper()
@@ -243,11 +243,11 @@ func TestRemoteSeq(t *testing.T) {
 		select {
 		case <-s.SeqChanged():
 			if !moved {
-				t.Error("told of a change that is none")
+				t.Error("a change is reported that is none")
 			}
 		default:
 			if moved {
-				t.Error("not told of the change")
+				t.Error("the change is not reported")
 			}
 		}
 	}

@@ -27,18 +27,18 @@ const (
 	gossipBuffer = 512
 )
 
-// subscriptions is what a peer's gossip RPCs have told so far.
+// subscriptions is what is known from a peer's gossip RPCs.
 type subscriptions struct {
 	hello chan struct{} // closed when the peer's first list is whole
 
-	mu       sync.Mutex
-	topics   map[unique.Handle[string]]struct{} // peers share topics: kept once
-	stream   network.Stream                     // the one that counts; nil when there is none
-	whole    bool                               // the list that stream began with is
-	follower *follower                          // nil when nobody follows
-	broken   error                              // how the peer broke the format, if it did
-	spent    int64                              // bytes read in all
-	since    time.Time
+	mu            sync.Mutex
+	topics        map[unique.Handle[string]]struct{} // peers share topics: kept once
+	stream        network.Stream                     // the one that counts; nil when there is none
+	whole         bool                               // the list that stream began with is
+	follower      *follower                          // nil when nobody follows
+	protocolError error                              // how the peer broke the format, if it did
+	spent         int64                              // bytes read in all
+	since         time.Time
 }
 
 func newSubscriptions() subscriptions {
@@ -71,7 +71,7 @@ func (g *subscriptions) adopt(stream network.Stream) {
 		g.since = time.Now()
 	}
 	g.topics, g.whole = nil, false
-	g.endFollow(time.Now())
+	g.endFollower(time.Now())
 	g.mu.Unlock()
 	if old != nil {
 		old.Reset()
@@ -79,7 +79,7 @@ func (g *subscriptions) adopt(stream network.Stream) {
 }
 
 // apply changes the set in the order of an RPC that was read at a time, if stream
-// still counts, and tells the follower what really changed.
+// still counts, and reports to the follower what really changed.
 func (g *subscriptions) apply(stream network.Stream, at time.Time, rpc []Subscription) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,10 +105,10 @@ func (g *subscriptions) apply(stream network.Stream, at time.Time, rpc []Subscri
 		}
 		changed = append(changed, entry)
 	}
-	g.tell(at, changed)
+	g.notifyFollower(at, changed)
 }
 
-// complete tells waiters that the list a stream begins with is whole.
+// complete releases those who wait for the list that a stream begins with.
 func (g *subscriptions) complete(stream network.Stream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -116,41 +116,41 @@ func (g *subscriptions) complete(stream network.Stream) {
 		return
 	}
 	g.whole = true
-	g.helloEnds()
+	g.closeHello()
 }
 
-// breaks keeps why a stream of the peer could not be read on.
-func (g *subscriptions) breaks(err error) {
+// setProtocolError keeps why a stream of the peer could not be read on.
+func (g *subscriptions) setProtocolError(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.broken = fmt.Errorf("gossip stream: %w", err)
+	g.protocolError = fmt.Errorf("gossip stream: %w", err)
 }
 
-// GossipError tells how the peer broke the format or the bounds of gossip, which ended
+// GossipError is how the peer violated the format or the bounds of gossip, which ended
 // its stream. Nil when it did not.
 func (s *Session) GossipError() error {
 	s.gossip.mu.Lock()
 	defer s.gossip.mu.Unlock()
-	return s.gossip.broken
+	return s.gossip.protocolError
 }
 
-// ended is the end of a stream at a time: whoever waits for its list gets what there
-// is of it, if that ended cleanly, and the follower is told that no more comes.
-func (g *subscriptions) ended(stream network.Stream, at time.Time, clean bool) {
+// streamEnded is the end of a stream at a time: whoever waits for its list gets what there
+// is of it, if that ended cleanly, and the follower gets its last call.
+func (g *subscriptions) streamEnded(stream network.Stream, at time.Time, clean bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stream != stream {
 		return
 	}
 	g.stream = nil
-	g.endFollow(at)
+	g.endFollower(at)
 	if clean {
-		g.helloEnds()
+		g.closeHello()
 	}
 }
 
-// helloEnds lets waiters go; mu is held.
-func (g *subscriptions) helloEnds() {
+// closeHello lets waiters go; mu is held.
+func (g *subscriptions) closeHello() {
 	select {
 	case <-g.hello:
 	default:
@@ -167,7 +167,7 @@ func (g *subscriptions) spend(n int) bool {
 }
 
 // meter is a meshsub stream that counts its bytes and bounds the time that an RPC
-// takes once it has begun. Between RPCs a peer may be silent for ever.
+// takes once it has begun. Between RPCs there is no deadline.
 type meter struct {
 	stream  network.Stream
 	rest    []byte // read before the meter
@@ -191,15 +191,15 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.stream.Read(p)
 	if !m.gossip.spend(n) {
-		return 0, fmt.Errorf("%w: more gossip than a node without a mesh is sent", ErrMalformed)
+		return 0, fmt.Errorf("%w: more gossip than a node without a mesh is sent", errMalformed)
 	}
 	return n, err
 }
 
-// next reads one RPC from r, which reads from m.
-func (m *meter) next(r *bufio.Reader) ([]Subscription, error) {
+// readRPC reads one RPC from r, which reads from m.
+func (m *meter) readRPC(r *bufio.Reader) ([]Subscription, error) {
 	m.inRPC = true
-	changes, err := ReadRPC(r, MaxRPCSize)
+	changes, err := readRPC(r, maxRPCSize)
 	m.inRPC = false
 	if m.armed {
 		m.armed = false
@@ -214,31 +214,31 @@ func (h *Host) onMeshsub(s *Session, stream network.Stream, in *chunkReader) {
 	stream.SetDeadline(time.Time{})
 	clean, err := s.listen(stream, in.buf[in.pos:])
 	at := time.Now()
-	if !s.sawEnd(err) {
-		at = s.Heard()
+	if !s.closedByPeer(err) {
+		at = s.LastActive()
 	}
-	if errors.Is(err, ErrMalformed) {
-		s.gossip.breaks(err)
+	if errors.Is(err, errMalformed) {
+		s.gossip.setProtocolError(err)
 	}
-	s.gossip.ended(stream, at, clean)
+	s.gossip.streamEnded(stream, at, clean)
 	h.cfg.Log.Debug("gossip stream ended", slog.String("peer", s.PeerID()), slog.Any("error", err))
 	stream.Reset()
 }
 
 // listen applies RPCs in order. A stream begins with the whole list of topics,
 // which ends with an RPC of several topics when nothing follows at once, or else
-// after HelloSettle of silence: Go, Java, Nim and JavaScript clients name all
-// topics in one RPC, rust-libp2p sends one RPC a topic. rest is what has been read
+// after helloGap without data: Go, Java, Nim and JavaScript clients name all
+// topics in one RPC, rust-libp2p sends one RPC per topic. rest is what has been read
 // of the stream already. The error is what ended it; there is always one. clean
 // tells that RPCs had come, and none was cut short.
 func (s *Session) listen(stream network.Stream, rest []byte) (clean bool, err error) {
-	in := &meter{stream: stream, rest: rest, gossip: &s.gossip, timeout: s.host.cfg.ResponseTimeout}
+	in := &meter{stream: stream, rest: rest, gossip: &s.gossip, timeout: s.host.cfg.responseTimeout}
 	r := bufio.NewReaderSize(in, gossipBuffer)
 	begun, whole := false, false
 	for {
 		settling := begun && !whole && r.Buffered() == 0
 		if settling {
-			stream.SetReadDeadline(time.Now().Add(s.host.cfg.HelloSettle))
+			stream.SetReadDeadline(time.Now().Add(s.host.cfg.helloGap))
 		}
 		_, err := r.Peek(1)
 		if settling {
@@ -252,14 +252,14 @@ func (s *Session) listen(stream network.Stream, rest []byte) (clean bool, err er
 		if err != nil {
 			return begun, err
 		}
-		changes, err := in.next(r)
+		changes, err := in.readRPC(r)
 		if err != nil {
 			return false, err
 		}
 		begun = true
 		several := len(changes) > 1
 		at := time.Now()
-		s.hear(at)
+		s.touch(at)
 		s.gossip.apply(stream, at, changes)
 		if !whole && several && r.Buffered() == 0 {
 			whole = true

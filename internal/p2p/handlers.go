@@ -36,14 +36,14 @@ func (h *Host) serve(kind quotaKind, handle handler) streamHandler {
 	return func(s *Session, stream network.Stream, in *chunkReader) {
 		start := time.Now()
 		stream.SetDeadline(start.Add(h.cfg.FirstByteTimeout))
-		in.extend = func() { stream.SetDeadline(start.Add(h.cfg.ResponseTimeout)) }
+		in.extend = func() { stream.SetDeadline(start.Add(h.cfg.responseTimeout)) }
 		var chunk []byte
-		if s.take(kind) {
+		if s.allowRequest(kind) {
 			chunk = handle(s, in)
 		} else {
 			// The request is taken off the stream all the same: go-mplex loses the
 			// buffers of what is left unread.
-			_, _ = in.next(1)
+			_, _ = in.readBytes(1)
 			chunk = EncodeResponse(CodeRateLimited, []byte("rate limited"))
 		}
 		if chunk != nil {
@@ -62,19 +62,17 @@ func invalidRequest(err error) []byte {
 }
 
 func (h *Host) statusHandler(version, size int) handler {
-	return func(s *Session, in *chunkReader) []byte {
+	return func(_ *Session, in *chunkReader) []byte {
 		ssz, err := in.request(size)
 		if err != nil {
 			return invalidRequest(err)
 		}
 		if len(ssz) != size {
-			return invalidRequest(fmt.Errorf("%w: status %d of %d bytes", ErrMalformed, version, len(ssz)))
+			return invalidRequest(fmt.Errorf("%w: status %d of %d bytes", errMalformed, version, len(ssz)))
 		}
-		var theirs eth2.Status
-		if err := theirs.UnmarshalSSZ(ssz); err != nil {
+		if err := new(eth2.Status).UnmarshalSSZ(ssz); err != nil {
 			return invalidRequest(err)
 		}
-		s.setRemoteStatus(theirs)
 		return EncodeResponse(CodeSuccess, h.cfg.Local.Status().MarshalSSZ(version))
 	}
 }

@@ -30,9 +30,9 @@ type Host struct {
 
 	tcpPort, quicPort uint16
 
-	stop    context.CancelFunc // ends the inbound callbacks' context
-	inbound sync.WaitGroup
-	asking  sync.WaitGroup // for sessions' identity
+	stop        context.CancelFunc // ends the inbound callbacks' context
+	inbound     sync.WaitGroup
+	identifying sync.WaitGroup // for sessions' identity
 
 	mu       sync.Mutex // guards what follows
 	sessions map[peer.ID]*Session
@@ -108,7 +108,7 @@ func (h *Host) Close() error {
 	h.stop()
 	h.inbound.Wait()
 	err := errors.Join(h.swarm.Close(), h.quic.Close(), h.peers.Close(), h.rcmgr.Close())
-	h.asking.Wait()
+	h.identifying.Wait()
 	if err != nil {
 		return fmt.Errorf("close libp2p host: %w", err)
 	}
@@ -124,7 +124,7 @@ func (h *Host) connected(ctx context.Context, conn network.Conn) {
 		return
 	}
 	go func() {
-		defer h.asking.Done()
+		defer h.identifying.Done()
 		s.identify()
 	}()
 	if s.outbound() {
@@ -165,10 +165,10 @@ func (h *Host) admit(s *Session) bool {
 		h.inbound.Add(1)
 	}
 	if old != nil {
-		old.end() // its Disconnected notification has yet to come
+		old.markClosed() // its Disconnected notification has yet to come
 	}
 	h.sessions[s.peer] = s
-	h.asking.Add(1)
+	h.identifying.Add(1)
 	return true
 }
 
@@ -176,7 +176,7 @@ func (h *Host) admit(s *Session) bool {
 func (h *Host) disconnected(conn network.Conn) {
 	if s := h.sessionOf(conn); s != nil {
 		h.forget(s)
-		s.end()
+		s.markClosed()
 	}
 }
 
@@ -199,15 +199,15 @@ func (h *Host) forget(s *Session) {
 	}
 }
 
-// full reports whether an inbound connection would be one too many.
-func (h *Host) full() bool {
+// inboundFull reports whether an inbound connection would be one too many.
+func (h *Host) inboundFull() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.closed || len(h.sessions) >= h.cfg.MaxConnections
 }
 
-// has reports whether a session with the peer stands.
-func (h *Host) has(p peer.ID) bool {
+// hasSession reports whether a session with the peer stands.
+func (h *Host) hasSession(p peer.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.sessions[p]

@@ -38,7 +38,7 @@ func testHostileResponses(t *testing.T, p *testPeer, survives bool) {
 	patient := startHost(t, nil)
 	hurried := startHost(t, func(cfg *Config) { // for those that never answer
 		cfg.FirstByteTimeout = 100 * time.Millisecond
-		cfg.ResponseTimeout = 200 * time.Millisecond
+		cfg.responseTimeout = 200 * time.Millisecond
 	})
 	hang := func(first []byte) network.StreamHandler {
 		return func(s network.Stream) {
@@ -106,7 +106,7 @@ func TestHostileRequests(t *testing.T) {
 	p.serveAll()
 	h := startHost(t, func(cfg *Config) {
 		cfg.FirstByteTimeout = 50 * time.Millisecond
-		cfg.ResponseTimeout = 100 * time.Millisecond
+		cfg.responseTimeout = 100 * time.Millisecond
 	})
 	s := dial(t, h, p.target())
 	for _, proto := range []protocol.ID{ProtoStatusV2, ProtoPingV1, ProtoMetaDataV3, ProtoGoodbyeV1, "/meshsub/1.1.0"} {
@@ -160,7 +160,7 @@ func TestContextEndsRequest(t *testing.T) {
 	}
 }
 
-// One RPC a topic, as rust-libp2p sends its hello: whole only after a silence.
+// One RPC per topic, as rust-libp2p sends its hello: whole only after a pause.
 func TestHelloOneTopicAnRPC(t *testing.T) {
 	for name, transports := range eachTransport() {
 		t.Run(name, func(t *testing.T) { testHelloOneTopicAnRPC(t, startPeer(t, transports...)) })
@@ -305,7 +305,7 @@ func TestDuplicateConnections(t *testing.T) {
 
 func TestDialOutcomes(t *testing.T) {
 	ctx := testContext(t)
-	h := startHost(t, func(cfg *Config) { cfg.DialTimeout = 300 * time.Millisecond })
+	h := startHost(t, func(cfg *Config) { cfg.dialTimeout = 300 * time.Millisecond })
 	loopback := netip.MustParseAddr("127.0.0.1")
 	p := startPeer(t)
 
@@ -404,7 +404,7 @@ func TestDialOfADeadNodeEndsEarly(t *testing.T) {
 func TestPrivateAddressesAreNotDialled(t *testing.T) {
 	h := startHost(t, func(cfg *Config) { cfg.AllowPrivate = false })
 	p := startPeer(t)
-	if _, err := h.Dial(testContext(t), p.target()); !errors.Is(err, ErrNoAddress) {
+	if _, err := h.Dial(testContext(t), p.target()); !errors.Is(err, errNoAddress) {
 		t.Errorf("Dial: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// The identify protocol (libp2p specs identify/README.md). Of what a peer tells we
+// The identify protocol (libp2p specs identify/README.md). Of what a peer says we
 // keep its agent and which of our requests it serves: not its addresses, which the
 // record has, nor its signed record, whose check costs a tenth of a handshake.
 const protoIdentify protocol.ID = "/ipfs/id/1.0.0"
@@ -37,10 +37,10 @@ const (
 	fieldAgentVersion    protowire.Number = 6
 )
 
-// identity is what identify has told of a peer.
+// identity is what a peer said in identify.
 type identity struct {
-	agent  string        // printable, at most maxAgent bytes
-	speaks []protocol.ID // of the protocols that we request
+	agent     string        // printable, at most maxAgent bytes
+	protocols []protocol.ID // of the protocols that we request
 }
 
 // identify asks the peer who it is and closes s.identified when that is known, or
@@ -79,7 +79,7 @@ func (s *Session) askIdentity() (network.Stream, *chunkReader, error) {
 	if _, err := stream.Write(opening(protoIdentify)); err != nil {
 		return stream, in, err
 	}
-	if _, err := selected(stream, in, []message{{proto: protoIdentify}}); err != nil {
+	if _, err := readSelection(stream, in, []message{{proto: protoIdentify}}); err != nil {
 		return stream, in, err
 	}
 	n, err := in.uvarint()
@@ -87,9 +87,9 @@ func (s *Session) askIdentity() (network.Stream, *chunkReader, error) {
 		return stream, in, err
 	}
 	if n > maxIdentify {
-		return stream, in, fmt.Errorf("%w: identify message of %d bytes", ErrMalformed, n)
+		return stream, in, fmt.Errorf("%w: identify message of %d bytes", errMalformed, n)
 	}
-	b, err := in.next(int(n))
+	b, err := in.readBytes(int(n))
 	if err != nil {
 		return stream, in, err
 	}
@@ -124,8 +124,8 @@ func decodeIdentity(b []byte) (who identity, err error) {
 		case fieldAgentVersion:
 			who.agent = printable(value[:min(len(value), maxAgent)])
 		case fieldProtocols:
-			if id, ok := requested(string(value)); ok && !slices.Contains(who.speaks, id) {
-				who.speaks = append(who.speaks, id)
+			if id, ok := requestProtocol(string(value)); ok && !slices.Contains(who.protocols, id) {
+				who.protocols = append(who.protocols, id)
 			}
 		}
 	}
@@ -133,11 +133,11 @@ func decodeIdentity(b []byte) (who identity, err error) {
 }
 
 func badIdentify(n int) error {
-	return fmt.Errorf("%w: identify: %w", ErrMalformed, protowire.ParseError(n))
+	return fmt.Errorf("%w: identify: %w", errMalformed, protowire.ParseError(n))
 }
 
-// requested gives our own copy of a protocol's id if we make such requests.
-func requested(id string) (protocol.ID, bool) {
+// requestProtocol gives our own copy of a protocol's id if we make such requests.
+func requestProtocol(id string) (protocol.ID, bool) {
 	for _, versions := range [][]message{statusVersions, metaDataVersions, pingVersions, goodbyeVersions} {
 		for _, m := range versions {
 			if string(m.proto) == id {
@@ -148,7 +148,7 @@ func requested(id string) (protocol.ID, bool) {
 	return "", false
 }
 
-// onIdentify tells a peer who we are.
+// onIdentify sends our identity.
 func (h *Host) onIdentify(_ *Session, stream network.Stream, _ *chunkReader) {
 	b := slices.Clone(h.identity)
 	if addrs, err := h.swarm.InterfaceListenAddresses(); err == nil {

@@ -113,7 +113,7 @@ func FuzzDecodeIdentity(f *testing.F) {
 	f.Add([]byte{0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		who, err := decodeIdentity(b)
-		if err == nil && (len(who.agent) > maxAgent || len(who.speaks) > 7) {
+		if err == nil && (len(who.agent) > maxAgent || len(who.protocols) > 7) {
 			t.Errorf("%+v", who)
 		}
 	})

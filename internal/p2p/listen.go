@@ -73,12 +73,12 @@ func (*gater) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return true }
 
 // InterceptAccept runs before any handshake (TCP) or after it (QUIC).
 func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool {
-	return g.host.cfg.Inbound != nil && !g.host.full()
+	return g.host.cfg.Inbound != nil && !g.host.inboundFull()
 }
 
 // InterceptSecured knows the peer: one connection a peer.
 func (g *gater) InterceptSecured(dir network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
-	return dir == network.DirOutbound || !g.host.has(p)
+	return dir == network.DirOutbound || !g.host.hasSession(p)
 }
 
 func (*gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }

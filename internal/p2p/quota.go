@@ -53,8 +53,8 @@ func (g *gcra) allow(now time.Time, q quota) bool {
 	return true
 }
 
-// take spends one request of the session's quota of a kind.
-func (s *Session) take(kind quotaKind) bool {
+// allowRequest spends one request of the session's quota of a kind.
+func (s *Session) allowRequest(kind quotaKind) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

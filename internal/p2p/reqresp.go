@@ -1,6 +1,3 @@
-// Package p2p is the libp2p side of the sentry: a host over QUIC and TCP, one
-// Session a peer, the client and the handlers of /eth2/beacon_chain/req/*, and
-// the listener that reads peers' gossip subscriptions without joining a mesh.
 package p2p
 
 import (
@@ -33,12 +30,12 @@ const (
 	firstRead = 256
 )
 
-// ErrMalformed marks bytes of a peer that break the wire format: garbage, an
+// errMalformed marks bytes of a peer that break the wire format: garbage, an
 // oversize or truncated payload, a bad checksum, trailing bytes.
-var ErrMalformed = errors.New("malformed message")
+var errMalformed = errors.New("malformed message")
 
-// ErrNoResponse tells that a peer closed the stream before the first byte.
-var ErrNoResponse = errors.New("stream closed without a response")
+// errNoResponse means that a peer closed the stream before the first byte.
+var errNoResponse = errors.New("stream closed without a response")
 
 // ResponseError is a response chunk with a non-zero result code.
 type ResponseError struct {
@@ -100,7 +97,7 @@ func ReadResponse(r io.Reader, max int) ([]byte, error) {
 
 // response reads the one chunk of a response.
 func (c *chunkReader) response(limit int) ([]byte, error) {
-	result, err := c.next(1)
+	result, err := c.readBytes(1)
 	if err != nil {
 		return nil, noResponse(err)
 	}
@@ -146,12 +143,12 @@ type chunkReader struct {
 	begun  bool
 }
 
-// next returns the following n bytes, valid until the next call.
+// readBytes returns the following n bytes, valid until the next call.
 // io.ErrUnexpectedEOF says that the stream ended before.
-func (c *chunkReader) next(n int) ([]byte, error) {
+func (c *chunkReader) readBytes(n int) ([]byte, error) {
 	end := c.pos + n
 	if c.limit > 0 && end > c.limit {
-		return nil, fmt.Errorf("%w: compressed payload longer than its length allows", ErrMalformed)
+		return nil, fmt.Errorf("%w: compressed payload longer than its length allows", errMalformed)
 	}
 	for len(c.buf) < end {
 		if c.eof {
@@ -197,7 +194,7 @@ func (c *chunkReader) payload(limit int) ([]byte, error) {
 	}
 	c.begun = true
 	if n > uint64(limit) {
-		return nil, fmt.Errorf("%w: payload of %d bytes, at most %d allowed", ErrMalformed, n, limit)
+		return nil, fmt.Errorf("%w: payload of %d bytes, at most %d allowed", errMalformed, n, limit)
 	}
 	// consensus-specs phase0/p2p-interface.md: snappy's worst case.
 	c.limit = c.pos + 32 + int(n) + int(n)/6
@@ -206,7 +203,7 @@ func (c *chunkReader) payload(limit int) ([]byte, error) {
 		return nil, malformedEOF(err)
 	}
 	if trailing := len(c.buf) - c.pos; trailing > 0 {
-		return nil, fmt.Errorf("%w: %d trailing bytes", ErrMalformed, trailing)
+		return nil, fmt.Errorf("%w: %d trailing bytes", errMalformed, trailing)
 	}
 	return ssz, nil
 }
@@ -215,7 +212,7 @@ func (c *chunkReader) payload(limit int) ([]byte, error) {
 func (c *chunkReader) uvarint() (uint64, error) {
 	var v uint64
 	for i := range maxVarint {
-		b, err := c.next(1)
+		b, err := c.readBytes(1)
 		if err != nil {
 			return 0, err
 		}
@@ -227,13 +224,13 @@ func (c *chunkReader) uvarint() (uint64, error) {
 			return v, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: length prefix of more than 64 bits", ErrMalformed)
+	return 0, fmt.Errorf("%w: length prefix of more than 64 bits", errMalformed)
 }
 
 // malformedEOF turns a stream that ended inside a message into a wire error.
 func malformedEOF(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: truncated", ErrMalformed)
+		return fmt.Errorf("%w: truncated", errMalformed)
 	}
 	return err
 }

@@ -83,7 +83,7 @@ func TestWireVectors(t *testing.T) {
 			if b, err := ReadResponse(iotest.OneByteReader(bytes.NewReader(chunk)), len(ssz)); err != nil || !bytes.Equal(b, ssz) {
 				t.Errorf("ReadResponse = %x, %v", b, err)
 			}
-			if _, err := ReadRequest(bytes.NewReader(request), len(ssz)-1); !errors.Is(err, ErrMalformed) {
+			if _, err := ReadRequest(bytes.NewReader(request), len(ssz)-1); !errors.Is(err, errMalformed) {
 				t.Errorf("ReadRequest over the limit = %v", err)
 			}
 		})
@@ -137,29 +137,29 @@ func TestReadRequestMalformed(t *testing.T) {
 		return b
 	}
 	for name, in := range map[string][]byte{
-		"empty":                 {},
-		"garbage":               []byte("\x08GET / HTTP/1.1\r\n\r\n"),
-		"trailing byte":         append(bytes.Clone(ping), 0),
-		"second message":        append(bytes.Clone(ping), ping...),
-		"truncated":             ping[:len(ping)-1],
-		"only the length":       ping[:1],
-		"checksum":              flip(len(ping) - 9),
-		"data":                  flip(len(ping) - 1),
-		"chunk type":            flip(1 + len(streamID)),
-		"stream id":             flip(3),
-		"varint of 11 bytes":    append(bytes.Repeat([]byte{0x80}, 10), 1),
-		"varint over 64 bits":   append(bytes.Repeat([]byte{0xff}, 9), 2),
-		"huge length":           {0xff, 0xff, 0xff, 0xff, 0x0f},
-		"huge chunk":            append([]byte{8}, streamID+"\x01\xff\xff\xff"...),
-		"endless padding":       append([]byte{8}, streamID+strings.Repeat("\xfe\x08\x00\x0012345678", 100)...),
-		"more than it says":     append([]byte{7}, EncodeRequest(make([]byte, 8))[1:]...),
-		"bomb":                  append([]byte{8}, compressed(make([]byte, 100))[1:]...),
-		"empty compressed":      append([]byte{8}, streamID+"\x00\x04\x00\x00\x00\x00\x00\x00"...),
-		"chunk below checksum":  append([]byte{8}, streamID+"\x01\x03\x00\x00abc"...),
-		"empty chunks for ever": append([]byte{8}, streamID+strings.Repeat("\x01\x04\x00\x00\xd8\xea\x82\xa2", 100)...),
+		"empty":                    {},
+		"garbage":                  []byte("\x08GET / HTTP/1.1\r\n\r\n"),
+		"trailing byte":            append(bytes.Clone(ping), 0),
+		"second message":           append(bytes.Clone(ping), ping...),
+		"truncated":                ping[:len(ping)-1],
+		"only the length":          ping[:1],
+		"checksum":                 flip(len(ping) - 9),
+		"data":                     flip(len(ping) - 1),
+		"chunk type":               flip(1 + len(streamID)),
+		"stream id":                flip(3),
+		"varint of 11 bytes":       append(bytes.Repeat([]byte{0x80}, 10), 1),
+		"varint over 64 bits":      append(bytes.Repeat([]byte{0xff}, 9), 2),
+		"huge length":              {0xff, 0xff, 0xff, 0xff, 0x0f},
+		"huge chunk":               append([]byte{8}, streamID+"\x01\xff\xff\xff"...),
+		"endless padding":          append([]byte{8}, streamID+strings.Repeat("\xfe\x08\x00\x0012345678", 100)...),
+		"more than it says":        append([]byte{7}, EncodeRequest(make([]byte, 8))[1:]...),
+		"bomb":                     append([]byte{8}, compressed(make([]byte, 100))[1:]...),
+		"empty compressed":         append([]byte{8}, streamID+"\x00\x04\x00\x00\x00\x00\x00\x00"...),
+		"chunk below checksum":     append([]byte{8}, streamID+"\x01\x03\x00\x00abc"...),
+		"empty chunks without end": append([]byte{8}, streamID+strings.Repeat("\x01\x04\x00\x00\xd8\xea\x82\xa2", 100)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := ReadRequest(bytes.NewReader(in), 8); !errors.Is(err, ErrMalformed) {
+			if got, err := ReadRequest(bytes.NewReader(in), 8); !errors.Is(err, errMalformed) {
 				t.Errorf("ReadRequest = %x, %v; want ErrMalformed", got, err)
 			}
 		})
@@ -169,7 +169,7 @@ func TestReadRequestMalformed(t *testing.T) {
 // An endless reader shows that no more is taken than the length allows.
 func TestReadRequestReadsBounded(t *testing.T) {
 	src := &countingReader{r: io.MultiReader(bytes.NewReader([]byte("\x5c"+streamID+"\xfe\xff\xff\x00")), zeroReader{})}
-	if _, err := ReadRequest(src, 92); !errors.Is(err, ErrMalformed) {
+	if _, err := ReadRequest(src, 92); !errors.Is(err, errMalformed) {
 		t.Fatalf("error %v, want ErrMalformed", err)
 	}
 	if src.n > 2*firstRead {
@@ -215,7 +215,7 @@ func TestReadResponseErrors(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ReadResponse(bytes.NewReader(nil), 92); !errors.Is(err, ErrNoResponse) {
+	if _, err := ReadResponse(bytes.NewReader(nil), 92); !errors.Is(err, errNoResponse) {
 		t.Errorf("closed stream: %v, want ErrNoResponse", err)
 	}
 }
@@ -228,7 +228,7 @@ func FuzzReadRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		got, err := ReadRequest(bytes.NewReader(in), 1<<10)
 		if err != nil {
-			if !errors.Is(err, ErrMalformed) {
+			if !errors.Is(err, errMalformed) {
 				t.Fatalf("error %v is not ErrMalformed", err)
 			}
 			return
@@ -272,7 +272,7 @@ func FuzzReadResponse(f *testing.F) {
 			if answer.Code != in[0] || answer.Code == CodeSuccess || len(answer.Message) > maxErrorText {
 				t.Fatalf("%+v", answer)
 			}
-		case err != nil && !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrNoResponse):
+		case err != nil && !errors.Is(err, errMalformed) && !errors.Is(err, errNoResponse):
 			t.Fatalf("error %v", err)
 		}
 	})

@@ -27,11 +27,11 @@ const (
 // gives the SSZ of its response, which has that version's size. body is called just
 // before the request is written; MetaData requests have a nil one.
 //
-// Once identify has told what the peer speaks, negotiation and request go out
+// Once identify has named the protocols that the peer speaks, negotiation and request go out
 // together and cost no round trip of their own. Before that, and when identify
 // was wrong, the versions are tried one after the other on one stream.
 func (s *Session) request(ctx context.Context, versions []message, body func(message) []byte) ([]byte, error) {
-	if m, ok := s.spoken(versions); ok {
+	if m, ok := s.knownVersion(versions); ok {
 		ssz, err := s.exchange(ctx, []message{m}, body, true)
 		if !errors.Is(err, ErrUnsupported) {
 			return ssz, err
@@ -40,9 +40,9 @@ func (s *Session) request(ctx context.Context, versions []message, body func(mes
 	return s.exchange(ctx, versions, body, false)
 }
 
-// spoken picks the first version that identify named. False when identify has not
+// knownVersion picks the first version that identify named. False when identify has not
 // finished or named none.
-func (s *Session) spoken(versions []message) (message, bool) {
+func (s *Session) knownVersion(versions []message) (message, bool) {
 	select {
 	case <-s.identified:
 	default:
@@ -50,7 +50,7 @@ func (s *Session) spoken(versions []message) (message, bool) {
 	}
 	if s.identity != nil {
 		for _, m := range versions {
-			if slices.Contains(s.identity.speaks, m.proto) {
+			if slices.Contains(s.identity.protocols, m.proto) {
 				return m, true
 			}
 		}
@@ -70,14 +70,14 @@ func (s *Session) exchange(ctx context.Context, versions []message, body func(me
 	stop := context.AfterFunc(ctx, func() { stream.Reset() })
 	defer stop()
 	start := time.Now()
-	in := &chunkReader{src: stream, extend: func() { stream.SetReadDeadline(start.Add(s.host.cfg.ResponseTimeout)) }}
+	in := &chunkReader{src: stream, extend: func() { stream.SetReadDeadline(start.Add(s.host.cfg.responseTimeout)) }}
 	stream.SetDeadline(start.Add(s.host.cfg.FirstByteTimeout))
 
-	ssz, err := converse(stream, in, versions, body, together)
+	ssz, err := roundTrip(stream, in, versions, body, together)
 	if answered(err) {
-		s.hear(start)
+		s.touch(start)
 	}
-	if err != nil && !errors.Is(err, ErrNoResponse) {
+	if err != nil && !errors.Is(err, errNoResponse) {
 		stream.Reset()
 		return nil, transportError(err)
 	}
@@ -92,8 +92,8 @@ func answered(err error) bool {
 	return err == nil || errors.As(err, &answer)
 }
 
-// converse runs negotiation, request and response on an open stream.
-func converse(stream network.Stream, in *chunkReader, versions []message, body func(message) []byte, together bool) ([]byte, error) {
+// roundTrip runs negotiation, request and response on an open stream.
+func roundTrip(stream network.Stream, in *chunkReader, versions []message, body func(message) []byte, together bool) ([]byte, error) {
 	m := versions[0]
 	var err error
 	if together {
@@ -104,7 +104,7 @@ func converse(stream network.Stream, in *chunkReader, versions []message, body f
 		if err = writeAndHalfClose(stream, out); err != nil {
 			return nil, err
 		}
-		if m, err = selected(stream, in, versions); err != nil {
+		if m, err = readSelection(stream, in, versions); err != nil {
 			if errors.Is(err, network.ErrReset) {
 				// Declined: the peer took the request for a proposal that makes no
 				// sense, and its reset overtook the answer or the end of it.
@@ -116,7 +116,7 @@ func converse(stream network.Stream, in *chunkReader, versions []message, body f
 		if _, err = stream.Write(opening(m.proto)); err != nil {
 			return nil, err
 		}
-		if m, err = selected(stream, in, versions); err != nil {
+		if m, err = readSelection(stream, in, versions); err != nil {
 			return nil, err
 		}
 		if err = stream.SetProtocol(m.proto); err != nil {
@@ -128,7 +128,7 @@ func converse(stream network.Stream, in *chunkReader, versions []message, body f
 	}
 	ssz, err := in.response(m.size)
 	if err == nil && len(ssz) != m.size {
-		return nil, fmt.Errorf("%w: response of %d bytes, %d expected", ErrMalformed, len(ssz), m.size)
+		return nil, fmt.Errorf("%w: response of %d bytes, %d expected", errMalformed, len(ssz), m.size)
 	}
 	return ssz, err
 }
@@ -156,15 +156,15 @@ func appendToken(b []byte, token string) []byte {
 	return append(append(b, token...), '\n')
 }
 
-// selected reads the answers to an opening for versions[0] and, while the peer
+// readSelection reads the answers to an opening for versions[0] and, while the peer
 // declines, proposes the others.
-func selected(w io.Writer, in *chunkReader, versions []message) (message, error) {
+func readSelection(w io.Writer, in *chunkReader, versions []message) (message, error) {
 	header, err := in.token()
 	if err != nil {
 		return message{}, err
 	}
 	if header != multistreamID {
-		return message{}, fmt.Errorf("%w: negotiation header %.40q", ErrMalformed, header)
+		return message{}, fmt.Errorf("%w: negotiation header %.40q", errMalformed, header)
 	}
 	for i, m := range versions {
 		if i > 0 {
@@ -179,7 +179,7 @@ func selected(w io.Writer, in *chunkReader, versions []message) (message, error)
 		case answer == string(m.proto):
 			return m, nil
 		case answer != notAvailable:
-			return message{}, fmt.Errorf("%w: negotiation answer %.40q", ErrMalformed, answer)
+			return message{}, fmt.Errorf("%w: negotiation answer %.40q", errMalformed, answer)
 		}
 	}
 	return message{}, ErrUnsupported
@@ -189,25 +189,25 @@ func selected(w io.Writer, in *chunkReader, versions []message) (message, error)
 func (c *chunkReader) token() (string, error) {
 	n, err := c.uvarint()
 	if err == nil && (n < 1 || n > maxToken) {
-		err = fmt.Errorf("%w: negotiation token of %d bytes", ErrMalformed, n)
+		err = fmt.Errorf("%w: negotiation token of %d bytes", errMalformed, n)
 	}
 	if err != nil {
 		return "", noResponse(err)
 	}
-	b, err := c.next(int(n))
+	b, err := c.readBytes(int(n))
 	if err != nil {
 		return "", noResponse(err)
 	}
 	if b[n-1] != '\n' {
-		return "", fmt.Errorf("%w: negotiation token without newline", ErrMalformed)
+		return "", fmt.Errorf("%w: negotiation token without newline", errMalformed)
 	}
 	return string(b[:n-1]), nil
 }
 
-// noResponse turns an early end of the stream into ErrNoResponse.
+// noResponse turns an early end of the stream into errNoResponse.
 func noResponse(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return ErrNoResponse
+		return errNoResponse
 	}
 	return err
 }
@@ -217,7 +217,7 @@ func noResponse(err error) error {
 func transportError(err error) error {
 	var answer *ResponseError
 	switch {
-	case isAny(err, ErrMalformed, ErrUnsupported, ErrNoResponse, context.Canceled), errors.As(err, &answer), isTimeout(err):
+	case isAny(err, errMalformed, ErrUnsupported, errNoResponse, context.Canceled), errors.As(err, &answer), isTimeout(err):
 		return err
 	default:
 		return fmt.Errorf("%w: %w", ErrReset, err)

@@ -13,9 +13,9 @@ import (
 
 // Bounds on a peer's gossip RPCs.
 const (
-	// MaxRPCSize is the largest RPC that is read, in bytes. Clients' subscription
+	// maxRPCSize is the largest RPC that is read, in bytes. Clients' subscription
 	// lists have about 20 KB; we are in no mesh, so no messages come.
-	MaxRPCSize = 1 << 20
+	maxRPCSize = 1 << 20
 	// maxRPCSubscriptions bounds one RPC. A node on every topic of two digests
 	// names about 420.
 	maxRPCSubscriptions = 4096
@@ -37,11 +37,11 @@ type Subscription struct {
 	Topic     string
 }
 
-// ReadRPC reads one varint-delimited gossip RPC of at most limit bytes and gives
+// readRPC reads one varint-delimited gossip RPC of at most limit bytes and gives
 // its subscriptions in order; everything else in it is skipped. io.EOF says that
 // the stream ended between two RPCs. Entries without a topic, with one that is
 // longer than 256 bytes or is not UTF-8 are left out.
-func ReadRPC(r *bufio.Reader, limit int) ([]Subscription, error) {
+func readRPC(r *bufio.Reader, limit int) ([]Subscription, error) {
 	size, err := binary.ReadUvarint(r)
 	if err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -50,7 +50,7 @@ func ReadRPC(r *bufio.Reader, limit int) ([]Subscription, error) {
 		return nil, fmt.Errorf("read RPC length: %w", err)
 	}
 	if size > uint64(limit) {
-		return nil, fmt.Errorf("%w: RPC of %d bytes, at most %d allowed", ErrMalformed, size, limit)
+		return nil, fmt.Errorf("%w: RPC of %d bytes, at most %d allowed", errMalformed, size, limit)
 	}
 	if int(size) <= r.Size() {
 		// The usual case: decode in place.
@@ -88,7 +88,7 @@ func readGrowing(r io.Reader, n int) ([]byte, error) {
 
 func truncatedRPC(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: truncated RPC", ErrMalformed)
+		return fmt.Errorf("%w: truncated RPC", errMalformed)
 	}
 	return fmt.Errorf("read RPC: %w", err)
 }
@@ -116,7 +116,7 @@ func decodeRPC(b []byte) ([]Subscription, error) {
 		}
 		b = b[n:]
 		if len(subs) == maxRPCSubscriptions {
-			return nil, fmt.Errorf("%w: RPC with more than %d subscriptions", ErrMalformed, maxRPCSubscriptions)
+			return nil, fmt.Errorf("%w: RPC with more than %d subscriptions", errMalformed, maxRPCSubscriptions)
 		}
 		sub, err := decodeSubscription(entry)
 		if err != nil {
@@ -162,5 +162,5 @@ func decodeSubscription(b []byte) (sub Subscription, err error) {
 }
 
 func badRPC(n int) error {
-	return fmt.Errorf("%w: RPC: %w", ErrMalformed, protowire.ParseError(n))
+	return fmt.Errorf("%w: RPC: %w", errMalformed, protowire.ParseError(n))
 }

@@ -38,17 +38,17 @@ func TestReadRPC(t *testing.T) {
 	subs := []Subscription{{true, "/eth2/8c9f62fe/beacon_attestation_0/ssz_snappy"}, {false, "beacon_attestation"}, {true, "x"}}
 	in := append(encodeRPC(t, subs...), encodeRPC(t)...)
 	r := bufio.NewReader(bytes.NewReader(in))
-	got, err := ReadRPC(r, MaxRPCSize)
+	got, err := readRPC(r, maxRPCSize)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(subs, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, err := ReadRPC(r, MaxRPCSize); err != nil || len(got) != 0 {
+	if got, err := readRPC(r, maxRPCSize); err != nil || len(got) != 0 {
 		t.Errorf("empty RPC = %v, %v", got, err)
 	}
-	if _, err := ReadRPC(r, MaxRPCSize); !errors.Is(err, io.EOF) {
+	if _, err := readRPC(r, maxRPCSize); !errors.Is(err, io.EOF) {
 		t.Errorf("end of stream = %v, want io.EOF", err)
 	}
 }
@@ -66,7 +66,7 @@ func TestReadRPCWithMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ReadRPC(bufio.NewReader(bytes.NewReader(delimited(b))), MaxRPCSize)
+	got, err := readRPC(bufio.NewReader(bytes.NewReader(delimited(b))), maxRPCSize)
 	if err != nil || len(got) != 1 || got[0] != (Subscription{true, topic}) {
 		t.Errorf("ReadRPC = %v, %v", got, err)
 	}
@@ -75,7 +75,7 @@ func TestReadRPCWithMessages(t *testing.T) {
 func TestReadRPCLeavesOut(t *testing.T) {
 	in := encodeRPC(t, Subscription{true, ""}, Subscription{true, strings.Repeat("x", maxTopicLength+1)},
 		Subscription{true, "not \xff UTF-8"}, Subscription{true, "kept"})
-	got, err := ReadRPC(bufio.NewReader(bytes.NewReader(in)), MaxRPCSize)
+	got, err := readRPC(bufio.NewReader(bytes.NewReader(in)), maxRPCSize)
 	if diff := cmp.Diff([]Subscription{{true, "kept"}}, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
@@ -87,20 +87,20 @@ func TestReadRPCMalformed(t *testing.T) {
 		flood[i] = Subscription{true, "x"}
 	}
 	for name, in := range map[string][]byte{
-		"oversize":       binary.AppendUvarint(nil, MaxRPCSize+1),
+		"oversize":       binary.AppendUvarint(nil, maxRPCSize+1),
 		"truncated":      encodeRPC(t, Subscription{true, "x"})[:4],
-		"huge, cut off":  append(binary.AppendUvarint(nil, MaxRPCSize), 1, 2, 3),
+		"huge, cut off":  append(binary.AppendUvarint(nil, maxRPCSize), 1, 2, 3),
 		"bad tag":        delimited([]byte{0}),
 		"bad entry":      delimited(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), []byte{0xff})),
 		"flood":          encodeRPC(t, flood...),
 		"length over 64": bytes.Repeat([]byte{0xff}, 11),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ReadRPC(bufio.NewReader(bytes.NewReader(in)), MaxRPCSize)
+			got, err := readRPC(bufio.NewReader(bytes.NewReader(in)), maxRPCSize)
 			if err == nil {
 				t.Fatalf("ReadRPC = %v, want an error", got)
 			}
-			if name != "length over 64" && !errors.Is(err, ErrMalformed) {
+			if name != "length over 64" && !errors.Is(err, errMalformed) {
 				t.Errorf("error %v, want ErrMalformed", err)
 			}
 		})
@@ -112,7 +112,7 @@ func FuzzReadRPC(f *testing.F) {
 	f.Add(encodeRPC(f)[1:])
 	f.Add([]byte{0x0a, 0x03, 0x12, 0x01, 0x78})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := ReadRPC(bufio.NewReaderSize(bytes.NewReader(delimited(body)), 16), 1<<16)
+		got, err := readRPC(bufio.NewReaderSize(bytes.NewReader(delimited(body)), 16), 1<<16)
 		var reference pb.RPC
 		if proto.Unmarshal(body, &reference) != nil {
 			return // ours skips fields that the reference parses, so it may accept more

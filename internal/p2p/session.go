@@ -51,9 +51,8 @@ type Session struct {
 	closed        bool       // by us
 	remoteGoodbye *uint64
 	graceTimer    *time.Timer
-	remoteStatus  *eth2.Status
 	remoteSeq     *uint64
-	heard         time.Time // the last sign of life
+	lastActive    time.Time // the last sign of life
 	buckets       [quotaKinds]gcra
 }
 
@@ -68,7 +67,7 @@ func newSession(h *Host, conn network.Conn) *Session {
 
 		identified: make(chan struct{}),
 		seqChanged: make(chan struct{}, 1),
-		heard:      time.Now(),
+		lastActive: time.Now(),
 	}
 }
 
@@ -103,10 +102,10 @@ func (s *Session) Agent(ctx context.Context) (string, error) {
 	select {
 	case <-s.identified:
 	case <-ctx.Done():
-		return "", &RequestError{Op: OpIdentify, Err: ctx.Err()}
+		return "", &requestError{operation: opIdentify, err: ctx.Err()}
 	}
 	if s.identity == nil {
-		return "", s.fail(ctx, OpIdentify, ErrNoIdentify)
+		return "", s.operationError(ctx, opIdentify, errNoIdentify)
 	}
 	return s.identity.agent, nil
 }
@@ -141,11 +140,11 @@ func (s *Session) Status(ctx context.Context) (eth2.Status, error) {
 		return ours.MarshalSSZ(m.version)
 	})
 	if err != nil {
-		return eth2.Status{}, s.fail(ctx, OpStatus, err)
+		return eth2.Status{}, s.operationError(ctx, opStatus, err)
 	}
 	var theirs eth2.Status
 	if err := theirs.UnmarshalSSZ(ssz); err != nil {
-		return eth2.Status{}, s.fail(ctx, OpStatus, fmt.Errorf("%w: %w", ErrMalformed, err))
+		return eth2.Status{}, s.operationError(ctx, opStatus, fmt.Errorf("%w: %w", errMalformed, err))
 	}
 	return theirs, nil
 }
@@ -154,11 +153,11 @@ func (s *Session) Status(ctx context.Context) (eth2.Status, error) {
 func (s *Session) MetaData(ctx context.Context) (eth2.MetaData, error) {
 	ssz, err := s.request(ctx, metaDataVersions, func(message) []byte { return nil })
 	if err != nil {
-		return eth2.MetaData{}, s.fail(ctx, OpMetaData, err)
+		return eth2.MetaData{}, s.operationError(ctx, opMetaData, err)
 	}
 	var m eth2.MetaData
 	if err := m.UnmarshalSSZ(ssz); err != nil {
-		return eth2.MetaData{}, s.fail(ctx, OpMetaData, fmt.Errorf("%w: %w", ErrMalformed, err))
+		return eth2.MetaData{}, s.operationError(ctx, opMetaData, fmt.Errorf("%w: %w", errMalformed, err))
 	}
 	return m, nil
 }
@@ -168,11 +167,11 @@ func (s *Session) Ping(ctx context.Context) (uint64, error) {
 	seq := eth2.MarshalUint64(s.host.cfg.Local.MetaData().SeqNumber)
 	ssz, err := s.request(ctx, pingVersions, func(message) []byte { return seq })
 	if err != nil {
-		return 0, s.fail(ctx, OpPing, err)
+		return 0, s.operationError(ctx, opPing, err)
 	}
 	theirs, err := eth2.UnmarshalUint64(ssz)
 	if err != nil {
-		return 0, s.fail(ctx, OpPing, fmt.Errorf("%w: %w", ErrMalformed, err))
+		return 0, s.operationError(ctx, opPing, fmt.Errorf("%w: %w", errMalformed, err))
 	}
 	s.setRemoteSeq(theirs)
 	return theirs, nil
@@ -193,11 +192,11 @@ func (s *Session) Hello(ctx context.Context) ([]Subscription, error) {
 	case <-s.gossip.hello:
 		return s.Subscriptions(), nil
 	case <-timeout.C:
-		return nil, &RequestError{Op: OpHello, Err: ErrNoHello}
+		return nil, &requestError{operation: opHello, err: ErrNoHello}
 	case <-ctx.Done():
-		return nil, &RequestError{Op: OpHello, Err: ctx.Err()}
+		return nil, &requestError{operation: opHello, err: ctx.Err()}
 	case <-s.done:
-		return nil, s.fail(ctx, OpHello, ErrReset)
+		return nil, s.operationError(ctx, opHello, ErrReset)
 	}
 }
 
@@ -213,12 +212,12 @@ func (s *Session) Goodbye(ctx context.Context, code uint64) error {
 	_, err := s.request(ctx, goodbyeVersions, func(message) []byte { return reason })
 	var answer *ResponseError
 	switch {
-	case err == nil, errors.Is(err, ErrNoResponse), errors.Is(err, ErrReset), errors.As(err, &answer):
+	case err == nil, errors.Is(err, errNoResponse), errors.Is(err, ErrReset), errors.As(err, &answer):
 		return nil // most clients hang up without an answer
 	case s.gone():
 		return nil
 	}
-	return &RequestError{Op: OpGoodbye, Err: err}
+	return &requestError{operation: opGoodbye, err: err}
 }
 
 // Close closes the connection. It never fails on one that is closed already.
@@ -228,7 +227,7 @@ func (s *Session) Close() error {
 	s.mu.Unlock()
 	s.host.forget(s)
 	err := s.conn.Close()
-	if s.end(); err != nil && !s.conn.IsClosed() {
+	if s.markClosed(); err != nil && !s.conn.IsClosed() {
 		return fmt.Errorf("close connection with %s: %w", s.peer, err)
 	}
 	return nil
@@ -256,22 +255,6 @@ func (s *Session) RemoteGoodbye() (code uint64, ok bool) {
 	return *s.remoteGoodbye, true
 }
 
-// RemoteStatus gives the newest Status that the peer sent in a request of its own.
-func (s *Session) RemoteStatus() (eth2.Status, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.remoteStatus == nil {
-		return eth2.Status{}, false
-	}
-	return *s.remoteStatus, true
-}
-
-func (s *Session) setRemoteStatus(status eth2.Status) {
-	s.mu.Lock()
-	s.remoteStatus = &status
-	s.mu.Unlock()
-}
-
 // setRemoteGoodbye records the first goodbye and gives the peer a moment to
 // close the connection itself.
 func (s *Session) setRemoteGoodbye(code uint64) {
@@ -285,8 +268,8 @@ func (s *Session) setRemoteGoodbye(code uint64) {
 	close(s.goodbyes)
 }
 
-// end marks the connection as gone.
-func (s *Session) end() {
+// markClosed marks the connection as gone.
+func (s *Session) markClosed() {
 	s.endOnce.Do(func() {
 		close(s.done)
 		s.mu.Lock()
@@ -297,27 +280,27 @@ func (s *Session) end() {
 	})
 }
 
-// fail explains why an operation failed: what the caller did first, then what the
+// operationError explains why an operation failed: what the caller did first, then what the
 // peer said, then what was seen.
-func (s *Session) fail(ctx context.Context, op Op, err error) error {
+func (s *Session) operationError(ctx context.Context, op operation, err error) error {
 	if ctx.Err() != nil {
-		return &RequestError{Op: op, Err: ctx.Err()}
+		return &requestError{operation: op, err: ctx.Err()}
 	}
 	s.mu.Lock()
 	closed := s.closed
 	s.mu.Unlock()
 	if closed {
-		return &RequestError{Op: op, Err: ErrClosed}
+		return &requestError{operation: op, err: ErrClosed}
 	}
-	if errors.Is(err, ErrReset) || errors.Is(err, ErrNoResponse) || s.gone() {
+	if errors.Is(err, ErrReset) || errors.Is(err, errNoResponse) || s.gone() {
 		if code, ok := s.awaitGoodbye(); ok {
-			return &RequestError{Op: op, Err: &GoodbyeError{Code: code}}
+			return &requestError{operation: op, err: &GoodbyeError{Code: code}}
 		}
 		if s.gone() && !errors.Is(err, ErrReset) {
 			err = fmt.Errorf("%w: %w", ErrReset, err)
 		}
 	}
-	return &RequestError{Op: op, Err: err}
+	return &requestError{operation: op, err: err}
 }
 
 // awaitGoodbye gives a goodbye that is being read right now the time to arrive:

@@ -51,12 +51,12 @@ func (c *chunkReader) frames(n int) ([]byte, error) {
 		c.emptyFrames()
 		return []byte{}, nil
 	}
-	id, err := c.next(len(streamID))
+	id, err := c.readBytes(len(streamID))
 	if err != nil {
 		return nil, err
 	}
 	if string(id) != streamID {
-		return nil, fmt.Errorf("%w: not a snappy stream", ErrMalformed)
+		return nil, fmt.Errorf("%w: not a snappy stream", errMalformed)
 	}
 	out := make([]byte, 0, n)
 	for len(out) < n {
@@ -78,12 +78,12 @@ func (c *chunkReader) emptyFrames() {
 
 // frame reads one chunk and appends its data to out, which may not pass n bytes.
 func (c *chunkReader) frame(out []byte, n int) ([]byte, error) {
-	header, err := c.next(chunkHeaderSize)
+	header, err := c.readBytes(chunkHeaderSize)
 	if err != nil {
 		return nil, err
 	}
 	kind, size := header[0], int(header[1])|int(header[2])<<8|int(header[3])<<16
-	body, err := c.next(size)
+	body, err := c.readBytes(size)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +93,9 @@ func (c *chunkReader) frame(out []byte, n int) ([]byte, error) {
 	case kind >= chunkSkippable && kind != chunkStreamID:
 		return out, nil
 	case kind != chunkRaw && kind != chunkCompressed:
-		return nil, fmt.Errorf("%w: snappy chunk type %#02x", ErrMalformed, kind)
+		return nil, fmt.Errorf("%w: snappy chunk type %#02x", errMalformed, kind)
 	case size < checksumSize:
-		return nil, fmt.Errorf("%w: snappy chunk of %d bytes", ErrMalformed, size)
+		return nil, fmt.Errorf("%w: snappy chunk of %d bytes", errMalformed, size)
 	}
 	want := binary.LittleEndian.Uint32(body)
 	block := body[checksumSize:]
@@ -105,10 +105,10 @@ func (c *chunkReader) frame(out []byte, n int) ([]byte, error) {
 		}
 	}
 	if len(block) > n-len(out) || len(block) > maxBlock {
-		return nil, fmt.Errorf("%w: more data than the length prefix says", ErrMalformed)
+		return nil, fmt.Errorf("%w: more data than the length prefix says", errMalformed)
 	}
 	if checksum(block) != want {
-		return nil, fmt.Errorf("%w: snappy checksum", ErrMalformed)
+		return nil, fmt.Errorf("%w: snappy checksum", errMalformed)
 	}
 	return append(out, block...), nil
 }
@@ -117,11 +117,11 @@ func (c *chunkReader) frame(out []byte, n int) ([]byte, error) {
 func decodeBlock(block []byte, limit int) ([]byte, error) {
 	n, err := snappy.DecodedLen(block)
 	if err != nil || n > limit || n > maxBlock {
-		return nil, fmt.Errorf("%w: snappy block of bad length", ErrMalformed)
+		return nil, fmt.Errorf("%w: snappy block of bad length", errMalformed)
 	}
 	out, err := snappy.Decode(make([]byte, 0, n), block)
 	if err != nil {
-		return nil, fmt.Errorf("%w: snappy block", ErrMalformed)
+		return nil, fmt.Errorf("%w: snappy block", errMalformed)
 	}
 	return out, nil
 }

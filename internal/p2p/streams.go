@@ -26,7 +26,7 @@ func (h *Host) onStream(stream network.Stream) {
 	}
 	stream.SetDeadline(time.Now().Add(h.cfg.FirstByteTimeout))
 	in := &chunkReader{src: stream}
-	proto, err := h.agree(stream, in)
+	proto, err := h.negotiate(stream, in)
 	if err == nil {
 		err = stream.SetProtocol(proto)
 	}
@@ -34,20 +34,20 @@ func (h *Host) onStream(stream network.Stream) {
 		stream.Reset()
 		return
 	}
-	s.hear(time.Now())
+	s.touch(time.Now())
 	h.handlers[proto](s, stream, in)
 }
 
-// agree is the listening side of multistream-select: it takes the first proposal
+// negotiate is the listening side of multistream-select: it takes the first proposal
 // that we serve. The answer to the header goes out with the answer to a proposal
 // that came together with it.
-func (h *Host) agree(stream network.Stream, in *chunkReader) (protocol.ID, error) {
+func (h *Host) negotiate(stream network.Stream, in *chunkReader) (protocol.ID, error) {
 	header, err := in.token()
 	if err != nil {
 		return "", err
 	}
 	if header != multistreamID {
-		return "", fmt.Errorf("%w: negotiation header %.40q", ErrMalformed, header)
+		return "", fmt.Errorf("%w: negotiation header %.40q", errMalformed, header)
 	}
 	answer := appendToken(nil, multistreamID)
 	for range maxProposals {
@@ -68,7 +68,7 @@ func (h *Host) agree(stream network.Stream, in *chunkReader) (protocol.ID, error
 		}
 		answer = appendToken(answer, notAvailable)
 	}
-	return "", fmt.Errorf("%w: more than %d proposals", ErrMalformed, maxProposals)
+	return "", fmt.Errorf("%w: more than %d proposals", errMalformed, maxProposals)
 }
 
 // protocols lists what we serve, sorted.

@@ -57,7 +57,7 @@ func await(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// What the two sides of the tests tell of themselves.
+// What the two sides of the tests say about themselves.
 func ourStatus() eth2.Status { return eth2.Status{ForkDigest: eth2.ForkDigest{0x8c, 0x9f, 0x62, 0xfe}} }
 
 func ourMetaData() eth2.MetaData {
@@ -101,7 +101,7 @@ func startHost(t testing.TB, change func(*Config)) *Host {
 	t.Helper()
 	cfg := Config{
 		Key: testKey(t), Listen: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Agent: "valtrack/test",
-		AllowPrivate: true, Local: local{}, HelloSettle: 50 * time.Millisecond,
+		AllowPrivate: true, Local: local{}, helloGap: 50 * time.Millisecond,
 	}
 	if change != nil {
 		change(&cfg)

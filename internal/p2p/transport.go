@@ -47,8 +47,8 @@ func (h *Host) build(key crypto.PrivKey) error {
 	h.swarm, err = swarm.NewSwarm(id, h.peers, eventbus.NewBus(),
 		swarm.WithConnectionGater(gater),
 		swarm.WithResourceManager(h.rcmgr),
-		swarm.WithDialTimeout(h.cfg.DialTimeout),
-		swarm.WithDialTimeoutLocal(h.cfg.DialTimeout),
+		swarm.WithDialTimeout(h.cfg.dialTimeout),
+		swarm.WithDialTimeoutLocal(h.cfg.dialTimeout),
 		swarm.WithDialRanker(rankAddrs),
 		// Most records of a crawl are dead: their failures must not stop QUIC or
 		// IPv6 dials.
@@ -76,7 +76,7 @@ func (h *Host) addTransports(key crypto.PrivKey, gater *gater) error {
 	}
 	// A source port of its own for each dial: from the listening port a peer could
 	// not be dialled again while the last connection is in TIME_WAIT.
-	overTCP, err := tcp.NewTCPTransport(tcpUpgrader{up, h}, h.rcmgr, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(min(tcpConnectTimeout, h.cfg.DialTimeout)))
+	overTCP, err := tcp.NewTCPTransport(tcpUpgrader{up, h}, h.rcmgr, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(min(tcpConnectTimeout, h.cfg.dialTimeout)))
 	if err != nil {
 		return fmt.Errorf("tcp transport: %w", err)
 	}
@@ -142,7 +142,7 @@ func (h *Host) addQUIC(key crypto.PrivKey) error {
 }
 
 // sources picks the listening socket for a QUIC dial. go-libp2p's own way reads the
-// system's routes anew for each dial when we listen on single addresses.
+// system's routes again for each dial when we listen on single addresses.
 type sources []netip.Addr
 
 // PreferredSourceIPForDestination implements quicreuse.SourceIPSelector. An
@@ -163,7 +163,7 @@ func (s sources) PreferredSourceIPForDestination(dst *net.UDPAddr) (net.IP, erro
 // tuneQUIC changes go-libp2p's configuration of the connections that we dial,
 // before the first one.
 func tuneQUIC(cfg *quic.Config) {
-	cfg.HandshakeIdleTimeout = quicSilence
+	cfg.HandshakeIdleTimeout = quicIdleTimeout
 	// No message of ours needs a larger packet than every path carries.
 	cfg.DisablePathMTUDiscovery = true
 	cfg.MaxStreamReceiveWindow = streamWindow

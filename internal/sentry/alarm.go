@@ -87,7 +87,7 @@ func (a *alarm) observe(r *enr.Record, ours bool, now time.Time) {
 	if r.Eth2 == nil {
 		return
 	}
-	a.turn(now)
+	a.rotate(now)
 	k := a.kindOf(r, ours, now)
 	if k == kindForeign {
 		return
@@ -100,8 +100,8 @@ func (a *alarm) observe(r *enr.Record, ours bool, now time.Time) {
 	}
 }
 
-// turn begins a new bucket when it is time.
-func (a *alarm) turn(now time.Time) {
+// rotate starts a new bucket when it is time.
+func (a *alarm) rotate(now time.Time) {
 	if now.Sub(a.started) < a.bucket {
 		return
 	}
@@ -237,7 +237,7 @@ type shares struct {
 }
 
 func (a *alarm) shares(now time.Time) shares {
-	a.turn(now)
+	a.rotate(now)
 	var counts [kindsOfAlarm]int
 	for _, b := range a.buckets {
 		for _, k := range b {
@@ -254,7 +254,7 @@ func (a *alarm) shares(now time.Time) shares {
 	return s
 }
 
-// check gives the share of unknown digests, counted anew ten times a bucket, and
+// check gives the share of unknown digests, recounted ten times per bucket, and
 // logs what is wrong once a bucket's time.
 func (a *alarm) check(now time.Time) (unknown float64) {
 	if now.Sub(a.checked) < a.bucket/10 {

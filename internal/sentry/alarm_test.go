@@ -209,7 +209,7 @@ func TestAnnouncementsAreBoundAndExpire(t *testing.T) {
 		c.buckets[0] = map[eth2.NodeID]kind{} // the unaware are an alarm of their own
 		for end := c.now.Add(tt.after); c.now.Before(end); {
 			c.now = c.now.Add(c.bucket)
-			c.turn(c.now)
+			c.rotate(c.now)
 		}
 		c.add(100, id, nfd, false)
 		c.add(60, moved, nil, false)

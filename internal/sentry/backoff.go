@@ -43,9 +43,9 @@ func (g growth) after(fails int) time.Duration {
 	return min(wait, g.limit)
 }
 
-// acquaintance is how long a peer that we spoke with is expected back. For slots of
+// recentContact is how long a peer that we spoke with is expected back. For slots of
 // 12 s, like spacing.
-const acquaintance = 24 * time.Hour
+const recentContact = 24 * time.Hour
 
 // backoff is the wait after a peer's failed visit. A peer that we spoke with not
 // long ago has restarted or moved more likely than gone: it is looked for as often as
@@ -53,27 +53,27 @@ const acquaintance = 24 * time.Hour
 // whose address another identity answers, and one that would ban us.
 func (t *table) backoff(p *peer, outcome string, now time.Time) time.Duration {
 	wait := t.scaled(backoffOf(outcome).after(int(p.fails)))
-	known := !p.spoke.IsZero() && now.Sub(p.spoke) < t.scaled(acquaintance)
+	known := !p.lastHandshake.IsZero() && now.Sub(p.lastHandshake) < t.scaled(recentContact)
 	if known && outcome != event.OutcomeWrongNetwork && outcome != event.OutcomeUnreachable {
 		wait = min(wait, time.Duration(t.revisit)*t.forks.clock.EpochDuration())
 	}
 	return jitter(wait)
 }
 
-// turningWait is the least time until the next dial of a peer that is on another
-// digest than we while the network's fork turns: it may just be earlier or later.
-const turningWait = 2 * time.Minute
+// nearForkWait is the least time until the next dial of a peer that is on another
+// digest than ours around a fork: it may have forked a little earlier or later.
+const nearForkWait = 2 * time.Minute
 
 // goodbyeWait is the least time until the next dial of a peer that said goodbye,
 // by its reason: how long the clients keep us out (Prysm's and Teku's tables).
-// turning tells that the network forks about now.
-func goodbyeWait(code uint64, turning bool) time.Duration {
+// nearFork says that the network is forking about now.
+func goodbyeWait(code uint64, nearFork bool) time.Duration {
 	const goodbyeUnverified, goodbyeBadScore, goodbyeBannedIP = 128, 250, 252
 	switch {
 	case code == eth2.GoodbyeTooManyPeers:
 		return 10 * time.Minute
-	case turning && (code == eth2.GoodbyeIrrelevantNetwork || code == goodbyeUnverified):
-		return turningWait
+	case nearFork && (code == eth2.GoodbyeIrrelevantNetwork || code == goodbyeUnverified):
+		return nearForkWait
 	case code == eth2.GoodbyeIrrelevantNetwork, code == goodbyeUnverified:
 		return 12 * time.Hour
 	case code >= goodbyeBadScore && code <= goodbyeBannedIP:

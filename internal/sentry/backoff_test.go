@@ -39,7 +39,7 @@ func TestGoodbyeWaits(t *testing.T) {
 			t.Errorf("goodbye %d: %v, want %v", code, got, want)
 		}
 		if got := goodbyeWait(code, true); got > 10*time.Minute && code != 250 {
-			t.Errorf("goodbye %d while the fork turns: %v", code, got)
+			t.Errorf("goodbye %d near the fork: %v", code, got)
 		}
 	}
 }

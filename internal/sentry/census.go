@@ -16,8 +16,8 @@ import (
 // dialer must not slip into the next one.
 //
 // From window to window a peer's phase moves on by the golden ratio: it comes by at
-// every slot of an epoch alike, nobody is always last when places for watching are
-// given away, and two visits are never less than half a window apart.
+// every slot of an epoch alike, nobody is always last when watch slots are
+// given out, and two visits are never less than half a window apart.
 const (
 	phaseShare  = 0.8  // of a window has phases
 	jitterShare = 0.06 // by which a visit is late at the most, so that peers do not meet
@@ -54,5 +54,5 @@ func (t *table) nextCensus(p *peer, started, now time.Time) time.Time {
 // metInWindow reports whether the peer has had a handshake in the window of now. A
 // failed dial is none: when its node calls, that is the visit.
 func (t *table) metInWindow(p *peer, now time.Time) bool {
-	return !p.spoke.IsZero() && t.windowOf(p.spoke) == t.windowOf(now)
+	return !p.lastHandshake.IsZero() && t.windowOf(p.lastHandshake) == t.windowOf(now)
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -157,12 +156,7 @@ func shorten(s string, max int) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// losses keeps a failing way out from filling the log.
-type losses struct {
-	mu   sync.Mutex
-	last time.Time
-}
-
+// lossLogEvery is how often a publisher that fails is logged.
 const lossLogEvery = 10 * time.Second
 
 // publish hands an event over. An event that cannot be is counted and logged: the
@@ -177,10 +171,7 @@ func (s *Sentry) publish(ctx context.Context, e event.Event) {
 		return
 	}
 	s.counters.add(func(st *Stats) { st.Lost++ })
-	s.losses.mu.Lock()
-	defer s.losses.mu.Unlock()
-	if now := time.Now(); now.Sub(s.losses.last) >= lossLogEvery {
-		s.losses.last = now
+	if s.lossLog.Allow() {
 		level := slog.LevelError
 		if errors.Is(err, context.Canceled) {
 			level = slog.LevelWarn

@@ -1,9 +1,7 @@
 package sentry
 
 import (
-	"bufio"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/mr-tron/base58"
 
+	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
@@ -117,25 +116,24 @@ func parseRules(src io.Reader, name string) (*rules, error) {
 		peers: make(map[string]struct{}), nodes: make(map[eth2.NodeID]struct{}),
 		nets: make(map[netip.Prefix]struct{}), lengths: make(map[int]struct{}),
 	}
-	lines := bufio.NewScanner(src)
-	lines.Buffer(nil, maxExcludeLine)
-	number := 0
-	for lines.Scan() {
-		number++
-		text, _, _ := strings.Cut(lines.Text(), "#")
+	lines := diskio.NewLineReader(src, maxExcludeLine)
+	for lines.Next() {
+		line := lines.Line()
+		if line.TooLong {
+			return nil, fmt.Errorf("%s:%d: over %d bytes", name, line.Number, maxExcludeLine)
+		}
+		text, _, _ := strings.Cut(string(line.Text), "#")
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
 		if !r.add(text) {
-			return nil, fmt.Errorf("%s:%d: %.80q: want a peer id, a node id (64 hex digits), an IP address or a network such as 10.0.0.0/8", name, number, text)
+			return nil, fmt.Errorf("%s:%d: %.80q: want a peer id, a node id (64 hex digits), an IP address or a network such as 10.0.0.0/8", name, line.Number, text)
 		}
 		if len(r.peers)+len(r.nodes)+len(r.nets) > maxExcludeEntries {
-			return nil, fmt.Errorf("%s:%d: more than %d entries", name, number, maxExcludeEntries)
+			return nil, fmt.Errorf("%s:%d: more than %d entries", name, line.Number, maxExcludeEntries)
 		}
 	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return nil, fmt.Errorf("%s:%d: over %d bytes", name, number+1, maxExcludeLine)
-	} else if err != nil {
+	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return r, nil
@@ -258,9 +256,9 @@ func (x *Exclude) knows(p *peer) bool {
 	return x.peer(p.id) || r != nil && x.record(r)
 }
 
-// caller reports whether an inbound peer is excluded: by its id, or by the address
-// that it calls from.
-func (x *Exclude) caller(id, multiaddr string) bool {
+// inboundPeer reports whether an inbound peer is excluded: by its id, or by the address
+// that it connects from.
+func (x *Exclude) inboundPeer(id, multiaddr string) bool {
 	return x != nil && (x.peer(id) || x.address(addressIn(multiaddr)))
 }
 
@@ -274,9 +272,9 @@ func (x *Exclude) event(e event.Event) bool {
 	case *event.PeerDiscovered:
 		return x.peer(e.ID)
 	case *event.MetadataReceived:
-		return x.caller(e.ID, e.Multiaddr)
+		return x.inboundPeer(e.ID, e.Multiaddr)
 	case *event.VisitEnded:
-		return x.caller(e.ID, e.Multiaddr)
+		return x.inboundPeer(e.ID, e.Multiaddr)
 	}
 	return false
 }

@@ -55,9 +55,9 @@ QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N
 		{x.peer(byNodeID.PeerID), true, "peer id of an excluded node id"},
 		{x.peer("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"), true, "Ed25519 peer id"},
 		{x.peer(other.PeerID), false, "another peer id"},
-		{x.caller(other.PeerID, "/ip4/10.1.2.3/tcp/9000"), true, "caller from an excluded network"},
-		{x.caller(other.PeerID, "/ip4/10.2.2.3/tcp/9000"), false, "caller from elsewhere"},
-		{x.caller(other.PeerID, "nonsense"), false, "caller from nowhere"},
+		{x.inboundPeer(other.PeerID, "/ip4/10.1.2.3/tcp/9000"), true, "inbound from an excluded network"},
+		{x.inboundPeer(other.PeerID, "/ip4/10.2.2.3/tcp/9000"), false, "inbound from elsewhere"},
+		{x.inboundPeer(other.PeerID, "nonsense"), false, "inbound from nowhere"},
 		{x.event(&event.VisitEnded{ID: byPeerID.PeerID}), true, "visit of an excluded peer"},
 		{x.event(&event.PeerDiscovered{ID: other.PeerID}), false, "discovery of another"},
 		{(*Exclude)(nil).record(other), false, "no list"},
@@ -190,7 +190,7 @@ func TestWatchOfAnExcludedPeerEnds(t *testing.T) {
 func TestKnownRecordsAreOfNobodyExcluded(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
+	table := storedTable(t, dir, n, discardLog(), now)
 	path := filepath.Join(dir, "exclude.txt")
 	var ids, kept []string
 	for i := range 6 {
@@ -202,13 +202,13 @@ func TestKnownRecordsAreOfNobodyExcluded(t *testing.T) {
 			kept = append(kept, r.Raw)
 		}
 	}
-	table.store.finish(table, now)
+	table.store.finish(t.Context(), now)
 	writeFile(t, path, strings.Join(ids, "\n"))
 	x, err := LoadExclude(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenStore(dir, n, 10, quietLog())
+	s, err := OpenStore(dir, n, 10, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}

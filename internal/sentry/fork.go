@@ -82,9 +82,9 @@ func (f forks) subscribed(digest eth2.ForkDigest, now time.Time) bool {
 	return f.ours(digest, now)
 }
 
-// turning reports whether a fork is less than an epoch ahead, or less than
+// nearFork reports whether a fork is less than an epoch ahead, or less than
 // staleEpochs behind: nodes that disagree about the digest then may agree soon.
-func (f forks) turning(now time.Time) bool {
+func (f forks) nearFork(now time.Time) bool {
 	epoch := f.clock.EpochAt(now)
 	if next, ok := f.schedule.Next(epoch); ok && next.FirstEpoch-epoch <= 1 {
 		return true
@@ -93,16 +93,17 @@ func (f forks) turning(now time.Time) bool {
 	return first > 0 && epoch < first+staleEpochs
 }
 
-// silence is the end of the pause around a fork in which no Status is sent, so that
-// none arrives with the digest before: a quarter of a slot to either side. It is
-// shorter than what clients wait for a Status (Prysm and Teku 10 s).
-func (f forks) silence(now time.Time) (until time.Time, ok bool) {
+// statusBlackout is the end of the time around a fork in which no Status is sent, so
+// that none arrives with the previous digest: a quarter of a slot to either side. It
+// is shorter than the time for which clients wait for a Status (Prysm and Teku 10 s).
+func (f forks) statusBlackout(now time.Time) (until time.Time, ok bool) {
 	return f.around(now, f.clock.SlotDuration/4)
 }
 
-// quiet is the end of the pause around a fork if now is in it: half a slot before
-// to half a slot after. Who greets with the wrong digest then is banned for hours.
-func (f forks) quiet(now time.Time) (until time.Time, ok bool) {
+// dialBlackout is the end of the time around a fork in which nobody is dialled, if now
+// is in it: from half a slot before to half a slot after. Clients ban a peer for hours
+// that sends a Status with the wrong digest then.
+func (f forks) dialBlackout(now time.Time) (until time.Time, ok bool) {
 	return f.around(now, f.clock.SlotDuration/2)
 }
 
@@ -121,9 +122,9 @@ func (f forks) around(now time.Time, reach time.Duration) (until time.Time, ok b
 	return time.Time{}, false
 }
 
-// awaitSilence returns when a Status may be sent.
-func (f forks) awaitSilence(ctx context.Context) error {
-	until, ok := f.silence(time.Now())
+// awaitStatusBlackout returns when a Status may be sent.
+func (f forks) awaitStatusBlackout(ctx context.Context) error {
+	until, ok := f.statusBlackout(time.Now())
 	if !ok {
 		return nil
 	}

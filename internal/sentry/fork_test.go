@@ -24,7 +24,7 @@ func TestForksFollowTheClock(t *testing.T) {
 		current                              eth2.ForkDigest
 		acceptsOld, acceptsNew               bool
 		oursOld, oursNew, topicOld, topicNew bool
-		quiet                                bool
+		blackout                             bool
 	}{
 		{"long before", genesis, before, true, false, true, true, true, false, false},
 		{"three epochs before", net.Clock.EpochStart(7), before, true, false, true, true, true, true, false},
@@ -46,12 +46,12 @@ func TestForksFollowTheClock(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("accepts, ours, subscribed for old and new digest (-want +got):\n%s", diff)
 			}
-			until, quiet := f.quiet(tt.now)
-			if quiet != tt.quiet {
-				t.Errorf("quiet = %v", quiet)
+			until, blackout := f.dialBlackout(tt.now)
+			if blackout != tt.blackout {
+				t.Errorf("blackout = %v", blackout)
 			}
-			if quiet && !until.Equal(at.Add(slot/2)) {
-				t.Errorf("quiet until %v, fork at %v", until, at)
+			if blackout && !until.Equal(at.Add(slot/2)) {
+				t.Errorf("blackout until %v, fork at %v", until, at)
 			}
 			stranger := eth2.ForkDigest{0xff}
 			if f.accepts(stranger, tt.now) || f.ours(stranger, tt.now) || f.subscribed(stranger, tt.now) {

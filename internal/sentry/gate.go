@@ -8,8 +8,8 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
-// gate decides whose records and connections the schedule takes, and watches the
-// digests that come by. Only the schedule's goroutine uses it.
+// gate decides whose records and connections the schedule accepts, and feeds the digest
+// alarm. Only the schedule's goroutine uses it.
 type gate struct {
 	exclude *Exclude
 	shard   Shard
@@ -21,9 +21,9 @@ func newGate(cfg Config, f forks) *gate {
 	return &gate{exclude: cfg.Exclude, shard: cfg.Shard, alarm: newAlarm(f, cfg.log), log: cfg.log}
 }
 
-// admits decides on a record. known is the table's entry of the peer, nil when
+// admitsRecord decides on a record. known is the table's entry of the peer, nil when
 // there is none.
-func (g *gate) admits(r *enr.Record, known *peer, now time.Time) bool {
+func (g *gate) admitsRecord(r *enr.Record, known *peer, now time.Time) bool {
 	if g.exclude.record(r) {
 		return false
 	}
@@ -36,8 +36,8 @@ func (g *gate) keeps(p *peer) bool {
 	return (p.text == "" || g.shard.Has(p.nodeID)) && !g.exclude.knows(p)
 }
 
-// lets decides on an inbound peer that calls from the address.
-func (g *gate) lets(id string, from netip.Addr) bool {
+// admitsInbound decides on an inbound peer that connects from the address.
+func (g *gate) admitsInbound(id string, from netip.Addr) bool {
 	return !g.exclude.peer(id) && !g.exclude.address(from)
 }
 
@@ -54,8 +54,8 @@ func (g *gate) reload() (changed bool) {
 	return changed
 }
 
-// measure brings the figures up to date that take a walk over the table or the
-// records of the last minutes.
+// measure updates the figures that need a walk over the table or over the records of
+// the last minutes.
 func (s *schedule) measure(now time.Time) {
 	due := s.table.queue.due(now)
 	unknown := s.gate.alarm.check(now)

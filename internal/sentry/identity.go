@@ -12,9 +12,11 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// Identity is what stays the same over restarts of a sentry.
+// Identity is what a sentry keeps over restarts.
 type Identity struct {
 	// Key is the 32-byte secp256k1 scalar of our node record and peer id.
 	Key []byte
@@ -44,19 +46,20 @@ const (
 	maxBoot = 1 << 63
 )
 
-// nextBoot follows the stored boot, and the clock (Unix milliseconds above the random
-// bits): a data directory that goes back to an older copy must not repeat a boot, nor two
-// copies of one have the same. The stored one counts when the clock went back.
+// nextBoot is greater than the stored boot and than the clock (Unix milliseconds above
+// the random bits): a data directory that is restored from an older copy must not repeat
+// a boot, and two copies of one directory must not share one. The stored boot decides
+// when the clock was set back.
 func nextBoot(stored uint64, now time.Time) uint64 {
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	return max(stored, uint64(max(0, now.UnixMilli()))<<bootBits) + 1 + binary.LittleEndian.Uint64(random[:])>>(64-bootBits)
 }
 
-// LoadIdentity reads the identity in the data directory, or makes one there, and
-// gives this start its boot. It returns once both files are on the disk: an event key must
-// never come twice. A file that cannot be read is an error that names it; it is
-// never replaced, since that would make us another node.
+// LoadIdentity reads the identity in the data directory, or creates one there, and
+// gives this start its boot. It returns once both files are fsynced: an event key must
+// never repeat. A file that cannot be read is an error that names it; it is never
+// replaced, since that would make us another node.
 func LoadIdentity(dir string) (Identity, error) {
 	key, err := loadKey(filepath.Join(dir, keyFile))
 	if err != nil {
@@ -72,7 +75,7 @@ func LoadIdentity(dir string) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("encode %s: %w", path, err)
 	}
-	if err := writeDurably(path, append(text, '\n'), 0o644); err != nil {
+	if err := diskio.ReplaceFile(path, append(text, '\n'), 0o644); err != nil {
 		return Identity{}, err
 	}
 	return Identity{Key: key, ID: stored.ID, Boot: stored.Boot}, nil
@@ -82,7 +85,7 @@ func loadKey(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key := newKey()
-		return key, writeDurably(path, append([]byte(hex.EncodeToString(key)), '\n'), 0o600)
+		return key, diskio.ReplaceFile(path, append([]byte(hex.EncodeToString(key)), '\n'), 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read sentry key: %w", err)
@@ -124,36 +127,4 @@ func loadStored(path string) (storedIdentity, error) {
 		return s, fmt.Errorf("sentry identity file %s is damaged: want {\"sentry_id\": ..., \"boot\": ...}; restore it, or remove it to start with a new id", path)
 	}
 	return s, nil
-}
-
-// writeDurably replaces the file so that a crash leaves the old content or the new.
-func writeDurably(path string, content []byte, mode fs.FileMode) error {
-	tmp := path + ".tmp"
-	if err := writeSynced(tmp, content, mode); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-func writeSynced(path string, content []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }

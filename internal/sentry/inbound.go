@@ -12,10 +12,10 @@ import (
 )
 
 // receivePeer is one inbound visit: the same questions as in an outbound one, and a
-// watch if turn allows it to stay. The peer's own Status request is answered by the
+// watch if the schedule grants it a slot. The peer's own Status request is answered by the
 // host meanwhile.
-func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, turn turnFunc) result {
-	return s.observe(ctx, handover, s.newVisit(session.PeerID(), record, event.Inbound), session, turn)
+func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, requestSlot requestSlotFunc) result {
+	return s.observe(ctx, handover, s.newVisit(session.PeerID(), record, event.Inbound), session, requestSlot)
 }
 
 // multiaddrOf is where the peer can be dialled: for an outbound visit where it was,

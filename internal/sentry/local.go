@@ -14,22 +14,22 @@ import (
 const inboundWait = 5 * time.Second
 
 // Local is our side of the protocol: what the host says of us (a p2p.Local), and
-// the door through which inbound sessions reach the sentry.
+// the queue through which inbound sessions reach the sentry.
 type Local struct {
-	net   network.Network
-	forks forks
-	door  chan caller
+	net     network.Network
+	forks   forks
+	inbound chan inboundConn
 }
 
-// caller is an inbound session at the door.
-type caller struct {
+// inboundConn is an inbound session that waits for the schedule.
+type inboundConn struct {
 	session *p2p.Session
-	left    chan struct{} // closed when the visit is over or was refused
+	done    chan struct{} // closed when the visit is over or was refused
 }
 
 // NewLocal follows the network's fork schedule.
 func NewLocal(net network.Network) *Local {
-	return &Local{net: net, forks: forksOf(net), door: make(chan caller)}
+	return &Local{net: net, forks: forksOf(net), inbound: make(chan inboundConn)}
 }
 
 // Status is the current fork digest and zeros. Every client takes that, and nobody
@@ -48,13 +48,13 @@ func (l *Local) MetaData() eth2.MetaData {
 
 // Inbound is p2p.Config.Inbound: it returns when the visit is over.
 func (l *Local) Inbound(ctx context.Context, session *p2p.Session) {
-	c := caller{session: session, left: make(chan struct{})}
+	c := inboundConn{session: session, done: make(chan struct{})}
 	wait := time.NewTimer(inboundWait)
 	defer wait.Stop()
 	select {
-	case l.door <- c:
+	case l.inbound <- c:
 		defer context.AfterFunc(ctx, func() { session.Close() })()
-		<-c.left
+		<-c.done
 	case <-session.Done():
 	case <-wait.C:
 	case <-ctx.Done():

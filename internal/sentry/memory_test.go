@@ -36,7 +36,7 @@ func knownRecord(t testing.TB, ours eth2.ForkDigest, i int) *enr.Record {
 // A full table is a part of what 100 000 known records may take, 250 MiB with the
 // collector's room of about as much again. discv5 shares the records' text.
 func TestKnownPeersTakeLittleMemory(t *testing.T) {
-	const known, limit = DefaultMaxPeers, 800 // bytes a peer, its text included
+	const known, limit = defaultMaxPeers, 800 // bytes a peer, its text included
 	table, net := newTestTable(t, known)
 	ours := net.Schedule.Periods[0].Digest
 	before := liveHeap()

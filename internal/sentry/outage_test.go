@@ -38,7 +38,7 @@ func TestPeerIsNotHeldWhileEventsWait(t *testing.T) {
 	})
 	local := NewLocal(net)
 	finder, events := newTestFinder(), stuck{newPublished(), make(chan struct{})}
-	s := New(Config{CrawlerID: "crawler", AllowPrivate: true}, local, newHost(t, local, "valtrack/test", local.Inbound), finder, events, quietLog())
+	s := New(Config{CrawlerID: "crawler", AllowPrivate: true}, local, newHost(t, local, "valtrack/test", local.Inbound), finder, events, discardLog())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -67,7 +67,7 @@ func TestRecordOfAnotherDigestIsKept(t *testing.T) {
 	table, _ := newTestTable(t, 10)
 	foreign := testRecordAt(eth2.ForkDigest{9}, "a", 1, 1000, 1001)
 	table.offer(foreign, genesis)
-	if p, ok := table.begin("a", genesis); !ok || !sameRecord(p.record(), foreign) {
+	if p, ok := table.beginVisit("a", genesis); !ok || !sameRecord(p.record(), foreign) {
 		t.Errorf("an inbound visit has record %v, want the newest known", p.record())
 	}
 }

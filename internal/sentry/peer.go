@@ -29,21 +29,21 @@ type peer struct {
 	// publishes what it finds once more, since a crash may have lost an event.
 	announced bool
 
-	index    int32 // in the queue, -1 when not queued
-	visiting int32 // visits under way: an inbound one can meet a dial
-	calls    int32 // of those, inbound ones
-	fails    int32 // failed visits in a row
-	watched  watched
+	index         int32 // in the queue, -1 when not queued
+	visiting      int32 // visits under way: an inbound one can meet a dial
+	inboundVisits int32 // of those, inbound ones
+	fails         int32 // failed visits in a row
+	watched       watched
 
-	due       time.Time
-	notBefore time.Time // a goodbye's or a wrong digest's wait
-	lastVisit time.Time // end of the last one
-	spoke     time.Time // start of the last one with a handshake
-	lastSeen  time.Time // newest record or visit
+	due           time.Time
+	notBefore     time.Time // a goodbye's or a wrong digest's wait
+	lastVisit     time.Time // end of the last one
+	lastHandshake time.Time // start of the last one with a handshake
+	lastSeen      time.Time // newest record or visit
 }
 
-// keep takes a record over; it has an eth2 entry.
-func (p *peer) keep(r *enr.Record) {
+// setRecord sets the newest record, which must have an eth2 entry.
+func (p *peer) setRecord(r *enr.Record) {
 	p.text, p.nodeID, p.seq, p.digest = r.Raw, r.NodeID, r.Seq, r.Eth2.ForkDigest
 }
 

@@ -16,15 +16,15 @@ const tidyEvery = time.Minute
 
 // offer is a record on its way into the table.
 type offer struct {
-	record *enr.Record
-	news   chan bool // buffered: whether the record is to be published
+	record  *enr.Record
+	publish chan bool // buffered: whether the record is to be published
 }
 
 // visitor carries out visits: *Sentry. The handover context is for publishing what
-// was seen, and outlives ctx.
+// was seen, and lasts longer than ctx (withGracePeriod).
 type visitor interface {
-	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, turn turnFunc) result
-	receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, turn turnFunc) result
+	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, requestSlot requestSlotFunc) result
+	receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, requestSlot requestSlotFunc) result
 }
 
 // result is what a visit means for the schedule.
@@ -37,19 +37,19 @@ type result struct {
 	watched    time.Duration // how long it watched, when it stayed
 }
 
-// callersPerAddress bounds the visits of callers from one public address, of IPv6 one
-// /64 network, watches included: enough for nodes that share one, too few to fill the
-// places of callers from it.
-const callersPerAddress = 4
+// inboundPerAddress bounds the inbound visits from one public address (IPv6: one /64
+// network), watches included: enough for nodes that share an address, too few to fill
+// the inbound slots from it.
+const inboundPerAddress = 4
 
 // running is a visit under way. The schedule's goroutine owns it.
 type running struct {
-	peer     *peer
-	inbound  bool
-	from     netip.Addr // where an inbound peer calls from, invalid when not known
-	asked    bool       // it asked for a watch turn
-	watching bool       // it has one, and no place among dials or callers any more
-	cancel   context.CancelFunc
+	peer          *peer
+	inbound       bool
+	from          netip.Addr // where an inbound peer calls from, invalid when not known
+	requestedSlot bool       // it asked for a watch slot
+	watching      bool       // it has one, and no dial or inbound slot any more
+	cancel        context.CancelFunc
 }
 
 // finished is a visit's result on its way back.
@@ -62,34 +62,39 @@ type finished struct {
 // table; every visit has a goroutine of its own: at most Dialers outbound census
 // visits, at most MaxWatched that watch, and at most MaxConnections in all.
 type schedule struct {
-	cfg      Config
-	forks    forks
-	table    *table
-	gate     *gate
-	visitor  visitor
-	counters *counters
-	turns    turns
-	asks     chan ask
-	done     chan finished
-	visits   sync.WaitGroup
-	running  map[*running]struct{} // all visits under way
-	dials    int                   // of those, outbound census visits
-	callers  int                   // and inbound ones
-	sources  map[netip.Prefix]int  // visits of callers by source
+	cfg          Config
+	forks        forks
+	table        *table
+	gate         *gate
+	visitor      visitor
+	counters     *counters
+	slots        watchSlots
+	slotRequests chan slotRequest
+	done         chan finished
+	visits       sync.WaitGroup
+	running      map[*running]struct{} // all visits under way
+	dials        int                   // of those, outbound census visits
+	inbound      int                   // and inbound ones
+	sources      map[netip.Prefix]int  // inbound visits by source
 }
 
 func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 	return &schedule{
 		cfg: cfg, forks: f, table: newTable(cfg, f), gate: newGate(cfg, f), visitor: v, counters: c,
-		turns: newTurns(cfg, f.clock), asks: make(chan ask), done: make(chan finished),
+		slots: newWatchSlots(cfg, f.clock), slotRequests: make(chan slotRequest), done: make(chan finished),
 		running: make(map[*running]struct{}), sources: make(map[netip.Prefix]int),
 	}
 }
 
 // run schedules until ctx ends, then waits for the visits under way, whose ctx has
 // ended too.
-func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers <-chan offer) {
+func (s *schedule) run(ctx, handover context.Context, inbound <-chan inboundConn, offers <-chan offer) {
 	s.table.adopt(s.cfg.Store, s.gate.keeps, time.Now())
+	saving, endSaving := context.WithCancel(context.WithoutCancel(ctx))
+	var saver sync.WaitGroup
+	saver.Go(func() { s.table.store.run(saving) })
+	defer saver.Wait()
+	defer endSaving()
 	save := time.NewTicker(storeTick)
 	defer save.Stop()
 	tidy := time.NewTicker(tidyEvery)
@@ -103,39 +108,38 @@ func (s *schedule) run(ctx, handover context.Context, door <-chan caller, offers
 		s.report()
 		select {
 		case o := <-offers:
-			s.take(o)
-		case c := <-door:
-			s.receive(ctx, handover, c)
-		case a := <-s.asks:
-			s.answer(a)
+			s.offerRecord(o)
+		case c := <-inbound:
+			s.acceptInbound(ctx, handover, c)
+		case a := <-s.slotRequests:
+			s.answerSlotRequest(a)
 		case f := <-s.done:
-			s.finish(f)
+			s.finishVisit(f)
 		case <-tidy.C:
 			s.tidy(time.Now())
 		case <-save.C:
-			s.table.store.tick(s.table, time.Now())
+			s.table.store.notify()
 			s.measure(time.Now())
 		case <-wake.C:
 		case <-ctx.Done():
 		}
 	}
 	for len(s.running) > 0 {
-		s.finish(<-s.done)
+		s.finishVisit(<-s.done)
 	}
 	s.visits.Wait()
 	s.report()
-	s.table.store.finish(s.table, time.Now())
 }
 
-// dispatch starts the visits that are due, as far as the limits allow, and tells
-// when to look again; zero when only a finished visit or a record can change that.
+// dispatch starts the visits that are due, as far as the limits allow. It returns when to
+// run again, zero when only a finished visit or a record can change anything.
 func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 	for s.mayDial() {
 		now := time.Now()
-		if until, ok := s.forks.quiet(now); ok {
+		if until, ok := s.forks.dialBlackout(now); ok {
 			return until
 		}
-		p, due := s.table.next(now)
+		p, due := s.table.nextDue(now)
 		if p == nil {
 			return due
 		}
@@ -143,98 +147,102 @@ func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 		target, record := s.table.target(p), p.record()
 		st := &running{peer: p}
 		s.start(ctx, st, func(ctx context.Context) result {
-			return s.visitor.visitPeer(ctx, handover, target, record, s.turnOf(st))
+			return s.visitor.visitPeer(ctx, handover, target, record, s.slotRequester(st))
 		})
 	}
 	return time.Time{}
 }
 
-// mayDial reports whether there is a place for another dial. Callers have places of
-// their own: as many as there may be, they take none from dials.
+// mayDial reports whether there is a slot for another dial. Inbound visits have slots of
+// their own: however many there are, they take none from dials.
 func (s *schedule) mayDial() bool {
 	live := len(s.running)
-	return s.dials < s.cfg.Dialers && live < s.cfg.MaxConnections && live-s.callers < s.cfg.MaxConnections-s.cfg.inboundRoom()
+	return s.dials < s.cfg.Dialers && live < s.cfg.MaxConnections && live-s.inbound < s.cfg.MaxConnections-s.cfg.inboundRoom()
 }
 
-// start runs one visit.
+// start runs one visit, once the store has noted that it begins.
 func (s *schedule) start(ctx context.Context, st *running, visit func(context.Context) result) {
 	ctx, st.cancel = context.WithCancel(ctx)
 	s.running[st] = struct{}{}
-	s.visits.Go(func() { s.done <- finished{visit: st, result: visit(ctx)} })
+	saved := s.table.store.save()
+	s.visits.Go(func() {
+		awaitSaved(ctx, saved)
+		s.done <- finished{visit: st, result: visit(ctx)}
+	})
 }
 
-// welcome reports whether an inbound peer is let in: one that brings something new
-// as long as there is a place, another when there are places enough and we have not
-// just met it. Callers never take the places of dials and watches.
-func (s *schedule) welcome(id string, from netip.Addr, now time.Time) bool {
-	places := max(1, s.cfg.MaxConnections-s.cfg.MaxWatched-s.cfg.dialRoom())
-	if len(s.running) >= s.cfg.MaxConnections || s.callers >= places || s.sources[source(from)] >= callersPerAddress {
+// admitsInbound reports whether an inbound peer is let in: one that brings something new
+// as long as there is a slot, any other while half of the slots are free and we have
+// not just met it. Inbound visits never take the slots of dials and watches.
+func (s *schedule) admitsInbound(id string, from netip.Addr, now time.Time) bool {
+	slots := max(1, s.cfg.MaxConnections-s.cfg.MaxWatched-s.cfg.dialRoom())
+	if len(s.running) >= s.cfg.MaxConnections || s.inbound >= slots || s.sources[source(from)] >= inboundPerAddress {
 		return false
 	}
 	p := s.table.byID[id]
 	switch {
 	case p == nil:
 		return true
-	case p.calls > 0:
+	case p.inboundVisits > 0:
 		return false // its connection before this one is just ending
 	case !s.table.metInWindow(p, now):
 		return true
 	}
-	return s.callers < (places+1)/2 && now.Sub(p.spoke) >= s.table.scaled(spacing)
+	return s.inbound < (slots+1)/2 && now.Sub(p.lastHandshake) >= s.table.scaled(spacing)
 }
 
-// receive lets an inbound peer in, or turns it away.
-func (s *schedule) receive(ctx, handover context.Context, c caller) {
+// acceptInbound starts the visit of an inbound peer, or refuses it.
+func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 	now := time.Now()
 	id, from := c.session.PeerID(), addressIn(c.session.Multiaddr())
 	var p *peer
-	ok := s.welcome(id, from, now) && s.gate.lets(id, from)
+	ok := s.admitsInbound(id, from, now) && s.gate.admitsInbound(id, from)
 	if ok {
-		p, ok = s.table.begin(id, now)
+		p, ok = s.table.beginVisit(id, now)
 	}
 	if !ok {
 		s.counters.add(func(st *Stats) { st.Refused++ })
-		close(c.left)
+		close(c.done)
 		return
 	}
 	s.counters.add(func(st *Stats) { st.Inbound++ })
 	record := p.record()
-	s.callers++
-	p.calls++
-	s.answerCall(from)
+	s.inbound++
+	p.inboundVisits++
+	s.acquireSource(from)
 	st := &running{peer: p, inbound: true, from: from}
 	s.start(ctx, st, func(ctx context.Context) result {
-		defer close(c.left)
-		return s.visitor.receivePeer(ctx, handover, c.session, record, s.turnOf(st))
+		defer close(c.done)
+		return s.visitor.receivePeer(ctx, handover, c.session, record, s.slotRequester(st))
 	})
 }
 
-// answer tells a visit whether it may stay and watch. One that does leaves its place
-// to the next dial or caller.
-func (s *schedule) answer(a ask) {
-	a.visit.asked = true
+// answerSlotRequest tells a visit whether it may stay and watch. One that may frees its
+// dial or inbound slot.
+func (s *schedule) answerSlotRequest(a slotRequest) {
+	a.visit.requestedSlot = true
 	s.table.setReachable(a.visit.peer, true) // it has had its handshake, and a watch ends late
-	granted := s.turns.grant(s.table, a.visit.peer, a.seen, time.Now())
+	granted := s.slots.acquire(s.table, a.visit.peer, a.summary, time.Now())
 	if granted {
 		s.leavePlace(a.visit)
 		a.visit.watching, a.visit.peer.watching = true, true
 		s.counters.add(func(st *Stats) { st.Watches++ })
 	}
-	a.granted <- granted
+	a.acquired <- granted
 }
 
 func (s *schedule) leavePlace(st *running) {
 	if st.inbound {
-		s.callers--
+		s.inbound--
 	} else {
 		s.dials--
 	}
 }
 
-func (s *schedule) take(o offer) {
+func (s *schedule) offerRecord(o offer) {
 	now := time.Now()
-	news := s.gate.admits(o.record, s.table.byID[o.record.PeerID], now) && s.table.offer(o.record, now)
-	if news {
+	publish := s.gate.admitsRecord(o.record, s.table.byID[o.record.PeerID], now) && s.table.offer(o.record, now)
+	if publish {
 		s.counters.add(func(st *Stats) {
 			st.Records++
 			if s.forks.ours(o.record.Eth2.ForkDigest, now) {
@@ -242,33 +250,33 @@ func (s *schedule) take(o offer) {
 			}
 		})
 	}
-	o.news <- news
+	o.publish <- publish
 }
 
-func (s *schedule) finish(f finished) {
+func (s *schedule) finishVisit(f finished) {
 	delete(s.running, f.visit)
 	f.visit.cancel()
 	p := f.visit.peer
 	if f.visit.inbound {
-		p.calls--
-		s.hangUp(f.visit.from)
+		p.inboundVisits--
+		s.releaseSource(f.visit.from)
 	}
 	if f.visit.watching {
 		p.watching = false
-		s.turns.release(p, f.watched.Seconds()/s.forks.clock.EpochDuration().Seconds())
+		s.slots.release(p, f.watched.Seconds()/s.forks.clock.EpochDuration().Seconds())
 	} else {
 		s.leavePlace(f.visit)
 	}
-	if !f.visit.asked && f.outcome != "" && f.outcome != event.OutcomeCanceled {
+	if !f.visit.requestedSlot && f.outcome != "" && f.outcome != event.OutcomeCanceled {
 		p.watched.weight = 0
 	}
-	s.table.end(p, f.result, time.Now())
+	s.table.endVisit(p, f.result, time.Now())
 	if p.visiting == 0 && s.gate.exclude.knows(p) {
 		s.table.drop(p)
 	}
 }
 
-// source is what the visits of callers from an address are counted by; invalid for
+// source is what inbound visits from an address are counted by; invalid for
 // those that are not bounded: of loopback and private addresses.
 func source(from netip.Addr) netip.Prefix {
 	if !public(from) {
@@ -278,24 +286,24 @@ func source(from netip.Addr) netip.Prefix {
 	return source
 }
 
-// answerCall books the visit of a caller from an address, and hangUp its end.
-func (s *schedule) answerCall(from netip.Addr) {
+// acquireSource counts an inbound visit from an address, releaseSource its end.
+func (s *schedule) acquireSource(from netip.Addr) {
 	if at := source(from); at.IsValid() {
 		s.sources[at]++
 	}
 }
 
-func (s *schedule) hangUp(from netip.Addr) {
+func (s *schedule) releaseSource(from netip.Addr) {
 	at := source(from)
 	if s.sources[at]--; s.sources[at] <= 0 {
 		delete(s.sources, at)
 	}
 }
 
-// tidy forgets what is old. Once the exclude file has changed it ends the visits of
-// who is in it, and drops everyone in it from the table.
+// tidy drops what is out of date. When the exclude file has changed it ends the visits of
+// excluded peers and drops them from the table.
 func (s *schedule) tidy(now time.Time) {
-	s.table.forget(now)
+	s.table.forgetDialled(now)
 	s.table.expire(now)
 	if !s.gate.reload() {
 		return
@@ -314,6 +322,6 @@ func (s *schedule) tidy(now time.Time) {
 
 func (s *schedule) report() {
 	s.counters.add(func(st *Stats) {
-		st.Live, st.Watching, st.Table, st.Reachable = len(s.running), s.turns.taken, len(s.table.byID), s.table.reachable
+		st.Live, st.Watching, st.Table, st.Reachable = len(s.running), s.slots.inUse, len(s.table.byID), s.table.reachable
 	})
 }

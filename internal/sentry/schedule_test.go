@@ -29,7 +29,7 @@ func newFakeVisitor(takes time.Duration, outcome func(id string, visit int) stri
 	return &fakeVisitor{takes: takes, outcome: outcome, starts: make(map[string][]time.Time)}
 }
 
-func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, turn turnFunc) result {
+func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, requestSlot requestSlotFunc) result {
 	v.mu.Lock()
 	started := time.Now()
 	v.starts[target.PeerID] = append(v.starts[target.PeerID], started)
@@ -51,7 +51,7 @@ func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *en
 	return result{outcome: outcome, started: started, handshaked: outcome == event.OutcomeOK}
 }
 
-func (v *fakeVisitor) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, turnFunc) result {
+func (v *fakeVisitor) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, requestSlotFunc) result {
 	return result{}
 }
 
@@ -90,9 +90,9 @@ func startSchedule(t *testing.T, cfg Config, net network.Network, v visitor, pee
 }
 
 func (s *testSchedule) offer(r *enr.Record) bool {
-	o := offer{record: r, news: make(chan bool, 1)}
+	o := offer{record: r, publish: make(chan bool, 1)}
 	s.offers <- o
-	return <-o.news
+	return <-o.publish
 }
 
 func TestEveryReachablePeerIsVisitedEachEpoch(t *testing.T) {
@@ -141,9 +141,9 @@ func TestDialersBoundTheVisits(t *testing.T) {
 	}
 }
 
-// However many callers there are, they take no place from dials.
+// However many inbound visits there are, they take no slot from dials.
 func TestCallersDoNotStopDials(t *testing.T) {
-	for _, tt := range []struct{ callers, dials int }{{0, 5}, {50, 5}, {95, 5}, {98, 2}, {100, 0}} {
+	for _, tt := range []struct{ inbound, dials int }{{0, 5}, {50, 5}, {95, 5}, {98, 2}, {100, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			net := testNetwork(t, time.Now(), 0)
 			cfg := Config{Dialers: 5, MaxConnections: 100, MaxWatched: -1, AllowPrivate: true}.withDefaults("")
@@ -152,18 +152,18 @@ func TestCallersDoNotStopDials(t *testing.T) {
 			for i := range 20 {
 				s.table.offer(testRecord(net, fmt.Sprintf("p%d", i), 1, uint16(1000+2*i)), time.Now())
 			}
-			s.callers = tt.callers
-			for range tt.callers {
+			s.inbound = tt.inbound
+			for range tt.inbound {
 				s.running[&running{inbound: true}] = struct{}{}
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			s.dispatch(ctx, t.Context())
 			cancel()
 			if s.dials != tt.dials {
-				t.Errorf("%d dials beside %d callers, want %d", s.dials, tt.callers, tt.dials)
+				t.Errorf("%d dials beside %d inbound visits, want %d", s.dials, tt.inbound, tt.dials)
 			}
 			for s.dials > 0 {
-				s.finish(<-s.done)
+				s.finishVisit(<-s.done)
 			}
 		})
 	}
@@ -226,7 +226,7 @@ func TestLostPeerIsLookedForEachWindow(t *testing.T) {
 					if gap < spacing {
 						t.Errorf("%s: dialled again after %v", outcome, gap)
 					}
-					known := visits[i-1].Add(took).Before(spoke.Add(acquaintance))
+					known := visits[i-1].Add(took).Before(spoke.Add(recentContact))
 					longest[known] = max(longest[known], gap)
 				}
 				limit := backoffOf(outcome).limit
@@ -303,10 +303,10 @@ func TestHigherSeqIsNewsAgain(t *testing.T) {
 		v := newFakeVisitor(time.Second, always(event.OutcomeOK))
 		s := startSchedule(t, Config{}, net, v, 1)
 		if s.offer(testRecord(net, "p0", 1, 1000)) {
-			t.Error("the same record is news")
+			t.Error("the same record is published")
 		}
 		if !s.offer(testRecord(net, "p0", 2, 5000)) {
-			t.Error("a higher seq is not news")
+			t.Error("a higher seq is not published")
 		}
 		time.Sleep(2 * spacing)
 		s.stop()

@@ -1,9 +1,3 @@
-// Package sentry is the crawler: a bounded table of peers, a schedule of who is
-// due, and visits, each one connection with one peer from dial to goodbye. What a
-// visit sees leaves as events.
-//
-// Built in this order: a Local, the p2p host with that Local and its Inbound, the
-// finder with the host's ports, then the Sentry.
 package sentry
 
 import (
@@ -16,6 +10,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/loglimit"
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
@@ -28,9 +23,8 @@ type Finder interface {
 	SetFork(id eth2.ENRForkID, nfd eth2.ForkDigest)
 }
 
-// Publisher takes events over: an event is its to keep when Publish returns nil.
-// Publish is called from many goroutines and may block while the events' way out
-// is slow: visits wait then.
+// Publisher accepts events: when Publish returns nil, the event is the publisher's to
+// keep. Publish is called from many goroutines. It may block; visits wait then.
 type Publisher interface {
 	Publish(ctx context.Context, e event.Event) error
 }
@@ -42,9 +36,9 @@ const (
 	DefaultRevisit        = 1 // epochs
 	DefaultWatchEpochs    = 3
 	DefaultMaxWatched     = 750
-	// DefaultMaxPeers is several times the 9 000 nodes that answered on mainnet in
+	// defaultMaxPeers is several times the 9 000 nodes that answered on mainnet in
 	// 2026, for the records of nodes that never do.
-	DefaultMaxPeers = 100_000
+	defaultMaxPeers = 100_000
 )
 
 // drainGrace bounds how long events are still handed over after ctx has ended.
@@ -96,7 +90,7 @@ func (c Config) withDefaults(networkName string) Config {
 		{&c.Dialers, DefaultDialers},
 		{&c.MaxConnections, DefaultMaxConnections},
 		{&c.Revisit, DefaultRevisit},
-		{&c.MaxPeers, DefaultMaxPeers},
+		{&c.MaxPeers, defaultMaxPeers},
 		{&c.WatchEpochs, DefaultWatchEpochs},
 	} {
 		if *setting.value <= 0 {
@@ -110,11 +104,11 @@ func (c Config) withDefaults(networkName string) Config {
 	return c
 }
 
-// dialRoom is what of MaxConnections watches leave to outbound census visits.
+// dialRoom is the part of MaxConnections that watches leave to outbound census visits.
 func (c Config) dialRoom() int { return min(c.Dialers, c.MaxConnections*3/4) }
 
-// inboundRoom is what of MaxConnections dials and watches leave to peers that come
-// to us.
+// inboundRoom is the part of MaxConnections that dials and watches leave to inbound
+// peers.
 func (c Config) inboundRoom() int { return c.MaxConnections / 10 }
 
 // dialer opens outbound sessions: *p2p.Host.
@@ -133,7 +127,7 @@ type Sentry struct {
 	log       *slog.Logger
 	visits    *visitIDs
 	counters  counters
-	losses    losses
+	lossLog   *loglimit.Limiter
 }
 
 // New makes a sentry; Run starts it. The host must have been made with local and
@@ -146,14 +140,14 @@ func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher P
 	cfg.log = log
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
-		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(),
+		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(), lossLog: loglimit.Every(lossLogEvery),
 	}
 }
 
 // Run crawls until ctx ends, then publishes what open visits have seen, within a
 // bounded time, and returns nil. It returns early only with the finder's error.
 func (s *Sentry) Run(ctx context.Context) error {
-	handover, cancel := outlive(ctx, drainGrace)
+	handover, cancel := withGracePeriod(ctx, drainGrace)
 	defer cancel()
 	offers := make(chan offer)
 	g, crawl := errgroup.WithContext(ctx)
@@ -162,7 +156,7 @@ func (s *Sentry) Run(ctx context.Context) error {
 		return s.finder.Run(crawl, func(r enr.Record) { s.discovered(crawl, handover, offers, &r) })
 	})
 	g.Go(func() error {
-		newSchedule(s.cfg, s.forks, s, &s.counters).run(crawl, handover, s.local.door, offers)
+		newSchedule(s.cfg, s.forks, s, &s.counters).run(crawl, handover, s.local.inbound, offers)
 		return nil
 	})
 	err := g.Wait()
@@ -172,8 +166,8 @@ func (s *Sentry) Run(ctx context.Context) error {
 	return err
 }
 
-// outlive is a context that ends the grace after ctx does.
-func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+// withGracePeriod is a context that ends the grace after ctx does.
+func withGracePeriod(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.NewTimer(grace)
@@ -187,16 +181,16 @@ func outlive(ctx context.Context, grace time.Duration) (context.Context, context
 	return longer, func() { stop(); cancel() }
 }
 
-// discovered hands a record to the schedule and publishes it if it is news. It runs
+// discovered hands a record to the schedule and publishes it if it is new. It runs
 // in the finder's goroutine: when events cannot leave, the search waits.
 func (s *Sentry) discovered(ctx, handover context.Context, offers chan<- offer, r *enr.Record) {
-	o := offer{record: r, news: make(chan bool, 1)}
+	o := offer{record: r, publish: make(chan bool, 1)}
 	select {
 	case offers <- o:
 	case <-ctx.Done():
 		return
 	}
-	if <-o.news {
+	if <-o.publish {
 		s.publish(handover, s.peerDiscovered(r, time.Now()))
 	}
 }

@@ -42,7 +42,7 @@ func testNetwork(t testing.TB, genesis time.Time, forkAt eth2.Epoch) network.Net
 	}
 }
 
-func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // testRecord is a record of peer n with our digest, listening on 127.0.0.1:port.
 func testRecord(net network.Network, id string, seq uint64, port uint16) *enr.Record {

@@ -2,6 +2,7 @@ package sentry
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -9,9 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -85,30 +86,59 @@ func sameRecord(a, b *enr.Record) bool {
 	return a == b || a != nil && b != nil && cmp.Equal(*a, *b, cmpopts.EquateComparable(a.IP4))
 }
 
+// write has the table's changes written, as the goroutine of Store.run would.
+func write(t testing.TB, table *table, now time.Time) {
+	t.Helper()
+	saved := table.store.save()
+	table.store.write(t.Context(), now)
+	select {
+	case <-saved:
+	default:
+		t.Error("visits are not told that the store has written")
+	}
+}
+
+// killed is a copy of the data directory as a kill leaves it now: the database and its
+// log, without what only an orderly end would write.
+func killed(t testing.TB, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	for _, name := range []string{peersFile, peersFile + "-wal"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, name), content, 0o644)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
 func TestTableSurvivesAKill(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	before := storedTable(t, dir, n, quietLog(), now)
+	before := storedTable(t, dir, n, discardLog(), now)
 	outcomes := []string{event.OutcomeOK, event.OutcomeRefused, event.OutcomeGoodbye, event.OutcomeWrongNetwork}
 	for i := range 8 {
 		before.offer(signedRecord(t, n, uint64(i+1), 1000+2*i), now)
 	}
 	code := eth2.GoodbyeTooManyPeers
 	for i, outcome := range outcomes {
-		p, _ := before.next(now)
-		p.watched = watched{turns: uint32(i), epochs: 1.5, weight: 3}
+		p, _ := before.nextDue(now)
+		p.watched = watched{watches: uint32(i), epochs: 1.5, weight: 3}
 		r := result{outcome: outcome, started: now, handshaked: outcome == event.OutcomeOK}
 		if outcome == event.OutcomeGoodbye {
 			r.goodbye = &code
 		}
-		before.end(p, r, now)
+		before.endVisit(p, r, now)
 	}
 	other := n
 	other.Schedule = eth2.Schedule{Periods: []eth2.Period{{Digest: eth2.ForkDigest{9}}}}
 	before.offer(signedRecord(t, other, 9, 3000), now)
-	before.store.tick(before, now) // the batch of new records; from here on: kill -9
+	write(t, before, now) // from here on: kill -9
 
-	after := storedTable(t, dir, n, quietLog(), now)
+	after := storedTable(t, killed(t, dir), n, discardLog(), now)
 	samePeers(t, after, before)
 	for _, p := range after.byID {
 		if old := before.byID[p.id]; p.due.Before(old.due) || p.notBefore.Before(old.notBefore) {
@@ -123,21 +153,22 @@ func TestTableSurvivesAKill(t *testing.T) {
 func TestPeerBeingVisitedAtAKillWaits(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	before := storedTable(t, dir, n, quietLog(), now)
+	before := storedTable(t, dir, n, discardLog(), now)
 	record := signedRecord(t, n, 1, 1000)
 	before.offer(record, now)
-	if p, _ := before.next(now); p == nil {
+	if p, _ := before.nextDue(now); p == nil {
 		t.Fatal("not due")
 	}
+	write(t, before, now)
 
 	later := now.Add(5 * time.Second)
-	after := storedTable(t, dir, n, quietLog(), later)
-	if p, due := after.next(later); p != nil || due.Before(later.Add(spacing)) {
+	after := storedTable(t, killed(t, dir), n, discardLog(), later)
+	if p, due := after.nextDue(later); p != nil || due.Before(later.Add(spacing)) {
 		t.Errorf("dialled again in %v", due.Sub(later))
 	}
 	sameAddress := signedRecord(t, n, 1, 1000)
 	after.offer(sameAddress, later)
-	if p, due := after.next(later); p != nil || due.Before(now.Truncate(time.Millisecond).Add(spacing)) {
+	if p, due := after.nextDue(later); p != nil || due.Before(now.Truncate(time.Millisecond).Add(spacing)) {
 		t.Errorf("a peer at the same address is dialled in %v", due.Sub(later))
 	}
 }
@@ -147,87 +178,122 @@ func TestEachStartPublishesARecordOnce(t *testing.T) {
 	n := testNetwork(t, now.Add(-time.Hour), 0)
 	record := signedRecord(t, n, 5, 1000)
 	for start := range 3 {
-		table := storedTable(t, dir, n, quietLog(), now)
+		table := storedTable(t, dir, n, discardLog(), now)
 		for i, want := range []bool{true, false} {
 			if got := table.offer(record, now); got != want {
 				t.Errorf("start %d, sight %d: published %v", start, i, got)
 			}
 		}
-		table.store.finish(table, now)
+		table.store.finish(t.Context(), now)
 	}
 }
 
-func TestATornEndCostsOneLine(t *testing.T) {
+// What a power cut leaves of the log is a beginning of it: the transactions that are
+// whole count, and nothing is damaged.
+func TestATornLogCostsTheNewestWrites(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
+	table := storedTable(t, dir, n, discardLog(), now)
+	written := map[int]int{} // peers by size of the log
 	for i := range 3 {
 		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
-	}
-	table.store.tick(table, now)
-	path := filepath.Join(dir, peersFile)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for size := range whole {
-		if err := os.WriteFile(path, whole[:size], 0o644); err != nil {
-			t.Fatal(err)
-		}
-		var log bytes.Buffer
-		again := storedTable(t, dir, n, slog.New(slog.NewTextHandler(&log, nil)), now)
-		lines := bytes.Count(whole[:size], []byte("\n"))
-		if got, want := len(again.byID), max(0, lines-1); got != want || log.Len() > 0 {
-			t.Fatalf("cut at %d of %d: %d peers, want %d; log %q", size, len(whole), got, want, log.String())
-		}
-		again.store.Close()
-	}
-}
-
-func TestDamageIsSetAsideAndTheRestTaken(t *testing.T) {
-	now := time.Now()
-	n := testNetwork(t, now.Add(-time.Hour), 0)
-	for name, damage := range map[string]func(lines []string) []string{
-		"a line of zeros":   func(l []string) []string { l[2] = strings.Repeat("\x00", 100) + "\n"; return l },
-		"half a line":       func(l []string) []string { l[2] = l[2][:len(l[2])/2] + "\n"; return l },
-		"an endless line":   func(l []string) []string { l[2] = strings.Repeat("x", 1<<20) + "\n"; return l },
-		"a record no more":  func(l []string) []string { l[2] = strings.Replace(l[2], `"enr:`, `"enr:-xyz`, 1); return l },
-		"without an id":     func(l []string) []string { l[2] = strings.Replace(l[2], `"id"`, `"ix"`, 1); return l },
-		"without its head":  func(l []string) []string { return l[1:3] },
-		"another program's": func([]string) []string { return []string{"#!/bin/sh\n", "echo hello\n"} },
-	} {
-		dir := t.TempDir()
-		table := storedTable(t, dir, n, quietLog(), now)
-		for i := range 3 {
-			table.offer(signedRecord(t, n, 1, 1000+2*i), now)
-		}
-		table.store.finish(table, now)
-		path := filepath.Join(dir, peersFile)
-		text, err := os.ReadFile(path)
+		write(t, table, now)
+		info, err := os.Stat(filepath.Join(dir, peersFile+"-wal"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		bad := strings.Join(damage(strings.SplitAfter(string(text), "\n")), "")
-		if err := os.WriteFile(path, []byte(bad), 0o644); err != nil {
+		written[int(info.Size())] = i + 1
+	}
+	copied := killed(t, dir)
+	database, err := os.ReadFile(filepath.Join(copied, peersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(filepath.Join(copied, peersFile+"-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	for size := 0; size <= len(log); size++ {
+		if peers, whole := written[size]; whole {
+			want = peers
+		} else if size%97 != 0 { // enough of all places
+			continue
+		}
+		torn := t.TempDir()
+		for name, content := range map[string][]byte{peersFile: database, peersFile + "-wal": log[:size]} {
+			if err := os.WriteFile(filepath.Join(torn, name), content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var log bytes.Buffer
+		again := storedTable(t, torn, n, slog.New(slog.NewTextHandler(&log, nil)), now)
+		if got := len(again.byID); got != want || log.Len() > 0 {
+			t.Fatalf("cut at %d: %d peers, want %d; log %q", size, got, want, log.String())
+		}
+		again.store.Close()
+	}
+	if want != 3 {
+		t.Errorf("%d peers in the whole log", want)
+	}
+}
+
+// manyPeers writes a table of so many peers in dir and closes it.
+func manyPeers(t testing.TB, dir string, n network.Network, peers int, now time.Time) {
+	t.Helper()
+	table := storedTable(t, dir, n, discardLog(), now)
+	for i := range peers {
+		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
+	}
+	table.store.finish(t.Context(), now)
+}
+
+func TestDamageIsSetAsideAndTheRestTaken(t *testing.T) {
+	const peers, page = 30, 1024
+	now := time.Now()
+	n := testNetwork(t, now.Add(-time.Hour), 0)
+	garbage := func(from, pages int) func([]byte) []byte {
+		return func(b []byte) []byte {
+			copy(b[from*page:], bytes.Repeat([]byte{0xee}, pages*page))
+			return b
+		}
+	}
+	for name, c := range map[string]struct {
+		damage func([]byte) []byte
+		least  int
+	}{
+		"a page of records":     {func(b []byte) []byte { return garbage(bytes.LastIndex(b, []byte("enr:-"))/page, 1)(b) }, peers - 4},
+		"the last page":         {func(b []byte) []byte { return garbage(len(b)/page-1, 1)(b) }, peers - 4},
+		"the end is missing":    {func(b []byte) []byte { return b[:len(b)-3*page] }, peers - 3},
+		"an illegible record":   {func(b []byte) []byte { return bytes.Replace(b, []byte("enr:-"), []byte("enr:!"), 1) }, peers - 1},
+		"without its schema":    {garbage(0, 1), 0},
+		"another program's":     {func([]byte) []byte { return []byte("#!/bin/sh\necho hello\n") }, 0},
+		"all of it but the end": {func(b []byte) []byte { return garbage(1, len(b)/page-2)(b) }, 0},
+	} {
+		dir := t.TempDir()
+		manyPeers(t, dir, n, peers, now)
+		path := filepath.Join(dir, peersFile)
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := c.damage(content)
+		if err := os.WriteFile(path, bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
 		again := storedTable(t, dir, n, slog.New(slog.NewTextHandler(&log, nil)), now)
-		want := map[string]int{"without its head": 1, "another program's": 0}
-		peers, special := want[name]
-		if !special {
-			peers = 2
+		got := len(again.byID)
+		if got < c.least || !strings.Contains(log.String(), "damaged") {
+			t.Errorf("%s: %d peers, want at least %d; log %q", name, got, c.least, log.String())
 		}
-		if len(again.byID) != peers || !strings.Contains(log.String(), "damaged") {
-			t.Errorf("%s: %d peers, want %d; log %q", name, len(again.byID), peers, log.String())
-		}
-		if kept, err := os.ReadFile(path + ".damaged"); err != nil || string(kept) != bad {
+		if kept, err := os.ReadFile(path + damagedSuffix); err != nil || !bytes.Equal(kept, bad) {
 			t.Errorf("%s: the damaged file is not kept: %v", name, err)
 		}
 		log.Reset()
-		again.store.finish(again, now)
-		if third := storedTable(t, dir, n, slog.New(slog.NewTextHandler(&log, nil)), now); len(third.byID) != peers || log.Len() > 0 {
-			t.Errorf("%s: %d peers after one more start; log %q", name, len(third.byID), log.String())
+		again.store.finish(t.Context(), now)
+		if third := storedTable(t, dir, n, slog.New(slog.NewTextHandler(&log, nil)), now); len(third.byID) != got || log.Len() > 0 {
+			t.Errorf("%s: %d peers after one more start, want %d; log %q", name, len(third.byID), got, log.String())
 		}
 	}
 }
@@ -235,36 +301,64 @@ func TestDamageIsSetAsideAndTheRestTaken(t *testing.T) {
 func TestATableOfAnotherNetworkIsSetAside(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
-	table.offer(signedRecord(t, n, 1, 1000), now)
-	table.store.finish(table, now)
-	anew := testNetwork(t, now, 0) // a devnet with another genesis
+	manyPeers(t, dir, n, 1, now)
+	restarted := testNetwork(t, now, 0) // a devnet with another genesis
 	var log bytes.Buffer
-	if again := storedTable(t, dir, anew, slog.New(slog.NewTextHandler(&log, nil)), now); len(again.byID) != 0 {
+	if again := storedTable(t, dir, restarted, slog.New(slog.NewTextHandler(&log, nil)), now); len(again.byID) != 0 {
 		t.Errorf("%d peers of another network", len(again.byID))
 	}
 	if !strings.Contains(log.String(), "another network") {
 		t.Errorf("log %q", log.String())
 	}
-	if _, err := os.Stat(filepath.Join(dir, peersFile+".other")); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, peersFile+otherSuffix)); err != nil {
 		t.Error(err)
 	}
 }
 
-// Compactions run while the table changes; whatever step a kill comes at, the file
-// holds the table.
-func TestCompactionLosesNothing(t *testing.T) {
+func TestATableOfALaterVersionIsRefused(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
+	manyPeers(t, dir, n, 1, now)
+	path := filepath.Join(dir, peersFile)
+	db, err := openDB(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.ExecContext(t.Context(), "PRAGMA user_version = 2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenStore(dir, n, 0, discardLog())
+	if !errors.Is(err, errNewerSchema) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "remove the file") {
+		t.Errorf("error %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the file has changed: %v", err)
+	}
+}
+
+// Whatever moment a kill comes at, also between checkpoints, the files hold the table.
+func TestWritesLoseNothing(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	n := testNetwork(t, now.Add(-time.Hour), 0)
+	table := storedTable(t, dir, n, discardLog(), now)
+	if _, err := table.store.db.ExecContext(t.Context(), "PRAGMA wal_autocheckpoint(500)"); err != nil {
+		t.Fatal(err)
+	}
 	record := signedRecord(t, n, 1, 1000)
 	newPeer := func(i int, seq uint64) *enr.Record {
 		r := *record
-		r.Seq, r.PeerID, r.NodeID = seq, fmt.Sprintf("peer%d", i), eth2.NodeID{byte(i), byte(i >> 8)}
+		r.Seq, r.PeerID, r.NodeID = seq, fmt.Sprintf("peer%d", i), eth2.NodeID{1, byte(i), byte(i >> 8)}
 		return &r
 	}
-	next, compactions, copied := 0, 0, t.TempDir()
-	for step := 0; step < 4000 && compactions < 3; step++ {
+	next := 0
+	for step := range 1000 {
 		for range 50 {
 			switch rand.IntN(4) {
 			case 0:
@@ -281,33 +375,18 @@ func TestCompactionLosesNothing(t *testing.T) {
 				}
 			default:
 				for _, p := range table.byID {
-					table.begin(p.id, now)
-					table.end(p, result{outcome: event.OutcomeRefused, started: now}, now)
+					table.beginVisit(p.id, now)
+					table.endVisit(p, result{outcome: event.OutcomeRefused, started: now}, now)
 					break
 				}
 			}
 			now = now.Add(time.Millisecond)
 		}
-		compacting := table.store.next != nil
-		if !compacting && step == 20 {
-			table.store.live = -1 << 40 // grown enough
-		}
-		table.store.tick(table, now)
-		if compacting && table.store.next == nil {
-			compactions++
-			table.store.live = -1 << 40
-		}
-		if step%40 != 0 && compacting == (table.store.next != nil) {
+		write(t, table, now)
+		if step%40 != 0 {
 			continue
 		}
-		text, err := os.ReadFile(filepath.Join(dir, peersFile))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(copied, peersFile), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		again := storedTable(t, copied, n, quietLog(), now)
+		again := storedTable(t, killed(t, dir), n, discardLog(), now)
 		if len(again.byID) != len(table.byID) {
 			t.Fatalf("step %d: %d peers after a kill, want %d", step, len(again.byID), len(table.byID))
 		}
@@ -318,9 +397,6 @@ func TestCompactionLosesNothing(t *testing.T) {
 		}
 		again.store.Close()
 	}
-	if compactions < 3 {
-		t.Errorf("%d compactions", compactions)
-	}
 }
 
 func TestAFailingDiskIsToldAndMended(t *testing.T) {
@@ -328,37 +404,57 @@ func TestAFailingDiskIsToldAndMended(t *testing.T) {
 	n := testNetwork(t, now.Add(-time.Hour), 0)
 	var log bytes.Buffer
 	table := storedTable(t, dir, n, slog.New(slog.NewTextHandler(&log, nil)), now)
-	table.store.file.Close() // every write fails from now on
-	record := signedRecord(t, n, 1, 1000)
-	table.offer(record, now)
-	table.store.tick(table, now)
-	if p, _ := table.next(now); p == nil {
+	readOnly := func(on int) {
+		if _, err := table.store.db.ExecContext(t.Context(), fmt.Sprintf("PRAGMA query_only = %d", on)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	readOnly(1) // every write fails from now on
+	table.offer(signedRecord(t, n, 1, 1000), now)
+	write(t, table, now)
+	if p, _ := table.nextDue(now); p == nil {
 		t.Error("the crawl stands still")
+	}
+	for range 10 {
+		write(t, table, now) // visits are not held up
+		now = now.Add(storeRetry)
 	}
 	if got := strings.Count(log.String(), "cannot be written"); got != 1 {
 		t.Errorf("%d lines in the log: %s", got, log.String())
 	}
-	now = now.Add(storeLogEvery)
-	deadline := time.Now().Add(waitLong)
-	for table.store.tick(table, now); table.store.next != nil; table.store.tick(table, now) {
-		if time.Now().After(deadline) {
-			t.Fatal("the compaction does not end")
-		}
-	}
-	if again := storedTable(t, dir, n, quietLog(), now); len(again.byID) != 1 {
+	readOnly(0)
+	now = now.Add(storeRetry)
+	table.offer(signedRecord(t, n, 1, 2000), now)
+	write(t, table, now)
+	if again := storedTable(t, killed(t, dir), n, discardLog(), now); len(again.byID) != 2 {
 		t.Errorf("%d peers after the disk came back", len(again.byID))
+	}
+	if !strings.Contains(log.String(), "can be written again") {
+		t.Errorf("log %q", log.String())
+	}
+}
+
+// While the disk is full, peers come and go for days.
+func TestPendingChangesAreBounded(t *testing.T) {
+	const peers = 20
+	c := newChanges()
+	for i := range peers {
+		c.add(storedPeer{ID: fmt.Sprint("kept", i)}, peers)
+	}
+	for i := range 1000 {
+		c.add(storedPeer{ID: fmt.Sprint("gone", i), Gone: true}, peers)
+	}
+	c.add(storedPeer{ID: "kept0", Seq: 7}, peers)
+	if len(c.peers) > 2*peers || c.peers["kept0"].Seq != 7 {
+		t.Errorf("%d changes of a table of %d peers, newest state %+v", len(c.peers), peers, c.peers["kept0"])
 	}
 }
 
 func TestTheStoreIsBounded(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	table := storedTable(t, dir, n, quietLog(), now)
-	for i := range 20 {
-		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
-	}
-	table.store.finish(table, now)
-	s, err := OpenStore(dir, n, 5, quietLog())
+	manyPeers(t, dir, n, 20, now)
+	s, err := OpenStore(dir, n, 5, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,65 +465,67 @@ func TestTheStoreIsBounded(t *testing.T) {
 	if got := len(s.Known(3, nil)); got != 3 {
 		t.Errorf("%d known records, want 3", got)
 	}
-}
-
-func FuzzStoreLine(f *testing.F) {
-	f.Add([]byte(`{"id":"16Uiu2HA","seq":1,"due":5}`))
-	f.Add([]byte(`{"id":"a","gone":true}`))
-	f.Add([]byte(`{"address":"127.0.0.1:9000","began":1}`))
-	f.Add([]byte(`{"id":"a","node_id":"0x00","enr":"enr:-"}`))
-	n := testNetwork(f, genesis, 0)
-	f.Fuzz(func(t *testing.T, line []byte) {
-		s := &Store{header: headerOf(n), log: quietLog()}
-		s.loaded = newLoaded()
-		s.take(line, 1, 10, genesis)
-		s.take(line, 2, 10, genesis)
-		table := newTable(Config{}.withDefaults(""), forksOf(n))
-		table.adopt(s, func(*peer) bool { return true }, genesis)
-		for _, p := range table.byID {
-			if p.due.After(genesis.Add(longestWait)) {
-				t.Errorf("due at %v", p.due)
-			}
-		}
-	})
-}
-
-// BenchmarkOpenStore reads 100 000 peers, all with a record of ours.
-func BenchmarkOpenStore(b *testing.B) {
-	dir, now := b.TempDir(), time.Now()
-	n := testNetwork(b, now.Add(-time.Hour), 0)
-	cfg := Config{AllowPrivate: true, MaxPeers: 100_000}.withDefaults(n.Name)
-	record := signedRecord(b, n, 1, 1000)
-	s, err := OpenStore(dir, n, cfg.MaxPeers, quietLog())
+	s.finish(t.Context(), now)
+	again, err := OpenStore(dir, n, 0, discardLog())
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	table := newTable(cfg, forksOf(n))
-	table.adopt(s, func(*peer) bool { return true }, now)
-	for i := range cfg.MaxPeers {
-		r := *record
-		r.PeerID, r.NodeID = fmt.Sprintf("16Uiu2HAm%044d", i), eth2.NodeID{byte(i), byte(i >> 8), byte(i >> 16)}
-		table.offer(&r, now)
+	defer again.Close()
+	if again.Peers() != 5 {
+		t.Errorf("%d peers are still in the file, want 5", again.Peers())
 	}
-	table.store.finish(table, now)
-	b.ResetTimer()
-	for range b.N {
-		s, err := OpenStore(dir, n, cfg.MaxPeers, quietLog())
-		if err != nil {
-			b.Fatal(err)
-		}
-		table := newTable(cfg, forksOf(n))
-		table.adopt(s, func(*peer) bool { return true }, now)
-		s.Close()
-		if len(table.byID) != cfg.MaxPeers {
-			b.Fatalf("%d peers", len(table.byID))
-		}
-		b.StopTimer()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "MiB")
-		runtime.KeepAlive(table)
-		b.StartTimer()
+}
+
+func TestAnExcludedPeerLeavesTheFile(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	n := testNetwork(t, now.Add(-time.Hour), 0)
+	table := storedTable(t, dir, n, discardLog(), now)
+	for i := range 50 {
+		table.offer(signedRecord(t, n, 1, 1000+2*i), now)
+	}
+	write(t, table, now)
+	var left *peer
+	for _, left = range table.byID {
+		break
+	}
+	id, record := left.id, left.text
+	table.drop(left)
+	table.store.finish(t.Context(), now)
+	content, err := os.ReadFile(filepath.Join(dir, peersFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(content, []byte(id)) || bytes.Contains(content, []byte(record)) {
+		t.Error("a peer that has left the table can be read from the file")
+	}
+}
+
+// A visit waits for its beginning to be written, but not for ever.
+func TestVisitsWaitForTheStore(t *testing.T) {
+	for name, hangs := range map[string]time.Duration{"a slow disk": saveWait / 2, "a disk that hangs": 10 * saveWait} {
+		synctest.Test(t, func(t *testing.T) {
+			net := testNetwork(t, time.Now(), 0)
+			store, err := OpenStore(t.TempDir(), net, 10, discardLog())
+			if err != nil {
+				t.Fatal(err)
+			}
+			only, err := store.db.Conn(t.Context()) // the writer cannot get it
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := newFakeVisitor(time.Second, always(event.OutcomeOK))
+			s := startSchedule(t, Config{Store: store}, net, v, 1)
+			began := time.Now()
+			time.Sleep(hangs)
+			if err := only.Close(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(saveWait)
+			s.stop()
+			visits := v.visitsOf("p0")
+			if len(visits) != 1 || visits[0].Sub(began) < min(hangs, saveWait) || visits[0].Sub(began) > saveWait {
+				t.Errorf("%s: visits at %v, want one after %v", name, visits, began.Add(min(hangs, saveWait)))
+			}
+		})
 	}
 }

@@ -19,7 +19,7 @@ const (
 	// metadataChanges is what a MetaData counts for beside a subnet's change.
 	metadataChanges = 16
 	// maxParts bounds the parts of one epoch, and those that wait to be published.
-	// Who makes more is not following duties.
+	// A peer that makes more is not following duties.
 	maxParts = 16
 )
 
@@ -34,17 +34,17 @@ type subnetLog struct {
 	// ready gets a token when parts can be taken or the log has ended.
 	ready chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	begun  bool
-	early  []timedChanges // added before begin
-	topics []digestSubnets
-	on     uint64 // bit i: on subnet i
-	epoch  eth2.Epoch
-	last   time.Time // no change is before it
-	part   logPart
-	parts  []logPart // whole, not taken yet
-	cut    int       // parts cut in this epoch
-	over   error     // why nothing is added any more; nil while something is
+	mu      sync.Mutex // guards what follows
+	begun   bool
+	early   []timedChanges // added before begin
+	topics  []digestSubnets
+	on      uint64 // bit i: on subnet i
+	epoch   eth2.Epoch
+	last    time.Time // no change is before it
+	part    logPart
+	parts   []logPart // whole, not taken yet
+	cut     int       // parts cut in this epoch
+	endedBy error     // why nothing is added any more; nil while something is
 }
 
 // digestSubnets are the attestation subnets a peer is subscribed to on one digest.
@@ -86,7 +86,7 @@ func (l *subnetLog) begin(current []p2p.Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.begun = true
-	l.take(current)
+	l.updateTopics(current)
 	l.on = l.counted(l.last)
 	l.part.initial = l.on
 	for _, e := range l.early {
@@ -96,7 +96,7 @@ func (l *subnetLog) begin(current []p2p.Subscription) {
 }
 
 // add logs the changes of one RPC that was read at a time, or ends the log when there
-// are none: no more comes. It is a p2p.Session's follower.
+// are none. It is a p2p.Session's follower.
 func (l *subnetLog) add(at time.Time, changes []p2p.Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,20 +113,20 @@ func (l *subnetLog) change(at time.Time, changes []p2p.Subscription) {
 		l.close(errStreamEnded)
 		return
 	}
-	l.take(changes)
-	l.settle(at)
+	l.updateTopics(changes)
+	l.logDifference(at)
 }
 
 // close ends the log where it is; mu is held.
 func (l *subnetLog) close(why error) {
-	if l.over == nil {
-		l.over = why
-		l.wake()
+	if l.endedBy == nil {
+		l.endedBy = why
+		l.notify()
 	}
 }
 
-// wake tells the visit to look; mu is held.
-func (l *subnetLog) wake() {
+// notify wakes the visit up; mu is held.
+func (l *subnetLog) notify() {
 	select {
 	case l.ready <- struct{}{}:
 	default:
@@ -138,7 +138,7 @@ func (l *subnetLog) addMetaData(at time.Time, m *eth2.MetaData) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at = l.advance(at)
-	if l.over != nil {
+	if l.endedBy != nil {
 		return
 	}
 	l.part.metadata = append(l.part.metadata, event.WatchMetaData{
@@ -155,12 +155,12 @@ func (l *subnetLog) takeParts() (parts []logPart) {
 	return parts
 }
 
-// err tells why the log has ended before the watch: errFlood, errStreamEnded, or
-// nil when it goes on.
+// err is why the log ended before the watch, errFlood or errStreamEnded; nil while it
+// has not ended.
 func (l *subnetLog) err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.over
+	return l.endedBy
 }
 
 // awaitEnd returns when the log has ended, or after the limit.
@@ -190,31 +190,31 @@ func (l *subnetLog) end(now time.Time) logPart {
 // advance moves the log's time forward, never back, and over each epoch's boundary:
 // there digests can begin or cease to count.
 func (l *subnetLog) advance(now time.Time) time.Time {
-	if now.Before(l.last) || l.over != nil {
+	if now.Before(l.last) || l.endedBy != nil {
 		return l.last
 	}
-	for epoch := l.forks.clock.EpochAt(now); l.epoch < epoch && l.over == nil; {
+	for epoch := l.forks.clock.EpochAt(now); l.epoch < epoch && l.endedBy == nil; {
 		l.epoch, l.cut = l.epoch+1, 0
 		if start := l.last.Add(l.forks.clock.EpochStart(l.epoch).Sub(l.last)); start.After(l.last) {
 			l.last = start
 		}
-		l.settle(l.last)
+		l.logDifference(l.last)
 	}
-	if now.After(l.last) && l.over == nil {
+	if now.After(l.last) && l.endedBy == nil {
 		l.last = now
 	}
 	return l.last
 }
 
-// take notes subscriptions on digests of our network's schedule, whether they count
+// updateTopics applies subscriptions on digests of our network's schedule, whether they count
 // now or not.
-func (l *subnetLog) take(changes []p2p.Subscription) {
+func (l *subnetLog) updateTopics(changes []p2p.Subscription) {
 	for _, c := range changes {
 		topic, err := eth2.ParseTopic(c.Topic)
 		if err != nil || topic.Kind != eth2.TopicAttestation {
 			continue
 		}
-		set := l.of(topic.Digest)
+		set := l.topicsOf(topic.Digest)
 		if set == nil {
 			continue
 		}
@@ -226,8 +226,8 @@ func (l *subnetLog) take(changes []p2p.Subscription) {
 	}
 }
 
-// of is the digest's set; nil for a digest that our network never has.
-func (l *subnetLog) of(digest eth2.ForkDigest) *digestSubnets {
+// topicsOf is the digest's set; nil for a digest that our network never has.
+func (l *subnetLog) topicsOf(digest eth2.ForkDigest) *digestSubnets {
 	for i := range l.topics {
 		if l.topics[i].digest == digest {
 			return &l.topics[i]
@@ -250,9 +250,9 @@ func (l *subnetLog) counted(at time.Time) (on uint64) {
 	return on
 }
 
-// settle logs the difference between the set so far and the one of now.
-func (l *subnetLog) settle(at time.Time) {
-	for changed := l.on ^ l.counted(at); changed != 0 && l.over == nil; changed &= changed - 1 {
+// logDifference logs the difference between the set so far and the one of now.
+func (l *subnetLog) logDifference(at time.Time) {
+	for changed := l.on ^ l.counted(at); changed != 0 && l.endedBy == nil; changed &= changed - 1 {
 		subnet := bits.TrailingZeros64(changed)
 		l.on ^= 1 << subnet
 		l.part.changes = append(l.part.changes, subnetChange{
@@ -274,7 +274,7 @@ func (l *subnetLog) cutWhenFull(at time.Time) {
 	l.part.to = at
 	l.parts = append(l.parts, l.part)
 	l.part = logPart{from: at, initial: l.on}
-	l.wake()
+	l.notify()
 }
 
 // watch is the part as it is published.

@@ -20,7 +20,7 @@ type table struct {
 	byID         map[string]*peer
 	queue        dueQueue
 	reachable    int
-	began        time.Time // when adopt took a stored table over; zero without one
+	adoptedAt    time.Time // when adopt took a stored table over; zero without one
 	// dialled holds when an address was last dialled, for spacing: nodes that come
 	// back with a new identity keep their address.
 	dialled map[netip.AddrPort]time.Time
@@ -39,7 +39,7 @@ func newTable(cfg Config, f forks) *table {
 // scaled shrinks a wait with the network's slots.
 func (t *table) scaled(d time.Duration) time.Duration { return t.forks.clock.Scale(d) }
 
-// offer takes a record in. It reports whether the record is to be published: the
+// offer adds or updates a record. It reports whether the record is to be published: the
 // peer's first, or one with a higher seq.
 func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 	if r.Eth2 == nil || r.PeerID == "" {
@@ -80,14 +80,14 @@ func (t *table) add(id string, rank int, now time.Time) *peer {
 	return p
 }
 
-// update takes over a newer record. A new address ends the back-off that the old
-// one earned, but not the wait that the peer asked for.
+// update replaces the record by a newer one. A new address ends the backoff of the old
+// one, but not the wait that the peer asked for.
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	var before p2p.Target // where it was dialled
 	if p.dialable {
 		before = t.target(p)
 	}
-	p.keep(r)
+	p.setRecord(r)
 	p.lastSeen = now
 	if !t.onNetwork(p, now) {
 		p.dialable = false
@@ -108,9 +108,9 @@ func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	t.schedule(p, latest(now, p.notBefore, p.lastVisit.Add(t.scaled(spacing))))
 }
 
-// begin marks a visit; an inbound one may be of a peer not known before. False when
+// beginVisit marks a visit; an inbound one may be of a peer not known before. False when
 // there is no room for a new peer.
-func (t *table) begin(id string, now time.Time) (*peer, bool) {
+func (t *table) beginVisit(id string, now time.Time) (*peer, bool) {
 	p := t.byID[id]
 	if p == nil {
 		if p = t.add(id, rankDialable, now); p == nil {
@@ -123,9 +123,9 @@ func (t *table) begin(id string, now time.Time) (*peer, bool) {
 	return p, true
 }
 
-// needs lists the need for a watch turn of the peers that could have one: who did not
-// ask in its last visit, as nodes that are full and say goodbye first do not, would
-// keep a place from those who do.
+// needs lists the need for a watch slot of the peers that could use one. Peers that did
+// not ask in their last visit, such as full nodes that say goodbye first, would keep a
+// slot from those that do.
 func (t *table) needs() []float32 {
 	needs := make([]float32, 0, t.reachable)
 	for _, p := range t.byID {
@@ -143,12 +143,12 @@ func (t *table) onNetwork(p *peer, now time.Time) bool {
 		return true
 	}
 	_, once := t.forks.schedule.Lookup(p.digest)
-	return once && !p.spoke.IsZero() && t.forks.ours(t.forks.current(p.spoke), now)
+	return once && !p.lastHandshake.IsZero() && t.forks.ours(t.forks.current(p.lastHandshake), now)
 }
 
-// end books a visit and schedules the next.
-func (t *table) end(p *peer, r result, now time.Time) {
-	defer t.store.end(p, now)
+// endVisit applies the result of a visit and schedules the next one.
+func (t *table) endVisit(p *peer, r result, now time.Time) {
+	defer t.store.end(p)
 	p.visiting--
 	if r.outcome == "" { // no visit took place: the peer was connected already
 		t.schedule(p, now.Add(t.scaled(spacing)))
@@ -157,26 +157,26 @@ func (t *table) end(p *peer, r result, now time.Time) {
 	p.lastVisit, p.lastSeen = now, now
 	t.setReachable(p, r.handshaked || p.reachable && r.outcome == event.OutcomeCanceled)
 	wait := jitter(t.scaled(spacing))
-	turning := t.forks.turning(now)
+	nearFork := t.forks.nearFork(now)
 	switch {
 	case r.handshaked:
-		p.fails, p.spoke = 0, r.started
+		p.fails, p.lastHandshake = 0, r.started
 		if r.stayed {
-			p.spoke = now // a fork may have gone by meanwhile
+			p.lastHandshake = now // a fork may have gone by meanwhile
 		}
 		wait = max(wait, t.nextCensus(p, r.started, now).Sub(now))
-	case r.outcome == event.OutcomeWrongNetwork && turning:
-		wait = max(wait, jitter(t.scaled(turningWait)))
+	case r.outcome == event.OutcomeWrongNetwork && nearFork:
+		wait = max(wait, jitter(t.scaled(nearForkWait)))
 	case r.outcome == event.OutcomeCanceled:
 	default:
 		p.fails++
 		wait = max(wait, t.backoff(p, r.outcome, now))
 	}
-	if r.outcome == event.OutcomeWrongNetwork && !turning {
+	if r.outcome == event.OutcomeWrongNetwork && !nearFork {
 		p.notBefore = now.Add(wait)
 	}
 	if r.goodbye != nil {
-		p.notBefore = now.Add(jitter(t.scaled(goodbyeWait(*r.goodbye, turning))))
+		p.notBefore = now.Add(jitter(t.scaled(goodbyeWait(*r.goodbye, nearFork))))
 	}
 	if p.moved {
 		p.moved, p.fails = false, 0
@@ -189,16 +189,16 @@ func (t *table) end(p *peer, r result, now time.Time) {
 // in windows: one that is visited has one in each.
 const reachableWindows = 4
 
-// expire ends the reachable state of peers that have not spoken for long: callers
-// that are not dialled and do not call again, and who moved to another network. What
-// was stored has the same time from the start on.
+// expire ends the reachable state of peers that had no handshake for long: inbound
+// peers that are not dialled and do not connect again, and peers that moved to another
+// network. Stored peers get the same time from the start on.
 func (t *table) expire(now time.Time) {
 	limit := reachableWindows * time.Duration(t.revisit) * t.forks.clock.EpochDuration()
-	if now.Sub(t.began) <= limit {
+	if now.Sub(t.adoptedAt) <= limit {
 		return
 	}
 	for _, p := range t.byID {
-		if p.visiting == 0 && now.Sub(p.spoke) > limit {
+		if p.visiting == 0 && now.Sub(p.lastHandshake) > limit {
 			t.setReachable(p, false)
 		}
 	}
@@ -230,9 +230,9 @@ func (t *table) unqueue(p *peer) {
 	}
 }
 
-// next takes the peer to dial now, marked as visited; otherwise it tells when one
-// will be due, zero for never.
-func (t *table) next(now time.Time) (p *peer, wake time.Time) {
+// nextDue takes the peer to dial now, marked as visited; otherwise it gives the
+// time at which one is due, zero for never.
+func (t *table) nextDue(now time.Time) (p *peer, wake time.Time) {
 	for t.queue.Len() > 0 {
 		p := t.queue[0]
 		if p.due.After(now) {
@@ -248,10 +248,12 @@ func (t *table) next(now time.Time) (p *peer, wake time.Time) {
 			t.schedule(p, free)
 			continue
 		}
-		t.begin(p.id, now)
-		for _, a := range addresses(target) {
+		t.beginVisit(p.id, now)
+		dialled := addresses(target)
+		for _, a := range dialled {
 			t.dialled[a] = now
 		}
+		t.store.dial(dialled, now)
 		return p, time.Time{}
 	}
 	return nil, time.Time{}
@@ -275,18 +277,19 @@ func (t *table) freeAt(target p2p.Target) (free time.Time) {
 	return free
 }
 
-// forget drops the addresses that may be dialled again, which bounds them by the
+// forgetDialled drops the addresses that may be dialled again, which bounds them by the
 // rate of dials.
-func (t *table) forget(now time.Time) {
+func (t *table) forgetDialled(now time.Time) {
 	for a, last := range t.dialled {
 		if now.Sub(last) > t.scaled(spacing) {
 			delete(t.dialled, a)
 		}
 	}
+	t.store.expire(now.Add(-t.scaled(spacing)))
 }
 
-// evict drops the peer of lowest rank, longest unseen, of a random sample. False
-// when none of them may go for a newcomer of the given rank.
+// evict drops the peer of lowest rank, longest unseen, of a random sample. False when
+// none of them may be dropped for a newcomer of the given rank.
 func (t *table) evict(rank int) bool {
 	const sample = 16
 	var worst *peer

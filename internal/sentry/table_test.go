@@ -42,15 +42,15 @@ func TestOtherDigestIsNewsButNotDialled(t *testing.T) {
 	table, net := newTestTable(t, 10)
 	foreign := testRecordAt(eth2.ForkDigest{9}, "a", 1, 1000, 1001)
 	if !table.offer(foreign, genesis) {
-		t.Error("not news")
+		t.Error("not published")
 	}
-	if p, _ := table.next(genesis); p != nil {
+	if p, _ := table.nextDue(genesis); p != nil {
 		t.Error("a node of another digest is dialled")
 	}
 	if !table.offer(testRecord(net, "a", 2, 1000), genesis) {
-		t.Error("the newer record is not news")
+		t.Error("the newer record is not published")
 	}
-	if p, _ := table.next(genesis); p == nil {
+	if p, _ := table.nextDue(genesis); p == nil {
 		t.Error("a node that came to our digest is not dialled")
 	}
 }
@@ -61,12 +61,12 @@ func TestFirstFailureIsNotTheLast(t *testing.T) {
 	table.offer(testRecord(net, "a", 1, 1000), now)
 	var waits []time.Duration
 	for range 12 {
-		p, _ := table.next(now)
+		p, _ := table.nextDue(now)
 		if p == nil {
 			t.Fatalf("gave up after %d failures", len(waits))
 		}
-		table.end(p, result{outcome: event.OutcomeRefused, started: now}, now)
-		_, due := table.next(now)
+		table.endVisit(p, result{outcome: event.OutcomeRefused, started: now}, now)
+		_, due := table.nextDue(now)
 		waits = append(waits, due.Sub(now))
 		now = due
 	}
@@ -76,12 +76,12 @@ func TestFirstFailureIsNotTheLast(t *testing.T) {
 			t.Errorf("wait %d is %v, want %v and up to a fifth more", i, wait, least)
 		}
 	}
-	p, _ := table.next(now)
-	table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
-	_, now = table.next(now)
-	p, _ = table.next(now)
-	table.end(p, result{outcome: event.OutcomeRefused, started: now}, now)
-	if _, due := table.next(now); due.Sub(now) > 72*time.Second+1 {
+	p, _ := table.nextDue(now)
+	table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+	_, now = table.nextDue(now)
+	p, _ = table.nextDue(now)
+	table.endVisit(p, result{outcome: event.OutcomeRefused, started: now}, now)
+	if _, due := table.nextDue(now); due.Sub(now) > 72*time.Second+1 {
 		t.Errorf("after a success the back-off begins at %v", due.Sub(now))
 	}
 }
@@ -90,20 +90,20 @@ func TestInboundVisitsLeaveTheBackoffAlone(t *testing.T) {
 	table, net := newTestTable(t, 10)
 	now := genesis
 	table.offer(testRecord(net, "a", 1, 1000), now)
-	p, _ := table.next(now)
+	p, _ := table.nextDue(now)
 	// The peer dials us while we dial it; its visit fails too.
-	if again, ok := table.begin("a", now); !ok || again != p {
+	if again, ok := table.beginVisit("a", now); !ok || again != p {
 		t.Fatal("the inbound visit is of another peer")
 	}
-	table.end(p, result{outcome: event.OutcomeReset, started: now}, now)
-	if next, _ := table.next(now.Add(24 * time.Hour)); next != nil {
+	table.endVisit(p, result{outcome: event.OutcomeReset, started: now}, now)
+	if next, _ := table.nextDue(now.Add(24 * time.Hour)); next != nil {
 		t.Error("dialled while a visit is under way")
 	}
-	table.end(p, result{outcome: event.OutcomeReset, started: now}, now)
+	table.endVisit(p, result{outcome: event.OutcomeReset, started: now}, now)
 	if p.fails != 2 || p.record() == nil {
 		t.Errorf("%d failures, record %v", p.fails, p.record())
 	}
-	if _, due := table.next(now); due.Sub(now) < 4*time.Minute {
+	if _, due := table.nextDue(now); due.Sub(now) < 4*time.Minute {
 		t.Errorf("due in %v after two failures", due.Sub(now))
 	}
 }
@@ -112,29 +112,29 @@ func TestNewAddressIsDueAgainAfterTheSpacing(t *testing.T) {
 	table, net := newTestTable(t, 10)
 	now := genesis
 	table.offer(testRecord(net, "a", 1, 1000), now)
-	p, _ := table.next(now)
+	p, _ := table.nextDue(now)
 	for range 5 {
-		table.end(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
-		_, now = table.next(now)
-		p, _ = table.next(now)
+		table.endVisit(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
+		_, now = table.nextDue(now)
+		p, _ = table.nextDue(now)
 	}
-	table.end(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
+	table.endVisit(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
 
 	table.offer(testRecord(net, "a", 2, 1000), now) // same address
-	if _, due := table.next(now); due.Sub(now) < time.Hour {
+	if _, due := table.nextDue(now); due.Sub(now) < time.Hour {
 		t.Errorf("a higher seq alone made it due in %v", due.Sub(now))
 	}
 	table.offer(testRecord(net, "a", 3, 2000), now)
-	if _, due := table.next(now); due.Sub(now) != spacing {
+	if _, due := table.nextDue(now); due.Sub(now) != spacing {
 		t.Errorf("with a new address it is due in %v, want %v", due.Sub(now), spacing)
 	}
-	if p, _ = table.next(now.Add(spacing)); p == nil || table.target(p).TCP[0].Port() != 2000 {
+	if p, _ = table.nextDue(now.Add(spacing)); p == nil || table.target(p).TCP[0].Port() != 2000 {
 		t.Error("the new address is not dialled")
 	}
 	// The address changes again while the visit to the old one fails.
 	table.offer(testRecord(net, "a", 4, 3000), now.Add(spacing))
-	table.end(p, result{outcome: event.OutcomeRefused, started: now}, now.Add(spacing))
-	if p, _ = table.next(now.Add(2 * spacing)); p == nil || table.target(p).TCP[0].Port() != 3000 {
+	table.endVisit(p, result{outcome: event.OutcomeRefused, started: now}, now.Add(spacing))
+	if p, _ = table.nextDue(now.Add(2 * spacing)); p == nil || table.target(p).TCP[0].Port() != 3000 {
 		t.Error("the address that changed during the visit is not dialled")
 	}
 }
@@ -142,14 +142,14 @@ func TestNewAddressIsDueAgainAfterTheSpacing(t *testing.T) {
 func TestGoodbyeOutlastsANewAddress(t *testing.T) {
 	table, net := newTestTable(t, 10)
 	table.offer(testRecord(net, "a", 1, 1000), genesis)
-	p, _ := table.next(genesis)
+	p, _ := table.nextDue(genesis)
 	code := eth2.GoodbyeTooManyPeers
-	table.end(p, result{outcome: event.OutcomeGoodbye, handshaked: true, goodbye: &code, started: genesis}, genesis)
-	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Minute {
+	table.endVisit(p, result{outcome: event.OutcomeGoodbye, handshaked: true, goodbye: &code, started: genesis}, genesis)
+	if _, due := table.nextDue(genesis); due.Sub(genesis) < 10*time.Minute {
 		t.Errorf("due %v after a goodbye 129", due.Sub(genesis))
 	}
 	table.offer(testRecord(net, "a", 2, 2000), genesis)
-	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Minute {
+	if _, due := table.nextDue(genesis); due.Sub(genesis) < 10*time.Minute {
 		t.Errorf("due %v after a goodbye 129 and a new address", due.Sub(genesis))
 	}
 }
@@ -159,12 +159,12 @@ func TestGoodbyeOutlastsAcquaintance(t *testing.T) {
 	for code, least := range map[uint64]time.Duration{eth2.GoodbyeTooManyPeers: 10 * time.Minute, 251: 2 * time.Hour, eth2.GoodbyeIrrelevantNetwork: 12 * time.Hour} {
 		table, net := newTestTable(t, 10)
 		table.offer(testRecord(net, "a", 1, 1000), genesis)
-		p, _ := table.next(genesis)
-		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, genesis)
-		_, now := table.next(genesis)
-		p, _ = table.next(now)
-		table.end(p, result{outcome: event.OutcomeGoodbye, goodbye: &code, started: now}, now)
-		if _, due := table.next(now); due.Sub(now) < least {
+		p, _ := table.nextDue(genesis)
+		table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, genesis)
+		_, now := table.nextDue(genesis)
+		p, _ = table.nextDue(now)
+		table.endVisit(p, result{outcome: event.OutcomeGoodbye, goodbye: &code, started: now}, now)
+		if _, due := table.nextDue(now); due.Sub(now) < least {
 			t.Errorf("goodbye %d: due in %v, want %v", code, due.Sub(now), least)
 		}
 	}
@@ -191,8 +191,8 @@ func TestHandshakedPeerIsDueInTheNextWindow(t *testing.T) {
 			id := fmt.Sprintf("p%d", i)
 			started, ended := genesis.Add(tt.started*epoch/1000), genesis.Add(tt.ended*epoch/1000)
 			table.offer(testRecord(net, id, 1, uint16(1000+2*i)), started)
-			p, _ := table.next(started)
-			table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: started}, ended)
+			p, _ := table.nextDue(started)
+			table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: started}, ended)
 			at := table.byID[id].due
 			if table.windowOf(at) != tt.window && at.Sub(ended) > spacing*6/5 {
 				t.Errorf("%s: due in window %d, want %d", tt.name, table.windowOf(at), tt.window)
@@ -212,7 +212,7 @@ func TestCensusVisitsAreSpreadOverTheWindow(t *testing.T) {
 	var tenths [10]int
 	const peers = 4000
 	for i := range peers {
-		p, _ := table.begin(fmt.Sprintf("16Uiu2HAm%d", i), genesis)
+		p, _ := table.beginVisit(fmt.Sprintf("16Uiu2HAm%d", i), genesis)
 		at := table.nextCensus(p, genesis, genesis.Add(time.Second))
 		tenths[10*at.Sub(net.Clock.EpochStart(1))/net.Clock.EpochDuration()]++
 	}
@@ -226,16 +226,16 @@ func TestCensusVisitsAreSpreadOverTheWindow(t *testing.T) {
 func TestAddressIsNotRedialledUnderAnotherIdentity(t *testing.T) {
 	table, net := newTestTable(t, 10)
 	table.offer(testRecord(net, "a", 1, 1000), genesis)
-	p, _ := table.next(genesis)
-	table.end(p, result{outcome: event.OutcomeRefused, started: genesis}, genesis)
+	p, _ := table.nextDue(genesis)
+	table.endVisit(p, result{outcome: event.OutcomeRefused, started: genesis}, genesis)
 	now := genesis.Add(time.Second)
 	table.offer(testRecord(net, "b", 1, 1000), now)
-	if p, due := table.next(now); p != nil || due != genesis.Add(spacing) {
+	if p, due := table.nextDue(now); p != nil || due != genesis.Add(spacing) {
 		t.Errorf("due %v after the last dial of the address", due.Sub(genesis))
 	}
-	table.forget(genesis.Add(time.Hour))
+	table.forgetDialled(genesis.Add(time.Hour))
 	if len(table.dialled) != 0 {
-		t.Errorf("%d addresses are remembered for ever", len(table.dialled))
+		t.Errorf("%d addresses are never forgotten", len(table.dialled))
 	}
 }
 
@@ -244,9 +244,9 @@ func TestScaledWaits(t *testing.T) {
 	net.Clock.SlotDuration = 2 * time.Second
 	table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
 	table.offer(testRecord(net, "a", 1, 1000), genesis)
-	p, _ := table.next(genesis)
-	table.end(p, result{outcome: event.OutcomeRefused, started: genesis}, genesis)
-	if _, due := table.next(genesis); due.Sub(genesis) < 10*time.Second || due.Sub(genesis) > 12*time.Second+1 {
+	p, _ := table.nextDue(genesis)
+	table.endVisit(p, result{outcome: event.OutcomeRefused, started: genesis}, genesis)
+	if _, due := table.nextDue(genesis); due.Sub(genesis) < 10*time.Second || due.Sub(genesis) > 12*time.Second+1 {
 		t.Errorf("with 2 s slots a minute became %v, want 10 s to 12 s", due.Sub(genesis))
 	}
 }
@@ -256,17 +256,17 @@ func TestTableIsBoundAndKeepsTheReachable(t *testing.T) {
 	for i := range 10 {
 		id := fmt.Sprintf("good%d", i)
 		table.offer(testRecord(net, id, 1, uint16(1000+i)), genesis)
-		p, ok := table.begin(id, genesis)
+		p, ok := table.beginVisit(id, genesis)
 		if !ok {
 			t.Fatal("no room")
 		}
-		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, genesis)
+		table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis}, genesis)
 	}
-	visiting, _ := table.begin("busy", genesis)
+	visiting, _ := table.beginVisit("busy", genesis)
 	for i := range 500 {
 		table.offer(testRecord(net, fmt.Sprintf("r%d", i), 1, uint16(2000+i)), genesis.Add(time.Duration(i)*time.Second))
-		table.begin(fmt.Sprintf("in%d", i), genesis)
-		table.end(table.byID[fmt.Sprintf("in%d", i)], result{outcome: event.OutcomeReset, started: genesis}, genesis)
+		table.beginVisit(fmt.Sprintf("in%d", i), genesis)
+		table.endVisit(table.byID[fmt.Sprintf("in%d", i)], result{outcome: event.OutcomeReset, started: genesis}, genesis)
 	}
 	if len(table.byID) > 50 {
 		t.Errorf("%d peers, limit 50", len(table.byID))
@@ -291,9 +291,9 @@ func TestTableIsBoundAndKeepsTheReachable(t *testing.T) {
 
 func TestFullTableOfVisitsTakesNoMore(t *testing.T) {
 	table, net := newTestTable(t, 2)
-	table.begin("a", genesis)
-	table.begin("b", genesis)
-	if _, ok := table.begin("c", genesis); ok {
+	table.beginVisit("a", genesis)
+	table.beginVisit("b", genesis)
+	if _, ok := table.beginVisit("c", genesis); ok {
 		t.Error("a third peer found room among two")
 	}
 	if table.offer(testRecord(net, "d", 1, 1000), genesis) {
@@ -332,7 +332,7 @@ func TestTargets(t *testing.T) {
 	table, _ := newTestTable(t, 10)
 	none := testRecordAt(net.Schedule.Periods[0].Digest, "b", 1, 0, 0)
 	table.offer(none, genesis)
-	if p, due := table.next(genesis); p != nil || !due.IsZero() {
+	if p, due := table.nextDue(genesis); p != nil || !due.IsZero() {
 		t.Error("a node without a port is dialled")
 	}
 }
@@ -356,8 +356,8 @@ func TestDisagreementAroundAForkIsRetriedSoon(t *testing.T) {
 		table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
 		now := net.Clock.EpochStart(tt.epoch).Add(time.Minute)
 		table.offer(testRecordAt(net.Schedule.At(tt.epoch).Digest, "a", 1, 1000, 1001), now)
-		p, _ := table.next(now)
-		table.end(p, result{outcome: event.OutcomeWrongNetwork, started: now, goodbye: tt.code}, now)
+		p, _ := table.nextDue(now)
+		table.endVisit(p, result{outcome: event.OutcomeWrongNetwork, started: now, goodbye: tt.code}, now)
 		if wait := p.due.Sub(now); (wait < 10*time.Minute) != tt.soon {
 			t.Errorf("%s: due in %v", tt.name, wait)
 		}
@@ -370,11 +370,11 @@ func TestReachablePeerOutlivesItsRecordsDigest(t *testing.T) {
 	net := testNetwork(t, genesis, 10)
 	table := newTable(Config{AllowPrivate: true}.withDefaults(""), forksOf(net))
 	visit := func(id string, at time.Time) {
-		p, ok := table.begin(id, at)
+		p, ok := table.beginVisit(id, at)
 		if !ok {
 			t.Fatal("no room")
 		}
-		table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
+		table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
 	}
 	before := net.Clock.EpochStart(9)
 	for i, id := range []string{"never met", "met before the fork", "met after it"} {
@@ -384,7 +384,7 @@ func TestReachablePeerOutlivesItsRecordsDigest(t *testing.T) {
 	visit("met after it", net.Clock.EpochStart(10).Add(time.Hour/4))
 	late := net.Clock.EpochStart(14)
 	got := make(map[string]bool)
-	for p, _ := table.next(late); p != nil; p, _ = table.next(late) {
+	for p, _ := table.nextDue(late); p != nil; p, _ = table.nextDue(late) {
 		got[p.id] = true
 	}
 	if diff := cmp.Diff(map[string]bool{"met after it": true}, got); diff != "" {
@@ -403,20 +403,20 @@ func TestWhoIsGoneIsNotReachable(t *testing.T) {
 		net := testNetwork(t, genesis, 0)
 		table := newTable(Config{Revisit: revisit, AllowPrivate: true}.withDefaults(""), forksOf(net))
 		meet := func(id string, at time.Time) {
-			p, ok := table.begin(id, at)
+			p, ok := table.beginVisit(id, at)
 			if !ok {
 				t.Fatal("no room")
 			}
 			p.watched.weight = 1
-			table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
+			table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
 		}
 		window := time.Duration(revisit) * net.Clock.EpochDuration()
 		table.offer(testRecord(net, "moved", 1, 1000), genesis)
-		for _, id := range []string{"caller", "moved", "friend", "watched"} {
+		for _, id := range []string{"inbound", "moved", "friend", "watched"} {
 			meet(id, genesis)
 		}
 		table.offer(testRecordAt(eth2.ForkDigest{9}, "moved", 2, 1000, 1001), genesis)
-		table.begin("watched", genesis.Add(window)) // and it lasts
+		table.beginVisit("watched", genesis.Add(window)) // and it lasts
 		now := genesis
 		for range 2 * reachableWindows {
 			table.expire(now)
@@ -427,7 +427,7 @@ func TestWhoIsGoneIsNotReachable(t *testing.T) {
 			meet("friend", now)
 		}
 		table.expire(now)
-		for id, want := range map[string]int{"caller": rankForeign, "moved": rankForeign, "friend": rankReachable, "watched": rankReachable} {
+		for id, want := range map[string]int{"inbound": rankForeign, "moved": rankForeign, "friend": rankReachable, "watched": rankReachable} {
 			if got := table.byID[id].rank(); got != want {
 				t.Errorf("revisit %d: %s has rank %d, want %d", revisit, id, got, want)
 			}
@@ -442,12 +442,13 @@ func TestWhoIsGoneIsNotReachable(t *testing.T) {
 func TestStoredPeersAreNotExpiredAtTheStart(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
-	before := storedTable(t, dir, n, quietLog(), now)
+	before := storedTable(t, dir, n, discardLog(), now)
 	before.offer(signedRecord(t, n, 1, 1000), now)
-	p, _ := before.next(now)
-	before.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+	p, _ := before.nextDue(now)
+	before.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: now}, now)
+	write(t, before, now)
 	later := now.Add(24 * time.Hour)
-	after := storedTable(t, dir, n, quietLog(), later)
+	after := storedTable(t, dir, n, discardLog(), later)
 	after.expire(later.Add(time.Minute))
 	if after.reachable != 1 {
 		t.Error("a peer was given up before its first visit")

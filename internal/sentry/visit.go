@@ -60,8 +60,8 @@ type visit struct {
 	err     error
 }
 
-// visitIDs numbers the visits of one run behind a random prefix of 40 bits: ids of
-// which each is random would be half of what a dataset takes on disk.
+// visitIDs numbers the visits of one run behind a random prefix of 40 bits: random ids
+// would take half of a dataset's bytes on disk.
 type visitIDs struct {
 	prefix string
 	last   atomic.Uint64
@@ -69,19 +69,19 @@ type visitIDs struct {
 
 func newVisitIDs() *visitIDs { return &visitIDs{prefix: rand.Text()[:8] + "-"} }
 
-func (i *visitIDs) next() string { return i.prefix + strconv.FormatUint(i.last.Add(1), 10) }
+func (i *visitIDs) newID() string { return i.prefix + strconv.FormatUint(i.last.Add(1), 10) }
 
 func (v *visit) handshaked() bool { return v.metadata != nil }
 
 func (s *Sentry) newVisit(peerID string, record *enr.Record, direction string) *visit {
-	return &visit{id: s.visits.next(), peerID: peerID, record: record, direction: direction, started: time.Now()}
+	return &visit{id: s.visits.newID(), peerID: peerID, record: record, direction: direction, started: time.Now()}
 }
 
-// fail notes the error; a nil one is success.
-func (v *visit) fail(outcome string, err error) { v.outcome, v.err = outcome, err }
+// setOutcome sets the outcome; err is nil for success.
+func (v *visit) setOutcome(outcome string, err error) { v.outcome, v.err = outcome, err }
 
-// visitPeer is one outbound visit: a census, and a watch if turn allows it to stay.
-func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, turn turnFunc) result {
+// visitPeer is one outbound visit: a census, and a watch if the schedule grants it a slot.
+func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, requestSlot requestSlotFunc) result {
 	v := s.newVisit(target.PeerID, record, event.Outbound)
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -90,17 +90,17 @@ func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, rec
 	case errors.Is(err, p2p.ErrAlreadyConnected), errors.Is(err, p2p.ErrTooManyConnections):
 		return result{} // the peer's own connection is the visit, or there was none
 	case err != nil:
-		v.fail(p2p.Outcome(err), err)
+		v.setOutcome(p2p.Outcome(err), err)
 		s.counters.add(func(st *Stats) { st.Dialled++ })
-		return s.ended(handover, v, s.visitEnded(v))
+		return s.publishEnd(handover, v, s.visitEnded(v))
 	}
 	s.counters.add(func(st *Stats) { st.Dialled++; st.Connected++ })
-	return s.observe(ctx, handover, v, session, turn)
+	return s.observe(ctx, handover, v, session, requestSlot)
 }
 
 // observe carries a visit from the connection to the goodbye. The session is closed
 // when it returns.
-func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session, turn turnFunc) result {
+func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session, requestSlot requestSlotFunc) result {
 	defer session.Close()
 	v.multiaddr, v.transport = multiaddrOf(v, session), session.Transport()
 	s.census(ctx, v, session)
@@ -108,20 +108,20 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 	if v.handshaked() {
 		received = s.metadataReceived(v, time.Now())
 	}
-	if v.outcome == event.OutcomeOK && v.helloCame && turn(ctx, v.glimpse()) {
+	if v.outcome == event.OutcomeOK && v.helloCame && requestSlot(ctx, v.summary()) {
 		s.publish(handover, received)
 		received = nil
 		v.stayed, v.hello = true, nil // what is published need not be held for epochs
-		v.end(session, s.watch(ctx, handover, v, session))
+		v.conclude(session, s.watch(ctx, handover, v, session))
 	}
 	// Events may have to wait for their way out; the peer must not.
-	s.leave(handover, session)
+	s.sayGoodbye(handover, session)
 	session.Close()
 	ended := s.visitEnded(v)
 	if received != nil {
 		s.publish(handover, received)
 	}
-	return s.ended(handover, v, ended)
+	return s.publishEnd(handover, v, ended)
 }
 
 // census is what every visit does: the handshake and who it is with, within a
@@ -136,13 +136,13 @@ func (s *Sentry) census(ctx context.Context, v *visit, session *p2p.Session) {
 		identified <- agent
 	}()
 	err := s.handshake(bounded, v, session)
-	v.agent = await(bounded, identified, stopIdentify)
-	v.end(session, err)
+	v.agent = awaitAgent(bounded, identified, stopIdentify)
+	v.conclude(session, err)
 }
 
-// end notes how the visit ended so far: with the error, or with the peer's goodbye.
-func (v *visit) end(session *p2p.Session, err error) {
-	v.fail(p2p.Outcome(err), err)
+// conclude sets the outcome from the error, or from the peer's goodbye.
+func (v *visit) conclude(session *p2p.Session, err error) {
+	v.setOutcome(p2p.Outcome(err), err)
 	switch {
 	case errors.Is(err, errWrongNetwork):
 		v.outcome = event.OutcomeWrongNetwork
@@ -152,18 +152,18 @@ func (v *visit) end(session *p2p.Session, err error) {
 	if code, ok := session.RemoteGoodbye(); ok {
 		v.goodbye = &code
 		if err == nil {
-			v.fail(event.OutcomeGoodbye, errSaidGoodbye)
+			v.setOutcome(event.OutcomeGoodbye, errSaidGoodbye)
 		}
 	}
 }
 
-// glimpse is what the schedule is told when it is asked for a turn.
-func (v *visit) glimpse() glimpse {
-	return glimpse{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount}
+// summary is what the schedule decides on when it is asked for a watch slot.
+func (v *visit) summary() handshakeSummary {
+	return handshakeSummary{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount}
 }
 
-// await gives the agent, waiting a moment for it, and ends the wait for identify.
-func await(ctx context.Context, identified <-chan string, stop context.CancelFunc) string {
+// awaitAgent gives the agent, waiting a moment for it, and ends the wait for identify.
+func awaitAgent(ctx context.Context, identified <-chan string, stop context.CancelFunc) string {
 	defer stop()
 	timer := time.NewTimer(agentWait)
 	defer timer.Stop()
@@ -181,7 +181,7 @@ func await(ctx context.Context, identified <-chan string, stop context.CancelFun
 // and the gossip hello come side by side; the Ping after them gives the rest of a
 // hello that came in pieces a round trip's time.
 func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) error {
-	if err := s.forks.awaitSilence(ctx); err != nil {
+	if err := s.forks.awaitStatusBlackout(ctx); err != nil {
 		return err
 	}
 	status, err := session.Status(ctx)
@@ -220,9 +220,9 @@ func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) 
 	return pingErr
 }
 
-// leave says goodbye, also when the visit was canceled: the peer frees our place
-// without marking us down.
-func (s *Sentry) leave(ctx context.Context, session *p2p.Session) {
+// sayGoodbye says goodbye, also when the visit was canceled: the peer frees our slot
+// without lowering our score.
+func (s *Sentry) sayGoodbye(ctx context.Context, session *p2p.Session) {
 	select {
 	case <-session.Done():
 		return
@@ -233,8 +233,8 @@ func (s *Sentry) leave(ctx context.Context, session *p2p.Session) {
 	}
 }
 
-// ended publishes the visit's end and gives its result to the schedule.
-func (s *Sentry) ended(handover context.Context, v *visit, e *event.VisitEnded) result {
+// publishEnd publishes the visit's end and gives its result to the schedule.
+func (s *Sentry) publishEnd(handover context.Context, v *visit, e *event.VisitEnded) result {
 	s.counters.ended(v.outcome)
 	s.publish(handover, e)
 	s.log.Debug("visit ended", slog.String("peer", v.peerID), slog.String("direction", v.direction),

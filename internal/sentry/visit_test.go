@@ -93,7 +93,7 @@ func startCrawler(t testing.TB, net network.Network, allowPrivate bool, changes 
 		finder: newTestFinder(), events: newPublished(),
 	}
 	cfg := Config{CrawlerID: "crawler", CrawlerLocation: "here", AllowPrivate: allowPrivate}
-	c.Sentry = New(cfg, local, c.host, c.finder, c.events, quietLog())
+	c.Sentry = New(cfg, local, c.host, c.finder, c.events, discardLog())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -363,8 +363,8 @@ func TestFailingPublisherLosesNoVisits(t *testing.T) {
 	h := newHost(t, healthyRemote(net), "remote", stay)
 	local := NewLocal(net)
 	host := newHost(t, local, "valtrack/test", local.Inbound)
-	s := New(Config{CrawlerID: "c", AllowPrivate: true}, local, host, newTestFinder(), failing{}, quietLog())
-	got := s.visitPeer(t.Context(), t.Context(), targetOf(recordOf(net, h), true), recordOf(net, h), never)
+	s := New(Config{CrawlerID: "c", AllowPrivate: true}, local, host, newTestFinder(), failing{}, discardLog())
+	got := s.visitPeer(t.Context(), t.Context(), targetOf(recordOf(net, h), true), recordOf(net, h), noSlot)
 	if got.outcome != event.OutcomeOK || s.Stats().Lost != 2 {
 		t.Errorf("result %+v, lost %d, want 2", got, s.Stats().Lost)
 	}
@@ -377,7 +377,7 @@ func (failing) Publish(context.Context, event.Event) error { return errors.New("
 func TestHelloIsFiltered(t *testing.T) {
 	now := genesis.Add(time.Hour)
 	net := testNetwork(t, genesis, 0)
-	s := newSentry(Config{}, NewLocal(net), nil, nil, nil, quietLog())
+	s := newSentry(Config{}, NewLocal(net), nil, nil, nil, discardLog())
 	digest := strings.TrimPrefix(net.Schedule.Periods[0].Digest.String(), "0x")
 	topic := func(digest, name string) string { return "/eth2/" + digest + "/" + name + "/ssz_snappy" }
 	v := &visit{

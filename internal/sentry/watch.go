@@ -16,29 +16,29 @@ const (
 	// rereadGap is the least time between two MetaData requests of a watch; clients
 	// allow two in five seconds. For slots of 12 s, like maxMisses' pauses.
 	rereadGap = 5 * time.Second
-	// maxRereads is how many MetaData requests in a row may fail before the next word
-	// of the peer's seq_number; each waits twice as long as the one before.
+	// maxRereads is how many MetaData requests in a row may fail before the peer
+	// sends another seq_number; each waits twice as long as the one before.
 	maxRereads = 5
 	// maxMisses is how many requests in a row a connection that seems to stand may
 	// leave without an answer. An error code is an answer.
 	maxMisses = 2
 	// goodbyeTime is how long a peer that has ended its gossip stream is given to say
-	// why: it is leaving most likely. It does not shrink with the slot.
+	// goodbye: most likely it is leaving. It does not shrink with the slot.
 	goodbyeTime = time.Second
 )
 
 // Why a log ends before its watch.
 var (
-	// errFlood tells that a peer changed its subscriptions more often than any node
+	// errFlood means that a peer changed its subscriptions more often than any node
 	// has reason to.
 	errFlood = errors.New("too many subscription changes")
-	// errStreamEnded tells that a peer ended its gossip stream.
+	// errStreamEnded means that a peer ended its gossip stream.
 	errStreamEnded = fmt.Errorf("gossip stream: %w", p2p.ErrReset)
 )
 
-// watch is what a visit that stays does: it logs the peer's subscriptions, keeps an
-// eye on its MetaData, and goes after whole epochs. It has the visit's goroutine
-// and one timer.
+// watch is the part of a visit that stays: it logs the peer's subscriptions, follows
+// its MetaData, and ends after whole epochs. It uses the visit's goroutine and one
+// timer.
 type watch struct {
 	forks   forks
 	session *p2p.Session
@@ -71,7 +71,7 @@ func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Ses
 	current, stop := session.Follow(w.log.add)
 	w.log.begin(current)
 	err := w.stay(ctx, func() { s.publishParts(handover, v, w.log) })
-	ended := w.until()
+	ended := w.coveredUntil()
 	stop()
 	s.publishParts(handover, v, w.log)
 	last := w.log.end(ended)
@@ -95,14 +95,14 @@ func (w *watch) stay(ctx context.Context, partsReady func()) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		timer.Reset(time.Until(w.next()))
+		timer.Reset(time.Until(w.nextTimer()))
 		select {
 		case <-timer.C:
 			now := time.Now()
 			if !now.Before(w.end) {
-				return w.ended()
+				return w.endError()
 			}
-			if err := w.request(ctx, now); err != nil {
+			if err := w.requestDue(ctx, now); err != nil {
 				return err
 			}
 		case <-w.session.SeqChanged():
@@ -118,15 +118,15 @@ func (w *watch) stay(ctx context.Context, partsReady func()) error {
 				w.end = at
 			}
 		case <-w.session.Done():
-			return w.left(p2p.ErrReset)
+			return w.leaveError(p2p.ErrReset)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// next is when the timer has to fire.
-func (w *watch) next() time.Time {
+// nextTimer is when the timer has to fire.
+func (w *watch) nextTimer() time.Time {
 	next := w.end
 	for _, t := range []time.Time{w.ping, w.reread} {
 		if !t.IsZero() && t.Before(next) {
@@ -136,9 +136,9 @@ func (w *watch) next() time.Time {
 	return next
 }
 
-// ended is the error of a watch that comes to its end: none, or why its log had ended
-// before.
-func (w *watch) ended() error {
+// endError is the error of a watch that reaches its end: none, or why its log had ended
+// earlier.
+func (w *watch) endError() error {
 	err := w.log.err()
 	switch {
 	case err == nil:
@@ -146,41 +146,41 @@ func (w *watch) ended() error {
 	case errors.Is(err, errStreamEnded) && w.session.GossipError() != nil:
 		return w.session.GossipError()
 	}
-	return w.left(err)
+	return w.leaveError(err)
 }
 
-// left says how a peer went: with a goodbye, or as seen.
-func (w *watch) left(seen error) error {
+// leaveError is why a peer left: its goodbye, or else the error seen.
+func (w *watch) leaveError(seen error) error {
 	if code, ok := w.session.RemoteGoodbye(); ok {
 		return &p2p.GoodbyeError{Code: code}
 	}
 	return seen
 }
 
-// request asks for what is due. Only a peer that has gone is an error.
-func (w *watch) request(ctx context.Context, now time.Time) error {
+// requestDue asks for what is due. Only a peer that has gone is an error.
+func (w *watch) requestDue(ctx context.Context, now time.Time) error {
 	if !w.reread.IsZero() && !now.Before(w.reread) {
 		w.reread, w.asked = time.Time{}, now
 		m, err := w.session.MetaData(ctx)
 		if w.failed++; err == nil {
 			w.failed = 0
-			w.learn(&m)
+			w.logMetaData(&m)
 		} else if w.failed < maxRereads {
 			w.wantMetaData(time.Now())
 		}
 		w.expectRotation(time.Now())
-		return w.heard(err)
+		return w.checkAnswer(err)
 	}
 	if !now.Before(w.ping) {
 		w.ping = now.Add(w.forks.clock.EpochDuration())
 		_, err := w.session.Ping(ctx) // a new seq_number comes through SeqChanged
-		return w.heard(err)
+		return w.checkAnswer(err)
 	}
 	return nil // the timer was early
 }
 
-// learn logs a MetaData that differs from the one before.
-func (w *watch) learn(m *eth2.MetaData) {
+// logMetaData logs a MetaData that differs from the one before.
+func (w *watch) logMetaData(m *eth2.MetaData) {
 	if sameMetaData(&w.known, m) {
 		return
 	}
@@ -188,8 +188,8 @@ func (w *watch) learn(m *eth2.MetaData) {
 	w.log.addMetaData(time.Now(), m)
 }
 
-// heard judges a request's end.
-func (w *watch) heard(err error) error {
+// checkAnswer decides whether the watch ends with the outcome of a request.
+func (w *watch) checkAnswer(err error) error {
 	var answer *p2p.ResponseError
 	if err == nil || errors.As(err, &answer) {
 		w.misses = 0
@@ -197,7 +197,7 @@ func (w *watch) heard(err error) error {
 	}
 	select {
 	case <-w.session.Done():
-		return w.left(p2p.ErrReset)
+		return w.leaveError(p2p.ErrReset)
 	default:
 	}
 	if errors.Is(err, context.Canceled) {
@@ -210,24 +210,23 @@ func (w *watch) heard(err error) error {
 	return err
 }
 
-// until is the end of what the watch knows: now, or when the peer was last heard if
-// it has gone or does not answer any more.
-func (w *watch) until() time.Time {
+// coveredUntil is the end of what the watch covers: now, or when the peer was last
+// active if it has left or does not answer any more.
+func (w *watch) coveredUntil() time.Time {
 	now := time.Now()
 	select {
 	case <-w.session.Done():
-		// The log ends with the connection, and then knows whether the peer's leaving
-		// was seen.
+		// The log ends with the connection, and then knows whether the end was seen.
 		w.log.awaitEnd(goodbyeTime)
 	default:
 		if w.misses == 0 {
 			return now
 		}
 	}
-	return w.session.Heard()
+	return w.session.LastActive()
 }
 
-// wantMetaData asks for a MetaData that the peer has told to be newer: soon, but not
+// wantMetaData asks for a MetaData that the peer has announced as newer: soon, but not
 // before the gap to the last request.
 func (w *watch) wantMetaData(now time.Time) {
 	if seq, ok := w.session.RemoteSeq(); !ok || seq <= w.known.SeqNumber {
@@ -240,8 +239,8 @@ func (w *watch) wantMetaData(now time.Time) {
 }
 
 // expectRotation asks for MetaData after the peer's backbone subnets have rotated, if
-// they do so while it is watched. Clients follow within a slot or two; who is later
-// tells by its seq_number.
+// they do so while it is watched. Clients follow within a slot or two; a later one
+// announces it by its seq_number.
 func (w *watch) expectRotation(now time.Time) {
 	if w.nodeID == nil {
 		return

@@ -109,7 +109,7 @@ func (g *gossiper) record(t *testing.T, net network.Network) *enr.Record {
 }
 
 // A watch whose gossip stream ends while the connection stands ends with it: what the
-// peer does from then on is not known, and silence is not "no changes".
+// peer does from then on is not known, and the absence of changes is not "no changes".
 func TestWatchEndsWithItsGossipStream(t *testing.T) {
 	net := testNetwork(t, time.Now().Add(-time.Hour), 0)
 	digest := net.Schedule.Periods[0].Digest
@@ -119,7 +119,7 @@ func TestWatchEndsWithItsGossipStream(t *testing.T) {
 	}{
 		"reset":  {func(_ *gossiper, s libp2pnet.Stream) { _ = s.Reset() }, event.OutcomeReset},
 		"closed": {func(_ *gossiper, s libp2pnet.Stream) { _ = s.Close() }, event.OutcomeReset},
-		"opened anew": {func(g *gossiper, s libp2pnet.Stream) {
+		"reopened": {func(g *gossiper, s libp2pnet.Stream) {
 			_ = s.Close()
 			g.gossip(s.Conn(), on(digest, 7, 8))
 		}, event.OutcomeReset},

@@ -124,7 +124,7 @@ func startSentry(t *testing.T, dir, data string) *program {
 }
 
 // watch waits for the beginning of epoch end, and reads the sentry's memory once an
-// epoch: resident bytes, none where the system does not tell.
+// epoch: resident bytes, 0 where the system does not say.
 func (p *program) watch(t *testing.T, clock eth2.Clock, end eth2.Epoch) (memory []int64) {
 	t.Helper()
 	for e := clock.EpochAt(time.Now()) + 1; e <= end; e++ {

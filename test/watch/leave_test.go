@@ -54,7 +54,7 @@ func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
 				if w.to.Before(ends.Add(-slot)) {
 					t.Errorf("covered until %v before the end", ends.Sub(w.to))
 				}
-				w.to = ends // what a node does while it stops is not told
+				w.to = ends // what a node does while it stops is not reported
 				w.changes = slices.DeleteFunc(w.changes, func(c devnet.SubscriptionChange) bool { return c.Time.After(ends) })
 				all.add(w, c.truthOf(w, slot*3/4), slot*3/4)
 			}

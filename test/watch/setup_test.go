@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // waitLong is the deadline for conditions that the test waits for, not a bound on speed.
 const waitLong = 5 * time.Minute
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // records is a sentry.Finder that knows every node's record from the start, and
 // never a newer one: as stale as discv5 can be.
@@ -103,7 +103,7 @@ type crawl struct {
 
 func startCrawl(t *testing.T, net devnet.Config, cfg sentry.Config) *crawl {
 	t.Helper()
-	d, err := devnet.Start(t.Context(), net, quiet())
+	d, err := devnet.Start(t.Context(), net, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func startCrawl(t *testing.T, net devnet.Config, cfg sentry.Config) *crawl {
 	}
 	c := &crawl{collector: &collector{news: make(chan struct{}, 1)}, net: d}
 	cfg.CrawlerID, cfg.AllowPrivate = "test", true
-	c.sentry = sentry.New(cfg, local, host, records(slices.Clone(d.Truth().Nodes)), c.collector, quiet())
+	c.sentry = sentry.New(cfg, local, host, records(slices.Clone(d.Truth().Nodes)), c.collector, discardLog())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.sentry.Run(ctx) }()

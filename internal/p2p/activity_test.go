@@ -31,7 +31,7 @@ func (s *endingStream) SetDeadline(time.Time) error     { return nil }
 func (s *endingStream) SetReadDeadline(time.Time) error { return nil }
 func (s *endingStream) Reset() error                    { return nil }
 
-// A follower is not told that a peer was there until its loss was found out.
+// A follower does not learn that a peer was there until its loss was found out.
 func TestFollowEndsWhereAVanishedPeerWasHeard(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end      error
@@ -98,21 +98,21 @@ func TestHeard(t *testing.T) {
 	} {
 		before := time.Now()
 		sign.give()
-		await(t, sign.name+" is heard", func() bool { return s.Heard().After(before) })
+		await(t, sign.name+" counts as activity", func() bool { return s.LastActive().After(before) })
 	}
 	p.serve(ProtoPingV1, nil)
 	await(t, "the stream's opening is over", func() bool { return len(s.Subscriptions()) > 0 })
 	before := time.Now()
-	if _, err := s.Ping(testContext(t)); err == nil || s.Heard().After(before) {
-		t.Errorf("no answer is heard %v later: %v", s.Heard().Sub(before), err)
+	if _, err := s.Ping(testContext(t)); err == nil || s.LastActive().After(before) {
+		t.Errorf("an unanswered request counts as activity %v later: %v", s.LastActive().Sub(before), err)
 	}
 }
 
-// A follower is told when a connection that the peer closes ends, and over mplex
-// takes one for lost that ends after minutes of silence.
+// A follower gets its last call when a connection that the peer closes ends, and over mplex
+// takes one for lost that ends after minutes without data.
 func TestFollowEndsWithTheConnection(t *testing.T) {
 	for name, transports := range eachTransport() {
-		for _, silent := range []time.Duration{0, tcpSilence + time.Second} {
+		for _, silent := range []time.Duration{0, tcpDeadAfter + time.Second} {
 			t.Run(fmt.Sprint(name, " silent for ", silent), func(t *testing.T) {
 				p, h := startPeer(t, transports...), startHost(t, nil)
 				s := dial(t, h, p.target())
@@ -124,11 +124,11 @@ func TestFollowEndsWithTheConnection(t *testing.T) {
 				_, stop := s.Follow(seen.add)
 				defer stop()
 				s.mu.Lock()
-				s.heard = s.heard.Add(-silent)
+				s.lastActive = s.lastActive.Add(-silent)
 				s.mu.Unlock()
 				closes := time.Now()
 				p.Close()
-				await(t, "the end is told", func() bool { return len(seen.ends()) == 1 })
+				await(t, "the end is reported", func() bool { return len(seen.ends()) == 1 })
 				lost := name == "tcp-mplex" && silent > 0
 				if at := seen.ends()[0]; at.Before(closes) != lost {
 					t.Errorf("ended %v after the connection", at.Sub(closes))

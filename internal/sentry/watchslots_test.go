@@ -16,14 +16,14 @@ import (
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
-// watcher visits as the sentry does: three seconds of census, and if its turn comes
+// watcher visits as the sentry does: three seconds of census, and if it gets a slot
 // a watch of whole epochs, unless the peer leaves before.
 type watcher struct {
 	clock  eth2.Clock
 	epochs int
-	seen   func(id string) glimpse
+	seen   func(id string) handshakeSummary
 	leaves func(id string) bool // a second into a watch, with a goodbye 129
-	full   func(id string) bool // it says goodbye 129 to a census, before a turn is asked for
+	full   func(id string) bool // it says goodbye 129 to a census, before a slot is asked for
 
 	mu          sync.Mutex
 	spans       map[string][][2]time.Time // of watches
@@ -38,7 +38,7 @@ func newWatcher(clock eth2.Clock) *watcher {
 	cgc := uint64(8)
 	return &watcher{
 		clock: clock, epochs: 3,
-		seen:   func(string) glimpse { return glimpse{cgc: &cgc} },
+		seen:   func(string) handshakeSummary { return handshakeSummary{cgc: &cgc} },
 		leaves: func(string) bool { return false },
 		full:   func(string) bool { return false },
 		spans:  make(map[string][][2]time.Time), first: make(map[string]time.Time), census: make(map[string][]time.Time),
@@ -57,7 +57,7 @@ func (w *watcher) watchingNow() (n int) {
 	return n
 }
 
-func (w *watcher) visit(ctx context.Context, id string, turn turnFunc) result {
+func (w *watcher) visit(ctx context.Context, id string, requestSlot requestSlotFunc) result {
 	r := result{outcome: event.OutcomeOK, started: time.Now(), handshaked: true}
 	w.enter(func() { w.live++; w.census[id] = append(w.census[id], r.started) })
 	defer w.enter(func() { w.live-- })
@@ -74,7 +74,7 @@ func (w *watcher) visit(ctx context.Context, id string, turn turnFunc) result {
 		r.outcome, r.goodbye = event.OutcomeGoodbye, &code
 		return r
 	}
-	if ctx.Err() != nil || !turn(ctx, w.seen(id)) {
+	if ctx.Err() != nil || !requestSlot(ctx, w.seen(id)) {
 		return r
 	}
 	from := time.Now()
@@ -96,11 +96,11 @@ func (w *watcher) visit(ctx context.Context, id string, turn turnFunc) result {
 	return r
 }
 
-func (w *watcher) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, turn turnFunc) result {
-	return w.visit(ctx, target.PeerID, turn)
+func (w *watcher) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, requestSlot requestSlotFunc) result {
+	return w.visit(ctx, target.PeerID, requestSlot)
 }
 
-func (w *watcher) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, turnFunc) result {
+func (w *watcher) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, requestSlotFunc) result {
 	return result{}
 }
 
@@ -132,12 +132,12 @@ func TestEveryPeerHasItsTurnAndItsCensus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testNetwork(t, time.Now(), 0)
 		w := newWatcher(net.Clock)
-		const peers, places, epochs = 200, 20, 120
-		s := startSchedule(t, Config{MaxWatched: places, MaxConnections: 60, Dialers: 16}, net, w, peers)
+		const peers, slots, epochs = 200, 20, 120
+		s := startSchedule(t, Config{MaxWatched: slots, MaxConnections: 60, Dialers: 16}, net, w, peers)
 		time.Sleep(epochs * net.Clock.EpochDuration())
 		s.stop()
-		if w.most != places || w.total > 60 {
-			t.Errorf("%d watches and %d visits at once, want %d and at most 60", w.most, w.total, places)
+		if w.most != slots || w.total > 60 {
+			t.Errorf("%d watches and %d visits at once, want %d and at most 60", w.most, w.total, slots)
 		}
 		low, high, sum := math.Inf(1), 0.0, 0.0
 		for i := range peers {
@@ -153,11 +153,11 @@ func TestEveryPeerHasItsTurnAndItsCensus(t *testing.T) {
 		if low == 0 || high > 2*low+4 {
 			t.Errorf("epochs watched: %.1f to %.1f, want them alike", low, high)
 		}
-		if used := sum / (places * epochs); used < 0.85 {
-			t.Errorf("the places were used for %.0f %% of the time", 100*used)
+		if used := sum / (slots * epochs); used < 0.85 {
+			t.Errorf("the slots were used for %.0f %% of the time", 100*used)
 		}
-		if s.turns.taken != 0 || s.dials != 0 || len(s.running) != 0 {
-			t.Errorf("after the end %d watches, %d dials, %d visits are booked", s.turns.taken, s.dials, len(s.running))
+		if s.slots.inUse != 0 || s.dials != 0 || len(s.running) != 0 {
+			t.Errorf("after the end %d watches, %d dials, %d visits are booked", s.slots.inUse, s.dials, len(s.running))
 		}
 	})
 }
@@ -168,11 +168,11 @@ func TestTurnsGoToThoseOfWhomLeastIsKnown(t *testing.T) {
 		w := newWatcher(net.Clock)
 		four, eight := uint64(4), uint64(8)
 		without := func(id string) bool { return len(id)%2 == 0 } // p10 to p99 have no validators
-		w.seen = func(id string) glimpse {
+		w.seen = func(id string) handshakeSummary {
 			if without(id) {
-				return glimpse{client: eth2.ClientTeku, cgc: &eight}
+				return handshakeSummary{client: eth2.ClientTeku, cgc: &eight}
 			}
-			return glimpse{client: eth2.ClientTeku, cgc: &four}
+			return handshakeSummary{client: eth2.ClientTeku, cgc: &four}
 		}
 		s := startSchedule(t, Config{MaxWatched: 10, MaxConnections: 100, Dialers: 16}, net, w, 200)
 		time.Sleep(150 * net.Clock.EpochDuration())
@@ -216,7 +216,7 @@ func TestPeersThatLeaveAtOnceDoNotHogTheTurns(t *testing.T) {
 			switch visits := w.census[id]; {
 			case i < 10:
 				if len(w.spans[id]) == 0 {
-					t.Errorf("%s never had a turn", id)
+					t.Errorf("%s never had a slot", id)
 				}
 				for _, span := range w.spans[id] {
 					for _, at := range visits {
@@ -235,20 +235,20 @@ func TestPeersThatLeaveAtOnceDoNotHogTheTurns(t *testing.T) {
 	})
 }
 
-// Full nodes and such without a gossip hello are visited, and never ask for a turn.
-// They must not keep the places empty.
+// Full nodes and such without a gossip hello are visited, and never ask for a slot.
+// They must not keep the slots empty.
 func TestPeersThatNeverAskKeepNoPlaces(t *testing.T) {
 	for _, never := range []int{30, 60} {
 		synctest.Test(t, func(t *testing.T) {
 			net := testNetwork(t, time.Now(), 0)
 			w := newWatcher(net.Clock)
-			const peers, places, epochs = 200, 20, 120
+			const peers, slots, epochs = 200, 20, 120
 			mute := make(map[string]bool)
 			for i := range never {
 				mute[fmt.Sprintf("p%d", i*peers/never)] = true
 			}
 			w.full = func(id string) bool { return mute[id] }
-			s := startSchedule(t, Config{MaxWatched: places, MaxConnections: 60, Dialers: 16}, net, w, peers)
+			s := startSchedule(t, Config{MaxWatched: slots, MaxConnections: 60, Dialers: 16}, net, w, peers)
 			time.Sleep(epochs * net.Clock.EpochDuration())
 			s.stop()
 			half := net.Clock.EpochStart(epochs / 2)
@@ -258,8 +258,8 @@ func TestPeersThatNeverAskKeepNoPlaces(t *testing.T) {
 					used += max(0, span[1].Sub(latest(span[0], half)))
 				}
 			}
-			if share := float64(used) / float64(places*epochs/2*net.Clock.EpochDuration()); share < 0.9 {
-				t.Errorf("%d of %d peers never ask: the places were used for %.0f %% of the second half", never, peers, 100*share)
+			if share := float64(used) / float64(slots*epochs/2*net.Clock.EpochDuration()); share < 0.9 {
+				t.Errorf("%d of %d peers never ask: the slots were used for %.0f %% of the second half", never, peers, 100*share)
 			}
 		})
 	}
@@ -289,7 +289,7 @@ func TestWatchesLeaveRoomForTheRest(t *testing.T) {
 		time.Sleep(10 * net.Clock.EpochDuration())
 		s.stop()
 		if w.total > 36 || w.most != 28 {
-			t.Errorf("%d visits and %d watches at once, want at most 36 and 28: some places are for callers", w.total, w.most)
+			t.Errorf("%d visits and %d watches at once, want at most 36 and 28: some slots are for inbound peers", w.total, w.most)
 		}
 		for i := range 300 {
 			if len(w.census[fmt.Sprintf("p%d", i)]) < 3 {
@@ -306,29 +306,29 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 	now := net.Clock.EpochStart(5).Add(epoch / 2)
 	seen := func(ago time.Duration) func(*schedule) {
 		return func(s *schedule) {
-			p, _ := s.table.begin("p", now.Add(-ago))
-			s.table.end(p, result{outcome: event.OutcomeOK, handshaked: true, started: now.Add(-ago)}, now.Add(-ago))
+			p, _ := s.table.beginVisit("p", now.Add(-ago))
+			s.table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: now.Add(-ago)}, now.Add(-ago))
 		}
 	}
 	missed := func(ago time.Duration) func(*schedule) {
 		return func(s *schedule) {
-			p, _ := s.table.begin("p", now.Add(-ago))
-			s.table.end(p, result{outcome: event.OutcomeDialTimeout, started: now.Add(-ago)}, now.Add(-ago))
+			p, _ := s.table.beginVisit("p", now.Add(-ago))
+			s.table.endVisit(p, result{outcome: event.OutcomeDialTimeout, started: now.Add(-ago)}, now.Add(-ago))
 		}
 	}
 	for _, tt := range []struct {
 		name          string
 		known         func(*schedule)
-		callers, live int
+		inbound, live int
 		want          bool
 	}{
 		{"unknown", nil, 0, 0, true},
 		{"unknown, while dials and watches fill the rest", nil, 19, 99, true},
-		{"unknown, and every caller's place is taken", nil, 20, 30, false},
-		{"unknown, and every place is taken", nil, 5, 100, false},
+		{"unknown, and every inbound slot is taken", nil, 20, 30, false},
+		{"unknown, and every slot is taken", nil, 5, 100, false},
 		{"visited in the epoch before", seen(epoch * 3 / 4), 19, 99, true},
 		{"visited in this epoch", seen(epoch / 4), 0, 50, true},
-		{"visited in this epoch, many callers", seen(epoch / 4), 10, 50, false},
+		{"visited in this epoch, many inbound", seen(epoch / 4), 10, 50, false},
 		{"visited just now", seen(10 * time.Second), 0, 0, false},
 		{"dialled in vain just now", missed(10 * time.Second), 19, 99, true},
 		{"met in the epoch before, dialled in vain in this one", func(s *schedule) {
@@ -340,12 +340,12 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 		if tt.known != nil {
 			tt.known(s)
 		}
-		s.callers = tt.callers
+		s.inbound = tt.inbound
 		for range tt.live {
 			s.running[new(running)] = struct{}{}
 		}
-		if got := s.welcome("p", netip.Addr{}, now); got != tt.want {
-			t.Errorf("%s: welcome %v, want %v", tt.name, got, tt.want)
+		if got := s.admitsInbound("p", netip.Addr{}, now); got != tt.want {
+			t.Errorf("%s: admitted %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
@@ -366,17 +366,17 @@ func TestCallersFromOneAddressHaveFewPlaces(t *testing.T) {
 	} {
 		s := newSchedule(Config{}.withDefaults(""), forksOf(net), nil, &counters{})
 		from := netip.MustParseAddr(tt.from)
-		for range callersPerAddress {
-			if !s.welcome("p", from, genesis) {
-				t.Errorf("%s: turned away while there are places", tt.name)
+		for range inboundPerAddress {
+			if !s.admitsInbound("p", from, genesis) {
+				t.Errorf("%s: turned away while there are slots", tt.name)
 			}
-			s.answerCall(netip.MustParseAddr(tt.there))
+			s.acquireSource(netip.MustParseAddr(tt.there))
 		}
-		if got := s.welcome("p", from, genesis); got != tt.want {
-			t.Errorf("%s: welcome %v beside %d callers, want %v", tt.name, got, callersPerAddress, tt.want)
+		if got := s.admitsInbound("p", from, genesis); got != tt.want {
+			t.Errorf("%s: admitted %v beside %d inbound, want %v", tt.name, got, inboundPerAddress, tt.want)
 		}
-		for range callersPerAddress {
-			s.hangUp(netip.MustParseAddr(tt.there))
+		for range inboundPerAddress {
+			s.releaseSource(netip.MustParseAddr(tt.there))
 		}
 		if len(s.sources) != 0 {
 			t.Errorf("%s: %v are booked after the last call", tt.name, s.sources)
