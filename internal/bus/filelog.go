@@ -81,7 +81,8 @@ func NewFileLog(dir, sentryID string, boot uint64, log *slog.Logger) (*FileLog, 
 // invalid, or so much waits for a disk that takes nothing that no more fits. That
 // the disk takes nothing is logged, and an error of Close when it stays so.
 func (l *FileLog) Publish(_ context.Context, e event.Event) error {
-	if err := e.Validate(); err != nil {
+	data, err := event.Encode(e)
+	if err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -92,12 +93,8 @@ func (l *FileLog) Publish(_ context.Context, e event.Event) error {
 	key := event.Key{Sentry: l.sentry, Boot: l.boot, Counter: l.counter + 1}
 	l.line = append(l.line[:0], `{"`+keyField+`":`...)
 	l.line = strconv.AppendQuote(l.line, key.String())
-	begin := len(l.line)
-	l.line = event.Append(l.line, e)
-	if err := checkSize(e.Subject(), len(l.line)-begin); err != nil {
-		return err
-	}
-	l.line[begin] = ',' // was the event's {
+	l.line = append(l.line, ',')
+	l.line = append(l.line, data[1:]...) // without the event's {
 	l.line = append(l.line, '\n')
 	l.counter++ // also of one that is dropped now: a gap among the keys tells of it
 	f := l.files[e.Subject()]

@@ -322,11 +322,3 @@ func (p *Publisher) failed(m *nats.Msg, err error) {
 	p.queue = append(p.queue, e)
 	p.signal()
 }
-
-// checkSize refuses an event that no stream takes.
-func checkSize(subject string, n int) error {
-	if n > event.MaxSize {
-		return fmt.Errorf("%w: %s of %d bytes, limit %d", event.ErrInvalid, subject, n, event.MaxSize)
-	}
-	return nil
-}

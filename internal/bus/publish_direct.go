@@ -72,7 +72,7 @@ type memoryQueue struct {
 }
 
 func (q *memoryQueue) Publish(ctx context.Context, e event.Event) error {
-	data, err := encode(e)
+	data, err := event.Encode(e)
 	if err != nil {
 		return err
 	}
@@ -121,16 +121,4 @@ func (q *memoryQueue) backlog() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.events)
-}
-
-// encode checks the event and gives its wire form.
-func encode(e event.Event) ([]byte, error) {
-	if err := e.Validate(); err != nil {
-		return nil, err
-	}
-	data, err := event.Encode(e)
-	if err != nil {
-		return nil, err
-	}
-	return data, checkSize(e.Subject(), len(data))
 }

@@ -139,7 +139,8 @@ func OpenSpool(cfg SpoolConfig) (*Spool, error) {
 // or written when the disk takes it: a process that is killed before loses it. An error
 // means that the event is not kept (ErrSpoolFull: its counter is used up).
 func (s *Spool) Publish(_ context.Context, e event.Event) error {
-	if err := e.Validate(); err != nil {
+	data, err := event.Encode(e)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -151,11 +152,7 @@ func (s *Spool) Publish(_ context.Context, e event.Event) error {
 	s.key = append(s.key, '-')
 	s.key = strconv.AppendUint(s.key, s.counter+1, 10)
 	s.frame = beginFrame(s.frame[:0], s.now(), e.Subject(), s.key)
-	begin := len(s.frame)
-	s.frame = event.Append(s.frame, e)
-	if err := checkSize(e.Subject(), len(s.frame)-begin); err != nil {
-		return err
-	}
+	s.frame = append(s.frame, data...)
 	endFrame(s.frame)
 	s.counter++ // also of one that is dropped now: a gap among the keys tells of it
 	return s.append(s.frame)

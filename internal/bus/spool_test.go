@@ -61,7 +61,7 @@ func takeAll(t testing.TB, s *Spool) (out []*pending) {
 // longVisit is an event of some 7 bytes a change.
 func longVisit(changes int) *event.VisitEnded {
 	v := visit(1)
-	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Changes: make([][3]int64, changes)}
+	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Changes: make([]event.SubnetChange, changes)}
 	return v
 }
 

@@ -20,7 +20,6 @@ type ingest struct {
 	*Consumer
 
 	mu       sync.Mutex
-	decoder  event.Decoder
 	deriver  Deriver
 	keys     dataset.Coverage // of the open segment
 	pending  []bus.Delivery   // to be acknowledged with it
@@ -139,7 +138,7 @@ func (in *ingest) take(m bus.Message) {
 		in.hold(m.Delivery)
 		return
 	}
-	e, err := in.decoder.Decode(m.Subject, m.Data)
+	e, err := event.Decode(m.Subject, m.Data)
 	if err != nil {
 		in.reject(m, err)
 		return

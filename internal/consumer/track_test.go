@@ -57,7 +57,7 @@ func (k *tracked) next() (key string, e event.Event) {
 	}
 	v := visit(h.VisitID)
 	v.ID, v.Timestamp, v.Started, v.Ended = h.ID, at.UnixMilli(), at.Add(-time.Minute).UnixMilli(), at.UnixMilli()
-	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Initial: []int{0, 12}, Changes: [][3]int64{{20_000, 5, 1}, {40_000, 5, 0}}}
+	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Initial: []int{0, 12}, Changes: []event.SubnetChange{{At: 20_000, Subnet: 5, Subscribed: true}, {At: 40_000, Subnet: 5}}}
 	return fmt.Sprintf("s-1-%d", k.sent), v
 }
 

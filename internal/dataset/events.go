@@ -97,12 +97,9 @@ func (p *parser) metaData(m MetaData) event.MetaData {
 }
 
 func (p *parser) watch(w *Watch) *event.Watch {
-	out := &event.Watch{From: w.From, To: w.To, Initial: ints(w.Initial), Changes: make([][3]int64, len(w.Changes))}
+	out := &event.Watch{From: w.From, To: w.To, Initial: ints(w.Initial), Changes: make([]event.SubnetChange, len(w.Changes))}
 	for i, c := range w.Changes {
-		out.Changes[i] = [3]int64{c.At, int64(c.Subnet)}
-		if c.Subscribed {
-			out.Changes[i][2] = 1
-		}
+		out.Changes[i] = event.SubnetChange{At: c.At, Subnet: int(c.Subnet), Subscribed: c.Subscribed}
 	}
 	for _, m := range w.MetaDataChanges {
 		out.MetaDataChanges = append(out.MetaDataChanges, event.WatchMetaData{At: m.At, MetaData: p.metaData(m.MetaData)})

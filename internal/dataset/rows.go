@@ -81,7 +81,7 @@ func watchOf(w *event.Watch) *Watch {
 	}
 	out := &Watch{From: w.From, To: w.To, Initial: List(w.Initial)}
 	for _, c := range w.Changes {
-		out.Changes = append(out.Changes, SubnetChange{At: c[0], Subnet: int32(c[1]), Subscribed: c[2] == 1})
+		out.Changes = append(out.Changes, SubnetChange{At: c.At, Subnet: int32(c.Subnet), Subscribed: c.Subscribed})
 	}
 	for _, m := range w.MetaDataChanges {
 		out.MetaDataChanges = append(out.MetaDataChanges, MetaDataChange{At: m.At, MetaData: metaDataOf(&m.MetaData)})

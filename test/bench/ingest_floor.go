@@ -142,7 +142,6 @@ func ingestFloorMain(ctx context.Context, args []string) (err error) {
 
 // floorFiles are one Parquet file for each table that a crawl's events go to.
 type floorFiles struct {
-	decoder    event.Decoder
 	deriver    consumer.Deriver
 	discovery  *dataset.File[dataset.DiscoveryRow]
 	metadata   *dataset.File[dataset.MetadataRow]
@@ -163,7 +162,7 @@ func createFloorFiles(dir string) (f floorFiles, err error) {
 }
 
 func (f *floorFiles) store(m bus.Message) error {
-	e, err := f.decoder.Decode(m.Subject, m.Data)
+	e, err := event.Decode(m.Subject, m.Data)
 	if err != nil {
 		return err
 	}
