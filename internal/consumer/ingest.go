@@ -157,11 +157,15 @@ func (in *ingest) take(m bus.Message) {
 func (in *ingest) store(e event.Event) error {
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
-		return in.writer.AppendDiscovery(dataset.FromPeerDiscovered(e))
+		return dataset.Append(in.writer, dataset.FromPeerDiscovered(e))
 	case *event.MetadataReceived:
-		return in.writer.AppendMetadata(in.deriver.Rows(e))
+		handshake, validator := in.deriver.Rows(e)
+		if err := dataset.Append(in.writer, handshake); err != nil {
+			return err
+		}
+		return dataset.Append(in.writer, validator)
 	case *event.VisitEnded:
-		return in.writer.AppendVisit(dataset.FromVisitEnded(e))
+		return dataset.Append(in.writer, dataset.FromVisitEnded(e))
 	}
 	return fmt.Errorf("no table for event %T", e)
 }

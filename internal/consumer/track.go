@@ -94,7 +94,7 @@ func (in *ingest) estimates() error {
 		return nil
 	}
 	for _, p := range in.cfg.Tracker.Hour() {
-		if err := in.writer.AppendEstimate(estimateRow(p)); err != nil {
+		if err := dataset.Append(in.writer, estimateRow(p)); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func (w *Writer) commit(keys Coverage) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range w.open.parts() {
+	for _, p := range w.open.parts {
 		if err := w.step("finish " + p.table()); err != nil {
 			return err
 		}
@@ -71,11 +71,11 @@ func (w *Writer) place() error {
 	if err := w.settle(); err != nil {
 		return err
 	}
-	for _, p := range w.open.parts() {
+	for _, p := range w.open.parts {
 		if err := w.step("rename " + p.table()); err != nil {
 			return err
 		}
-		if err := os.Rename(p.path(), single(w.next).path(w.dir, p.table())); err != nil {
+		if err := os.Rename(filepath.Join(w.open.dir, p.table()+partSuffix), single(w.next).path(w.dir, p.table())); err != nil {
 			return err
 		}
 		// Before the next rename, so that no crash can keep that one and lose this.
@@ -106,7 +106,7 @@ func (w *Writer) Recover() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open != nil {
-		for _, p := range w.open.parts() {
+		for _, p := range w.open.parts {
 			p.abandon()
 		}
 		w.open = nil
@@ -191,11 +191,11 @@ func readCoverage(dir string) (covered Coverage, newest int64, err error) {
 	if covered, err = readRemoved(dir); err != nil {
 		return nil, 0, err
 	}
-	known, err := spans(dir, Metadata)
+	known, err := spans(dir, commitTable)
 	if err != nil {
 		return nil, 0, err
 	}
-	for i, table := range append([]string{Metadata}, Tables()...) {
+	for i, table := range append([]string{commitTable}, Tables()...) {
 		all, err := spans(dir, table)
 		if err != nil {
 			return nil, 0, err

@@ -19,8 +19,8 @@ const (
 	daySpans = 24
 )
 
-// numbered is a part and its footer.
-type numbered struct {
+// partInfo is a part and its footer.
+type partInfo struct {
 	span
 	footer
 }
@@ -40,9 +40,9 @@ type Merged struct{ Parts, Into int }
 func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, error) {
 	var done Merged
 	var failed error
-	for _, table := range Tables() {
+	for _, table := range registry() {
 		for _, unit := range []time.Duration{every, daySpans * every} {
-			parts, err := w.committedParts(ctx, table)
+			parts, err := w.committedParts(ctx, table.name)
 			for _, group := range groups(parts, unit, w.now()) {
 				if ctx.Err() != nil {
 					return done, errors.Join(failed, ctx.Err())
@@ -55,7 +55,7 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 				done.Into++
 			}
 			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("compact %s: %w", Dir(w.dir, table), err))
+				failed = errors.Join(failed, fmt.Errorf("compact %s: %w", Dir(w.dir, table.name), err))
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func (w *Writer) Keep(first uint64) {
 // committedParts reads the footers of a table's parts that may be merged or removed,
 // in the order of segments. The error is of parts that cannot be read, which are left
 // out.
-func (w *Writer) committedParts(ctx context.Context, table string) (parts []numbered, err error) {
+func (w *Writer) committedParts(ctx context.Context, table string) (parts []partInfo, err error) {
 	w.mu.Lock()
 	next := min(w.next, w.keep)
 	all, err := spans(w.dir, table)
@@ -94,16 +94,16 @@ func (w *Writer) committedParts(ctx context.Context, table string) (parts []numb
 			err = errors.Join(err, footerErr)
 			continue
 		}
-		parts = append(parts, numbered{s, f})
+		parts = append(parts, partInfo{s, f})
 	}
 	return parts, err
 }
 
 // groups tells which parts to merge: runs of at least two that follow one another
 // and were committed in one unit of time, which is not the present one.
-func groups(parts []numbered, unit time.Duration, now time.Time) (out [][]numbered) {
+func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partInfo) {
 	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
-	var group []numbered
+	var group []partInfo
 	var rows int64
 	flush := func() {
 		if len(group) > 1 {
@@ -126,9 +126,9 @@ func groups(parts []numbered, unit time.Duration, now time.Time) (out [][]number
 	return out
 }
 
-// merge makes one part of the group's.
-func (w *Writer) merge(ctx context.Context, table string, group []numbered) error {
-	if err := w.step("merge " + table); err != nil {
+// merge replaces the group's parts by one.
+func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error {
+	if err := w.step("merge " + table.name); err != nil {
 		return err
 	}
 	work := filepath.Join(w.dir, compactingDir, "merge")
@@ -140,17 +140,17 @@ func (w *Writer) merge(ctx context.Context, table string, group []numbered) erro
 	for _, p := range group {
 		result.keys.Merge(p.keys)
 		result.stored = max(result.stored, p.stored)
-		in = append(in, source{path: p.path(w.dir, table), rows: p.rows, sorted: p.sorted})
+		in = append(in, source{path: p.path(w.dir, table.name), rows: p.rows, sorted: p.sorted})
 	}
 	whole := span{group[0].first, group[len(group)-1].last}
 	result.span = whole.String()
-	file, err := mergeTable(ctx, table, work, in, result)
+	file, err := table.merge(ctx, work, in, result)
 	if err == nil {
 		out := make([]span, len(group))
 		for i, p := range group {
 			out[i] = p.span
 		}
-		err = w.swap(table, out, whole, file)
+		err = w.swap(table.name, out, whole, file)
 	}
 	return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
 }
@@ -175,7 +175,7 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if len(parts) == 0 {
 		return 0, unread
 	}
-	old := slices.DeleteFunc(parts[:len(parts)-1], func(p numbered) bool { return max(p.stored, p.newest) >= before })
+	old := slices.DeleteFunc(parts[:len(parts)-1], func(p partInfo) bool { return max(p.stored, p.newest) >= before })
 	if len(old) == 0 {
 		return 0, unread
 	}
@@ -188,7 +188,7 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if err := w.step("remember " + table); err != nil {
 		return 0, err
 	}
-	if table == Metadata { // the table whose footers count
+	if table == commitTable { // the table whose footers count
 		if err := addRemoved(w.dir, keys); err != nil {
 			return 0, err
 		}

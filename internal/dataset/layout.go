@@ -110,7 +110,7 @@ func split(all []span) (live, stale []span) {
 // part of the table that is renamed last. See afterAll for parts of other tables with
 // higher numbers.
 func committed(dataDir string) (newest uint64, ok bool, err error) {
-	all, err := spans(dataDir, Metadata)
+	all, err := spans(dataDir, commitTable)
 	for _, s := range all {
 		newest, ok = max(newest, s.last), true
 	}
@@ -150,7 +150,7 @@ func afterAll(dataDir string) (next uint64, err error) {
 
 // staged gives the segment whose commit was not finished, when there is one.
 func staged(dataDir string) (segment uint64, found bool, err error) {
-	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", Metadata+partSuffix))
+	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", commitTable+partSuffix))
 	for _, part := range parts {
 		n, parseErr := strconv.ParseUint(filepath.Base(filepath.Dir(part)), 10, 64)
 		if parseErr == nil {

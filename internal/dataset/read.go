@@ -40,6 +40,15 @@ func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) err
 	return nil
 }
 
+// ScanTable is Scan for a table that is known by its name.
+func ScanTable(ctx context.Context, dataDir, table string, in Range, each func(Row) error) error {
+	t, err := lookup(table)
+	if err != nil {
+		return err
+	}
+	return t.scan(ctx, dataDir, in, each)
+}
+
 // tableParts are the parts of a table at one moment. Files are opened through the
 // directory as it was then: merging puts another in its place and keeps this one
 // for a while.
@@ -79,6 +88,7 @@ func (p *tableParts) open(s span) (*os.File, error) {
 	}
 	return f, err
 }
+
 func scanPart[T Row](ctx context.Context, p *tableParts, s span, in Range, each func(T) error) error {
 	f, err := p.open(s)
 	if err != nil {

@@ -44,15 +44,11 @@ type Writer struct {
 	crash func(step string) error
 }
 
-// segment is the open segment's part of each table.
+// segment is the open segment.
 type segment struct {
-	dir       string // in _staging
-	discovery *part[DiscoveryRow]
-	metadata  *part[MetadataRow]
-	validator *part[ValidatorRow]
-	visit     *part[VisitRow]
-	estimate  *part[EstimateRow]
-	rows      int
+	dir   string       // in _staging
+	parts []stagedPart // one per table, in the order of the registry
+	rows  int
 }
 
 // Open locks the data directory (ErrLocked when another process writes it),
@@ -130,38 +126,23 @@ func (w *Writer) Rows() int {
 // Segment is the number of the open or next segment.
 func (w *Writer) Segment() uint64 { return w.next }
 
-// AppendDiscovery adds a row to the open segment.
-func (w *Writer) AppendDiscovery(r DiscoveryRow) error {
-	return appendRow(w, r, func(s *segment) *part[DiscoveryRow] { return s.discovery })
-}
-
-// AppendMetadata adds the rows of one metadata_received event.
-func (w *Writer) AppendMetadata(m MetadataRow, v ValidatorRow) error {
-	if err := appendRow(w, m, func(s *segment) *part[MetadataRow] { return s.metadata }); err != nil {
-		return err
-	}
-	return appendRow(w, v, func(s *segment) *part[ValidatorRow] { return s.validator })
-}
-
-// AppendVisit adds a row to the open segment.
-func (w *Writer) AppendVisit(r VisitRow) error {
-	return appendRow(w, r, func(s *segment) *part[VisitRow] { return s.visit })
-}
-
-// AppendEstimate adds a row to the open segment.
-func (w *Writer) AppendEstimate(r EstimateRow) error {
-	return appendRow(w, r, func(s *segment) *part[EstimateRow] { return s.estimate })
-}
-
-func appendRow[T any](w *Writer, row T, of func(*segment) *part[T]) error {
+// Append adds a row to the open segment.
+func Append[T Row](w *Writer, row T) error {
 	if err := w.ensureOpen(); err != nil {
 		return err
 	}
-	if err := of(w.open).append(row); err != nil {
-		return fmt.Errorf("segment %d: %w", w.next, err)
+	for _, p := range w.open.parts {
+		p, ok := p.(*part[T])
+		if !ok {
+			continue
+		}
+		if err := p.append(row); err != nil {
+			return fmt.Errorf("segment %d: %w", w.next, err)
+		}
+		w.open.rows++
+		return nil
 	}
-	w.open.rows++
-	return nil
+	return fmt.Errorf("segment %d: no table for %T", w.next, row)
 }
 
 func (w *Writer) ensureOpen() error {
@@ -181,26 +162,19 @@ func openSegment(dir string) (*segment, error) {
 		return nil, err
 	}
 	s := &segment{dir: dir}
-	var err1, err2, err3, err4, err5 error
-	s.discovery, err1 = createPart[DiscoveryRow](dir, Discovery)
-	s.metadata, err2 = createPart[MetadataRow](dir, Metadata)
-	s.validator, err3 = createPart[ValidatorRow](dir, ValidatorMetadata)
-	s.visit, err4 = createPart[VisitRow](dir, Visit)
-	s.estimate, err5 = createPart[EstimateRow](dir, PeerEstimates)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-		return nil, errors.Join(err, s.discard())
+	for _, t := range registry() {
+		p, err := t.create(dir)
+		if err != nil {
+			return nil, errors.Join(err, s.discard())
+		}
+		s.parts = append(s.parts, p)
 	}
 	return s, nil
 }
 
-// parts in the order of Tables.
-func (s *segment) parts() []stagedPart {
-	return []stagedPart{s.discovery, s.validator, s.visit, s.estimate, s.metadata}
-}
-
 // discard closes and removes what is staged.
 func (s *segment) discard() error {
-	for _, p := range s.parts() {
+	for _, p := range s.parts {
 		p.abandon()
 	}
 	return os.RemoveAll(s.dir)
