@@ -189,7 +189,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
 			return errors.Join(err, c.rejected.Close(), c.writer.Close())
 		}
-		c.writer.Keep(c.writer.Segment()) // until the tracker has them too
+		c.writer.HoldCompactionFrom(c.writer.Segment()) // until the tracker has them too
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -119,7 +119,7 @@ func (in *ingest) flush(segment uint64) {
 		return
 	}
 	in.written = time.Now()
-	in.writer.Keep(segment + 1)
+	in.writer.HoldCompactionFrom(segment + 1)
 }
 
 // dropTracked forgets the open segment's events, which come again.

@@ -31,8 +31,8 @@ type TableHealth struct {
 	// parts cover.
 	DuplicateRows int64  `json:"duplicate_rows"`
 	DuplicateKeys uint64 `json:"duplicate_keys"`
-	// NotCompared counts rows that were read, but for want of memory not compared
-	// with all others: their timestamps are out of all order.
+	// NotCompared counts rows that were read but, to save memory, not compared with all
+	// others: their timestamps are far out of order.
 	NotCompared int64        `json:"not_compared"`
 	Unreadable  []Unreadable `json:"unreadable"`
 }
@@ -43,7 +43,7 @@ type Unreadable struct {
 	Error string `json:"error"`
 }
 
-// SentryHealth tells of the events of one boot of a sentry, by their counters.
+// SentryHealth is about the events of one boot of a sentry, by their counters.
 type SentryHealth struct {
 	Sentry string `json:"sentry"`
 	Boot   string `json:"boot"`
@@ -55,7 +55,7 @@ type SentryHealth struct {
 	Gaps     []Interval `json:"gaps"` // of counters, both ends missing
 }
 
-// OK reports that nothing is stored twice and everything can be read.
+// OK reports whether nothing is stored twice and everything can be read.
 func (h *Health) OK() bool {
 	return !slices.ContainsFunc(h.Tables, func(t TableHealth) bool {
 		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0
@@ -118,8 +118,8 @@ func sentries(covered, rejected Coverage) []SentryHealth {
 }
 
 // checkRows reads a table in the order of its parts' oldest rows. Rows that are
-// equal have one timestamp, so that only those are remembered that a part to come
-// may have again.
+// equal have the same timestamp, so that only those are remembered that a later part
+// may have too.
 func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverage, error) {
 	var zero T
 	t, keys := TableHealth{Table: zero.Table(), Unreadable: []Unreadable{}}, Coverage{}

@@ -12,8 +12,8 @@ import (
 
 // Limits of a merged part.
 const (
-	// maxPartRows is well above a day of 10 000 peers, 2.25 M handshakes. What is
-	// larger already is left alone, so that each row is written twice again at most.
+	// maxPartRows is well above a day of 10 000 peers, 2.25 M handshakes. Parts that are
+	// larger already are left alone, so that each row is rewritten at most twice.
 	maxPartRows = 4_000_000
 	// daySpans is how many spans of the first merge make one of the second.
 	daySpans = 24
@@ -35,8 +35,8 @@ type Merged struct{ Parts, Into int }
 // them, so a clock that jumps makes more parts and nothing worse.
 //
 // It may run while the writer's goroutine commits, which waits only for the swap
-// at the end of each merge. After an error nothing is lost: what was merged stays,
-// the rest is as before, and the next call goes on.
+// at the end of each merge. After an error nothing is lost: what was merged stays
+// merged, the rest is as before, and the next call continues.
 func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, error) {
 	var done Merged
 	var failed error
@@ -62,20 +62,20 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 	return done, failed
 }
 
-// Keep has Compact and Retain leave segments alone from first on, which somebody has
-// still to read by themselves, until it is called again.
-func (w *Writer) Keep(first uint64) {
+// HoldCompactionFrom has Compact and Retain leave the segments from first on alone,
+// because somebody still has to read them one by one, until it is called again.
+func (w *Writer) HoldCompactionFrom(first uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.keep = first
+	w.holdFrom = first
 }
 
 // committedParts reads the footers of a table's parts that may be merged or removed,
-// in the order of segments. The error is of parts that cannot be read, which are left
-// out.
+// in the order of segments. Parts that cannot be read are left out and are in the
+// error.
 func (w *Writer) committedParts(ctx context.Context, table string) (parts []partInfo, err error) {
 	w.mu.Lock()
-	next := min(w.next, w.keep)
+	next := min(w.next, w.holdFrom)
 	all, err := spans(w.dir, table)
 	w.mu.Unlock()
 	if err != nil {
@@ -99,8 +99,8 @@ func (w *Writer) committedParts(ctx context.Context, table string) (parts []part
 	return parts, err
 }
 
-// groups tells which parts to merge: runs of at least two that follow one another
-// and were committed in one unit of time, which is not the present one.
+// groups selects the parts to merge: runs of at least two that follow one another and
+// were committed in the same unit of time, not the present one.
 func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partInfo) {
 	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
 	var group []partInfo
@@ -157,8 +157,8 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 
 // Retain removes the parts that are older than the moment: those committed before
 // it, by this machine's clock, with rows that are all older. Their event keys stay
-// covered. The newest part stays: it tells which segment was the last. Parts that
-// cannot be read stay and are told of in the error. Retain runs in Compact's goroutine.
+// covered. The newest part stays: it shows which segment was the last. Parts that
+// cannot be read stay and are in the error. Retain runs in Compact's goroutine.
 func (w *Writer) Retain(ctx context.Context, before time.Time) (removed int, err error) {
 	for _, table := range Tables() {
 		n, tableErr := w.retainTable(ctx, table, before.UnixMilli())

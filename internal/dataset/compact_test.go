@@ -320,7 +320,7 @@ func TestRetainLooksAtTheRowsToo(t *testing.T) {
 // swapSteps are the points at which a process can die in Compact and Retain.
 func swapSteps() (out []string) {
 	for _, table := range []string{Discovery, Metadata} {
-		for _, what := range []string{"merge ", "link ", "fsync ", "exchange ", "settle "} {
+		for _, what := range []string{"merge ", "link ", "fsync ", "exchange ", "persist "} {
 			out = append(out, what+table)
 		}
 	}
@@ -349,7 +349,7 @@ func TestKilledWhileCompacting(t *testing.T) {
 				t.Fatalf("compact: %v", err)
 			}
 			everyTable(t, dir, upTo(40)) // before anybody recovers
-			if step == "settle "+Metadata {
+			if step == "persist "+Metadata {
 				for table := range all(40) {
 					if got := duckdb(t, Dir(dir, table), "--sql", "SELECT count(*)::INTEGER n FROM t")[0]["n"]; got != 40.0 {
 						t.Errorf("DuckDB counts %v rows in %s", got, table)

@@ -12,7 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
-// writeBatch is how many rows go to the Parquet writer at once: one call a row
+// writeBatch is how many rows go to the Parquet writer at once: one call per row
 // costs a quarter more.
 const writeBatch = 512
 
@@ -74,7 +74,7 @@ func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
 		parquet.Compression(compression),
 		parquet.CreatedBy("valtrack", SchemaVersion, ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
-		// found a second time. Nobody looks for a range of records or addresses.
+		// repeated. Nobody searches for a range of records or addresses.
 		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),
 	}, options...)...)
 	return &part[T]{file: f, w: w, buf: make([]T, 0, writeBatch)}

@@ -80,7 +80,7 @@ func openTable(dataDir, table string) (*tableParts, error) {
 	return &tableParts{dir, live, stale}, nil
 }
 
-// open also says what a file that is gone means.
+// open also says what a missing file means.
 func (p *tableParts) open(s span) (*os.File, error) {
 	f, err := p.dir.Open(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -139,8 +139,8 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 	}
 }
 
-// openReader reads the footer. Only so does a damaged one make an error:
-// parquet-go's readers panic on it.
+// openReader reads the footer first, so that a damaged one is an error: parquet-go's
+// readers panic on it.
 func openReader[T any](f *os.File) (*parquet.GenericReader[T], error) {
 	file, err := openParquet(f)
 	if err != nil {

@@ -1,12 +1,12 @@
 package dataset
 
-// ValidatorMetadata is the table of metadata_received events with what they tell of
+// ValidatorMetadata is the table of metadata_received events with what they show about
 // validators.
 const ValidatorMetadata = "validator_metadata_events"
 
 func validatorTable() table { return tableOf[ValidatorRow]() }
 
-// ValidatorRow is one metadata_received event with what it tells of validators.
+// ValidatorRow is one metadata_received event with what it shows about validators.
 // Lists of subnets are sorted. SubscribedSubnets and ShortLivedSubnets are null
 // when the peer sent no gossip hello, and empty when its hello named none.
 type ValidatorRow struct {
@@ -22,12 +22,12 @@ type ValidatorRow struct {
 	// LongLivedSubnets are the set bits of MetaData's attnets.
 	LongLivedSubnets []int32 `parquet:"long_lived_subnets,list" json:"long_lived_subnets"`
 	// ExpectedSubnets are compute_subscribed_subnets of the node id at the epoch;
-	// null when the node id cannot be told.
+	// null when the node id is not known.
 	ExpectedSubnets   []int32 `parquet:"expected_subnets,list,optional" json:"expected_subnets"`
 	SubscribedSubnets []int32 `parquet:"subscribed_subnets,list,optional" json:"subscribed_subnets"`
 	// ShortLivedSubnets are the subscribed ones that are not long-lived.
 	ShortLivedSubnets []int32 `parquet:"short_lived_subnets,list,optional" json:"short_lived_subnets"`
-	// AllSubnets tells that MetaData or the gossip hello named all 64 subnets.
+	// AllSubnets: MetaData or the gossip hello named all 64 subnets.
 	AllSubnets bool `parquet:"all_subnets" json:"all_subnets"`
 	// Client to Arch are read from the agent string; null where it does not say.
 	Client                string  `parquet:"client,dict" json:"client"`

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Writer appends rows to the data directory in segments. Rows of the open segment
-// stand in _staging; Commit moves them into the datasets, all or none, and only
-// then are they there for readers and after a crash.
+// Writer appends rows to the data directory in segments. Rows of the open segment are
+// in _staging; Commit moves them into the datasets, all or none, and only then do
+// readers see them and does a crash leave them.
 //
-// After an error of Append or Commit the open segment is lost: call Recover, and
-// bring its rows again. A Writer is for one goroutine, but for Compact and Retain,
-// which may run in one other.
+// After an error of Append or Commit the open segment is lost: call Recover and append
+// its rows again. A Writer is for one goroutine, except for Compact and Retain, which
+// may run in one other.
 type Writer struct {
 	dir  string
 	log  *slog.Logger
@@ -33,13 +33,13 @@ type Writer struct {
 	// under it.
 	mu   sync.Mutex
 	next uint64 // number of the open or next segment
-	keep uint64 // the first segment that Keep was given
-	// unsettled tells that a swap may not be on the disk yet; under mu.
-	unsettled bool
-	old       []generation // of Compact's goroutine
+	holdFrom uint64 // the first segment that HoldCompactionFrom was given
+	// swapUnsynced: a swap may not be on the disk yet; under mu.
+	swapUnsynced bool
+	old          []generation // of Compact's goroutine
 
 	now func() time.Time
-	// crash, in tests, is asked before each step of a commit or a swap; its error
+	// crash, in tests, is called before each step of a commit or a swap; its error
 	// leaves everything as a killed process would.
 	crash func(step string) error
 }
@@ -52,8 +52,8 @@ type segment struct {
 }
 
 // Open locks the data directory (ErrLocked when another process writes it),
-// creating it if missing, and recovers it: what an earlier process left without
-// committing goes. A new directory gets one segment without rows, so that readers
+// creating it if missing, and recovers it: what an earlier process left uncommitted
+// is removed. A new directory gets one segment without rows, so that readers
 // find every table from the beginning.
 func Open(dir string, log *slog.Logger) (*Writer, error) {
 	lock, err := TakeLock(dir)
@@ -66,7 +66,7 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 // OpenLocked is Open for a directory that is locked already. The writer owns the
 // lock from here on, and closes it also when this fails.
 func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
-	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, keep: math.MaxUint64}
+	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holdFrom: math.MaxUint64}
 	err := os.RemoveAll(filepath.Join(w.dir, compactingDir))
 	if err == nil {
 		err = w.Recover()
@@ -88,13 +88,13 @@ func (w *Writer) begin() error {
 		return err
 	}
 	if w.next > 0 {
-		w.log.Warn("the newest parts of metadata_events are not there, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
+		w.log.Warn("the newest parts of metadata_events are missing, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
 	}
 	return w.Commit(nil)
 }
 
-// Found is when the newest segment that Open found was committed, by this machine's clock
-// of then; zero when there was none.
+// Found is when the newest segment that Open found was committed, by this machine's
+// clock at that time; zero when there was none.
 func (w *Writer) Found() time.Time { return w.found }
 
 // Dir is the data directory.
