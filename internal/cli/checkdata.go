@@ -17,13 +17,13 @@ import (
 func (a *app) checkDataCommand() *cli.Command {
 	return a.leaf(&cli.Command{
 		Name: "data", Usage: "read every file of the datasets: gaps, duplicates, damage",
-		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys stand twice\n" +
+		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys are duplicated\n" +
 			"or a file cannot be read. Gaps in a sentry's counters are events that were lost or are still to come.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runCheckData)
 }
 
-// errUnsound is how check data fails after it has printed what it found.
+// errUnsound is the error of check data after it has printed what it found.
 var errUnsound = errors.New("the datasets have duplicates or damaged files")
 
 func runCheckData(ctx context.Context, in invocation) error {
@@ -93,7 +93,7 @@ func writeHealth(out io.Writer, h *dataset.Health) error {
 	return nil
 }
 
-// moment is a time of a row; - when there is none.
+// moment formats the time of a row; - when there is none.
 func moment(ms int64) string {
 	if ms == 0 {
 		return "-"

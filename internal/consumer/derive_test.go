@@ -18,6 +18,15 @@ func allSubnets() (out []int) {
 	return out
 }
 
+func validatorRow(enrichers []Enricher, e *event.MetadataReceived) dataset.ValidatorRow {
+	handshake := dataset.FromMetadataReceived(e)
+	row := dataset.ValidatorRowOf(&handshake)
+	for _, enricher := range enrichers {
+		enricher.Enrich(e, &row)
+	}
+	return row
+}
+
 func TestValidatorRow(t *testing.T) {
 	id, err := enr.NodeIDFromPeerID(handshake().ID)
 	if err != nil {
@@ -34,7 +43,7 @@ func TestValidatorRow(t *testing.T) {
 		return e
 	}
 	peer := handshake().ID
-	var d Deriver
+	enrichers := Enrichers()
 	for name, c := range map[string]struct {
 		e    *event.MetadataReceived
 		want derived
@@ -48,7 +57,7 @@ func TestValidatorRow(t *testing.T) {
 		"all in the hello":         {with(nil, allSubnets(), peer), derived{[]int32{}, expected, dataset.List(allSubnets()), dataset.List(allSubnets()), true}},
 		"no secp256k1 key":         {with(nil, nil, "12D3KooWGRUaGBkvzTXVWqLLcWT4XRL5fDsvhKoYcx8zoGBNjvUd"), derived{[]int32{}, nil, nil, nil, false}},
 	} {
-		_, row := d.Rows(c.e)
+		row := validatorRow(enrichers, c.e)
 		got := derived{row.LongLivedSubnets, row.ExpectedSubnets, row.SubscribedSubnets, row.ShortLivedSubnets, row.AllSubnets}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -57,13 +66,13 @@ func TestValidatorRow(t *testing.T) {
 			t.Errorf("%s: node id %v", name, row.NodeID)
 		}
 	}
-	_, row := d.Rows(handshake())
+	row := validatorRow(enrichers, handshake())
 	if row.Client != "lighthouse" || *row.ClientRelease != "5.1.3" || *row.OS != "linux" || *row.Arch != "x86_64" || *row.NodeID != id.String() {
 		t.Errorf("row %+v", row)
 	}
 	e := handshake()
 	e.ClientVersion, e.NodeID = "something", &eth2.NodeID{1}
-	_, row = d.Rows(e)
+	row = validatorRow(enrichers, e)
 	if row.ClientRelease != nil || row.OS != nil || row.Arch != nil || *row.NodeID != (eth2.NodeID{1}).String() {
 		t.Errorf("row %+v", row)
 	}
@@ -81,7 +90,7 @@ func TestRowsOutliveTheirEvent(t *testing.T) {
 	found := func(count *uint64) *event.PeerDiscovered {
 		return &event.PeerDiscovered{Common: first.Common, ENR: "enr:-", ID: "x", NodeID: eth2.NodeID{1}, CustodyGroupCount: count}
 	}
-	var d Deriver
+	enrichers := Enrichers()
 	rows := func(e event.Event) []any {
 		t.Helper()
 		data, err := event.Encode(e)
@@ -94,8 +103,7 @@ func TestRowsOutliveTheirEvent(t *testing.T) {
 		}
 		switch e := e.(type) {
 		case *event.MetadataReceived:
-			m, v := d.Rows(e)
-			return []any{m, v}
+			return []any{dataset.FromMetadataReceived(e), validatorRow(enrichers, e)}
 		case *event.VisitEnded:
 			return []any{dataset.FromVisitEnded(e)}
 		case *event.PeerDiscovered:

@@ -107,17 +107,14 @@ func TestRegistry(t *testing.T) {
 	if d := cmp.Diff(slices.Compact(slices.Sorted(slices.Values(names))), slices.Sorted(slices.Values(names))); d != "" {
 		t.Errorf("a name occurs more than once:\n%s", d)
 	}
-	var subjects, events []string
+	var events []string
 	for i, table := range eventTables() {
 		if table.eventRank != i {
 			t.Errorf("%s has event rank %d, want %d", table.name, table.eventRank, i)
 		}
 		events = append(events, table.name)
 	}
-	for _, s := range event.Subjects() {
-		subjects = append(subjects, s)
-	}
-	if len(events) != len(subjects) {
+	if subjects := event.Subjects(); len(events) != len(subjects) {
 		t.Errorf("tables of events %v, subjects %v", events, subjects)
 	}
 }
@@ -240,6 +237,6 @@ func TestColumns(t *testing.T) {
 		}
 	}
 	if _, err := Columns("none"); err == nil {
-		t.Error("a table that there is not has columns")
+		t.Error("an unknown table has columns")
 	}
 }

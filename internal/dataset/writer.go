@@ -31,8 +31,8 @@ type Writer struct {
 
 	// mu is held while entries of the dataset directories change. next is written
 	// under it.
-	mu   sync.Mutex
-	next uint64 // number of the open or next segment
+	mu       sync.Mutex
+	next     uint64 // number of the open or next segment
 	holdFrom uint64 // the first segment that HoldCompactionFrom was given
 	// swapUnsynced: a swap may not be on the disk yet; under mu.
 	swapUnsynced bool
