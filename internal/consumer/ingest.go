@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/crashpoint"
@@ -25,6 +26,7 @@ type ingest struct {
 	*Consumer
 	enrichers []Enricher
 	sinks     []sink
+	row       dataset.ValidatorRow // being enriched; here, as a local one would be allocated each time
 
 	mu       sync.Mutex
 	keys     dataset.Coverage // of the open segment
@@ -85,7 +87,8 @@ func (in *ingest) process(m bus.Message) {
 		in.hold(m.Delivery)
 		return
 	}
-	e, err := event.Decode(m.Subject, m.Data)
+	// Nobody changes a message's data. Copying it takes a quarter of the decoder's time.
+	e, err := event.DecodeString(m.Subject, unsafe.String(unsafe.SliceData(m.Data), len(m.Data)))
 	if err != nil {
 		in.reject(m, err)
 		return
@@ -141,11 +144,11 @@ func (in *ingest) store(e event.Event) error {
 		if err := dataset.Append(in.writer, handshake); err != nil {
 			return err
 		}
-		validator := dataset.ValidatorRowOf(&handshake)
+		in.row = dataset.ValidatorRowOf(&handshake)
 		for _, enricher := range in.enrichers {
-			enricher.Enrich(e, &validator)
+			enricher.Enrich(e, &in.row)
 		}
-		return dataset.Append(in.writer, validator)
+		return dataset.Append(in.writer, in.row)
 	case *event.VisitEnded:
 		return dataset.Append(in.writer, dataset.FromVisitEnded(e))
 	}

@@ -8,26 +8,30 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Decode parses and validates an event of the subject. Unknown fields are ignored.
-// Every error wraps ErrInvalid. The event is the caller's own: it shares no memory
-// with data. Its strings are parts of one copy of the message, so clone those that
-// are to be kept for long.
+// Decode is DecodeString of a copy of the message.
+func Decode(subject string, data []byte) (Event, error) {
+	return DecodeString(subject, string(data))
+}
+
+// DecodeString parses and validates an event of the subject. Unknown fields are
+// ignored. Every error wraps ErrInvalid. The event is the caller's own. Its strings are
+// parts of the message: clone those that are to be kept for long.
 //
 // JSON in the form that Encode writes is read by straight-line code, an order of
 // magnitude faster than by encoding/json; everything else that is valid (of other
 // publishers, or with escapes) is left to encoding/json. Values, and what is
 // accepted, are the same either way.
-func Decode(subject string, data []byte) (Event, error) {
-	if err := checkSize(subject, data); err != nil {
+func DecodeString(subject, text string) (Event, error) {
+	if err := checkSize(subject, len(text)); err != nil {
 		return nil, err
 	}
 	e, err := newEvent(subject)
 	if err != nil {
 		return nil, err
 	}
-	if !readFast(data, e) {
+	if !readFast(text, e) {
 		e, _ = newEvent(subject) // what was read so far is of no use
-		if err := json.Unmarshal(data, e); err != nil {
+		if err := json.Unmarshal([]byte(text), e); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
 		}
 	}
@@ -50,8 +54,8 @@ func newEvent(subject string) (Event, error) {
 }
 
 // readFast fills an empty event; false when the message is not in Encode's form.
-func readFast(data []byte, into Event) bool {
-	s := newScanner(data)
+func readFast(text string, into Event) bool {
+	s := newScanner(text)
 	switch e := into.(type) {
 	case *PeerDiscovered:
 		s.peerDiscovered(e)

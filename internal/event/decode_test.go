@@ -29,7 +29,7 @@ func checkFast(t *testing.T, name string, want event.Event) {
 		t.Fatal(err)
 	}
 	got := reflect.New(reflect.TypeOf(want).Elem()).Interface().(event.Event)
-	if !event.ReadFast(data, got) {
+	if !event.ReadFast(string(data), got) {
 		t.Errorf("%s %s: left to encoding/json: %s", want.Subject(), name, data)
 		return
 	}

@@ -16,12 +16,12 @@ func Encode(e Event) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, e.Subject(), err)
 	}
-	return data, checkSize(e.Subject(), data)
+	return data, checkSize(e.Subject(), len(data))
 }
 
-func checkSize(subject string, data []byte) error {
-	if len(data) > MaxSize {
-		return invalid(subject, "%d bytes, limit %d", len(data), MaxSize)
+func checkSize(subject string, size int) error {
+	if size > MaxSize {
+		return invalid(subject, "%d bytes, limit %d", size, MaxSize)
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package event
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"math"
 	"strconv"
@@ -15,34 +13,40 @@ import (
 // Whatever else it meets makes it bad and ends its text: then every further read
 // fails, and gives zero values that nobody may use.
 type scanner struct {
-	data []byte
-	text string // a copy of data, which strings are parts of
+	text string
 	at   int
 	bad  bool
 }
 
 // newScanner is bad from the beginning for text with a backslash, control
 // characters or bytes beyond ASCII, so that strings end at the next quote.
-func newScanner(data []byte) scanner {
-	if bytes.IndexByte(data, '\\') >= 0 || !printable(data) {
+func newScanner(text string) scanner {
+	if strings.IndexByte(text, '\\') >= 0 || !printable(text) {
 		return scanner{bad: true}
 	}
-	return scanner{data: data, text: string(data)}
+	return scanner{text: text}
 }
 
 // printable reports whether all bytes are ASCII from the space on.
-func printable(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if x := binary.LittleEndian.Uint64(b); (x|(x-' '*ones))&highs != 0 {
+func printable(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		if x := word(s); (x|(x-' '*ones))&highs != 0 {
 			return false
 		}
 	}
-	for _, c := range b {
-		if c < ' ' || c >= 0x80 {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x80 {
 			return false
 		}
 	}
 	return true
+}
+
+// word is the first eight bytes of s, which has them. The compiler makes one load of it.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 const (
@@ -152,20 +156,24 @@ func (s *scanner) digits(limit uint64) uint64 {
 	return n
 }
 
-// hex reads a string of 0x and just as many bytes of hex as dst holds.
+// maxHex is the most bytes that hex reads: a node id.
+const maxHex = 32
+
+// hex reads a string of 0x and just as many bytes of hex as dst, at most maxHex, holds.
 func (s *scanner) hex(before string, dst []byte) {
 	s.must(before)
 	s.must(`"0x`)
-	end := s.at + hex.EncodedLen(len(dst))
-	if end > len(s.data) {
+	var digits [2 * maxHex]byte // a []byte of the text would be allocated
+	n := copy(digits[:hex.EncodedLen(len(dst))], s.text[s.at:])
+	if n < hex.EncodedLen(len(dst)) {
 		s.fail()
 		return
 	}
-	if _, err := hex.Decode(dst, s.data[s.at:end]); err != nil {
+	if _, err := hex.Decode(dst, digits[:n]); err != nil {
 		s.fail()
 		return
 	}
-	s.at = end
+	s.at += n
 	s.must(`"`)
 }
 
