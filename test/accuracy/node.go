@@ -151,10 +151,10 @@ func (h history) changes(from, to int64) (out []event.SubnetChange) {
 			continue
 		}
 		if s.from > from && s.from <= to {
-			out = append(out, event.SubnetChange{At: s.from - from, Subnet: int(s.subnet), Subscribed: true})
+			out = append(out, event.SubnetChange{At: s.from - from, Subnet: s.subnet, Subscribed: true})
 		}
 		if s.to > from && s.to <= to {
-			out = append(out, event.SubnetChange{At: s.to - from, Subnet: int(s.subnet)})
+			out = append(out, event.SubnetChange{At: s.to - from, Subnet: s.subnet})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b event.SubnetChange) int { return cmp.Compare(a.At, b.At) })
