@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -158,7 +159,9 @@ func (s *scanner) watch(w *Watch) {
 	w.From, w.To = s.signed(`"from":`), s.signed(`,"to":`)
 	w.Initial = s.ints(`,"initial":`)
 	s.must(`,"changes":`)
-	w.Changes = list(s, s.numbers("]]")/3, func(c *SubnetChange) {
+	rest := s.text[s.at:]
+	size := min(strings.Count(rest, "["), len(rest)/len("[0,0,0],")) // one or two more than there are
+	w.Changes = list(s, size, func(c *SubnetChange) {
 		c.At, c.Subnet = s.signed("["), int(s.num(",", math.MaxInt))
 		c.Subscribed = s.num(",", 1) == 1
 		s.must("]")

@@ -1,10 +1,12 @@
 package event
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"math"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -14,6 +16,7 @@ import (
 // fails, and gives zero values that nobody may use.
 type scanner struct {
 	text string
+	data []byte // the same memory, never written
 	at   int
 	bad  bool
 }
@@ -21,32 +24,26 @@ type scanner struct {
 // newScanner is bad from the beginning for text with a backslash, control
 // characters or bytes beyond ASCII, so that strings end at the next quote.
 func newScanner(text string) scanner {
-	if strings.IndexByte(text, '\\') >= 0 || !printable(text) {
+	data := unsafe.Slice(unsafe.StringData(text), len(text))
+	if strings.IndexByte(text, '\\') >= 0 || !printable(data) {
 		return scanner{bad: true}
 	}
-	return scanner{text: text}
+	return scanner{text: text, data: data}
 }
 
 // printable reports whether all bytes are ASCII from the space on.
-func printable(s string) bool {
-	for ; len(s) >= 8; s = s[8:] {
-		if x := word(s); (x|(x-' '*ones))&highs != 0 {
+func printable(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if x := binary.LittleEndian.Uint64(b); (x|(x-' '*ones))&highs != 0 {
 			return false
 		}
 	}
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] >= 0x80 {
+	for _, c := range b {
+		if c < ' ' || c >= 0x80 {
 			return false
 		}
 	}
 	return true
-}
-
-// word is the first eight bytes of s, which has them. The compiler makes one load of it.
-func word(s string) uint64 {
-	_ = s[7]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 const (
@@ -156,24 +153,20 @@ func (s *scanner) digits(limit uint64) uint64 {
 	return n
 }
 
-// maxHex is the most bytes that hex reads: a node id.
-const maxHex = 32
-
-// hex reads a string of 0x and just as many bytes of hex as dst, at most maxHex, holds.
+// hex reads a string of 0x and just as many bytes of hex as dst holds.
 func (s *scanner) hex(before string, dst []byte) {
 	s.must(before)
 	s.must(`"0x`)
-	var digits [2 * maxHex]byte // a []byte of the text would be allocated
-	n := copy(digits[:hex.EncodedLen(len(dst))], s.text[s.at:])
-	if n < hex.EncodedLen(len(dst)) {
+	end := s.at + hex.EncodedLen(len(dst))
+	if end > len(s.data) {
 		s.fail()
 		return
 	}
-	if _, err := hex.Decode(dst, digits[:n]); err != nil {
+	if _, err := hex.Decode(dst, s.data[s.at:end]); err != nil {
 		s.fail()
 		return
 	}
-	s.at += n
+	s.at = end
 	s.must(`"`)
 }
 
@@ -217,17 +210,12 @@ func list[T any](s *scanner, size int, element func(v *T)) []T {
 	return out
 }
 
-// numbers counts the numbers in the list that is next and ends with end. It trusts
-// the commas, so hostile text makes it as large as the text is long at most.
-func (s *scanner) numbers(end string) int {
-	n := strings.Index(s.text[s.at:], end)
-	if n <= 1 { // null, or an empty list
-		return 0
-	}
-	return 1 + strings.Count(s.text[s.at:s.at+n], ",")
-}
-
+// ints counts the commas first: the list of hostile text is at most as long as the text.
 func (s *scanner) ints(before string) []int {
 	s.must(before)
-	return list(s, s.numbers("]"), func(v *int) { *v = int(s.digits(math.MaxInt)) })
+	size := 0
+	if n := strings.IndexByte(s.text[s.at:], ']'); n > 1 {
+		size = 1 + strings.Count(s.text[s.at:s.at+n], ",")
+	}
+	return list(s, size, func(v *int) { *v = int(s.digits(math.MaxInt)) })
 }
