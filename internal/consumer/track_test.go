@@ -110,7 +110,7 @@ func TestTrackerFollowsTheDatasets(t *testing.T) {
 		}
 	}
 
-	// A segment that cannot be written, and comes again.
+	// A segment that cannot be written and is redelivered.
 	with(k.open(t), func(c *running, f *feed) {
 		blocked := dataset.Dir(dir, dataset.Visit)
 		first := *k
