@@ -16,7 +16,7 @@ const module = "github.com/chainbound/valtrack"
 var layers = [][]string{
 	{"internal/eth2", "internal/udp", "internal/crashpoint", "internal/diskio", "internal/loglimit", "internal/telemetry"},
 	{"internal/eth2/enr", "internal/event"},
-	{"internal/eth2/network"},
+	{"internal/eth2/network", "internal/event/eventtest"},
 	{"internal/discv5", "internal/p2p", "internal/spool", "internal/eventlog", "internal/bus", "internal/dataset", "internal/estimate", "internal/beaconapi"},
 	{"internal/tracker"},
 	{"internal/sentry", "internal/consumer", "internal/report", "internal/devnet"},

@@ -205,7 +205,7 @@ func publishDirectly(t testing.TB, c *Conn, boot uint64) *keyedPublisher {
 }
 
 func (p *keyedPublisher) Publish(ctx context.Context, e event.Event) error {
-	data, err := event.EncodeChecked(e)
+	data, err := event.Encode(e)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (p *program) checkDataCommand() *cli.Command {
 	}, runCheckData)
 }
 
-// errUnsound is how check data fails after it has printed what it found.
+// errUnsound is the error of check data after it has printed what it found.
 var errUnsound = errors.New("the datasets have duplicates or damaged files")
 
 func runCheckData(ctx context.Context, in invocation) error {
@@ -93,7 +93,7 @@ func writeHealth(out io.Writer, h *dataset.Health) error {
 	return nil
 }
 
-// moment is a time of a row; - when there is none.
+// moment formats the time of a row; - when there is none.
 func moment(ms int64) string {
 	if ms == 0 {
 		return "-"

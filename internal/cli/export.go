@@ -126,33 +126,18 @@ func parseTime(flag, text string) (int64, error) {
 	return 0, usagef("--%s %q: want 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds", flag, text)
 }
 
-// export writes the rows and counts them.
+// export writes the rows of the range to standard output or to a file, which exists
+// only when it is complete, and counts them.
 func export(ctx context.Context, cfg exportConfig, stdout io.Writer) (int, error) {
-	switch cfg.table {
-	case dataset.Discovery:
-		return exportRows[dataset.DiscoveryRow](ctx, cfg, stdout)
-	case dataset.Metadata:
-		return exportRows[dataset.MetadataRow](ctx, cfg, stdout)
-	case dataset.ValidatorMetadata:
-		return exportRows[dataset.ValidatorRow](ctx, cfg, stdout)
-	case dataset.PeerEstimates:
-		return exportRows[dataset.EstimateRow](ctx, cfg, stdout)
-	}
-	return exportRows[dataset.VisitRow](ctx, cfg, stdout)
-}
-
-// exportRows writes the rows of the range to standard output or to a file, which
-// is there only when it is whole.
-func exportRows[T dataset.Row](ctx context.Context, cfg exportConfig, stdout io.Writer) (int, error) {
 	if cfg.out == "-" {
-		return encodeRows(ctx, cfg, newTextEncoder[T](cfg.format, nopCloser{stdout}))
+		return exportText(ctx, cfg, stdout)
 	}
 	partial := cfg.out + ".partial"
-	enc, err := createEncoder[T](cfg.format, partial)
+	f, err := os.Create(partial)
 	if err != nil {
 		return 0, usagef("--%s: %w", flagOut, err)
 	}
-	rows, err := encodeRows(ctx, cfg, enc)
+	rows, err := exportFile(ctx, cfg, f)
 	if err == nil {
 		err = os.Rename(partial, cfg.out)
 	}
@@ -162,95 +147,61 @@ func exportRows[T dataset.Row](ctx context.Context, cfg exportConfig, stdout io.
 	return rows, nil
 }
 
-// encoder takes the rows of an export in one format. Close ends the format and
-// closes the file.
-type encoder[T dataset.Row] interface {
-	Write(T) error
-	Close() error
-}
-
-func encodeRows[T dataset.Row](ctx context.Context, cfg exportConfig, enc encoder[T]) (rows int, err error) {
-	err = dataset.Scan(ctx, cfg.dataDir, cfg.in, func(row T) error {
-		rows++
-		return enc.Write(row)
-	})
-	return rows, errors.Join(err, enc.Close())
-}
-
-func createEncoder[T dataset.Row](format, path string) (encoder[T], error) {
-	if format == formatParquet {
-		return dataset.CreateFile[T](path)
+// exportFile closes the file.
+func exportFile(ctx context.Context, cfg exportConfig, f *os.File) (int, error) {
+	if cfg.format == formatParquet {
+		return dataset.ExportParquet(ctx, cfg.dataDir, cfg.table, cfg.in, f)
 	}
-	f, err := os.Create(path)
+	rows, err := exportText(ctx, cfg, f)
+	return rows, errors.Join(err, f.Close())
+}
+
+func exportText(ctx context.Context, cfg exportConfig, w io.Writer) (int, error) {
+	if cfg.format == formatNDJSON {
+		return exportNDJSON(ctx, cfg, w)
+	}
+	return exportCSV(ctx, cfg, w)
+}
+
+func exportNDJSON(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, err error) {
+	enc := json.NewEncoder(w)
+	err = dataset.ScanTable(ctx, cfg.dataDir, cfg.table, cfg.in, func(row dataset.Row) error {
+		rows++
+		return enc.Encode(row)
+	})
+	return rows, err
+}
+
+// exportCSV writes the columns under their names; a null is an empty cell, a list or
+// object its JSON.
+func exportCSV(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, err error) {
+	names, err := dataset.Columns(cfg.table)
+	if err != nil {
+		return 0, err
+	}
+	out := csv.NewWriter(w)
+	if err := out.Write(names); err != nil {
+		return 0, err
+	}
+	err = dataset.ScanTable(ctx, cfg.dataDir, cfg.table, cfg.in, func(row dataset.Row) error {
+		rows++
+		cells, err := csvCells(row)
+		if err != nil {
+			return err
+		}
+		return out.Write(cells)
+	})
+	out.Flush()
+	return rows, errors.Join(err, out.Error())
+}
+
+// csvCells are a row's cells in the order of its columns.
+func csvCells(row dataset.Row) (cells []string, err error) {
+	data, err := json.Marshal(row)
 	if err != nil {
 		return nil, err
 	}
-	return newTextEncoder[T](format, f), nil
-}
-
-func newTextEncoder[T dataset.Row](format string, w io.WriteCloser) encoder[T] {
-	if format == formatCSV {
-		return &csvEncoder[T]{csv: csv.NewWriter(w), file: w}
-	}
-	return ndjsonEncoder[T]{json.NewEncoder(w), w}
-}
-
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
-type ndjsonEncoder[T dataset.Row] struct {
-	enc  *json.Encoder
-	file io.Closer
-}
-
-func (e ndjsonEncoder[T]) Write(row T) error { return e.enc.Encode(row) }
-func (e ndjsonEncoder[T]) Close() error      { return e.file.Close() }
-
-// csvEncoder writes the columns under their names; a null is an empty cell, a
-// list or object its JSON.
-type csvEncoder[T dataset.Row] struct {
-	csv    *csv.Writer
-	file   io.Closer
-	headed bool
-}
-
-func (e *csvEncoder[T]) Write(row T) error {
-	names, cells, err := columns(row)
-	if err != nil {
-		return err
-	}
-	if err := e.head(names); err != nil {
-		return err
-	}
-	return e.csv.Write(cells)
-}
-
-func (e *csvEncoder[T]) head(names []string) error {
-	if e.headed {
-		return nil
-	}
-	e.headed = true
-	return e.csv.Write(names)
-}
-
-// Close writes the header when there was no row.
-func (e *csvEncoder[T]) Close() error {
-	var zero T
-	names, _, err := columns(zero)
-	err = errors.Join(err, e.head(names))
-	e.csv.Flush()
-	return errors.Join(err, e.csv.Error(), e.file.Close())
-}
-
-// columns are a row's columns in order: its JSON object's members.
-func columns(row any) (names, cells []string, err error) {
-	data, err := json.Marshal(row)
-	if err != nil {
-		return nil, nil, err
-	}
-	err = eachMember(data, func(name string, value json.RawMessage) error {
-		names = append(names, name)
+	err = eachMember(data, func(_ string, value json.RawMessage) error {
 		cell := string(value)
 		switch {
 		case bytes.Equal(value, []byte("null")):
@@ -263,5 +214,5 @@ func columns(row any) (names, cells []string, err error) {
 		cells = append(cells, cell)
 		return nil
 	})
-	return names, cells, err
+	return cells, err
 }

@@ -1,7 +1,3 @@
-// Package consumer stores events in datasets: it decodes the messages of a
-// subscription, drops those stored already, derives what a handshake tells of
-// validators, and appends the rows to segments. JetStream is the write-ahead log:
-// a message is acknowledged only after its segment is on the disk.
 package consumer
 
 import (
@@ -41,28 +37,29 @@ const (
 	// commitMargin is the least time between a segment's age and AckWait: the
 	// commit itself has to fit in.
 	commitMargin = 10 * time.Second
-	// retryMin and retryMax bound the pause after the dataset could not be
-	// written; it doubles in between.
+	// retryMin and retryMax bound the pause after a write failed; it doubles from one
+	// to the other.
 	retryMin, retryMax = time.Second, time.Minute
-	// writeEvery is how often the tracker is written while segments fill up before their
-	// time: a backlog. A crash then costs reading so much from the datasets, in a second
-	// or two, and each write costs as much as the events of a second.
+	// writeEvery is how often the tracker is written while segments are committed for
+	// their size: a backlog. A crash then costs reading that much from the datasets, a
+	// second or two, and each write costs as much as the events of a second.
 	writeEvery = 10 * time.Second
 )
 
 // Config of a consumer.
 type Config struct {
-	// SegmentRows is at how many events a segment is committed, SegmentAge at what
-	// age of its first. Zero is the default.
+	// SegmentRows is the number of events at which a segment is committed, SegmentAge
+	// the age of its first event at which it is. Zero is the default.
 	SegmentRows int
 	SegmentAge  time.Duration
-	// CompactEvery is the time whose parts are merged into one when it has passed;
-	// those of 24 of it are merged again. Zero is the default, below it is never.
+	// CompactEvery is the span of time whose parts are merged into one when it has
+	// passed; those of 24 such spans are merged again. Zero is the default, below zero
+	// is never.
 	CompactEvery time.Duration
-	// Retention is the age at which parts are removed; zero keeps them for ever.
+	// Retention is the age at which parts are removed; zero keeps them forever.
 	Retention time.Duration
-	// Tracker, unless it is nil, has every event of a committed segment, once; it is
-	// the consumer's from New on, until Run has returned.
+	// Tracker, unless it is nil, gets every event of a committed segment once. Only the
+	// consumer may use it from New until Run has returned.
 	Tracker *tracker.Tracker
 	Log     *slog.Logger
 }
@@ -80,13 +77,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Check tells whether the settings, and those of the subscription that follow from
-// them, fit each other.
+// Check reports settings that do not fit each other, or make a subscription that does
+// not.
 func (c Config) Check() error {
 	c = c.withDefaults()
 	switch {
 	case c.SegmentRows < 1 || c.SegmentRows > maxSegmentRows:
-		return fmt.Errorf("segments of %d rows: want 1 to %d; up to %d unacknowledged messages stand in memory and in the broker", c.SegmentRows, maxSegmentRows, c.MaxAckPending())
+		return fmt.Errorf("segments of %d rows: want 1 to %d; up to %d unacknowledged messages wait in memory and in the broker", c.SegmentRows, maxSegmentRows, c.MaxAckPending())
 	case c.SegmentAge <= 0 || c.SegmentAge > maxSegmentAge:
 		return fmt.Errorf("segments of %v: want a time above zero, such as 1m, up to %v; messages wait %v for their acknowledgement", c.SegmentAge, maxSegmentAge, c.AckWait())
 	case c.CompactEvery > 0 && c.CompactEvery < c.SegmentAge:
@@ -97,8 +94,8 @@ func (c Config) Check() error {
 	return nil
 }
 
-// AckWait is the subscription's AckWait that fits the segments: a message must
-// not come again while it waits for its commit.
+// AckWait is the subscription's AckWait that fits the segments: a message must not be
+// redelivered while it waits for its commit.
 func (c Config) AckWait() time.Duration { return 2*c.withDefaults().SegmentAge + 3*commitMargin }
 
 // MaxAckPending is the subscription's MaxAckPending that fits the segments: the
@@ -107,12 +104,12 @@ func (c Config) MaxAckPending() int { return 2 * c.withDefaults().SegmentRows }
 
 // Source delivers messages; *bus.Subscription is one.
 type Source interface {
-	// Run hands messages to handle, one after another, until ctx ends; then it
-	// returns nil as soon as handle has had what was received. Once Run has
-	// returned, handle is not running and is not called again. The context that it
-	// has ends as soon as Run is to end for any reason.
+	// Run calls handle with one message after another until ctx ends, and returns nil
+	// when handle has returned from the last one received. Once Run has returned,
+	// handle is not running and is not called again. The context that handle gets ends
+	// as soon as Run has to end for any reason.
 	Run(ctx context.Context, handle func(context.Context, bus.Message)) error
-	// AckWait is after what time an unanswered message comes again.
+	// AckWait is the time after which an unanswered message is redelivered.
 	AckWait() time.Duration
 }
 
@@ -120,22 +117,22 @@ type Source interface {
 type Stats struct {
 	Stored     uint64 // events in committed segments
 	Rejected   uint64 // events that are invalid
-	Duplicates uint64 // messages of events that were there already
+	Duplicates uint64 // messages of events that are stored already
 	Pending    int    // messages that wait for their segment's commit
 	Segments   uint64 // segments committed
 	Failures   uint64 // segments that could not be written
 	Merged     uint64 // parts merged into others
-	Removed    uint64 // parts removed for their age
+	Removed    uint64 // parts removed by retention
 	// Missing counts, by sentry, the events that are neither stored nor rejected but
-	// were numbered before others that are. It is not to be changed.
+	// were numbered before others that are. Do not change it.
 	Missing map[string]uint64
-	// Covered counts, by sentry, the events that are stored or were removed for their
-	// age, those of earlier runs too. It is not to be changed.
+	// Covered counts, by sentry, the events that are stored or were removed by
+	// retention, those of earlier runs too. Do not change it.
 	Covered map[string]uint64
 	// Behind counts the messages in the stream behind the last one received.
 	Behind     uint64
 	LastCommit time.Time // zero before the first
-	// Err is why nothing can be written just now; nil when all is well.
+	// Err is why writes fail at present; nil when they do not.
 	Err error
 }
 
@@ -146,16 +143,15 @@ type Consumer struct {
 	log      *slog.Logger
 	writer   *dataset.Writer
 	rejected *rejectedFile
-	// Of a test, or those above.
+	// The constants above, except in tests.
 	retryMin, writeEvery time.Duration
 
 	mu    sync.Mutex
 	stats Stats
 }
 
-// New makes a consumer that writes with w, whose directory is then its own until
-// Run closes w; after an error of New closing it is the caller's. It refuses a
-// source whose AckWait is too short for the segments.
+// New makes a consumer that writes with w. Run closes w; after an error of New the
+// caller does. New refuses a source whose AckWait is too short for the segments.
 func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Check(); err != nil {
@@ -169,27 +165,27 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 		return nil, err
 	}
 	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin, writeEvery: writeEvery}
-	c.tell(&c.stats)
+	c.updateCoverageStats(&c.stats)
 	return c, nil
 }
 
-// tell sets what the keys tell of sentries.
-func (c *Consumer) tell(s *Stats) {
+// updateCoverageStats sets the counts by sentry.
+func (c *Consumer) updateCoverageStats(s *Stats) {
 	covered := c.writer.Covered()
 	s.Missing, s.Covered = covered.Missing(c.rejected.keys), covered.Counted()
 }
 
 // Run consumes until ctx ends, then commits and acknowledges what it has and
-// returns nil. While the data directory cannot be written it acknowledges
-// nothing, says so and tries again; when that is so at the end, the last events
-// stay in the stream, which is no error. It returns one when the source fails, and
-// stores nothing more when that says bus.ErrTaken. Run may be called once.
+// returns nil. While writes to the data directory fail it acknowledges nothing, logs
+// that and tries again; when they fail at the end, the last events stay in the stream,
+// which is no error. It returns an error when the source fails, and stores nothing
+// more when that is bus.ErrTaken. Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
 	if c.cfg.Tracker != nil {
 		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
 			return errors.Join(err, c.rejected.Close(), c.writer.Close())
 		}
-		c.writer.Keep(c.writer.Segment()) // until the tracker has them too
+		c.writer.HoldCompactionFrom(c.writer.Segment()) // the tracker does not have later ones yet
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -18,6 +18,15 @@ func allSubnets() (out []int) {
 	return out
 }
 
+func validatorRow(enrichers []Enricher, e *event.MetadataReceived) dataset.ValidatorRow {
+	handshake := dataset.FromMetadataReceived(e)
+	row := dataset.ValidatorRowOf(&handshake)
+	for _, enricher := range enrichers {
+		enricher.Enrich(e, &row)
+	}
+	return row
+}
+
 func TestValidatorRow(t *testing.T) {
 	id, err := enr.NodeIDFromPeerID(handshake().ID)
 	if err != nil {
@@ -34,7 +43,7 @@ func TestValidatorRow(t *testing.T) {
 		return e
 	}
 	peer := handshake().ID
-	var d Deriver
+	enrichers := Enrichers()
 	for name, c := range map[string]struct {
 		e    *event.MetadataReceived
 		want derived
@@ -48,7 +57,7 @@ func TestValidatorRow(t *testing.T) {
 		"all in the hello":         {with(nil, allSubnets(), peer), derived{[]int32{}, expected, dataset.List(allSubnets()), dataset.List(allSubnets()), true}},
 		"no secp256k1 key":         {with(nil, nil, "12D3KooWGRUaGBkvzTXVWqLLcWT4XRL5fDsvhKoYcx8zoGBNjvUd"), derived{[]int32{}, nil, nil, nil, false}},
 	} {
-		_, row := d.Rows(c.e)
+		row := validatorRow(enrichers, c.e)
 		got := derived{row.LongLivedSubnets, row.ExpectedSubnets, row.SubscribedSubnets, row.ShortLivedSubnets, row.AllSubnets}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -57,19 +66,19 @@ func TestValidatorRow(t *testing.T) {
 			t.Errorf("%s: node id %v", name, row.NodeID)
 		}
 	}
-	_, row := d.Rows(handshake())
+	row := validatorRow(enrichers, handshake())
 	if row.Client != "lighthouse" || *row.ClientRelease != "5.1.3" || *row.OS != "linux" || *row.Arch != "x86_64" || *row.NodeID != id.String() {
 		t.Errorf("row %+v", row)
 	}
 	e := handshake()
 	e.ClientVersion, e.NodeID = "something", &eth2.NodeID{1}
-	_, row = d.Rows(e)
+	row = validatorRow(enrichers, e)
 	if row.ClientRelease != nil || row.OS != nil || row.Arch != nil || *row.NodeID != (eth2.NodeID{1}).String() {
 		t.Errorf("row %+v", row)
 	}
 }
 
-// The decoder uses an event's memory again while the rows wait to be written.
+// Rows wait to be written while other events are decoded and derived.
 func TestRowsOutliveTheirEvent(t *testing.T) {
 	n, more := uint64(7), uint64(8)
 	first, second := handshake(), handshake()
@@ -81,17 +90,20 @@ func TestRowsOutliveTheirEvent(t *testing.T) {
 	found := func(count *uint64) *event.PeerDiscovered {
 		return &event.PeerDiscovered{Common: first.Common, ENR: "enr:-", ID: "x", NodeID: eth2.NodeID{1}, CustodyGroupCount: count}
 	}
-	var d Deriver
-	rows := func(decoder *event.Decoder, e event.Event) []any {
+	enrichers := Enrichers()
+	rows := func(e event.Event) []any {
 		t.Helper()
-		e, err := decoder.Decode(e.Subject(), event.Append(nil, e))
+		data, err := event.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err = event.Decode(e.Subject(), data)
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch e := e.(type) {
 		case *event.MetadataReceived:
-			m, v := d.Rows(e)
-			return []any{m, v}
+			return []any{dataset.FromMetadataReceived(e), validatorRow(enrichers, e)}
 		case *event.VisitEnded:
 			return []any{dataset.FromVisitEnded(e)}
 		case *event.PeerDiscovered:
@@ -100,10 +112,9 @@ func TestRowsOutliveTheirEvent(t *testing.T) {
 		return nil
 	}
 	for _, pair := range [][2]event.Event{{first, second}, {visited, revisited}, {found(&n), found(&more)}} {
-		var decoder event.Decoder
-		kept := rows(&decoder, pair[0])
-		rows(&decoder, pair[1])
-		if diff := cmp.Diff(rows(new(event.Decoder), pair[0]), kept); diff != "" {
+		kept := rows(pair[0])
+		rows(pair[1])
+		if diff := cmp.Diff(rows(pair[0]), kept); diff != "" {
 			t.Errorf("%s: another event changed the rows (-want +got):\n%s", pair[0].Subject(), diff)
 		}
 	}

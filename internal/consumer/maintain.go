@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// maintainPerSpan is how often in the time of CompactEvery it is looked whether a
-// new span has begun, and a failed merge is tried again.
+// maintainPerSpan is how often within CompactEvery maintain checks whether a new span
+// has begun, and tries a failed merge again.
 const maintainPerSpan = 20
 
-// Retention goes by this machine's clock, and what it removes is gone: it waits when the
-// clock went another way than the time that passed (clockDrift), and for pauseNotice after a
-// start that finds the newest part older than longPause: the consumer was away, or the
-// clock is wrong, and somebody has time to see the warning.
+// Retention goes by this machine's clock, and what it removes is lost: it pauses when the
+// clock has moved differently from the time that passed (clockDrift), and for pauseNotice
+// after a start that finds the newest part older than longPause: the consumer was away, or
+// the clock is wrong, and somebody has time to see the warning.
 const (
 	clockDrift  = time.Hour
 	longPause   = 48 * time.Hour
 	pauseNotice = 24 * time.Hour
 )
 
-// clock is what retention trusts the time by.
+// clock is what retention checks the time against.
 type clock struct {
 	start time.Time // with its monotonic reading
 	found time.Time // of the newest part at the start; zero for none
@@ -33,16 +33,16 @@ type clock struct {
 func (c clock) doubt(now time.Time, passed time.Duration) string {
 	switch drift := now.Round(0).Sub(c.start.Round(0)) - passed; {
 	case drift.Abs() > clockDrift:
-		return fmt.Sprintf("the clock has moved by %v beside the time that passed: restart the consumer when it is right", drift.Round(time.Second))
+		return fmt.Sprintf("the clock has moved by %v more than the time that passed: restart the consumer when it is right", drift.Round(time.Second))
 	case !c.found.IsZero() && c.start.Sub(c.found).Abs() > longPause && passed < pauseNotice:
-		return fmt.Sprintf("the newest part was of %s at the start: unless the consumer was away for so long the clock is wrong; parts are removed from %v after the start on", c.found.UTC().Format(time.RFC3339), pauseNotice)
+		return fmt.Sprintf("the newest part at the start was from %s: unless the consumer was away for so long, the clock is wrong; retention resumes %v after the start", c.found.UTC().Format(time.RFC3339), pauseNotice)
 	}
 	return ""
 }
 
 // maintain merges parts after each CompactEvery and removes old ones, until ctx
-// ends. What fails is left as it was and tried again: the datasets are whole
-// without.
+// ends. What fails is left as it was and tried again: the datasets are complete
+// without it.
 func (c *Consumer) maintain(ctx context.Context) {
 	if c.cfg.CompactEvery < 0 && c.cfg.Retention == 0 {
 		return
@@ -96,7 +96,7 @@ func (c *Consumer) compactAndRetain(ctx context.Context, clock clock) error {
 	}
 	if c.cfg.Retention > 0 && ctx.Err() == nil {
 		if doubt := clock.doubt(time.Now(), time.Since(clock.start)); doubt != "" {
-			c.log.Warn("nothing is removed for its age", slog.String("because", doubt))
+			c.log.Warn("retention paused", slog.String("reason", doubt))
 			return errs[0]
 		}
 		removed, err := c.writer.Retain(ctx, time.Now().Add(-c.cfg.Retention))

@@ -98,7 +98,7 @@ func TestEveryEventOnceAcrossRestarts(t *testing.T) {
 	}
 }
 
-// What the disk refused comes again from the server.
+// What could not be written is redelivered by the server.
 func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 	conn := pipeline(t)
 	dir, cfg := t.TempDir(), Config{SegmentRows: 10, SegmentAge: 50 * time.Millisecond}
@@ -160,7 +160,7 @@ func TestPoisonDoesNotComeAgain(t *testing.T) {
 }
 
 // What a consumer that died had received comes to the next at once, whatever
-// AckWait is; and after a stop nothing comes again.
+// AckWait is; and after a stop nothing is redelivered.
 func TestNothingComesAgainAfterAStop(t *testing.T) {
 	conn := pipeline(t)
 	dir, cfg := t.TempDir(), Config{SegmentRows: 50, SegmentAge: time.Hour}

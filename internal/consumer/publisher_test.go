@@ -19,7 +19,7 @@ func newPublisher(ctx context.Context, conn *bus.Conn) (*publisher, error) {
 }
 
 func (p *publisher) Publish(ctx context.Context, e event.Event) error {
-	data, err := event.EncodeChecked(e)
+	data, err := event.Encode(e)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 
 // CatchUp brings a tracker up to the datasets: segments that were committed without
 // it, as when the process died in between, are read again. An empty tracker is filled
-// from all there is, which takes its time. No consumer may run with w.
+// from all segments, which can take minutes. No consumer may run with w.
 func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *slog.Logger) error {
 	if w.Segment() == 0 {
 		return nil
@@ -81,52 +81,53 @@ func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
 	return err
 }
 
-// track folds an accepted event.
-func (in *ingest) track(e event.Event) {
-	if in.cfg.Tracker != nil {
-		in.cfg.Tracker.Add(e)
-	}
-}
-
-// estimates appends the rows of an hour that has begun to the open segment.
-func (in *ingest) estimates() error {
+// appendEstimates appends the rows of an hour that has begun to the open segment.
+func (in *ingest) appendEstimates() error {
 	if in.cfg.Tracker == nil {
 		return nil
 	}
 	for _, p := range in.cfg.Tracker.Hour() {
-		if err := in.writer.AppendEstimate(estimateRow(p)); err != nil {
+		if err := dataset.Append(in.writer, estimateRow(p)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// flush makes a committed segment a part of the tracker. The segment is safe without:
-// what is not written now is with a later one, or when the tracker is closed, or read
-// again after a start.
-func (in *ingest) flush(segment uint64) {
-	if in.cfg.Tracker == nil {
-		return
-	}
-	in.cfg.Tracker.Apply(segment)
-	full := len(in.pending) >= in.cfg.SegmentRows
-	if in.stopping || full && time.Since(in.written) < in.writeEvery {
-		return
-	}
-	// The commit is done: a stop must not tear the two apart.
-	if err := in.cfg.Tracker.Write(context.Background()); err != nil {
-		in.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
-		return
-	}
-	in.written = time.Now()
-	in.writer.Keep(segment + 1)
+// trackerSink keeps a tracker up to the datasets.
+type trackerSink struct {
+	tracker *tracker.Tracker
+	writer  *dataset.Writer
+	log     *slog.Logger
+
+	writeEvery time.Duration
+	written    time.Time // when the tracker was, or Run began
 }
 
-// dropTracked forgets the open segment's events, which come again.
-func (in *ingest) dropTracked() {
-	if in.cfg.Tracker != nil {
-		in.cfg.Tracker.Drop()
+func newTrackerSink(c *Consumer) *trackerSink {
+	return &trackerSink{tracker: c.cfg.Tracker, writer: c.writer, log: c.log, writeEvery: c.writeEvery, written: time.Now()}
+}
+
+// Add implements sink.
+func (t *trackerSink) Add(e event.Event) { t.tracker.Add(e) }
+
+// Drop implements sink.
+func (t *trackerSink) Drop() { t.tracker.Drop() }
+
+// Commit implements sink. The segment is safe if it is not written here: it is then
+// written with a later one, or when the tracker is closed, or read again after a start.
+func (t *trackerSink) Commit(s segment) {
+	t.tracker.Apply(s.number)
+	if s.last || s.full && time.Since(t.written) < t.writeEvery {
+		return
 	}
+	// The commit is done: a stop must not separate the two.
+	if err := t.tracker.Write(context.Background()); err != nil {
+		t.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
+		return
+	}
+	t.written = time.Now()
+	t.writer.HoldCompactionFrom(s.number + 1)
 }
 
 func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {

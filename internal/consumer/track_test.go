@@ -57,7 +57,7 @@ func (k *tracked) next() (key string, e event.Event) {
 	}
 	v := visit(h.VisitID)
 	v.ID, v.Timestamp, v.Started, v.Ended = h.ID, at.UnixMilli(), at.Add(-time.Minute).UnixMilli(), at.UnixMilli()
-	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Initial: []int{0, 12}, Changes: [][3]int64{{20_000, 5, 1}, {40_000, 5, 0}}}
+	v.Watch = &event.Watch{From: v.Started, To: v.Ended, Initial: []int{0, 12}, Changes: []event.SubnetChange{{At: 20_000, Subnet: 5, Subscribed: true}, {At: 40_000, Subnet: 5}}}
 	return fmt.Sprintf("s-1-%d", k.sent), v
 }
 
@@ -110,7 +110,7 @@ func TestTrackerFollowsTheDatasets(t *testing.T) {
 		}
 	}
 
-	// A segment that cannot be written, and comes again.
+	// A segment that cannot be written and is redelivered.
 	with(k.open(t), func(c *running, f *feed) {
 		blocked := dataset.Dir(dir, dataset.Visit)
 		first := *k

@@ -10,7 +10,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 )
 
-// A disk that takes nothing must cost no event and acknowledge none.
+// While writes fail no event may be lost and none acknowledged.
 func TestUnwritableDirectory(t *testing.T) {
 	dir := t.TempDir()
 	f := newFeed()

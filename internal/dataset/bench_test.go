@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -29,7 +30,7 @@ func BenchmarkSegment(b *testing.B) {
 		m.ENR = fmt.Sprintf("enr:-%0255d", i*7919%peers)
 		m.ID, m.Epoch, m.Timestamp = m.ENR[200:], uint64(i/peers), int64(1763800000000+i)
 		v.ENR, v.ID, v.Epoch, v.Timestamp = m.ENR, m.ID, m.Epoch, m.Timestamp
-		if err := w.AppendMetadata(m, v); err != nil {
+		if err := errors.Join(Append(w, m), Append(w, v)); err != nil {
 			b.Fatal(err)
 		}
 		if (i+1)%segment == 0 {

@@ -1,12 +1,14 @@
 package dataset
 
 import (
-	"container/heap"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -14,11 +16,10 @@ import (
 // ErrSplit marks a segment that was to be read alone but is merged with others.
 var ErrSplit = errors.New("the segment is merged with earlier ones")
 
-// EventsAfter calls each with the event of every row of discovery_events,
-// metadata_events and visit_events in the segments from first on, and stops at its
-// first error: peer by peer, and those of a peer by their timestamps, so that no more
-// than some rows of each file are in memory. An ErrSplit tells that a part has rows
-// of earlier segments too, which for first 0 cannot be.
+// EventsAfter calls each with the event of every row in the segments from first on, and
+// stops at its first error: peer by peer, and those of a peer by their timestamps, so
+// that only some rows of each file are in memory. The error is ErrSplit when a part has
+// rows of earlier segments too, which for first 0 cannot be.
 //
 // It works in a directory beside the datasets: the caller holds the data directory's
 // lock, and does not run Compact meanwhile.
@@ -28,27 +29,29 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 	if err := os.RemoveAll(work); err != nil {
 		return err
 	}
-	discoveries, err := sortedRows[DiscoveryRow](ctx, dataDir, work, first)
-	defer func() { discoveries.close() }()
-	if err != nil {
-		return err
-	}
-	handshakes, err := sortedRows[MetadataRow](ctx, dataDir, work, first)
-	defer func() { handshakes.close() }()
-	if err != nil {
-		return err
-	}
-	visits, err := sortedRows[VisitRow](ctx, dataDir, work, first)
-	defer func() { visits.close() }()
-	if err != nil {
-		return err
+	var readers []eventReader
+	defer func() {
+		for _, r := range readers {
+			r.close()
+		}
+	}()
+	for _, t := range eventTables() {
+		r, err := t.events(ctx, dataDir, work, first)
+		if err != nil {
+			return err
+		}
+		readers = append(readers, r)
 	}
 	for n := 0; ; n++ {
 		if n%writeBatch == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		e, err := nextEvent(&discoveries, &handshakes, &visits)
-		if err != nil || e == nil {
+		r := firstReader(readers)
+		if r == nil {
+			return nil
+		}
+		e, err := r.popEvent()
+		if err != nil {
 			return err
 		}
 		if err := each(e); err != nil {
@@ -57,78 +60,83 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 	}
 }
 
-// place is where a row stands in the order of (id, timestamp).
-type place struct {
+// eventTables are the tables whose rows are events, by eventRank.
+func eventTables() []table {
+	tables := slices.DeleteFunc(registry(), func(t table) bool { return t.events == nil })
+	slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.eventRank, b.eventRank) })
+	return tables
+}
+
+// firstReader is the reader of the first event of all, the first of those that are
+// equal; nil when all are at their end.
+func firstReader(readers []eventReader) (first eventReader) {
+	var least sortKey
+	for _, r := range readers {
+		if key, ok := r.peek(); ok && (first == nil || key.compare(least) < 0) {
+			first, least = r, key
+		}
+	}
+	return first
+}
+
+// sortKey is what the rows of merged parts are sorted by.
+type sortKey struct {
 	id string
 	at int64
-	ok bool // false at the end
 }
 
-func (p place) before(o place) bool {
-	if !p.ok || !o.ok {
-		return p.ok
+func sortKeyOf[T Row](row T) sortKey { return sortKey{row.Peer(), row.At()} }
+
+func (k sortKey) compare(o sortKey) int {
+	return cmp.Or(strings.Compare(k.id, o.id), cmp.Compare(k.at, o.at))
+}
+
+// eventReader reads the events of one table in the order of their sort keys.
+type eventReader interface {
+	// peek gives the next event's key; false at the end.
+	peek() (sortKey, bool)
+	// popEvent takes the next event, which there must be.
+	popEvent() (event.Event, error)
+	close()
+}
+
+type tableEvents[T Row] struct {
+	rows    mergeHeap[T]
+	toEvent func(T) (event.Event, error)
+}
+
+// openEvents reads a table's committed segments from first on.
+func openEvents[T Row](ctx context.Context, dataDir, work string, first uint64, toEvent func(T) (event.Event, error)) (eventReader, error) {
+	rows, err := sortedRows[T](ctx, dataDir, work, first)
+	if err != nil {
+		rows.close()
+		var zero T
+		return nil, fmt.Errorf("read %s: %w", Dir(dataDir, zero.Table()), err)
 	}
-	return p.id < o.id || p.id == o.id && p.at < o.at
+	return &tableEvents[T]{rows, toEvent}, nil
 }
 
-// nextEvent is that of the first of the three tables' rows, nil at their end; of rows
-// at one time a record comes before a handshake and that before a visit's end.
-func nextEvent(d *heads[DiscoveryRow], m *heads[MetadataRow], v *heads[VisitRow]) (event.Event, error) {
-	pd, pm, pv := d.place(), m.place(), v.place()
-	switch {
-	case !pd.ok && !pm.ok && !pv.ok:
-		return nil, nil
-	case pd.ok && !pm.before(pd) && !pv.before(pd):
-		return eventOf(d, DiscoveryRow.Event)
-	case pm.ok && !pv.before(pm):
-		return eventOf(m, MetadataRow.Event)
+func (t *tableEvents[T]) peek() (sortKey, bool) {
+	if len(t.rows) == 0 {
+		return sortKey{}, false
 	}
-	return eventOf(v, VisitRow.Event)
+	return sortKeyOf(t.rows[0].row()), true
 }
 
-// eventOf takes the first row away.
-func eventOf[T Row, E event.Event](h *heads[T], convert func(T) (E, error)) (event.Event, error) {
-	e, err := convert((*h)[0].row())
+func (t *tableEvents[T]) popEvent() (event.Event, error) {
+	e, err := t.toEvent(t.rows[0].row())
 	if err != nil {
 		return nil, err
 	}
-	return e, h.next()
+	return e, t.rows.dropRow()
 }
 
-// place is that of the first row.
-func (h heads[T]) place() place {
-	if len(h) == 0 {
-		return place{}
-	}
-	row := h[0].row()
-	return place{row.Peer(), row.At(), true}
-}
+func (t *tableEvents[T]) close() { t.rows.close() }
 
-// next goes on behind the first row.
-func (h *heads[T]) next() error {
-	c := (*h)[0]
-	more, err := c.next()
-	if err != nil {
-		return err
-	}
-	if more {
-		heap.Fix(h, 0)
-		return nil
-	}
-	heap.Pop(h)
-	c.close()
-	return nil
-}
-
-// sortedRows stands on the first row, by (id, timestamp), of a table's committed
-// segments from first on. Close it, also after an error.
-func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) (h heads[T], err error) {
+// sortedRows gives the rows of a table's committed segments from first on. Close the
+// heap, also after an error.
+func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) (mergeHeap[T], error) {
 	var zero T
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("read %s: %w", Dir(dataDir, zero.Table()), err)
-		}
-	}()
 	parts, err := openTable(dataDir, zero.Table())
 	if err != nil || parts == nil {
 		return nil, err
@@ -148,25 +156,10 @@ func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) 
 		}
 		in = append(in, source{path: s.path(dataDir, zero.Table()), rows: f.rows, sorted: f.sorted})
 	}
-	m := merging[T]{dir: filepath.Join(work, zero.Table())}
-	runs, err := m.runs(ctx, in)
+	m := merger[T]{dir: filepath.Join(work, zero.Table())}
+	runs, err := m.sortedRuns(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	return openRuns[T](runs)
-}
-
-// openRuns stands on the first row of sorted files. Close it, also after an error.
-func openRuns[T Row](runs []string) (h heads[T], err error) {
-	for i, run := range runs {
-		c, err := openCursor[T](run, i)
-		if err != nil {
-			return h, err
-		}
-		if c != nil {
-			h = append(h, c)
-		}
-	}
-	heap.Init(&h)
-	return h, nil
 }

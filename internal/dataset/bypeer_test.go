@@ -64,7 +64,7 @@ func TestEventsOfRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := gocmp.Diff(row, FromPeerDiscovered(e), same); d != "" {
+		if d := gocmp.Diff(row, FromPeerDiscovered(e.(*event.PeerDiscovered)), same); d != "" {
 			t.Error(d)
 		}
 	}
@@ -73,7 +73,7 @@ func TestEventsOfRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := gocmp.Diff(row, FromMetadataReceived(e)); d != "" {
+		if d := gocmp.Diff(row, FromMetadataReceived(e.(*event.MetadataReceived))); d != "" {
 			t.Error(d)
 		}
 	}
@@ -82,7 +82,7 @@ func TestEventsOfRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := gocmp.Diff(row, FromVisitEnded(e), same); d != "" {
+		if d := gocmp.Diff(row, FromVisitEnded(e.(*event.VisitEnded)), same); d != "" {
 			t.Error(d)
 		}
 	}
@@ -105,7 +105,7 @@ func TestEventsAfter(t *testing.T) {
 				d, m, v := ds[0], ms[0], vs[1]
 				d.ID, m.ID, v.ID = id, id, id
 				d.Timestamp, m.Timestamp, v.Timestamp = at, at+1, at+1
-				if err := errors.Join(w.AppendDiscovery(d), w.AppendMetadata(m, validatorRows()[0]), w.AppendVisit(v)); err != nil {
+				if err := errors.Join(Append(w, d), errors.Join(Append(w, m), Append(w, validatorRows()[0])), Append(w, v)); err != nil {
 					t.Fatal(err)
 				}
 			}

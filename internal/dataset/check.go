@@ -31,8 +31,8 @@ type TableHealth struct {
 	// parts cover.
 	DuplicateRows int64  `json:"duplicate_rows"`
 	DuplicateKeys uint64 `json:"duplicate_keys"`
-	// NotCompared counts rows that were read, but for want of memory not compared
-	// with all others: their timestamps are out of all order.
+	// NotCompared counts rows that were read but, to save memory, not compared with all
+	// others: their timestamps are far out of order.
 	NotCompared int64        `json:"not_compared"`
 	Unreadable  []Unreadable `json:"unreadable"`
 }
@@ -43,7 +43,7 @@ type Unreadable struct {
 	Error string `json:"error"`
 }
 
-// SentryHealth tells of the events of one boot of a sentry, by their counters.
+// SentryHealth is about the events of one boot of a sentry, by their counters.
 type SentryHealth struct {
 	Sentry string `json:"sentry"`
 	Boot   string `json:"boot"`
@@ -55,7 +55,7 @@ type SentryHealth struct {
 	Gaps     []Interval `json:"gaps"` // of counters, both ends missing
 }
 
-// OK reports that nothing is stored twice and everything can be read.
+// OK reports whether nothing is stored twice and everything can be read.
 func (h *Health) OK() bool {
 	return !slices.ContainsFunc(h.Tables, func(t TableHealth) bool {
 		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0
@@ -75,13 +75,13 @@ func (h *Health) Missing() (n uint64) {
 func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, error) {
 	h := &Health{Tables: []TableHealth{}, Sentries: []SentryHealth{}}
 	var covered Coverage
-	for _, table := range Tables() {
-		t, keys, err := checkTable(ctx, dataDir, table)
+	for _, table := range registry() {
+		t, keys, err := table.check(ctx, dataDir)
 		if err != nil {
-			return nil, fmt.Errorf("check %s: %w", Dir(dataDir, table), err)
+			return nil, fmt.Errorf("check %s: %w", Dir(dataDir, table.name), err)
 		}
 		h.Tables = append(h.Tables, t)
-		if table == Metadata {
+		if table.name == commitTable {
 			covered = keys
 		}
 	}
@@ -117,42 +117,10 @@ func sentries(covered, rejected Coverage) []SentryHealth {
 	return out
 }
 
-func checkTable(ctx context.Context, dataDir, table string) (TableHealth, Coverage, error) {
-	switch table {
-	case Discovery:
-		return checkRows(ctx, dataDir, func(r DiscoveryRow) rowKey {
-			return rowKey{r.ID, r.CrawlerID, r.Timestamp, "", r.Seq}
-		})
-	case Metadata:
-		return checkRows(ctx, dataDir, func(r MetadataRow) rowKey {
-			return rowKey{r.ID, r.CrawlerID, r.Timestamp, r.VisitID, 0}
-		})
-	case ValidatorMetadata:
-		return checkRows(ctx, dataDir, func(r ValidatorRow) rowKey {
-			return rowKey{r.ID, r.CrawlerID, r.Timestamp, r.VisitID, 0}
-		})
-	case PeerEstimates:
-		return checkRows(ctx, dataDir, func(r EstimateRow) rowKey {
-			return rowKey{r.ID, "", r.Timestamp, "", 0}
-		})
-	}
-	return checkRows(ctx, dataDir, func(r VisitRow) rowKey {
-		return rowKey{r.ID, r.CrawlerID, r.Timestamp, r.VisitID, uint64(r.Part)}
-	})
-}
-
-// rowKey is what no two events share.
-type rowKey struct {
-	peer, crawler string
-	at            int64
-	visit         string
-	number        uint64
-}
-
 // checkRows reads a table in the order of its parts' oldest rows. Rows that are
-// equal have one timestamp, so that only those are remembered that a part to come
-// may have again.
-func checkRows[T Row](ctx context.Context, dataDir string, key func(T) rowKey) (TableHealth, Coverage, error) {
+// equal have the same timestamp, so that only those are remembered that a later part
+// may have too.
+func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverage, error) {
 	var zero T
 	t, keys := TableHealth{Table: zero.Table(), Unreadable: []Unreadable{}}, Coverage{}
 	parts, err := openTable(dataDir, t.Table)
@@ -160,7 +128,7 @@ func checkRows[T Row](ctx context.Context, dataDir string, key func(T) rowKey) (
 		return t, keys, err
 	}
 	defer parts.dir.Close()
-	var readable []numbered
+	var readable []partInfo
 	for _, s := range slices.Concat(parts.live, parts.stale) { // others read the stale ones too
 		f, err := footerIn(parts, s)
 		if err != nil {
@@ -169,16 +137,16 @@ func checkRows[T Row](ctx context.Context, dataDir string, key func(T) rowKey) (
 		}
 		t.DuplicateKeys += keys.overlap(f.keys)
 		keys.Merge(f.keys)
-		readable = append(readable, numbered{s, f})
+		readable = append(readable, partInfo{s, f})
 	}
-	slices.SortFunc(readable, func(a, b numbered) int { return cmp.Compare(a.oldest, b.oldest) })
+	slices.SortFunc(readable, func(a, b partInfo) int { return cmp.Compare(a.oldest, b.oldest) })
 	seed, seen := maphash.MakeSeed(), map[uint64]int64{} // hash to timestamp
 	for i, p := range readable {
 		rows := int64(0)
 		err := scanPart(ctx, parts, p.span, Range{}, func(row T) error {
 			rows++
 			t.span(row.At())
-			h := maphash.Comparable(seed, key(row))
+			h := maphash.Comparable(seed, row.key())
 			switch _, twice := seen[h]; {
 			case twice:
 				t.DuplicateRows++

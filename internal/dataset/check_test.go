@@ -19,7 +19,7 @@ func check(t *testing.T, dir string, rejected Coverage) *Health {
 	return h
 }
 
-func tableOf(h *Health, table string) TableHealth {
+func healthOf(h *Health, table string) TableHealth {
 	for _, t := range h.Tables {
 		if t.Table == table {
 			return t
@@ -48,7 +48,7 @@ func TestCheckTellsOfGaps(t *testing.T) {
 	if d := cmp.Diff(want, h.Sentries); d != "" || h.Missing() != 7 || !h.OK() {
 		t.Errorf("missing %d, ok %v (-want +got):\n%s", h.Missing(), h.OK(), d)
 	}
-	if d := cmp.Diff(TableHealth{Table: Visit, Parts: 3, Rows: 10, From: 1763800000020, To: 1763800000029, Unreadable: []Unreadable{}}, tableOf(h, Visit)); d != "" {
+	if d := cmp.Diff(TableHealth{Table: Visit, Parts: 3, Rows: 10, From: 1763800000020, To: 1763800000029, Unreadable: []Unreadable{}}, healthOf(h, Visit)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if err := w.Close(); err != nil {
@@ -65,7 +65,7 @@ func TestCheckFindsDuplicates(t *testing.T) {
 	commitAll(t, w, 5, 10) // keys 5 to 9 again, and their rows
 	h := check(t, dir, nil)
 	for table := range all(30) {
-		if got := tableOf(h, table); got.DuplicateRows != 5 || got.DuplicateKeys != 5 || got.Rows != 30 {
+		if got := healthOf(h, table); got.DuplicateRows != 5 || got.DuplicateKeys != 5 || got.Rows != 30 {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -95,21 +95,21 @@ func TestCheckNamesDamagedFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := check(t, dir, nil)
-		if u := tableOf(h, Metadata).Unreadable; len(u) == 1 && u[0].File == path && !h.OK() {
+		if u := healthOf(h, Metadata).Unreadable; len(u) == 1 && u[0].File == path && !h.OK() {
 			found++
 		}
 	}
 	if found < 50 {
 		t.Errorf("%d of 60 damages found", found)
 	}
-	if got := tableOf(check(t, dir, nil), Visit).Rows; got != 300 {
+	if got := healthOf(check(t, dir, nil), Visit).Rows; got != 300 {
 		t.Errorf("%d rows of another table", got)
 	}
 }
 
 func TestCheckOfAnEmptyDirectory(t *testing.T) {
 	h := check(t, t.TempDir(), nil)
-	if !h.OK() || len(h.Sentries) != 0 || fmt.Sprint(tableOf(h, Visit).Rows) != "0" {
+	if !h.OK() || len(h.Sentries) != 0 || fmt.Sprint(healthOf(h, Visit).Rows) != "0" {
 		t.Errorf("%+v", h)
 	}
 }

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/crashpoint"
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// Commit makes the open segment part of the datasets, with the event keys that
-// its rows came from. When it returns nil the segment is on the disk for good and
-// the keys are in Covered; a segment without rows keeps its keys too. On an error
-// nothing is known of the segment until Recover, which removes it.
+// Commit makes the open segment part of the datasets, with the keys of the events that
+// its rows came from. When it returns nil the segment is durable and the keys are in
+// Covered; a segment without rows keeps its keys too. After an error the state of the
+// segment is unknown until Recover, which removes it.
 //
 // The order: the files are complete and fsynced in _staging; each is renamed into
 // its dataset, that of metadata_events last; the directories are fsynced. Until
@@ -37,7 +38,7 @@ func (w *Writer) commit(keys Coverage) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range w.open.parts() {
+	for _, p := range w.open.parts {
 		if err := w.step("finish " + p.table()); err != nil {
 			return err
 		}
@@ -46,43 +47,43 @@ func (w *Writer) commit(keys Coverage) error {
 		}
 	}
 	staged := w.open.dir
-	// Recover tells by it what was not committed.
-	if err := errors.Join(syncDir(staged), syncDir(filepath.Dir(staged)), syncDir(w.dir)); err != nil {
+	// Recover recognizes by it what was not committed.
+	if err := errors.Join(diskio.SyncDir(staged), diskio.SyncDir(filepath.Dir(staged)), diskio.SyncDir(w.dir)); err != nil {
 		return err
 	}
-	if err := w.place(); err != nil {
+	if err := w.renameParts(); err != nil {
 		return err
 	}
 	w.covered.Merge(keys)
 	if err := w.step("committed"); err != nil {
 		return err
 	}
-	// The segment is committed whatever becomes of the empty directory.
+	// The segment is committed whatever happens to the empty directory.
 	if err := os.RemoveAll(staged); err != nil {
 		w.log.Warn("cannot remove staged files", slog.String("dir", staged), slog.Any("error", err))
 	}
 	return nil
 }
 
-// place renames the finished parts of the open segment into the datasets.
-func (w *Writer) place() error {
+// renameParts renames the finished parts of the open segment into the datasets.
+func (w *Writer) renameParts() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.settle(); err != nil {
+	if err := w.syncSwap(); err != nil {
 		return err
 	}
-	for _, p := range w.open.parts() {
+	for _, p := range w.open.parts {
 		if err := w.step("rename " + p.table()); err != nil {
 			return err
 		}
-		if err := os.Rename(p.path(), single(w.next).path(w.dir, p.table())); err != nil {
+		if err := os.Rename(filepath.Join(w.open.dir, p.table()+partSuffix), single(w.next).path(w.dir, p.table())); err != nil {
 			return err
 		}
 		// Before the next rename, so that no crash can keep that one and lose this.
 		if err := w.step("sync " + p.table()); err != nil {
 			return err
 		}
-		if err := syncDir(Dir(w.dir, p.table())); err != nil {
+		if err := diskio.SyncDir(Dir(w.dir, p.table())); err != nil {
 			return err
 		}
 	}
@@ -100,13 +101,13 @@ func (w *Writer) step(name string) error {
 }
 
 // Recover brings the data directory into the state after the last commit: staged
-// files and parts of an uncommitted segment go, and Covered is read from the
+// files and parts of an uncommitted segment are removed, and Covered is read from the
 // footers again. Open does it too.
 func (w *Writer) Recover() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open != nil {
-		for _, p := range w.open.parts() {
+		for _, p := range w.open.parts {
 			p.abandon()
 		}
 		w.open = nil
@@ -133,12 +134,12 @@ func (w *Writer) recover() error {
 			return err
 		}
 	}
-	// Last, as it tells which parts are to be rolled back.
+	// Last, as it says which parts are to be rolled back.
 	if err := os.RemoveAll(filepath.Join(w.dir, stagingDir)); err != nil {
 		return err
 	}
 	// The dataset directories themselves must survive a power failure too.
-	if err := syncDir(w.dir); err != nil {
+	if err := diskio.SyncDir(w.dir); err != nil {
 		return err
 	}
 	covered, newest, err := readCoverage(w.dir)
@@ -154,8 +155,8 @@ func (w *Writer) recover() error {
 
 // rollBack removes a table's parts of segments from next on, which were not
 // committed. A part whose commit failed after its last rename is one of them, as
-// nobody was told that it is there: whether it survives a power failure is not
-// known, and its rows come again.
+// the commit was not reported: whether it survives a power failure is not known, and
+// its events will be redelivered.
 func (w *Writer) rollBack(table string, next uint64) error {
 	dir := Dir(w.dir, table)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -176,26 +177,26 @@ func (w *Writer) rollBack(table string, next uint64) error {
 		}
 	}
 	for _, s := range stale {
-		w.log.Warn("removing a part whose rows stand in a merged one", slog.String("part", s.path(w.dir, table)))
+		w.log.Warn("removing a part whose rows are in a merged one", slog.String("part", s.path(w.dir, table)))
 		if err := os.Remove(s.path(w.dir, table)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return diskio.SyncDir(dir)
 }
 
 // readCoverage gives the event keys of all parts, also of those that retention has
 // removed, and when the newest was committed, Unix milliseconds. A segment's parts have
-// the same keys: metadata_events is read, and of the others what it lacks.
+// the same keys: metadata_events is read, and of the others only what it lacks.
 func readCoverage(dir string) (covered Coverage, newest int64, err error) {
 	if covered, err = readRemoved(dir); err != nil {
 		return nil, 0, err
 	}
-	known, err := spans(dir, Metadata)
+	known, err := spans(dir, commitTable)
 	if err != nil {
 		return nil, 0, err
 	}
-	for i, table := range append([]string{Metadata}, Tables()...) {
+	for i, table := range append([]string{commitTable}, Tables()...) {
 		all, err := spans(dir, table)
 		if err != nil {
 			return nil, 0, err

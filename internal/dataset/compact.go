@@ -12,15 +12,15 @@ import (
 
 // Limits of a merged part.
 const (
-	// maxPartRows is well above a day of 10 000 peers, 2.25 M handshakes. What is
-	// larger already is left alone, so that each row is written twice again at most.
+	// maxPartRows is well above a day of 10 000 peers, 2.25 M handshakes. Parts that are
+	// larger already are left alone, so that each row is rewritten at most twice.
 	maxPartRows = 4_000_000
 	// daySpans is how many spans of the first merge make one of the second.
 	daySpans = 24
 )
 
-// numbered is a part and its footer.
-type numbered struct {
+// partInfo is a part and its footer.
+type partInfo struct {
 	span
 	footer
 }
@@ -35,14 +35,14 @@ type Merged struct{ Parts, Into int }
 // them, so a clock that jumps makes more parts and nothing worse.
 //
 // It may run while the writer's goroutine commits, which waits only for the swap
-// at the end of each merge. After an error nothing is lost: what was merged stays,
-// the rest is as before, and the next call goes on.
+// at the end of each merge. After an error nothing is lost: what was merged stays
+// merged, the rest is as before, and the next call continues.
 func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, error) {
 	var done Merged
 	var failed error
-	for _, table := range Tables() {
+	for _, table := range registry() {
 		for _, unit := range []time.Duration{every, daySpans * every} {
-			parts, err := w.committedParts(ctx, table)
+			parts, err := w.committedParts(ctx, table.name)
 			for _, group := range groups(parts, unit, w.now()) {
 				if ctx.Err() != nil {
 					return done, errors.Join(failed, ctx.Err())
@@ -55,27 +55,27 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 				done.Into++
 			}
 			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("compact %s: %w", Dir(w.dir, table), err))
+				failed = errors.Join(failed, fmt.Errorf("compact %s: %w", Dir(w.dir, table.name), err))
 			}
 		}
 	}
 	return done, failed
 }
 
-// Keep has Compact and Retain leave segments alone from first on, which somebody has
-// still to read by themselves, until it is called again.
-func (w *Writer) Keep(first uint64) {
+// HoldCompactionFrom has Compact and Retain leave the segments from first on alone,
+// because somebody still has to read them one by one, until it is called again.
+func (w *Writer) HoldCompactionFrom(first uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.keep = first
+	w.holdFrom = first
 }
 
 // committedParts reads the footers of a table's parts that may be merged or removed,
-// in the order of segments. The error is of parts that cannot be read, which are left
-// out.
-func (w *Writer) committedParts(ctx context.Context, table string) (parts []numbered, err error) {
+// in the order of segments. Parts that cannot be read are left out and are in the
+// error.
+func (w *Writer) committedParts(ctx context.Context, table string) (parts []partInfo, err error) {
 	w.mu.Lock()
-	next := min(w.next, w.keep)
+	next := min(w.next, w.holdFrom)
 	all, err := spans(w.dir, table)
 	w.mu.Unlock()
 	if err != nil {
@@ -94,16 +94,16 @@ func (w *Writer) committedParts(ctx context.Context, table string) (parts []numb
 			err = errors.Join(err, footerErr)
 			continue
 		}
-		parts = append(parts, numbered{s, f})
+		parts = append(parts, partInfo{s, f})
 	}
 	return parts, err
 }
 
-// groups tells which parts to merge: runs of at least two that follow one another
-// and were committed in one unit of time, which is not the present one.
-func groups(parts []numbered, unit time.Duration, now time.Time) (out [][]numbered) {
+// groups selects the parts to merge: runs of at least two that follow one another and
+// were committed in the same unit of time, not the present one.
+func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partInfo) {
 	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
-	var group []numbered
+	var group []partInfo
 	var rows int64
 	flush := func() {
 		if len(group) > 1 {
@@ -126,9 +126,9 @@ func groups(parts []numbered, unit time.Duration, now time.Time) (out [][]number
 	return out
 }
 
-// merge makes one part of the group's.
-func (w *Writer) merge(ctx context.Context, table string, group []numbered) error {
-	if err := w.step("merge " + table); err != nil {
+// merge replaces the group's parts by one.
+func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error {
+	if err := w.step("merge " + table.name); err != nil {
 		return err
 	}
 	work := filepath.Join(w.dir, compactingDir, "merge")
@@ -140,25 +140,25 @@ func (w *Writer) merge(ctx context.Context, table string, group []numbered) erro
 	for _, p := range group {
 		result.keys.Merge(p.keys)
 		result.stored = max(result.stored, p.stored)
-		in = append(in, source{path: p.path(w.dir, table), rows: p.rows, sorted: p.sorted})
+		in = append(in, source{path: p.path(w.dir, table.name), rows: p.rows, sorted: p.sorted})
 	}
 	whole := span{group[0].first, group[len(group)-1].last}
 	result.span = whole.String()
-	file, err := mergeTable(ctx, table, work, in, result)
+	file, err := table.merge(ctx, work, in, result)
 	if err == nil {
 		out := make([]span, len(group))
 		for i, p := range group {
 			out[i] = p.span
 		}
-		err = w.swap(table, out, whole, file)
+		err = w.swap(table.name, out, whole, file)
 	}
 	return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
 }
 
 // Retain removes the parts that are older than the moment: those committed before
 // it, by this machine's clock, with rows that are all older. Their event keys stay
-// covered. The newest part stays: it tells which segment was the last. Parts that
-// cannot be read stay and are told of in the error. Retain runs in Compact's goroutine.
+// covered. The newest part stays: it shows which segment was the last. Parts that
+// cannot be read stay and are in the error. Retain runs in Compact's goroutine.
 func (w *Writer) Retain(ctx context.Context, before time.Time) (removed int, err error) {
 	for _, table := range Tables() {
 		n, tableErr := w.retainTable(ctx, table, before.UnixMilli())
@@ -175,7 +175,7 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if len(parts) == 0 {
 		return 0, unread
 	}
-	old := slices.DeleteFunc(parts[:len(parts)-1], func(p numbered) bool { return max(p.stored, p.newest) >= before })
+	old := slices.DeleteFunc(parts[:len(parts)-1], func(p partInfo) bool { return max(p.stored, p.newest) >= before })
 	if len(old) == 0 {
 		return 0, unread
 	}
@@ -188,7 +188,7 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if err := w.step("remember " + table); err != nil {
 		return 0, err
 	}
-	if table == Metadata { // the table whose footers count
+	if table == commitTable { // the table whose footers count
 		if err := addRemoved(w.dir, keys); err != nil {
 			return 0, err
 		}

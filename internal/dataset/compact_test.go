@@ -45,7 +45,7 @@ func commitRows(t *testing.T, w *Writer, counter, n int) error {
 		m.ID, m.Common, m.VisitID = peer, at, fmt.Sprint(i)
 		v.ID, v.Common, v.VisitID = peer, at, fmt.Sprint(i)
 		visit.ID, visit.Common, visit.VisitID = peer, at, fmt.Sprint(i)
-		if err := errors.Join(w.AppendDiscovery(d), w.AppendMetadata(m, v), w.AppendVisit(visit)); err != nil {
+		if err := errors.Join(Append(w, d), errors.Join(Append(w, m), Append(w, v)), Append(w, visit)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -225,7 +225,7 @@ func TestMergeOfManyRuns(t *testing.T) {
 	const hours = 2*fanIn + 3
 	for i := range hours {
 		for range 2 { // so that each hour is merged, and its part sorted
-			if err := errors.Join(w.AppendVisit(VisitRow{ID: "b", VisitID: fmt.Sprint(i), Common: common(5)}), w.AppendVisit(VisitRow{ID: "a", VisitID: fmt.Sprint(i), Common: common(5)}), w.Commit(nil)); err != nil {
+			if err := errors.Join(Append(w, VisitRow{ID: "b", VisitID: fmt.Sprint(i), Common: common(5)}), Append(w, VisitRow{ID: "a", VisitID: fmt.Sprint(i), Common: common(5)}), w.Commit(nil)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -320,7 +320,7 @@ func TestRetainLooksAtTheRowsToo(t *testing.T) {
 // swapSteps are the points at which a process can die in Compact and Retain.
 func swapSteps() (out []string) {
 	for _, table := range []string{Discovery, Metadata} {
-		for _, what := range []string{"merge ", "link ", "fsync ", "exchange ", "settle "} {
+		for _, what := range []string{"merge ", "link ", "fsync ", "exchange ", "persist "} {
 			out = append(out, what+table)
 		}
 	}
@@ -349,7 +349,7 @@ func TestKilledWhileCompacting(t *testing.T) {
 				t.Fatalf("compact: %v", err)
 			}
 			everyTable(t, dir, upTo(40)) // before anybody recovers
-			if step == "settle "+Metadata {
+			if step == "persist "+Metadata {
 				for table := range all(40) {
 					if got := duckdb(t, Dir(dir, table), "--sql", "SELECT count(*)::INTEGER n FROM t")[0]["n"]; got != 40.0 {
 						t.Errorf("DuckDB counts %v rows in %s", got, table)

@@ -12,7 +12,7 @@ type Interval [2]uint64
 
 // Coverage is the set of event keys that are stored: for each producer the
 // intervals of its counters, ascending, neither overlapping nor adjacent. It
-// takes some bytes a gap, not a key. The zero value is empty; Add needs a map.
+// takes some bytes per gap, not per key. The zero value is empty; Add needs a map.
 type Coverage map[string][]Interval
 
 // Has reports whether the key is in the set.
@@ -39,7 +39,7 @@ func (c Coverage) Merge(other Coverage) {
 	}
 }
 
-// search finds the run that begins at counter, or where one would stand.
+// search finds the run that begins at counter, or where one would be inserted.
 func search(runs []Interval, counter uint64) (int, bool) {
 	return slices.BinarySearchFunc(runs, counter, func(r Interval, n uint64) int {
 		switch {
@@ -70,7 +70,7 @@ func (c Coverage) addRun(producer string, run Interval) {
 	c[producer] = slices.Replace(runs, from, to, run)
 }
 
-// touches reports whether two runs overlap or stand side by side.
+// touches reports whether two runs overlap or are adjacent.
 func touches(a, b Interval) bool {
 	if a[0] > b[0] {
 		a, b = b, a

@@ -25,7 +25,7 @@ func steps() (out []string) {
 // and nobody cleans up.
 func die(w *Writer) {
 	if w.open != nil {
-		for _, p := range w.open.parts() {
+		for _, p := range w.open.parts {
 			p.abandon()
 		}
 	}

@@ -95,7 +95,7 @@ func appendAll(t *testing.T, w *Writer) {
 	t.Helper()
 	metadata, validators, visits := metadataRows(), validatorRows(), visitRows()
 	for i, r := range discoveryRows() {
-		if err := errors.Join(w.AppendDiscovery(r), w.AppendMetadata(metadata[i], validators[i]), w.AppendVisit(visits[i])); err != nil {
+		if err := errors.Join(Append(w, r), errors.Join(Append(w, metadata[i]), Append(w, validators[i])), Append(w, visits[i])); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,10 @@
 package dataset
 
-import "os"
+import (
+	"context"
+	"errors"
+	"os"
+)
 
 // File is a single Parquet file with the columns and settings of a part, for rows
 // that leave the datasets. Close it: the file is complete only then.
@@ -12,8 +16,7 @@ func CreateFile[T Row](path string) (*File[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	var zero T
-	return &File[T]{newPart[T](f, zero.Table())}, nil
+	return &File[T]{newPart[T](f)}, nil
 }
 
 // Write appends a row.
@@ -22,4 +25,23 @@ func (f *File[T]) Write(row T) error { return f.part.append(row) }
 // Close writes what is left and the footer, and fsyncs.
 func (f *File[T]) Close() error {
 	return f.part.finish(map[string]string{footerSchema: SchemaVersion})
+}
+
+// ExportParquet writes the rows of Scan to a Parquet file, counts them, and closes the
+// file, also after an error.
+func ExportParquet(ctx context.Context, dataDir, table string, in Range, f *os.File) (rows int, err error) {
+	t, err := lookup(table)
+	if err != nil {
+		return 0, errors.Join(err, f.Close())
+	}
+	return t.export(ctx, dataDir, in, f)
+}
+
+func exportRows[T Row](ctx context.Context, dataDir string, in Range, f *os.File) (rows int, err error) {
+	out := &File[T]{newPart[T](f)}
+	err = Scan(ctx, dataDir, in, func(row T) error {
+		rows++
+		return out.Write(row)
+	})
+	return rows, errors.Join(err, out.Close())
 }

@@ -20,8 +20,8 @@ const (
 // sortedByID is the order of a merged part's rows.
 const sortedByID = "id,timestamp"
 
-// footer is what a part tells of itself. Parts that were not written by us, or by
-// an earlier version, lack entries: those are zero.
+// footer is what a part says about itself. Parts that were not written by us, or by an
+// earlier version, lack entries: those are zero.
 type footer struct {
 	schema string
 	span   string

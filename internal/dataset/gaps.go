@@ -6,7 +6,7 @@ import (
 )
 
 // sentryOf gives the sentry of a producer, which is <sentry>-<boot>. Messages that
-// came without a key are numbered otherwise, with steps that mean nothing: by the
+// came without a key are numbered differently, with gaps that mean nothing: by the
 // consumer under "@" and a minute, by replay under "file-" and a sum.
 func sentryOf(producer string) (sentry string, counted bool) {
 	if strings.HasPrefix(producer, "@") || strings.HasPrefix(producer, "file-") {
@@ -65,7 +65,7 @@ func (c Coverage) Counted() map[string]uint64 {
 	return out
 }
 
-// count is how many counters stand in runs.
+// count is how many counters are in runs.
 func count(runs []Interval) (n uint64) {
 	for _, r := range runs {
 		n += r[1] - r[0] + 1

@@ -28,7 +28,7 @@ const (
 func Dir(dataDir, table string) string { return filepath.Join(dataDir, table+".parquet") }
 
 // span is the run of segments whose rows a part holds, both ends in it. A part is
-// named by its span, and a name never gets another content.
+// named by its span, and a name never gets other content.
 type span struct{ first, last uint64 }
 
 func single(segment uint64) span { return span{segment, segment} }
@@ -52,7 +52,7 @@ func (s span) path(dataDir, table string) string { return filepath.Join(Dir(data
 
 func (s span) within(o span) bool { return o.first <= s.first && s.last <= o.last }
 
-// parseFile reads a part's file name; false for a file that is none of ours.
+// parseFile reads a part's file name; false for a file that is not one of ours.
 func parseFile(name string) (s span, ok bool) {
 	text, ok1 := strings.CutPrefix(name, partPrefix)
 	text, ok2 := strings.CutSuffix(text, partSuffix)
@@ -79,8 +79,8 @@ func spansOf(entries []fs.DirEntry) (out []span) {
 	return out
 }
 
-// spans lists a table's parts, ascending, those of one beginning the longest
-// first; none when the directory is missing.
+// spans lists a table's parts, ascending, of those with the same first segment the
+// longest first; none when the directory is missing.
 func spans(dataDir, table string) ([]span, error) {
 	entries, err := os.ReadDir(Dir(dataDir, table))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -92,8 +92,8 @@ func spans(dataDir, table string) ([]span, error) {
 	return spansOf(entries), nil
 }
 
-// split tells the parts that hold rows of their own from those whose rows stand in
-// a merged part too. The swap of compact.go leaves none of the latter behind, but
+// split separates the parts that hold rows of their own from those whose rows are in a
+// merged part too. The swap of compact.go leaves none of the latter behind, but
 // a copy of the directory that was made during one may have them.
 func split(all []span) (live, stale []span) {
 	for _, s := range all {
@@ -110,18 +110,18 @@ func split(all []span) (live, stale []span) {
 // part of the table that is renamed last. See afterAll for parts of other tables with
 // higher numbers.
 func committed(dataDir string) (newest uint64, ok bool, err error) {
-	all, err := spans(dataDir, Metadata)
+	all, err := spans(dataDir, commitTable)
 	for _, s := range all {
 		newest, ok = max(newest, s.last), true
 	}
 	return newest, ok, err
 }
 
-// afterAll gives the number of the next segment: the one after every part that there
-// is, but for those of a commit that was not finished, which the next one replaces.
-// Such a commit has its part of metadata_events in _staging still. A part beyond the
-// newest of metadata_events without that was committed, and somebody has taken
-// metadata's away: its rows stay.
+// afterAll gives the number of the next segment: the one after all parts, except those
+// of a commit that was not finished, which the next one replaces. Such a commit still
+// has its part of metadata_events in _staging. A part beyond the newest of
+// metadata_events without that was committed, and metadata's was taken away by
+// somebody: its rows stay.
 func afterAll(dataDir string) (next uint64, err error) {
 	newest, any, err := committed(dataDir)
 	if err != nil {
@@ -150,7 +150,7 @@ func afterAll(dataDir string) (next uint64, err error) {
 
 // staged gives the segment whose commit was not finished, when there is one.
 func staged(dataDir string) (segment uint64, found bool, err error) {
-	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", Metadata+partSuffix))
+	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", commitTable+partSuffix))
 	for _, part := range parts {
 		n, parseErr := strconv.ParseUint(filepath.Base(filepath.Dir(part)), 10, 64)
 		if parseErr == nil {
@@ -158,16 +158,4 @@ func staged(dataDir string) (segment uint64, found bool, err error) {
 		}
 	}
 	return segment, found, err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("fsync directory: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("fsync directory %s: %w", dir, err)
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"cmp"
+	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -33,54 +34,38 @@ type source struct {
 	sorted bool
 }
 
-// mergeTable writes the rows of the files into one file in dir, sorted by (id,
+// mergeRows writes the rows of the files into one file in dir, sorted by (id,
 // timestamp), rows that are equal in both in the order of in, and fsyncs it.
-func mergeTable(ctx context.Context, table, dir string, in []source, f footer) (path string, err error) {
-	switch table {
-	case Discovery:
-		return mergeRows[DiscoveryRow](ctx, dir, in, f)
-	case Metadata:
-		return mergeRows[MetadataRow](ctx, dir, in, f)
-	case ValidatorMetadata:
-		return mergeRows[ValidatorRow](ctx, dir, in, f)
-	case Visit:
-		return mergeRows[VisitRow](ctx, dir, in, f)
-	case PeerEstimates:
-		return mergeRows[EstimateRow](ctx, dir, in, f)
-	}
-	return "", fmt.Errorf("no table %q", table)
-}
-
 func mergeRows[T Row](ctx context.Context, dir string, in []source, f footer) (string, error) {
-	m := merging[T]{dir: dir}
-	runs, err := m.runs(ctx, in)
+	m := merger[T]{dir: dir}
+	runs, err := m.sortedRuns(ctx, in)
 	if err != nil {
 		return "", err
 	}
-	return m.merge(ctx, runs, f)
+	return m.mergeRuns(ctx, runs, f)
 }
 
-// merging is one merge: a file of sorted rows is a run.
-type merging[T Row] struct {
+// merger does one merge. A file of sorted rows is a run.
+type merger[T Row] struct {
 	dir  string
 	made int // files made in dir
 }
 
-// runs gives the files' rows as runs, fanIn of them at the most.
-func (m *merging[T]) runs(ctx context.Context, in []source) ([]string, error) {
-	runs, err := m.sort(ctx, in)
+// sortedRuns gives the files' rows as at most fanIn runs.
+func (m *merger[T]) sortedRuns(ctx context.Context, in []source) ([]string, error) {
+	runs, err := m.sortFiles(ctx, in)
 	for err == nil && len(runs) > fanIn {
 		var run string
-		if run, err = m.merge(ctx, runs[:fanIn], footer{}); err == nil {
+		if run, err = m.mergeRuns(ctx, runs[:fanIn], footer{}); err == nil {
 			runs = append([]string{run}, runs[fanIn:]...)
 		}
 	}
 	return runs, err
 }
 
-// sort gives the runs of the files: those that are sorted as they are, of the
-// others runs of sortRows rows.
-func (m *merging[T]) sort(ctx context.Context, in []source) (runs []string, err error) {
+// sortFiles gives the runs of the files: sorted files as they are, the others as runs
+// of sortRows rows.
+func (m *merger[T]) sortFiles(ctx context.Context, in []source) (runs []string, err error) {
 	var rows []T
 	flush := func() error {
 		if len(rows) == 0 {
@@ -99,7 +84,7 @@ func (m *merging[T]) sort(ctx context.Context, in []source) (runs []string, err 
 		}
 		clear(rows)
 		rows = rows[:0]
-		runs = append(runs, p.path())
+		runs = append(runs, p.file.Name())
 		return p.finish(nil)
 	}
 	for _, s := range in {
@@ -127,19 +112,18 @@ func (m *merging[T]) sort(ctx context.Context, in []source) (runs []string, err 
 	return runs, flush()
 }
 
-func (m *merging[T]) create() (*part[T], error) {
-	var zero T
+func (m *merger[T]) create() (*part[T], error) {
 	dir := filepath.Join(m.dir, fmt.Sprint(m.made))
 	m.made++
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return createPart[T](dir, zero.Table(), parquet.MaxRowsPerRowGroup(rowGroup),
+	return createPart[T](dir, parquet.MaxRowsPerRowGroup(rowGroup),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("id"), parquet.Ascending("timestamp"))))
 }
 
-// merge writes the rows of runs to a file with the footer.
-func (m *merging[T]) merge(ctx context.Context, runs []string, f footer) (string, error) {
+// mergeRuns writes the rows of runs to a file with the footer.
+func (m *merger[T]) mergeRuns(ctx context.Context, runs []string, f footer) (string, error) {
 	entries, err := f.entries()
 	if err != nil {
 		return "", err
@@ -149,36 +133,34 @@ func (m *merging[T]) merge(ctx context.Context, runs []string, f footer) (string
 		return "", err
 	}
 	defer p.abandon()
-	heads, err := openRuns[T](runs)
-	defer func() { heads.close() }()
+	rows, err := openRuns[T](runs)
+	defer func() { rows.close() }()
 	if err != nil {
 		return "", err
 	}
-	for n := 0; len(heads) > 0; n++ {
+	for n := 0; len(rows) > 0; n++ {
 		if n%writeBatch == 0 && ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		if err := p.append(heads[0].row()); err != nil {
+		if err := p.append(rows[0].row()); err != nil {
 			return "", err
 		}
-		if err := heads.next(); err != nil {
+		if err := rows.dropRow(); err != nil {
 			return "", err
 		}
 	}
-	return p.path(), p.finish(entries)
+	return p.file.Name(), p.finish(entries)
 }
 
 // byPeer is the order of a merged part's rows.
-func byPeer[T Row](a, b T) int {
-	return cmp.Or(cmp.Compare(a.Peer(), b.Peer()), cmp.Compare(a.At(), b.At()))
-}
+func byPeer[T Row](a, b T) int { return sortKeyOf(a).compare(sortKeyOf(b)) }
 
-// cursor stands on a row of a run.
+// cursor is at a row of a run.
 type cursor[T Row] struct {
 	path string
 	file *os.File
 	r    *parquet.GenericReader[T]
-	buf  []T // rows read and not passed yet
+	buf  []T // rows read and not passed yet, the current one first
 	rows []T // what buf is a part of
 	rank int // among the runs
 }
@@ -186,7 +168,7 @@ type cursor[T Row] struct {
 // cursorRows is how many rows a cursor reads at a time.
 const cursorRows = 128
 
-// openCursor stands on the first row; nil for a run without rows.
+// openCursor is at the first row; nil for a run without rows.
 func openCursor[T Row](path string, rank int) (*cursor[T], error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -207,7 +189,7 @@ func openCursor[T Row](path string, rank int) (*cursor[T], error) {
 
 func (c *cursor[T]) row() T { return c.buf[0] }
 
-func (c *cursor[T]) next() (more bool, err error) {
+func (c *cursor[T]) advance() (more bool, err error) {
 	if c.buf = c.buf[1:]; len(c.buf) > 0 {
 		return true, nil
 	}
@@ -228,20 +210,35 @@ func (c *cursor[T]) close() {
 	c.file.Close()
 }
 
-// heads is a heap of cursors.
-type heads[T Row] []*cursor[T]
+// openRuns gives the rows of sorted files. Close the heap, also after an error.
+func openRuns[T Row](runs []string) (h mergeHeap[T], err error) {
+	for i, run := range runs {
+		c, err := openCursor[T](run, i)
+		if err != nil {
+			return h, err
+		}
+		if c != nil {
+			h = append(h, c)
+		}
+	}
+	heap.Init(&h)
+	return h, nil
+}
 
-func (h heads[T]) Len() int { return len(h) }
-func (h heads[T]) Less(i, j int) bool {
+// mergeHeap is a heap of cursors, whose first one is at the first row of all.
+type mergeHeap[T Row] []*cursor[T]
+
+func (h mergeHeap[T]) Len() int { return len(h) }
+func (h mergeHeap[T]) Less(i, j int) bool {
 	return cmp.Or(byPeer(h[i].row(), h[j].row()), cmp.Compare(h[i].rank, h[j].rank)) < 0
 }
-func (h heads[T]) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h mergeHeap[T]) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 
 // Push implements heap.Interface.
-func (h *heads[T]) Push(c any) { *h = append(*h, c.(*cursor[T])) }
+func (h *mergeHeap[T]) Push(c any) { *h = append(*h, c.(*cursor[T])) }
 
 // Pop implements heap.Interface.
-func (h *heads[T]) Pop() any {
+func (h *mergeHeap[T]) Pop() any {
 	last := len(*h) - 1
 	c := (*h)[last]
 	(*h)[last] = nil
@@ -249,8 +246,24 @@ func (h *heads[T]) Pop() any {
 	return c
 }
 
-func (h heads[T]) close() {
+func (h mergeHeap[T]) close() {
 	for _, c := range h {
 		c.close()
 	}
+}
+
+// dropRow goes on to the row after the first.
+func (h *mergeHeap[T]) dropRow() error {
+	c := (*h)[0]
+	more, err := c.advance()
+	if err != nil {
+		return err
+	}
+	if more {
+		heap.Fix(h, 0)
+		return nil
+	}
+	heap.Pop(h)
+	c.close()
+	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
-// writeBatch is how many rows go to the Parquet writer at once: one call a row
+// writeBatch is how many rows go to the Parquet writer at once: one call per row
 // costs a quarter more.
 const writeBatch = 512
 
@@ -21,7 +21,7 @@ const writeBatch = 512
 var compression = newCodec()
 
 // codec is parquet-go's zstd with one encoder, which looks back no further than a page is
-// long: parquet-go's own keep eight megabytes each, and the collector has them made anew.
+// long: parquet-go's own keep eight megabytes each, and the garbage collector drops them, so that they are allocated again and again.
 type codec struct {
 	zstd.Codec
 	encoder *kzstd.Encoder
@@ -48,37 +48,36 @@ type stagedPart interface {
 	finish(footer map[string]string) error
 	// abandon closes the file as it is.
 	abandon()
-	path() string
 	table() string
 }
 
 // part is one table's file of the open segment.
-type part[T any] struct {
-	name string
+type part[T Row] struct {
 	file *os.File
 	w    *parquet.GenericWriter[T]
 	buf  []T
 }
 
-func createPart[T any](dir, table string, options ...parquet.WriterOption) (*part[T], error) {
-	f, err := os.OpenFile(filepath.Join(dir, table+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+func createPart[T Row](dir string, options ...parquet.WriterOption) (*part[T], error) {
+	var zero T
+	f, err := os.OpenFile(filepath.Join(dir, zero.Table()+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return newPart[T](f, table, options...), nil
+	return newPart[T](f, options...), nil
 }
 
-func newPart[T any](f *os.File, table string, options ...parquet.WriterOption) *part[T] {
-	// One row group a part: the dictionary is a row group's, and repeats across
-	// epochs are what makes a part small.
+func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
+	// One row group per part: dictionaries belong to a row group, and what repeats
+	// from epoch to epoch is what makes a part small.
 	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
 		parquet.Compression(compression),
 		parquet.CreatedBy("valtrack", SchemaVersion, ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
-		// found a second time. Nobody looks for a range of records or addresses.
+		// repeated. Nobody searches for a range of records or addresses.
 		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),
 	}, options...)...)
-	return &part[T]{name: table, file: f, w: w, buf: make([]T, 0, writeBatch)}
+	return &part[T]{file: f, w: w, buf: make([]T, 0, writeBatch)}
 }
 
 func (p *part[T]) append(row T) error {
@@ -94,7 +93,7 @@ func (p *part[T]) flush() error {
 	clear(p.buf)
 	p.buf = p.buf[:0]
 	if err != nil {
-		return fmt.Errorf("write %s: %w", p.name, err)
+		return fmt.Errorf("write %s: %w", p.table(), err)
 	}
 	return nil
 }
@@ -107,18 +106,16 @@ func (p *part[T]) finish(footer map[string]string) error {
 		p.w.SetKeyValueMetadata(key, value)
 	}
 	if err := errors.Join(p.w.Close(), p.file.Sync(), p.file.Close()); err != nil {
-		return fmt.Errorf("finish %s: %w", p.name, err)
+		return fmt.Errorf("finish %s: %w", p.table(), err)
 	}
 	return nil
 }
 
-// abandon closes the file, perhaps for the second time, and ignores the error: it goes,
-// or is finished. A nil part is one that could not be created.
-func (p *part[T]) abandon() {
-	if p != nil {
-		p.file.Close()
-	}
-}
+// abandon closes the file, perhaps for the second time. It ignores the error: the file
+// will be removed, or is finished.
+func (p *part[T]) abandon() { p.file.Close() }
 
-func (p *part[T]) path() string  { return p.file.Name() }
-func (p *part[T]) table() string { return p.name }
+func (p *part[T]) table() string {
+	var zero T
+	return zero.Table()
+}

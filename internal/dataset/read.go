@@ -40,6 +40,15 @@ func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) err
 	return nil
 }
 
+// ScanTable is Scan for a table that is known by its name.
+func ScanTable(ctx context.Context, dataDir, table string, in Range, each func(Row) error) error {
+	t, err := lookup(table)
+	if err != nil {
+		return err
+	}
+	return t.scan(ctx, dataDir, in, each)
+}
+
 // tableParts are the parts of a table at one moment. Files are opened through the
 // directory as it was then: merging puts another in its place and keeps this one
 // for a while.
@@ -71,7 +80,7 @@ func openTable(dataDir, table string) (*tableParts, error) {
 	return &tableParts{dir, live, stale}, nil
 }
 
-// open also says what a file that is gone means.
+// open also says what a missing file means.
 func (p *tableParts) open(s span) (*os.File, error) {
 	f, err := p.dir.Open(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -79,6 +88,7 @@ func (p *tableParts) open(s span) (*os.File, error) {
 	}
 	return f, err
 }
+
 func scanPart[T Row](ctx context.Context, p *tableParts, s span, in Range, each func(T) error) error {
 	f, err := p.open(s)
 	if err != nil {
@@ -129,8 +139,8 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 	}
 }
 
-// openReader reads the footer. Only so does a damaged one make an error:
-// parquet-go's readers panic on it.
+// openReader reads the footer first, so that a damaged one is an error: parquet-go's
+// readers panic on it.
 func openReader[T any](f *os.File) (*parquet.GenericReader[T], error) {
 	file, err := openParquet(f)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
 // RemovedFile keeps, in the data directory, the event keys of parts that retention
@@ -24,7 +26,7 @@ func readRemoved(dir string) (Coverage, error) {
 	}
 	c, err := decodeCoverage(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w; restore it, or remove it if no event older than the retention comes again", path, err)
+		return nil, fmt.Errorf("%s is damaged: %w; restore it, or remove it if no event older than the retention will be redelivered", path, err)
 	}
 	return c, nil
 }
@@ -40,21 +42,5 @@ func addRemoved(dir string, keys Coverage) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, RemovedFile)
-	if err := writeSynced(path+".new", text+"\n"); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func writeSynced(path, text string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	return diskio.ReplaceFile(filepath.Join(dir, RemovedFile), []byte(text+"\n"), 0o644)
 }

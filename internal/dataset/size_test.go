@@ -7,6 +7,7 @@ package dataset
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -125,7 +126,7 @@ func size(t testing.TB, dir string, table string) (bytes int64) {
 func writeSample(t testing.TB, w *Writer, s *sample, n int) {
 	t.Helper()
 	for range n {
-		if err := w.AppendMetadata(s.next(), ValidatorRow{}); err != nil {
+		if err := errors.Join(Append(w, s.next()), Append(w, ValidatorRow{})); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// surveyEvery is how long a survey's figures are given again.
+// surveyEvery is how long a survey's figures are reused.
 const surveyEvery = time.Minute
 
-// TableFigures are what the footers of a table's parts tell.
+// TableFigures are what the footers of a table's parts say.
 type TableFigures struct {
 	Table             string
 	Rows              int64
@@ -19,7 +19,7 @@ type TableFigures struct {
 }
 
 // Survey counts rows and keys by the parts' footers. It reads the footer of each file
-// once, but for those that cannot be read; Check reads the rows too.
+// once, except those that cannot be read; Check reads the rows too.
 type Survey struct {
 	dir string
 	now func() time.Time
@@ -30,8 +30,8 @@ type Survey struct {
 	last  []TableFigures
 }
 
-// surveyed is a part's footer, and what tells its file from another of that name: after
-// a commit that failed its last step the next one has its number.
+// surveyed is a part's footer, and what distinguishes its file from another of that
+// name: after a commit that failed in its last step the next one has its number.
 type surveyed struct {
 	footer
 	size int64

@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// keepOld is how long the directory that a swap replaced is kept: Scan reads on in
-// the one that it began with.
+// keepOld is how long a directory that a swap replaced is kept: a Scan that began with
+// it goes on reading it.
 const keepOld = 10 * time.Minute
 
 // generation is a dataset directory that was replaced.
@@ -18,18 +20,17 @@ type generation struct {
 	at  time.Time
 }
 
-// swap takes parts out of a table and puts a file in, in one step: it builds the
-// dataset directory as it shall be, of hard links, beside the data and exchanges
-// the two. Whoever lists the directory sees all of the old parts or all of the new,
-// at any moment and after a crash at any moment. Parts that are committed
-// meanwhile wait.
+// swap removes parts from a table and adds a file, in one step: it builds the new
+// dataset directory of hard links beside the data and exchanges the two. Whoever lists
+// the directory sees all of the old parts or all of the new, at any moment and after a
+// crash at any moment. Commits wait meanwhile.
 //
-// A file that is put in must be fsynced, outside of the datasets, and is moved.
-// After an error the dataset is as it was or as it shall be.
+// A file that is added must be fsynced, is outside of the datasets, and is moved. After
+// an error the dataset is either as it was or as it should become.
 func (w *Writer) swap(table string, out []span, in span, file string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.settle(); err != nil {
+	if err := w.syncSwap(); err != nil {
 		return err
 	}
 	dir, next := Dir(w.dir, table), filepath.Join(w.dir, compactingDir, table)
@@ -47,7 +48,7 @@ func (w *Writer) swap(table string, out []span, in span, file string) error {
 	if err := w.step("fsync " + table); err != nil {
 		return err
 	}
-	if err := syncDir(next); err != nil {
+	if err := diskio.SyncDir(next); err != nil {
 		return err
 	}
 	if err := w.step("exchange " + table); err != nil {
@@ -56,11 +57,11 @@ func (w *Writer) swap(table string, out []span, in span, file string) error {
 	if err := exchange(dir, next); err != nil {
 		return err
 	}
-	w.unsettled = true
-	if err := w.step("settle " + table); err != nil {
+	w.swapUnsynced = true
+	if err := w.step("persist " + table); err != nil {
 		return err
 	}
-	if err := w.settle(); err != nil {
+	if err := w.syncSwap(); err != nil {
 		return err
 	}
 	old := generation{dir: filepath.Join(w.dir, compactingDir, fmt.Sprintf("%s.%d", table, time.Now().UnixNano())), at: time.Now()}
@@ -68,25 +69,25 @@ func (w *Writer) swap(table string, out []span, in span, file string) error {
 	return os.Rename(next, old.dir)
 }
 
-// settle makes an earlier exchange durable. Before it is, nothing may be committed
-// into the new directory, which a power failure would take away again.
-func (w *Writer) settle() error {
-	if !w.unsettled {
+// syncSwap makes an earlier exchange durable. Before that nothing may be committed
+// into the new directory, which a power failure could undo.
+func (w *Writer) syncSwap() error {
+	if !w.swapUnsynced {
 		return nil
 	}
-	if err := errors.Join(syncDir(w.dir), syncDir(filepath.Join(w.dir, compactingDir))); err != nil {
+	if err := errors.Join(diskio.SyncDir(w.dir), diskio.SyncDir(filepath.Join(w.dir, compactingDir))); err != nil {
 		return err
 	}
-	w.unsettled = false
+	w.swapUnsynced = false
 	return nil
 }
 
-// linkAll makes the directory next with all files of dir but the parts in without.
+// linkAll creates the directory next with all files of dir except the parts in without.
 func linkAll(dir, next string, without []span) error {
 	if info, err := os.Lstat(dir); err != nil {
 		return err
 	} else if !info.IsDir() {
-		return fmt.Errorf("%s is not a directory of ours", dir)
+		return fmt.Errorf("%s is not a directory", dir)
 	}
 	if err := errors.Join(os.RemoveAll(next), os.MkdirAll(next, 0o755)); err != nil {
 		return err
@@ -113,8 +114,8 @@ func linkAll(dir, next string, without []span) error {
 	return nil
 }
 
-// Sweep removes the directories that merges replaced, when readers have had time to
-// finish: until then their parts take room on the disk. It runs in Compact's goroutine.
+// Sweep removes the directories that merges replaced once readers have had time to
+// finish: until then their parts use disk space. It runs in Compact's goroutine.
 func (w *Writer) Sweep(now time.Time) error {
 	for len(w.old) > 0 && now.Sub(w.old[0].at) >= keepOld {
 		if err := os.RemoveAll(w.old[0].dir); err != nil {

@@ -1,213 +1,119 @@
-// Package dataset stores rows in datasets: directories of Parquet parts that any
-// reader opens as one table. It is the only package that knows Parquet.
-//
-// A data directory holds one directory a table, named as the table with
-// .parquet. Rows are written in segments: a segment is one part in every table,
-// and exists as a whole or not at all (see Writer).
 package dataset
 
-import "github.com/chainbound/valtrack/internal/event"
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
 
-// Table names.
-const (
-	Discovery         = "discovery_events"
-	Metadata          = "metadata_events"
-	ValidatorMetadata = "validator_metadata_events"
-	Visit             = "visit_events"
-	PeerEstimates     = "peer_estimates"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
-// SchemaVersion stands in every part's footer as valtrack.schema. It grows when a
-// column changes its meaning or goes; new columns do not change it.
+// SchemaVersion is in every part's footer as valtrack.schema. It grows when a column
+// changes its meaning or is removed; new columns do not change it.
 const SchemaVersion = "1"
 
-// Tables lists the tables in the order in which a segment's parts are renamed
-// into place. The last one's rename commits the segment.
-func Tables() []string { return []string{Discovery, ValidatorMetadata, Visit, PeerEstimates, Metadata} }
+// registry lists the tables in the order in which a segment's parts are renamed into
+// place. The last one's rename commits the segment. A new table needs its line here
+// and a file table_<name>.go: everything else about it is read from here.
+func registry() []table {
+	return []table{
+		discoveryTable(),
+		validatorTable(),
+		visitTable(),
+		estimateTable(),
+		metadataTable(),
+	}
+}
 
-// Row is one of the tables' row types. Pointers and nil lists are null; an empty
-// list is a list without elements. Bit fields and digests are lower-case hex with
-// 0x, lists are LIST<INT32>.
+// commitTable is the last table of the registry. A segment is committed if and only if
+// its part is in place.
+const commitTable = Metadata
+
+// Tables lists the tables' names in the order of commits.
+func Tables() (names []string) {
+	for _, t := range registry() {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// Row is a row of one of the tables. Pointers and nil lists are null; an empty list is
+// a list without elements. Bit fields and digests are lower-case hex with 0x, lists
+// are LIST<INT32>. Rows share what they point to with the events they were made of and
+// must not be changed once they are appended.
 type Row interface {
-	DiscoveryRow | MetadataRow | ValidatorRow | VisitRow | EstimateRow
 	// Table is the name of the row's table.
 	Table() string
 	// At is the row's timestamp, Unix milliseconds UTC.
 	At() int64
 	// Peer is the row's peer id.
 	Peer() string
+
+	key() rowKey
 }
 
-// Common stands last in every row. It is the only embedded struct: parquet-go
-// 0.32 writes nil pointers in an embedded struct as zero values.
-type Common struct {
-	Network         string `parquet:"network,dict" json:"network"`
-	CrawlerID       string `parquet:"crawler_id,dict" json:"crawler_id"`
-	CrawlerLocation string `parquet:"crawler_location,dict" json:"crawler_location"`
-	Timestamp       int64  `parquet:"timestamp,delta" json:"timestamp"` // Unix milliseconds UTC
+// rowKey identifies a row: no two rows of a table may have the same.
+type rowKey struct {
+	peer, crawler string
+	at            int64
+	visit         string
+	number        uint64
 }
 
-// At is the row's timestamp.
-func (c Common) At() int64 { return c.Timestamp }
-
-func commonOf(c event.Common) Common {
-	return Common{Network: c.Network, CrawlerID: c.CrawlerID, CrawlerLocation: c.CrawlerLocation, Timestamp: c.Timestamp}
+// table is what commits, merges, checks and exports do with a table, whatever its
+// type of row.
+type table struct {
+	name string
+	// create makes the table's part of an open segment.
+	create func(dir string) (stagedPart, error)
+	// merge is mergeRows, check is checkRows, scan is Scan and export is exportRows.
+	merge  func(ctx context.Context, dir string, in []source, f footer) (string, error)
+	check  func(ctx context.Context, dataDir string) (TableHealth, Coverage, error)
+	scan   func(ctx context.Context, dataDir string, in Range, each func(Row) error) error
+	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
+	// columns are the names of the columns.
+	columns []string
+	// events is openEvents; nil for a table whose rows are derived from events that
+	// another table has. Of rows with one peer and time those of the table with the
+	// lowest eventRank come first.
+	events    func(ctx context.Context, dataDir, work string, first uint64) (eventReader, error)
+	eventRank int
 }
 
-// DiscoveryRow is one peer_discovered event.
-type DiscoveryRow struct {
-	ENR               string  `parquet:"enr,dict" json:"enr"`
-	ID                string  `parquet:"id,dict" json:"id"`
-	NodeID            string  `parquet:"node_id,dict" json:"node_id"`
-	Seq               uint64  `parquet:"seq" json:"seq"`
-	IP                *string `parquet:"ip,optional,dict" json:"ip"`
-	IP6               *string `parquet:"ip6,optional,dict" json:"ip6"`
-	Port              *int32  `parquet:"port,optional,dict" json:"port"`
-	UDP               *int32  `parquet:"udp,optional,dict" json:"udp"`
-	QUIC              *int32  `parquet:"quic,optional,dict" json:"quic"`
-	ForkDigest        *string `parquet:"fork_digest,optional,dict" json:"fork_digest"`
-	NextForkVersion   *string `parquet:"next_fork_version,optional,dict" json:"next_fork_version"`
-	NextForkEpoch     *uint64 `parquet:"next_fork_epoch,optional,dict" json:"next_fork_epoch"`
-	Attnets           *string `parquet:"attnets,optional,dict" json:"attnets"`
-	Syncnets          *string `parquet:"syncnets,optional,dict" json:"syncnets"`
-	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
-	NFD               *string `parquet:"nfd,optional,dict" json:"nfd"`
-	Common
+func tableOf[T Row]() table {
+	var zero T
+	return table{
+		name: zero.Table(),
+		create: func(dir string) (stagedPart, error) {
+			return createPart[T](dir)
+		},
+		merge: mergeRows[T],
+		check: checkRows[T],
+		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
+			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
+		},
+		export:  exportRows[T],
+		columns: columnsOf[T](),
+	}
 }
 
-// MetaData is the peer's MetaData message; what its version lacks is null.
-type MetaData struct {
-	SeqNumber         uint64  `parquet:"seq_number" json:"seq_number"`
-	Attnets           string  `parquet:"attnets,dict" json:"attnets"`
-	Syncnets          *string `parquet:"syncnets,optional,dict" json:"syncnets"`
-	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
+// eventTableOf is a table whose rows are events, one each.
+func eventTableOf[T Row](rank int, toEvent func(T) (event.Event, error)) table {
+	t := tableOf[T]()
+	t.eventRank = rank
+	t.events = func(ctx context.Context, dataDir, work string, first uint64) (eventReader, error) {
+		return openEvents(ctx, dataDir, work, first, toEvent)
+	}
+	return t
 }
 
-// MetadataRow is one metadata_received event as it came.
-type MetadataRow struct {
-	ENR                   string   `parquet:"enr,dict" json:"enr"`
-	ID                    string   `parquet:"id,dict" json:"id"`
-	NodeID                *string  `parquet:"node_id,optional,dict" json:"node_id"`
-	Multiaddr             string   `parquet:"multiaddr,dict" json:"multiaddr"`
-	Epoch                 uint64   `parquet:"epoch" json:"epoch"`
-	MetaData              MetaData `parquet:"metadata" json:"metadata"`
-	SubscribedSubnets     []int32  `parquet:"subscribed_subnets,list,optional" json:"subscribed_subnets"`
-	ClientVersion         string   `parquet:"client_version,dict" json:"client_version"` // the agent string
-	VisitID               string   `parquet:"visit_id,delta" json:"visit_id"`
-	Direction             string   `parquet:"direction,dict" json:"direction"`
-	Transport             string   `parquet:"transport,dict" json:"transport"`
-	ForkDigest            string   `parquet:"fork_digest,dict" json:"fork_digest"`
-	HeadSlot              uint64   `parquet:"head_slot,delta" json:"head_slot"`
-	FinalizedEpoch        uint64   `parquet:"finalized_epoch" json:"finalized_epoch"`
-	EarliestAvailableSlot *uint64  `parquet:"earliest_available_slot,optional" json:"earliest_available_slot"`
-	ColumnSubnets         *int32   `parquet:"column_subnets,optional" json:"column_subnets"`
-	SyncSubnets           []int32  `parquet:"sync_subnets,list,optional" json:"sync_subnets"`
-	Common
+// lookup finds a table by its name.
+func lookup(name string) (table, error) {
+	all := registry()
+	i := slices.IndexFunc(all, func(t table) bool { return t.name == name })
+	if i < 0 {
+		return table{}, fmt.Errorf("no table %q", name)
+	}
+	return all[i], nil
 }
-
-// ValidatorRow is one metadata_received event with what it tells of validators.
-// Lists of subnets are sorted. SubscribedSubnets and ShortLivedSubnets are null
-// when the peer sent no gossip hello, and empty when its hello named none.
-type ValidatorRow struct {
-	ENR               string  `parquet:"enr,dict" json:"enr"`
-	ID                string  `parquet:"id,dict" json:"id"`
-	NodeID            *string `parquet:"node_id,optional,dict" json:"node_id"`
-	Multiaddr         string  `parquet:"multiaddr,dict" json:"multiaddr"`
-	Epoch             uint64  `parquet:"epoch" json:"epoch"`
-	SeqNumber         uint64  `parquet:"seq_number" json:"seq_number"`
-	Attnets           string  `parquet:"attnets,dict" json:"attnets"`
-	Syncnets          *string `parquet:"syncnets,optional,dict" json:"syncnets"`
-	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
-	// LongLivedSubnets are the set bits of MetaData's attnets.
-	LongLivedSubnets []int32 `parquet:"long_lived_subnets,list" json:"long_lived_subnets"`
-	// ExpectedSubnets are compute_subscribed_subnets of the node id at the epoch;
-	// null when the node id cannot be told.
-	ExpectedSubnets   []int32 `parquet:"expected_subnets,list,optional" json:"expected_subnets"`
-	SubscribedSubnets []int32 `parquet:"subscribed_subnets,list,optional" json:"subscribed_subnets"`
-	// ShortLivedSubnets are the subscribed ones that are not long-lived.
-	ShortLivedSubnets []int32 `parquet:"short_lived_subnets,list,optional" json:"short_lived_subnets"`
-	// AllSubnets tells that MetaData or the gossip hello named all 64 subnets.
-	AllSubnets bool `parquet:"all_subnets" json:"all_subnets"`
-	// Client to Arch are read from the agent string; null where it does not say.
-	Client                string  `parquet:"client,dict" json:"client"`
-	ClientRelease         *string `parquet:"client_release,optional,dict" json:"client_release"`
-	OS                    *string `parquet:"os,optional,dict" json:"os"`
-	Arch                  *string `parquet:"arch,optional,dict" json:"arch"`
-	ClientVersion         string  `parquet:"client_version,dict" json:"client_version"` // the agent string
-	VisitID               string  `parquet:"visit_id,delta" json:"visit_id"`
-	Direction             string  `parquet:"direction,dict" json:"direction"`
-	Transport             string  `parquet:"transport,dict" json:"transport"`
-	ForkDigest            string  `parquet:"fork_digest,dict" json:"fork_digest"`
-	HeadSlot              uint64  `parquet:"head_slot,delta" json:"head_slot"`
-	FinalizedEpoch        uint64  `parquet:"finalized_epoch" json:"finalized_epoch"`
-	EarliestAvailableSlot *uint64 `parquet:"earliest_available_slot,optional" json:"earliest_available_slot"`
-	ColumnSubnets         *int32  `parquet:"column_subnets,optional" json:"column_subnets"`
-	SyncSubnets           []int32 `parquet:"sync_subnets,list,optional" json:"sync_subnets"`
-	Common
-}
-
-// VisitRow is one visit_ended event.
-type VisitRow struct {
-	VisitID       string  `parquet:"visit_id,delta" json:"visit_id"`
-	Part          int32   `parquet:"part" json:"part"` // from 0; above for a long watch
-	More          bool    `parquet:"more" json:"more"` // a further part of the visit follows
-	ID            string  `parquet:"id,dict" json:"id"`
-	Multiaddr     *string `parquet:"multiaddr,optional,dict" json:"multiaddr"`
-	Direction     string  `parquet:"direction,dict" json:"direction"`
-	Transport     *string `parquet:"transport,optional,dict" json:"transport"`
-	Started       int64   `parquet:"started,delta" json:"started"` // Unix milliseconds
-	Ended         int64   `parquet:"ended,delta" json:"ended"`
-	Outcome       string  `parquet:"outcome,dict" json:"outcome"`
-	Error         *string `parquet:"error,optional,dict" json:"error"`
-	GoodbyeCode   *uint64 `parquet:"goodbye_code,optional,dict" json:"goodbye_code"`
-	ClientVersion *string `parquet:"client_version,optional,dict" json:"client_version"`
-	HandshakeMS   *int64  `parquet:"handshake_ms,optional" json:"handshake_ms"`
-	Watch         *Watch  `parquet:"watch,optional" json:"watch"`
-	Common
-}
-
-// Watch is the subscription log of a watch visit.
-type Watch struct {
-	From            int64            `parquet:"from" json:"from"` // Unix milliseconds
-	To              int64            `parquet:"to" json:"to"`
-	Initial         []int32          `parquet:"initial,list" json:"initial"`
-	Changes         []SubnetChange   `parquet:"changes,list" json:"changes"`
-	MetaDataChanges []MetaDataChange `parquet:"metadata_changes,list" json:"metadata_changes"`
-}
-
-// SubnetChange is a SUBSCRIBE or an UNSUBSCRIBE, At milliseconds after Watch.From.
-type SubnetChange struct {
-	At         int64 `parquet:"at" json:"at"`
-	Subnet     int32 `parquet:"subnet" json:"subnet"`
-	Subscribed bool  `parquet:"subscribed" json:"subscribed"`
-}
-
-// MetaDataChange is a MetaData that differs from the one before it.
-type MetaDataChange struct {
-	At       int64    `parquet:"at" json:"at"`
-	MetaData MetaData `parquet:"metadata" json:"metadata"`
-}
-
-// Table implements Row.
-func (DiscoveryRow) Table() string { return Discovery }
-
-// Table implements Row.
-func (MetadataRow) Table() string { return Metadata }
-
-// Table implements Row.
-func (ValidatorRow) Table() string { return ValidatorMetadata }
-
-// Table implements Row.
-func (VisitRow) Table() string { return Visit }
-
-// Peer implements Row.
-func (r DiscoveryRow) Peer() string { return r.ID }
-
-// Peer implements Row.
-func (r MetadataRow) Peer() string { return r.ID }
-
-// Peer implements Row.
-func (r ValidatorRow) Peer() string { return r.ID }
-
-// Peer implements Row.
-func (r VisitRow) Peer() string { return r.ID }

@@ -34,7 +34,7 @@ func TestMetadataPartsTakenAway(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := w.merge(t.Context(), Visit, parts); err != nil {
+				if err := w.merge(t.Context(), visitTable(), parts); err != nil {
 					t.Fatal(err)
 				}
 			}

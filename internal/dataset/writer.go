@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Writer appends rows to the data directory in segments. Rows of the open segment
-// stand in _staging; Commit moves them into the datasets, all or none, and only
-// then are they there for readers and after a crash.
+// Writer appends rows to the data directory in segments. Rows of the open segment are
+// in _staging; Commit moves them into the datasets, all or none, and only then do
+// readers see them and does a crash leave them.
 //
-// After an error of Append or Commit the open segment is lost: call Recover, and
-// bring its rows again. A Writer is for one goroutine, but for Compact and Retain,
-// which may run in one other.
+// After an error of Append or Commit the open segment is lost: call Recover and append
+// its rows again. A Writer is for one goroutine, except for Compact and Retain, which
+// may run in one other.
 type Writer struct {
 	dir  string
 	log  *slog.Logger
@@ -31,33 +31,29 @@ type Writer struct {
 
 	// mu is held while entries of the dataset directories change. next is written
 	// under it.
-	mu   sync.Mutex
-	next uint64 // number of the open or next segment
-	keep uint64 // the first segment that Keep was given
-	// unsettled tells that a swap may not be on the disk yet; under mu.
-	unsettled bool
-	old       []generation // of Compact's goroutine
+	mu       sync.Mutex
+	next     uint64 // number of the open or next segment
+	holdFrom uint64 // the first segment that HoldCompactionFrom was given
+	// swapUnsynced: a swap may not be on the disk yet; under mu.
+	swapUnsynced bool
+	old          []generation // of Compact's goroutine
 
 	now func() time.Time
-	// crash, in tests, is asked before each step of a commit or a swap; its error
+	// crash, in tests, is called before each step of a commit or a swap; its error
 	// leaves everything as a killed process would.
 	crash func(step string) error
 }
 
-// segment is the open segment's part of each table.
+// segment is the open segment.
 type segment struct {
-	dir       string // in _staging
-	discovery *part[DiscoveryRow]
-	metadata  *part[MetadataRow]
-	validator *part[ValidatorRow]
-	visit     *part[VisitRow]
-	estimate  *part[EstimateRow]
-	rows      int
+	dir   string       // in _staging
+	parts []stagedPart // one per table, in the order of the registry
+	rows  int
 }
 
 // Open locks the data directory (ErrLocked when another process writes it),
-// creating it if missing, and recovers it: what an earlier process left without
-// committing goes. A new directory gets one segment without rows, so that readers
+// creating it if missing, and recovers it: what an earlier process left uncommitted
+// is removed. A new directory gets one segment without rows, so that readers
 // find every table from the beginning.
 func Open(dir string, log *slog.Logger) (*Writer, error) {
 	lock, err := TakeLock(dir)
@@ -70,7 +66,7 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 // OpenLocked is Open for a directory that is locked already. The writer owns the
 // lock from here on, and closes it also when this fails.
 func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
-	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, keep: math.MaxUint64}
+	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holdFrom: math.MaxUint64}
 	err := os.RemoveAll(filepath.Join(w.dir, compactingDir))
 	if err == nil {
 		err = w.Recover()
@@ -92,13 +88,13 @@ func (w *Writer) begin() error {
 		return err
 	}
 	if w.next > 0 {
-		w.log.Warn("the newest parts of metadata_events are not there, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
+		w.log.Warn("the newest parts of metadata_events are missing, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
 	}
 	return w.Commit(nil)
 }
 
-// Found is when the newest segment that Open found was committed, by this machine's clock
-// of then; zero when there was none.
+// Found is when the newest segment that Open found was committed, by this machine's
+// clock at that time; zero when there was none.
 func (w *Writer) Found() time.Time { return w.found }
 
 // Dir is the data directory.
@@ -130,38 +126,23 @@ func (w *Writer) Rows() int {
 // Segment is the number of the open or next segment.
 func (w *Writer) Segment() uint64 { return w.next }
 
-// AppendDiscovery adds a row to the open segment.
-func (w *Writer) AppendDiscovery(r DiscoveryRow) error {
-	return appendRow(w, r, func(s *segment) *part[DiscoveryRow] { return s.discovery })
-}
-
-// AppendMetadata adds the rows of one metadata_received event.
-func (w *Writer) AppendMetadata(m MetadataRow, v ValidatorRow) error {
-	if err := appendRow(w, m, func(s *segment) *part[MetadataRow] { return s.metadata }); err != nil {
-		return err
-	}
-	return appendRow(w, v, func(s *segment) *part[ValidatorRow] { return s.validator })
-}
-
-// AppendVisit adds a row to the open segment.
-func (w *Writer) AppendVisit(r VisitRow) error {
-	return appendRow(w, r, func(s *segment) *part[VisitRow] { return s.visit })
-}
-
-// AppendEstimate adds a row to the open segment.
-func (w *Writer) AppendEstimate(r EstimateRow) error {
-	return appendRow(w, r, func(s *segment) *part[EstimateRow] { return s.estimate })
-}
-
-func appendRow[T any](w *Writer, row T, of func(*segment) *part[T]) error {
+// Append adds a row to the open segment.
+func Append[T Row](w *Writer, row T) error {
 	if err := w.ensureOpen(); err != nil {
 		return err
 	}
-	if err := of(w.open).append(row); err != nil {
-		return fmt.Errorf("segment %d: %w", w.next, err)
+	for _, p := range w.open.parts {
+		p, ok := p.(*part[T])
+		if !ok {
+			continue
+		}
+		if err := p.append(row); err != nil {
+			return fmt.Errorf("segment %d: %w", w.next, err)
+		}
+		w.open.rows++
+		return nil
 	}
-	w.open.rows++
-	return nil
+	return fmt.Errorf("segment %d: no table for %T", w.next, row)
 }
 
 func (w *Writer) ensureOpen() error {
@@ -181,26 +162,19 @@ func openSegment(dir string) (*segment, error) {
 		return nil, err
 	}
 	s := &segment{dir: dir}
-	var err1, err2, err3, err4, err5 error
-	s.discovery, err1 = createPart[DiscoveryRow](dir, Discovery)
-	s.metadata, err2 = createPart[MetadataRow](dir, Metadata)
-	s.validator, err3 = createPart[ValidatorRow](dir, ValidatorMetadata)
-	s.visit, err4 = createPart[VisitRow](dir, Visit)
-	s.estimate, err5 = createPart[EstimateRow](dir, PeerEstimates)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-		return nil, errors.Join(err, s.discard())
+	for _, t := range registry() {
+		p, err := t.create(dir)
+		if err != nil {
+			return nil, errors.Join(err, s.discard())
+		}
+		s.parts = append(s.parts, p)
 	}
 	return s, nil
 }
 
-// parts in the order of Tables.
-func (s *segment) parts() []stagedPart {
-	return []stagedPart{s.discovery, s.validator, s.visit, s.estimate, s.metadata}
-}
-
 // discard closes and removes what is staged.
 func (s *segment) discard() error {
-	for _, p := range s.parts() {
+	for _, p := range s.parts {
 		p.abandon()
 	}
 	return os.RemoveAll(s.dir)

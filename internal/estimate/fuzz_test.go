@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // Whatever a log says, nothing panics, spans stay apart, and an estimate comes out.
@@ -25,7 +26,7 @@ func FuzzAddWatch(f *testing.F) {
 		binary.LittleEndian.PutUint64(w.LongLived[:], longLived)
 		for ; len(changes) >= 4; changes = changes[4:] {
 			at := int64(int32(binary.LittleEndian.Uint32(changes)))
-			w.Changes = append(w.Changes, [3]int64{at, int64(int8(changes[0])), int64(changes[1] & 1)})
+			w.Changes = append(w.Changes, event.SubnetChange{At: at, Subnet: int(int8(changes[0])), Subscribed: changes[1]&1 == 1})
 			w.Initial = append(w.Initial, int(int8(changes[2])))
 		}
 		s := NewStatistics(c)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 var (
@@ -33,10 +34,10 @@ func logOf(from, to int64, spans ...[3]int64) WatchLog {
 		case s[0] <= from:
 			w.Initial = append(w.Initial, int(s[2]))
 		default:
-			w.Changes = append(w.Changes, [3]int64{s[0] - from, s[2], 1})
+			w.Changes = append(w.Changes, event.SubnetChange{At: s[0] - from, Subnet: int(s[2]), Subscribed: true})
 		}
 		if s[1] <= to {
-			w.Changes = append(w.Changes, [3]int64{s[1] - from, s[2], 0})
+			w.Changes = append(w.Changes, event.SubnetChange{At: s[1] - from, Subnet: int(s[2])})
 		}
 	}
 	return w
@@ -183,7 +184,7 @@ func TestAllSubnets(t *testing.T) {
 	from := slotTime(p, 1000, 0)
 	full := WatchLog{From: from, To: slotTime(p, 1002, 1), Initial: every, LongLived: eth2.NewAttnets([]int{1, 2})}
 	left := full
-	left.Changes = [][3]int64{{5000, 9, 0}}
+	left.Changes = []event.SubnetChange{{At: 5000, Subnet: 9}}
 	for _, c := range []struct {
 		name   string
 		client eth2.Client

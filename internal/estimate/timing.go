@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 const allSubnets uint64 = math.MaxUint64
@@ -40,7 +41,7 @@ func (t timing) begins(s eth2.Slot) int64 { return t.starts(s) - t.tolerance }
 
 // cursor follows a timeline.
 type cursor struct {
-	changes [][3]int64 // those to come
+	changes []event.SubnetChange // those to come
 	on      uint64
 }
 
@@ -49,9 +50,9 @@ func (t timeline) cursor() *cursor { return &cursor{t.changes, t.initial} }
 // advance goes to a time, and gives the subnets that went on on the way, whether they
 // are on still or not.
 func (c *cursor) advance(to int64) (began uint64) {
-	for len(c.changes) > 0 && c.changes[0][0] < to {
-		bit := uint64(1) << c.changes[0][1]
-		if c.changes[0][2] != 0 {
+	for len(c.changes) > 0 && c.changes[0].At < to {
+		bit := uint64(1) << c.changes[0].Subnet
+		if c.changes[0].Subscribed {
 			began |= bit
 			c.on |= bit
 		} else {

@@ -5,14 +5,15 @@ import (
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // WatchLog is the subscription log of a watch, or of one part of it, as an
 // event.Watch has it. What is malformed in it is ignored.
 type WatchLog struct {
-	From, To int64      // Unix milliseconds
-	Initial  []int      // attestation subnets at From
-	Changes  [][3]int64 // [ms after From, subnet, 1 subscribed | 0 left]
+	From, To int64 // Unix milliseconds
+	Initial  []int // attestation subnets at From
+	Changes  []event.SubnetChange
 	// LongLived are the subnets that the node kept for the network's sake at any time
 	// of the watch: MetaData's at its start and after each change.
 	LongLived eth2.Attnets
@@ -109,7 +110,7 @@ type timeline struct {
 	params    Params
 	from, to  int64 // Unix milliseconds
 	initial   uint64
-	changes   [][3]int64 // in order, all valid, with times in Unix milliseconds
+	changes   []event.SubnetChange // in order, all valid, At in Unix milliseconds
 	longLived uint64
 }
 
@@ -122,13 +123,14 @@ func newTimeline(p Params, w WatchLog) (timeline, bool) {
 	if to-w.From > maxWatchSlots*t.slot {
 		to = w.From + maxWatchSlots*t.slot
 	}
-	changes := make([][3]int64, 0, len(w.Changes))
+	changes := make([]event.SubnetChange, 0, len(w.Changes))
 	for _, c := range w.Changes {
-		if c[0] >= 0 && c[0] <= to-w.From && c[1] >= 0 && c[1] < subnets {
-			changes = append(changes, [3]int64{w.From + c[0], c[1], c[2]})
+		if c.At >= 0 && c.At <= to-w.From && c.Subnet >= 0 && c.Subnet < subnets {
+			c.At += w.From
+			changes = append(changes, c)
 		}
 	}
-	slices.SortStableFunc(changes, func(a, b [3]int64) int { return int(a[0] - b[0]) })
+	slices.SortStableFunc(changes, func(a, b event.SubnetChange) int { return int(a.At - b.At) })
 	return timeline{t, p, w.From, to, subnetSet(w.Initial), changes, attnetSet(w.LongLived)}, true
 }
 
@@ -221,18 +223,18 @@ func (t timeline) nextEpochs(r *reading) (seen Habits) {
 func (t timeline) habits() (h Habits) {
 	var since [subnets]int64
 	for _, c := range t.changes {
-		subnet := c[1]
+		subnet := c.Subnet
 		if t.longLived>>subnet&1 == 1 {
 			continue
 		}
-		if c[2] != 0 {
-			since[subnet] = c[0]
+		if c.Subscribed {
+			since[subnet] = c.At
 			h.Subscribed++
-			if uint64(t.slotAt(c[0]))%t.params.slots() < 2 {
+			if uint64(t.slotAt(c.At))%t.params.slots() < 2 {
 				h.AtEpochStart++
 			}
 		} else if since[subnet] != 0 {
-			slots := uint64((c[0] - since[subnet] + t.slot/2) / t.slot)
+			slots := uint64((c.At - since[subnet] + t.slot/2) / t.slot)
 			h.Lifetimes[lifetimeBin(slots)]++
 			h.Slots += uint32(slots)
 			since[subnet] = 0
@@ -247,7 +249,7 @@ func (f *fullness) addWatch(t timeline) {
 		f.declared++
 		return
 	}
-	left := slices.ContainsFunc(t.changes, func(c [3]int64) bool { return c[2] == 0 })
+	left := slices.ContainsFunc(t.changes, func(c event.SubnetChange) bool { return !c.Subscribed })
 	if t.initial != allSubnets || left {
 		f.otherEpochs++
 		return

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-func TestEncodeChecked(t *testing.T) {
+func TestEncode(t *testing.T) {
 	good := peerDiscovered()
-	data, err := EncodeChecked(good)
+	data, err := Encode(good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -17,7 +17,7 @@ func TestEncodeChecked(t *testing.T) {
 	long := visitEnded()
 	long.Watch = &Watch{From: long.Started, To: long.Ended, MetaDataChanges: make([]WatchMetaData, MaxSize/50)}
 	for name, bad := range map[string]Event{"without its fields": &MetadataReceived{}, "too long": long} {
-		if _, err := EncodeChecked(bad); !errors.Is(err, ErrInvalid) {
+		if _, err := Encode(bad); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}

@@ -1,6 +1,3 @@
-// Package event is the one contract between sentry and consumer: the event types
-// as they stand on the wire (flat JSON objects), their subjects, their keys and
-// their validation. Field names are those of docs/data-dictionary.md.
 package event
 
 import (
@@ -9,7 +6,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// NATS subjects, one an event type. Stream is the JetStream stream that holds them.
+// NATS subjects, one per event type. Stream is the JetStream stream that holds them.
 const (
 	Stream                  = "EVENTS"
 	SubjectPeerDiscovered   = "events.peer_discovered"
@@ -29,8 +26,6 @@ type Event interface {
 	// Validate reports the first missing required field or value out of range,
 	// wrapped around ErrInvalid.
 	Validate() error
-
-	appendTo(dst []byte) []byte
 }
 
 // ErrInvalid marks an event that breaks the contract.
@@ -40,7 +35,7 @@ var ErrInvalid = errors.New("invalid event")
 // stream's maximum message size less room for headers.
 const MaxSize = 1<<20 - 1024
 
-// Common stands in every event.
+// Common is part of every event.
 type Common struct {
 	Network         string `json:"network"`
 	CrawlerID       string `json:"crawler_id"`
@@ -48,7 +43,7 @@ type Common struct {
 	Timestamp       int64  `json:"timestamp"` // Unix milliseconds UTC
 }
 
-// PeerDiscovered tells of a node record: first sight, or a higher seq. Pointers
+// PeerDiscovered reports a node record: a new node, or a higher seq. Pointers
 // are nil and strings empty where the record has no such entry.
 type PeerDiscovered struct {
 	Common
@@ -87,7 +82,7 @@ const (
 	TCP      = "tcp"
 )
 
-// MetadataReceived tells of a successful handshake.
+// MetadataReceived reports a successful handshake.
 type MetadataReceived struct {
 	Common
 	ENR       string       `json:"enr,omitempty"` // empty for an inbound peer never seen in discv5
@@ -136,9 +131,9 @@ func Outcomes() []string {
 	}
 }
 
-// VisitEnded tells how one connection with one peer, or the attempt at it, ended.
-// A long watch is published in parts while it goes on: events of one visit id whose
-// Watch spans follow one another without a gap. Part counts them from 0. All but the
+// VisitEnded reports how a connection with a peer, or the attempt at it, ended. A
+// long watch is published in parts while it goes on: events with the same visit id
+// whose Watch spans follow one another without a gap. Part counts them from 0. All but the
 // last have More set and the outcome ok; their Ended is the part's end.
 type VisitEnded struct {
 	Common
@@ -160,13 +155,21 @@ type VisitEnded struct {
 }
 
 // Watch is the subscription log of a watch visit, or of one part of it. Every slot
-// that lies between From and To as a whole is fully covered.
+// that lies entirely between From and To is fully covered.
 type Watch struct {
 	From            int64           `json:"from"` // Unix milliseconds
 	To              int64           `json:"to"`
 	Initial         []int           `json:"initial"` // attestation subnets at From, sorted
-	Changes         [][3]int64      `json:"changes"` // [ms after From, subnet, 1 subscribed | 0 left]
+	Changes         []SubnetChange  `json:"changes"`
 	MetaDataChanges []WatchMetaData `json:"metadata_changes"`
+}
+
+// SubnetChange is a peer's joining or leaving of an attestation subnet. On the wire
+// it is a list of three numbers: [At, Subnet, 1 when subscribed or 0].
+type SubnetChange struct {
+	At         int64 // ms after the watch's From
+	Subnet     int
+	Subscribed bool
 }
 
 // WatchMetaData is a MetaData that differs from the one before it.
@@ -183,8 +186,3 @@ func (*MetadataReceived) Subject() string { return SubjectMetadataReceived }
 
 // Subject implements Event.
 func (*VisitEnded) Subject() string { return SubjectVisitEnded }
-
-// Encode gives the event's JSON, one line without a newline.
-func Encode(e Event) ([]byte, error) {
-	return Append(nil, e), nil
-}

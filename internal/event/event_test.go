@@ -41,7 +41,7 @@ func visitEnded() *VisitEnded {
 		Started: 1763800000000, Ended: 1763800005000, Outcome: OutcomeGoodbye, Error: "said 129", GoodbyeCode: ptr(uint64(129)),
 		ClientVersion: "teku/25.1", HandshakeMS: ptr(int64(80)),
 		Watch: &Watch{
-			From: 1763800000000, To: 1763800005000, Initial: []int{1}, Changes: [][3]int64{{10, 63, 1}, {20, 1, 0}},
+			From: 1763800000000, To: 1763800005000, Initial: []int{1}, Changes: []SubnetChange{{10, 63, true}, {20, 1, false}},
 			MetaDataChanges: []WatchMetaData{{At: 30, MetaData: MetaData{SeqNumber: 4}}},
 		},
 	}
@@ -87,6 +87,29 @@ func TestWireForm(t *testing.T) {
 	}
 }
 
+// Changes are lists of three numbers on the wire.
+func TestWireFormOfChanges(t *testing.T) {
+	data, err := Encode(visitEnded())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `"initial":[1],"changes":[[10,63,1],[20,1,0]],"metadata_changes":[{"at":30,"seq_number":4,"attnets":"0x0000000000000000"}]`; !strings.Contains(string(data), want) {
+		t.Errorf("%s is not in %s", want, data)
+	}
+}
+
+func TestEncodeRejects(t *testing.T) {
+	large := visitEnded()
+	for range MaxSize / 6 {
+		large.Watch.Changes = append(large.Watch.Changes, SubnetChange{})
+	}
+	for name, e := range map[string]Event{"no id": &VisitEnded{Common: common()}, "too large": large} {
+		if data, err := Encode(e); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: encoded as %d bytes, error %v", name, len(data), err)
+		}
+	}
+}
+
 func TestNoHelloIsNotAnEmptyHello(t *testing.T) {
 	e := metadataReceived()
 	for _, subnets := range [][]int{nil, {}} {
@@ -110,33 +133,36 @@ func TestDecodeRejects(t *testing.T) {
 	meta := func(m string) string { return `{` + base + `,"metadata":` + m + `}` }
 	good := `{"seq_number":1,"attnets":"0x0000000000000000"}`
 	for name, c := range map[string]struct{ subject, data string }{
-		"unknown subject":      {"events.other", `{}`},
-		"no JSON":              {SubjectMetadataReceived, `nonsense`},
-		"empty":                {SubjectMetadataReceived, ``},
-		"null":                 {SubjectMetadataReceived, `null`},
-		"metadata null":        {SubjectMetadataReceived, `{"metadata":null}`},
-		"metadata null, rest":  {SubjectMetadataReceived, meta(`null`)},
-		"metadata empty":       {SubjectMetadataReceived, meta(`{}`)},
-		"attnets null":         {SubjectMetadataReceived, meta(`{"seq_number":1,"attnets":null}`)},
-		"attnets short":        {SubjectMetadataReceived, meta(`{"seq_number":1,"attnets":"0x00"}`)},
-		"syncnets high bits":   {SubjectMetadataReceived, meta(`{"seq_number":1,"attnets":"0x0000000000000000","syncnets":"0x10"}`)},
-		"network missing":      {SubjectMetadataReceived, `{"crawler_id":"c","timestamp":1763800000000,"id":"x","metadata":` + good + `}`},
-		"time in seconds":      {SubjectMetadataReceived, `{"network":"n","crawler_id":"c","timestamp":1763800000,"id":"x","metadata":` + good + `}`},
-		"subnet 64":            {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[64],"metadata":` + good + `}`},
-		"subnet -1":            {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[-1],"metadata":` + good + `}`},
-		"subnet twice":         {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[3,3],"metadata":` + good + `}`},
-		"subnets unsorted":     {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[4,3],"metadata":` + good + `}`},
-		"sync subnet 4":        {SubjectMetadataReceived, `{` + base + `,"sync_subnets":[4],"metadata":` + good + `}`},
-		"direction":            {SubjectMetadataReceived, `{` + base + `,"direction":"sideways","metadata":` + good + `}`},
-		"long agent":           {SubjectMetadataReceived, `{` + base + `,"client_version":"` + strings.Repeat("a", 257) + `","metadata":` + good + `}`},
-		"node id missing":      {SubjectPeerDiscovered, `{` + base + `,"enr":"enr:-"}`},
-		"enr missing":          {SubjectPeerDiscovered, `{` + base + `,"node_id":"0x` + strings.Repeat("11", 32) + `"}`},
-		"outcome":              {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"fine"}`},
-		"ends before start":    {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000001,"ended":1763800000000,"outcome":"ok"}`},
-		"watch metadata empty": {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"metadata_changes":[null]}}`},
-		"part below 0":         {SubjectVisitEnded, `{` + base + `,"visit_id":"v","part":-1,"started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000}}`},
-		"part of no watch":     {SubjectVisitEnded, `{` + base + `,"visit_id":"v","more":true,"started":1763800000000,"ended":1763800000000,"outcome":"ok"}`},
-		"too large":            {SubjectVisitEnded, `{` + base + `,"visit_id":"` + strings.Repeat("v", MaxSize) + `"}`},
+		"unknown subject":        {"events.other", `{}`},
+		"no JSON":                {SubjectMetadataReceived, `nonsense`},
+		"empty":                  {SubjectMetadataReceived, ``},
+		"null":                   {SubjectMetadataReceived, `null`},
+		"metadata null":          {SubjectMetadataReceived, `{"metadata":null}`},
+		"metadata null, rest":    {SubjectMetadataReceived, meta(`null`)},
+		"metadata empty":         {SubjectMetadataReceived, meta(`{}`)},
+		"attnets null":           {SubjectMetadataReceived, meta(`{"seq_number":1,"attnets":null}`)},
+		"attnets short":          {SubjectMetadataReceived, meta(`{"seq_number":1,"attnets":"0x00"}`)},
+		"syncnets high bits":     {SubjectMetadataReceived, meta(`{"seq_number":1,"attnets":"0x0000000000000000","syncnets":"0x10"}`)},
+		"network missing":        {SubjectMetadataReceived, `{"crawler_id":"c","timestamp":1763800000000,"id":"x","metadata":` + good + `}`},
+		"time in seconds":        {SubjectMetadataReceived, `{"network":"n","crawler_id":"c","timestamp":1763800000,"id":"x","metadata":` + good + `}`},
+		"subnet 64":              {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[64],"metadata":` + good + `}`},
+		"subnet -1":              {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[-1],"metadata":` + good + `}`},
+		"subnet twice":           {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[3,3],"metadata":` + good + `}`},
+		"subnets unsorted":       {SubjectMetadataReceived, `{` + base + `,"subscribed_subnets":[4,3],"metadata":` + good + `}`},
+		"sync subnet 4":          {SubjectMetadataReceived, `{` + base + `,"sync_subnets":[4],"metadata":` + good + `}`},
+		"direction":              {SubjectMetadataReceived, `{` + base + `,"direction":"sideways","metadata":` + good + `}`},
+		"long agent":             {SubjectMetadataReceived, `{` + base + `,"client_version":"` + strings.Repeat("a", 257) + `","metadata":` + good + `}`},
+		"node id missing":        {SubjectPeerDiscovered, `{` + base + `,"enr":"enr:-"}`},
+		"enr missing":            {SubjectPeerDiscovered, `{` + base + `,"node_id":"0x` + strings.Repeat("11", 32) + `"}`},
+		"outcome":                {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"fine"}`},
+		"ends before start":      {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000001,"ended":1763800000000,"outcome":"ok"}`},
+		"watch metadata empty":   {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"metadata_changes":[null]}}`},
+		"part below 0":           {SubjectVisitEnded, `{` + base + `,"visit_id":"v","part":-1,"started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000}}`},
+		"change neither 1 nor 0": {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"changes":[[0,1,2]],"metadata_changes":[]}}`},
+		"change of subnet 64":    {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"changes":[[0,64,1]],"metadata_changes":[]}}`},
+		"change after the end":   {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"changes":[[1,1,1]],"metadata_changes":[]}}`},
+		"part of no watch":       {SubjectVisitEnded, `{` + base + `,"visit_id":"v","more":true,"started":1763800000000,"ended":1763800000000,"outcome":"ok"}`},
+		"too large":              {SubjectVisitEnded, `{` + base + `,"visit_id":"` + strings.Repeat("v", MaxSize) + `"}`},
 	} {
 		if e, err := Decode(c.subject, []byte(c.data)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: decoded as %+v, error %v", name, e, err)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Key identifies an event for ever: the sentry that made it, that sentry's boot
+// Key identifies an event forever: the sentry that made it, that sentry's boot
 // and a counter that grows by one with each event of the boot, from 1.
 type Key struct {
 	Sentry  string
@@ -20,7 +20,7 @@ func (k Key) Producer() string { return k.Sentry + "-" + strconv.FormatUint(k.Bo
 // String is the form in the Nats-Msg-Id header: <sentry>-<boot>-<counter>.
 func (k Key) String() string { return k.Producer() + "-" + strconv.FormatUint(k.Counter, 10) }
 
-// maxKey bounds a key's text in bytes: consumers remember producers for ever.
+// maxKey bounds a key's text in bytes: consumers remember producers forever.
 const maxKey = 192
 
 // ParseKey reads exactly the form of String. The sentry id may itself hold dashes.

@@ -6,26 +6,29 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unsafe"
+
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// scanner reads JSON of exactly the form that Append writes, without escapes.
+// scanner reads JSON of exactly the form that Encode writes, without escapes.
 // Whatever else it meets makes it bad and ends its text: then every further read
 // fails, and gives zero values that nobody may use.
 type scanner struct {
-	data []byte
-	text string // the same bytes as data
+	text string
+	data []byte // the same memory, never written
 	at   int
 	bad  bool
 }
 
 // newScanner is bad from the beginning for text with a backslash, control
 // characters or bytes beyond ASCII, so that strings end at the next quote.
-func newScanner(data []byte, text string) scanner {
-	s := scanner{data: data, text: text}
+func newScanner(text string) scanner {
+	data := unsafe.Slice(unsafe.StringData(text), len(text))
 	if strings.IndexByte(text, '\\') >= 0 || !printable(data) {
-		s.fail()
+		return scanner{bad: true}
 	}
-	return s
+	return scanner{text: text, data: data}
 }
 
 // printable reports whether all bytes are ASCII from the space on.
@@ -42,6 +45,11 @@ func printable(b []byte) bool {
 	}
 	return true
 }
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones // the high bit of every byte
+)
 
 func (s *scanner) fail() {
 	s.bad = true
@@ -104,13 +112,21 @@ func (s *scanner) num(before string, limit uint64) uint64 {
 // signed is num for int64. What we write is never below 0.
 func (s *scanner) signed(before string) int64 { return int64(s.num(before, math.MaxInt64)) }
 
-// optNum fills space and points to it; nil when the literal is not next.
-func (s *scanner) optNum(before string, space *uint64) *uint64 {
+// optNum is nil when the literal is not next.
+func (s *scanner) optNum(before string) *uint64 {
 	if !s.has(before) {
 		return nil
 	}
-	*space = s.digits(math.MaxUint64)
-	return space
+	n := s.digits(math.MaxUint64)
+	return &n
+}
+
+// optPort is 0 when the literal is not next.
+func (s *scanner) optPort(before string) uint16 {
+	if !s.has(before) {
+		return 0
+	}
+	return uint16(s.digits(math.MaxUint16))
 }
 
 // maxDigits is how many digits any number has that fits 64 bits for certain.
@@ -154,39 +170,52 @@ func (s *scanner) hex(before string, dst []byte) {
 	s.must(`"`)
 }
 
-// optHex reports whether the literal is next, and then fills dst.
-func (s *scanner) optHex(before string, dst []byte) bool {
+// optHex4 is nil when the literal is not next.
+func (s *scanner) optHex4(before string) *[4]byte {
 	if !s.has(before) {
-		return false
+		return nil
 	}
-	s.hex("", dst)
-	return true
+	v := new([4]byte)
+	s.hex("", v[:])
+	return v
 }
 
-// list reads a list with element for each of its values, into the room that
-// *space has and that it enlarges. It is nil for null only.
-func list[T any](s *scanner, before string, space *[]T, element func(i int, v *T)) []T {
-	s.must(before)
+// optSyncnets is nil when the literal is not next.
+func (s *scanner) optSyncnets(before string) *eth2.Syncnets {
+	if !s.has(before) {
+		return nil
+	}
+	var b [1]byte
+	s.hex("", b[:])
+	v := eth2.Syncnets(b[0])
+	return &v
+}
+
+// list reads a list with element for each of its values; nil for null only. size is
+// how many values to make room for; it may be wrong.
+func list[T any](s *scanner, size int, element func(v *T)) []T {
 	if s.has("null") {
 		return nil
 	}
 	s.must("[")
-	if *space == nil {
-		*space = []T{}
-	}
-	out := (*space)[:0]
+	out := make([]T, 0, size)
 	for !s.bad && !s.has("]") {
 		if len(out) > 0 {
 			s.must(",")
 		}
 		var zero T
 		out = append(out, zero)
-		element(len(out)-1, &out[len(out)-1])
+		element(&out[len(out)-1])
 	}
-	*space = out
 	return out
 }
 
-func (s *scanner) ints(before string, space *[]int) []int {
-	return list(s, before, space, func(_ int, v *int) { *v = int(s.digits(math.MaxInt)) })
+// ints counts the commas first: the list of hostile text is at most as long as the text.
+func (s *scanner) ints(before string) []int {
+	s.must(before)
+	size := 0
+	if n := strings.IndexByte(s.text[s.at:], ']'); n > 1 {
+		size = 1 + strings.Count(s.text[s.at:s.at+n], ",")
+	}
+	return list(s, size, func(v *int) { *v = int(s.digits(math.MaxInt)) })
 }

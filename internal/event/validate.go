@@ -172,8 +172,8 @@ func (w *Watch) validate(subject string) error {
 		return invalid(subject, "watch from %d to %d is not a span of Unix milliseconds", w.From, w.To)
 	}
 	for _, c := range w.Changes {
-		if c[0] < 0 || c[0] > w.To-w.From || c[1] < 0 || c[1] >= eth2.AttestationSubnetCount || c[2] < 0 || c[2] > 1 {
-			return invalid(subject, "watch change %v is out of range", c)
+		if c.At < 0 || c.At > w.To-w.From || c.Subnet < 0 || c.Subnet >= eth2.AttestationSubnetCount {
+			return invalid(subject, "watch change %+v is out of range", c)
 		}
 	}
 	for _, m := range w.MetaDataChanges {

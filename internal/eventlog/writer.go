@@ -87,7 +87,7 @@ func NewWriter(dir, sentryID string, boot uint64, log *slog.Logger) (*Writer, er
 // invalid, or so much waits in memory because writes fail that there is no room. Failed
 // writes are logged, and an error of Close when they still fail then.
 func (w *Writer) Publish(_ context.Context, e event.Event) error {
-	data, err := event.EncodeChecked(e)
+	data, err := event.Encode(e)
 	if err != nil {
 		return err
 	}

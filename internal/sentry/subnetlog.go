@@ -281,14 +281,11 @@ func (l *subnetLog) cutWhenFull(at time.Time) {
 func (p *logPart) watch() *event.Watch {
 	w := &event.Watch{
 		From: p.from.UnixMilli(), Initial: subnetList(p.initial),
-		Changes: make([][3]int64, len(p.changes)), MetaDataChanges: p.metadata,
+		Changes: make([]event.SubnetChange, len(p.changes)), MetaDataChanges: p.metadata,
 	}
 	w.To = w.From + p.to.Sub(p.from).Milliseconds() // a clock that is set does not stretch it
 	for i, c := range p.changes {
-		w.Changes[i] = [3]int64{int64(c.after), int64(c.subnet), 0}
-		if c.on {
-			w.Changes[i][2] = 1
-		}
+		w.Changes[i] = event.SubnetChange{At: int64(c.after), Subnet: int(c.subnet), Subscribed: c.on}
 	}
 	if w.MetaDataChanges == nil {
 		w.MetaDataChanges = []event.WatchMetaData{}

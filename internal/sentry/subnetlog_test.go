@@ -13,6 +13,14 @@ import (
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
+func joined(at int64, subnet int) event.SubnetChange {
+	return event.SubnetChange{At: at, Subnet: subnet, Subscribed: true}
+}
+
+func left(at int64, subnet int) event.SubnetChange {
+	return event.SubnetChange{At: at, Subnet: subnet}
+}
+
 func on(digest eth2.ForkDigest, subnets ...int) (list []p2p.Subscription) {
 	for _, s := range subnets {
 		list = append(list, p2p.Subscription{Subscribe: true, Topic: eth2.AttestationTopic(digest, s).String()})
@@ -49,7 +57,7 @@ func TestSubnetLog(t *testing.T) {
 	last := log.end(from.Add(10 * time.Second))
 	want := &event.Watch{
 		From: from.UnixMilli(), To: from.UnixMilli() + 10_000, Initial: []int{0, 3, 63},
-		Changes:         [][3]int64{{1, 7, 1}, {1500, 63, 0}, {2000, 3, 0}, {2000, 8, 1}, {2000, 9, 1}, {2000, 9, 0}},
+		Changes:         []event.SubnetChange{joined(1, 7), left(1500, 63), left(2000, 3), joined(2000, 8), joined(2000, 9), left(2000, 9)},
 		MetaDataChanges: []event.WatchMetaData{{At: 3000, MetaData: event.MetaData{SeqNumber: 6}}},
 	}
 	if diff := cmp.Diff(want, last.watch()); diff != "" {
@@ -81,7 +89,7 @@ func TestSubnetLogEndsWithItsStream(t *testing.T) {
 		last := log.end(from.Add(net.Clock.EpochDuration() * 2))
 		want := &event.Watch{
 			From: from.UnixMilli(), To: ended.UnixMilli(), Initial: []int{3},
-			Changes: [][3]int64{{1000, 4, 1}}, MetaDataChanges: []event.WatchMetaData{},
+			Changes: []event.SubnetChange{joined(1000, 4)}, MetaDataChanges: []event.WatchMetaData{},
 		}
 		if diff := cmp.Diff(want, last.watch()); diff != "" {
 			t.Errorf("watch, begun %v (-want +got):\n%s", begun, diff)
@@ -113,7 +121,7 @@ func TestSubnetLogOverAFork(t *testing.T) {
 	ms := func(at time.Time) int64 { return at.Sub(from).Milliseconds() }
 	want := &event.Watch{
 		From: from.UnixMilli(), To: start(13).UnixMilli(), Initial: []int{1, 2},
-		Changes:         [][3]int64{{ms(start(7)), 5, 1}, {ms(start(9)), 30, 1}, {ms(start(11)), 5, 0}},
+		Changes:         []event.SubnetChange{joined(ms(start(7)), 5), joined(ms(start(9)), 30), left(ms(start(11)), 5)},
 		MetaDataChanges: []event.WatchMetaData{},
 	}
 	if diff := cmp.Diff(want, last.watch()); diff != "" {
@@ -125,7 +133,7 @@ func TestSubnetLogOverAFork(t *testing.T) {
 		log = newSubnetLog(forksOf(net), start(10))
 		log.begin(on(before, 4))
 		last = log.end(start(end).Add(time.Minute))
-		if diff := cmp.Diff([][3]int64{{2 * net.Clock.EpochDuration().Milliseconds(), 4, 0}}, last.watch().Changes); diff != "" {
+		if diff := cmp.Diff([]event.SubnetChange{left(2*net.Clock.EpochDuration().Milliseconds(), 4)}, last.watch().Changes); diff != "" {
 			t.Errorf("changes until epoch %d (-want +got):\n%s", end, diff)
 		}
 	}

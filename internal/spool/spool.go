@@ -121,7 +121,7 @@ func Open(cfg Config) (*Spool, error) {
 // is not kept: it is invalid, or neither disk nor memory has room for it. In that last
 // case its counter is used up, and consumers see a gap.
 func (s *Spool) Publish(_ context.Context, e event.Event) error {
-	data, err := event.EncodeChecked(e)
+	data, err := event.Encode(e)
 	if err != nil {
 		return err
 	}

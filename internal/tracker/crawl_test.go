@@ -90,7 +90,7 @@ func (c *crawl) visit(i int, at time.Time, epochs int) []event.Event {
 		v.Watch = &event.Watch{From: from.UnixMilli(), To: end.UnixMilli(), Initial: subscribed}
 		for ms := int64(0); ms < end.Sub(from).Milliseconds()-60_000; ms += 20_000 + c.Int64N(90_000) {
 			subnet := int64(c.IntN(64))
-			v.Watch.Changes = append(v.Watch.Changes, [3]int64{ms, subnet, 1}, [3]int64{ms + 15_000, subnet, 0})
+			v.Watch.Changes = append(v.Watch.Changes, event.SubnetChange{At: ms, Subnet: int(subnet), Subscribed: true}, event.SubnetChange{At: ms + 15_000, Subnet: int(subnet)})
 		}
 		if c.IntN(4) == 0 {
 			v.Watch.MetaDataChanges = []event.WatchMetaData{{At: 5000, MetaData: event.MetaData{SeqNumber: 2, Attnets: eth2.NewAttnets([]int{3, 4})}}}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // persona is a kind of client as it behaves.
@@ -139,18 +140,18 @@ func (h history) at(ms int64) []int {
 }
 
 // changes are those in a stretch of time, as a watch logs them.
-func (h history) changes(from, to int64) (out [][3]int64) {
+func (h history) changes(from, to int64) (out []event.SubnetChange) {
 	for _, s := range h.spans {
 		if slices.Contains(h.longLived[:], s.subnet) {
 			continue
 		}
 		if s.from > from && s.from <= to {
-			out = append(out, [3]int64{s.from - from, int64(s.subnet), 1})
+			out = append(out, event.SubnetChange{At: s.from - from, Subnet: s.subnet, Subscribed: true})
 		}
 		if s.to > from && s.to <= to {
-			out = append(out, [3]int64{s.to - from, int64(s.subnet), 0})
+			out = append(out, event.SubnetChange{At: s.to - from, Subnet: s.subnet})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b [3]int64) int { return cmp.Compare(a[0], b[0]) })
+	slices.SortStableFunc(out, func(a, b event.SubnetChange) int { return cmp.Compare(a.At, b.At) })
 	return out
 }

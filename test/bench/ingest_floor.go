@@ -142,8 +142,7 @@ func ingestFloorMain(ctx context.Context, args []string) (err error) {
 
 // floorFiles are one Parquet file for each table that a crawl's events go to.
 type floorFiles struct {
-	decoder    event.Decoder
-	deriver    consumer.Deriver
+	enrichers  []consumer.Enricher
 	discovery  *dataset.File[dataset.DiscoveryRow]
 	metadata   *dataset.File[dataset.MetadataRow]
 	validators *dataset.File[dataset.ValidatorRow]
@@ -154,6 +153,7 @@ func createFloorFiles(dir string) (f floorFiles, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return f, err
 	}
+	f.enrichers = consumer.Enrichers()
 	var err1, err2, err3, err4 error
 	f.discovery, err1 = dataset.CreateFile[dataset.DiscoveryRow](filepath.Join(dir, "discovery.parquet"))
 	f.metadata, err2 = dataset.CreateFile[dataset.MetadataRow](filepath.Join(dir, "metadata.parquet"))
@@ -163,7 +163,7 @@ func createFloorFiles(dir string) (f floorFiles, err error) {
 }
 
 func (f *floorFiles) store(m bus.Message) error {
-	e, err := f.decoder.Decode(m.Subject, m.Data)
+	e, err := event.Decode(m.Subject, m.Data)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,11 @@ func (f *floorFiles) store(m bus.Message) error {
 	case *event.PeerDiscovered:
 		err = f.discovery.Write(dataset.FromPeerDiscovered(e))
 	case *event.MetadataReceived:
-		metadata, validator := f.deriver.Rows(e)
+		metadata := dataset.FromMetadataReceived(e)
+		validator := dataset.ValidatorRowOf(&metadata)
+		for _, enricher := range f.enrichers {
+			enricher.Enrich(e, &validator)
+		}
 		err = errors.Join(f.metadata.Write(metadata), f.validators.Write(validator))
 	case *event.VisitEnded:
 		err = f.visits.Write(dataset.FromVisitEnded(e))

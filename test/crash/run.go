@@ -181,7 +181,7 @@ func (w *world) revive(ctx context.Context) (n int, err error) {
 // crashPoints are all that there are: of commits and merges by table, of the
 // acknowledgements, and of the spool.
 func crashPoints() (out []string) {
-	for _, step := range []string{"finish", "rename", "sync", "merge", "link", "fsync", "exchange", "settle"} {
+	for _, step := range []string{"finish", "rename", "sync", "merge", "link", "fsync", "exchange", "persist"} {
 		for _, table := range dataset.Tables() {
 			out = append(out, step+" "+table)
 		}

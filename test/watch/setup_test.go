@@ -176,8 +176,8 @@ func (c *crawl) watches(t *testing.T) []*watchOf {
 		}
 		parts[e.VisitID]++
 		for _, change := range e.Watch.Changes {
-			at := from.Add(time.Duration(change[0]) * time.Millisecond)
-			w.changes = append(w.changes, devnet.SubscriptionChange{Time: at, Subnet: int(change[1]), On: change[2] == 1})
+			at := from.Add(time.Duration(change.At) * time.Millisecond)
+			w.changes = append(w.changes, devnet.SubscriptionChange{Time: at, Subnet: change.Subnet, On: change.Subscribed})
 		}
 		w.metadata = append(w.metadata, e.Watch.MetaDataChanges...)
 		w.to, w.outcome = to, e.Outcome

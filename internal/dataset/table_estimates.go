@@ -1,9 +1,14 @@
 package dataset
 
+// PeerEstimates is the table of hourly estimates.
+const PeerEstimates = "peer_estimates"
+
+func estimateTable() table { return tableOf[EstimateRow]() }
+
 // EstimateRow is what was thought of one node at the hour that Timestamp is the
-// beginning of, from everything observed before. Each node has one row an hour in
-// which it was seen within a day. Crawler columns are of the sentry that shook hands
-// with it last.
+// beginning of, from everything observed before. Each node has one row per hour in
+// which it was seen within a day. Crawler columns are of the sentry that completed
+// a handshake with it last.
 type EstimateRow struct {
 	ID            string  `parquet:"id,dict" json:"id"`
 	NodeID        *string `parquet:"node_id,optional,dict" json:"node_id"`
@@ -40,3 +45,7 @@ func (EstimateRow) Table() string { return PeerEstimates }
 
 // Peer implements Row.
 func (r EstimateRow) Peer() string { return r.ID }
+
+func (r EstimateRow) key() rowKey {
+	return rowKey{peer: r.ID, at: r.Timestamp}
+}

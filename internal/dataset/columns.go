@@ -1,0 +1,129 @@
+package dataset
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// Common is the last field of every row. It is the only embedded struct: parquet-go
+// 0.32 writes nil pointers in an embedded struct as zero values.
+type Common struct {
+	Network         string `parquet:"network,dict" json:"network"`
+	CrawlerID       string `parquet:"crawler_id,dict" json:"crawler_id"`
+	CrawlerLocation string `parquet:"crawler_location,dict" json:"crawler_location"`
+	Timestamp       int64  `parquet:"timestamp,delta" json:"timestamp"` // Unix milliseconds UTC
+}
+
+// At is the row's timestamp.
+func (c Common) At() int64 { return c.Timestamp }
+
+// Columns lists the names of a table's columns.
+func Columns(table string) ([]string, error) {
+	t, err := lookup(table)
+	return t.columns, err
+}
+
+func columnsOf[T Row]() (names []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("parquet"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// List converts subnets to a column's list; nil stays nil, which is null.
+func List(subnets []int) []int32 {
+	if subnets == nil {
+		return nil
+	}
+	out := make([]int32, len(subnets))
+	for i, s := range subnets {
+		out[i] = int32(s)
+	}
+	return out
+}
+
+func text[T fmt.Stringer](v *T) *string {
+	if v == nil {
+		return nil
+	}
+	s := (*v).String()
+	return &s
+}
+
+func small(v *int) *int32 {
+	if v == nil {
+		return nil
+	}
+	n := int32(*v)
+	return &n
+}
+
+func notEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func notZero(port uint16) *int32 {
+	if port == 0 {
+		return nil
+	}
+	n := int32(port)
+	return &n
+}
+
+// parser reads a row's hex columns and keeps the first error.
+type parser struct {
+	row string
+	err error
+}
+
+func (p *parser) parse(into encoding.TextUnmarshaler, text string) {
+	if err := into.UnmarshalText([]byte(text)); err != nil && p.err == nil {
+		p.err = fmt.Errorf("row of %s: %w", p.row, err)
+	}
+}
+
+// parsed is nil for null.
+func parsed[T any, P interface {
+	*T
+	encoding.TextUnmarshaler
+}](p *parser, text *string) *T {
+	if text == nil {
+		return nil
+	}
+	v := new(T)
+	p.parse(P(v), *text)
+	return v
+}
+
+// ints is the inverse of List.
+func ints(list []int32) []int {
+	if list == nil {
+		return nil
+	}
+	out := make([]int, len(list))
+	for i, n := range list {
+		out[i] = int(n)
+	}
+	return out
+}
+
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func orZero(port *int32) uint16 {
+	if port == nil {
+		return 0
+	}
+	return uint16(*port)
+}

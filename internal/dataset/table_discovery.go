@@ -1,0 +1,73 @@
+package dataset
+
+import (
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// Discovery is the table of peer_discovered events.
+const Discovery = "discovery_events"
+
+func discoveryTable() table { return eventTableOf(0, DiscoveryRow.Event) }
+
+// DiscoveryRow is one peer_discovered event.
+type DiscoveryRow struct {
+	ENR               string  `parquet:"enr,dict" json:"enr"`
+	ID                string  `parquet:"id,dict" json:"id"`
+	NodeID            string  `parquet:"node_id,dict" json:"node_id"`
+	Seq               uint64  `parquet:"seq" json:"seq"`
+	IP                *string `parquet:"ip,optional,dict" json:"ip"`
+	IP6               *string `parquet:"ip6,optional,dict" json:"ip6"`
+	Port              *int32  `parquet:"port,optional,dict" json:"port"`
+	UDP               *int32  `parquet:"udp,optional,dict" json:"udp"`
+	QUIC              *int32  `parquet:"quic,optional,dict" json:"quic"`
+	ForkDigest        *string `parquet:"fork_digest,optional,dict" json:"fork_digest"`
+	NextForkVersion   *string `parquet:"next_fork_version,optional,dict" json:"next_fork_version"`
+	NextForkEpoch     *uint64 `parquet:"next_fork_epoch,optional,dict" json:"next_fork_epoch"`
+	Attnets           *string `parquet:"attnets,optional,dict" json:"attnets"`
+	Syncnets          *string `parquet:"syncnets,optional,dict" json:"syncnets"`
+	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
+	NFD               *string `parquet:"nfd,optional,dict" json:"nfd"`
+	Common
+}
+
+// Table implements Row.
+func (DiscoveryRow) Table() string { return Discovery }
+
+// Peer implements Row.
+func (r DiscoveryRow) Peer() string { return r.ID }
+
+func (r DiscoveryRow) key() rowKey {
+	return rowKey{peer: r.ID, crawler: r.CrawlerID, at: r.Timestamp, number: r.Seq}
+}
+
+// FromPeerDiscovered is the row of an event.
+func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
+	return DiscoveryRow{
+		ENR: e.ENR, ID: e.ID, NodeID: e.NodeID.String(), Seq: e.Seq,
+		IP: notEmpty(e.IP), IP6: notEmpty(e.IP6),
+		Port: notZero(e.Port), UDP: notZero(e.UDP), QUIC: notZero(e.QUIC),
+		ForkDigest: text(e.ForkDigest), NextForkVersion: text(e.NextForkVersion), NextForkEpoch: (*uint64)(e.NextForkEpoch),
+		Attnets: text(e.Attnets), Syncnets: text(e.Syncnets),
+		CustodyGroupCount: e.CustodyGroupCount, NFD: text(e.NFD),
+		Common: Common(e.Common),
+	}
+}
+
+// Event is the event that the row was made of. An error is of a row that no valid
+// event makes.
+func (r DiscoveryRow) Event() (event.Event, error) {
+	e := &event.PeerDiscovered{
+		Common: event.Common(r.Common), ENR: r.ENR, ID: r.ID, Seq: r.Seq,
+		IP: orEmpty(r.IP), IP6: orEmpty(r.IP6), Port: orZero(r.Port), UDP: orZero(r.UDP), QUIC: orZero(r.QUIC),
+		NextForkEpoch: (*eth2.Epoch)(r.NextForkEpoch), CustodyGroupCount: r.CustodyGroupCount,
+	}
+	p := parser{row: r.ID}
+	p.parse(&e.NodeID, r.NodeID)
+	e.ForkDigest = parsed[eth2.ForkDigest](&p, r.ForkDigest)
+	e.NextForkVersion = parsed[eth2.Version](&p, r.NextForkVersion)
+	e.Attnets = parsed[eth2.Attnets](&p, r.Attnets)
+	e.Syncnets = parsed[eth2.Syncnets](&p, r.Syncnets)
+	e.NFD = parsed[eth2.ForkDigest](&p, r.NFD)
+	return e, p.err
+}

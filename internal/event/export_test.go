@@ -1,0 +1,4 @@
+package event
+
+// ReadFast is for tests that import eventtest, which imports this package.
+var ReadFast = readFast
