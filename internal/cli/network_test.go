@@ -14,9 +14,9 @@ import (
 func TestNetworksOfThePages(t *testing.T) {
 	word := regexp.MustCompile(`[a-z]+`)
 	for page, list := range map[string]string{
-		"../../README.md":            `--network ([a-z, ]+)\n`,
-		"../../CHANGELOG.md":         `- Networks ([a-z, ]+);`,
-		"../../docs/architecture.md": "`internal/eth2/network/networks/` holds ([a-z, ]+) in the layout",
+		"../../README.md":             `--network ([a-z, ]+)\n`,
+		"../../CHANGELOG.md":          `- Networks ([a-z, ]+);`,
+		"../../docs/design/visits.md": "`internal/eth2/network/networks/` holds ([a-z, ]+) in the layout",
 	} {
 		text, err := os.ReadFile(page)
 		if err != nil {
