@@ -16,6 +16,6 @@
 //     segment's number, in one transaction. Read loads a State in another process.
 //
 // Each event counts once, however often it is delivered: the number tells which segments a
-// start has still to read from the datasets (docs/architecture.md has what happens when
+// start has still to read from the datasets (docs/design/tracker.md has what happens when
 // the process dies). Tracker belongs to one goroutine, the consumer's, and has no locks.
 package tracker
