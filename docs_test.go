@@ -61,3 +61,62 @@ func TestMetricsOfThePagesExist(t *testing.T) {
 		}
 	}
 }
+
+// goFiles is the text of the Go files under internal and test whose names end so.
+func goFiles(t *testing.T, ending string) string {
+	t.Helper()
+	var code strings.Builder
+	for _, dir := range []string{"internal", "test"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ending) {
+				text, readErr := os.ReadFile(path)
+				code.Write(text)
+				err = readErr
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return code.String()
+}
+
+func TestRecipesNameExistingFilesAndTests(t *testing.T) {
+	text := pages(t)["CONTRIBUTING.md"]
+	path := regexp.MustCompile("`((?:internal|test|docs)/[a-z0-9_/.-]+\\.(?:go|md|txtar|json|py))`")
+	for _, m := range path.FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat(m[1]); err != nil {
+			t.Errorf("CONTRIBUTING.md names %s: %v", m[1], err)
+		}
+	}
+	tests := goFiles(t, "_test.go")
+	own, err := os.ReadFile("imports_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`Test[A-Z]\w+`).FindAllString(text, -1) {
+		if !strings.Contains(tests+string(own), "func "+name+"(") {
+			t.Errorf("CONTRIBUTING.md names %s, which does not exist", name)
+		}
+	}
+}
+
+// Operators search the page for a line of their log.
+func TestLogLinesOfThePageExist(t *testing.T) {
+	code := goFiles(t, ".go")
+	_, table, _ := strings.Cut(pages(t)["docs/operations.md"], "\n## Log lines\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	quoted := regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		for _, m := range quoted.FindAllStringSubmatch(strings.SplitN(line, "|", 3)[1], -1) {
+			text, _, _ := strings.Cut(m[1], " reason=")
+			if text = strings.TrimRight(text, ". "); !strings.Contains(code, text) {
+				t.Errorf("docs/operations.md explains the log line %q, which nothing logs", text)
+			}
+		}
+	}
+}
