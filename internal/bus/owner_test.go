@@ -18,6 +18,9 @@ func exclusive(name string) SubscribeOptions {
 // A second consumer of a durable waits, is told for whom, and has what the first
 // left unanswered soon after the first's connection is gone.
 func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	url := startServer(t).URL()
 	first := connect(t, url, quiet())
 	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
@@ -96,6 +99,9 @@ func TestStandByEndsWithItsContext(t *testing.T) {
 
 // Of several that begin at once one has the durable at any time, and each in the end.
 func TestConsumersThatBeginAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	url := startServer(t).URL()
 	const n = 3
 	var mu sync.Mutex
@@ -131,6 +137,9 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 // One that was taken for dead and comes back must not go on beside the other, not even
 // while it waits for its disk.
 func TestOwnerThatWasReplaced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	url := startServer(t).URL()
 	first := connect(t, url, quiet())
 	sub, err := first.Subscribe(t.Context(), exclusive("the first"))

@@ -278,6 +278,9 @@ func TestFullStreamKeepsEventsInTheSpool(t *testing.T) {
 
 // SIGTERM and SIGKILL of the sentry under load, in turns.
 func TestSentryStoppedUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	server := startServer(t)
 	c := connect(t, server.URL(), quiet())
 	got := collect(t, subscribe(t, c))
@@ -314,6 +317,9 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 
 // The sentry's disk is full for a while, and then not.
 func TestSpoolOnAFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	dir := t.TempDir()
 	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); {
 	case errors.Is(err, syscall.EPERM): // no root, or a container that may not

@@ -88,6 +88,9 @@ func TestCloseSaysWhatIsLost(t *testing.T) {
 }
 
 func TestBrokerRestartLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	dir := t.TempDir()
 	server, err := StartEmbedded(dir, quiet())
 	if err != nil {

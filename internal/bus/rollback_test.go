@@ -15,6 +15,9 @@ import (
 
 // The broker's process is killed again and again under load.
 func TestBrokerKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	dir, port := t.TempDir(), freePort(t)
 	server := startServerProcess(t, dir, port)
 	c := connect(t, serverURL(port), quiet())
@@ -135,6 +138,9 @@ func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
 // The broker loses everything that sentry 1 had published, and sentry 2 brings it beyond
 // those sequence numbers before sentry 1 is back: its process from before, or a new one.
 func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
 			parent, port, otherPort, spoolDir := t.TempDir(), freePort(t), freePort(t), t.TempDir()

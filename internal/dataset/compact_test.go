@@ -401,6 +401,9 @@ func TestKilledWhileRetaining(t *testing.T) {
 // Random sequences of commit, compaction, retention, time and death: after each,
 // what was committed is there once, and its keys are covered.
 func TestRandomLives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	steps := append(append(steps(), swapSteps()...), "remember "+Metadata)
 	for seed := range uint64(5) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -454,6 +457,9 @@ func TestRandomLives(t *testing.T) {
 // Scan while another goroutine commits and merges: what it sees is all that was
 // committed before it began, each row once, and no file is gone under it.
 func TestScanWhileCompacting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	dir, c := t.TempDir(), &clock{noon}
 	w := openAt(t, dir, c)
 	defer w.Close()

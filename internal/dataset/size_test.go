@@ -137,6 +137,9 @@ func writeSample(t testing.TB, w *Writer, s *sample, n int) {
 
 // The sizes that docs/benchmarks.md gives; they are the same on every machine.
 func TestBytesPerRow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	dir, c, s := t.TempDir(), &clock{noon}, newSample()
 	w := openAt(t, dir, c)
 	defer w.Close()

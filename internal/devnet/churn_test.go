@@ -25,6 +25,9 @@ func churning(nodes int) Config {
 // TestChurn: after every kind of change, whoever is up by the truth answers at the
 // address and with the key of the truth, and can be found.
 func TestChurn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	d := start(t, churning(30))
 	digest := d.ourStatus().ForkDigest
@@ -97,6 +100,9 @@ func (c *crawler) visit(t *testing.T, d *Devnet, n Node) bool {
 
 // TestChurnOfASeed: the same seed takes down the same nodes at the same epochs.
 func TestChurnOfASeed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	const nodes, epochs = 20, 3
 	firstEnds := func() map[int]eth2.Epoch {

@@ -86,6 +86,9 @@ func transportOf(address string) string {
 // TestWatch holds a connection with a node of each client over several epochs:
 // every change arrives, in order, soon after the time in the truth.
 func TestWatch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	d := start(t, fast(6))
 	c := newCrawler(t)
@@ -221,6 +224,9 @@ func TestFilesAreTheNetwork(t *testing.T) {
 }
 
 func TestFork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	t.Parallel()
 	cfg := fast(6)
 	cfg.Forks = WithFork("gloas", DefaultGenesisAge+4)

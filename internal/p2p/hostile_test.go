@@ -375,6 +375,9 @@ func TestDialOutcomes(t *testing.T) {
 // Where nothing listens any more TCP says so at once, and QUIC does not have its
 // whole time.
 func TestDialOfADeadNodeEndsEarly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	held, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

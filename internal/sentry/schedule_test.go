@@ -200,6 +200,9 @@ func TestFailingPeersAreTriedEverLessButNeverGivenUp(t *testing.T) {
 // Whoever we spoke with within a day is looked for once a window, others ever less;
 // and the waits stand of a wrong network and of another identity at the address.
 func TestLostPeerIsLookedForEachWindow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	const met = 3 // visits before it is gone
 	for _, outcome := range []string{
 		event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable, event.OutcomeReset, event.OutcomeWrongNetwork,

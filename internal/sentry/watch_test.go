@@ -111,6 +111,9 @@ func (g *gossiper) record(t *testing.T, net network.Network) *enr.Record {
 // A watch whose gossip stream ends while the connection stands ends with it: what the
 // peer does from then on is not known, and the absence of changes is not "no changes".
 func TestWatchEndsWithItsGossipStream(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	net := testNetwork(t, time.Now().Add(-time.Hour), 0)
 	digest := net.Schedule.Periods[0].Digest
 	for name, tt := range map[string]struct {

@@ -238,6 +238,9 @@ func TestPeersThatLeaveAtOnceDoNotHogTheTurns(t *testing.T) {
 // Full nodes and such without a gossip hello are visited, and never ask for a slot.
 // They must not keep the slots empty.
 func TestPeersThatNeverAskKeepNoPlaces(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	for _, never := range []int{30, 60} {
 		synctest.Test(t, func(t *testing.T) {
 			net := testNetwork(t, time.Now(), 0)

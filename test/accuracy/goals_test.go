@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"os"
@@ -11,6 +12,13 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 )
+
+func TestMain(m *testing.M) {
+	if flag.Parse(); testing.Short() {
+		os.Exit(0) // simulations of a minute
+	}
+	os.Exit(m.Run())
+}
 
 // scaled multiplies a number of trials by ACCURACY_SCALE, 1 without it: `make accuracy`
 // runs three times as many.

@@ -8,6 +8,7 @@ package soak
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -41,6 +42,9 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.ExitCode(cli.Main(context.Background(), os.Args, os.Stdout, os.Stderr)))
+	}
+	if flag.Parse(); testing.Short() {
+		os.Exit(0) // a network in real time
 	}
 	os.Exit(m.Run())
 }
