@@ -102,6 +102,9 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 	svc.ready.set(s.ready)
 	consumer.NewMetrics(svc.metrics, c.Stats)
 	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
+	if d.tracker != nil {
+		tracker.NewMetrics(svc.metrics, d.tracker.State)
+	}
 	return s, nil
 }
 
