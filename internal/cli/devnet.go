@@ -22,12 +22,6 @@ const (
 	flagDevnetSeed   = "devnet-seed"
 )
 
-// Values of --devnet-faults.
-const (
-	faultsHealthy = "healthy"
-	faultsMixed   = "mixed"
-)
-
 const (
 	defaultDevnetNodes = 100
 	defaultDevnetSlot  = time.Second
@@ -38,7 +32,7 @@ func devnetFlags() []cli.Flag {
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
 		duration(flagDevnetSlot, defaultDevnetSlot, "slot of the simulated network"),
-		text(flagDevnetFaults, faultsHealthy, "healthy, or mixed: nodes that hang, lie or are dead among the healthy"),
+		text(flagDevnetFaults, "healthy", "healthy, or mixed: nodes that hang, lie or are dead among the healthy"),
 		wide(flagDevnetSeed, defaultDevnetSeed, "number that decides keys, clients, validators and duties"),
 		text(flagDevnetDir, "", "where its network directory and truth are written; devnet in --data-dir when not given"),
 	}
@@ -59,15 +53,10 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join(in.cmd.String(flagDataDir), devnetName)
 	}
-	switch faults := in.cmd.String(flagDevnetFaults); faults {
-	case faultsHealthy:
-		cfg.Faults = devnet.HealthyMix()
-	case faultsMixed:
-		cfg.Faults = devnet.MixedMix()
-	default:
-		return cfg, usagef("--%s %q: want %s or %s", flagDevnetFaults, faults, faultsHealthy, faultsMixed)
-	}
 	var err error
+	if cfg.Faults, err = devnet.MixByName(in.cmd.String(flagDevnetFaults)); err != nil {
+		return cfg, usagef("--%s %w", flagDevnetFaults, err)
+	}
 	cfg.Nodes, err = in.positive(flagDevnetNodes)
 	return cfg, err
 }

@@ -133,7 +133,7 @@ func MixByName(name string) (Mix, error) {
 	case "mixed":
 		return MixedMix(), nil
 	}
-	return nil, &ConfigError{"faults", name, "want healthy or mixed"}
+	return nil, fmt.Errorf("%q: want healthy or mixed", name)
 }
 
 func (m Mix) validate() error {

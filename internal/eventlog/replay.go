@@ -39,10 +39,6 @@ type BadLine struct {
 	Err  error
 }
 
-func (b BadLine) Error() string { return fmt.Sprintf("%s:%d: %v", b.File, b.Line, b.Err) }
-
-func (b BadLine) Unwrap() error { return b.Err }
-
 // errTorn marks a last line without its newline that is no whole event: the writer was
 // killed while it wrote it.
 var errTorn = errors.New("line is cut short")

@@ -114,9 +114,6 @@ func needOfRank(needs []float32, rank int) float32 {
 // requestSlotFunc asks the schedule whether a census visit may stay and watch.
 type requestSlotFunc func(ctx context.Context, seen handshakeSummary) bool
 
-// noSlot is a requestSlotFunc.
-func noSlot(context.Context, handshakeSummary) bool { return false }
-
 // slotRequest is a requestSlotFunc's question on its way to the schedule.
 type slotRequest struct {
 	visit    *running
