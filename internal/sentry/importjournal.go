@@ -72,6 +72,22 @@ func (s *Store) importJournal(ctx context.Context) error {
 	return diskio.SyncDir(filepath.Dir(path))
 }
 
+// dropJournal removes a journal beside a complete database: a start was ended between
+// importing and removing it. Were it to stay, it would be imported again by whoever
+// removes the database to start from nothing, excluded peers and all.
+func (s *Store) dropJournal() error {
+	path := filepath.Join(filepath.Dir(s.path), journalFile)
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.log.Warn("removed the peer table of an earlier version, which has been taken over before", slog.String("file", path))
+	return diskio.SyncDir(filepath.Dir(path))
+}
+
 // readJournal reads the journal into loaded. Half a line at the end, as a crash leaves
 // it, is dropped.
 func (s *Store) readJournal(path string) (found journal, err error) {

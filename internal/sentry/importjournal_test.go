@@ -67,6 +67,45 @@ func TestJournalIsTakenOver(t *testing.T) {
 	}
 }
 
+// A start that was ended between importing the journal and removing it leaves both files:
+// the journal is not imported a second time, whatever happens to the database.
+func TestJournalIsTakenOverOnce(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	n := testNetwork(t, now.Add(-time.Hour), 0)
+	table := newTable(Config{AllowPrivate: true}.withDefaults(n.Name), forksOf(n))
+	table.offer(signedRecord(t, n, 1, 1000), now)
+	path := writeJournal(t, dir, n, table)
+	journal, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func() int {
+		s, err := OpenStore(dir, n, 0, discardLog())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		return s.Peers()
+	}
+	if peers := start(); peers != 1 {
+		t.Fatalf("%d peers imported, want 1", peers)
+	}
+	if err := os.WriteFile(path, journal, 0o644); err != nil { // as if it had not been removed
+		t.Fatal(err)
+	}
+	if peers := start(); peers != 1 {
+		t.Errorf("%d peers at the second start, want 1", peers)
+	}
+	for _, file := range []string{"", "-wal", "-shm"} { // from nothing
+		if err := os.RemoveAll(filepath.Join(dir, peersFile) + file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if peers := start(); peers != 0 {
+		t.Errorf("%d peers after the database was removed, want 0", peers)
+	}
+}
+
 // A visit that was under way, and a peer that had left, in the words of the old file.
 func TestJournalLinesAddUp(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()

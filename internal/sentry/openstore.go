@@ -70,7 +70,7 @@ func (s *Store) open(ctx context.Context) error {
 	case err != nil:
 		return err
 	default:
-		return nil
+		return s.dropJournal()
 	}
 	s.Close()
 	return s.create(ctx, kept)
