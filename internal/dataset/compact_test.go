@@ -163,7 +163,7 @@ func TestCompactByHourAndDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := footer{
-		schema: SchemaVersion, span: "1-4", keys: Coverage{"s-1": {{0, 110}}}, stored: noon.Add(2 * time.Hour).UnixMilli(), sorted: true,
+		schema: schemaText(), span: "1-4", keys: Coverage{"s-1": {{0, 110}}}, stored: noon.Add(2 * time.Hour).UnixMilli(), sorted: true,
 		rows: 111, oldest: 1763800000000, newest: 1763800000110,
 	}
 	if d := cmp.Diff(want, f, cmp.AllowUnexported(footer{})); d != "" {

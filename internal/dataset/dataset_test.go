@@ -251,7 +251,7 @@ func TestFooter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := footer{schema: SchemaVersion, span: "1", keys: Coverage{"s-1": {{1, 9}}}, stored: got.stored, rows: 3, oldest: 1, newest: 3}
+		want := footer{schema: schemaText(), span: "1", keys: Coverage{"s-1": {{1, 9}}}, stored: got.stored, rows: 3, oldest: 1, newest: 3}
 		if d := cmp.Diff(want, got, cmp.AllowUnexported(footer{})); d != "" || got.stored == 0 {
 			t.Errorf("%s: stored %d, footer (-want +got):\n%s", table, got.stored, d)
 		}
@@ -298,5 +298,31 @@ func TestScanReportsADamagedPart(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%d of %d bytes: error %v", size, len(data), err)
 		}
+	}
+}
+
+// A part that a later version wrote is refused, not read with columns that mean
+// something else.
+func TestPartOfALaterVersion(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	if err := Append(w, metadataRows()[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(Coverage{"s-1": {{1, 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(Dir(dir, Metadata), "part-00000002.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := newPart[MetadataRow](f).finish(map[string]string{footerSchema: "2", footerSegment: "2"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, slog.New(slog.DiscardHandler)); !errors.Is(err, errNewer) || !strings.Contains(err.Error(), "part-00000002.parquet") {
+		t.Errorf("error %v, want that a later version wrote part-00000002.parquet", err)
 	}
 }

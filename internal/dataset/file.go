@@ -24,7 +24,7 @@ func (f *File[T]) Write(row T) error { return f.part.append(row) }
 
 // Close writes what is left and the footer, and fsyncs.
 func (f *File[T]) Close() error {
-	return f.part.finish(map[string]string{footerSchema: SchemaVersion})
+	return f.part.finish(map[string]string{footerSchema: schemaText()})
 }
 
 // ExportParquet writes the rows of Scan to a Parquet file, counts them, and closes the

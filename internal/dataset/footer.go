@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -42,7 +43,7 @@ func (f footer) entries() (map[string]string, error) {
 		return nil, err
 	}
 	out := map[string]string{
-		footerSchema:  SchemaVersion,
+		footerSchema:  schemaText(),
 		footerSegment: f.span,
 		footerSeqs:    keys,
 		footerStored:  strconv.FormatInt(f.stored, 10),
@@ -52,6 +53,10 @@ func (f footer) entries() (map[string]string, error) {
 	}
 	return out, nil
 }
+
+// errNewer marks a part that a later version of valtrack wrote, with columns that mean
+// something else.
+var errNewer = errors.New("a later version of valtrack has written it: use that version")
 
 // readFooter reads a part's footer without its rows.
 func readFooter(path string) (footer, error) {
@@ -74,6 +79,9 @@ func footerOf(f *os.File) (out footer, err error) {
 	}
 	out.rows = p.NumRows()
 	out.schema, _ = p.Lookup(footerSchema)
+	if n, err := strconv.ParseUint(out.schema, 10, 32); err == nil && n > schemaVersion {
+		return out, fmt.Errorf("%w (schema %d, this version knows %d)", errNewer, n, schemaVersion)
+	}
 	out.span, _ = p.Lookup(footerSegment)
 	sorted, _ := p.Lookup(footerSorted)
 	out.sorted = sorted == sortedByID

@@ -72,7 +72,7 @@ func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
 	// from epoch to epoch is what makes a part small.
 	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
 		parquet.Compression(compression),
-		parquet.CreatedBy("valtrack", SchemaVersion, ""),
+		parquet.CreatedBy("valtrack", schemaText(), ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
 		// repeated. Nobody searches for a range of records or addresses.
 		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),

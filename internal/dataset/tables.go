@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// SchemaVersion is in every part's footer as valtrack.schema. It grows when a column
+// schemaVersion is in every part's footer as valtrack.schema. It grows when a column
 // changes its meaning or is removed; new columns do not change it.
-const SchemaVersion = "1"
+const schemaVersion = 1
+
+// schemaText is schemaVersion in a footer.
+func schemaText() string { return strconv.Itoa(schemaVersion) }
 
 // registry lists the tables in the order in which a segment's parts are renamed into
 // place. The last one's rename commits the segment. A new table needs its line here
