@@ -73,10 +73,9 @@ func newBrokerState() brokerState {
 	return brokerState{waitingLog: loglimit.Every(waitingLogPeriod), known: make(map[uint64]bool), reconnects: math.MaxUint64}
 }
 
-// reconnected is true when checkRollback has not seen this connection and something may
-// be sent again. The lock is held.
+// reconnected is true when checkRollback has not seen this connection.
 func (p *Publisher) reconnected() bool {
-	return p.persistent && p.mark.lastSeq > 0 && p.conn.nc.IsConnected() && p.conn.nc.Stats().Reconnects != p.broker.reconnects
+	return p.persistent && p.conn.nc.IsConnected() && p.conn.nc.Stats().Reconnects != p.broker.reconnects
 }
 
 // checkBroker says why nothing can be published now, nil when it can.

@@ -28,8 +28,9 @@ func (p *Publisher) awaitEvents(ctx context.Context, limit *loglimit.Limiter) bo
 		if err != nil && limit.Allow() {
 			p.conn.log.Error("cannot read the spool, trying again", slog.Any("error", err))
 		}
+		reconnected := p.reconnected()
 		p.mu.Lock()
-		ready := len(p.window.queued) > 0 && !p.awaitsBatch() || p.reconnected()
+		ready := len(p.window.queued) > 0 && !p.awaitsBatch() || reconnected && p.mark.lastSeq > 0
 		p.mu.Unlock()
 		if ready {
 			return ctx.Err() == nil

@@ -95,9 +95,12 @@ func (in invocation) sentryConfig(net network.Network) (app.SentryConfig, error)
 	if err := in.addressConfig(&cfg); err != nil {
 		return cfg, err
 	}
-	for flag, value := range map[string]*int{flagDialers: &cfg.Crawl.Dialers, flagMaxConnections: &cfg.Crawl.MaxConnections, flagRevisit: &cfg.Crawl.Revisit} {
+	for _, n := range []struct {
+		flag  string
+		value *int
+	}{{flagDialers, &cfg.Crawl.Dialers}, {flagMaxConnections, &cfg.Crawl.MaxConnections}, {flagRevisit, &cfg.Crawl.Revisit}} {
 		var err error
-		if *value, err = in.positive(flag); err != nil {
+		if *n.value, err = in.positive(n.flag); err != nil {
 			return cfg, err
 		}
 	}

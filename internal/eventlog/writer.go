@@ -48,7 +48,7 @@ func fileName(subject string) string {
 // the page cache when Publish returns, and fsynced within a second.
 //
 // Publish may be called from any goroutine; a goroutine of the writer's own fsyncs the
-// files. One lock guards everything; no other lock is ever taken under it.
+// files. One lock guards everything; under it only the logger's is taken.
 type Writer struct {
 	sentry string
 	boot   uint64

@@ -54,8 +54,8 @@ type Config struct {
 //
 // Publish and Stats may be called from any goroutine; Take, Ack and Rewind from the
 // publisher's, and Close once no other call is under way. A goroutine of the spool's
-// own fsyncs and removes segments. One lock guards everything; no other lock is ever
-// taken under it.
+// own fsyncs and removes segments. One lock guards everything; under it only the logger's
+// and its limiter's are taken.
 type Spool struct {
 	cfg        Config
 	producer   string // the beginning of every key of this process
