@@ -57,6 +57,37 @@ func TestRejectedFileIsBounded(t *testing.T) {
 	}
 }
 
+// An event that cannot be written is an error, and leaves no half line before the next.
+func TestRejectedFileThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	r, err := OpenRejected(dir, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(counter string) error {
+		return r.Append(event.Encoded{Key: "s-1-" + counter, Data: []byte("x")}, 1, errors.New("bad"))
+	}
+	if err := add("1"); err != nil {
+		t.Fatal(err)
+	}
+	writable := r.file
+	if r.file, err = os.Open(writable.Name()); err != nil { // every write fails, as on a full disk
+		t.Fatal(err)
+	}
+	if err := add("2"); err == nil || !strings.Contains(err.Error(), "rejected events") {
+		t.Errorf("error %v", err)
+	}
+	r.file.Close()
+	r.file = writable
+	if err := errors.Join(add("3"), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := rejectedKeys(dir)
+	if d := cmp.Diff([]string{"s-1-1", "s-1-3"}, keys); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}
+
 // A full file that was put aside when no new one could be opened must not end it.
 func TestRejectedFileIsOpenedLater(t *testing.T) {
 	dir := t.TempDir()
