@@ -2,6 +2,8 @@ package cli
 
 import (
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -17,6 +19,28 @@ func TestReadmeListsEveryCommand(t *testing.T) {
 	for _, cmd := range (&program{}).root().Commands {
 		if cmd.Name != "help" && !strings.Contains(table, "`"+cmd.Name+"`") && !strings.Contains(table, "`"+cmd.Name+" ") {
 			t.Errorf("README.md has no row for the command %s", cmd.Name)
+		}
+	}
+}
+
+// A command that no script types is tested by nobody.
+func TestScriptsTypeEveryCommand(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scripts strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts.Write(text)
+	}
+	for _, cmd := range (&program{}).root().Commands {
+		typed := regexp.MustCompile(`(?m)^(exec|exitcode \d) valtrack ` + cmd.Name + `\b`)
+		if !typed.MatchString(scripts.String()) {
+			t.Errorf("no script in testdata/script runs valtrack %s", cmd.Name)
 		}
 	}
 }

@@ -185,7 +185,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
 			return errors.Join(err, c.rejected.Close(), c.writer.Close())
 		}
-		c.writer.HoldCompactionFrom(c.writer.Segment()) // the tracker does not have later ones yet
+		c.writer.HoldCompactionFrom(trackerHold, c.writer.Segment()) // the tracker does not have later ones yet
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

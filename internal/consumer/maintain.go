@@ -44,9 +44,6 @@ func (c clock) doubt(now time.Time, passed time.Duration) string {
 // ends. What fails is left as it was and tried again: the datasets are complete
 // without it.
 func (c *Consumer) maintain(ctx context.Context) {
-	if c.cfg.CompactEvery < 0 && c.cfg.Retention == 0 {
-		return
-	}
 	every := c.cfg.CompactEvery
 	if every < 0 {
 		every = DefaultCompactEvery

@@ -94,6 +94,9 @@ func (in *ingest) appendEstimates() error {
 	return nil
 }
 
+// trackerHold is the name of the tracker's hold on compaction.
+const trackerHold = "tracker"
+
 // trackerSink keeps a tracker up to the datasets.
 type trackerSink struct {
 	tracker *tracker.Tracker
@@ -127,7 +130,7 @@ func (t *trackerSink) Commit(s segment) {
 		return
 	}
 	t.written = time.Now()
-	t.writer.HoldCompactionFrom(s.number + 1)
+	t.writer.HoldCompactionFrom(trackerHold, s.number+1)
 }
 
 func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {

@@ -63,11 +63,12 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 }
 
 // HoldCompactionFrom has Compact and Retain leave the segments from first on alone,
-// because somebody still has to read them one by one, until it is called again.
-func (w *Writer) HoldCompactionFrom(first uint64) {
+// because the holder still has to read them one by one, until it is called again with
+// that holder.
+func (w *Writer) HoldCompactionFrom(holder string, first uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.holdFrom = first
+	w.holds[holder] = first
 }
 
 // committedParts reads the footers of a table's parts that may be merged or removed,
@@ -75,7 +76,10 @@ func (w *Writer) HoldCompactionFrom(first uint64) {
 // error.
 func (w *Writer) committedParts(ctx context.Context, table string) (parts []partInfo, err error) {
 	w.mu.Lock()
-	next := min(w.next, w.holdFrom)
+	next := w.next
+	for _, first := range w.holds {
+		next = min(next, first)
+	}
 	all, err := spans(w.dir, table)
 	w.mu.Unlock()
 	if err != nil {

@@ -27,7 +27,8 @@ func committedTens(t *testing.T, segments int) (w *Writer, c *clock, dir string)
 // What somebody has still to read by segments is neither merged nor removed.
 func TestKeptSegmentsAreLeftAlone(t *testing.T) {
 	w, c, dir := committedTens(t, 5)
-	w.HoldCompactionFrom(3)
+	w.HoldCompactionFrom("slow", 3)
+	w.HoldCompactionFrom("fast", 5)
 	c.advance(time.Hour)
 	compact(t, w)
 	if _, err := w.Retain(t.Context(), c.now().Add(time.Hour)); err != nil {
@@ -37,7 +38,8 @@ func TestKeptSegmentsAreLeftAlone(t *testing.T) {
 	if got := files(t, dir, Metadata); len(got) < len(want) || !slices.Equal(got[len(got)-3:], want) {
 		t.Errorf("parts %v, want the last to be %v", got, want)
 	}
-	w.HoldCompactionFrom(6)
+	w.HoldCompactionFrom("slow", 6)
+	w.HoldCompactionFrom("fast", 6)
 	if m := compact(t, w); m.Parts == 0 {
 		t.Error("nothing is merged that is no longer kept")
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -31,9 +30,9 @@ type Writer struct {
 
 	// mu is held while entries of the dataset directories change. next is written
 	// under it.
-	mu       sync.Mutex
-	next     uint64 // number of the open or next segment
-	holdFrom uint64 // the first segment that HoldCompactionFrom was given
+	mu    sync.Mutex
+	next  uint64            // number of the open or next segment
+	holds map[string]uint64 // the first segment of each holder of HoldCompactionFrom
 	// swapUnsynced: a swap may not be on the disk yet; under mu.
 	swapUnsynced bool
 	old          []generation // of Compact's goroutine
@@ -66,7 +65,7 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 // OpenLocked is Open for a directory that is locked already. The writer owns the
 // lock from here on, and closes it also when this fails.
 func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
-	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holdFrom: math.MaxUint64}
+	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holds: map[string]uint64{}}
 	err := os.RemoveAll(filepath.Join(w.dir, compactingDir))
 	if err == nil {
 		err = w.Recover()

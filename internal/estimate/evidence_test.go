@@ -1,6 +1,7 @@
 package estimate
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -127,6 +128,29 @@ func TestSyncPeriodOfGnosis(t *testing.T) {
 		if got := e.sync.on + e.sync.off; got != want {
 			t.Errorf("periods of %d epochs: %d cells, want %d", period, got, want)
 		}
+	}
+}
+
+// A number between two bands could never be an estimate.
+func TestPriorsCoverEveryNumber(t *testing.T) {
+	for name, bands := range map[string][]Band{"default": DefaultPrior().Bands, "fitted": fittedBands()} {
+		next := 0
+		for _, b := range bands {
+			if b.Low != next || b.High < b.Low {
+				t.Errorf("%s: a band from %d to %d, want one from %d on", name, b.Low, b.High, next)
+			}
+			next = b.High + 1
+		}
+		if next != maxValidators+1 {
+			t.Errorf("%s: the bands end with %d, want %d", name, next-1, maxValidators)
+		}
+	}
+	sum := 0.0
+	for _, b := range DefaultPrior().Bands {
+		sum += b.Share
+	}
+	if math.Abs(sum-1) > 1e-9 {
+		t.Errorf("the shares of the default prior sum to %v", sum)
 	}
 }
 
