@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +10,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/event/eventtest"
 )
 
 func allSubnets() (out []int) {
@@ -75,6 +77,23 @@ func TestValidatorRow(t *testing.T) {
 	row = validatorRow(enrichers, e)
 	if row.ClientRelease != nil || row.OS != nil || row.Arch != nil || *row.NodeID != (eth2.NodeID{1}).String() {
 		t.Errorf("row %+v", row)
+	}
+}
+
+// A column that no enricher sets would be null in every row.
+func TestEveryColumnHasAValue(t *testing.T) {
+	var e *event.MetadataReceived
+	for _, filled := range eventtest.Filled() {
+		if m, ok := filled.(*event.MetadataReceived); ok {
+			e = m
+		}
+	}
+	e.ClientVersion, e.Multiaddr, e.SubscribedSubnets = handshake().ClientVersion, handshake().Multiaddr, allSubnets()
+	row := reflect.ValueOf(validatorRow(Enrichers(), e))
+	for _, f := range reflect.VisibleFields(row.Type()) {
+		if row.FieldByIndex(f.Index).IsZero() {
+			t.Errorf("%s has no value", f.Name)
+		}
 	}
 }
 

@@ -20,18 +20,17 @@ type Common struct {
 func (c Common) At() int64 { return c.Timestamp }
 
 // Columns lists the names of a table's columns.
-func Columns(table string) ([]string, error) {
+func Columns(table string) (names []string, err error) {
 	t, err := lookup(table)
-	return t.columns, err
-}
-
-func columnsOf[T Row]() (names []string) {
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(t.row)) {
 		if name, _, _ := strings.Cut(f.Tag.Get("parquet"), ","); name != "" {
 			names = append(names, name)
 		}
 	}
-	return names
+	return names, nil
 }
 
 // List converts subnets to a column's list; nil stays nil, which is null.

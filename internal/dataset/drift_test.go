@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -106,6 +107,10 @@ func TestRegistry(t *testing.T) {
 	}
 	if d := cmp.Diff(slices.Compact(slices.Sorted(slices.Values(names))), slices.Sorted(slices.Values(names))); d != "" {
 		t.Errorf("a name occurs more than once:\n%s", d)
+	}
+	files, err := filepath.Glob("table_*.go")
+	if err != nil || len(files) != len(names) {
+		t.Errorf("tables %v are registered, the files are %v, %v", names, files, err)
 	}
 	var events []string
 	for i, table := range eventTables() {
@@ -221,19 +226,19 @@ func dictionary(text string) map[string][]string {
 
 // Columns has the order of the row's JSON, which exports as CSV rely on.
 func TestColumns(t *testing.T) {
-	for _, row := range []Row{DiscoveryRow{}, MetadataRow{}, ValidatorRow{}, VisitRow{}, EstimateRow{}} {
-		columns, err := Columns(row.Table())
+	for _, table := range registry() {
+		columns, err := Columns(table.name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var want []string
-		for _, f := range reflect.VisibleFields(reflect.TypeOf(row)) {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(table.row)) {
 			if !f.Anonymous {
 				want = append(want, f.Tag.Get("json"))
 			}
 		}
 		if d := cmp.Diff(want, columns); d != "" {
-			t.Errorf("%s (-JSON +columns):\n%s", row.Table(), d)
+			t.Errorf("%s (-JSON +columns):\n%s", table.name, d)
 		}
 	}
 	if _, err := Columns("none"); err == nil {

@@ -76,8 +76,8 @@ type table struct {
 	check  func(ctx context.Context, dataDir string) (TableHealth, Coverage, error)
 	scan   func(ctx context.Context, dataDir string, in Range, each func(Row) error) error
 	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
-	// columns are the names of the columns.
-	columns []string
+	// row is an empty row: its type has the columns.
+	row Row
 	// events is openEvents; nil for a table whose rows are derived from events that
 	// another table has. Of rows with one peer and time those of the table with the
 	// lowest eventRank come first.
@@ -89,6 +89,7 @@ func tableOf[T Row]() table {
 	var zero T
 	return table{
 		name: zero.Table(),
+		row:  zero,
 		create: func(dir string) (stagedPart, error) {
 			return createPart[T](dir)
 		},
@@ -97,8 +98,7 @@ func tableOf[T Row]() table {
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
 		},
-		export:  exportRows[T],
-		columns: columnsOf[T](),
+		export: exportRows[T],
 	}
 }
 

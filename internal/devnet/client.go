@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -35,18 +37,25 @@ type profile struct {
 	strictProtocols bool
 	// rpcPerTopic: the hello comes as one RPC a topic, as rust-libp2p sends it.
 	rpcPerTopic bool
-	releases    []string
+	// sendsStatus: it asks for Status also when it was dialed.
+	sendsStatus bool
+	// omitsExternal: validators of an external validator client are not in the
+	// custody group count.
+	omitsExternal bool
+	releases      []string
+	// platform: the agent string has the operating system and architecture.
+	platform bool
 	// agent gives the agent string, and the version as it stands in it.
 	agent func(release, os, arch string, r *rand.Rand) (agent, version string)
 }
 
-// profiles of the six clients. Shares are those of the estimator's assumed mix.
+// profiles of the clients. Shares are those of the estimator's assumed mix.
 func profiles() []profile {
 	return []profile{
 		{
 			kind: eth2.ClientLighthouse, share: 0.45, yamux: true, quic: 0.9, window: windowBefore(1),
 			longLived: staticSubnets, allSubnetsInMetaData: true, forkLead: 1, strictProtocols: true, rpcPerTopic: true,
-			releases: []string{"v8.0.0", "v8.0.1", "v8.1.0", "v8.1.1"},
+			releases: []string{"v8.0.0", "v8.0.1", "v8.1.0", "v8.1.1"}, platform: true,
 			agent: func(release, os, arch string, r *rand.Rand) (string, string) {
 				version := release + "-" + commit(r, 7)
 				return fmt.Sprintf("Lighthouse/%s/%s-%s", version, arch, os), version
@@ -63,7 +72,7 @@ func profiles() []profile {
 		{
 			kind: eth2.ClientTeku, share: 0.12, mplex: true, quic: 0.3, window: windowFromEpochBefore,
 			longLived: eth2.ComputeSubscribedSubnets, allSubnetsInMetaData: true, forkLead: 1, needsStatus: true,
-			releases: []string{"v26.6.0", "v26.8.0"},
+			releases: []string{"v26.6.0", "v26.8.0"}, platform: true,
 			agent: func(release, os, arch string, _ *rand.Rand) (string, string) {
 				return fmt.Sprintf("teku/teku/%s/%s-%s/-eclipseadoptium-openjdk64bitservervm-java-21", release, os, arch), release
 			},
@@ -71,6 +80,7 @@ func profiles() []profile {
 		{
 			kind: eth2.ClientNimbus, share: 0.12, yamux: true, mplex: true, window: windowBefore(3),
 			longLived: eth2.ComputeSubscribedSubnets, allSubnetsInMetaData: true, forkLead: 1,
+			sendsStatus: true, omitsExternal: true,
 			releases: []string{""},
 			agent:    func(string, string, string, *rand.Rand) (string, string) { return "nimbus", "" },
 		},
@@ -85,7 +95,7 @@ func profiles() []profile {
 		{
 			kind: eth2.ClientGrandine, share: 0.05, yamux: true, quic: 0.9, window: windowBefore(1),
 			longLived: eth2.ComputeSubscribedSubnets, allSubnetsInMetaData: true, forkLead: 1, strictProtocols: true, rpcPerTopic: true,
-			releases: []string{"2.0.0", "2.0.1"},
+			releases: []string{"2.0.0", "2.0.1"}, platform: true,
 			agent: func(release, os, arch string, r *rand.Rand) (string, string) {
 				version := release + "-" + commit(r, 7)
 				return fmt.Sprintf("Grandine/%s/%s-%s", version, arch, os), version
@@ -102,20 +112,26 @@ func profilesOf(kinds []eth2.ClientKind) ([]profile, error) {
 	}
 	var out []profile
 	for _, kind := range kinds {
-		found := false
-		for _, p := range all {
-			if p.kind == kind {
-				out, found = append(out, p), true
-			}
+		i := slices.IndexFunc(all, func(p profile) bool { return p.kind == kind })
+		if i < 0 {
+			return nil, &ConfigError{"Clients", kind, "want " + kindNames(all)}
 		}
-		if !found {
-			return nil, &ConfigError{"Clients", kind, "want lighthouse, prysm, teku, nimbus, lodestar or grandine"}
-		}
+		out = append(out, all[i])
 	}
 	if len(out) == 0 {
 		return nil, &ConfigError{"Clients", kinds, "want at least one kind"}
 	}
 	return out, nil
+}
+
+// kindNames joins the names of the profiles' kinds.
+func kindNames(list []profile) string {
+	var names []string
+	for _, p := range list {
+		names = append(names, string(p.kind))
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // pick draws a profile by share. The first len(list) nodes get one of each, so

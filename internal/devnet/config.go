@@ -49,7 +49,7 @@ type Config struct {
 	// Validators gives node i its number of validators; nodes beyond the list
 	// draw from the default distribution (45 % zero, the rest log-uniform 1..1000).
 	Validators []int
-	// Clients restricts the client kinds; nil is the mix of all six.
+	// Clients restricts the client kinds; nil is the mix of all.
 	Clients []eth2.ClientKind
 
 	// ActiveValidators is the whole network's number (most of them on no node

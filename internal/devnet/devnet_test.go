@@ -71,8 +71,8 @@ func TestEachClientAsTheTruthSays(t *testing.T) {
 			}
 		}
 	}
-	if len(kinds) != 6 || len(transports) != 2 {
-		t.Errorf("clients %v over %v: want all six over quic and tcp", kinds, transports)
+	if len(kinds) != len(profiles()) || len(transports) != 2 {
+		t.Errorf("clients %v over %v: want all %d over quic and tcp", kinds, transports, len(profiles()))
 	}
 }
 
@@ -90,7 +90,7 @@ func TestWatch(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	t.Parallel()
-	d := start(t, fast(6))
+	d := start(t, fast(len(profiles())))
 	c := newCrawler(t)
 	truth := d.Truth()
 	for _, n := range truth.Nodes {
@@ -228,7 +228,7 @@ func TestFork(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	t.Parallel()
-	cfg := fast(6)
+	cfg := fast(len(profiles()))
 	cfg.Forks = WithFork("gloas", DefaultGenesisAge+4)
 	cfg.Blobs = []eth2.BlobParameters{{Epoch: DefaultGenesisAge + 8, MaxBlobsPerBlock: 12}}
 	d := start(t, cfg)

@@ -66,10 +66,10 @@ const (
 	shareWithoutValidators = 0.45
 	maxDefaultValidators   = 1000
 
-	shareAllSubnets     = 0.04
-	shareSupernode      = 0.06
-	shareStaleCGC       = 0.03 // had more validators once: clients do not go back
-	shareNimbusExternal = 0.40 // Nimbus does not count an external client's validators
+	shareAllSubnets = 0.04
+	shareSupernode  = 0.06
+	shareStaleCGC   = 0.03 // had more validators once: clients do not go back
+	shareExternal   = 0.40 // not counted by clients that omit an external client's validators
 
 	minSampledColumns = 8 // SAMPLES_PER_SLOT
 )
@@ -91,8 +91,8 @@ func custodyRequirement(validators int) uint64 {
 	return uint64(min(max(validators, eth2.ValidatorCustodyRequirement), eth2.NumberOfCustodyGroups))
 }
 
-// drawCustody draws a node's custody group count.
-func drawCustody(r *rand.Rand, kind eth2.ClientKind, validators int) uint64 {
+// drawCustody draws a node's custody group count; omitsExternal is the profile's.
+func drawCustody(r *rand.Rand, omitsExternal bool, validators int) uint64 {
 	x, stale := r.Float64(), r.IntN(eth2.NumberOfCustodyGroups)
 	required := custodyRequirement(validators)
 	switch {
@@ -100,7 +100,7 @@ func drawCustody(r *rand.Rand, kind eth2.ClientKind, validators int) uint64 {
 		return eth2.NumberOfCustodyGroups
 	case x < shareSupernode+shareStaleCGC:
 		return max(required, custodyRequirement(stale))
-	case kind == eth2.ClientNimbus && x > 1-shareNimbusExternal:
+	case omitsExternal && x > 1-shareExternal:
 		return eth2.CustodyRequirement
 	}
 	return required

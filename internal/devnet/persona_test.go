@@ -213,7 +213,7 @@ func isTimeout(err error) bool {
 // TestRudePeers: clients send away who is of another network, and who says nothing.
 func TestRudePeers(t *testing.T) {
 	t.Parallel()
-	d := start(t, fast(6))
+	d := start(t, fast(len(profiles())))
 	for _, n := range d.Truth().Nodes {
 		t.Run(string(n.Client), func(t *testing.T) {
 			t.Parallel()

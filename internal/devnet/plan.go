@@ -122,7 +122,7 @@ func planNode(cfg Config, list []profile, i int, persona Persona) (plan, error) 
 	if i < len(cfg.Validators) {
 		p.validators = cfg.Validators[i]
 	}
-	p.cgc = drawCustody(r, p.profile.kind, p.validators)
+	p.cgc = drawCustody(r, p.profile.omitsExternal, p.validators)
 	p.syncnets = drawSyncnets(r, p.validators, cfg.ActiveValidators)
 	if r.Float64() < shareAllSubnets {
 		p.allSubnets = true
@@ -168,8 +168,7 @@ func (p *plan) drawAgent(r *rand.Rand) {
 		return
 	}
 	p.agent, p.version = p.profile.agent(release, os, arch, r)
-	switch p.profile.kind {
-	case eth2.ClientLighthouse, eth2.ClientGrandine, eth2.ClientTeku:
+	if p.profile.platform {
 		p.os, p.arch = os, arch
 	}
 }

@@ -161,10 +161,10 @@ func (s *session) goodbye(ctx context.Context, code uint64) {
 }
 
 // exchange is what the node asks of its peer: Status when it is the dialer (and
-// always for Nimbus), then, once the peer's Status has come, MetaData, and a Ping
+// always when its profile sends one), then, once the peer's Status has come, MetaData, and a Ping
 // now and then.
 func (s *session) exchange(ctx context.Context) {
-	if s.conn.Stat().Direction == network.DirOutbound || s.node.profile.kind == eth2.ClientNimbus {
+	if s.conn.Stat().Direction == network.DirOutbound || s.node.profile.sendsStatus {
 		s.sendStatus(ctx)
 	}
 	select {
