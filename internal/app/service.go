@@ -22,7 +22,7 @@ const (
 	stopLimit = 8 * time.Second
 )
 
-// ServiceConfig is what every command that runs until it is stopped is given.
+// ServiceConfig is the configuration that all commands that run until they are stopped share.
 type ServiceConfig struct {
 	// Stderr gets the log and the status line.
 	Stderr io.Writer
@@ -35,7 +35,7 @@ type ServiceConfig struct {
 	Metrics string
 }
 
-// Service is what such a command has beside its own work: log, metrics, health and
+// Service is what such a command has besides its own work: log, metrics, health and
 // the status line.
 type Service struct {
 	log     *slog.Logger
@@ -130,7 +130,7 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 	case err := <-done:
 		return err
 	case <-time.After(limit):
-		s.log.Warn("stopping takes too long, ending now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
+		s.log.Warn("stopping takes too long, exiting now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
 		return nil
 	}
 }

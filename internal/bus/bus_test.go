@@ -75,7 +75,7 @@ func (r *recorder) has(text string) bool {
 	return false
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // until waits for a condition.
 
@@ -90,7 +90,7 @@ func until(t *testing.T, what string, ok func() bool) {
 
 func startServer(t *testing.T, opts ...func(*server.Options)) *Embedded {
 	t.Helper()
-	e, err := startEmbedded(t.TempDir(), quiet(), opts...)
+	e, err := startEmbedded(t.TempDir(), discardLog(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,12 +19,12 @@ func exclusive(name string) SubscribeOptions {
 // left unanswered soon after the first's connection is gone.
 func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	url := startServer(t).URL()
-	first := connect(t, url, quiet())
+	first := connect(t, url, discardLog())
 	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := publishDirectly(t, connect(t, url, quiet()), 1)
+	p := publishDirectly(t, connect(t, url, discardLog()), 1)
 	const n = 500
 	for i := range n {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {
@@ -37,7 +37,7 @@ func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	go func() {
 		opts := exclusive("the second")
 		opts.StandBy = func(name string) { told <- name }
-		second := connect(t, url, quiet())
+		second := connect(t, url, discardLog())
 		sub, err := second.Subscribe(t.Context(), opts)
 		if err != nil {
 			t.Error(err)
@@ -82,7 +82,7 @@ func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 
 // A wait ends with its context.
 func TestStandByEndsWithItsContext(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	if _, err := c.Subscribe(t.Context(), exclusive("the first")); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 	var owners, had int
 	var wg sync.WaitGroup
 	for range n {
-		c := connect(t, url, quiet())
+		c := connect(t, url, discardLog())
 		wg.Go(func() {
 			sub, err := c.Subscribe(t.Context(), exclusive(""))
 			if err != nil {
@@ -132,7 +132,7 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 // while it waits for its disk.
 func TestOwnerThatWasReplaced(t *testing.T) {
 	url := startServer(t).URL()
-	first := connect(t, url, quiet())
+	first := connect(t, url, discardLog())
 	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	closePublisher(t, p)
-	second := newOwner(connect(t, url, quiet()), "consumer-test", "the second")
+	second := newOwner(connect(t, url, discardLog()), "consumer-test", "the second")
 	second.since.Store(sub.owner.self().Since + int64(time.Second))
 	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 // end, and one that asks is.
 func TestOwnerThatDoesNotAnswer(t *testing.T) {
 	url := startServer(t).URL()
-	frozen, c := connect(t, url, quiet()), connect(t, url, quiet())
+	frozen, c := connect(t, url, discardLog()), connect(t, url, discardLog())
 	sub := subscribe(t, frozen)
 	if _, err := frozen.nc.Subscribe(ownerSubject+"consumer-test", func(*nats.Msg) {}); err != nil {
 		t.Fatal(err)

@@ -207,7 +207,7 @@ func readCoverage(dir string) (covered Coverage, newest int64, err error) {
 			}
 			f, err := readFooter(s.path(dir, table))
 			if err != nil {
-				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are lost then, the other tables keep theirs", err)
+				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, those of the other tables stay", err)
 			}
 			covered.Merge(f.keys)
 			newest = max(newest, f.stored)

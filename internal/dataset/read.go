@@ -84,7 +84,7 @@ func openTable(dataDir, table string) (*tableParts, error) {
 func (p *tableParts) open(s span) (*os.File, error) {
 	f, err := p.dir.Open(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("merged or removed while it was to be read, try again: %w", err)
+		return nil, fmt.Errorf("merged or removed before it could be read, try again: %w", err)
 	}
 	return f, err
 }

@@ -113,7 +113,7 @@ func lookup(name string) (table, error) {
 	all := registry()
 	i := slices.IndexFunc(all, func(t table) bool { return t.name == name })
 	if i < 0 {
-		return table{}, fmt.Errorf("no table %q", name)
+		return table{}, fmt.Errorf("unknown table %q", name)
 	}
 	return all[i], nil
 }

@@ -21,7 +21,7 @@ const (
 // to all of its nodes ask for the same: its nodes.
 type area struct {
 	unproductive int // visits in a row that brought nothing new
-	inFlight     int // visits under way
+	inFlight     int // ongoing visits
 }
 
 // areas decides which first visits can wait: in an area that has been enumerated, a

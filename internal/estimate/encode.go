@@ -101,7 +101,7 @@ func (s *Statistics) setNumbers(n [14 + LifetimeBins]uint64) {
 func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	s, err := OpenStatistics(c, b)
 	if err == nil && !s.unpack() {
-		err = fmt.Errorf("%w: runs cut short, out of range or too long", ErrEncoding)
+		err = fmt.Errorf("%w: runs truncated, out of range or too long", ErrEncoding)
 	}
 	if err != nil {
 		return nil, err
@@ -134,7 +134,7 @@ func OpenStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	}
 	switch {
 	case d.bad || d.at < len(d.b):
-		return nil, fmt.Errorf("%w: cut short, out of range or too long", ErrEncoding)
+		return nil, fmt.Errorf("%w: truncated, out of range or too long", ErrEncoding)
 	case len(s.readings) == 1 && !known:
 		return nil, fmt.Errorf("%w: statistics of one known client, for an unknown one", ErrEncoding)
 	}

@@ -419,7 +419,7 @@ func TestAFailingDiskIsToldAndMended(t *testing.T) {
 		write(t, table, now) // visits are not held up
 		now = now.Add(storeRetry)
 	}
-	if got := strings.Count(log.String(), "cannot be written"); got != 1 {
+	if got := strings.Count(log.String(), "cannot write the peer table"); got != 1 {
 		t.Errorf("%d lines in the log: %s", got, log.String())
 	}
 	readOnly(0)

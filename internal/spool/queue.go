@@ -81,7 +81,7 @@ func (s *Spool) quarantine(path string, err error) {
 	s.damaged++
 	s.dirty = true
 	aside := path + damagedSuffix
-	s.cfg.Log.Error("a spool segment cannot be read, continuing without it; when renamed back, the next start publishes it",
+	s.cfg.Log.Error("a spool segment cannot be read, continuing without it; if renamed back, the next start publishes it",
 		slog.String("file", path), slog.String("renamed_to", aside), slog.Any("error", errors.Join(err, os.Rename(path, aside))))
 }
 

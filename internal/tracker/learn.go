@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// learnFrom bounds the peers that a calibration and a fit look at.
+	// learnFrom bounds the peers that a calibration and a fit use.
 	learnFrom = 20_000
 	// maxVersions bounds the client versions whose tests are kept: peers choose them.
 	maxVersions = 200

@@ -66,7 +66,7 @@ func (t *Tracker) replace() error {
 		// without its log the old one may lack what was written last: so the log goes into
 		// the file first. A database that cannot be read is not worth that.
 		if err := absorbLog(path); err != nil {
-			t.cfg.Log.Warn("the database in use cannot be read, its log is removed", slog.Any("error", err))
+			t.cfg.Log.Warn("the database in use cannot be read, removing its write-ahead log", slog.Any("error", err))
 		}
 	}
 	if err := remove(path, "-wal", "-shm"); err != nil {

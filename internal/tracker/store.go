@@ -25,7 +25,7 @@ var (
 	// ErrDamaged marks a database that cannot be used and has to be rebuilt.
 	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' recomputes it from them")
 	// ErrOtherNetwork marks a database of another network than the configured one.
-	ErrOtherNetwork = errors.New("the database is of another network: choose another data directory, or that network")
+	ErrOtherNetwork = errors.New("the database belongs to another network: choose another data directory, or that network")
 	// ErrNewer marks a database that a later version has written.
 	ErrNewer = errors.New("the database was written by a later version: use that version, or recompute it with 'valtrack rebuild'")
 	// ErrMissing marks a data directory without a database.
@@ -108,7 +108,7 @@ func damaged(ctx context.Context, err error) error {
 	if errors.As(err, &code) {
 		switch code.Code() & 0xff {
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY:
-			return fmt.Errorf("the disk cannot be used for the database, free space or repair it: %w", err)
+			return fmt.Errorf("cannot write the database, free disk space or repair the disk: %w", err)
 		}
 	}
 	if ctx.Err() != nil || errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
