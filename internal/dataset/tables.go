@@ -15,7 +15,7 @@ const SchemaVersion = "1"
 
 // registry lists the tables in the order in which a segment's parts are renamed into
 // place. The last one's rename commits the segment. A new table needs its line here
-// and a file table_<name>.go: everything else about it is read from here.
+// and a file table_<name>.go: everything else about it is derived from here.
 func registry() []table {
 	return []table{
 		discoveryTable(),

@@ -55,7 +55,7 @@ type store struct {
 	crash func() error
 }
 
-// dirty is what the database does not have yet.
+// dirty is what has not been written to the database yet.
 type dirty struct {
 	peers  map[string]bool // also those that were removed
 	counts counts
@@ -68,7 +68,7 @@ func newDirty() dirty { return dirty{peers: map[string]bool{}, counts: counts{}}
 
 // openStore opens the database, creating it with its tables if it is missing.
 func openStore(ctx context.Context, path string) (*store, error) {
-	// Full: a transaction is on the disk before its messages are acknowledged.
+	// Full: a transaction is on disk before its messages are acknowledged.
 	db, err := sql.Open("sqlite", source(path, "rwc", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"))
 	if err != nil {
 		return nil, err

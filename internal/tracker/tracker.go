@@ -19,7 +19,7 @@ const File = "tracker.db"
 
 const (
 	// Window is how many days of statistics an estimate uses: validators move, and a
-	// hundred watched epochs tell what there is to tell.
+	// hundred watched epochs are enough evidence.
 	Window = 7
 	// countedFor is for how long after its last handshake a node is in totals.
 	countedFor = 24 * time.Hour
@@ -56,7 +56,7 @@ type Tracker struct {
 	// The open segment.
 	fold          *fold
 	totals        []Totals
-	warnedNetwork bool // that events of another network come
+	warnedNetwork bool // that there are events of another network
 
 	// What was committed.
 	peers   map[string]*Peer // values never change
@@ -179,7 +179,7 @@ func (t *Tracker) addHistory(c counts, totals []Totals) {
 	t.dirty.totals = append(t.dirty.totals, totals...)
 }
 
-// publish makes the present state that of State. It copies the map of peers: 0.1 ms for
+// publish makes the current state available through State. It copies the map of peers: 0.1 ms for
 // 10,000 of them, 3 to 7 ms for 200,000, less than a hundredth of what their events cost.
 func (t *Tracker) publish() {
 	if t.lostDays > 0 {

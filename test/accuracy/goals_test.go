@@ -299,7 +299,7 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 	inside := 0
 	for i, n := range nodes {
 		e := estimate.NewEvidence(n.Client, n.Custody)
-		e.Add(n.Statistics[0], calibration.Trust(params, n.Client, n.Statistics[0].Habits()))
+		e.Add(n.Statistics[0], calibration.Trust(params, n.Client, n.Statistics[0].Behaviour()))
 		got := m.Estimate(e)
 		if got.Low <= float64(truth[i]) && float64(truth[i]) <= got.High {
 			inside++
