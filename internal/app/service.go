@@ -85,7 +85,7 @@ type runner interface {
 	Close()
 }
 
-// Run opens the runner and runs it until ctx ends, beside the metrics server, which
+// Run opens the runner and runs it until ctx ends, along with the metrics server, which
 // answers from the beginning: health can be asked while open waits for a broker. Once
 // ctx has ended it waits for stopLimit at most. The process must end then: the work
 // still runs, and holds its locks.
@@ -148,7 +148,7 @@ func (s *Service) listen() (*telemetry.Server, error) {
 	return server, nil
 }
 
-// serve runs work and, beside it, the server unless it is nil.
+// serve runs work and, at the same time, the server unless it is nil.
 func serve(ctx context.Context, server *telemetry.Server, work func(context.Context) error) error {
 	if server == nil {
 		return work(ctx)

@@ -47,7 +47,7 @@ const (
 // docs/adr/0010-owner-lease.md compares it with what JetStream offers.
 //
 // acquire, watch and release are called one after another; the client calls answer from
-// a goroutine of its own.
+// its own goroutine.
 type owner struct {
 	conn    *Conn
 	durable string

@@ -15,7 +15,7 @@ func exclusive(name string) SubscribeOptions {
 	return SubscribeOptions{Durable: "consumer-test", AckWait: 10 * patience, MaxAckPending: 10000, Exclusive: true, Name: name}
 }
 
-// A second consumer of a durable waits, is told for whom, and has what the first
+// A second consumer of a durable waits, learns for whom, and gets what the first
 // left unanswered soon after the first's connection is gone.
 func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	url := startServer(t).URL()
@@ -128,7 +128,7 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 	}
 }
 
-// One that was taken for dead and comes back must not go on beside the other, not even
+// One that was taken for dead and comes back must not continue next to the other, not even
 // while it waits for its disk.
 func TestOwnerThatWasReplaced(t *testing.T) {
 	url := startServer(t).URL()

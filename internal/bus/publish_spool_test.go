@@ -333,7 +333,7 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 	}
 	server := startServer(t, onPort(port))
 	got := collect(t, subscribe(t, connect(t, server.URL(), discardLog())))
-	got.checkAll(t, keyRange(1, 1, n)) // what cannot be written is published all the same
+	got.checkAll(t, keyRange(1, 1, n)) // what cannot be written is still published
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	server.Close()
 	publishN(t, p, n)

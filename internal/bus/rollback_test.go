@@ -85,7 +85,7 @@ func TestBrokerWithAnOlderStore(t *testing.T) {
 	parent, port := t.TempDir(), freePort(t)
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
-	sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // and nobody consumes yet
+	sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // without consuming yet
 	log := newRecorder()
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, discardLog())
 	acknowledged := func() {
@@ -115,7 +115,7 @@ func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
 	parent, port, spoolDir := t.TempDir(), freePort(t), t.TempDir()
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
-	sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // and nobody consumes yet
+	sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // without consuming yet
 	keepCopy(t, server, dir, copied)
 	server = startServerProcess(t, dir, port)
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), spoolDir, 1, discardLog())
@@ -140,7 +140,7 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 			parent, port, otherPort, spoolDir := t.TempDir(), freePort(t), freePort(t), t.TempDir()
 			dir, copied := parent+"/store", parent+"/copy"
 			server := startServerProcess(t, dir, port)
-			sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // and nobody consumes yet
+			sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // without consuming yet
 			keepCopy(t, server, dir, copied)
 			server = startServerProcess(t, dir, port)
 			p, spool := spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), spoolDir, 1, discardLog())

@@ -218,7 +218,7 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 	}
 }
 
-// gate guards the handler of one Run. The client calls from a goroutine of its own,
+// gate guards the handler of one Run. The client calls from its own goroutine,
 // which a drain that took too long leaves behind: shut waits for the call that is under
 // way and lets no later one through.
 type gate struct {

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Directories beside the datasets: DuckDB reads every *.parquet below a directory,
+// Directories next to the datasets: DuckDB reads every *.parquet below a directory,
 // hidden or not.
 const (
 	stagingDir    = "_staging"    // the open segment

@@ -87,7 +87,7 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 		g.Go(func() error {
 			for v := range visits {
 				select {
-				case results <- f.ask(ctx, v):
+				case results <- f.query(ctx, v):
 				case <-ctx.Done():
 				}
 			}
@@ -104,8 +104,8 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 	return g.Wait()
 }
 
-// ask carries out a visit. Any answer shows that the node is alive.
-func (f *Finder) ask(ctx context.Context, v visit) answers {
+// query carries out a visit. Any answer shows that the node is alive.
+func (f *Finder) query(ctx context.Context, v visit) answers {
 	a := answers{node: v.node, area: v.area}
 	record, err := verifiedBefore(v.text, v.node.id)
 	if err != nil { // not of a record that was

@@ -150,7 +150,7 @@ type tcpUpgrader struct {
 	host *Host
 }
 
-// Upgrade implements transport.Upgrader. Inbound connections do not come by here.
+// Upgrade implements transport.Upgrader. It is not used for inbound connections.
 func (u tcpUpgrader) Upgrade(ctx context.Context, t transport.Transport, raw manet.Conn, dir network.Direction, p peer.ID, scope network.ConnManagementScope) (transport.CapableConn, error) {
 	dial, err := u.host.dialOf(p)
 	if err == nil {

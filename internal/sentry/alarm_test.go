@@ -140,7 +140,7 @@ func TestAFewStrangersRaiseNoAlarm(t *testing.T) {
 	}
 }
 
-func TestAnAnnouncedForkThatWeDoNotKnowIsTold(t *testing.T) {
+func TestUnknownAnnouncedForkIsLogged(t *testing.T) {
 	c := newCrowd(t)
 	id, nfd := c.healthy()
 	c.add(70, id, nfd, false)

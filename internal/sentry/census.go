@@ -11,7 +11,7 @@ import (
 )
 
 // Windows are spans of Config.Revisit epochs, counted from genesis. A reachable peer
-// has a census visit in each, at a phase of its own, so that visits are spread over
+// has a census visit in each, at its own phase, so that visits are spread over
 // the window. Phases end well before the window does: a visit that has to wait for a
 // dialer must not slip into the next one.
 //

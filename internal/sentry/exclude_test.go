@@ -139,7 +139,7 @@ func TestExcludeFileIsReadAgain(t *testing.T) {
 			t.Error("its record is published")
 		}
 		if len(v.visitsOf(second.PeerID)) < 5 {
-			t.Error("the other peer is visited no more")
+			t.Error("the other peer is no longer visited")
 		}
 		s.stop()
 		if len(s.table.byID) != 1 {

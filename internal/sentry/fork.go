@@ -100,7 +100,7 @@ func (f forks) statusBlackout(now time.Time) (until time.Time, ok bool) {
 	return f.around(now, f.clock.SlotDuration/4)
 }
 
-// dialBlackout is the end of the time around a fork in which nobody is dialled, if now
+// dialBlackout is the end of the time around a fork in which no peer is dialled, if now
 // is in it: from half a slot before to half a slot after. Clients ban a peer for hours
 // that sends a Status with the wrong digest then.
 func (f forks) dialBlackout(now time.Time) (until time.Time, ok bool) {

@@ -22,7 +22,7 @@ type peer struct {
 	digest eth2.ForkDigest // the record's
 	// dialable means that the record is of our network and fork, and has an address.
 	dialable  bool
-	watching  bool // a visit under way watches
+	watching  bool // an ongoing visit is a watch
 	moved     bool // the address changed during the visit
 	reachable bool
 	// announced is set once the record was published since the start: each start

@@ -59,7 +59,7 @@ type finished struct {
 }
 
 // schedule decides who is visited when, and who stays. Its run goroutine owns the
-// table; every visit has a goroutine of its own: at most Dialers outbound census
+// table; every visit has its own goroutine: at most Dialers outbound census
 // visits, at most MaxWatched that watch, and at most MaxConnections in all.
 type schedule struct {
 	cfg          Config
@@ -72,7 +72,7 @@ type schedule struct {
 	slotRequests chan slotRequest
 	done         chan finished
 	visits       sync.WaitGroup
-	running      map[*running]struct{} // all visits under way
+	running      map[*running]struct{} // all ongoing visits
 	dials        int                   // of those, outbound census visits
 	inbound      int                   // and inbound ones
 	sources      map[netip.Prefix]int  // inbound visits by source
@@ -86,7 +86,7 @@ func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 	}
 }
 
-// run schedules until ctx ends, then waits for the visits under way, whose ctx has
+// run schedules until ctx ends, then waits for the ongoing visits, whose ctx has
 // ended too.
 func (s *schedule) run(ctx, handover context.Context, inbound <-chan inboundConn, offers <-chan offer) {
 	s.table.adopt(s.cfg.Store, s.gate.keeps, time.Now())

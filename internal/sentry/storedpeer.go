@@ -32,7 +32,7 @@ type storedPeer struct {
 	Watches       uint32  `json:"watches"`
 	WatchedEpochs float32 `json:"watched_epochs"`
 	WatchWeight   float32 `json:"watch_weight"`
-	// Began is set while a visit is under way.
+	// Began is set while a visit is ongoing.
 	Began int64 `json:"began"`
 
 	// Address and Began are all that is set where only an address was dialled.

@@ -215,7 +215,7 @@ func (t *table) setReachable(p *peer, reachable bool) {
 	}
 }
 
-// schedule queues a peer that can be dialled, once no visit of it is under way.
+// schedule queues a peer that can be dialled, once it has no ongoing visit.
 func (t *table) schedule(p *peer, due time.Time) {
 	t.unqueue(p)
 	p.due = due
@@ -310,7 +310,7 @@ func (t *table) evict(rank int) bool {
 	return true
 }
 
-// drop removes a peer of which no visit is under way.
+// drop removes a peer without ongoing visits.
 func (t *table) drop(p *peer) {
 	t.unqueue(p)
 	t.setReachable(p, false)

@@ -47,7 +47,7 @@ type watch struct {
 	nodeID  *eth2.NodeID  // nil when it cannot be derived from the peer id
 
 	end    time.Time
-	ping   time.Time // when to ping next: once an epoch, at a phase of its own
+	ping   time.Time // when to ping next: once per epoch, at its own phase
 	reread time.Time // when to request MetaData; zero when there is no reason
 	asked  time.Time // the last MetaData request
 	failed int       // MetaData requests that failed in a row

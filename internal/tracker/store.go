@@ -22,7 +22,7 @@ const schemaVersion = 1
 
 // Errors of Open and Read.
 var (
-	// ErrDamaged marks a database that cannot be used and has to be rebuilt.
+	// ErrDamaged marks a database that cannot be used and must be rebuilt.
 	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' recomputes it from them")
 	// ErrOtherNetwork marks a database of another network than the configured one.
 	ErrOtherNetwork = errors.New("the database belongs to another network: choose another data directory, or that network")
