@@ -12,7 +12,7 @@ import (
 const (
 	// EmbeddedNATS as a URL runs the server in this process.
 	EmbeddedNATS = "embedded"
-	// DefaultNATS is where a consumer and a replay look for the server.
+	// DefaultNATS is the default server URL of a consumer and a replay.
 	DefaultNATS = "nats://localhost:4222"
 )
 

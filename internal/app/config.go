@@ -25,10 +25,10 @@ type ConfigError struct{ err error }
 
 func (e *ConfigError) Error() string { return e.err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.err }
 
-// ConfigErrorf makes a ConfigError in the way of fmt.Errorf.
+// ConfigErrorf makes a ConfigError, formatted as by fmt.Errorf.
 func ConfigErrorf(format string, args ...any) error {
 	return &ConfigError{fmt.Errorf(format, args...)}
 }

@@ -16,7 +16,7 @@ import (
 
 // ConsumerConfig is everything that a consumer is built from.
 type ConsumerConfig struct {
-	// Network is whose validators are estimated.
+	// Network is the network whose validators are estimated.
 	Network network.Network
 	DataDir string
 	// NATS is the server's URL, or EmbeddedNATS.
@@ -29,7 +29,7 @@ type ConsumerConfig struct {
 	Estimates EstimatesConfig
 }
 
-// notConnected is why a consumer is not ready at first.
+// notConnected is the reason why a consumer is not ready at first.
 const notConnected = "not connected to NATS yet"
 
 // RunConsumer runs a Consumer until ctx ends, as Run does. While another process writes
@@ -80,7 +80,7 @@ func (s *Service) runAfterOther(ctx context.Context, cfg ConsumerConfig, address
 	})
 }
 
-// Consumer is the consumer in a process of its own. It runs once.
+// Consumer is the consumer in its own process. It runs once.
 type Consumer struct {
 	durable  string
 	dataDir  string
@@ -91,7 +91,7 @@ type Consumer struct {
 }
 
 // openConsumer recovers the data directory and subscribes; it waits for NATS. The lock
-// is the consumer's from then on, also when it fails.
+// belongs to the consumer from then on, even when it fails.
 func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, svc *Service) (_ *Consumer, err error) {
 	c := &Consumer{dataDir: cfg.DataDir, svc: svc}
 	defer func() {
@@ -131,5 +131,5 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
-// Close releases what was opened, the newest first.
+// Close releases what was opened, in reverse order.
 func (c *Consumer) Close() { c.cleanUp() }

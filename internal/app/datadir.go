@@ -24,7 +24,7 @@ const (
 // makeDataDir creates the directory if it is missing. Errors are ConfigErrors.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return ConfigErrorf("--%s %q cannot be made: %w; choose another directory", OptDataDir, dir, err)
+		return ConfigErrorf("--%s %q cannot be created: %w; choose another directory", OptDataDir, dir, err)
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func lockDataDir(dir, role string) (*diskio.Lock, error) {
 }
 
 func inUse(dir, role string, locked *diskio.LockedError) error {
-	return ConfigErrorf("--%s %q is held by %s, a running %s; stop that one or choose another directory", OptDataDir, dir, locked.Holder(), role)
+	return ConfigErrorf("--%s %q is held by %s, a running %s; stop it or choose another directory", OptDataDir, dir, locked.Holder(), role)
 }
 
 // CheckDataDirUnused reports, as a ConfigError, that a sentry or a consumer holds the

@@ -46,7 +46,7 @@ func startDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*dev
 		abort()
 		return nil, err
 	}
-	log.Info("devnet files are written", slog.String("dir", cfg.Dir))
+	log.Info("wrote the devnet files", slog.String("dir", cfg.Dir))
 	return d, nil
 }
 

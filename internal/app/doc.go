@@ -5,5 +5,5 @@
 // nothing.
 //
 // Package cli parses options into the Config of a type here; nothing in this
-// package reads arguments or the environment, but for GOGC.
+// package reads arguments or the environment, except GOGC.
 package app

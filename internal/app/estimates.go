@@ -36,7 +36,7 @@ type EstimatesConfig struct {
 	Every time.Duration
 }
 
-// estimates is what the tracker is made from.
+// estimates is what the tracker is built from.
 type estimates struct {
 	config  tracker.Config
 	api     *beaconapi.Client // nil without one
@@ -88,22 +88,22 @@ func (e *estimates) prepare(ctx context.Context) error {
 	}
 	if p := e.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			e.log.Warn("cannot read the active validators, starting with another number", slog.Uint64("number", p.ActiveValidators), slog.Any("error", failed))
+			e.log.Warn("cannot read the number of active validators, starting with another one", slog.Uint64("number", p.ActiveValidators), slog.Any("error", failed))
 		}
 		if p.PAggUncertainty == assumedUncertainty {
-			e.log.Info("the number of active validators is assumed", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))
+			e.log.Info("using an assumed number of active validators", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))
 		}
 		return nil
 	}
 	if failed != nil {
-		return fmt.Errorf("the active validators of %s%w: %w", name, errNoNumber, failed)
+		return fmt.Errorf("the number of active validators of %s%w: %w", name, errNoNumber, failed)
 	}
-	return ConfigErrorf("the active validators of %s%w: give --%s or --%s", name, errNoNumber, OptActiveValidators, OptBeaconAPI)
+	return ConfigErrorf("the number of active validators of %s%w: give --%s or --%s", name, errNoNumber, OptActiveValidators, OptBeaconAPI)
 }
 
-// errNoNumber marks that nobody knows the active validators. Crawling and storing go on
+// errNoNumber marks an unknown number of active validators. Crawling and storing continue
 // without: estimates can be made of what is stored.
-var errNoNumber = errors.New(", which estimates depend on, are not known")
+var errNoNumber = errors.New(", which estimates depend on, is not known")
 
 // open opens the database of estimates and brings it up to the datasets: before events
 // are asked for, which would wait meanwhile. Without a number of active validators there
@@ -111,7 +111,7 @@ var errNoNumber = errors.New(", which estimates depend on, are not known")
 func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Tracker, error) {
 	err := e.prepare(ctx)
 	if errors.Is(err, errNoNumber) {
-		e.log.Warn("nothing is estimated, everything is stored: 'valtrack rebuild' with the number makes the estimates later", slog.Any("error", err))
+		e.log.Warn("storing events without estimates: 'valtrack rebuild' with the number computes them later", slog.Any("error", err))
 		return nil, nil
 	}
 	if err != nil {
@@ -145,7 +145,7 @@ func (e *estimates) follow(ctx context.Context, tr *tracker.Tracker) error {
 			e.log.Debug("active validators", slog.Uint64("number", n))
 			tr.SetActiveValidators(n)
 		} else if ctx.Err() == nil {
-			e.log.Warn("cannot read the active validators, keeping the last number", slog.Any("error", err))
+			e.log.Warn("cannot read the number of active validators, keeping the last one", slog.Any("error", err))
 		}
 		timer := time.NewTimer(time.Until(middleOfNext(clock, time.Now())))
 		select {
@@ -173,6 +173,6 @@ func closeTracker(tr *tracker.Tracker, log *slog.Logger) {
 		return
 	}
 	if err := tr.Close(); err != nil {
-		log.Error("close the tracker", slog.Any("error", fmt.Errorf("%w; the next start reads what is missing from the datasets", err)))
+		log.Error("close the tracker", slog.Any("error", fmt.Errorf("%w; the next start reads the missing events from the datasets", err)))
 	}
 }

@@ -40,7 +40,7 @@ func TestPrepare(t *testing.T) {
 		"from the API":                  {network: "custom", last: 5, api: api.URL, want: 64},
 		"the API is away, of last time": {network: "custom", last: 5, api: "http://127.0.0.1:1", want: 5},
 		"the API is away, assumed":      {network: "hoodi", api: "http://127.0.0.1:1", want: 1_200_000, uncertainty: assumedUncertainty},
-		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the active validators of custom"},
+		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the number of active validators of custom"},
 		"of last time":                  {network: "custom", last: 5, lastUncertainty: givenUncertainty, want: 5, uncertainty: givenUncertainty},
 		"assumed last time":             {network: "mainnet", last: 5, lastUncertainty: assumedUncertainty, want: 950_000, uncertainty: assumedUncertainty},
 		"assumed":                       {network: "mainnet", want: 950_000, uncertainty: assumedUncertainty},

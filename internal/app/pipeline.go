@@ -14,12 +14,12 @@ import (
 	"github.com/chainbound/valtrack/internal/devnet"
 )
 
-// PipelineConfig is what sentry, JetStream and consumer in one process are built from.
+// PipelineConfig describes sentry, JetStream and consumer in one process.
 // The networks of both must be the same.
 type PipelineConfig struct {
 	Sentry   SentryConfig
 	Consumer ConsumerConfig
-	// Devnet, unless it is nil, is started first; its network takes the place of those
+	// Devnet, unless it is nil, is started first; its network replaces those
 	// above.
 	Devnet *devnet.Config
 }
@@ -119,13 +119,13 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 	return nil
 }
 
-// Run runs both until ctx ends and stops them in the order of the data: the sentry
+// Run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
 // commits.
 func (p *Pipeline) Run(ctx context.Context) error {
 	crawling, stopCrawling := context.WithCancel(ctx)
 	defer stopCrawling()
-	// The consumer runs longer than ctx: what is published after that is to be stored.
+	// The consumer runs longer than ctx, since what is published after that must be stored.
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStoring()
 	// stored ends when the consumer has, for whatever reason.
@@ -156,5 +156,5 @@ func (p *Pipeline) figures() []slog.Attr {
 	return slices.Concat(p.crawl.figures(), p.storage.figures())
 }
 
-// Close releases what was opened, the newest first.
+// Close releases what was opened, in reverse order.
 func (p *Pipeline) Close() { p.cleanUp() }

@@ -11,7 +11,7 @@ import (
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// Rebuild replaces the tracker's database by one made from the datasets, and gives the
+// Rebuild replaces the tracker's database by one built from the datasets, and returns the
 // number of peers in it. Errors that the user can fix are ConfigErrors.
 func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) (peers int, err error) {
 	lock, err := dataset.TakeLock(dataDir)
@@ -45,7 +45,7 @@ func fillTracker(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log
 		return err
 	}
 	if err := t.KeepHistory(ctx); err != nil {
-		log.Warn("the database in use cannot be read, hours before the oldest events are lost", slog.Any("error", err))
+		log.Warn("the database in use cannot be read, hourly totals before the oldest events are lost", slog.Any("error", err))
 	}
 	return t.Settle(ctx)
 }

@@ -25,8 +25,8 @@ const (
 	// maxKnown bounds the records that discovery begins with after a restart; each
 	// costs a signature check and some memory, and names many others when it is asked.
 	maxKnown = 3000
-	// drainTimeout bounds how long a stopping sentry goes on publishing: what is left
-	// is in the spool, and goes with the next start.
+	// drainTimeout bounds how long a stopping sentry continues to publish: what is left
+	// is in the spool, and is sent after the next start.
 	drainTimeout = 3 * time.Second
 )
 
@@ -51,14 +51,14 @@ type SentryConfig struct {
 	WithoutConsumers bool
 }
 
-// sink takes the sentry's events: spooled or *eventlog.Writer.
+// sink accepts the sentry's events: spooled or *eventlog.Writer.
 type sink interface {
 	sentry.Publisher
-	// Close returns when everything published has left, or ctx has ended.
+	// Close returns when everything published has been sent, or ctx has ended.
 	Close(ctx context.Context) error
 }
 
-// Sentry is the sentry in a process of its own. A Sentry runs once.
+// Sentry is the sentry in its own process. A Sentry runs once.
 type Sentry struct {
 	crawl *crawl
 	svc   *Service
@@ -114,7 +114,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 	return openPublisher(cfg, id, b.conn, s.svc)
 }
 
-// spooled takes the sentry's events into the spool in the data directory, from where
+// spooled puts the sentry's events into the spool in the data directory, from where
 // they are published to NATS.
 type spooled struct {
 	*spool.Spool
@@ -147,7 +147,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 // flushed.
 func (s *Sentry) Run(ctx context.Context) error { return s.crawl.run(ctx, s.crawl.figures) }
 
-// Close releases what OpenSentry opened, the newest first.
+// Close releases what OpenSentry opened, in reverse order.
 func (s *Sentry) Close() { s.cleanUp() }
 
 // node is our node in the network: identity, peer table, ports.
@@ -177,7 +177,7 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 	}
 	n.add(n.store.Close)
 	if known := n.store.Peers(); known > 0 {
-		log.Info("peers known from before", slog.Int("peers", known))
+		log.Info("loaded the peer table", slog.Int("peers", known))
 		debug.FreeOSMemory() // reading a large table leaves more garbage than table
 	}
 	if n.host, err = p2p.NewHost(p2p.Config{
@@ -215,7 +215,7 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 	return n, nil
 }
 
-// PortError adds to the error of a port that cannot be bound what to do about it.
+// PortError adds advice to the error of a port that cannot be bound.
 func PortError(err error) error {
 	return ConfigErrorf("%w; choose other ports with --%s and --%s, or another address with --%s", err, OptPort, OptQUICPort, OptListen)
 }
@@ -229,7 +229,7 @@ func (n *node) logClose(what string, err error) {
 	}
 }
 
-// crawl is the sentry at work on our node, and where its events go.
+// crawl is the sentry running on our node, and the sink of its events.
 type crawl struct {
 	node    *node
 	network network.Network
@@ -274,17 +274,17 @@ func (c *crawl) run(ctx context.Context, figures func() []slog.Attr) error {
 	return err
 }
 
-// close ends the way out of the events when the crawl did not run.
+// close closes the sink of the events when the crawl did not run.
 func (c *crawl) close() {
 	if c.flushed {
 		return
 	}
 	if err := Flush(context.Background(), c.events); err != nil {
-		c.svc.log.Warn("close the events' way out", slog.Any("error", err))
+		c.svc.log.Warn("close the event publisher", slog.Any("error", err))
 	}
 }
 
-// Flush waits until everything published has left, within a bound of its own: ctx may
+// Flush waits until everything published has been sent, within its own limit: ctx may
 // have ended.
 func Flush(ctx context.Context, events interface{ Close(context.Context) error }) error {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)

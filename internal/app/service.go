@@ -22,7 +22,7 @@ const (
 	stopLimit = 8 * time.Second
 )
 
-// ServiceConfig is what every command that runs until it is stopped is given.
+// ServiceConfig is the configuration that all commands that run until they are stopped share.
 type ServiceConfig struct {
 	// Stderr gets the log and the status line.
 	Stderr io.Writer
@@ -35,7 +35,7 @@ type ServiceConfig struct {
 	Metrics string
 }
 
-// Service is what such a command has beside its own work: log, metrics, health and
+// Service is what such a command has besides its own work: log, metrics, health and
 // the status line.
 type Service struct {
 	log     *slog.Logger
@@ -85,7 +85,7 @@ type runner interface {
 	Close()
 }
 
-// Run opens the runner and runs it until ctx ends, beside the metrics server, which
+// Run opens the runner and runs it until ctx ends, along with the metrics server, which
 // answers from the beginning: health can be asked while open waits for a broker. Once
 // ctx has ended it waits for stopLimit at most. The process must end then: the work
 // still runs, and holds its locks.
@@ -130,7 +130,7 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 	case err := <-done:
 		return err
 	case <-time.After(limit):
-		s.log.Warn("stopping takes too long, ending now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
+		s.log.Warn("stopping takes too long, exiting now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
 		return nil
 	}
 }
@@ -148,7 +148,7 @@ func (s *Service) listen() (*telemetry.Server, error) {
 	return server, nil
 }
 
-// serve runs work and, beside it, the server unless it is nil.
+// serve runs work and, at the same time, the server unless it is nil.
 func serve(ctx context.Context, server *telemetry.Server, work func(context.Context) error) error {
 	if server == nil {
 		return work(ctx)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A stop that hangs, as on a disk that does not answer, ends all the same and well;
-// the work goes on holding its locks until the process ends.
+// A stop that hangs, as on a disk that does not respond, still ends with success;
+// the work keeps its locks until the process ends.
 func TestStopEndsWhateverHangs(t *testing.T) {
 	s := &Service{log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())

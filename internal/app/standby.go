@@ -28,12 +28,12 @@ func (s *Service) standBy(ctx context.Context, dataDir string) (*dataset.Lock, e
 		lock, err := dataset.TakeLock(dataDir)
 		if !errors.Is(err, dataset.ErrLocked) {
 			if err == nil && !reminded.IsZero() {
-				s.log.Info("the other consumer has ended, taking over", slog.String("data_dir", dataDir))
+				s.log.Info("the other consumer has stopped, taking over", slog.String("data_dir", dataDir))
 			}
 			return lock, AsConfigError(err)
 		}
 		if time.Since(reminded) > standByRemind {
-			s.log.Warn("standing by: another process writes the data directory", slog.String("data_dir", dataDir), slog.Any("reason", err))
+			s.log.Warn("standing by: another process is writing to the data directory", slog.String("data_dir", dataDir), slog.Any("reason", err))
 			reminded = time.Now()
 			s.ready.setReason("standing by: " + err.Error())
 		}
@@ -45,11 +45,11 @@ func (s *Service) standBy(ctx context.Context, dataDir string) (*dataset.Lock, e
 	}
 }
 
-// standByForDurable reports that another process has the durable, and what to do when
-// both are meant to run: two that share one would have a part of the events each.
+// standByForDurable reports that another process owns the durable, and what to do when
+// both are meant to run: two that share one would each get only some of the events.
 func (s *Service) standByForDurable(durable, owner string) {
-	reason := fmt.Sprintf("durable %s is consumed by %s: stop it, or give each a --%s of its own (without one, it comes from %s in the data directory, which a copy must not have)", durable, owner, OptName, consumerIDFile)
-	s.log.Warn("standing by: another process consumes the durable", slog.String("durable", durable), slog.String("reason", reason))
+	reason := fmt.Sprintf("durable %s is consumed by %s: stop it, or give each its own --%s (without one it is derived from %s in the data directory, which must not be copied)", durable, owner, OptName, consumerIDFile)
+	s.log.Warn("standing by: another process is consuming the durable", slog.String("durable", durable), slog.String("reason", reason))
 	s.ready.setReason("standing by: " + reason)
 }
 

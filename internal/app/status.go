@@ -14,11 +14,11 @@ import (
 	"golang.org/x/term"
 )
 
-// repaintEvery is fast enough to look alive and slow enough to read.
+// repaintEvery is fast enough to look live and slow enough to read.
 const repaintEvery = 500 * time.Millisecond
 
 // status shows what a service has done so far: on a terminal one line that is
-// painted again and again below the log, elsewhere a log line each period. It is
+// repainted below the log, elsewhere a log line each period. It is
 // the writer of the log too, so that a log line never runs into the painted one.
 type status struct {
 	w        io.Writer

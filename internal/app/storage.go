@@ -26,23 +26,23 @@ const (
 	// Go's 100 (make bench-ingest).
 	gcPercent = 75
 	// storeTimeout bounds the wait, when a Pipeline stops, until what was published is
-	// with the consumer. What is not stays in the stream.
+	// with the consumer. The rest stays in the stream.
 	storeTimeout = 2 * time.Second
-	// drainPoll is how often the broker is asked what is left.
+	// drainPoll is how often the broker is queried for the remaining messages.
 	drainPoll = 50 * time.Millisecond
 )
 
-// datasets are an open data directory: the writer of its tables, and the tracker
-// brought up to them.
+// datasets is an open data directory: the writer of its tables, and a tracker that is
+// up to date with them.
 type datasets struct {
 	writer    *dataset.Writer
-	tracker   *tracker.Tracker // nil when nobody knows the active validators
+	tracker   *tracker.Tracker // nil when the number of active validators is not known
 	estimates *estimates
 	log       *slog.Logger
 }
 
 // openDatasets recovers the locked data directory. The lock is the writer's from then
-// on, also when it fails. Errors that the user can fix are ConfigErrors.
+// on, even when it fails. Errors that the user can fix are ConfigErrors.
 func openDatasets(ctx context.Context, lock *dataset.Lock, e *estimates, log *slog.Logger) (*datasets, error) {
 	w, err := dataset.OpenLocked(lock, log)
 	if err != nil {
@@ -91,7 +91,7 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 		return nil, err
 	}
 	if stoodBy {
-		svc.log.Info("the other consumer has ended, taking over", slog.String("durable", durable))
+		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
 	}
 	c, err := consumer.New(settings, d.writer, sub)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *storage) close() { s.subscription.Close() }
 // ready is nil when events can be stored.
 func (s *storage) ready() error {
 	if err := s.consumer.Stats().Err; err != nil {
-		return fmt.Errorf("the datasets cannot be written: %w", err)
+		return fmt.Errorf("cannot write to the datasets: %w", err)
 	}
 	return nil
 }
@@ -129,8 +129,8 @@ func (s *storage) figures() []slog.Attr {
 	}
 }
 
-// drain waits until every message in the stream has been delivered, within a bound of
-// its own; messages that are not are stored after the next start. ctx ends with the
+// drain waits until every message in the stream has been delivered, within its
+// own limit; the others are stored after the next start. ctx ends with the
 // consumer: nothing is delivered after that.
 func (s *storage) drain(ctx context.Context) {
 	if ctx.Err() != nil {
@@ -150,7 +150,7 @@ func (s *storage) drain(ctx context.Context) {
 			if ctx.Err() != nil {
 				return // the consumer's error says it
 			}
-			s.log.Warn("events stay in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
+			s.log.Warn("leaving events in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
 			return
 		case <-ticker.C:
 		}

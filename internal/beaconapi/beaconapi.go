@@ -129,7 +129,7 @@ func expect(dec *json.Decoder, want json.Delim) error {
 		return err
 	}
 	if token != want {
-		return fmt.Errorf("response has %v where %v is expected", token, want)
+		return fmt.Errorf("response has %v, want %v", token, want)
 	}
 	return nil
 }

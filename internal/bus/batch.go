@@ -22,7 +22,7 @@ const (
 	batchCommitHeader = "Nats-Batch-Commit"
 )
 
-// noBatches is for how long no batch is tried after one that failed.
+// noBatches is how long to wait after a failed batch before trying another.
 const noBatches = 10 * time.Second
 
 // takesBatches reports whether the stream accepts batches now.

@@ -75,7 +75,7 @@ func (r *recorder) has(text string) bool {
 	return false
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // until waits for a condition.
 
@@ -83,14 +83,14 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for: %s", patience, what)
+			t.Fatalf("timed out after %v waiting for: %s", patience, what)
 		}
 	}
 }
 
 func startServer(t *testing.T, opts ...func(*server.Options)) *Embedded {
 	t.Helper()
-	e, err := startEmbedded(t.TempDir(), quiet(), opts...)
+	e, err := startEmbedded(t.TempDir(), discardLog(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

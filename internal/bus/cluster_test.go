@@ -35,7 +35,7 @@ func TestClusterLeaderKilled(t *testing.T) {
 		start(i)
 	}
 	all := urls[0] + "," + urls[1] + "," + urls[2]
-	c := connect(t, all, quiet())
+	c := connect(t, all, discardLog())
 	cfg := jetstream.StreamConfig{
 		Name: event.Stream, Subjects: event.Subjects(), Retention: jetstream.InterestPolicy, Storage: jetstream.FileStorage,
 		Discard: jetstream.DiscardNew, MaxBytes: 1 << 30, AllowAtomicPublish: true, Replicas: nodes,
@@ -45,7 +45,7 @@ func TestClusterLeaderKilled(t *testing.T) {
 		return err == nil
 	})
 	got := collect(t, subscribeSoon(t, c))
-	p, spool := spoolPublisher(t, connectLater(t, all, quiet()), t.TempDir(), 1, quiet())
+	p, spool := spoolPublisher(t, connectLater(t, all, discardLog()), t.TempDir(), 1, discardLog())
 	stop, n := publishSteadily(t, p, 3000)
 	for range 3 {
 		before := p.Stats().Published

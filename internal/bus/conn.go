@@ -33,7 +33,7 @@ const (
 // ErrBadURL marks a NATS address that can never work.
 var ErrBadURL = errors.New("bad NATS URL")
 
-// Options says which server to use: URL, or InProcess when it is not nil.
+// Options selects the server: URL, or InProcess when it is not nil.
 type Options struct {
 	// URL of a server, nats://[user:password@]host:port; several of one cluster
 	// are separated by commas.
@@ -41,7 +41,7 @@ type Options struct {
 	InProcess *Embedded
 	// Name shows in the server's connection list.
 	Name string
-	// InBackground has Connect return at once while the server cannot be reached;
+	// InBackground makes Connect return at once when the server cannot be reached;
 	// the connection is made later.
 	InBackground bool
 	Log          *slog.Logger
@@ -58,7 +58,7 @@ type Conn struct {
 
 // Connect connects to the server. While the server cannot be reached it keeps
 // trying and says so every few seconds, until ctx ends, or in the background. A
-// URL that cannot be parsed (ErrBadURL) or credentials that the server refuses are
+// URL that cannot be parsed (ErrBadURL) or credentials that the server rejects are
 // errors at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	c := &Conn{log: o.Log}
@@ -86,7 +86,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// dial tries until it succeeds, ctx ends, or it makes no sense to try again.
+// dial retries until it succeeds, ctx ends, or a retry is pointless.
 func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn, error) {
 	opts := c.options(o)
 	limit := loglimit.Every(logPeriod)
@@ -100,7 +100,7 @@ func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn,
 		}
 		if o.InBackground {
 			o.InBackground = false
-			opts = append(opts, nats.RetryOnFailedConnect(true)) // the next attempt is no error
+			opts = append(opts, nats.RetryOnFailedConnect(true)) // a failed first attempt is not an error
 			continue
 		}
 		if limit.Allow() {
@@ -160,7 +160,7 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// serverRun names one run of the server that is connected, by a hash of its id: a
+// serverRun identifies one run of the connected server, by a hash of its id: a
 // nats-server that was restarted has a new one.
 func (c *Conn) serverRun() uint64 {
 	h := fnv.New64a()

@@ -17,7 +17,7 @@ import (
 
 func TestBadURLIsAnErrorAtOnce(t *testing.T) {
 	for _, url := range []string{"http://localhost:4222", "nats://", "nats://host:0", "nats://host:70000", "nats://ho st", "nats://%zz", "nats://a:1,ftp://b", "nats://u:secret@host:x"} {
-		_, err := Connect(t.Context(), Options{URL: url, Log: quiet()})
+		_, err := Connect(t.Context(), Options{URL: url, Log: discardLog()})
 		if !errors.Is(err, ErrBadURL) {
 			t.Errorf("%q: error %v", url, err)
 		}
@@ -52,24 +52,24 @@ func TestConnectKeepsTryingAndSaysSo(t *testing.T) {
 func TestConnectEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := Connect(ctx, Options{URL: "nats://127.0.0.1:1", Log: quiet()}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Connect(ctx, Options{URL: "nats://127.0.0.1:1", Log: discardLog()}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestEmbeddedStoreIsLocked(t *testing.T) {
 	dir := t.TempDir()
-	e, err := StartEmbedded(dir, quiet())
+	e, err := StartEmbedded(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var locked *diskio.LockedError
-	if _, err := StartEmbedded(dir, quiet()); !errors.As(err, &locked) || !strings.Contains(err.Error(), dir) {
+	if _, err := StartEmbedded(dir, discardLog()); !errors.As(err, &locked) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("second server: %v", err)
 	}
 	e.Close()
 	e.Close()
-	again, err := StartEmbedded(dir, quiet())
+	again, err := StartEmbedded(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,17 +78,17 @@ func TestEmbeddedStoreIsLocked(t *testing.T) {
 
 func TestEmbeddedNamesATakenPort(t *testing.T) {
 	port := portOf(t, startServer(t))
-	if _, err := startEmbedded(t.TempDir(), quiet(), onPort(port)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
+	if _, err := startEmbedded(t.TempDir(), discardLog(), onPort(port)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(port)) {
 		t.Errorf("error %v does not name port %d", err, port)
 	}
-	if _, err := StartEmbedded("/dev/null/store", quiet()); err == nil || !strings.Contains(err.Error(), "/dev/null/store") {
+	if _, err := StartEmbedded("/dev/null/store", discardLog()); err == nil || !strings.Contains(err.Error(), "/dev/null/store") {
 		t.Errorf("error %v does not name the directory", err)
 	}
 }
 
 func TestInProcessConnection(t *testing.T) {
 	e := startServer(t)
-	c, err := Connect(t.Context(), Options{InProcess: e, Log: quiet()})
+	c, err := Connect(t.Context(), Options{InProcess: e, Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// inbox makes Messages of what a durable delivers. For one goroutine.
+// inbox converts the deliveries of a durable into Messages. It is for one goroutine.
 type inbox struct {
 	nc     *nats.Conn
 	prefix string     // of the reply subjects of a server without domains

@@ -38,7 +38,7 @@ func NewDirectPublisher(ctx context.Context, c *Conn) (*DirectPublisher, error) 
 	return &DirectPublisher{Publisher: p, queue: q}, nil
 }
 
-// Publish accepts the event under the key that it has.
+// Publish accepts the event under its key.
 func (p *DirectPublisher) Publish(ctx context.Context, e event.Encoded) error {
 	if limit := p.conn.nc.MaxPayload(); limit > 0 && int64(len(e.Data)) > limit {
 		return fmt.Errorf("%w: %s of %d bytes, the server accepts %d", event.ErrInvalid, e.Subject, len(e.Data), limit)
@@ -46,7 +46,7 @@ func (p *DirectPublisher) Publish(ctx context.Context, e event.Encoded) error {
 	return p.queue.put(ctx, e)
 }
 
-// Close accepts no more events and waits until every accepted one is acknowledged. When
+// Close stops accepting events and waits until every accepted one is acknowledged. When
 // ctx ends before that, the error says how many are not.
 func (p *DirectPublisher) Close(ctx context.Context) error {
 	p.queue.shut()
@@ -91,7 +91,7 @@ func (q *memoryQueue) put(ctx context.Context, e event.Encoded) error {
 	return nil
 }
 
-// shut makes put fail.
+// shut makes further puts fail.
 func (q *memoryQueue) shut() { q.once.Do(func() { close(q.closed) }) }
 
 func (q *memoryQueue) Take(n int) ([]event.Encoded, int, error) {

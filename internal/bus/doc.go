@@ -4,8 +4,8 @@
 //
 //   - Conn is a connection, and makes sure that the stream EVENTS exists.
 //   - Publisher sends the events of a queue, such as a spool, until each is acknowledged.
-//   - DirectPublisher does so with events that are on disk elsewhere, for replays.
-//   - Subscription delivers events to a consumer. An exclusive one has its durable to
-//     itself (docs/adr/0010-owner-lease.md).
+//   - DirectPublisher does the same for events that are on disk elsewhere, for replays.
+//   - Subscription delivers events to a consumer. An exclusive one owns its durable
+//     (docs/adr/0010-owner-lease.md).
 //   - Embedded is a nats-server in this process.
 package bus

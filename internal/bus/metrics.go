@@ -15,7 +15,7 @@ func NewPublisherMetrics(reg *telemetry.Registry, stats func() PublisherStats) {
 	telemetry.Register(reg, stats,
 		count("acknowledged_total", "Events that NATS has acknowledged.", func(s PublisherStats) uint64 { return s.Published }),
 		count("retried_total", "Events sent again after a failure.", func(s PublisherStats) uint64 { return s.Retried }),
-		count("duplicates_total", "Events that NATS had already.", func(s PublisherStats) uint64 { return s.Duplicates }),
+		count("duplicates_total", "Events that NATS already had.", func(s PublisherStats) uint64 { return s.Duplicates }),
 		count("oversized_total", "Events dropped because they are larger than NATS accepts.", func(s PublisherStats) uint64 { return s.Dropped }),
 		count("rewinds_total", "Times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
 		telemetry.Gauge("valtrack_publisher_no_consumer", "1 while nothing is published because the stream has no consumer.", func(s PublisherStats) float64 {

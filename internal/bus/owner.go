@@ -17,9 +17,9 @@ import (
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
-// ErrTaken is the error of Subscription.Run when another process has the durable: it
+// ErrTaken is the error of Subscription.Run when another process owns the durable: it
 // took over while this one could not be reached.
-var ErrTaken = errors.New("another process has taken the durable over")
+var ErrTaken = errors.New("another process has taken over the durable")
 
 const (
 	// ownerSubject with a durable's name appended is where its owner answers.
@@ -29,13 +29,13 @@ const (
 	// claimTimeout is how long other candidates have to answer, twice.
 	claimTimeout = 150 * time.Millisecond
 	// ownerPoll is the pause between two queries of a process that stands by, ownerFree
-	// how many queries in a row must find nobody: owners reconnect after a broker's
+	// how many queries in a row must find no owner: owners reconnect after a broker's
 	// restart.
 	ownerPoll = time.Second
 	ownerFree = 3
 	// standByPeriod is how often it is reported that this process stands by.
 	standByPeriod = 10 * time.Minute
-	// ownerCheck is how often an owner looks for another one.
+	// ownerCheck is how often an owner checks for another one.
 	ownerCheck = 2 * time.Second
 	// maxOwners limits the answers that are read.
 	maxOwners = 16
@@ -47,7 +47,7 @@ const (
 // docs/adr/0010-owner-lease.md compares it with what JetStream offers.
 //
 // acquire, watch and release are called one after another; the client calls answer from
-// a goroutine of its own.
+// its own goroutine.
 type owner struct {
 	conn    *Conn
 	durable string
@@ -68,7 +68,7 @@ func newOwner(c *Conn, durable, name string) *owner {
 	return &owner{conn: c, durable: durable, name: name, id: rand.Text()}
 }
 
-// acquire waits until nobody else has the durable and becomes its owner. standBy is
+// acquire waits until no other process owns the durable and becomes its owner. standBy is
 // called with the owner's name when the wait begins, and again from time to time.
 func (o *owner) acquire(ctx context.Context, standBy func(name string)) error {
 	report := loglimit.Every(standByPeriod)
@@ -90,16 +90,16 @@ func (o *owner) acquire(ctx context.Context, standBy func(name string)) error {
 			}
 			free = 0
 		}
-		// Two candidates that began at the same time must not collide again.
+		// Two candidates that started at the same time must not collide again.
 		if !sleep(ctx, ownerPoll/2+mathrand.N(ownerPoll)) {
 			return fmt.Errorf("wait for durable %s: %w", o.durable, ctx.Err())
 		}
 	}
 }
 
-// findOwner names who has the durable; empty is nobody. That is sure when the server
-// says so, and not when there is an owner that neither answers nor asks for messages,
-// such as one behind a connection that the server has not found dead yet.
+// findOwner returns the name of the durable's owner, empty for none. That is certain when the server
+// says so, but not when there is an owner that neither answers nor requests messages,
+// such as one behind a dead connection that the server has not noticed yet.
 func (o *owner) findOwner(ctx context.Context) (name string, sure bool) {
 	const silent = "a process that does not answer"
 	others, err := o.query(ownerTimeout, func(a ownerAnswer) bool { return a.Since > 0 })
@@ -119,7 +119,7 @@ func (o *owner) findOwner(ctx context.Context) (name string, sure bool) {
 }
 
 // claim makes this process the owner, unless another one answers as well: of two that
-// begin at the same time neither becomes the owner, and both try again.
+// start at the same time neither becomes the owner, and both try again.
 func (o *owner) claim() bool {
 	sub, err := o.conn.nc.Subscribe(ownerSubject+o.durable, o.answer)
 	if err != nil {
@@ -148,7 +148,7 @@ func (o *owner) claim() bool {
 	return true
 }
 
-// release gives the durable up, after the acks that were sent before.
+// release gives up the durable, after the acks that were sent before.
 func (o *owner) release() {
 	if o.sub != nil {
 		_ = o.sub.Unsubscribe() // if it fails, it ends with the connection
@@ -165,12 +165,12 @@ func (o *owner) answer(m *nats.Msg) {
 		err = m.Respond(b)
 	}
 	if err != nil {
-		o.conn.log.Debug("cannot answer who has the durable", slog.String("durable", o.durable), slog.Any("error", err))
+		o.conn.log.Debug("cannot answer a query for the durable's owner", slog.String("durable", o.durable), slog.Any("error", err))
 	}
 }
 
 // query returns the answers of other processes within the time, or until one is enough;
-// nats.ErrNoResponders when nobody answers, not even this process.
+// nats.ErrNoResponders when no process answers, not even this one.
 func (o *owner) query(within time.Duration, enough func(ownerAnswer) bool) ([]ownerAnswer, error) {
 	inbox := o.conn.nc.NewInbox()
 	replies, err := o.conn.nc.SubscribeSync(inbox)
@@ -204,7 +204,7 @@ func (o *owner) query(within time.Duration, enough func(ownerAnswer) bool) ([]ow
 }
 
 // watch looks for another owner until ctx ends. There can be one when this process was
-// mistaken for dead; of two the later one keeps the durable, since it has asked for the
+// mistaken for dead; the later of the two keeps the durable, since it has requested the
 // messages that the first left unanswered. ErrTaken says that the later one is the
 // other.
 func (o *owner) watch(ctx context.Context) error {
@@ -218,7 +218,7 @@ func (o *owner) watch(ctx context.Context) error {
 			continue // unreachable: then messages are, too
 		}
 		if a := others[len(others)-1]; later(a) {
-			return fmt.Errorf("%w: %s is consumed by %s now", ErrTaken, o.durable, a.Name)
+			return fmt.Errorf("%w: %s is now consumed by %s", ErrTaken, o.durable, a.Name)
 		}
 	}
 	return nil

@@ -15,19 +15,19 @@ func exclusive(name string) SubscribeOptions {
 	return SubscribeOptions{Durable: "consumer-test", AckWait: 10 * patience, MaxAckPending: 10000, Exclusive: true, Name: name}
 }
 
-// A second consumer of a durable waits, is told for whom, and has what the first
+// A second consumer of a durable waits, learns for whom, and gets what the first
 // left unanswered soon after the first's connection is gone.
 func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
 	url := startServer(t).URL()
-	first := connect(t, url, quiet())
+	first := connect(t, url, discardLog())
 	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := publishDirectly(t, connect(t, url, quiet()), 1)
+	p := publishDirectly(t, connect(t, url, discardLog()), 1)
 	const n = 500
 	for i := range n {
 		if err := p.Publish(t.Context(), discovered(i)); err != nil {
@@ -40,7 +40,7 @@ func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 	go func() {
 		opts := exclusive("the second")
 		opts.StandBy = func(name string) { told <- name }
-		second := connect(t, url, quiet())
+		second := connect(t, url, discardLog())
 		sub, err := second.Subscribe(t.Context(), opts)
 		if err != nil {
 			t.Error(err)
@@ -85,7 +85,7 @@ func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
 
 // A wait ends with its context.
 func TestStandByEndsWithItsContext(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	if _, err := c.Subscribe(t.Context(), exclusive("the first")); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 	var owners, had int
 	var wg sync.WaitGroup
 	for range n {
-		c := connect(t, url, quiet())
+		c := connect(t, url, discardLog())
 		wg.Go(func() {
 			sub, err := c.Subscribe(t.Context(), exclusive(""))
 			if err != nil {
@@ -134,14 +134,14 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 	}
 }
 
-// One that was taken for dead and comes back must not go on beside the other, not even
+// One that was taken for dead and comes back must not continue next to the other, not even
 // while it waits for its disk.
 func TestOwnerThatWasReplaced(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
 	url := startServer(t).URL()
-	first := connect(t, url, quiet())
+	first := connect(t, url, discardLog())
 	sub, err := first.Subscribe(t.Context(), exclusive("the first"))
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	closePublisher(t, p)
-	second := newOwner(connect(t, url, quiet()), "consumer-test", "the second")
+	second := newOwner(connect(t, url, discardLog()), "consumer-test", "the second")
 	second.since.Store(sub.owner.self().Since + int64(time.Second))
 	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 // end, and one that asks is.
 func TestOwnerThatDoesNotAnswer(t *testing.T) {
 	url := startServer(t).URL()
-	frozen, c := connect(t, url, quiet()), connect(t, url, quiet())
+	frozen, c := connect(t, url, discardLog()), connect(t, url, discardLog())
 	sub := subscribe(t, frozen)
 	if _, err := frozen.nc.Subscribe(ownerSubject+"consumer-test", func(*nats.Msg) {}); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ import (
 )
 
 // This test binary is also the processes that the tests kill: a nats-server, alone
-// or one of a cluster, and a sentry that publishes as fast as it is told to.
+// or one of a cluster, and a sentry that publishes at a given rate.
 
 // process is such a process.
 type process struct {

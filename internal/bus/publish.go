@@ -53,15 +53,15 @@ type PublisherConfig struct {
 	Queue Queue
 	// Added receives a value after events were added to the queue.
 	Added <-chan struct{}
-	// Mark is what an earlier process left with the queue's last Ack, or zeros.
+	// Mark is the one that an earlier process passed to the queue's last Ack, or zeros.
 	Mark [24]byte
-	// WithoutConsumers publishes also events that no consumer of the stream takes: with
+	// WithoutConsumers also publishes events that no consumer of the stream receives: with
 	// Interest retention the server drops those.
 	WithoutConsumers bool
 }
 
 // Publisher publishes the events of a queue in the background and sends each until the
-// server has acknowledged it, without a limit. While the stream has no consumer for
+// server has acknowledged it, without a limit on attempts. While the stream has no consumer for
 // them it sends nothing, since a stream with Interest retention acknowledges and drops
 // what nobody consumes.
 //
@@ -163,7 +163,7 @@ func (p *Publisher) Close(ctx context.Context) (err error) {
 		switch {
 		case err != nil || unsent == 0:
 		case p.persistent:
-			p.conn.log.Info("events stay in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
+			p.conn.log.Info("leaving events in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
 		default:
 			err = fmt.Errorf("%w: %d to %s: %w", errNotPublished, unsent, p.conn.url, reason)
 		}

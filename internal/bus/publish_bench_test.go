@@ -16,12 +16,12 @@ func BenchmarkPublish(b *testing.B) {
 	for _, spooled := range []bool{true, false} {
 		name := map[bool]string{true: "spool", false: "window"}[spooled]
 		b.Run(name, func(b *testing.B) {
-			server, err := StartEmbedded(b.TempDir(), quiet())
+			server, err := StartEmbedded(b.TempDir(), discardLog())
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer server.Close()
-			c := connectLater(b, server.URL(), quiet())
+			c := connectLater(b, server.URL(), discardLog())
 			defer c.Close()
 			if _, err := c.js.CreateStream(b.Context(), jetstream.StreamConfig{Name: event.Stream, Subjects: event.Subjects()}); err != nil {
 				b.Fatal(err) // one that needs no consumer
@@ -51,6 +51,6 @@ func benchPublisher(b *testing.B, c *Conn, fromSpool bool) interface {
 	if !fromSpool {
 		return publishDirectly(b, c, 1)
 	}
-	p, _ := spoolPublisher(b, c, b.TempDir(), 1, quiet())
+	p, _ := spoolPublisher(b, c, b.TempDir(), 1, discardLog())
 	return p
 }

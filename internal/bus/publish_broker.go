@@ -29,7 +29,7 @@ var (
 	errNoConsumer   = errors.New("the stream has no consumer")
 )
 
-// streamMark tells whether a broker can be the one, with the same store, that has
+// streamMark identifies the broker and the state of its store that has
 // acknowledged events: the stream's creation in Unix nanoseconds, the highest sequence
 // number that it has acknowledged (0: none yet), and the run of the server (serverRun).
 type streamMark struct {
@@ -54,18 +54,18 @@ func decodeMark(b [24]byte) streamMark {
 	}
 }
 
-// brokerState is what the worker remembers of the server.
+// brokerState is what the worker remembers about the server.
 type brokerState struct {
 	checked time.Time // when the last check succeeded
 	// reconnects is the connection's count then, or an impossible count: a broker that
-	// was away may have come back with an older store.
+	// was unreachable may have come back with an older store.
 	reconnects uint64
 	// atomic is true when the stream accepts atomic batches, from batchesFrom on.
 	atomic      bool
 	batchesFrom time.Time
 	waitingLog  *loglimit.Limiter
 	logged      string // the last reason to wait that was logged
-	// known are the runs of servers that need no rewind when they are met again.
+	// known are the server runs that need no rewind when we connect to them again.
 	known map[uint64]bool
 }
 
@@ -78,7 +78,7 @@ func (p *Publisher) reconnected() bool {
 	return p.persistent && p.conn.nc.IsConnected() && p.conn.nc.Stats().Reconnects != p.broker.reconnects
 }
 
-// checkBroker says why nothing can be published now, nil when it can.
+// checkBroker returns the reason why nothing can be published now, or nil.
 func (p *Publisher) checkBroker(ctx context.Context) error {
 	b := &p.broker
 	if !p.conn.nc.IsConnected() {
@@ -143,9 +143,9 @@ func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error
 
 // checkRollback notices a broker that may have come back without events that it had
 // acknowledged, to this process or an earlier one, as after a power cut or from an older
-// copy of its store, and goes back to the oldest event that is still kept. Sequence
-// numbers alone do not tell when another sentry publishes first, so it also goes back
-// for each run of a server that it has not met. Consumers remove duplicates.
+// copy of its store, and rewinds to the oldest event that is still kept. Sequence
+// numbers alone do not show it when another sentry publishes first, so it also rewinds
+// for each run of a server that it has not seen. Consumers remove duplicates.
 func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	p.mu.Lock()
 	before := p.mark
@@ -166,11 +166,11 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	}
 	n := p.cfg.Queue.Rewind()
 	notify(p.wake)
-	p.conn.log.Warn("sending the events that are kept again", slog.String("reason", reason),
+	p.conn.log.Warn("sending the events in the spool again", slog.String("reason", reason),
 		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", before.lastSeq), slog.Int("events", n))
 }
 
-// rollbackReason says why a broker may have lost what it acknowledged, "" when it has
+// rollbackReason returns why a broker may have lost what it acknowledged, "" when it has
 // not. lastSeq is its stream's, and met whether this run of the server is known.
 func rollbackReason(before, now streamMark, lastSeq uint64, met bool) string {
 	switch {

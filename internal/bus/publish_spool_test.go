@@ -55,7 +55,7 @@ func (s *spooled) Publish(ctx context.Context, e event.Event) error { return s.s
 
 func openSpool(t testing.TB, dir string, boot int) *spool.Spool {
 	t.Helper()
-	s, err := spool.Open(spool.Config{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: spool.MinSize, Log: quiet()})
+	s, err := spool.Open(spool.Config{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: spool.MinSize, Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,12 +145,12 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, slog.New(log))
 	const n = 12_000
 	publishN(t, p, n) // does not wait
-	until(t, "lines about it", func() bool { return log.has("cannot reach NATS, retrying") && log.has("events wait") })
+	until(t, "lines about it", func() bool { return log.has("cannot reach NATS, retrying") && log.has("events are waiting") })
 	if s, n0 := p.Stats(), spool.Stats().Events; n0 != n || s.Published != 0 || s.Oldest.IsZero() {
 		t.Errorf("%d events, stats %+v", n0, s)
 	}
 	server := startServer(t, onPort(port))
-	got := collect(t, subscribe(t, connect(t, server.URL(), quiet())))
+	got := collect(t, subscribe(t, connect(t, server.URL(), discardLog())))
 	got.checkAll(t, keyRange(1, 1, n))
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	if s := p.Stats(); s.Batches == 0 || s.Published != n || !s.Oldest.IsZero() {
@@ -162,13 +162,13 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 // What an earlier version has left in a spool is published, from the beginning, since
 // the mark there is of another stream.
 func TestSpoolOfAnEarlierVersionIsPublished(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	got := collect(t, subscribe(t, c))
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../spool/testdata/before-split")); err != nil {
 		t.Fatal(err)
 	}
-	p, kept := spoolPublisher(t, c, dir, 3, quiet())
+	p, kept := spoolPublisher(t, c, dir, 3, discardLog())
 	got.checkAll(t, append(keyRange(1, 1, 12), keyRange(2, 1, 3)...))
 	closePublisher(t, p)
 	if s, left := p.Stats(), kept.Stats().Events; s.Rewinds != 1 || left != 0 {
@@ -178,13 +178,13 @@ func TestSpoolOfAnEarlierVersionIsPublished(t *testing.T) {
 
 func TestNoBatchesWhereTheStreamTakesNone(t *testing.T) {
 	server := startServer(t)
-	c := connect(t, server.URL(), quiet())
+	c := connect(t, server.URL(), discardLog())
 	if _, err := c.js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: event.Stream, Subjects: event.Subjects(), Retention: jetstream.InterestPolicy,
 	}); err != nil {
 		t.Fatal(err)
 	}
-	p, _ := spoolPublisher(t, c, t.TempDir(), 1, quiet())
+	p, _ := spoolPublisher(t, c, t.TempDir(), 1, discardLog())
 	const n = 5000
 	publishN(t, p, n)
 	collect(t, subscribe(t, c)).checkAll(t, keyRange(1, 1, n))
@@ -197,7 +197,7 @@ func TestNoBatchesWhereTheStreamTakesNone(t *testing.T) {
 // A batch that holds an event that the stream knows is refused as a whole.
 func TestRefusedBatchGoesThroughTheWindow(t *testing.T) {
 	server := startServer(t)
-	c := connect(t, server.URL(), quiet())
+	c := connect(t, server.URL(), discardLog())
 	sub := subscribe(t, c)
 	dir := t.TempDir()
 	spool := openSpool(t, dir, 1)
@@ -213,7 +213,7 @@ func TestRefusedBatchGoesThroughTheWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeSpool(t, spool)
-	p, _ := spoolPublisher(t, c, dir, 2, quiet())
+	p, _ := spoolPublisher(t, c, dir, 2, discardLog())
 	got := collect(t, sub)
 	got.checkAll(t, keyRange(1, 1, n))
 	closePublisher(t, p)
@@ -226,7 +226,7 @@ func TestSpoolWaitsForConsumers(t *testing.T) {
 	log := newRecorder()
 	c := connect(t, startServer(t).URL(), slog.New(log))
 	dir := t.TempDir()
-	p, kept := spoolPublisher(t, c, dir, 1, quiet())
+	p, kept := spoolPublisher(t, c, dir, 1, discardLog())
 	const n = 2500
 	publishN(t, p, n)
 	until(t, "a line about it", func() bool { return log.has("no consumer for [events.metadata_received") })
@@ -235,7 +235,7 @@ func TestSpoolWaitsForConsumers(t *testing.T) {
 	if s, left := p.Stats(), kept.Stats().Events; !s.Held || s.Published != 0 || left != n {
 		t.Errorf("%d events, stats %+v", left, s)
 	}
-	p, _ = spoolPublisher(t, c, dir, 2, quiet())
+	p, _ = spoolPublisher(t, c, dir, 2, discardLog())
 	// One that takes only one subject would let the others be dropped.
 	if _, err := c.js.CreateConsumer(t.Context(), event.Stream, jetstream.ConsumerConfig{Durable: "visits", FilterSubject: event.SubjectVisitEnded, AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
 		t.Fatal(err)
@@ -248,7 +248,7 @@ func TestSpoolWaitsForConsumers(t *testing.T) {
 }
 
 func TestPublishWithoutConsumers(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	s := openSpool(t, t.TempDir(), 1)
 	p := publishFrom(t, c, s, true)
 	publishN(t, p, 10)
@@ -268,7 +268,7 @@ func TestFullStreamKeepsEventsInTheSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	sub := subscribe(t, c)
-	p, _ := spoolPublisher(t, c, t.TempDir(), 1, quiet())
+	p, _ := spoolPublisher(t, c, t.TempDir(), 1, discardLog())
 	const n = 3000
 	publishN(t, p, n)
 	until(t, "a line about it", func() bool { return log.has("maximum bytes exceeded") })
@@ -282,7 +282,7 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	server := startServer(t)
-	c := connect(t, server.URL(), quiet())
+	c := connect(t, server.URL(), discardLog())
 	got := collect(t, subscribe(t, c))
 	dir := t.TempDir()
 	var printed []string
@@ -330,7 +330,7 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	port := freePort(t)
 	log := newRecorder()
-	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), dir+"/spool", 1, slog.New(log))
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), dir+"/spool", 1, slog.New(log))
 	const n = 10_000
 	publishN(t, p, n) // several times what fits on the disk
 	until(t, "a line about it", func() bool { return log.has("cannot write the spool") && log.has("no space left") })
@@ -338,8 +338,8 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	server := startServer(t, onPort(port))
-	got := collect(t, subscribe(t, connect(t, server.URL(), quiet())))
-	got.checkAll(t, keyRange(1, 1, n)) // what cannot be written is published all the same
+	got := collect(t, subscribe(t, connect(t, server.URL(), discardLog())))
+	got.checkAll(t, keyRange(1, 1, n)) // what cannot be written is still published
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	server.Close()
 	publishN(t, p, n)

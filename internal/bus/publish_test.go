@@ -13,7 +13,7 @@ import (
 )
 
 func TestPublishAndSubscribe(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	p := publishDirectly(t, c, 7)
 	const n = 3000 // three windows
@@ -73,7 +73,7 @@ func TestEventsWaitForAConsumer(t *testing.T) {
 }
 
 func TestCloseSaysWhatIsLost(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	p := publishDirectly(t, c, 1)
 	if err := p.Publish(t.Context(), discovered(1)); err != nil {
 		t.Fatal(err)
@@ -92,12 +92,12 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	dir := t.TempDir()
-	server, err := StartEmbedded(dir, quiet())
+	server, err := StartEmbedded(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := portOf(t, server)
-	c := connect(t, server.URL(), quiet())
+	c := connect(t, server.URL(), discardLog())
 	// What was on its way to the subscriber when the broker stopped is redelivered only
 	// after AckWait.
 	sub, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 2 * time.Second, MaxAckPending: 100000})
@@ -120,7 +120,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 	for round := range 2 {
 		until(t, "some events", func() bool { return p.Stats().Published > uint64(round*publishWindow) })
 		server.Close()
-		if server, err = startEmbedded(dir, quiet(), onPort(port)); err != nil {
+		if server, err = startEmbedded(dir, discardLog(), onPort(port)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestBrokerRestartLosesNothing(t *testing.T) {
 
 // The client may report one failure twice, and an acknowledgement after it.
 func TestEachEventCountsOnce(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	p := publishDirectly(t, c, 1)
 	if err := p.Publish(t.Context(), discovered(1)); err != nil {
 		t.Fatal(err)

@@ -8,10 +8,10 @@ import (
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
-// waitingLogPeriod is how often it is logged that events wait.
+// waitingLogPeriod limits how often waiting events are logged.
 const waitingLogPeriod = time.Minute
 
-// work sends what there is until ctx ends.
+// work sends events until ctx ends.
 func (p *Publisher) work(ctx context.Context) {
 	limit := loglimit.Every(logPeriod)
 	for p.awaitEvents(ctx, limit) && p.pause(ctx, limit) && p.awaitBroker(ctx) {
@@ -83,7 +83,7 @@ func (p *Publisher) fill() error {
 	}
 }
 
-// pause waits after failures, longer the more of them came in a row. It is false when
+// pause waits after failures, longer after more of them in a row. It is false when
 // ctx ended.
 func (p *Publisher) pause(ctx context.Context, limit *loglimit.Limiter) bool {
 	p.mu.Lock()
@@ -124,7 +124,7 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 		}
 		if b.waitingLog.Allow() || reason.Error() != b.logged {
 			b.logged = reason.Error()
-			p.conn.log.Warn("events wait", slog.Int("pending", pending), slog.Any("reason", reason))
+			p.conn.log.Warn("events are waiting", slog.Int("pending", pending), slog.Any("reason", reason))
 		}
 		if !sleep(ctx, checkRetry) {
 			return false

@@ -31,7 +31,7 @@ func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer)
 	_, err := s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
 	if err == nil {
 		sleep(ctx, reclaimPause)
-		// Should this fail, Run sets AckWait right before it asks for messages.
+		// If this fails, Run sets AckWait right before it requests messages.
 		cfg.AckWait = s.opts.AckWait
 		_, err = s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
 	}
@@ -40,6 +40,6 @@ func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer)
 			slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait), slog.Any("error", err))
 		return
 	}
-	s.conn.log.Info("requested the messages that an earlier process left unanswered",
+	s.conn.log.Info("requested redelivery of the messages that an earlier process left unacknowledged",
 		slog.String("durable", s.opts.Durable), slog.Int("messages", info.NumAckPending))
 }

@@ -9,7 +9,7 @@ import (
 // what it was afterwards.
 func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
 	server := startServer(t)
-	c := connect(t, server.URL(), quiet())
+	c := connect(t, server.URL(), discardLog())
 	opts := SubscribeOptions{Durable: "consumer-test", AckWait: 10 * patience, MaxAckPending: 10000, Exclusive: true}
 	sub, err := c.Subscribe(t.Context(), opts)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close() // as the kernel does
-	other := connect(t, server.URL(), quiet())
+	other := connect(t, server.URL(), discardLog())
 	sub, err = other.Subscribe(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func TestReplayToJetStream(t *testing.T) {
 	for i := range 500 {
 		events = append(events, visit(i), discovered(i))
 	}
-	w, err := eventlog.NewWriter(dir, "s", 1, quiet())
+	w, err := eventlog.NewWriter(dir, "s", 1, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestReplayToJetStream(t *testing.T) {
 	if err := w.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	for range 2 {
 		p, err := NewDirectPublisher(t.Context(), c)

@@ -20,9 +20,9 @@ func TestBrokerKilled(t *testing.T) {
 	}
 	dir, port := t.TempDir(), freePort(t)
 	server := startServerProcess(t, dir, port)
-	c := connect(t, serverURL(port), quiet())
+	c := connect(t, serverURL(port), discardLog())
 	got := collect(t, subscribeSoon(t, c))
-	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), t.TempDir(), 1, quiet())
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), t.TempDir(), 1, discardLog())
 	stop, n := publishSteadily(t, p, 3000)
 	for round := range 4 {
 		before := p.Stats().Published
@@ -88,9 +88,9 @@ func TestBrokerWithAnOlderStore(t *testing.T) {
 	parent, port := t.TempDir(), freePort(t)
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
-	sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
+	sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // without consuming yet
 	log := newRecorder()
-	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, quiet())
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, discardLog())
 	acknowledged := func() {
 		t.Helper()
 		publishN(t, p, 1000)
@@ -118,16 +118,16 @@ func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
 	parent, port, spoolDir := t.TempDir(), freePort(t), t.TempDir()
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
-	sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
+	sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // without consuming yet
 	keepCopy(t, server, dir, copied)
 	server = startServerProcess(t, dir, port)
-	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 1, quiet())
+	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), spoolDir, 1, discardLog())
 	publishN(t, p, 1000)
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 	closePublisher(t, p)
 	goBack(t, server, dir, copied)
 	startServerProcess(t, dir, port)
-	p, spool = spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 2, quiet())
+	p, spool = spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), spoolDir, 2, discardLog())
 	publishN(t, p, 1000)
 	until(t, "the rewind", func() bool { return p.Stats().Rewinds == 1 })
 	until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
@@ -146,10 +146,10 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 			parent, port, otherPort, spoolDir := t.TempDir(), freePort(t), freePort(t), t.TempDir()
 			dir, copied := parent+"/store", parent+"/copy"
 			server := startServerProcess(t, dir, port)
-			sub := subscribeSoon(t, connect(t, serverURL(port), quiet())) // and nobody consumes yet
+			sub := subscribeSoon(t, connect(t, serverURL(port), discardLog())) // without consuming yet
 			keepCopy(t, server, dir, copied)
 			server = startServerProcess(t, dir, port)
-			p, spool := spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 1, quiet())
+			p, spool := spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), spoolDir, 1, discardLog())
 			publishN(t, p, 1000)
 			until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
 			if restarted {
@@ -158,7 +158,7 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 			goBack(t, server, dir, copied)
 
 			server = startServerProcess(t, dir, otherPort) // where only the other one looks
-			other, otherSpool := spoolPublisher(t, connectLater(t, serverURL(otherPort), quiet()), t.TempDir(), 2, quiet())
+			other, otherSpool := spoolPublisher(t, connectLater(t, serverURL(otherPort), discardLog()), t.TempDir(), 2, discardLog())
 			publishN(t, other, 3000)
 			until(t, "every acknowledgement", func() bool { return otherSpool.Stats().Events == 0 })
 			closePublisher(t, other)
@@ -166,7 +166,7 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 
 			startServerProcess(t, dir, port)
 			if restarted {
-				p, spool = spoolPublisher(t, connectLater(t, serverURL(port), quiet()), spoolDir, 3, quiet())
+				p, spool = spoolPublisher(t, connectLater(t, serverURL(port), discardLog()), spoolDir, 3, discardLog())
 			}
 			until(t, "the rewind", func() bool { return p.Stats().Rewinds == 1 })
 			until(t, "every acknowledgement", func() bool { return spool.Stats().Events == 0 })
@@ -178,7 +178,7 @@ func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
 
 func TestRewindsOncePerRunOfAServer(t *testing.T) {
 	p := &Publisher{
-		conn: &Conn{log: quiet()}, broker: newBrokerState(), wake: make(chan struct{}, 1),
+		conn: &Conn{log: discardLog()}, broker: newBrokerState(), wake: make(chan struct{}, 1),
 		cfg: PublisherConfig{Queue: newMemoryQueue()}, persistent: true,
 	}
 	created := time.Unix(1763800000, 0)

@@ -54,7 +54,7 @@ func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 			return nil, fmt.Errorf("stream %s at %s: %w", event.Stream, c.url, err)
 		}
 		if limit.Allow() {
-			c.log.Warn("JetStream does not answer, retrying", slog.String("url", c.url), slog.Any("error", err))
+			c.log.Warn("JetStream does not respond, retrying", slog.String("url", c.url), slog.Any("error", err))
 		}
 		if !sleep(ctx, reconnectWait) {
 			return nil, fmt.Errorf("stream %s at %s: %w (last: %w)", event.Stream, c.url, ctx.Err(), err)
@@ -62,7 +62,7 @@ func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 	}
 }
 
-// CheckJetStream asks the server once whether this account may use JetStream. It
+// CheckJetStream queries the server once whether this account may use JetStream. It
 // changes nothing.
 func (c *Conn) CheckJetStream(ctx context.Context) error {
 	_, err := c.js.AccountInfo(ctx)
@@ -163,7 +163,7 @@ func subjectMatches(pattern, subject string) bool {
 	return len(p) == len(s)
 }
 
-// isTransient reports errors of a server that is away or still electing a leader.
+// isTransient reports errors of a server that is unreachable or still electing a leader.
 func isTransient(err error) bool {
 	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded) ||

@@ -13,7 +13,7 @@ import (
 )
 
 func TestStreamIsCreatedAsDesigned(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestStreamIsCreatedAsDesigned(t *testing.T) {
 }
 
 func TestOperatorsStreamKeepsItsSettings(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	theirs := jetstream.StreamConfig{
 		Name: "EVENTS", Description: "ours", Subjects: []string{"events.metadata_received", "other.*"}, Retention: jetstream.LimitsPolicy,
 		Storage: jetstream.MemoryStorage, Discard: jetstream.DiscardOld, MaxBytes: 12345678, MaxAge: time.Hour, MaxMsgSize: 99999,
@@ -73,7 +73,7 @@ func TestOperatorsStreamKeepsItsSettings(t *testing.T) {
 }
 
 func TestWildcardSubjectIsEnough(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	if _, err := c.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"events.>"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestWildcardSubjectIsEnough(t *testing.T) {
 
 func TestServerWithoutJetStream(t *testing.T) {
 	e := startServer(t, func(o *server.Options) { o.JetStream = false })
-	c := connect(t, e.URL(), quiet())
+	c := connect(t, e.URL(), discardLog())
 	if _, err := c.ensureStream(t.Context()); err == nil || !strings.Contains(err.Error(), "-js") {
 		t.Errorf("error %v does not say what to do", err)
 	}
@@ -101,7 +101,7 @@ func TestServerWithoutJetStream(t *testing.T) {
 }
 
 func TestCheckJetStreamMakesNothing(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	if err := c.CheckJetStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}

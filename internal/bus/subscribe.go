@@ -48,7 +48,7 @@ type Delivery interface {
 	Ack() error
 	// Nak requests redelivery after the delay.
 	Nak(delay time.Duration) error
-	// Term says that the message must not be redelivered.
+	// Term marks the message as not to be redelivered.
 	Term() error
 }
 
@@ -64,7 +64,7 @@ type SubscribeOptions struct {
 	// Exclusive makes this process the only one that receives messages of the durable:
 	// Subscribe waits while another process has it, and messages that an earlier one
 	// received and did not answer are redelivered at once, not after AckWait. Close
-	// gives the durable up.
+	// gives up the durable.
 	Exclusive bool
 	// Name is shown to processes that wait for this one, and StandBy is called, unless
 	// it is nil, with the name of the process that this one waits for.
@@ -108,7 +108,7 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 	return s, nil
 }
 
-// Close gives the durable up, once Run has returned and everything is answered. The end
+// Close gives up the durable, once Run has returned and everything is answered. The end
 // of the connection, or of the process, does the same.
 func (s *Subscription) Close() {
 	if s.owner != nil {
@@ -125,7 +125,7 @@ type Lag struct {
 	AckPending int    // delivered and not answered
 }
 
-// Lag asks the server.
+// Lag queries the server.
 func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
 	consumer, err := s.conn.js.Consumer(ctx, event.Stream, s.opts.Durable)
 	if err != nil {
@@ -218,7 +218,7 @@ func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer,
 	}
 }
 
-// gate guards the handler of one Run. The client calls from a goroutine of its own,
+// gate guards the handler of one Run. The client calls from its own goroutine,
 // which a drain that took too long leaves behind: shut waits for the call that is under
 // way and lets no later one through.
 type gate struct {
@@ -256,7 +256,7 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 			return nil, fmt.Errorf("consumer %s: %w", s.opts.Durable, err)
 		}
 		if limit.Allow() {
-			s.conn.log.Warn("JetStream does not answer, retrying", slog.String("url", s.conn.url), slog.Any("error", err))
+			s.conn.log.Warn("JetStream does not respond, retrying", slog.String("url", s.conn.url), slog.Any("error", err))
 		}
 		if !sleep(ctx, reconnectWait) {
 			return nil, fmt.Errorf("consumer %s: %w (last: %w)", s.opts.Durable, ctx.Err(), err)

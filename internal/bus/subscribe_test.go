@@ -10,7 +10,7 @@ import (
 )
 
 func TestRestartedConsumerHasTheSameDurable(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	p := publishDirectly(t, c, 1)
 	for i := range 10 {
@@ -32,7 +32,7 @@ func TestRestartedConsumerHasTheSameDurable(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	other := connect(t, c.nc.ConnectedUrl(), quiet())
+	other := connect(t, c.nc.ConnectedUrl(), discardLog())
 	got := collect(t, subscribe(t, other))
 	until(t, "the other six", func() bool { return got.distinct() == 6 })
 	s, err := c.js.Stream(t.Context(), "EVENTS")
@@ -45,7 +45,7 @@ func TestRestartedConsumerHasTheSameDurable(t *testing.T) {
 }
 
 func TestSubscriptionKeepsTheOperatorsDurable(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestSubscriptionKeepsTheOperatorsDurable(t *testing.T) {
 }
 
 func TestSubscriptionSurvivesItsDurablesDeletion(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	got := collect(t, sub)
 	p := publishDirectly(t, c, 1)
@@ -90,7 +90,7 @@ func TestSubscriptionSurvivesItsDurablesDeletion(t *testing.T) {
 // A handler that takes longer than the drain must not be called, nor be running,
 // after Run has returned: the consumer closes what it writes to then.
 func TestNoMessageAfterRun(t *testing.T) {
-	c := connect(t, startServer(t).URL(), quiet())
+	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	p := publishDirectly(t, c, 1)
 	for i := range 20 {

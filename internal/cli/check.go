@@ -27,8 +27,8 @@ const checkTimeout = 5 * time.Second
 
 func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "check", Usage: "validate the configuration and reach what it names, without changing anything",
-		Description: "Takes the options of sentry, consumer and run, and reports what would not work.",
+		Name: "check", Usage: "validate the configuration and connect to the services it names, without changing anything",
+		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
 		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
 		Commands:    []*cli.Command{p.checkDataCommand()},
 	}, runCheck)
@@ -141,7 +141,7 @@ func (in invocation) checkDevnet(context.Context) (string, error) {
 func (in invocation) checkService(context.Context) (string, error) {
 	every := in.cmd.Duration(flagStatusEvery)
 	if every <= 0 {
-		return "", usagef("--%s %v: want a time above zero, such as 10s", flagStatusEvery, every)
+		return "", usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
 	}
 	return fmt.Sprintf("a status line every %v", every), nil
 }
@@ -162,7 +162,7 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		case !writable(dir):
 			return "", usagef("--%s %q: %s is not writable", flagDataDir, path, dir)
 		case dir != filepath.Clean(path):
-			return fmt.Sprintf("%s will be made in %s", path, dir), nil
+			return fmt.Sprintf("%s will be created in %s", path, dir), nil
 		}
 		if err := app.CheckDataDirUnused(dir); err != nil {
 			return "", err

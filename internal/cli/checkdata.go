@@ -18,7 +18,7 @@ func (p *program) checkDataCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "data", Usage: "read every file of the datasets: gaps, duplicates, damage",
 		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys are duplicated\n" +
-			"or a file cannot be read. Gaps in a sentry's counters are events that were lost or are still to come.",
+			"or a file cannot be read. Gaps in a sentry's counters are events that were lost or have not arrived yet.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runCheckData)
 }
@@ -87,7 +87,7 @@ func writeHealth(out io.Writer, h *dataset.Health) error {
 			fmt.Fprintf(out, "unreadable  %s: %s\n", u.File, u.Error)
 		}
 		if t.NotCompared > 0 {
-			fmt.Fprintf(out, "%s: %d rows were not compared with all others, their times are out of order\n", t.Table, t.NotCompared)
+			fmt.Fprintf(out, "%s: %d rows were not compared with all others, because their times are out of order\n", t.Table, t.NotCompared)
 		}
 	}
 	return nil

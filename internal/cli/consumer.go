@@ -31,8 +31,8 @@ func consumerFlags() []cli.Flag {
 		name,
 		number(flagSegmentRows, consumer.DefaultSegmentRows, "events after which a segment is committed to the datasets"),
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
-		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one, and again those of 24 such periods; 0 merges none"),
-		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps them"),
+		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; the results of 24 such periods are merged again; 0 disables merging"),
+		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
 	}, estimatesFlags()...)
 }
 
@@ -41,7 +41,7 @@ func (p *program) consumerCommand() *cli.Command {
 		Name: "consumer", Usage: "run the consumer",
 		Description: "Takes events from JetStream at --nats (default: " + app.DefaultNATS + ") and writes the datasets\n" +
 			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
-			"stands by and takes over when the first has ended.",
+			"stands by and takes over when the first one stops.",
 		Flags: append(consumerFlags(), serviceFlags()...),
 	}, runConsumer)
 }
@@ -60,7 +60,7 @@ func (in invocation) consumerConfig(net network.Network, defaultNATS string) (ap
 		return cfg, usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagName, cfg.Durable)
 	}
 	if cfg.Storing.SegmentAge <= 0 { // zero would be the default
-		return cfg, usagef("--%s %v: want a time above zero, such as 1m", flagSegmentAge, cfg.Storing.SegmentAge)
+		return cfg, usagef("--%s %v: want a duration above zero, such as 1m", flagSegmentAge, cfg.Storing.SegmentAge)
 	}
 	if cfg.Storing.CompactEvery == 0 {
 		cfg.Storing.CompactEvery = -1

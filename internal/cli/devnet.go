@@ -31,10 +31,10 @@ const (
 func devnetFlags() []cli.Flag {
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
-		duration(flagDevnetSlot, defaultDevnetSlot, "slot of the simulated network"),
-		text(flagDevnetFaults, "healthy", "healthy, or mixed: nodes that hang, lie or are dead among the healthy"),
-		wide(flagDevnetSeed, defaultDevnetSeed, "number that decides keys, clients, validators and duties"),
-		text(flagDevnetDir, "", "where its network directory and truth are written; devnet in --data-dir when not given"),
+		duration(flagDevnetSlot, defaultDevnetSlot, "slot duration of the simulated network"),
+		text(flagDevnetFaults, "healthy", "healthy, or mixed: healthy, hanging, lying and dead nodes"),
+		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
+		text(flagDevnetDir, "", "directory for its network files and truth file; by default devnet in --data-dir"),
 	}
 }
 
@@ -74,7 +74,7 @@ type devnetView struct {
 func (p *program) devnetCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "devnet", Usage: "run a simulated network of real nodes on loopback",
-		Description: "Starts the network, prints where its network directory is (for --network-dir) and runs until it is stopped.",
+		Description: "Starts the network, prints its network directory (for --network-dir) and runs until it is stopped.",
 		Flags:       append([]cli.Flag{jsonFlag()}, devnetFlags()...),
 	}, runDevnet)
 }

@@ -43,9 +43,9 @@ func (p *program) exportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			jsonFlag(),
 			text(flagFrom, "", "first time, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
-			text(flagTo, "", "time after the last, in the same forms"),
+			text(flagTo, "", "end of the time range, exclusive, in the same formats"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
-			text(flagFormat, "", "parquet, csv or ndjson; the ending of --out when not given"),
+			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out"),
 		},
 	}, runExport)
 }

@@ -42,7 +42,7 @@ func globalFlags() []cli.Flag {
 		nats,
 		text(flagLogFormat, "auto", "log format: auto, text or json"),
 		text(flagConfig, "", "YAML file of options"),
-		text(flagDataDir, defaultDataDir, "directory of identity, logs and datasets"),
+		text(flagDataDir, defaultDataDir, "directory for identity, logs and datasets"),
 		text(flagNetwork, defaultNetwork, strings.Join(network.Names(), ", ")+" or "+devnetName),
 		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
 		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
@@ -79,7 +79,7 @@ func wide(name string, value uint64, usage string) cli.Flag {
 const wantNumber = "a whole number"
 
 func duration(name string, value time.Duration, usage string) cli.Flag {
-	return checked(&cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, "a time with its unit, such as 10s")
+	return checked(&cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, "a duration such as 10s")
 }
 
 func toggle(name, usage string) cli.Flag { return toggleWithDefault(name, usage, "") }

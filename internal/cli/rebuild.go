@@ -13,8 +13,8 @@ import (
 func (p *program) rebuildCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "rebuild", Usage: "rebuild the tracker's database from the datasets",
-		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there by a new one. Hours before the oldest\n" +
-			"events are copied from the replaced one when it can be read. No consumer may run. --network or\n" +
+		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there with a new one. Hourly totals before the oldest\n" +
+			"events are copied from the old one when it can be read. No consumer may be running. --network or\n" +
 			"--network-dir must name the network of the data.",
 		Flags: append([]cli.Flag{jsonFlag()}, estimatesFlags()...),
 	}, runRebuild)

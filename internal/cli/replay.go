@@ -19,7 +19,7 @@ func (p *program) replayCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
 		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
-			"a corrected version can store. Events keep their keys: a file that is replayed again is stored once. Lines that are no events are logged and skipped.",
+			"a fixed version can store. Events keep their keys, so replaying a file twice stores its events once. Invalid lines are logged and skipped.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runReplay)
 }
@@ -62,7 +62,7 @@ func runReplay(ctx context.Context, in invocation) error {
 		return err
 	}
 	if stats.Known = publisher.Stats().Duplicates; stats.Known > 0 {
-		log.Warn("the broker had some of the events a short time ago and has dropped them: if they are missing, replay the files again in some minutes", slog.Uint64("known", stats.Known))
+		log.Warn("the broker dropped some events as recent duplicates: if they turn out to be missing, replay the files again in a few minutes", slog.Uint64("known", stats.Known))
 	}
 	return in.print(stats)
 }

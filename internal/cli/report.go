@@ -20,14 +20,14 @@ const (
 
 func (p *program) reportCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "report", Usage: "sum up the datasets of a data directory",
+		Name: "report", Usage: "summarise the datasets of a data directory",
 		Description: "Validators with their interval, nodes, clients and versions, short-lived subnets, custody group\n" +
-			"counts and errors. Works also while a consumer writes to the directory.",
+			"counts and errors. Also works while a consumer writes to the directory.",
 		Flags: []cli.Flag{
 			jsonFlag(),
 			toggle(flagNodes, "print one row per node; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node, by peer id or node id"),
-			toggle(flagCalibration, "print the tests of the client versions against what the estimates assume"),
+			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 		},
 	}, runReport)
 }

@@ -41,14 +41,14 @@ func sentryFlags() []cli.Flag {
 		texts(flagListen, []string{"0.0.0.0", "::"}, "IP address to listen on, repeatable"),
 		number(flagPort, defaultPort, "port for libp2p over TCP and discv5 over UDP; 0 picks free ones"),
 		number(flagQUICPort, defaultQUICPort, "UDP port for libp2p over QUIC; 0 picks a free one"),
-		text(flagAdvertise, "", "IP address in our node record (default: the one that other nodes see)"),
+		text(flagAdvertise, "", "IP address in our node record (default: the one that other nodes report)"),
 		number(flagDialers, sentry.DefaultDialers, "maximum number of visits started at the same time"),
 		number(flagMaxConnections, sentry.DefaultMaxConnections, "maximum number of visits at the same time, inbound ones included"),
 		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits to a node"),
 		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched"),
 		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within max-connections; 0 watches none"),
 		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
-		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to leave alone, one per line"),
+		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line"),
 		text(flagCrawlerID, "", "crawler_id of every event (default: an id kept in the data directory)"),
 		text(flagLocation, "", "crawler_location of every event, such as a region"),
 		toggleWithDefault(flagAllowPrivate, "visit loopback and private addresses", "on only when every bootnode has such an address"),
@@ -58,8 +58,8 @@ func sentryFlags() []cli.Flag {
 func (p *program) sentryCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
-		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl goes on\n" +
-			"while NATS is away. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
+		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl continues\n" +
+			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
 		Flags: append(sentryFlags(), serviceFlags()...),
 	}, runSentry)
 }

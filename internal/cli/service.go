@@ -23,7 +23,7 @@ func serviceFlags() []cli.Flag {
 func (in invocation) newService() (*app.Service, error) {
 	every := in.cmd.Duration(flagStatusEvery)
 	if every <= 0 {
-		return nil, usagef("--%s %v: want a time above zero, such as 10s", flagStatusEvery, every)
+		return nil, usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
 	}
 	return app.NewService(app.ServiceConfig{
 		Stderr: in.stderr, NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics),

@@ -26,7 +26,7 @@ const (
 	DefaultCompactEvery = time.Hour
 )
 
-// Bounds of Config: every message of a segment waits for it in memory and in the
+// Bounds of Config: every message of a segment waits for its commit in memory and in the
 // broker.
 const (
 	maxSegmentRows = 2_000_000
@@ -85,7 +85,7 @@ func (c Config) Check() error {
 	case c.SegmentRows < 1 || c.SegmentRows > maxSegmentRows:
 		return fmt.Errorf("segments of %d rows: want 1 to %d; up to %d unacknowledged messages wait in memory and in the broker", c.SegmentRows, maxSegmentRows, c.MaxAckPending())
 	case c.SegmentAge <= 0 || c.SegmentAge > maxSegmentAge:
-		return fmt.Errorf("segments of %v: want a time above zero, such as 1m, up to %v; messages wait %v for their acknowledgement", c.SegmentAge, maxSegmentAge, c.AckWait())
+		return fmt.Errorf("segments of %v: want a duration above zero, such as 1m, up to %v; messages wait %v for their acknowledgement", c.SegmentAge, maxSegmentAge, c.AckWait())
 	case c.CompactEvery > 0 && c.CompactEvery < c.SegmentAge:
 		return fmt.Errorf("merging the parts of each %v: want at least the age of a segment, %v", c.CompactEvery, c.SegmentAge)
 	case c.Retention < 0 || c.Retention > 0 && c.Retention < c.CompactEvery:

@@ -31,7 +31,7 @@ func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for: %s", patience, what)
+			t.Fatalf("timed out after %v waiting for: %s", patience, what)
 		}
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// Enrichers makes the enrichers that need nothing but the event. They remember what
+// Enrichers returns the enrichers that need nothing but the event. They remember what
 // many handshakes have in common.
 func Enrichers() []Enricher {
 	return []Enricher{&subnetColumns{}, &clientColumns{agents: map[string]client{}}}
 }
 
-// subnetColumns derives the subnets that the peer keeps for the network's sake, those
+// subnetColumns derives the peer's long-lived subnets, those
 // that it should keep, and the rest, which it joined for the duties of its validators.
 // No subnets at all are an observation too.
 type subnetColumns struct{ expected eth2.SubnetCache }

@@ -55,7 +55,7 @@ func newIngest(c *Consumer) *ingest {
 	return in
 }
 
-// handle processes a message. While blocked it waits, so that the source stands still,
+// handle processes a message. While blocked it waits, so that the source pauses,
 // but not when the source is to end.
 func (in *ingest) handle(ctx context.Context, m bus.Message) {
 	in.mu.Lock()
@@ -116,7 +116,7 @@ func keyOf(m bus.Message) (producer string, counter uint64) {
 	return m.Time.UTC().Format("@200601021504"), m.Seq
 }
 
-// reject keeps an invalid event beside the datasets, once, and ends its
+// reject keeps an invalid event next to the datasets, once, and ends its
 // redelivery.
 func (in *ingest) reject(m bus.Message, reason error) {
 	if in.rejected.keys.Has(keyOf(m)) {

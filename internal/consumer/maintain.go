@@ -12,7 +12,7 @@ import (
 // has begun, and tries a failed merge again.
 const maintainPerSpan = 20
 
-// Retention goes by this machine's clock, and what it removes is lost: it pauses when the
+// Retention uses this machine's clock, and what it removes is lost: it pauses when the
 // clock has moved differently from the time that passed (clockDrift), and for pauseNotice
 // after a start that finds the newest part older than longPause: the consumer was away, or
 // the clock is wrong, and somebody has time to see the warning.
@@ -41,7 +41,7 @@ func (c clock) doubt(now time.Time, passed time.Duration) string {
 }
 
 // maintain merges parts after each CompactEvery and removes old ones, until ctx
-// ends. What fails is left as it was and tried again: the datasets are complete
+// ends. After a failure nothing is changed and it is retried: the datasets are complete
 // without it.
 func (c *Consumer) maintain(ctx context.Context) {
 	every := c.cfg.CompactEvery

@@ -13,7 +13,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 	telemetry.Register(reg, stats,
 		count("events_stored_total", "Events in committed segments.", func(s Stats) uint64 { return s.Stored }),
 		count("events_rejected_total", "Events that were invalid.", func(s Stats) uint64 { return s.Rejected }),
-		count("duplicates_total", "Messages of events that were already stored.", func(s Stats) uint64 { return s.Duplicates }),
+		count("duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
 		count("segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),
 		count("segment_failures_total", "Segments that could not be written.", func(s Stats) uint64 { return s.Failures }),
 		count("parts_merged_total", "Parts merged into others.", func(s Stats) uint64 { return s.Merged }),

@@ -130,7 +130,7 @@ func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 	}
 }
 
-// One event that nobody can decode must not stand in the way of the rest.
+// One event that cannot be decoded must not block the rest.
 func TestPoisonDoesNotComeAgain(t *testing.T) {
 	conn := pipeline(t)
 	dir, cfg := t.TempDir(), Config{SegmentAge: 20 * time.Millisecond}

@@ -15,7 +15,7 @@ import (
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// CatchUp brings a tracker up to the datasets: segments that were committed without
+// CatchUp brings a tracker up to date with the datasets: segments that were committed without
 // it, as when the process died in between, are read again. An empty tracker is filled
 // from all segments, which can take minutes. No consumer may run with w.
 func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *slog.Logger) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// ErrSplit marks a segment that was to be read alone but is merged with others.
+// ErrSplit marks a segment that cannot be read alone because it is merged with others.
 var ErrSplit = errors.New("the segment is merged with earlier ones")
 
 // EventsAfter calls each with the event of every row in the segments from first on, and
@@ -21,7 +21,7 @@ var ErrSplit = errors.New("the segment is merged with earlier ones")
 // that only some rows of each file are in memory. The error is ErrSplit when a part has
 // rows of earlier segments too, which for first 0 cannot be.
 //
-// It works in a directory beside the datasets: the caller holds the data directory's
+// It uses a temporary directory next to the datasets: the caller holds the data directory's
 // lock, and does not run Compact meanwhile.
 func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(event.Event) error) (err error) {
 	work := filepath.Join(dataDir, compactingDir, "events")
@@ -67,7 +67,7 @@ func eventTables() []table {
 	return tables
 }
 
-// firstReader is the reader of the first event of all, the first of those that are
+// firstReader is the reader with the first event, the first reader of those that are
 // equal; nil when all are at their end.
 func firstReader(readers []eventReader) (first eventReader) {
 	var least sortKey
@@ -93,9 +93,9 @@ func (k sortKey) compare(o sortKey) int {
 
 // eventReader reads the events of one table in the order of their sort keys.
 type eventReader interface {
-	// peek gives the next event's key; false at the end.
+	// peek returns the next event's key; false at the end.
 	peek() (sortKey, bool)
-	// popEvent takes the next event, which there must be.
+	// popEvent takes the next event, which must exist.
 	popEvent() (event.Event, error)
 	close()
 }
@@ -133,7 +133,7 @@ func (t *tableEvents[T]) popEvent() (event.Event, error) {
 
 func (t *tableEvents[T]) close() { t.rows.close() }
 
-// sortedRows gives the rows of a table's committed segments from first on. Close the
+// sortedRows returns the rows of a table's committed segments from first on. Close the
 // heap, also after an error.
 func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) (mergeHeap[T], error) {
 	var zero T

@@ -26,7 +26,7 @@ type TableHealth struct {
 	// From and To are the oldest and the newest row's timestamps, Unix milliseconds.
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
-	// DuplicateRows counts rows that were there before with the same peer, sentry,
+	// DuplicateRows counts rows that repeat an earlier one's peer, sentry,
 	// time, visit and part or sequence number; DuplicateKeys the event keys that two
 	// parts cover.
 	DuplicateRows int64  `json:"duplicate_rows"`
@@ -49,13 +49,13 @@ type SentryHealth struct {
 	Boot   string `json:"boot"`
 	Last   uint64 `json:"last"` // counter; the first is 1
 	Stored uint64 `json:"stored"`
-	// Rejected events are kept beside the datasets; Missing ones are in neither.
+	// Rejected events are kept next to the datasets; Missing ones are in neither.
 	Rejected uint64     `json:"rejected"`
 	Missing  uint64     `json:"missing"`
 	Gaps     []Interval `json:"gaps"` // of counters, both ends missing
 }
 
-// OK reports whether nothing is stored twice and everything can be read.
+// OK reports whether there are no duplicates and everything can be read.
 func (h *Health) OK() bool {
 	return !slices.ContainsFunc(h.Tables, func(t TableHealth) bool {
 		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0
@@ -71,7 +71,7 @@ func (h *Health) Missing() (n uint64) {
 }
 
 // Check reads every file of the datasets to its end, also while a consumer writes.
-// rejected are the keys of events that were kept beside the datasets.
+// rejected are the keys of rejected events, which are kept next to the datasets.
 func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, error) {
 	h := &Health{Tables: []TableHealth{}, Sentries: []SentryHealth{}}
 	var covered Coverage

@@ -47,7 +47,7 @@ func (w *Writer) commit(keys Coverage) error {
 		}
 	}
 	staged := w.open.dir
-	// Recover recognizes by it what was not committed.
+	// Recover uses it to recognise what was not committed.
 	if err := errors.Join(diskio.SyncDir(staged), diskio.SyncDir(filepath.Dir(staged)), diskio.SyncDir(w.dir)); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (w *Writer) commit(keys Coverage) error {
 	if err := w.step("committed"); err != nil {
 		return err
 	}
-	// The segment is committed whatever happens to the empty directory.
+	// The segment is committed regardless of what happens to the empty directory.
 	if err := os.RemoveAll(staged); err != nil {
 		w.log.Warn("cannot remove staged files", slog.String("dir", staged), slog.Any("error", err))
 	}
@@ -127,7 +127,7 @@ func (w *Writer) recover() error {
 		}
 	}
 	tables := Tables()
-	// metadata_events first: should the process die in between, the segment is
+	// metadata_events first: if the process dies in between, the segment is
 	// uncommitted.
 	for i := len(tables) - 1; i >= 0; i-- {
 		if err := w.rollBack(tables[i], next); err != nil {
@@ -185,7 +185,7 @@ func (w *Writer) rollBack(table string, next uint64) error {
 	return diskio.SyncDir(dir)
 }
 
-// readCoverage gives the event keys of all parts, also of those that retention has
+// readCoverage returns the event keys of all parts, including those that retention has
 // removed, and when the newest was committed, Unix milliseconds. A segment's parts have
 // the same keys: metadata_events is read, and of the others only what it lacks.
 func readCoverage(dir string) (covered Coverage, newest int64, err error) {
@@ -207,7 +207,7 @@ func readCoverage(dir string) (covered Coverage, newest int64, err error) {
 			}
 			f, err := readFooter(s.path(dir, table))
 			if err != nil {
-				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are lost then, the other tables keep theirs", err)
+				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, those of the other tables stay", err)
 			}
 			covered.Merge(f.keys)
 			newest = max(newest, f.stored)

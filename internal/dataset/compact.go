@@ -15,7 +15,7 @@ const (
 	// maxPartRows is well above a day of 10 000 peers, 2.25 M handshakes. Parts that are
 	// larger already are left alone, so that each row is rewritten at most twice.
 	maxPartRows = 4_000_000
-	// daySpans is how many spans of the first merge make one of the second.
+	// daySpans is how many spans of the first merge make up one of the second.
 	daySpans = 24
 )
 
@@ -25,14 +25,14 @@ type partInfo struct {
 	footer
 }
 
-// Merged counts what one call of Compact has done.
+// Merged counts the results of one call of Compact.
 type Merged struct{ Parts, Into int }
 
 // Compact merges the parts of each ended span of time (an hour, say) into one part
 // sorted by (id, timestamp), and those of 24 such spans again. A part belongs to
 // the span in which it was committed, by this machine's clock, whatever its rows'
 // timestamps; parts are merged only with those committed right before or after
-// them, so a clock that jumps makes more parts and nothing worse.
+// them, so a clock jump causes more parts and nothing worse.
 //
 // It may run while the writer's goroutine commits, which waits only for the swap
 // at the end of each merge. After an error nothing is lost: what was merged stays
@@ -62,7 +62,7 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 	return done, failed
 }
 
-// HoldCompactionFrom has Compact and Retain leave the segments from first on alone,
+// HoldCompactionFrom makes Compact and Retain leave the segments from first on alone,
 // because the holder still has to read them one by one, until it is called again with
 // that holder.
 func (w *Writer) HoldCompactionFrom(holder string, first uint64) {
@@ -104,7 +104,7 @@ func (w *Writer) committedParts(ctx context.Context, table string) (parts []part
 }
 
 // groups selects the parts to merge: runs of at least two that follow one another and
-// were committed in the same unit of time, not the present one.
+// were committed in the same span of time, excluding the current one.
 func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partInfo) {
 	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
 	var group []partInfo
@@ -130,7 +130,7 @@ func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partIn
 	return out
 }
 
-// merge replaces the group's parts by one.
+// merge replaces the group's parts with a single one.
 func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error {
 	if err := w.step("merge " + table.name); err != nil {
 		return err

@@ -304,7 +304,7 @@ func TestRetain(t *testing.T) {
 
 // Rows younger than the limit keep a part that was committed long ago, by a clock
 // that was wrong then.
-func TestRetainLooksAtTheRowsToo(t *testing.T) {
+func TestRetainChecksTheRowsToo(t *testing.T) {
 	dir, c := t.TempDir(), &clock{time.Unix(1000, 0)}
 	w := openAt(t, dir, c)
 	defer w.Close()

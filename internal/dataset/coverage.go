@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Interval is a run of counters, both ends in it.
+// Interval is a run of counters, both ends inclusive.
 type Interval [2]uint64
 
 // Coverage is the set of event keys that are stored: for each producer the
@@ -39,7 +39,7 @@ func (c Coverage) Merge(other Coverage) {
 	}
 }
 
-// search finds the run that begins at counter, or where one would be inserted.
+// search finds the run that starts at counter, or where one would be inserted.
 func search(runs []Interval, counter uint64) (int, bool) {
 	return slices.BinarySearchFunc(runs, counter, func(r Interval, n uint64) int {
 		switch {

@@ -10,7 +10,7 @@ import (
 // that leave the datasets. Close it: the file is complete only then.
 type File[T Row] struct{ part *part[T] }
 
-// CreateFile makes the file, or empties one that is there.
+// CreateFile creates the file, or truncates an existing one.
 func CreateFile[T Row](path string) (*File[T], error) {
 	f, err := os.Create(path)
 	if err != nil {

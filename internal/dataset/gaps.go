@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// sentryOf gives the sentry of a producer, which is <sentry>-<boot>. Messages that
+// sentryOf returns the sentry of a producer, which is <sentry>-<boot>. Messages that
 // came without a key are numbered differently, with gaps that mean nothing: by the
 // consumer under "@" and a minute, by replay under "file-" and a sum.
 func sentryOf(producer string) (sentry string, counted bool) {
@@ -19,9 +19,9 @@ func sentryOf(producer string) (sentry string, counted bool) {
 	return producer[:i], true
 }
 
-// Gaps gives the runs of a producer's counters that are neither in the set nor in
+// Gaps returns the runs of a producer's counters that are neither in the set nor in
 // rejected, from 1 to the last that is in either: events that were lost or are
-// still to come, or came before the datasets began. It is empty for a producer that
+// yet to arrive, or came before the datasets began. It is empty for a producer that
 // does not count.
 func (c Coverage) Gaps(producer string, rejected Coverage) (gaps []Interval) {
 	if _, counted := sentryOf(producer); !counted {

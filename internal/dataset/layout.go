@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Directories beside the datasets: DuckDB reads every *.parquet below a directory,
+// Directories next to the datasets: DuckDB reads every *.parquet below a directory,
 // hidden or not.
 const (
 	stagingDir    = "_staging"    // the open segment
@@ -27,8 +27,8 @@ const (
 // Dir is the dataset directory of a table.
 func Dir(dataDir, table string) string { return filepath.Join(dataDir, table+".parquet") }
 
-// span is the run of segments whose rows a part holds, both ends in it. A part is
-// named by its span, and a name never gets other content.
+// span is the run of segments whose rows a part holds, both ends inclusive. A part is
+// named by its span, and a name is never reused for other content.
 type span struct{ first, last uint64 }
 
 func single(segment uint64) span { return span{segment, segment} }
@@ -92,8 +92,8 @@ func spans(dataDir, table string) ([]span, error) {
 	return spansOf(entries), nil
 }
 
-// split separates the parts that hold rows of their own from those whose rows are in a
-// merged part too. The swap of compact.go leaves none of the latter behind, but
+// split separates the live parts from those whose rows are also in a
+// merged part. The swap of compact.go leaves none of the latter behind, but
 // a copy of the directory that was made during one may have them.
 func split(all []span) (live, stale []span) {
 	for _, s := range all {
@@ -106,7 +106,7 @@ func split(all []span) (live, stale []span) {
 	return live, stale
 }
 
-// committed gives the number of the newest committed segment: that of the newest
+// committed returns the number of the newest committed segment: that of the newest
 // part of the table that is renamed last. See afterAll for parts of other tables with
 // higher numbers.
 func committed(dataDir string) (newest uint64, ok bool, err error) {
@@ -117,11 +117,11 @@ func committed(dataDir string) (newest uint64, ok bool, err error) {
 	return newest, ok, err
 }
 
-// afterAll gives the number of the next segment: the one after all parts, except those
+// afterAll returns the number of the next segment: the one after all parts, except those
 // of a commit that was not finished, which the next one replaces. Such a commit still
 // has its part of metadata_events in _staging. A part beyond the newest of
-// metadata_events without that was committed, and metadata's was taken away by
-// somebody: its rows stay.
+// metadata_events without that was committed, and the one of metadata_events was removed by
+// someone: its rows stay.
 func afterAll(dataDir string) (next uint64, err error) {
 	newest, any, err := committed(dataDir)
 	if err != nil {
@@ -148,7 +148,7 @@ func afterAll(dataDir string) (next uint64, err error) {
 	return next, nil
 }
 
-// staged gives the segment whose commit was not finished, when there is one.
+// staged returns the segment whose commit was not finished, if there is one.
 func staged(dataDir string) (segment uint64, found bool, err error) {
 	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", commitTable+partSuffix))
 	for _, part := range parts {

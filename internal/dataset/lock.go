@@ -17,7 +17,7 @@ var ErrLocked = errors.New("data directory is in use")
 const LockFile = "dataset.lock"
 
 // Lock is the right to write one data directory. The kernel releases it when the
-// process ends, however it ends.
+// process ends, in whatever way.
 type Lock struct {
 	dir  string
 	file *diskio.Lock

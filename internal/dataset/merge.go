@@ -51,7 +51,7 @@ type merger[T Row] struct {
 	made int // files made in dir
 }
 
-// sortedRuns gives the files' rows as at most fanIn runs.
+// sortedRuns returns the files' rows as at most fanIn runs.
 func (m *merger[T]) sortedRuns(ctx context.Context, in []source) ([]string, error) {
 	runs, err := m.sortFiles(ctx, in)
 	for err == nil && len(runs) > fanIn {
@@ -63,7 +63,7 @@ func (m *merger[T]) sortedRuns(ctx context.Context, in []source) ([]string, erro
 	return runs, err
 }
 
-// sortFiles gives the runs of the files: sorted files as they are, the others as runs
+// sortFiles returns the runs of the files: sorted files unchanged, the others as runs
 // of sortRows rows.
 func (m *merger[T]) sortFiles(ctx context.Context, in []source) (runs []string, err error) {
 	var rows []T
@@ -155,7 +155,7 @@ func (m *merger[T]) mergeRuns(ctx context.Context, runs []string, f footer) (str
 // byPeer is the order of a merged part's rows.
 func byPeer[T Row](a, b T) int { return sortKeyOf(a).compare(sortKeyOf(b)) }
 
-// cursor is at a row of a run.
+// cursor points to a row of a run.
 type cursor[T Row] struct {
 	path string
 	file *os.File
@@ -168,7 +168,7 @@ type cursor[T Row] struct {
 // cursorRows is how many rows a cursor reads at a time.
 const cursorRows = 128
 
-// openCursor is at the first row; nil for a run without rows.
+// openCursor points to the first row; it is nil for a run without rows.
 func openCursor[T Row](path string, rank int) (*cursor[T], error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -210,7 +210,7 @@ func (c *cursor[T]) close() {
 	c.file.Close()
 }
 
-// openRuns gives the rows of sorted files. Close the heap, also after an error.
+// openRuns returns the rows of sorted files. Close the heap, also after an error.
 func openRuns[T Row](runs []string) (h mergeHeap[T], err error) {
 	for i, run := range runs {
 		c, err := openCursor[T](run, i)
@@ -225,7 +225,7 @@ func openRuns[T Row](runs []string) (h mergeHeap[T], err error) {
 	return h, nil
 }
 
-// mergeHeap is a heap of cursors, whose first one is at the first row of all.
+// mergeHeap is a heap of cursors, whose first one points to the first row of all.
 type mergeHeap[T Row] []*cursor[T]
 
 func (h mergeHeap[T]) Len() int { return len(h) }
@@ -252,7 +252,7 @@ func (h mergeHeap[T]) close() {
 	}
 }
 
-// dropRow goes on to the row after the first.
+// dropRow advances to the row after the first.
 func (h *mergeHeap[T]) dropRow() error {
 	c := (*h)[0]
 	more, err := c.advance()

@@ -12,12 +12,12 @@ import (
 	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
-// writeBatch is how many rows go to the Parquet writer at once: one call per row
+// writeBatch is how many rows are passed to the Parquet writer at once: one call per row
 // costs a quarter more.
 const writeBatch = 512
 
 // compression is one for all parts. Dictionaries leave little to compress: higher levels
-// make nothing smaller.
+// do not reduce the size.
 var compression = newCodec()
 
 // codec is parquet-go's zstd with one encoder, which looks back no further than a page is
@@ -46,7 +46,7 @@ type stagedPart interface {
 	// finish writes what is left and the footer with the given entries, fsyncs and
 	// closes the file.
 	finish(footer map[string]string) error
-	// abandon closes the file as it is.
+	// abandon closes the file without finishing it.
 	abandon()
 	table() string
 }
@@ -111,7 +111,7 @@ func (p *part[T]) finish(footer map[string]string) error {
 	return nil
 }
 
-// abandon closes the file, perhaps for the second time. It ignores the error: the file
+// abandon closes the file, possibly for the second time. It ignores the error: the file
 // will be removed, or is finished.
 func (p *part[T]) abandon() { p.file.Close() }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Range bounds rows by timestamp, Unix milliseconds: From in it, To not. Zero is
+// Range bounds rows by timestamp, Unix milliseconds: From inclusive, To exclusive. Zero is
 // no bound.
 type Range struct{ From, To int64 }
 
@@ -50,7 +50,7 @@ func ScanTable(ctx context.Context, dataDir, table string, in Range, each func(R
 }
 
 // tableParts are the parts of a table at one moment. Files are opened through the
-// directory as it was then: merging puts another in its place and keeps this one
+// directory of that moment: merging replaces it with another and keeps this one
 // for a while.
 type tableParts struct {
 	dir         *os.Root
@@ -80,11 +80,11 @@ func openTable(dataDir, table string) (*tableParts, error) {
 	return &tableParts{dir, live, stale}, nil
 }
 
-// open also says what a missing file means.
+// open also explains a missing file.
 func (p *tableParts) open(s span) (*os.File, error) {
 	f, err := p.dir.Open(s.file())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("merged or removed while it was to be read, try again: %w", err)
+		return nil, fmt.Errorf("merged or removed before it could be read, try again: %w", err)
 	}
 	return f, err
 }

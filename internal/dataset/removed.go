@@ -11,7 +11,7 @@ import (
 )
 
 // RemovedFile keeps, in the data directory, the event keys of parts that retention
-// removed: their events are not to be stored again. It is a JSON object of
+// removed: their events must not be stored again. It is a JSON object of
 // producers and their intervals of counters.
 const RemovedFile = "removed_events.json"
 

@@ -9,7 +9,7 @@ import (
 // surveyEvery is how long a survey's figures are reused.
 const surveyEvery = time.Minute
 
-// TableFigures are what the footers of a table's parts say.
+// TableFigures are the figures in the footers of a table's parts.
 type TableFigures struct {
 	Table             string
 	Rows              int64
@@ -38,12 +38,12 @@ type surveyed struct {
 	at   time.Time
 }
 
-// NewSurvey is of a data directory, in which a writer may be at work.
+// NewSurvey surveys a data directory, to which a writer may be writing.
 func NewSurvey(dataDir string) *Survey {
 	return &Survey{dir: dataDir, now: time.Now, files: map[string]map[string]surveyed{}}
 }
 
-// Tables gives the figures, a minute old at most; the last ones that there are when a
+// Tables returns the figures, at most a minute old; the last known ones when a
 // directory cannot be listed. It may be called by several goroutines. Do not change it.
 func (s *Survey) Tables() []TableFigures {
 	s.mu.Lock()

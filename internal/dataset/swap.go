@@ -10,8 +10,8 @@ import (
 	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// keepOld is how long a directory that a swap replaced is kept: a Scan that began with
-// it goes on reading it.
+// keepOld is how long a directory that a swap replaced is kept: a Scan that started with
+// it continues to read it.
 const keepOld = 10 * time.Minute
 
 // generation is a dataset directory that was replaced.
@@ -21,12 +21,12 @@ type generation struct {
 }
 
 // swap removes parts from a table and adds a file, in one step: it builds the new
-// dataset directory of hard links beside the data and exchanges the two. Whoever lists
+// dataset directory of hard links next to the data and exchanges the two. A reader that lists
 // the directory sees all of the old parts or all of the new, at any moment and after a
 // crash at any moment. Commits wait meanwhile.
 //
 // A file that is added must be fsynced, is outside of the datasets, and is moved. After
-// an error the dataset is either as it was or as it should become.
+// an error the dataset is either unchanged or in its new state.
 func (w *Writer) swap(table string, out []span, in span, file string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -54,8 +54,8 @@ func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
 	}
 }
 
-// Event is the event that the row was made of. An error is of a row that no valid
-// event makes.
+// Event returns the event that the row was made from. It is an error if no valid
+// event gives this row.
 func (r DiscoveryRow) Event() (event.Event, error) {
 	e := &event.PeerDiscovered{
 		Common: event.Common(r.Common), ENR: r.ENR, ID: r.ID, Seq: r.Seq,

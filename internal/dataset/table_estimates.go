@@ -5,7 +5,7 @@ const PeerEstimates = "peer_estimates"
 
 func estimateTable() table { return tableOf[EstimateRow]() }
 
-// EstimateRow is what was thought of one node at the hour that Timestamp is the
+// EstimateRow is the estimate of one node for the hour that Timestamp is the
 // beginning of, from everything observed before. Each node has one row per hour in
 // which it was seen within a day. Crawler columns are of the sentry that completed
 // a handshake with it last.
@@ -30,7 +30,7 @@ type EstimateRow struct {
 	StakeMean         float64 `parquet:"stake_mean" json:"stake_mean"`
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
 	AllSubnets        bool    `parquet:"all_subnets" json:"all_subnets"`
-	// Observations counts handshakes, ever; EpochsWatched the epochs that the estimate's
+	// Observations counts all handshakes so far; EpochsWatched the epochs that the estimate's
 	// watches cover.
 	Observations  int64   `parquet:"observations" json:"observations"`
 	EpochsWatched float64 `parquet:"epochs_watched" json:"epochs_watched"`

@@ -11,7 +11,7 @@ const Metadata = "metadata_events"
 
 func metadataTable() table { return eventTableOf(1, MetadataRow.Event) }
 
-// MetadataRow is one metadata_received event as it came.
+// MetadataRow is one metadata_received event, unchanged.
 type MetadataRow struct {
 	ENR                   string   `parquet:"enr,dict" json:"enr"`
 	ID                    string   `parquet:"id,dict" json:"id"`
@@ -68,8 +68,8 @@ func metaDataOf(m *event.MetaData) MetaData {
 	return MetaData{SeqNumber: m.SeqNumber, Attnets: m.Attnets.String(), Syncnets: text(m.Syncnets), CustodyGroupCount: m.CustodyGroupCount}
 }
 
-// Event is the event that the row was made of. An error is of a row that no valid
-// event makes.
+// Event returns the event that the row was made from. It is an error if no valid
+// event gives this row.
 func (r MetadataRow) Event() (event.Event, error) {
 	p := parser{row: r.ID}
 	m := p.metaData(r.MetaData)

@@ -84,8 +84,8 @@ func watchOf(w *event.Watch) *Watch {
 	return out
 }
 
-// Event is the event that the row was made of. An error is of a row that no valid
-// event makes.
+// Event returns the event that the row was made from. It is an error if no valid
+// event gives this row.
 func (r VisitRow) Event() (event.Event, error) {
 	p := parser{row: r.ID}
 	e := &event.VisitEnded{

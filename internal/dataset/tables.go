@@ -19,7 +19,7 @@ func schemaText() string { return strconv.Itoa(schemaVersion) }
 
 // registry lists the tables in the order in which a segment's parts are renamed into
 // place. The last one's rename commits the segment. A new table needs its line here
-// and a file table_<name>.go: everything else about it is read from here.
+// and a file table_<name>.go: everything else about it is derived from here.
 func registry() []table {
 	return []table{
 		discoveryTable(),
@@ -117,7 +117,7 @@ func lookup(name string) (table, error) {
 	all := registry()
 	i := slices.IndexFunc(all, func(t table) bool { return t.name == name })
 	if i < 0 {
-		return table{}, fmt.Errorf("no table %q", name)
+		return table{}, fmt.Errorf("unknown table %q", name)
 	}
 	return all[i], nil
 }

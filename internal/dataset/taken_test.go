@@ -45,7 +45,7 @@ func TestMetadataPartsTakenAway(t *testing.T) {
 			for i := range 2 { // two starts, each with a segment more
 				w = openAt(t, dir, c)
 				if !w.Covered().Has("s-1", 29) {
-					t.Error("events of the part that was taken away come again")
+					t.Error("events of the part that was removed are redelivered")
 				}
 				commitAll(t, w, 30+10*i, 10)
 				if err := w.Close(); err != nil {

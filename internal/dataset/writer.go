@@ -13,7 +13,7 @@ import (
 
 // Writer appends rows to the data directory in segments. Rows of the open segment are
 // in _staging; Commit moves them into the datasets, all or none, and only then do
-// readers see them and does a crash leave them.
+// readers see them and they survive a crash.
 //
 // After an error of Append or Commit the open segment is lost: call Recover and append
 // its rows again. A Writer is for one goroutine, except for Compact and Retain, which
@@ -63,7 +63,7 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 }
 
 // OpenLocked is Open for a directory that is locked already. The writer owns the
-// lock from here on, and closes it also when this fails.
+// lock from here on, and closes it even when this fails.
 func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
 	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holds: map[string]uint64{}}
 	err := os.RemoveAll(filepath.Join(w.dir, compactingDir))
@@ -87,7 +87,7 @@ func (w *Writer) begin() error {
 		return err
 	}
 	if w.next > 0 {
-		w.log.Warn("the newest parts of metadata_events are missing, the other tables keep theirs", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
+		w.log.Warn("the newest parts of metadata_events are missing, keeping those of the other tables", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
 	}
 	return w.Commit(nil)
 }

@@ -14,7 +14,7 @@ import (
 
 // Churn is how a network's membership changes: the chances, at the start of each
 // epoch, of every node with libp2p but the bootnodes. The zero value is a network
-// that stays as it is.
+// that does not change.
 type Churn struct {
 	// Leave: a node that is up goes down. Others keep its record.
 	Leave float64

@@ -23,7 +23,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
-// bootnodes is how many nodes, from the first, stand in the bootnode list.
+// bootnodes is how many nodes, from the first, are in the bootnode list.
 const bootnodes = 3
 
 // Devnet is a running network.

@@ -92,7 +92,7 @@ func (l *life) setEndpoints() {
 }
 
 // startDiscovery completes the record and answers discv5 on the UDP port, 0 for
-// any. Dead, gone and unlisted nodes get a port at which nobody answers.
+// any. Dead, gone and unlisted nodes get a port at which nothing answers.
 func (l *life) startDiscovery(port uint16) error {
 	n := l.node
 	l.setEndpoints()

@@ -64,9 +64,9 @@ func (a *announcer) add(rpc []byte) {
 	}
 }
 
-// take gives what is pending, once; an error when the peer is too far behind for
+// takeRPCs gives what is pending, once; an error when the peer is too far behind for
 // its picture to be whole.
-func (a *announcer) take() ([][]byte, error) {
+func (a *announcer) takeRPCs() ([][]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.overflow {
@@ -85,7 +85,7 @@ func (n *node) meshsubVersions() []protocol.ID {
 	return p2p.MeshsubProtocols()
 }
 
-// gossip announces the node's subscriptions on a stream of its own until ctx ends:
+// gossip announces the node's subscriptions on its own stream until ctx ends:
 // the whole list first, then each change.
 func (s *session) gossip(ctx context.Context) error {
 	versions := s.node.meshsubVersions()
@@ -117,7 +117,7 @@ func (s *session) gossip(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-a.more:
-			rpcs, err := a.take()
+			rpcs, err := a.takeRPCs()
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ type liveSession struct {
 	cancel context.CancelFunc
 }
 
-// open brings the node up at its address: libp2p and discv5, or what stands in
+// open brings the node up at its address: libp2p and discv5, or its replacement in
 // their place. Sessions live in ctx, at most until the life is closed. On an
 // error the node stays down.
 func (n *node) open(ctx context.Context, wish ports) error {
@@ -54,7 +54,7 @@ func (n *node) open(ctx context.Context, wish ports) error {
 	return nil
 }
 
-// startHost opens the libp2p host, or what stands in its place, and serves it.
+// startHost opens the libp2p host, or its replacement in its place, and serves it.
 func (l *life) startHost(ctx context.Context, wish ports) error {
 	n := l.node
 	switch n.persona {

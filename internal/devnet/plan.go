@@ -45,7 +45,7 @@ type plan struct {
 	metaDataVersion int
 }
 
-// stream is a random source of its own for each purpose and number, so that one
+// stream is its own random source for each purpose and number, so that one
 // draw more in one place changes nothing in another.
 func stream(seed uint64, purpose string, numbers ...uint64) *rand.Rand {
 	h := sha256.New()

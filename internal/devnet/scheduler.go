@@ -47,7 +47,7 @@ func (s *scheduler) begin(slot eth2.Slot, now time.Time) error {
 	epoch := s.clock.EpochOf(slot)
 	s.plan(epoch)
 	s.plan(epoch + 1)
-	initial := s.take(slot)
+	initial := s.takeDeltas(slot)
 	s.history.begin(now)
 	for i, n := range s.roster.all() {
 		n.setLongLived(n.longLived(epoch))
@@ -97,7 +97,7 @@ func (s *scheduler) planNode(n *node, e eth2.Epoch) {
 func (s *scheduler) catchUp(n *node, epoch eth2.Epoch) error {
 	s.planNode(n, epoch)
 	s.planNode(n, epoch+1)
-	initial := s.take(s.slot)[int32(n.index)]
+	initial := s.takeDeltas(s.slot)[int32(n.index)]
 	now := time.Now()
 	n.setLongLived(n.longLived(epoch))
 	n.setForkEntries(epoch)
@@ -113,8 +113,8 @@ func (s *scheduler) catchUp(n *node, epoch eth2.Epoch) error {
 	return failed
 }
 
-// take removes the deltas of a slot and groups them by node.
-func (s *scheduler) take(slot eth2.Slot) map[int32][]delta {
+// takeDeltas removes the deltas of a slot and groups them by node.
+func (s *scheduler) takeDeltas(slot eth2.Slot) map[int32][]delta {
 	byNode := make(map[int32][]delta)
 	for _, d := range s.deltas[slot] {
 		byNode[d.node] = append(byNode[d.node], d)
@@ -152,7 +152,7 @@ func (s *scheduler) advance(ctx context.Context) error {
 		// One epoch of look-ahead is the most that any client has.
 		s.plan(epoch + 1)
 	}
-	deltas := s.take(s.slot)
+	deltas := s.takeDeltas(s.slot)
 	for i, n := range s.roster.all() {
 		if n.retired {
 			continue

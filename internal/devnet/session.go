@@ -172,12 +172,12 @@ func (s *session) exchange(ctx context.Context) {
 		return
 	case <-s.statusOK:
 	}
-	if !s.ask(ctx, eth2.MetaDataV3Size, nil, p2p.ProtoMetaDataV3, p2p.ProtoMetaDataV2) {
+	if !s.requestOK(ctx, eth2.MetaDataV3Size, nil, p2p.ProtoMetaDataV3, p2p.ProtoMetaDataV2) {
 		return
 	}
 	interval := max(pingIntervalFloor, s.node.clock.Scale(pingInterval))
 	for {
-		if !s.ask(ctx, eth2.Uint64Size, eth2.MarshalUint64(s.node.metaData().SeqNumber), p2p.ProtoPingV1) || !wait(ctx, interval) {
+		if !s.requestOK(ctx, eth2.Uint64Size, eth2.MarshalUint64(s.node.metaData().SeqNumber), p2p.ProtoPingV1) || !wait(ctx, interval) {
 			return
 		}
 	}
@@ -202,10 +202,10 @@ func (s *session) sendStatus(ctx context.Context) {
 	}
 }
 
-// ask makes a request of which only the failure matters: a peer that does not know
+// requestOK makes a request of which only the failure matters: a peer that does not know
 // the protocol is sent away by the clients that hold UnsupportedProtocol to be
 // fatal. It gives false then.
-func (s *session) ask(ctx context.Context, max int, body []byte, ids ...protocol.ID) bool {
+func (s *session) requestOK(ctx context.Context, max int, body []byte, ids ...protocol.ID) bool {
 	_, err := s.request(ctx, max, func(protocol.ID) []byte { return body }, ids...)
 	if err == nil || ctx.Err() != nil {
 		return true

@@ -21,7 +21,7 @@ const (
 // to all of its nodes ask for the same: its nodes.
 type area struct {
 	unproductive int // visits in a row that brought nothing new
-	inFlight     int // visits under way
+	inFlight     int // ongoing visits
 }
 
 // areas decides which first visits can wait: in an area that has been enumerated, a
@@ -31,8 +31,8 @@ type areas struct {
 	known map[uint32]*area
 }
 
-// resize sets the distance below which nodes are of one area (nearTop). What was
-// known of areas of another size is forgotten; it reports whether that was so.
+// resize sets the distance below which nodes belong to one area (nearTop). What was
+// known about areas of another size is forgotten; it reports whether that happened.
 func (a *areas) resize(top int) bool {
 	bits := min(max(256-top, 0), 32)
 	if a.known != nil && bits == a.bits {
@@ -42,7 +42,7 @@ func (a *areas) resize(top int) bool {
 	return true
 }
 
-// of gives the area of a node, nil when there are too many.
+// of returns the area of a node, nil when there are too many.
 func (a *areas) of(id enode.ID) *area {
 	prefix := uint32(uint64(binary.BigEndian.Uint32(id[:4])) >> (32 - a.bits))
 	if known := a.known[prefix]; known != nil {
@@ -56,7 +56,7 @@ func (a *areas) of(id enode.ID) *area {
 	return fresh
 }
 
-// begin counts a visit that is under way.
+// begin counts an ongoing visit.
 func (ar *area) begin() {
 	if ar != nil {
 		ar.inFlight++
@@ -77,8 +77,8 @@ func (ar *area) end(answered, productive bool) {
 	}
 }
 
-// enumerated reports whether another visit will hardly bring anything new.
+// enumerated reports whether another visit is unlikely to bring anything new.
 func (ar *area) enumerated() bool { return ar != nil && ar.unproductive >= enumeratedAfter }
 
-// saturated reports whether the visits under way may be enough.
+// saturated reports whether the ongoing visits may be enough.
 func (ar *area) saturated() bool { return ar != nil && ar.unproductive+ar.inFlight > enumeratedAfter }

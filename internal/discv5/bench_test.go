@@ -35,7 +35,7 @@ func serveSwarm(size int) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// farSwarm starts a swarm in a process of its own and gives a record of it.
+// farSwarm starts a swarm in its own process and gives a record of it.
 func farSwarm(b *testing.B, size int) (bootnode string) {
 	exe, err := os.Executable()
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	bucketSize = 16
 	// nearDistances in one request: older sigp/discv5 refuses more than five.
 	nearDistances = 5
-	// nearTarget is the number of records that the near request should bring. Half
+	// nearTarget is the number of records that the near request should return. Half
 	// of bucketSize leaves room for an uneven spread.
 	nearTarget = 8
 	// farLevels bounds how deep a full enumeration goes: 2^20 times the nodes of one
@@ -39,7 +39,7 @@ const (
 	minFarYield = 4
 	// maxDeferral is the longest time by which a first visit is deferred.
 	maxDeferral = 30 * time.Second
-	// saturatedWait is how long a first visit waits for others of its area.
+	// saturatedWait is how long a first visit waits for others in its area.
 	saturatedWait = 100 * time.Millisecond
 	// tableEvery is how often the nodes that contacted us are picked up.
 	tableEvery = 15 * time.Second
@@ -47,7 +47,7 @@ const (
 	walkPause = time.Second
 )
 
-// visit is one round of questions to one node.
+// visit is one round of requests to one node.
 type visit struct {
 	node *node
 	text string // the node's record
@@ -58,11 +58,11 @@ type visit struct {
 	self bool
 	near []uint // asked in one request, nearest first; empty: only far
 	far  []uint // asked one at a time, until two in a row bring nothing
-	// all: the empty ones end nothing. Who knows three nodes has them anywhere.
+	// all means that empty answers do not end the series: a node that knows only three nodes may have them at any distance.
 	all bool
 }
 
-// answers is what a visit brought.
+// answers is the result of a visit.
 type answers struct {
 	node     *node
 	area     *area
@@ -87,7 +87,7 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 		g.Go(func() error {
 			for v := range visits {
 				select {
-				case results <- f.ask(ctx, v):
+				case results <- f.query(ctx, v):
 				case <-ctx.Done():
 				}
 			}
@@ -104,8 +104,8 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 	return g.Wait()
 }
 
-// ask carries a visit out. Any answer is the sign of life.
-func (f *Finder) ask(ctx context.Context, v visit) answers {
+// query carries out a visit. Any answer shows that the node is alive.
+func (f *Finder) query(ctx context.Context, v visit) answers {
 	a := answers{node: v.node, area: v.area}
 	record, err := verifiedBefore(v.text, v.node.id)
 	if err != nil { // not of a record that was
@@ -246,8 +246,8 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 	return v
 }
 
-// nextVisit takes the node to ask now, or gives the time at which one is due. First
-// visits that will hardly bring anything are deferred.
+// nextVisit takes the node to query now, or returns the time at which one is due. First
+// visits that are unlikely to bring anything new are deferred.
 func (c *crawl) nextVisit(now time.Time) (*node, time.Time) {
 	for {
 		n, at := c.table.nextDue(now)
@@ -282,8 +282,8 @@ func nearTop(size int) int {
 	return 256 - bits.Len(uint(size/nearTarget))
 }
 
-// steadyTop is nearTop, but stays at the last one until the network is a quarter
-// smaller than its bound: the size is a guess that wavers, and each change costs a
+// steadyTop is nearTop, but keeps the last value until the network is a quarter
+// smaller than its bound: the size is an estimate that fluctuates, and each change costs a
 // walk over the table.
 func steadyTop(last, size int) int {
 	top := nearTop(size)
@@ -293,7 +293,7 @@ func steadyTop(last, size int) int {
 	return top
 }
 
-// handleAnswers takes the answers of a visit over into the table.
+// handleAnswers applies the answers of a visit to the table.
 func (c *crawl) handleAnswers(a answers) {
 	now := time.Now()
 	if !a.answered {
@@ -373,7 +373,7 @@ func (c *crawl) offerKnown(r knownRecord) {
 	c.f.nodes.Store(int64(len(c.table.byID)))
 }
 
-// acceptable: a record we can ask, at an address that we may.
+// acceptable reports whether we can query the record's node, at an address that we may use.
 func (c *crawl) acceptable(n *enode.Node) bool {
 	addr, ok := n.UDPEndpoint()
 	if !ok {
@@ -384,7 +384,7 @@ func (c *crawl) acceptable(n *enode.Node) bool {
 	return (c.f.cfg.AllowPrivate || !private) && !c.f.skips(n)
 }
 
-// skips reports whether the record's node is to be left alone.
+// skips reports whether the record's node is excluded.
 func (f *Finder) skips(n *enode.Node) bool {
 	var ip4 gethenr.IPv4Addr
 	var ip6 gethenr.IPv6Addr

@@ -1,6 +1,6 @@
-// Package discv5 finds Ethereum node records. It asks every node that answers for
-// its routing table (FINDNODE at distances), walks at random beside that, comes
-// back to each node slowly for a fresh record, and emits every record that is new
-// or has a higher sequence number than before. Beside that it is a discv5 node as
-// any other, with an honest record: it answers what others ask.
+// Package discv5 finds Ethereum node records. It queries every node that responds for
+// its routing table (FINDNODE at distances), walks at random at the same time, revisits
+// each node slowly for a fresh record, and emits every record that is new
+// or has a higher sequence number than before. Otherwise it is a discv5 node like
+// any other, with a truthful record: it answers the requests of others.
 package discv5

@@ -34,7 +34,7 @@ func (f *Finder) feedKnown(ctx context.Context, known chan<- knownRecord) {
 		}
 	}
 	if bad > 0 {
-		f.cfg.Log.Warn("records of an earlier run are damaged and left out", slog.Int("records", bad))
+		f.cfg.Log.Warn("skipping damaged records of an earlier run", slog.Int("records", bad))
 	}
 }
 

@@ -44,18 +44,18 @@ type Config struct {
 	Listen []netip.Addr
 	// Port is the UDP port of every socket; 0 takes any free one.
 	Port uint16
-	// Advertise goes into our record as it stands; invalid leaves it to the listen
-	// address, or when that is unspecified to what other nodes say they see.
+	// Advertise is the address in our record; if invalid, the listen
+	// address is used, or when that is unspecified the one that other nodes report.
 	Advertise netip.Addr
 	// TCPPort and QUICPort are the libp2p ports of our record; 0 leaves them out.
 	TCPPort, QUICPort uint16
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
-	// Known are ENRs in text form from an earlier run: they are asked like found
+	// Known are ENRs in text form from an earlier run: they are queried like found
 	// nodes, and emitted when their node answers or others report it. Damaged ones
 	// are left out.
 	Known []string
-	// Skip tells which nodes are left alone: not asked and not emitted, and no packet
+	// Skip tells which nodes are excluded: not queried and not emitted, and no packet
 	// goes to one of their addresses or is read from it. A node that is skipped by its
 	// id only may still be pinged by go-ethereum's upkeep of the routing table. Skip is
 	// called often and from several goroutines. nil skips none.
@@ -142,7 +142,7 @@ func New(cfg Config) (*Finder, error) {
 	f.udp, err = discover.ListenV5(filteredSockets{conn, cfg.Skip}, f.local, discover.Config{
 		PrivateKey: key,
 		Bootnodes:  f.bootnodes,
-		// A node's lines are of no use to an operator, and peers can cause any number.
+		// The log lines about single nodes are of no use to an operator, and peers can cause any number of them.
 		Log:          gethlog.NewLogger(gethlog.DiscardHandler()),
 		ValidSchemes: f.schemes,
 	})

@@ -201,7 +201,7 @@ func TestAsksEveryDistanceAtFirst(t *testing.T) {
 	near := newSwarmNodeWith(t, key, net.IPv4(127, 0, 0, 1), testForkID(1))
 	introduce([]*swarmNode{first, near})
 	f := newFinder(t, func(c *Config) { c.Bootnodes = []string{first.local.Node().String()} })
-	got := f.ask(t.Context(), *f.newCrawl(func(enr.Record) {}).plan(time.NewTimer(0)))
+	got := f.query(t.Context(), *f.newCrawl(func(enr.Record) {}).plan(time.NewTimer(0)))
 	if !slices.ContainsFunc(got.far, func(n *enode.Node) bool { return n.ID() == near.local.ID() }) {
 		t.Errorf("answered %v after %d requests: %v, want the neighbour %v", got.answered, got.farAsked, got.far, near.local.ID())
 	}
@@ -235,7 +235,7 @@ func TestStartsFromKnownNodes(t *testing.T) {
 		}
 	}
 	if got := s.of(dead.ID()); len(got) > 0 {
-		t.Errorf("a node that nobody has heard of was emitted: %+v", got)
+		t.Errorf("a node that no node has reported was emitted: %+v", got)
 	}
 }
 
@@ -244,8 +244,8 @@ func TestStartsFromKnownNodes(t *testing.T) {
 func TestARememberedRecordIsEmittedOnce(t *testing.T) {
 	forkID := testForkID(1)
 	for name, tt := range map[string]struct {
-		hear func(c *crawl, n *enode.Node)
-		want int
+		learn func(c *crawl, n *enode.Node)
+		want  int
 	}{
 		"nothing":      {func(*crawl, *enode.Node) {}, 0},
 		"told of":      {func(c *crawl, n *enode.Node) { c.offer(n, time.Now()) }, 1},
@@ -260,7 +260,7 @@ func TestARememberedRecordIsEmittedOnce(t *testing.T) {
 			if got, _ := c.table.nextDue(time.Now().Add(maxRetry)); got == nil {
 				t.Fatal("not due")
 			}
-			tt.hear(c, n)
+			tt.learn(c, n)
 			if known := c.table.byID[n.ID()]; known.asking {
 				c.table.requeue(known, time.Now())
 			}
@@ -339,7 +339,7 @@ func TestANodeSkippedLaterIsNotAsked(t *testing.T) {
 	c.offer(n.local.Node(), time.Now())
 	skip.Store(true)
 	known := c.table.byID[n.local.ID()]
-	if f.ask(t.Context(), visit{node: known, text: known.text, far: distances(1)}); f.requests.Load() != 0 {
+	if f.query(t.Context(), visit{node: known, text: known.text, far: distances(1)}); f.requests.Load() != 0 {
 		t.Errorf("%d requests to a skipped node", f.requests.Load())
 	}
 }

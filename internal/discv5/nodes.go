@@ -23,13 +23,13 @@ const (
 	// nobody else has answered yet.
 	bootnodeRetry = 3 * time.Second
 	// minRetry and maxRetry bound the wait after a visit without an answer; a
-	// network's worth of dead records must not crowd out the living.
+	// network's worth of dead records must not crowd out live nodes.
 	minRetry = 10 * time.Second
 	maxRetry = 3 * time.Hour
 )
 
-// node is what we know of one discv5 node. There may be 100 000: the record is kept
-// as its text, which whoever it was emitted to shares, and decoded for a visit.
+// node is what we know about one discv5 node. There may be 100 000: the record is kept
+// as its text, shared with those it was emitted to, and decoded for a visit.
 type node struct {
 	id     enode.ID
 	text   string // of the newest record by seq, "enr:..."
@@ -108,7 +108,7 @@ func newNodes(self enode.ID, max int, revisit time.Duration) *nodes {
 	return &nodes{max: max, revisit: revisit, self: self, byID: make(map[enode.ID]*node)}
 }
 
-// size guesses how many of the known nodes are alive.
+// size estimates how many of the known nodes are alive.
 func (t *nodes) size() int {
 	if t.tried == 0 {
 		return 0
@@ -148,7 +148,7 @@ func (t *nodes) offer(record *enode.Node, now time.Time) (emit, isNew bool) {
 	return true, true
 }
 
-// update takes a newer record over. A new address makes a node due again that did not answer.
+// update replaces the record with a newer one. A new address makes a node that did not answer due again.
 func (t *nodes) update(n *node, record *enode.Node, now time.Time) {
 	moved := !n.hasEndpoint(record)
 	if !n.asking {
@@ -219,7 +219,7 @@ func (t *nodes) evictFor(newcomer *node) bool {
 	return true
 }
 
-// nextDue takes the node to ask now, or gives the time at which one is due (zero:
+// nextDue takes the node to query now, or returns the time at which one is due (zero:
 // never).
 // Nodes of our network go before others.
 func (t *nodes) nextDue(now time.Time) (n *node, wake time.Time) {
@@ -251,7 +251,7 @@ func (t *nodes) resumeDeferred(now time.Time) {
 	}
 }
 
-// markTried marks a node as asked.
+// markTried marks a node as queried.
 func (t *nodes) markTried(n *node) {
 	if !n.tried {
 		n.tried = true

@@ -113,7 +113,7 @@ func TestOursAreAskedFirst(t *testing.T) {
 	}
 }
 
-func TestSilenceBacksOffAndANewAddressEndsIt(t *testing.T) {
+func TestNoAnswerBacksOffAndANewAddressEndsIt(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	ours := testForkID(1)
 	table := newNodes(enode.ID{}, 20, time.Minute)

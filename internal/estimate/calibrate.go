@@ -8,7 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Verdict is how a test of the model ended.
+// Verdict is the result of a test of the model.
 type Verdict uint8
 
 // Verdicts.
@@ -45,11 +45,11 @@ type Calibration struct {
 
 // VersionCheck are the tests of one client version, as docs/methodology.md names them.
 type VersionCheck struct {
-	Kind    eth2.ClientKind
-	Release string // empty where the agent does not say it
-	Nodes   int
-	Habits  Habits // of all nodes
-	// Lifetimes (M3): subscriptions last as long, and begin when, the window says.
+	Kind      eth2.ClientKind
+	Release   string // empty where the agent does not say it
+	Nodes     int
+	Behaviour Behaviour `json:"Habits"` // of all nodes; the tracker stores this type
+	// Lifetimes (M3): subscriptions last as long, and start when, the window predicts.
 	Lifetimes Verdict
 	// Dispersion (M1): counts vary as if only aggregators subscribed. AllDuties of
 	// Dispersed nodes vary as if every validator did.
@@ -103,9 +103,9 @@ func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 }
 
 // Trust is how far to believe a node's attestation subnets, by its client
-// version and its own habits, summed over its days. A nil Calibration trusts every
+// version and its own behaviour, summed over its days. A nil Calibration trusts every
 // version.
-func (c *Calibration) Trust(p Params, client eth2.Client, own Habits) Trust {
+func (c *Calibration) Trust(p Params, client eth2.Client, own Behaviour) Trust {
 	if own.AllDuties(p) {
 		return TrustCustody
 	}
@@ -124,12 +124,12 @@ type versionCheck struct {
 
 func (v *versionCheck) add(m *Model, n Node) {
 	v.Nodes++
-	e, own := NewEvidence(n.Client, n.Custody), Habits{}
+	e, own := NewEvidence(n.Client, n.Custody), Behaviour{}
 	for _, s := range n.Statistics {
 		e.Add(s, TrustAll)
-		own.Add(s.Habits())
+		own.Add(s.Behaviour())
 	}
-	v.Habits.Add(own)
+	v.Behaviour.Add(own)
 	if enough, all := own.dispersion(m.params); enough {
 		v.Dispersed++
 		if all {
@@ -144,7 +144,7 @@ func (v *versionCheck) add(m *Model, n Node) {
 // conclude sets the verdicts.
 func (v *versionCheck) conclude(m *Model) {
 	if len(v.windows) == 1 {
-		v.Lifetimes = v.Habits.fits(v.windows[0].window, m.params)
+		v.Lifetimes = v.Behaviour.fits(v.windows[0].window, m.params)
 	}
 	v.Dispersion = verdict(v.Dispersed >= 5, 2*v.AllDuties <= v.Dispersed)
 	v.WatchedRatio, v.Watched = custodyVerdict(v.watched)

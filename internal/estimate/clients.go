@@ -9,8 +9,8 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// client is what the estimator knows of one client. One that is not in the table is taken
-// for any of those that are.
+// client is what the estimator knows about one client. One that is not in the table is treated
+// as a mixture of those that are.
 type client struct {
 	kind eth2.ClientKind
 	// share of the network's nodes.

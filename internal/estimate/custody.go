@@ -8,7 +8,7 @@ import (
 
 // Shares of nodes whose custody group count is not what their validators' stake
 // requires (fulu/validator.md, get_validators_custody_requirement). They are assumed:
-// the census of June 2026 fixes only their sums. Calibrate shows how they fare.
+// the census of June 2026 fixes only their sums. Calibrate shows how well they fit.
 const (
 	shareSupernode     = 0.08 // keeps all columns by choice
 	shareSemiSupernode = 0.01 // keeps half of them
@@ -20,11 +20,11 @@ const (
 
 	supernode     = eth2.NumberOfCustodyGroups
 	semiSupernode = eth2.NumberOfCustodyGroups / 2
-	// unlikely is left for a reading that the model has no explanation for.
+	// unlikely is the probability of a reading that the model does not explain.
 	unlikely = 1e-6
 )
 
-// stakes are the multiples of 32 ETH that compounding validators are taken to hold,
+// stakes are the multiples of 32 ETH that compounding validators are assumed to hold,
 // each as likely.
 func stakes() []float64 { return []float64{1.5, 2, 3, 4, 6, 8, 16, 32, 64} }
 
@@ -40,7 +40,7 @@ type Custody struct {
 	Highest uint64
 }
 
-// Observe adds a reading from MetaData or a record. 0 says nothing: the node is a light
+// Observe adds a reading from MetaData or a record. 0 is no evidence: the node is a light
 // client or an old version. One that is older than the latest only counts for Highest.
 func (c *Custody) Observe(at int64, cgc uint64) {
 	const day = 24 * 3600 * 1000
@@ -83,7 +83,7 @@ func underReporting(kind eth2.ClientKind) float64 {
 	return omitting*shareExternal + (1-omitting)*shareUnderReport
 }
 
-// required is the custody group count that stake, in units of 32 ETH, asks for.
+// required is the custody group count that stake, in units of 32 ETH, requires.
 func required(stake int) int {
 	if stake <= 0 {
 		return eth2.CustodyRequirement
@@ -91,7 +91,7 @@ func required(stake int) int {
 	return min(max(stake, eth2.ValidatorCustodyRequirement), eth2.NumberOfCustodyGroups)
 }
 
-// custodyChance is the chance of a reading from a node whose stake requires a count.
+// custodyChance is the probability of a reading from a node whose stake requires a count.
 func custodyChance(reading, required int, under float64) float64 {
 	const ordinary = 1 - shareSupernode - shareSemiSupernode
 	p := 0.0
@@ -113,7 +113,7 @@ func custodyChance(reading, required int, under float64) float64 {
 	return p
 }
 
-// logCustody is the logarithm of a reading's chance for each number of validators.
+// logCustody is the logarithm of a reading's probability for each number of validators.
 func logCustody(grid []int, reading int, under float64) []float64 {
 	out := make([]float64, len(grid))
 	multiples := stakes()

@@ -2,7 +2,7 @@ package estimate
 
 import "math"
 
-// fewValidators is where a network is so small that a node's validators and their
+// fewValidators is the number below which a network is so small that a node's validators and their
 // duties have to be drawn without replacement; above, they can be drawn independently.
 const fewValidators = 1 << 18
 

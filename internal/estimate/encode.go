@@ -74,9 +74,9 @@ func (r *reading) append(b []byte) []byte {
 	return append(append(b, r.early.data...), latest...)
 }
 
-// numbers are the habits and the fullness, in the order of the encoding.
+// numbers are the behaviour and the fullness, in the order of the encoding.
 func (s *Statistics) numbers() (out [14 + LifetimeBins]uint64) {
-	h, f := s.habits, s.fullness
+	h, f := s.behaviour, s.fullness
 	copy(out[:], []uint64{
 		uint64(f.full), uint64(f.partial), uint64(f.firstFull), uint64(f.lastFull), uint64(f.fullEpochs), uint64(f.otherEpochs), uint64(f.declared),
 		uint64(h.Slots), uint64(h.Subscribed), uint64(h.AtEpochStart), uint64(h.Epochs), h.Filled, h.Squares, h.Cells,
@@ -90,9 +90,9 @@ func (s *Statistics) numbers() (out [14 + LifetimeBins]uint64) {
 func (s *Statistics) setNumbers(n [14 + LifetimeBins]uint64) {
 	u := func(i int) uint32 { return uint32(n[i]) }
 	s.fullness = fullness{u(0), u(1), eth2.Epoch(n[2]), eth2.Epoch(n[3]), u(4), u(5), u(6)}
-	s.habits = Habits{Slots: u(7), Subscribed: u(8), AtEpochStart: u(9), Epochs: u(10), Filled: n[11], Squares: n[12], Cells: n[13]}
-	for i := range s.habits.Lifetimes {
-		s.habits.Lifetimes[i] = u(14 + i)
+	s.behaviour = Behaviour{Slots: u(7), Subscribed: u(8), AtEpochStart: u(9), Epochs: u(10), Filled: n[11], Squares: n[12], Cells: n[13]}
+	for i := range s.behaviour.Lifetimes {
+		s.behaviour.Lifetimes[i] = u(14 + i)
 	}
 }
 
@@ -101,7 +101,7 @@ func (s *Statistics) setNumbers(n [14 + LifetimeBins]uint64) {
 func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	s, err := OpenStatistics(c, b)
 	if err == nil && !s.unpack() {
-		err = fmt.Errorf("%w: runs cut short, out of range or too long", ErrEncoding)
+		err = fmt.Errorf("%w: runs truncated, out of range or too long", ErrEncoding)
 	}
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func DecodeStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 }
 
 // OpenStatistics is DecodeStatistics for callers that add an observation and encode again:
-// it leaves the runs encoded and unchecked until they have to be read. They share memory
+// it leaves the runs encoded and unchecked until they must be read. They share memory
 // with b. The windows stay those that the Statistics began with, whatever is known of
 // the client's by now.
 func OpenStatistics(c eth2.Client, b []byte) (*Statistics, error) {
@@ -134,7 +134,7 @@ func OpenStatistics(c eth2.Client, b []byte) (*Statistics, error) {
 	}
 	switch {
 	case d.bad || d.at < len(d.b):
-		return nil, fmt.Errorf("%w: cut short, out of range or too long", ErrEncoding)
+		return nil, fmt.Errorf("%w: truncated, out of range or too long", ErrEncoding)
 	case len(s.readings) == 1 && !known:
 		return nil, fmt.Errorf("%w: statistics of one known client, for an unknown one", ErrEncoding)
 	}
@@ -187,7 +187,7 @@ func (d *decoder) next(most uint64) uint64 {
 	return n
 }
 
-// head reads the sync committee periods, habits and fullness.
+// head reads the sync committee periods, behaviour and fullness.
 func (d *decoder) head(s *Statistics) {
 	for range d.next(8) {
 		s.sync = append(s.sync, syncReading{uint32(d.next(math.MaxUint32)), eth2.Syncnets(d.next(math.MaxUint8))})

@@ -97,7 +97,7 @@ func TestDaysInAnyOrder(t *testing.T) {
 }
 
 // A version that is off by 1.6 is off in all its nodes: the total's interval holds the
-// truth all the same.
+// truth regardless.
 func TestWideTotal(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	p := mainnetParams()

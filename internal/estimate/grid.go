@@ -2,7 +2,7 @@ package estimate
 
 import "math"
 
-// maxValidators is the most that a node is thought to have.
+// maxValidators is the largest number that a node is assumed to have.
 const maxValidators = 100_000
 
 // newGrid returns the numbers of validators that the model distinguishes: each up to 200, then in
@@ -18,7 +18,7 @@ func newGrid(most int) []int {
 			g = append(g, n)
 		}
 	}
-	if g[len(g)-1] < most && most < maxValidators { // a network's; the other is no bound of nature
+	if g[len(g)-1] < most && most < maxValidators { // a network's limit; maxValidators is not a physical one
 		g = append(g, most)
 	}
 	return g

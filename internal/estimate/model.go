@@ -17,8 +17,8 @@ const defaultSpurious = 0.003
 // default.
 type Spurious map[eth2.ClientKind]float64
 
-// Model holds what is the same for all nodes. It is immutable, and safe for concurrent
-// use: a new epoch's parameters make a new one.
+// Model holds what is common to all nodes. It is immutable, and safe for concurrent
+// use: new parameters need a new Model.
 type Model struct {
 	params   Params
 	spurious Spurious
@@ -78,7 +78,7 @@ func (m *Model) spuriousOf(kind eth2.ClientKind) float64 {
 	return defaultSpurious
 }
 
-// memo computes a value when it is first needed. Reading it again takes no lock: the map is
+// memo computes a value when it is first needed. Reading it again needs no lock: the map is
 // replaced, not changed.
 type memo[K comparable, V any] struct {
 	mu   sync.Mutex

@@ -15,7 +15,7 @@ const (
 	subnets = eth2.AttestationSubnetCount
 )
 
-// Params are what a duty's place and chance depend on.
+// Params determine where a duty falls and how likely it is.
 type Params struct {
 	// Clock of the network; SlotsPerEpoch and SlotDuration must be above 0.
 	Clock eth2.Clock
@@ -71,7 +71,7 @@ const oneCommittee cell = 0
 // maxSlotsPerEpoch is the longest epoch whose two-epoch windows a cell can name.
 const maxSlotsPerEpoch = 127
 
-// window gives the cells that a set of subscriptions for the duties of w slots from
+// window returns the cells that a set of subscriptions for the duties of w slots from
 // first on fills: which they are, and on what subnets. With few committees a slot
 // reaches only some subnets (phase0/validator.md, compute_subnet_for_attestation).
 func (p Params) window(first eth2.Slot, w uint64) (cell, uint64) {

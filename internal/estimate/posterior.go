@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Trust is how far the attestation subnets of a client version are believed, most
+// Trust is how far the attestation subnets of a client version are trusted, most
 // first. Calibrate finds it.
 type Trust uint8
 
@@ -17,7 +17,7 @@ const (
 	// TrustWatched leaves out snapshots, which depend on how long a client stays on a
 	// duty's subnet.
 	TrustWatched
-	// TrustWide takes the rate of subscriptions as known to a factor of two only.
+	// TrustWide treats the rate of subscriptions as known only to a factor of two.
 	TrustWide
 	// TrustCustody leaves out attestation subnets: custody groups and sync committees
 	// remain.
@@ -30,8 +30,8 @@ type Estimate struct {
 	Low, High float64 // the 90 % interval
 	Mean      float64 // what totals sum
 	Variance  float64
-	// Shared is the standard deviation where all nodes of a version are off alike
-	// (TrustWide), else 0: in a sum it adds up as it is.
+	// Shared is the standard deviation when all nodes of a version have the same error
+	// (TrustWide), else 0: in a sum, standard deviations add up instead of variances.
 	Shared float64
 	// PValidator is the probability of at least one.
 	PValidator float64
@@ -65,8 +65,8 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 }
 
 // posterior are the weights of the grid's points; they sum to 1. A client that is not
-// known is the mixture of those that it can be, by their shares alone: what the
-// windows make of a log are different data, whose likelihoods do not compare. They are
+// known is a mixture of those that it can be, weighted by their shares alone: what the
+// windows derive from a log are different data, whose likelihoods cannot be compared. They are
 // in s.
 func (m *Model) posterior(e *Evidence, s *space) []float64 {
 	e.sum()
@@ -117,7 +117,7 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	return w
 }
 
-// space is the memory of one calculation, which the next one reuses: allocating it would
+// space is the memory of one calculation, reused by the next one: allocating it would
 // take a third of the time.
 type space struct{ weights, mixture, least, logs, stakes []float64 }
 

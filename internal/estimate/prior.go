@@ -2,14 +2,14 @@ package estimate
 
 import "math"
 
-// Prior is how many nodes have how many validators: bands in ascending order without
+// Prior is the distribution of validators per node: bands in ascending order without
 // gaps from 0 on, log-uniform inside. What lies above a network's active validators
 // is left out.
 type Prior struct {
 	Bands []Band
 }
 
-// Band is a range of validators, both ends in it, and the share of nodes in it.
+// Band is a range of validators, both ends inclusive, and the share of nodes in it.
 type Band struct {
 	Low, High int
 	Share     float64
@@ -106,7 +106,7 @@ func FitPrior(m *Model, nodes []*Evidence) Prior {
 	return Prior{bands}
 }
 
-// refit is one round: the bands' shares are the mean of what each node says of itself.
+// refit is one round: the bands' shares are the mean of the nodes' posteriors.
 func refit(share, start []float64, likely [][]float64) []float64 {
 	next := make([]float64, len(share))
 	for b := range share {

@@ -2,9 +2,9 @@ package estimate
 
 import "github.com/chainbound/valtrack/internal/eth2"
 
-// Seal makes Statistics small, at the end of their day: of the spans of one kind of cell
-// it makes one. Duties before after are covered by earlier days and are left out. From
-// then on nothing is added to them: where in the day each span was is lost, but for
+// Seal reduces Statistics at the end of their day: it combines the spans of one kind of cell
+// into one. Duties before after are covered by earlier days and are left out. From
+// then on nothing can be added: where in the day each span was is lost, except for
 // the first slot and the last.
 func (s *Statistics) Seal(after eth2.Slot) {
 	if s.sealed {

@@ -19,7 +19,7 @@ func TestSealCountsOnce(t *testing.T) {
 		on, off := e.Cells()
 		return on + off
 	}
-	alone, habits := cells(day), day.Habits().Epochs
+	alone, behaviour := cells(day), day.Behaviour().Epochs
 	yesterday := cells(before)
 	before.Seal(0)
 	if got := cells(before); got != yesterday || got == 0 {
@@ -32,8 +32,8 @@ func TestSealCountsOnce(t *testing.T) {
 	if got := cells(day); got != 3*32*62 || alone != 6*32*62 {
 		t.Errorf("%d cells, %d sealed, want half as many", alone, got)
 	}
-	if got := day.Habits().Epochs; got != habits {
-		t.Errorf("%d whole epochs, %d with a watch that came late", habits, got)
+	if got := day.Behaviour().Epochs; got != behaviour {
+		t.Errorf("%d whole epochs, %d with a watch that came late", behaviour, got)
 	}
 	for _, got := range []uint64{cells(before, day), cells(day, before)} {
 		if got != yesterday+3*32*62 {

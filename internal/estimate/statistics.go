@@ -11,14 +11,14 @@ import (
 // some tens of bytes: for each span of duty slots how many cells were filled and how
 // many were not. No duty slot is in two spans. Not safe for concurrent use.
 //
-// An observation belongs to the day in which it began.
+// An observation belongs to the day in which it started.
 type Statistics struct {
 	// readings has one entry for each window that the client may have, the likeliest first.
-	readings []reading
-	sync     []syncReading
-	habits   Habits
-	fullness fullness
-	sealed   bool // nothing can be added
+	readings  []reading
+	sync      []syncReading
+	behaviour Behaviour
+	fullness  fullness
+	sealed    bool // nothing can be added
 }
 
 // reading is what was observed, interpreted with one window.
@@ -64,9 +64,9 @@ type fullness struct {
 	declared                uint32 // observations with all subnets in MetaData
 }
 
-// Habits are how a client was observed to subscribe, which Calibrate compares with its
+// Behaviour is how a client was observed to subscribe, which Calibrate compares with its
 // window.
-type Habits struct {
+type Behaviour struct {
 	// Lifetimes counts subscriptions by their time from SUBSCRIBE to UNSUBSCRIBE in
 	// slots, rounded; see lifetimeBin.
 	Lifetimes [LifetimeBins]uint32
@@ -83,10 +83,10 @@ type Habits struct {
 	Cells   uint64
 }
 
-// LifetimeBins is the number of bins of Habits.Lifetimes.
+// LifetimeBins is the number of bins of Behaviour.Lifetimes.
 const LifetimeBins = 10
 
-// lifetimeBin gives the bin of a time in whole slots: 0 to 4 each have their own,
+// lifetimeBin returns the bin of a time in whole slots: 0 to 4 each have their own,
 // then 5-8, 9-16, 17-32, 33-64, and more.
 func lifetimeBin(slots uint64) int {
 	if slots <= 4 {
@@ -122,8 +122,8 @@ func newStatistics() *Statistics {
 	return s
 }
 
-// Habits are the client's, for calibration.
-func (s *Statistics) Habits() Habits { return s.habits }
+// Behaviour returns the observed behaviour, for calibration.
+func (s *Statistics) Behaviour() Behaviour { return s.behaviour }
 
 // Span is from the first duty slot that is covered to the last; ok is false for none.
 func (s *Statistics) Span() (first, last eth2.Slot, ok bool) {
@@ -155,10 +155,10 @@ func (s *Statistics) WatchedSlots() (n uint64) {
 }
 
 // AllSubnets reports whether the node keeps all 64 subnets whatever its duties, judged by
-// this day alone: then its attestation subnets say nothing. Evidence judges by all days.
+// this day alone: then its attestation subnets are no evidence. Evidence judges by all days.
 func (s *Statistics) AllSubnets() bool {
 	// A Teku node with ten thousand validators can be on all subnets for epochs; one that
-	// keeps them by choice says so in MetaData. Lodestar and old Prysm do not say so.
+	// keeps them by choice declares it in MetaData. Lodestar and old Prysm do not.
 	fullByDuties := len(s.readings) == 1 && s.readings[0].window.policy == epochAhead
 	return s.fullness.declared > 0 || !fullByDuties && s.fullness.allSubnets()
 }
@@ -245,7 +245,7 @@ func (r run) end() eth2.Slot { return r.from + eth2.Slot(r.slots) }
 func (r run) exposure() uint64 { return uint64(r.on+r.off) * max(1, uint64(r.cell)) }
 
 // Add sums.
-func (h *Habits) Add(o Habits) {
+func (h *Behaviour) Add(o Behaviour) {
 	for i, n := range o.Lifetimes {
 		h.Lifetimes[i] += n
 	}
@@ -255,7 +255,7 @@ func (h *Habits) Add(o Habits) {
 	h.addEpochs(o)
 }
 
-func (h *Habits) addEpochs(o Habits) {
+func (h *Behaviour) addEpochs(o Behaviour) {
 	h.Epochs += o.Epochs
 	h.Filled += o.Filled
 	h.Squares += o.Squares

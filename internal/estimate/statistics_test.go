@@ -62,9 +62,9 @@ func TestWatchOfAShortWindow(t *testing.T) {
 	if on, off := e.Cells(); on != 3 || off != 32*62-3-7 {
 		t.Errorf("%d cells filled and %d empty, want 3 and %d", on, off, 32*62-10)
 	}
-	h := s.Habits()
+	h := s.Behaviour()
 	if h.Subscribed != 3 || h.Lifetimes[2] != 2 || h.Lifetimes[3] != 1 {
-		t.Errorf("habits %+v", h)
+		t.Errorf("behaviour %+v", h)
 	}
 }
 

@@ -13,7 +13,7 @@ const allSubnets uint64 = math.MaxUint64
 // timing is the network's clock in milliseconds.
 type timing struct {
 	genesis, slot int64
-	// tolerance is by how much a change can seem to come before its slot: clocks differ.
+	// tolerance is how much earlier than its slot a change can appear, as clocks differ.
 	tolerance int64
 }
 
@@ -24,7 +24,7 @@ func newTiming(p Params) (timing, bool) {
 	return t, ok
 }
 
-// within reports whether a time is one that the clock can have, with room for sums.
+// within reports whether the clock can represent a time, with room for sums.
 func (t timing) within(ms int64) bool { return ms >= t.genesis && ms < 1<<53 }
 
 // slotOf is the slot of a time at or after genesis.
@@ -47,7 +47,7 @@ type cursor struct {
 
 func (t timeline) cursor() *cursor { return &cursor{t.changes, t.initial} }
 
-// advance goes to a time, and gives the subnets that went on on the way, whether they
+// advance moves to a time, and returns the subnets that were joined meanwhile, whether they
 // are on still or not.
 func (c *cursor) advance(to int64) (began uint64) {
 	for len(c.changes) > 0 && c.changes[0].At < to {
@@ -65,7 +65,7 @@ func (c *cursor) advance(to int64) (began uint64) {
 
 func attnetSet(a eth2.Attnets) uint64 { return binary.LittleEndian.Uint64(a[:]) }
 
-// subnetSet ignores what is no subnet.
+// subnetSet ignores numbers that are not subnets.
 func subnetSet(list []int) (on uint64) {
 	for _, s := range list {
 		if s >= 0 && s < subnets {

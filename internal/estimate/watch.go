@@ -9,12 +9,12 @@ import (
 )
 
 // WatchLog is the subscription log of a watch, or of one part of it, as an
-// event.Watch has it. What is malformed in it is ignored.
+// in the form of event.Watch. Malformed parts are ignored.
 type WatchLog struct {
 	From, To int64 // Unix milliseconds
 	Initial  []int // attestation subnets at From
 	Changes  []event.SubnetChange
-	// LongLived are the subnets that the node kept for the network's sake at any time
+	// LongLived are the long-lived subnets that the node had at any time
 	// of the watch: MetaData's at its start and after each change.
 	LongLived eth2.Attnets
 }
@@ -38,7 +38,7 @@ func (s *Statistics) AddWatch(p Params, w WatchLog) {
 	}
 	for i := range s.readings {
 		r := &s.readings[i]
-		var seen Habits
+		var seen Behaviour
 		switch r.window.policy {
 		case slotsAhead:
 			seen = t.slotBySlot(r)
@@ -48,8 +48,8 @@ func (s *Statistics) AddWatch(p Params, w WatchLog) {
 			seen = t.nextEpochs(r)
 		}
 		if len(s.readings) == 1 {
-			s.habits.Add(t.habits())
-			s.habits.addEpochs(seen)
+			s.behaviour.Add(t.behaviour())
+			s.behaviour.addEpochs(seen)
 		}
 	}
 	s.fullness.addWatch(t)
@@ -138,7 +138,7 @@ func newTimeline(p Params, w WatchLog) (timeline, bool) {
 // subnet that was off when a slot began goes on in that slot if and only if there is
 // a duty lead slots later; of one that is on there is nothing to learn. So it does
 // not matter for how long the client stays.
-func (t timeline) slotBySlot(r *reading) (seen Habits) {
+func (t timeline) slotBySlot(r *reading) (seen Behaviour) {
 	first := t.slotAt(t.from)
 	if t.begins(first) < t.from {
 		first++
@@ -156,11 +156,11 @@ func (t timeline) slotBySlot(r *reading) (seen Habits) {
 		x := count(began, eligible)
 		total.slots, total.on, total.off = total.slots+1, total.on+x.on, total.off+x.off
 		if epoch.add(t.params.Clock.EpochOf(duty), x); epoch.slots == t.params.slots() {
-			seen.addEpochs(epoch.habits())
+			seen.addEpochs(epoch.behaviour())
 		}
 	}
 	if !r.insert(total) {
-		return Habits{} // covered already: another crawler's watch of the same epochs
+		return Behaviour{} // covered already: another crawler's watch of the same epochs
 	}
 	return seen
 }
@@ -169,7 +169,7 @@ func (t timeline) slotBySlot(r *reading) (seen Habits) {
 // rest of the epoch's duties and of the first slot of the next. The duty of the first
 // slot itself belongs to the epoch before, and its subnet is left when the second
 // slot begins: so what counts is seen from the middle of that slot on.
-func (t timeline) epochByEpoch(r *reading) (seen Habits) {
+func (t timeline) epochByEpoch(r *reading) (seen Behaviour) {
 	perEpoch := eth2.Slot(t.params.slots())
 	c := t.cursor()
 	for start := t.slotAt(t.from) / perEpoch * perEpoch; t.starts(start) < t.to; start += perEpoch {
@@ -191,7 +191,7 @@ func (t timeline) epochByEpoch(r *reading) (seen Habits) {
 		x := count(on, reached&^t.longLived)
 		x.from, x.slots, x.cell = first, uint32(span), kind
 		if r.insert(x) && span == uint64(perEpoch) {
-			seen.addEpochs(x.habits())
+			seen.addEpochs(x.behaviour())
 		}
 	}
 	return seen
@@ -200,7 +200,7 @@ func (t timeline) epochByEpoch(r *reading) (seen Habits) {
 // nextEpochs reads a client that has joined the subnets of all duties of an epoch
 // when the one before ends: what counts is seen in the middle of that one's last slot,
 // whose own duties show as well.
-func (t timeline) nextEpochs(r *reading) (seen Habits) {
+func (t timeline) nextEpochs(r *reading) (seen Behaviour) {
 	perEpoch := eth2.Slot(t.params.slots())
 	c := t.cursor()
 	for next := (t.slotAt(t.from)/perEpoch + 1) * perEpoch; t.starts(next)-t.slot/2 <= t.to; next += perEpoch {
@@ -213,14 +213,14 @@ func (t timeline) nextEpochs(r *reading) (seen Habits) {
 		x := count(c.on, reached&^t.longLived)
 		x.from, x.slots, x.cell = next, uint32(perEpoch), kind
 		if r.insert(x) {
-			seen.addEpochs(x.habits())
+			seen.addEpochs(x.behaviour())
 		}
 	}
 	return seen
 }
 
-// habits are the lifetimes and beginnings of short-lived subscriptions.
-func (t timeline) habits() (h Habits) {
+// behaviour counts the lifetimes and starts of short-lived subscriptions.
+func (t timeline) behaviour() (h Behaviour) {
 	var since [subnets]int64
 	for _, c := range t.changes {
 		subnet := c.Subnet
@@ -283,12 +283,12 @@ func (e *epochCount) add(epoch eth2.Epoch, x run) {
 	e.slots, e.on, e.off = e.slots+1, e.on+x.on, e.off+x.off
 }
 
-func (e *epochCount) habits() Habits { return run{on: e.on, off: e.off}.habits() }
+func (e *epochCount) behaviour() Behaviour { return run{on: e.on, off: e.off}.behaviour() }
 
-// habits are those of one whole duty epoch.
-func (r run) habits() Habits {
+// behaviour is that of one whole duty epoch.
+func (r run) behaviour() Behaviour {
 	on := uint64(r.on)
-	return Habits{Epochs: 1, Filled: on, Squares: on * on, Cells: on + uint64(r.off)}
+	return Behaviour{Epochs: 1, Filled: on, Squares: on * on, Cells: on + uint64(r.off)}
 }
 
 // count counts the eligible subnets that are on and off.

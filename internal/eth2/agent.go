@@ -19,7 +19,7 @@ const (
 	ClientUnknown ClientKind = "unknown"
 )
 
-// Client is what an agent string says of a node. Version, OS and Arch are empty where
+// Client is what an agent string says about a node. Version, OS and Arch are empty where
 // it does not say them, and always for ClientUnknown.
 type Client struct {
 	Kind ClientKind `json:"client"`

@@ -15,7 +15,7 @@ func Decode(subject string, data []byte) (Event, error) {
 }
 
 // DecodeString parses and validates an event of the subject. Unknown fields are
-// ignored. Every error wraps ErrInvalid. The event is the caller's own. Its strings are
+// ignored. Every error wraps ErrInvalid. The caller owns the event. Its strings are
 // parts of the message: clone those that are to be kept for long.
 //
 // JSON in the form that Encode writes is read by straight-line code, an order of

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Encode validates an event and gives its JSON, one line without a newline and at
+// Encode validates an event and returns its JSON, one line without a newline and at
 // most MaxSize bytes. Every error wraps ErrInvalid.
 func Encode(e Event) ([]byte, error) {
 	if err := e.Validate(); err != nil {

@@ -28,7 +28,7 @@ type Event interface {
 	Validate() error
 }
 
-// ErrInvalid marks an event that breaks the contract.
+// ErrInvalid marks an event that violates the contract.
 var ErrInvalid = errors.New("invalid event")
 
 // MaxSize is the largest encoded event that is accepted, in bytes. It is the
@@ -131,8 +131,8 @@ func Outcomes() []string {
 	}
 }
 
-// VisitEnded reports how a connection with a peer, or the attempt at it, ended. A
-// long watch is published in parts while it goes on: events with the same visit id
+// VisitEnded reports how a connection or attempted connection with a peer ended. A
+// long watch is published in parts while it continues: events with the same visit id
 // whose Watch spans follow one another without a gap. Part counts them from 0. All but the
 // last have More set and the outcome ok; their Ended is the part's end.
 type VisitEnded struct {

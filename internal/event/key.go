@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Key identifies an event forever: the sentry that made it, that sentry's boot
+// Key identifies an event permanently: the sentry that made it, that sentry's boot
 // and a counter that grows by one with each event of the boot, from 1.
 type Key struct {
 	Sentry  string

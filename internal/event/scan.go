@@ -13,7 +13,7 @@ import (
 
 // scanner reads JSON of exactly the form that Encode writes, without escapes.
 // Whatever else it meets makes it bad and ends its text: then every further read
-// fails, and gives zero values that nobody may use.
+// fails, and returns zero values that must not be used.
 type scanner struct {
 	text string
 	data []byte // the same memory, never written
@@ -74,7 +74,7 @@ func (s *scanner) must(literal string) {
 	}
 }
 
-// str reads a string that stands after the literal.
+// str reads a string that follows the literal.
 func (s *scanner) str(before string) string {
 	s.must(before)
 	return s.quoted()

@@ -51,8 +51,8 @@ func (r *RejectedEvent) data() []byte {
 	return []byte(r.Payload)
 }
 
-// parseRejected returns the message of a line, to be published again: under the key
-// that it had, or else under one that depends on the line only. A message that is still
+// parseRejected returns the message of a line, to be published again: under its key
+// if it had one, or else under one that depends only on the line. A message that is still
 // invalid is an error.
 func parseRejected(line []byte) (event.Encoded, error) {
 	var r RejectedEvent
@@ -149,7 +149,7 @@ func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 		size = 0
 	}
 	if _, err := r.file.Write(b); err != nil {
-		// Half a line would spoil the next one.
+		// A partial line would corrupt the next one.
 		return fmt.Errorf("rejected events: %w", errors.Join(err, r.file.Truncate(size)))
 	}
 	if err := r.file.Sync(); err != nil {

@@ -30,7 +30,7 @@ func consecutive(keys []string) bool {
 	return len(keys) > 0
 }
 
-// A publisher that sends only what nobody can decode must not fill the disk.
+// A publisher that sends only invalid events must not fill the disk.
 func TestRejectedFileIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	r, err := openRejected(dir, 4096, quiet(), func(event.Key) {})

@@ -32,7 +32,7 @@ type ReplayStats struct {
 	Known uint64 `json:"known"`
 }
 
-// BadLine is a line that is no event.
+// BadLine is a line that is not an event.
 type BadLine struct {
 	File string
 	Line int
@@ -41,12 +41,12 @@ type BadLine struct {
 
 // errTorn marks a last line without its newline that is no whole event: the writer was
 // killed while it wrote it.
-var errTorn = errors.New("line is cut short")
+var errTorn = errors.New("line is truncated")
 
 // Replay publishes the events in log files, each line once under the key it has, so
 // that replaying a file twice stores its events once. A line without a key gets one
 // from the file's first line and its own number. Files of rejected events work too.
-// Lines that are no events go to bad and are skipped; an unknown file name, a file that
+// Lines that are not events go to bad and are skipped; an unknown file name, a file that
 // cannot be read or a failed publish is an error.
 func Replay(ctx context.Context, p Publisher, files []string, bad func(BadLine)) (ReplayStats, error) {
 	var stats ReplayStats
@@ -67,7 +67,7 @@ func Replay(ctx context.Context, p Publisher, files []string, bad func(BadLine))
 // rejectedSubject takes the place of the subject of a file whose lines have one each.
 const rejectedSubject = "rejected"
 
-// subjectOf tells the event type from a file's name: metadata_events.log, and also
+// subjectOf derives the event type from a file's name: metadata_events.log, and also
 // metadata_events.log.1 or metadata_events-2026-11-22.log.
 func subjectOf(file string) string {
 	name := filepath.Base(file)

@@ -188,7 +188,7 @@ func openFile(path string, log *slog.Logger) (*diskio.AppendFile, error) {
 		return nil, errors.Join(fmt.Errorf("event log %s: %w", path, err), f.Close())
 	}
 	if torn {
-		log.Warn("the last line of the event log is cut short, continuing after it", slog.String("file", path))
+		log.Warn("the last line of the event log is truncated, continuing after it", slog.String("file", path))
 	}
 	return diskio.NewAppendFile(path, f), nil
 }

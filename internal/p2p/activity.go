@@ -10,11 +10,11 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 )
 
-// tcpDeadAfter is under the time after which the system gives a TCP connection up that
+// tcpDeadAfter is below the time after which the system gives up a TCP connection that
 // answers no keep-alive: Go's defaults are 15 s and nine probes 15 s apart.
 const tcpDeadAfter = 2 * time.Minute
 
-// LastActive is the last time at which the peer was certainly there: it had sent a gossip
+// LastActive is the last time at which the peer was certainly connected: it had sent a gossip
 // RPC or opened a stream of its own, or a request that it answered began.
 func (s *Session) LastActive() time.Time {
 	s.mu.Lock()

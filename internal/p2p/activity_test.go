@@ -32,7 +32,7 @@ func (s *endingStream) SetReadDeadline(time.Time) error { return nil }
 func (s *endingStream) Reset() error                    { return nil }
 
 // A follower does not learn that a peer was there until its loss was found out.
-func TestFollowEndsWhereAVanishedPeerWasHeard(t *testing.T) {
+func TestFollowEndsWhereAVanishedPeerWasLastActive(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end      error
 		vanished bool
@@ -82,7 +82,7 @@ func TestFollowEndsWhereAVanishedPeerWasHeard(t *testing.T) {
 	}
 }
 
-func TestHeard(t *testing.T) {
+func TestLastActive(t *testing.T) {
 	p, h := startPeer(t), startHost(t, nil)
 	p.serveAll()
 	p.serve(ProtoMetaDataV3, EncodeResponse(CodeRateLimited, []byte("later")))
@@ -93,7 +93,7 @@ func TestHeard(t *testing.T) {
 	}{
 		{"an answer", func() { _, _ = s.Ping(testContext(t)) }},
 		{"an error code", func() { _, _ = s.MetaData(testContext(t)) }},
-		{"a ping", func() { _, _ = p.ask(h, ProtoPingV1, make([]byte, 8)) }},
+		{"a ping", func() { _, _ = p.request(h, ProtoPingV1, make([]byte, 8)) }},
 		{"gossip", func() { p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("a")...)) }},
 	} {
 		before := time.Now()

@@ -50,7 +50,7 @@ type Config struct {
 	AllowPrivate   bool // dial private and loopback addresses too
 
 	Local Local
-	// Inbound is called in a goroutine of its own for each inbound connection. Its
+	// Inbound is called in its own goroutine for each inbound connection. Its
 	// context ends with the host; the session is closed when it returns. When it
 	// is nil inbound connections are refused.
 	Inbound func(context.Context, *Session)

@@ -17,7 +17,7 @@ const (
 	// maxTargetAddrs bounds the addresses tried for one transport.
 	maxTargetAddrs = 4
 	// attemptDelay is how long an address has to succeed before the next is tried
-	// beside it (RFC 8305 "Connection Attempt Delay"). One that fails makes way at
+	// in parallel (RFC 8305 "Connection Attempt Delay"). If one fails, the next starts at
 	// once.
 	attemptDelay = 250 * time.Millisecond
 )
@@ -28,9 +28,9 @@ type Target struct {
 	QUIC, TCP []netip.AddrPort // UDP and TCP; tried in this order
 }
 
-// Dial connects to a peer, QUIC first, TCP second. There is one connection a
-// peer: ErrAlreadyConnected when one stands, also when the peer connects to us
-// meanwhile. The session is the caller's to close.
+// Dial connects to a peer, QUIC first, TCP second. There is one connection per
+// peer: ErrAlreadyConnected when one exists, also when the peer connects to us
+// meanwhile. The caller must close the session.
 func (h *Host) Dial(ctx context.Context, target Target) (*Session, error) {
 	p, err := peer.Decode(target.PeerID)
 	if err != nil {
@@ -84,7 +84,7 @@ func (h *Host) beginDial(p peer.ID, addrs []ma.Multiaddr, cancel context.CancelC
 	return dial, nil
 }
 
-// endDial frees the dial's slot and gives the session that came of it, if any.
+// endDial frees the dial's slot and returns the resulting session, if any.
 func (h *Host) endDial(p peer.ID, dial *pendingDial) *Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()

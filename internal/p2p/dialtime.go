@@ -38,9 +38,9 @@ var errNoQUICAnswer = fmt.Errorf("no QUIC answer in %v: %w", quicTimeoutAfterTCP
 
 // pendingDial is a dial in progress.
 //
-// Its addresses are tried side by side only as far as the peer does not notice: one
-// handshake is under way at a time, and none after one that succeeded. Two would be
-// two connections in the peer's eyes, for which clients mark down.
+// Its addresses are tried in parallel only as far as the peer does not notice: one
+// handshake is in progress at a time, and none after one that succeeded. Two would be
+// two connections to the peer, for which clients lower our score.
 type pendingDial struct {
 	addrs   []ma.Multiaddr
 	cancel  context.CancelCauseFunc
@@ -115,7 +115,7 @@ func (d *pendingDial) whenTCPDecided(f func()) {
 	d.onTCPDecided = append(d.onTCPDecided, f)
 }
 
-// dialOf gives the dial of a peer; an error when it is over.
+// dialOf returns the dial of a peer; an error when it is over.
 func (h *Host) dialOf(p peer.ID) (*pendingDial, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -150,7 +150,7 @@ type tcpUpgrader struct {
 	host *Host
 }
 
-// Upgrade implements transport.Upgrader. Inbound connections do not come by here.
+// Upgrade implements transport.Upgrader. It is not used for inbound connections.
 func (u tcpUpgrader) Upgrade(ctx context.Context, t transport.Transport, raw manet.Conn, dir network.Direction, p peer.ID, scope network.ConnManagementScope) (transport.CapableConn, error) {
 	dial, err := u.host.dialOf(p)
 	if err == nil {
@@ -175,9 +175,9 @@ type quicDialer struct {
 }
 
 // Dial implements transport.Transport. quic-go abandons a canceled handshake without
-// a packet: if the peer's side is complete just then, the peer holds a connection until
-// its idle timeout, 30 s. So a handshake that has begun goes on to its end when nobody
-// waits for it any more; the swarm closes what comes of it.
+// a packet: if the peer's side is complete just then, the peer keeps a connection until
+// its idle timeout, 30 s. So a handshake that has started continues to its end even when nothing
+// waits for it any more; the swarm closes the resulting connection.
 func (t quicDialer) Dial(ctx context.Context, addr ma.Multiaddr, p peer.ID) (transport.CapableConn, error) {
 	dial, err := t.host.dialOf(p)
 	if err == nil {

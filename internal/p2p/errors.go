@@ -30,7 +30,7 @@ var (
 	// ErrReset means that the connection or the stream broke, or that the peer
 	// closed it.
 	ErrReset = errors.New("connection reset")
-	// ErrUnsupported means that the peer speaks no version of a protocol.
+	// ErrUnsupported means that the peer supports no version of a protocol.
 	ErrUnsupported = errors.New("protocol not supported")
 	// ErrNoHello means that no gossip hello came in time.
 	ErrNoHello = errors.New("no gossip hello")
@@ -38,7 +38,7 @@ var (
 	errNoIdentify = errors.New("peer did not identify itself")
 )
 
-// operation names what a session did when an error came.
+// operation names what a session was doing when an error occurred.
 type operation string
 
 // The operations of a session.
@@ -68,7 +68,7 @@ type GoodbyeError struct {
 func (e *GoodbyeError) Error() string { return fmt.Sprintf("peer said goodbye, code %d", e.Code) }
 
 // Outcome maps any error of this package to one of event's outcomes, OutcomeOK
-// for nil. Whether a Status is of the wrong network is the caller's to say.
+// for nil. The caller decides whether a Status is of the wrong network.
 func Outcome(err error) string {
 	var goodbye *GoodbyeError
 	var request *requestError
@@ -115,7 +115,7 @@ func requestOutcome(e *requestError) string {
 	}
 }
 
-// dialOutcome takes the address that got furthest as the reason of the whole dial.
+// dialOutcome uses the address that got furthest as the reason for the whole dial.
 func dialOutcome(e *swarm.DialError) string {
 	outcome, best := event.OutcomeUnreachable, -1
 	for i := range e.DialErrors {
@@ -134,7 +134,7 @@ func causeOutcome(err error) (outcome string, rank int) {
 	var closed *quic.ApplicationError
 	switch {
 	case errors.As(err, &mismatch):
-		// Another node lives there now: the peer of the record is not reachable.
+		// Another node is at that address now: the peer of the record is not reachable.
 		return event.OutcomeUnreachable, 5
 	case errors.Is(err, syscall.ECONNREFUSED),
 		errors.As(err, &refused) && refused.Remote && refused.ErrorCode == quic.ConnectionRefused:

@@ -7,14 +7,14 @@ type follower struct {
 	fn func(at time.Time, changes []Subscription)
 }
 
-// Follow gives the topics the peer is subscribed to now, in no order, and calls fn
+// Follow returns the topics the peer is subscribed to now, in no order, and calls fn
 // with every later change: no change between the two is lost or reported twice. One
 // call has the changes of one RPC in its order, and at, the time at which the RPC
 // had been read whole. Entries that change nothing are left out.
 //
 // A call without changes is the last one: the gossip stream ended at that time, and
-// what the peer does from then on is not known, though the connection may stand. Of
-// a peer that vanished, which shows half a minute later, it is LastActive.
+// what the peer does from then on is not known, though the connection may be up. For
+// a peer that vanished, which is noticed half a minute later, it is LastActive.
 // A stream that it opens after that is not followed: what happened between the two is
 // unknown, and
 // rust-libp2p does not even repeat its list there. When the stream has ended before,
@@ -25,8 +25,8 @@ type follower struct {
 // with a lock held that fn takes. A second Follow replaces the first. After stop
 // has returned fn is not called again.
 //
-// A peer can cause about 400 changes a second, after a burst of 100,000: who keeps
-// them has to bound them.
+// A peer can cause about 400 changes a second, after a burst of 100,000: a follower that
+// keeps them must bound them.
 func (s *Session) Follow(fn func(at time.Time, changes []Subscription)) (current []Subscription, stop func()) {
 	g := &s.gossip
 	f := &follower{fn: fn}
@@ -71,8 +71,8 @@ func (s *Session) RemoteSeq() (seq uint64, ok bool) {
 	return *s.remoteSeq, true
 }
 
-// SeqChanged gets a value when RemoteSeq becomes known and each time it grows;
-// growths nobody has received meanwhile are one value. It is never closed.
+// SeqChanged receives a value when RemoteSeq becomes known and each time it grows;
+// several increases before it is read are one value. It is never closed.
 func (s *Session) SeqChanged() <-chan struct{} { return s.seqChanged }
 
 func (s *Session) setRemoteSeq(seq uint64) {

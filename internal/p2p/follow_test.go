@@ -259,7 +259,7 @@ func TestRemoteSeq(t *testing.T) {
 		seq, want uint64
 		moved     bool
 	}{{7, 7, false}, {9, 9, true}, {8, 9, false}} {
-		if _, err := p.ask(h, ProtoPingV1, eth2.MarshalUint64(step.seq)); err != nil {
+		if _, err := p.request(h, ProtoPingV1, eth2.MarshalUint64(step.seq)); err != nil {
 			t.Fatal(err)
 		}
 		expect(step.want, step.moved)

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// maxTopics bounds the topics that are remembered of a peer; further ones are
+	// maxTopics bounds the topics that are remembered for a peer; further ones are
 	// ignored. A node on every topic of two digests has about 420.
 	maxTopics = 2048
 	// gossipBudget and gossipRate bound what a peer may send on meshsub streams, in
@@ -21,7 +21,7 @@ const (
 	// messages to a node that subscribes to nothing.
 	gossipBudget = 4 << 20
 	gossipRate   = 16 << 10
-	// gossipBuffer is what a held connection pays for its reader, in bytes. The
+	// gossipBuffer is the size of a held connection's read buffer, in bytes. The
 	// usual RPC is one change of some 60 bytes; a longer one is read into memory of
 	// its own.
 	gossipBuffer = 512
@@ -108,7 +108,7 @@ func (g *subscriptions) apply(stream network.Stream, at time.Time, rpc []Subscri
 	g.notifyFollower(at, changed)
 }
 
-// complete releases those who wait for the list that a stream begins with.
+// complete releases the waiters for the list that a stream begins with.
 func (g *subscriptions) complete(stream network.Stream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -149,7 +149,7 @@ func (g *subscriptions) streamEnded(stream network.Stream, at time.Time, clean b
 	}
 }
 
-// closeHello lets waiters go; mu is held.
+// closeHello releases waiters; mu is held.
 func (g *subscriptions) closeHello() {
 	select {
 	case <-g.hello:

@@ -41,7 +41,7 @@ func (h *Host) serve(kind quotaKind, handle handler) streamHandler {
 		if s.allowRequest(kind) {
 			chunk = handle(s, in)
 		} else {
-			// The request is taken off the stream all the same: go-mplex loses the
+			// The request is read from the stream anyway: go-mplex loses the
 			// buffers of what is left unread.
 			_, _ = in.readBytes(1)
 			chunk = EncodeResponse(CodeRateLimited, []byte("rate limited"))

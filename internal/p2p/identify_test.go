@@ -47,14 +47,14 @@ func TestPeerIdentifiesUs(t *testing.T) {
 	}
 }
 
-// A peer that opens a stream for what we do not speak is told so, one that asks
+// A peer that opens a stream for a protocol that we do not support is refused, one that asks
 // for any number of things is cut off.
 func TestNegotiation(t *testing.T) {
 	p, h := startPeer(t), startHost(t, nil)
 	dial(t, h, p.target())
 	id := h.swarm.LocalPeer()
 	await(t, "the peer sees the connection", func() bool { return p.Network().Connectedness(id) == network.Connected })
-	converse := func(tokens ...string) string {
+	roundTrip := func(tokens ...string) string {
 		t.Helper()
 		stream, err := p.Network().NewStream(testContext(t), id)
 		if err != nil {
@@ -71,13 +71,13 @@ func TestNegotiation(t *testing.T) {
 	}
 	header, na := string(appendToken(nil, multistreamID)), string(appendToken(nil, notAvailable))
 	metadata := string(ProtoMetaDataV3)
-	if got, want := converse(multistreamID, "/x", metadata), header+na+string(appendToken(nil, metadata)); !strings.HasPrefix(got, want) {
+	if got, want := roundTrip(multistreamID, "/x", metadata), header+na+string(appendToken(nil, metadata)); !strings.HasPrefix(got, want) {
 		t.Errorf("answered %q, want %q", got, want)
 	}
-	if got := converse("GET / HTTP/1.1"); got != "" {
+	if got := roundTrip("GET / HTTP/1.1"); got != "" {
 		t.Errorf("answered %q to a header that is none", got)
 	}
-	if got := converse(append([]string{multistreamID}, make([]string, 100)...)...); strings.Count(got, na) > maxProposals {
+	if got := roundTrip(append([]string{multistreamID}, make([]string, 100)...)...); strings.Count(got, na) > maxProposals {
 		t.Errorf("answered %q", got)
 	}
 }

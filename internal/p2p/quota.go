@@ -2,7 +2,7 @@ package p2p
 
 import "time"
 
-// quotaKind is a kind of inbound request that has a quota of its own.
+// quotaKind is a kind of inbound request that has its own quota.
 type quotaKind int
 
 const (

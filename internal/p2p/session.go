@@ -42,7 +42,7 @@ type Session struct {
 	goodbyes chan struct{} // closed at the peer's first goodbye
 	gossip   subscriptions
 
-	identified chan struct{} // closed when identity is settled
+	identified chan struct{} // closed when identify has finished or failed
 	identity   *identity     // nil when identify failed; not before identified
 
 	seqChanged chan struct{} // of one token

@@ -172,7 +172,7 @@ func TestInbound(t *testing.T) {
 		string(ProtoMetaDataV2): {nil, ourMetaData().MarshalSSZ(2)},
 		string(ProtoMetaDataV3): {nil, ourMetaData().MarshalSSZ(3)},
 	} {
-		got, err := p.ask(h, protocol.ID(proto), tc.request)
+		got, err := p.request(h, protocol.ID(proto), tc.request)
 		if err != nil || !bytes.Equal(got, tc.want) {
 			t.Errorf("%s answered %x, %v; want %x", proto, got, err, tc.want)
 		}
@@ -181,7 +181,7 @@ func TestInbound(t *testing.T) {
 	if diff := cmp.Diff(theirStatus(), status); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	if _, err := p.ask(h, ProtoStatusV2, theirStatus().MarshalSSZ(1)); !hasCode(err, CodeInvalidRequest) {
+	if _, err := p.request(h, ProtoStatusV2, theirStatus().MarshalSSZ(1)); !hasCode(err, CodeInvalidRequest) {
 		t.Errorf("a status of the wrong size: %v", err)
 	}
 }
@@ -241,7 +241,7 @@ func TestInboundQuota(t *testing.T) {
 	dial(t, h, p.target())
 	var limited bool
 	for range quotaPing.quota().burst + 1 {
-		_, err := p.ask(h, ProtoPingV1, eth2.MarshalUint64(1))
+		_, err := p.request(h, ProtoPingV1, eth2.MarshalUint64(1))
 		var answer *ResponseError
 		if errors.As(err, &answer) {
 			limited = answer.Code == CodeRateLimited && answer.Message == "rate limited"
@@ -250,8 +250,8 @@ func TestInboundQuota(t *testing.T) {
 	if !limited {
 		t.Error("never rate limited")
 	}
-	if _, err := p.ask(h, ProtoMetaDataV3, nil); err != nil {
-		t.Errorf("another protocol has a quota of its own: %v", err)
+	if _, err := p.request(h, ProtoMetaDataV3, nil); err != nil {
+		t.Errorf("another protocol has its own quota: %v", err)
 	}
 }
 

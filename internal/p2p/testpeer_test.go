@@ -52,7 +52,7 @@ func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(testTimeout); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
@@ -261,8 +261,8 @@ func (p *testPeer) open(h *Host, proto protocol.ID, raw []byte) network.Stream {
 	return s
 }
 
-// ask sends a request and gives the response's SSZ.
-func (p *testPeer) ask(h *Host, proto protocol.ID, ssz []byte) ([]byte, error) {
+// request sends a request and gives the response's SSZ.
+func (p *testPeer) request(h *Host, proto protocol.ID, ssz []byte) ([]byte, error) {
 	p.t.Helper()
 	s := p.open(h, proto, EncodeRequest(ssz))
 	defer s.Close()

@@ -76,13 +76,13 @@ func (v *Validators) writeText(t *tabwriter.Writer) {
 	}
 	fmt.Fprintf(t, "multiplicity\t%.2f times the %d active validators%s\n", v.Multiplicity, v.ActiveValidators, note)
 	if v.InboundOnly > 0 {
-		fmt.Fprintf(t, "inbound only\t%d of the nodes, by peer id: without an address the same node under two ids cannot be told\n", v.InboundOnly)
+		fmt.Fprintf(t, "inbound only\t%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised\n", v.InboundOnly)
 	}
 	if v.DuplicateIDs > 0 {
 		fmt.Fprintf(t, "not counted\t%d earlier peer ids of the same addresses\n", v.DuplicateIDs)
 	}
 	if v.LostDays > 0 {
-		fmt.Fprintf(t, "lost\t%d days of statistics that could not be decoded: 'valtrack rebuild' reads them again\n", v.LostDays)
+		fmt.Fprintf(t, "lost\t%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them\n", v.LostDays)
 	}
 	fmt.Fprint(t, "\nCLIENT\tNODES\tWITH VALIDATORS\tVALIDATORS\t90 %\n")
 	for _, c := range v.Clients {

@@ -72,7 +72,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) (*Tracked, error) {
 			Date:   time.Unix(int64(d.Day)*24*3600, 0).UTC().Format(time.DateOnly),
 			Client: string(d.Client.Kind), Version: d.Client.Release(),
 			EpochsWatched: float64(d.WatchedSlots()) / slotsPerEpoch,
-			CellsOn:       on, CellsOff: off, Subscriptions: d.Habits().Subscribed, AllSubnets: d.AllSubnets(),
+			CellsOn:       on, CellsOff: off, Subscriptions: d.Behaviour().Subscribed, AllSubnets: d.AllSubnets(),
 		})
 	}
 	for _, o := range state.SameAddress(p) {

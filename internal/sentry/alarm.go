@@ -27,13 +27,13 @@ import (
 const (
 	alarmMajority = 0.5
 	alarmFifth    = 0.2
-	// alarmLeast is the number of nodes under which shares say nothing.
+	// alarmLeast is the number of nodes below which shares mean nothing.
 	alarmLeast = 20
 	// announcers is the number of nodes that must announce a digest before it is
 	// taken for our next one.
 	announcers = 3
 	// alarmBucket is a third of the window of records that count, and the time
-	// between two lines of a standing alarm; for slots of 12 s.
+	// between two log lines of an ongoing alarm; for slots of 12 s.
 	alarmBucket = 10 * time.Minute
 	// maxAnnounced bounds the digests that nodes announce in one bucket.
 	maxAnnounced = 64
@@ -41,7 +41,7 @@ const (
 	maxAlarmNodes = 50_000
 )
 
-// kind is what a record's digest is to us.
+// kind classifies a record's digest.
 type kind int
 
 const (
@@ -65,7 +65,7 @@ type alarm struct {
 	buckets [3]map[eth2.NodeID]kind
 	// announced are digests that nodes with ours announce, by bucket too.
 	announced [3]announced
-	// example is the newest unknown digest that is linked to us.
+	// example is the newest unknown digest that is linked to our network.
 	example eth2.ForkDigest
 	raised  bool
 	logged  time.Time
@@ -143,7 +143,7 @@ func (a *alarm) known(d eth2.ForkDigest) bool {
 	return ok
 }
 
-// later reports whether the digest is one of our schedule after the epoch.
+// later reports whether the digest is in our schedule after the epoch.
 func (a *alarm) later(d eth2.ForkDigest, epoch eth2.Epoch) bool {
 	p, ok := a.forks.schedule.Lookup(d)
 	return ok && p.FirstEpoch > epoch
@@ -254,8 +254,8 @@ func (a *alarm) shares(now time.Time) shares {
 	return s
 }
 
-// check gives the share of unknown digests, recounted ten times per bucket, and
-// logs what is wrong once a bucket's time.
+// check returns the share of unknown digests, recounted ten times per bucket, and
+// logs a problem once per bucket.
 func (a *alarm) check(now time.Time) (unknown float64) {
 	if now.Sub(a.checked) < a.bucket/10 {
 		return a.share
@@ -280,7 +280,7 @@ func (a *alarm) check(now time.Time) (unknown float64) {
 		}
 	case !wrong && a.raised:
 		a.raised = false
-		a.log.Info("the fork digests are as our schedule has them again", slog.Int("nodes", s.nodes))
+		a.log.Info("the fork digests match our schedule again", slog.Int("nodes", s.nodes))
 	}
 	return a.share
 }

@@ -118,7 +118,7 @@ func TestANetworkThatMovedOnRaisesTheAlarm(t *testing.T) {
 			c.add(100, id, nfd, false)
 			c.tell()
 		}
-		if !strings.Contains(c.log.String(), "as our schedule has them again") || c.share != 0 {
+		if !strings.Contains(c.log.String(), "the fork digests match our schedule again") || c.share != 0 {
 			t.Errorf("%s: not cleared, share %v: %s", name, c.share, c.log)
 		}
 	}
@@ -140,7 +140,7 @@ func TestAFewStrangersRaiseNoAlarm(t *testing.T) {
 	}
 }
 
-func TestAnAnnouncedForkThatWeDoNotKnowIsTold(t *testing.T) {
+func TestUnknownAnnouncedForkIsLogged(t *testing.T) {
 	c := newCrowd(t)
 	id, nfd := c.healthy()
 	c.add(70, id, nfd, false)

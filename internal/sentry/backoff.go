@@ -8,7 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// spacing is the least time between two dials of an address. Like every time here
+// spacing is the minimum time between two dials of an address. Like every time here
 // it is for slots of 12 s, and shrinks with the slot.
 const spacing = 30 * time.Second
 
@@ -16,7 +16,7 @@ const spacing = 30 * time.Second
 // each further one, at most limit.
 type growth struct{ first, limit time.Duration }
 
-// backoffs by outcome. The limits keep every peer in the schedule: none is given up
+// backoffs by outcome. The limits keep every peer in the schedule: none is abandoned
 // while it is in the table.
 func backoffOf(outcome string) growth {
 	switch outcome {
@@ -29,7 +29,7 @@ func backoffOf(outcome string) growth {
 	case event.OutcomeWrongNetwork:
 		// Both sides ban for it: 12 to 24 h.
 		return growth{time.Hour, 12 * time.Hour}
-	default: // it answered, and something broke
+	default: // it answered, and something failed
 		return growth{2 * time.Minute, time.Hour}
 	}
 }
@@ -43,14 +43,14 @@ func (g growth) after(fails int) time.Duration {
 	return min(wait, g.limit)
 }
 
-// recentContact is how long a peer that we spoke with is expected back. For slots of
+// recentContact is how long after contact a failing peer is expected to return. For slots of
 // 12 s, like spacing.
 const recentContact = 24 * time.Hour
 
-// backoff is the wait after a peer's failed visit. A peer that we spoke with not
-// long ago has restarted or moved more likely than gone: it is looked for as often as
-// it was visited, so that it is missed for one window at the most. Not so one on
-// whose address another identity answers, and one that would ban us.
+// backoff is the wait after a peer's failed visit. A peer that we had contact with not
+// long ago has more likely restarted or moved than gone: it is dialled as often as
+// it was visited, so that it is missed for one window at most. This does not apply when
+// another identity answers at its address, or when it would ban us.
 func (t *table) backoff(p *peer, outcome string, now time.Time) time.Duration {
 	wait := t.scaled(backoffOf(outcome).after(int(p.fails)))
 	known := !p.lastHandshake.IsZero() && now.Sub(p.lastHandshake) < t.scaled(recentContact)
@@ -60,13 +60,13 @@ func (t *table) backoff(p *peer, outcome string, now time.Time) time.Duration {
 	return jitter(wait)
 }
 
-// nearForkWait is the least time until the next dial of a peer that is on another
+// nearForkWait is the minimum time until the next dial of a peer that is on another
 // digest than ours around a fork: it may have forked a little earlier or later.
 const nearForkWait = 2 * time.Minute
 
-// goodbyeWait is the least time until the next dial of a peer that said goodbye,
-// by its reason: how long the clients keep us out (Prysm's and Teku's tables).
-// nearFork says that the network is forking about now.
+// goodbyeWait is the minimum time until the next dial of a peer that said goodbye,
+// by its reason: how long clients ban us (Prysm's and Teku's tables).
+// nearFork means that the network is forking about now.
 func goodbyeWait(code uint64, nearFork bool) time.Duration {
 	const goodbyeUnverified, goodbyeBadScore, goodbyeBannedIP = 128, 250, 252
 	switch {

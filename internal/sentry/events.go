@@ -159,8 +159,8 @@ func shorten(s string, max int) string {
 // lossLogEvery is how often a publisher that fails is logged.
 const lossLogEvery = 10 * time.Second
 
-// publish hands an event over. An event that cannot be is counted and logged: the
-// crawl goes on.
+// publish passes an event to the publisher. A failure is counted and logged: the
+// crawl continues.
 func (s *Sentry) publish(ctx context.Context, e event.Event) {
 	if s.cfg.Exclude.event(e) {
 		return

@@ -26,10 +26,10 @@ const (
 	maxExcludeEntries = 1 << 20
 )
 
-// Exclude is a list of peers to leave alone: they are not dialled, not let in, not
-// kept and not in any event. It is read from a file: peer ids, node ids (64 hex
-// digits), IP addresses and networks ("10.0.0.0/8"), one a line; what follows a #
-// is a comment. A nil Exclude has no peers. Its questions may be asked from any
+// Exclude is a list of peers to leave alone: they are never dialled, accepted,
+// kept or recorded in an event. It is read from a file: peer ids, node ids (64 hex
+// digits), IP addresses and networks ("10.0.0.0/8"), one per line; the text after a #
+// is a comment. A nil Exclude has no peers. Its query methods may be called from any
 // goroutine.
 type Exclude struct {
 	path  string
@@ -37,7 +37,7 @@ type Exclude struct {
 	rules atomic.Pointer[rules]
 }
 
-// fileStamp tells whether a file has changed since it was read.
+// fileStamp shows whether a file has changed since it was read.
 type fileStamp struct {
 	modified time.Time
 	size     int64
@@ -48,7 +48,7 @@ type rules struct {
 	peers map[string]struct{}
 	nodes map[eth2.NodeID]struct{}
 	// nets holds addresses too, as networks of full length; lengths lists the
-	// prefix lengths that occur, so that a question costs a look-up for each.
+	// prefix lengths that occur, so that a query costs one look-up for each.
 	nets    map[netip.Prefix]struct{}
 	lengths map[int]struct{}
 }
@@ -72,7 +72,7 @@ func (x *Exclude) Len() int {
 	return len(r.peers) + len(r.nodes) + len(r.nets)
 }
 
-// read puts the file's content in force. After an error the old one stays, and the
+// read puts the file's content into force. After an error the old content stays, and the
 // file is not read again before it changes.
 func (x *Exclude) read() error {
 	f, err := os.Open(x.path)
@@ -262,8 +262,8 @@ func (x *Exclude) inboundPeer(id, multiaddr string) bool {
 	return x != nil && (x.peer(id) || x.address(addressIn(multiaddr)))
 }
 
-// event reports whether the event is of an excluded peer: one that was let in before
-// the list had it.
+// event reports whether the event is of an excluded peer: one that was accepted before
+// it was listed.
 func (x *Exclude) event(e event.Event) bool {
 	if x == nil {
 		return false

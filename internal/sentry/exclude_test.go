@@ -139,13 +139,13 @@ func TestExcludeFileIsReadAgain(t *testing.T) {
 			t.Error("its record is published")
 		}
 		if len(v.visitsOf(second.PeerID)) < 5 {
-			t.Error("the other peer is visited no more")
+			t.Error("the other peer is no longer visited")
 		}
 		s.stop()
 		if len(s.table.byID) != 1 {
 			t.Errorf("%d peers in the table", len(s.table.byID))
 		}
-		if got := log.String(); strings.Count(got, "not usable") != 1 || !strings.Contains(got, "exclude.txt:1: ") {
+		if got := log.String(); strings.Count(got, "cannot be used") != 1 || !strings.Contains(got, "exclude.txt:1: ") {
 			t.Errorf("log: %s", got)
 		}
 	})

@@ -11,15 +11,15 @@ import (
 const (
 	// staleEpochs is how long after a fork a record with the digest before it is
 	// still dialled, and topics of that digest still count: the node has most likely
-	// moved on, only its record is old; and clients leave the old topics late.
+	// moved on and only its record is old; and clients leave the old topics late.
 	staleEpochs = 2
 	// joinEpochs is how long before a fork topics of the next digest count. Clients
 	// join them up to two epochs ahead.
 	joinEpochs = 3
 )
 
-// forks answers which digests count at a time. Nothing is remembered: the schedule
-// and the clock say it all, so that a fork, or a fork of blob parameters only, needs
+// forks tells which digests count at a given time. It has no state: the schedule
+// and the clock determine everything, so that a fork, or a fork of blob parameters only, needs
 // no restart.
 type forks struct {
 	clock    eth2.Clock
@@ -100,7 +100,7 @@ func (f forks) statusBlackout(now time.Time) (until time.Time, ok bool) {
 	return f.around(now, f.clock.SlotDuration/4)
 }
 
-// dialBlackout is the end of the time around a fork in which nobody is dialled, if now
+// dialBlackout is the end of the time around a fork in which no peer is dialled, if now
 // is in it: from half a slot before to half a slot after. Clients ban a peer for hours
 // that sends a Status with the wrong digest then.
 func (f forks) dialBlackout(now time.Time) (until time.Time, ok bool) {

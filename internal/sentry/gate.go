@@ -45,11 +45,11 @@ func (g *gate) admitsInbound(id string, from netip.Addr) bool {
 func (g *gate) reload() (changed bool) {
 	changed, err := g.exclude.reload()
 	if err != nil {
-		g.log.Error("the exclude file is not usable: the old list stays in force", slog.Any("error", err))
+		g.log.Error("the exclude file cannot be used: the previous list stays in force", slog.Any("error", err))
 		return false
 	}
 	if changed {
-		g.log.Info("exclude file read again", slog.String("file", g.exclude.path), slog.Int("entries", g.exclude.Len()))
+		g.log.Info("reloaded the exclude file", slog.String("file", g.exclude.path), slog.Int("entries", g.exclude.Len()))
 	}
 	return changed
 }

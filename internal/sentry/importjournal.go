@@ -32,12 +32,12 @@ type journalHeader struct {
 
 // journal is what reading one has found.
 type journal struct {
-	bad          int // lines that make no sense
+	bad          int // invalid lines
 	firstAt      int // number of the first of those
 	otherNetwork bool
 }
 
-// importJournal makes the database, with the peers of the journal of an earlier
+// importJournal creates the database, with the peers of the journal of an earlier
 // version if there is one. The journal is removed after that; a damaged one, or one of
 // another network, is renamed.
 func (s *Store) importJournal(ctx context.Context) error {
@@ -55,15 +55,15 @@ func (s *Store) importJournal(ctx context.Context) error {
 	file := slog.String("file", path)
 	switch {
 	case found.otherNetwork:
-		s.log.Warn("the peer table is of another network: starting a new one", file, slog.String("kept_as", path+otherSuffix))
+		s.log.Warn("the peer table belongs to another network: starting a new one", file, slog.String("kept_as", path+otherSuffix))
 		err = os.Rename(path, path+otherSuffix)
 	case found.bad > 0:
-		s.log.Warn("the peer table is damaged: going on with what can be read",
+		s.log.Warn("the peer table is damaged: continuing with the peers that can be read",
 			file, slog.Int("bad_lines", found.bad), slog.Int("first_bad_line", found.firstAt),
 			slog.Int("peers", len(s.loaded.peers)), slog.String("kept_as", path+damagedSuffix))
 		err = os.Rename(path, path+damagedSuffix)
 	default:
-		s.log.Info("peer table taken over from the file of an earlier version, which is removed", file, slog.Int("peers", len(s.loaded.peers)))
+		s.log.Info("imported the peer table from the file of an earlier version, and removed the file", file, slog.Int("peers", len(s.loaded.peers)))
 		err = os.Remove(path)
 	}
 	if err != nil {

@@ -106,7 +106,7 @@ func TestJournalIsTakenOverOnce(t *testing.T) {
 	}
 }
 
-// A visit that was under way, and a peer that had left, in the words of the old file.
+// An ongoing visit, and a peer that had left, in the format of the old file.
 func TestJournalLinesAddUp(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)

@@ -11,7 +11,7 @@ import (
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
-// receivePeer is one inbound visit: the same questions as in an outbound one, and a
+// receivePeer is one inbound visit: the same requests as in an outbound one, and a
 // watch if the schedule grants it a slot. The peer's own Status request is answered by the
 // host meanwhile.
 func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, requestSlot requestSlotFunc) result {
@@ -20,7 +20,7 @@ func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session
 
 // multiaddrOf is where the peer can be dialled: for an outbound visit where it was,
 // for an inbound one what its record says. The source port of an inbound connection
-// leads nowhere, so without a record only the IP remains.
+// cannot be dialled, so without a record only the IP is used.
 func multiaddrOf(v *visit, session *p2p.Session) string {
 	addr := session.Multiaddr()
 	if v.direction == event.Outbound {

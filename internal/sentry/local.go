@@ -13,7 +13,7 @@ import (
 // starting or stopping.
 const inboundWait = 5 * time.Second
 
-// Local is our side of the protocol: what the host says of us (a p2p.Local), and
+// Local is our side of the protocol: what the host says about us (a p2p.Local), and
 // the queue through which inbound sessions reach the sentry.
 type Local struct {
 	net     network.Network
@@ -32,14 +32,14 @@ func NewLocal(net network.Network) *Local {
 	return &Local{net: net, forks: forksOf(net), inbound: make(chan inboundConn)}
 }
 
-// Status is the current fork digest and zeros. Every client takes that, and nobody
-// asks a node at slot 0 for blocks. It never follows what peers say of themselves.
+// Status is the current fork digest and zeros. Every client accepts that, and none
+// requests blocks from a node at slot 0. It never depends on what peers send.
 func (l *Local) Status() eth2.Status {
 	var earliest eth2.Slot
 	return eth2.Status{ForkDigest: l.forks.current(time.Now()), EarliestAvailableSlot: &earliest}
 }
 
-// MetaData claims no subnets and the smallest custody; it never changes.
+// MetaData announces no subnets and the minimum custody; it never changes.
 func (l *Local) MetaData() eth2.MetaData {
 	var sync eth2.Syncnets
 	var custody uint64 = eth2.CustodyRequirement

@@ -20,23 +20,23 @@ import (
 
 // Errors of opening a database.
 var (
-	errNewerSchema  = errors.New("a later version of valtrack has written it: use that version, or remove the file to start from the bootnodes")
-	errOtherNetwork = errors.New("the peer table is of another network")
+	errNewerSchema  = errors.New("it was written by a later version of valtrack: use that version, or remove the file to start from the bootnodes")
+	errOtherNetwork = errors.New("the peer table belongs to another network")
 	errDamaged      = errors.New("the peer table is damaged")
 )
 
-// Files that are of no use to us are kept under these names.
+// Files that cannot be used are kept under these names.
 const (
 	damagedSuffix = ".damaged"
 	otherSuffix   = ".other"
 )
 
-// OpenStore reads the peer table in the data directory, or makes an empty one, or one
-// out of the peers.ndjson of an earlier version. At most maxPeers are read; 0 means
+// OpenStore reads the peer table in the data directory, or creates an empty one, or one
+// from the peers.ndjson of an earlier version. At most maxPeers are read; 0 means
 // defaultMaxPeers. A damaged file is kept beside as peers.db.damaged, and everything
-// readable in it is taken over; one of another network is kept as peers.db.other. An
-// error is of a disk that cannot be read or written, or of a file that a later version
-// has written.
+// readable in it is imported; one of another network is kept as peers.db.other. An
+// error means that the disk cannot be read or written, or that a later version
+// wrote the file.
 func OpenStore(dir string, net network.Network, maxPeers int, log *slog.Logger) (*Store, error) {
 	if maxPeers <= 0 {
 		maxPeers = defaultMaxPeers
@@ -60,11 +60,11 @@ func (s *Store) open(ctx context.Context) error {
 		return s.importJournal(ctx)
 	case errors.Is(err, errOtherNetwork):
 		kept = otherSuffix
-		s.log.Warn("the peer table is of another network: starting a new one",
+		s.log.Warn("the peer table belongs to another network: starting a new one",
 			slog.String("file", s.path), slog.Any("error", err), slog.String("kept_as", s.path+kept))
 	case errors.Is(err, errDamaged):
 		kept = damagedSuffix
-		s.log.Warn("the peer table is damaged: going on with what can be read",
+		s.log.Warn("the peer table is damaged: continuing with the peers that can be read",
 			slog.String("file", s.path), slog.Any("error", err),
 			slog.Int("peers", len(s.loaded.peers)), slog.String("kept_as", s.path+kept))
 	case err != nil:
@@ -76,7 +76,7 @@ func (s *Store) open(ctx context.Context) error {
 	return s.create(ctx, kept)
 }
 
-// create makes a database of what is loaded and opens it. The one in its place is kept
+// create builds a database from what is loaded and opens it. The existing one is kept
 // under its name and suffix.
 func (s *Store) create(ctx context.Context, suffix string) error {
 	all := newChanges()
@@ -131,7 +131,7 @@ func (s *Store) load(ctx context.Context) (err error) {
 	return classify(err)
 }
 
-// read reads all rows. After damage it goes on from the other end of the table.
+// read reads all rows. After damage it continues from the other end of the table.
 func (s *Store) read(ctx context.Context) error {
 	since := time.Now().Add(-time.Hour) // far more than the spacing
 	bad, err := s.readPeers(ctx, "ASC", since)
@@ -146,7 +146,7 @@ func (s *Store) read(ctx context.Context) error {
 		return err
 	}
 	if bad > 0 {
-		return fmt.Errorf("%w: %d rows make no sense", errDamaged, bad)
+		return fmt.Errorf("%w: %d invalid rows", errDamaged, bad)
 	}
 	var verdict string
 	if err := s.db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {

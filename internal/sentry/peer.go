@@ -10,7 +10,7 @@ import (
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
-// peer is what we know of one peer, in little room: there may be 100 000. Only the
+// peer is what we know about one peer, kept small: there may be 100 000. Only the
 // table's owner touches it; visits get copies of what they need.
 type peer struct {
 	id string
@@ -20,17 +20,17 @@ type peer struct {
 	nodeID eth2.NodeID     // the record's
 	seq    uint64          // the record's
 	digest eth2.ForkDigest // the record's
-	// dialable: the record is of our network and fork, and has an address.
+	// dialable means that the record is of our network and fork, and has an address.
 	dialable  bool
-	watching  bool // a visit under way watches
+	watching  bool // an ongoing visit is a watch
 	moved     bool // the address changed during the visit
 	reachable bool
-	// announced is set when the record was published since the start: each start
-	// publishes what it finds once more, since a crash may have lost an event.
+	// announced is set once the record was published since the start: each start
+	// publishes its records again, since a crash may have lost an event.
 	announced bool
 
 	index         int32 // in the queue, -1 when not queued
-	visiting      int32 // visits under way: an inbound one can meet a dial
+	visiting      int32 // ongoing visits: an inbound one can meet a dial
 	inboundVisits int32 // of those, inbound ones
 	fails         int32 // failed visits in a row
 	watched       watched
@@ -78,7 +78,7 @@ func (p *peer) rank() int {
 	}
 }
 
-// targetOf is where the record says its node listens. A port of 0 is none.
+// targetOf returns where the node listens according to its record. Port 0 means none.
 func targetOf(r *enr.Record, allowPrivate bool) p2p.Target {
 	target := p2p.Target{PeerID: r.PeerID}
 	add := func(list *[]netip.AddrPort, ip netip.Addr, port uint16) {

@@ -20,7 +20,7 @@ import (
 const (
 	// peersFile is the peer table in the data directory.
 	peersFile = "peers.db"
-	// peersSchemaVersion stands in the file as user_version.
+	// peersSchemaVersion is stored in the file as user_version.
 	peersSchemaVersion = 1
 )
 
@@ -145,7 +145,7 @@ func (s statements) write(ctx context.Context, tx *sql.Tx, c changes) error {
 }
 
 // buildDB makes a database with the changes in it, complete and fsynced, at a path
-// where a file that is left from an earlier attempt is of no use.
+// at which a file left by an earlier attempt may be removed.
 func buildDB(ctx context.Context, path string, id networkID, c changes) error {
 	if err := removeFiles(path, path+"-wal", path+"-shm"); err != nil {
 		return err
@@ -177,15 +177,15 @@ func fillDB(ctx context.Context, db *sql.DB, id networkID, c changes) error {
 	return err
 }
 
-// replaceDB puts the database at tmp in the place of the one at path, which is kept
+// replaceDB replaces the database at path with the one at tmp. The old one is kept
 // under its name and suffix, or dropped when suffix is empty. Both are closed.
 func replaceDB(tmp, path, suffix string) error {
 	if suffix != "" {
-		if err := setAside(path, path+suffix); err != nil {
+		if err := keepAside(path, path+suffix); err != nil {
 			return err
 		}
 	}
-	// A log must never be beside another file than its own.
+	// A write-ahead log must never be left next to another database.
 	if err := removeFiles(path+"-wal", path+"-shm"); err != nil {
 		return err
 	}
@@ -195,8 +195,8 @@ func replaceDB(tmp, path, suffix string) error {
 	return diskio.SyncDir(filepath.Dir(path))
 }
 
-// setAside renames a closed database, and its log if one is left.
-func setAside(path, to string) error {
+// keepAside renames a closed database, and its log if one is left.
+func keepAside(path, to string) error {
 	if err := removeFiles(to+"-wal", path+"-shm"); err != nil {
 		return err
 	}

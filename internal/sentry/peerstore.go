@@ -12,7 +12,7 @@ import (
 const (
 	// storeTick is how soon a new record is written, at the latest.
 	storeTick = 200 * time.Millisecond
-	// saveWait bounds how long a visit waits until its beginning is written: a disk
+	// saveWait bounds how long a visit waits until its start is written: a disk
 	// that hangs must not stop the crawl.
 	saveWait = 2 * time.Second
 	// storeRetry is the pause after a failed write, storeLogEvery that between two log
@@ -21,19 +21,19 @@ const (
 	storeLogEvery = time.Minute
 )
 
-// Store keeps the peer table in peers.db, so that a restart, also after kill -9, goes
-// on with every peer, and dials none before its time. OpenStore reads it, the sentry's
+// Store keeps the peer table in peers.db, so that a restart, even after kill -9, continues
+// with every peer, and dials none before it is due. OpenStore reads it, the sentry's
 // Run writes it. A nil Store keeps nothing.
 //
-// A visit begins once its beginning is committed (or saveWait has passed). The end of
-// a visit is committed as soon as the writer is free, before any visit that begins
+// A visit starts once its start is committed (or saveWait has passed). The end of
+// a visit is committed as soon as the writer is free, before any visit that starts
 // later; new records follow within storeTick. Committed means in the page cache
 // (WAL, synchronous=NORMAL): it survives the death of the process. A power cut loses
 // what was committed since the last checkpoint, a minute or two, and leaves the
 // database intact.
 //
 // The schedule's goroutine collects the changes, and the goroutine of run writes
-// everything that has come in meanwhile as one transaction, so that a slow disk makes
+// everything that has accumulated meanwhile as one transaction, so that a slow disk makes
 // transactions larger and never holds up the schedule.
 type Store struct {
 	path     string
@@ -57,8 +57,8 @@ type Store struct {
 type changes struct {
 	peers   map[string]storedPeer
 	dialled map[netip.AddrPort]int64 // when, in Unix milliseconds
-	// expired is the time (Unix milliseconds) before which dialled addresses are of no
-	// use any more, 0 for none.
+	// expired is the time (Unix milliseconds) before which dialled addresses are no
+	// longer needed, 0 for none.
 	expired int64
 	// saved is closed when these changes are written, or cannot be.
 	saved chan struct{}
@@ -73,8 +73,8 @@ func newChanges() changes {
 func (c *changes) empty() bool { return len(c.peers)+len(c.dialled) == 0 && c.expired == 0 }
 
 // add puts a peer's newest state among the changes. Rows of the table's peers are at
-// most maxPeers; deletions beyond as many again are left out, as when the disk is full
-// for days. The next start drops what is too much.
+// most maxPeers; deletions beyond the same number again are left out, as when the disk is full
+// for days. The next start drops the excess.
 func (c *changes) add(row storedPeer, maxPeers int) {
 	if _, known := c.peers[row.ID]; row.Gone && !known && len(c.peers) >= 2*maxPeers {
 		return
@@ -82,8 +82,8 @@ func (c *changes) add(row storedPeer, maxPeers int) {
 	c.peers[row.ID] = row
 }
 
-// begin notes that a visit begins. The visit must wait for save: should the process
-// die, the peer is not dialled before the spacing has passed again.
+// begin notes that a visit starts. The visit must wait for save: if the process
+// dies, the peer is not dialled before the spacing has passed again.
 func (s *Store) begin(p *peer, now time.Time) {
 	if s == nil {
 		return
@@ -208,14 +208,14 @@ func (s *Store) write(ctx context.Context, now time.Time) {
 		s.putBack(batch)
 		return
 	}
-	// A commit is not cut short: it has a few rows, and a stop wants them written.
+	// A commit is not interrupted: it is small, and must be written before a stop.
 	err := s.commit(context.WithoutCancel(ctx), batch)
 	if err != nil {
 		s.putBack(batch)
 		s.failedAt = now
 		if s.loggedAt.IsZero() || now.Sub(s.loggedAt) >= storeLogEvery {
 			s.loggedAt = now
-			s.log.Error("the peer table cannot be written: after a crash it would be out of date; free disk space or fix the permissions",
+			s.log.Error("cannot write the peer table: after a crash it would be out of date; free disk space or fix the permissions",
 				slog.String("file", s.path), slog.Any("error", err))
 		}
 		return
@@ -226,7 +226,7 @@ func (s *Store) write(ctx context.Context, now time.Time) {
 	}
 }
 
-// putBack makes a batch pending again; what came in meanwhile is newer.
+// putBack makes a batch pending again; changes made meanwhile are newer.
 func (s *Store) putBack(batch changes) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,10 +11,10 @@ import (
 	"github.com/chainbound/valtrack/internal/p2p"
 )
 
-// tidyEvery is how often what is old is forgotten, and the exclude file looked at.
+// tidyEvery is how often outdated state is dropped and the exclude file is checked.
 const tidyEvery = time.Minute
 
-// offer is a record on its way into the table.
+// offer is a record offered to the table.
 type offer struct {
 	record  *enr.Record
 	publish chan bool // buffered: whether the record is to be published
@@ -42,11 +42,11 @@ type result struct {
 // the inbound slots from it.
 const inboundPerAddress = 4
 
-// running is a visit under way. The schedule's goroutine owns it.
+// running is an ongoing visit. The schedule's goroutine owns it.
 type running struct {
 	peer          *peer
 	inbound       bool
-	from          netip.Addr // where an inbound peer calls from, invalid when not known
+	from          netip.Addr // address of an inbound peer, invalid when not known
 	requestedSlot bool       // it asked for a watch slot
 	watching      bool       // it has one, and no dial or inbound slot any more
 	cancel        context.CancelFunc
@@ -59,7 +59,7 @@ type finished struct {
 }
 
 // schedule decides who is visited when, and who stays. Its run goroutine owns the
-// table; every visit has a goroutine of its own: at most Dialers outbound census
+// table; every visit has its own goroutine: at most Dialers outbound census
 // visits, at most MaxWatched that watch, and at most MaxConnections in all.
 type schedule struct {
 	cfg          Config
@@ -72,7 +72,7 @@ type schedule struct {
 	slotRequests chan slotRequest
 	done         chan finished
 	visits       sync.WaitGroup
-	running      map[*running]struct{} // all visits under way
+	running      map[*running]struct{} // all ongoing visits
 	dials        int                   // of those, outbound census visits
 	inbound      int                   // and inbound ones
 	sources      map[netip.Prefix]int  // inbound visits by source
@@ -86,7 +86,7 @@ func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 	}
 }
 
-// run schedules until ctx ends, then waits for the visits under way, whose ctx has
+// run schedules until ctx ends, then waits for the ongoing visits, whose ctx has
 // ended too.
 func (s *schedule) run(ctx, handover context.Context, inbound <-chan inboundConn, offers <-chan offer) {
 	s.table.adopt(s.cfg.Store, s.gate.keeps, time.Now())
@@ -131,7 +131,7 @@ func (s *schedule) run(ctx, handover context.Context, inbound <-chan inboundConn
 	s.report()
 }
 
-// dispatch starts the visits that are due, as far as the limits allow. It returns when to
+// dispatch starts the visits that are due, within the limits. It returns when to
 // run again, zero when only a finished visit or a record can change anything.
 func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 	for s.mayDial() {
@@ -154,7 +154,7 @@ func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 }
 
 // mayDial reports whether there is a slot for another dial. Inbound visits have slots of
-// their own: however many there are, they take none from dials.
+// their own: however many there are, they leave those of dials free.
 func (s *schedule) mayDial() bool {
 	live := len(s.running)
 	return s.dials < s.cfg.Dialers && live < s.cfg.MaxConnections && live-s.inbound < s.cfg.MaxConnections-s.cfg.inboundRoom()
@@ -171,7 +171,7 @@ func (s *schedule) start(ctx context.Context, st *running, visit func(context.Co
 	})
 }
 
-// admitsInbound reports whether an inbound peer is let in: one that brings something new
+// admitsInbound reports whether an inbound peer is accepted: one that is new
 // as long as there is a slot, any other while half of the slots are free and we have
 // not just met it. Inbound visits never take the slots of dials and watches.
 func (s *schedule) admitsInbound(id string, from netip.Addr, now time.Time) bool {
@@ -221,7 +221,7 @@ func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 // dial or inbound slot.
 func (s *schedule) answerSlotRequest(a slotRequest) {
 	a.visit.requestedSlot = true
-	s.table.setReachable(a.visit.peer, true) // it has had its handshake, and a watch ends late
+	s.table.setReachable(a.visit.peer, true) // it has completed its handshake, and a watch ends late
 	granted := s.slots.acquire(s.table, a.visit.peer, a.summary, time.Now())
 	if granted {
 		s.leavePlace(a.visit)
@@ -300,7 +300,7 @@ func (s *schedule) releaseSource(from netip.Addr) {
 	}
 }
 
-// tidy drops what is out of date. When the exclude file has changed it ends the visits of
+// tidy drops outdated state. When the exclude file has changed it ends the visits of
 // excluded peers and drops them from the table.
 func (s *schedule) tidy(now time.Time) {
 	s.table.forgetDialled(now)

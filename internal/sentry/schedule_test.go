@@ -252,7 +252,7 @@ func TestLostPeerIsLookedForEachWindow(t *testing.T) {
 	}
 }
 
-func TestNobodyIsDialledAroundAFork(t *testing.T) {
+func TestNoPeerIsDialledAroundAFork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := testNetwork(t, time.Now(), 2)
 		v := newFakeVisitor(time.Second, always(event.OutcomeOK))

@@ -23,8 +23,8 @@ type Finder interface {
 	SetFork(id eth2.ENRForkID, nfd eth2.ForkDigest)
 }
 
-// Publisher accepts events: when Publish returns nil, the event is the publisher's to
-// keep. Publish is called from many goroutines. It may block; visits wait then.
+// Publisher accepts events: when Publish returns nil, the publisher is responsible for
+// the event. Publish is called from many goroutines. While it blocks, visits wait.
 type Publisher interface {
 	Publish(ctx context.Context, e event.Event) error
 }
@@ -46,7 +46,7 @@ const drainGrace = 10 * time.Second
 
 // Config is the sentry's settings; zero values mean the defaults above.
 type Config struct {
-	// NetworkName, CrawlerID and CrawlerLocation stand in every event. NetworkName
+	// NetworkName, CrawlerID and CrawlerLocation are set in every event. NetworkName
 	// empty means the network's own name.
 	NetworkName     string
 	CrawlerID       string
@@ -60,7 +60,7 @@ type Config struct {
 	// WatchEpochs is the number of whole epochs for which a watch visit stays.
 	WatchEpochs int
 	// MaxWatched bounds the watch visits at one time; less when MaxConnections leaves
-	// no room for so many. Below 0: nobody is watched.
+	// no room for that many. Below 0 no peer is watched.
 	MaxWatched int
 	// MaxPeers bounds the peer table.
 	MaxPeers int
@@ -68,9 +68,9 @@ type Config struct {
 	AllowPrivate bool
 	// Shard is our part of the network; zero means all of it.
 	Shard Shard
-	// Exclude are peers to leave alone; nil means none.
+	// Exclude are the excluded peers; nil means none.
 	Exclude *Exclude
-	// Store keeps the peer table over restarts; nil keeps nothing.
+	// Store keeps the peer table across restarts; nil keeps nothing.
 	Store *Store
 
 	log *slog.Logger // New's
@@ -182,7 +182,7 @@ func withGracePeriod(ctx context.Context, grace time.Duration) (context.Context,
 }
 
 // discovered hands a record to the schedule and publishes it if it is new. It runs
-// in the finder's goroutine: when events cannot leave, the search waits.
+// in the finder's goroutine: while Publish blocks, the search waits.
 func (s *Sentry) discovered(ctx, handover context.Context, offers chan<- offer, r *enr.Record) {
 	o := offer{record: r, publish: make(chan bool, 1)}
 	select {

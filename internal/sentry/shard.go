@@ -15,10 +15,10 @@ const maxShards = 1000
 // Shard is one part of a network that several sentries share: part Index of Count,
 // from 1 to Count. The zero value is the whole network.
 //
-// A shard's sentry takes the records of its peers only and dials no others, so that
-// sentries do not repeat each other. A peer of another shard that dials us is
-// visited all the same: it costs us no dial, and a peer that cannot be dialled is
-// seen by the sentry that it happens to find or by none.
+// A shard's sentry keeps only the records of its peers and dials no others, so that
+// sentries do not duplicate work. A peer of another shard that dials us is
+// still visited: it costs no dial, and a peer that cannot be dialled is
+// seen by the sentry that it happens to find, or by none.
 type Shard struct{ Index, Count int }
 
 // ParseShard reads "I/N" with 1 <= I <= N.
@@ -40,7 +40,7 @@ func ParseShard(text string) (Shard, error) {
 func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Count) }
 
 // Has reports whether the node is of this shard. The node id's last bytes decide:
-// its first ones say which subnets a node keeps, and a shard should be like the
+// the first ones determine a node's subnets, and a shard should resemble the
 // whole network.
 func (s Shard) Has(id eth2.NodeID) bool {
 	if s.Count <= 1 {

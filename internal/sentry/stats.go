@@ -7,13 +7,13 @@ import (
 )
 
 // Stats counts what the sentry has done since its start; Live, Table and Reachable
-// are of the moment.
+// are current values.
 type Stats struct {
 	Records    uint64 // node records with an eth2 entry: new or with a higher seq
 	OurDigest  uint64 // of those, records of nodes to dial
 	Dialled    uint64 // outbound visits whose dial has ended
 	Connected  uint64 // outbound visits that got a connection
-	Inbound    uint64 // inbound visits begun
+	Inbound    uint64 // inbound visits started
 	Refused    uint64 // inbound connections turned away
 	Handshaked uint64 // visits, either way, that got Status and MetaData
 	Published  uint64 // events handed over
@@ -22,15 +22,15 @@ type Stats struct {
 	// SubnetChanges counts the subscription changes that watches have logged.
 	SubnetChanges uint64
 	Outcomes      map[string]uint64 // ended visits by event.Outcome*
-	Live          int               // visits under way
+	Live          int               // ongoing visits
 	Watching      int               // of those, visits that watch
 	Table         int               // peers in the table
 	Reachable     int               // peers whose last visit was a handshake, a few windows ago at most
 	Queued        int               // peers that wait for their next dial
-	Due           int               // of those, peers whose time has come
+	Due           int               // of those, peers that are due
 	Excluded      int               // entries of the exclude file
 	Latency       Latency           // from the dial, or the connection of an inbound peer, to MetaData
-	// UnknownDigestShare is the part of the nodes that seem to be on our network
+	// UnknownDigestShare is the share of the nodes that seem to be on our network
 	// whose fork digest our schedule does not have, from 0 to 1.
 	UnknownDigestShare float64
 }

@@ -94,7 +94,7 @@ func write(t testing.TB, table *table, now time.Time) {
 	select {
 	case <-saved:
 	default:
-		t.Error("visits are not told that the store has written")
+		t.Error("visits are not notified that the store has written")
 	}
 }
 
@@ -399,7 +399,7 @@ func TestWritesLoseNothing(t *testing.T) {
 	}
 }
 
-func TestAFailingDiskIsToldAndMended(t *testing.T) {
+func TestFailingDiskIsLoggedAndRecovered(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	n := testNetwork(t, now.Add(-time.Hour), 0)
 	var log bytes.Buffer
@@ -413,13 +413,13 @@ func TestAFailingDiskIsToldAndMended(t *testing.T) {
 	table.offer(signedRecord(t, n, 1, 1000), now)
 	write(t, table, now)
 	if p, _ := table.nextDue(now); p == nil {
-		t.Error("the crawl stands still")
+		t.Error("the crawl has stopped")
 	}
 	for range 10 {
 		write(t, table, now) // visits are not held up
 		now = now.Add(storeRetry)
 	}
-	if got := strings.Count(log.String(), "cannot be written"); got != 1 {
+	if got := strings.Count(log.String(), "cannot write the peer table"); got != 1 {
 		t.Errorf("%d lines in the log: %s", got, log.String())
 	}
 	readOnly(0)
@@ -500,7 +500,7 @@ func TestAnExcludedPeerLeavesTheFile(t *testing.T) {
 	}
 }
 
-// A visit waits for its beginning to be written, but not for ever.
+// A visit waits for its start to be written, but not forever.
 func TestVisitsWaitForTheStore(t *testing.T) {
 	for name, hangs := range map[string]time.Duration{"a slow disk": saveWait / 2, "a disk that hangs": 10 * saveWait} {
 		synctest.Test(t, func(t *testing.T) {

@@ -28,11 +28,11 @@ type storedPeer struct {
 	LastVisit     int64 `json:"last_visit"`
 	LastSeen      int64 `json:"last_seen"`
 	LastHandshake int64 `json:"spoke"`
-	// What its watches have brought.
+	// The results of its watches.
 	Watches       uint32  `json:"watches"`
 	WatchedEpochs float32 `json:"watched_epochs"`
 	WatchWeight   float32 `json:"watch_weight"`
-	// Began is set while a visit is under way.
+	// Began is set while a visit is ongoing.
 	Began int64 `json:"began"`
 
 	// Address and Began are all that is set where only an address was dialled.
@@ -94,7 +94,7 @@ func fromMilli(ms int64) time.Time {
 // loaded is what a store held.
 type loaded struct {
 	peers map[string]*peer
-	// open are the peers of which a visit was under way.
+	// open are the peers with an ongoing visit.
 	open map[string]struct{}
 	// dialled are addresses and when they were dialled, of the last minutes.
 	dialled map[netip.AddrPort]time.Time
@@ -106,7 +106,7 @@ func newLoaded() loaded {
 	}
 }
 
-// apply adds one row or line to what is loaded; false when it makes no sense. Of more
+// apply adds one row or line to what is loaded; false when it is invalid. Of more
 // than maxPeers peers the first are kept, and of visits and dials those that began
 // after since.
 func (l *loaded) apply(row storedPeer, maxPeers int, since time.Time) bool {
@@ -165,11 +165,11 @@ func (l *loaded) dialledAt(p *peer, began, since time.Time) {
 	}
 }
 
-// longestWait bounds a stored due time, should the clock have been wrong: longer
+// longestWait bounds a stored due time, in case the clock was wrong: longer
 // than any wait of ours.
 const longestWait = 24 * time.Hour
 
-// adopt puts what the store held into an empty table: peers that admit lets in, due
+// adopt puts the stored state into an empty table: the peers that admit accepts, due
 // when they were, and not before the spacing has passed when a visit of theirs was
 // under way.
 func (t *table) adopt(s *Store, admit func(*peer) bool, now time.Time) {

@@ -44,7 +44,7 @@ type subnetLog struct {
 	part    logPart
 	parts   []logPart // whole, not taken yet
 	cut     int       // parts cut in this epoch
-	endedBy error     // why nothing is added any more; nil while something is
+	endedBy error     // why nothing more is added; nil while the log is open
 }
 
 // digestSubnets are the attestation subnets a peer is subscribed to on one digest.
@@ -125,7 +125,7 @@ func (l *subnetLog) close(why error) {
 	}
 }
 
-// notify wakes the visit up; mu is held.
+// notify wakes up the visit; mu is held.
 func (l *subnetLog) notify() {
 	select {
 	case l.ready <- struct{}{}:
@@ -147,7 +147,7 @@ func (l *subnetLog) addMetaData(at time.Time, m *eth2.MetaData) {
 	l.cutWhenFull(at)
 }
 
-// takeParts gives the whole parts since the last call.
+// takeParts returns the complete parts since the last call.
 func (l *subnetLog) takeParts() (parts []logPart) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +176,7 @@ func (l *subnetLog) awaitEnd(limit time.Duration) {
 	}
 }
 
-// end gives the last part, which runs until now, but not less far than what is in
+// end returns the last part, which lasts until now, but no shorter than the changes in
 // the log, and not past where the log has ended.
 func (l *subnetLog) end(now time.Time) logPart {
 	l.mu.Lock()
@@ -188,7 +188,7 @@ func (l *subnetLog) end(now time.Time) logPart {
 }
 
 // advance moves the log's time forward, never back, and over each epoch's boundary:
-// there digests can begin or cease to count.
+// at which digests can start or cease to count.
 func (l *subnetLog) advance(now time.Time) time.Time {
 	if now.Before(l.last) || l.endedBy != nil {
 		return l.last
@@ -262,7 +262,7 @@ func (l *subnetLog) logDifference(at time.Time) {
 	}
 }
 
-// cutWhenFull begins the next part where this one has enough.
+// cutWhenFull starts the next part when this one is full.
 func (l *subnetLog) cutWhenFull(at time.Time) {
 	if len(l.part.changes)+metadataChanges*len(l.part.metadata) < maxPartChanges {
 		return
@@ -283,7 +283,7 @@ func (p *logPart) watch() *event.Watch {
 		From: p.from.UnixMilli(), Initial: subnetList(p.initial),
 		Changes: make([]event.SubnetChange, len(p.changes)), MetaDataChanges: p.metadata,
 	}
-	w.To = w.From + p.to.Sub(p.from).Milliseconds() // a clock that is set does not stretch it
+	w.To = w.From + p.to.Sub(p.from).Milliseconds() // unaffected by changes of the wall clock
 	for i, c := range p.changes {
 		w.Changes[i] = event.SubnetChange{At: int64(c.after), Subnet: int(c.subnet), Subscribed: c.on}
 	}

@@ -226,7 +226,7 @@ func TestFloodEndsTheLogAndKeepsWhatItHas(t *testing.T) {
 		select {
 		case <-log.ready:
 		default:
-			t.Errorf("%s: nobody is told", name)
+			t.Errorf("%s: nobody is notified", name)
 		}
 	}
 }

@@ -24,7 +24,7 @@ type table struct {
 	// dialled holds when an address was last dialled, for spacing: nodes that come
 	// back with a new identity keep their address.
 	dialled map[netip.AddrPort]time.Time
-	// store keeps it all over a restart; nil keeps nothing.
+	// store keeps the table across restarts; nil keeps nothing.
 	store *Store
 }
 
@@ -70,7 +70,7 @@ func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 	return true
 }
 
-// add makes an entry for a new peer; nil when the table is full of better ones.
+// add creates an entry for a new peer; nil when the table is full of better ones.
 func (t *table) add(id string, rank int, now time.Time) *peer {
 	if len(t.byID) >= t.max && !t.evict(rank) {
 		return nil
@@ -80,7 +80,7 @@ func (t *table) add(id string, rank int, now time.Time) *peer {
 	return p
 }
 
-// update replaces the record by a newer one. A new address ends the backoff of the old
+// update replaces the record with a newer one. A new address ends the backoff of the old
 // one, but not the wait that the peer asked for.
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	var before p2p.Target // where it was dialled
@@ -124,8 +124,8 @@ func (t *table) beginVisit(id string, now time.Time) (*peer, bool) {
 }
 
 // needs lists the need for a watch slot of the peers that could use one. Peers that did
-// not ask in their last visit, such as full nodes that say goodbye first, would keep a
-// slot from those that do.
+// not request a slot in their last visit, such as full nodes that say goodbye first, would keep a
+// slot from those that did.
 func (t *table) needs() []float32 {
 	needs := make([]float32, 0, t.reachable)
 	for _, p := range t.byID {
@@ -162,7 +162,7 @@ func (t *table) endVisit(p *peer, r result, now time.Time) {
 	case r.handshaked:
 		p.fails, p.lastHandshake = 0, r.started
 		if r.stayed {
-			p.lastHandshake = now // a fork may have gone by meanwhile
+			p.lastHandshake = now // a fork may have happened meanwhile
 		}
 		wait = max(wait, t.nextCensus(p, r.started, now).Sub(now))
 	case r.outcome == event.OutcomeWrongNetwork && nearFork:
@@ -215,7 +215,7 @@ func (t *table) setReachable(p *peer, reachable bool) {
 	}
 }
 
-// schedule queues a peer that can be dialled, once no visit of it is under way.
+// schedule queues a peer that can be dialled, once it has no ongoing visit.
 func (t *table) schedule(p *peer, due time.Time) {
 	t.unqueue(p)
 	p.due = due
@@ -230,7 +230,7 @@ func (t *table) unqueue(p *peer) {
 	}
 }
 
-// nextDue takes the peer to dial now, marked as visited; otherwise it gives the
+// nextDue takes the peer to dial now and marks it as visited; otherwise it returns the
 // time at which one is due, zero for never.
 func (t *table) nextDue(now time.Time) (p *peer, wake time.Time) {
 	for t.queue.Len() > 0 {
@@ -238,7 +238,7 @@ func (t *table) nextDue(now time.Time) (p *peer, wake time.Time) {
 		if p.due.After(now) {
 			return nil, p.due
 		}
-		if !t.onNetwork(p, now) { // a fork went by
+		if !t.onNetwork(p, now) { // a fork has happened
 			t.unqueue(p)
 			p.dialable = false
 			continue
@@ -310,7 +310,7 @@ func (t *table) evict(rank int) bool {
 	return true
 }
 
-// drop removes a peer of which no visit is under way.
+// drop removes a peer without ongoing visits.
 func (t *table) drop(p *peer) {
 	t.unqueue(p)
 	t.setReachable(p, false)

@@ -31,7 +31,7 @@ var (
 	errSaidGoodbye  = errors.New("peer said goodbye")
 )
 
-// visit is what one connection, or the attempt at it, has shown so far.
+// visit is what one connection, or attempted connection, has shown so far.
 type visit struct {
 	id        string
 	peerID    string
@@ -39,7 +39,7 @@ type visit struct {
 	direction string
 	started   time.Time
 
-	// Of the connection.
+	// About the connection.
 	multiaddr, transport string
 
 	agent     string
@@ -49,7 +49,7 @@ type visit struct {
 	hello     []p2p.Subscription
 	helloCame bool
 
-	// Of the watch, if it stayed.
+	// About the watch, if there was one.
 	stayed  bool
 	watch   *event.Watch // the last part
 	part    int          // number of parts before the last
@@ -98,7 +98,7 @@ func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, rec
 	return s.observe(ctx, handover, v, session, requestSlot)
 }
 
-// observe carries a visit from the connection to the goodbye. The session is closed
+// observe carries out a visit from the connection to the goodbye. The session is closed
 // when it returns.
 func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session, requestSlot requestSlotFunc) result {
 	defer session.Close()
@@ -114,7 +114,7 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 		v.stayed, v.hello = true, nil // what is published need not be held for epochs
 		v.conclude(session, s.watch(ctx, handover, v, session))
 	}
-	// Events may have to wait for their way out; the peer must not.
+	// Publishing may block; the peer must not wait for it.
 	s.sayGoodbye(handover, session)
 	session.Close()
 	ended := s.visitEnded(v)
@@ -124,7 +124,7 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 	return s.publishEnd(handover, v, ended)
 }
 
-// census is what every visit does: the handshake and who it is with, within a
+// census is what every visit does: the handshake and the peer's identity, within a
 // bounded time.
 func (s *Sentry) census(ctx context.Context, v *visit, session *p2p.Session) {
 	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
@@ -157,12 +157,12 @@ func (v *visit) conclude(session *p2p.Session, err error) {
 	}
 }
 
-// summary is what the schedule decides on when it is asked for a watch slot.
+// summary is what the schedule uses to decide on a watch slot.
 func (v *visit) summary() handshakeSummary {
 	return handshakeSummary{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount}
 }
 
-// awaitAgent gives the agent, waiting a moment for it, and ends the wait for identify.
+// awaitAgent returns the agent, waiting a moment for it, and ends the wait for identify.
 func awaitAgent(ctx context.Context, identified <-chan string, stop context.CancelFunc) string {
 	defer stop()
 	timer := time.NewTimer(agentWait)
@@ -177,8 +177,8 @@ func awaitAgent(ctx context.Context, identified <-chan string, stop context.Canc
 	return <-identified
 }
 
-// handshake asks in the order in which clients want it: our Status first. MetaData
-// and the gossip hello come side by side; the Ping after them gives the rest of a
+// handshake sends requests in the order that clients expect: our Status first. MetaData
+// and the gossip hello arrive concurrently; the Ping after them gives the rest of a
 // hello that came in pieces a round trip's time.
 func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) error {
 	if err := s.forks.awaitStatusBlackout(ctx); err != nil {
@@ -233,7 +233,7 @@ func (s *Sentry) sayGoodbye(ctx context.Context, session *p2p.Session) {
 	}
 }
 
-// publishEnd publishes the visit's end and gives its result to the schedule.
+// publishEnd publishes the visit's end and returns its result for the schedule.
 func (s *Sentry) publishEnd(handover context.Context, v *visit, e *event.VisitEnded) result {
 	s.counters.ended(v.outcome)
 	s.publish(handover, e)

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// rereadGap is the least time between two MetaData requests of a watch; clients
+	// rereadGap is the minimum time between two MetaData requests of a watch; clients
 	// allow two in five seconds. For slots of 12 s, like maxMisses' pauses.
 	rereadGap = 5 * time.Second
 	// maxRereads is how many MetaData requests in a row may fail before the peer
 	// sends another seq_number; each waits twice as long as the one before.
 	maxRereads = 5
-	// maxMisses is how many requests in a row a connection that seems to stand may
-	// leave without an answer. An error code is an answer.
+	// maxMisses is how many requests in a row a connection that seems to be up may
+	// leave unanswered. An error code is an answer.
 	maxMisses = 2
-	// goodbyeTime is how long a peer that has ended its gossip stream is given to say
+	// goodbyeTime is how long a peer that has ended its gossip stream has to say
 	// goodbye: most likely it is leaving. It does not shrink with the slot.
 	goodbyeTime = time.Second
 )
@@ -30,13 +30,13 @@ const (
 // Why a log ends before its watch.
 var (
 	// errFlood means that a peer changed its subscriptions more often than any node
-	// has reason to.
+	// has a reason to.
 	errFlood = errors.New("too many subscription changes")
 	// errStreamEnded means that a peer ended its gossip stream.
 	errStreamEnded = fmt.Errorf("gossip stream: %w", p2p.ErrReset)
 )
 
-// watch is the part of a visit that stays: it logs the peer's subscriptions, follows
+// watch is the long part of a visit: it logs the peer's subscriptions, follows
 // its MetaData, and ends after whole epochs. It uses the visit's goroutine and one
 // timer.
 type watch struct {
@@ -44,11 +44,11 @@ type watch struct {
 	session *p2p.Session
 	log     *subnetLog
 	known   eth2.MetaData // the newest
-	nodeID  *eth2.NodeID  // nil when the peer id does not tell it
+	nodeID  *eth2.NodeID  // nil when it cannot be derived from the peer id
 
 	end    time.Time
-	ping   time.Time // when to ping next: once an epoch, at a phase of its own
-	reread time.Time // when to ask for MetaData; zero when there is no reason
+	ping   time.Time // when to ping next: once per epoch, at its own phase
+	reread time.Time // when to request MetaData; zero when there is no reason
 	asked  time.Time // the last MetaData request
 	failed int       // MetaData requests that failed in a row
 	misses int
@@ -81,9 +81,9 @@ func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Ses
 	return err
 }
 
-// watchEnd is the end of the last of the whole epochs that begin after from, and up
-// to a slot more: so that hundreds of goodbyes do not meet, and the boundary's own
-// changes are in.
+// watchEnd is the end of the last of the whole epochs that begin after from, plus up
+// to a slot, so that hundreds of goodbyes do not coincide and the boundary's own
+// changes are included.
 func (f forks) watchEnd(from time.Time, epochs int) time.Time {
 	boundary := f.clock.EpochStart(f.clock.EpochAt(from) + 1 + eth2.Epoch(epochs))
 	return boundary.Add(rand.N(f.clock.SlotDuration))
@@ -149,7 +149,7 @@ func (w *watch) endError() error {
 	return w.leaveError(err)
 }
 
-// leaveError is why a peer left: its goodbye, or else the error seen.
+// leaveError is why a peer left: its goodbye, or else the error that we saw.
 func (w *watch) leaveError(seen error) error {
 	if code, ok := w.session.RemoteGoodbye(); ok {
 		return &p2p.GoodbyeError{Code: code}
@@ -157,7 +157,7 @@ func (w *watch) leaveError(seen error) error {
 	return seen
 }
 
-// requestDue asks for what is due. Only a peer that has gone is an error.
+// requestDue sends the requests that are due. Only a peer that has gone is an error.
 func (w *watch) requestDue(ctx context.Context, now time.Time) error {
 	if !w.reread.IsZero() && !now.Before(w.reread) {
 		w.reread, w.asked = time.Time{}, now
@@ -226,7 +226,7 @@ func (w *watch) coveredUntil() time.Time {
 	return w.session.LastActive()
 }
 
-// wantMetaData asks for a MetaData that the peer has announced as newer: soon, but not
+// wantMetaData schedules a request for MetaData that the peer has announced as newer: soon, but not
 // before the gap to the last request.
 func (w *watch) wantMetaData(now time.Time) {
 	if seq, ok := w.session.RemoteSeq(); !ok || seq <= w.known.SeqNumber {
@@ -238,7 +238,7 @@ func (w *watch) wantMetaData(now time.Time) {
 	}
 }
 
-// expectRotation asks for MetaData after the peer's backbone subnets have rotated, if
+// expectRotation schedules a MetaData request after the peer's long-lived subnets have rotated, if
 // they do so while it is watched. Clients follow within a slot or two; a later one
 // announces it by its seq_number.
 func (w *watch) expectRotation(now time.Time) {

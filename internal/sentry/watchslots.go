@@ -10,25 +10,25 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// thresholdAge is how long the judgement holds of which peers are the least known.
+// thresholdAge is how long the ranking of the least known peers stays valid.
 // For slots of 12 s.
 const thresholdAge = 5 * time.Second
 
-// slotSlack: the peers in most need may stay, as many as slots are free and a share of
-// all slots more, so that a free slot does not wait for one certain peer to come by.
+// slotSlack: the peers with the greatest need may stay, as many as slots are free plus a share of
+// all slots, so that a free slot does not wait for one particular peer.
 const slotSlack = 4
 
-// watchCost is what each watch counts for in epochs, whatever it brought: a peer that
+// watchCost is what each watch counts for in epochs, whatever its result: a peer that
 // always leaves at once must not always come first.
 const watchCost = 0.25
 
-// handshakeSummary is what a census visit has seen that tells how much a watch could add.
+// handshakeSummary is what a census visit has seen that shows how much a watch could add.
 type handshakeSummary struct {
 	client eth2.ClientKind
 	cgc    *uint64 // nil when MetaData did not say
 }
 
-// weight is how much a peer's watch is worth beside another's. A custody group count
+// weight is how much a peer's watch is worth relative to others. A custody group count
 // between its bounds already says how much stake there is; at the bounds it says
 // "validators, but how many?"; and one of 4 says that there are none, except from
 // a client that does not count an external client's validators (docs: custody group
@@ -48,16 +48,16 @@ func (g handshakeSummary) weight() float32 {
 	}
 }
 
-// watched is what the watches of a peer have brought so far.
+// watched is the result of a peer's watches so far.
 type watched struct {
 	watches uint32
 	epochs  float32
 	weight  float32 // 0 unless the last visit asked for a slot
 }
 
-// need orders peers for a watch slot: the lowest first. Those never watched come before
-// all others, the weightier first; after them whoever has been watched least for
-// its weight.
+// need orders peers for a watch slot, lowest first. Peers never watched come before
+// all others, higher weights first; after them those watched least for
+// their weight.
 func (w *watched) need() float32 {
 	if w.watches == 0 {
 		return -w.weight
@@ -65,7 +65,7 @@ func (w *watched) need() float32 {
 	return (w.epochs + watchCost*float32(w.watches)) / max(w.weight, 1)
 }
 
-// watchSlots hands out the slots for watching. The schedule's goroutine owns it.
+// watchSlots assigns the slots for watching. The schedule's goroutine owns it.
 type watchSlots struct {
 	max      int
 	inUse    int

@@ -333,8 +333,8 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 		{"visited in this epoch", seen(epoch / 4), 0, 50, true},
 		{"visited in this epoch, many inbound", seen(epoch / 4), 10, 50, false},
 		{"visited just now", seen(10 * time.Second), 0, 0, false},
-		{"dialled in vain just now", missed(10 * time.Second), 19, 99, true},
-		{"met in the epoch before, dialled in vain in this one", func(s *schedule) {
+		{"dialled just now without an answer", missed(10 * time.Second), 19, 99, true},
+		{"met in the epoch before, dialled without an answer in this one", func(s *schedule) {
 			seen(epoch * 3 / 4)(s)
 			missed(epoch / 4)(s)
 		}, 19, 99, true},

@@ -43,7 +43,7 @@ func (s *Spool) Take(n int) (events []event.Encoded, left int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n > 0 {
-		events, err = s.take(n)
+		events, err = s.takeBatch(n)
 	}
 	for _, seg := range s.segments {
 		left += seg.frames - seg.taken
@@ -51,7 +51,7 @@ func (s *Spool) Take(n int) (events []event.Encoded, left int, err error) {
 	return events, left, err
 }
 
-func (s *Spool) take(n int) ([]event.Encoded, error) {
+func (s *Spool) takeBatch(n int) ([]event.Encoded, error) {
 	for {
 		seg := s.readableSegment()
 		if seg == nil {
@@ -81,7 +81,7 @@ func (s *Spool) quarantine(path string, err error) {
 	s.damaged++
 	s.dirty = true
 	aside := path + damagedSuffix
-	s.cfg.Log.Error("a spool segment cannot be read, continuing without it; when renamed back, the next start publishes it",
+	s.cfg.Log.Error("a spool segment cannot be read, continuing without it; if renamed back, the next start publishes it",
 		slog.String("file", path), slog.String("renamed_to", aside), slog.Any("error", errors.Join(err, os.Rename(path, aside))))
 }
 

@@ -39,7 +39,7 @@ func (s *Spool) restore() error {
 		}
 	}
 	if n := s.Stats().Events; n > 0 {
-		s.cfg.Log.Info("events in the spool from before", slog.Int("events", n), slog.String("dir", s.cfg.Dir))
+		s.cfg.Log.Info("found unsent events in the spool", slog.Int("events", n), slog.String("dir", s.cfg.Dir))
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (s *Spool) load(path string, seq uint64) error {
 		seg.acked, seg.taken = seg.frames, seg.frames
 	}
 	if torn > 0 {
-		s.cfg.Log.Warn("cut off the torn end of a spool segment, as after a power cut",
+		s.cfg.Log.Warn("truncated the torn end of a spool segment, as after a power cut",
 			slog.String("file", path), slog.Int64("bytes", torn), slog.Int("events_before", seg.frames))
 	}
 	switch {

@@ -66,7 +66,7 @@ func (s *Server) Close() error { return s.listener.Close() }
 
 // Run serves until ctx ends and then closes the listener; it returns nil then.
 func (s *Server) Run(ctx context.Context) error {
-	s.log.Info("metrics are served", slog.String("address", s.Addr()))
+	s.log.Info("serving metrics", slog.String("address", s.Addr()))
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -13,7 +13,7 @@ import (
 )
 
 // sealAfter is how long after a day's end it is sealed: watches belong to the day in
-// which they began, and a sentry's spool may deliver late. What comes later still is not
+// which they started, and a sentry's spool may deliver late. Events after that are not
 // used for estimates.
 const sealAfter = 6 * time.Hour
 
@@ -213,7 +213,7 @@ func parseDays(b []byte, interned map[eth2.Client]*eth2.Client) (days []day, err
 	field := func() []byte {
 		n, size := binary.Uvarint(b)
 		if size <= 0 || n > uint64(len(b)-size) {
-			err = errors.New("statistics are cut short")
+			err = errors.New("statistics are truncated")
 			return nil
 		}
 		out := b[size : size+int(n)]

@@ -9,15 +9,15 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Estimate is that of one peer.
+// Estimate is the estimate of one peer.
 type Estimate struct {
 	estimate.Estimate
 	EpochsWatched float64        `json:"epochs_watched"` // that the watches in it cover
-	AllSubnets    bool           `json:"all_subnets"`    // its attestation subnets say nothing
+	AllSubnets    bool           `json:"all_subnets"`    // its attestation subnets are no evidence
 	Trust         estimate.Trust `json:"trust"`          // in the client version that the peer runs
 }
 
-// byVersion gives for each peer what the client version that it runs now has shown. Days
+// byVersion returns for each peer what its current client version has shown. Days
 // that cannot be decoded are left out: estimated drops and counts them.
 func byVersion(peers []*Peer) iter.Seq[estimate.Node] {
 	return func(yield func(estimate.Node) bool) {
@@ -37,13 +37,13 @@ func byVersion(peers []*Peer) iter.Seq[estimate.Node] {
 	}
 }
 
-// evidenceOf sums a peer's days, each as far as its client version is trusted, and counts
+// evidenceOf sums a peer's days, as far as the client version of each is trusted, and counts
 // those that cannot be decoded.
-func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estimate.Habits) estimate.Trust) (e *estimate.Evidence, out Estimate, undecodable uint32) {
+func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estimate.Behaviour) estimate.Trust) (e *estimate.Evidence, out Estimate, undecodable uint32) {
 	out.AllSubnets = p.Attnets.Count() == eth2.AttestationSubnetCount
 	e = estimate.NewEvidence(clientOf(p.Client), p.Custody)
 	statistics := make([]*estimate.Statistics, len(p.days))
-	habits := map[eth2.Client]estimate.Habits{}
+	behaviour := map[eth2.Client]estimate.Behaviour{}
 	for i, d := range p.days {
 		s, err := d.decode()
 		if err != nil {
@@ -51,9 +51,9 @@ func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estim
 			continue
 		}
 		statistics[i] = s
-		h := habits[*d.client]
-		h.Add(s.Habits())
-		habits[*d.client] = h
+		h := behaviour[*d.client]
+		h.Add(s.Behaviour())
+		behaviour[*d.client] = h
 	}
 	watched := uint64(0)
 	for i, d := range p.days {
@@ -61,7 +61,7 @@ func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estim
 		if s == nil {
 			continue
 		}
-		trust := trusted(*d.client, habits[*d.client])
+		trust := trusted(*d.client, behaviour[*d.client])
 		e.Add(s, trust)
 		if *d.client == clientOf(p.Client) {
 			out.Trust = max(out.Trust, trust)

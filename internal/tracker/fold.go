@@ -8,7 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// fold turns the events of the open segment into drafts of the peers that they are about.
+// fold turns the events of the open segment into drafts of their peers.
 // It reads the committed peers and changes only itself.
 type fold struct {
 	committed map[string]*Peer // the tracker's

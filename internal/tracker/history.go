@@ -21,7 +21,7 @@ const (
 	visitPrefix     = "visits."
 )
 
-// History is the network by the hour, oldest first; counts are events by name, those
+// History is the network's hourly history, oldest first; counts are events by name, those
 // of visits as visits.<outcome>.
 type History struct {
 	Totals []Totals
@@ -42,8 +42,8 @@ func (h History) lastHour() int64 {
 	return 0
 }
 
-// with is the history with more of it, at most HistoryHours. h stays as it is, since
-// readers have it.
+// with is the history with more hours, at most HistoryHours. h is not changed, since
+// readers hold it.
 func (h History) with(c counts, totals []Totals) History {
 	h.Totals, h.Counts = slices.Clone(h.Totals), slices.Clone(h.Counts)
 	for _, total := range totals {

@@ -22,7 +22,7 @@ func (m *boundedCache[V]) get(key string, make func(string) V) V {
 	return v
 }
 
-// interner has one string for all equal ones.
+// interner keeps one string for all equal ones.
 type interner struct{ cache boundedCache[string] }
 
 // intern sets a field to the interned s.

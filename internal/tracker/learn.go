@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// learnFrom bounds the peers that a calibration and a fit look at.
+	// learnFrom bounds the peers that a calibration and a fit use.
 	learnFrom = 20_000
 	// maxVersions bounds the client versions whose tests are kept: peers choose them.
 	maxVersions = 200
@@ -71,14 +71,14 @@ type learner struct {
 	fitted      int                   // the number of peers in the last fit
 }
 
-// remodel makes the model from what is learned, for the present parameters.
+// remodel makes the model from what is learned, for the current parameters.
 func (l *learner) remodel() {
 	l.model = estimate.NewModel(l.params, l.learned.Prior, l.learned.Spurious)
 	l.learned.Params = modelParams(l.params)
 }
 
 // fit calibrates the client versions, and refits spurious rates and prior. It begins with
-// the default prior and not with what was learned before, so that a rebuild finds the same.
+// the default prior and not with what was learned before, so that a rebuild gives the same result.
 func (l *learner) fit(peers []*Peer, now time.Time) {
 	base := estimate.NewModel(l.params, estimate.DefaultPrior(), nil)
 	l.calibration, l.fitted = estimate.Calibrate(base, byVersion(peers)), len(peers)
@@ -104,14 +104,14 @@ func capped(versions []estimate.VersionCheck) []estimate.VersionCheck {
 	rest := estimate.VersionCheck{Kind: "other"}
 	for _, v := range versions[maxVersions-1:] {
 		rest.Nodes += v.Nodes
-		rest.Habits.Add(v.Habits)
+		rest.Behaviour.Add(v.Behaviour)
 	}
 	return append(slices.Clone(versions[:maxVersions-1]), rest)
 }
 
 func (l *learner) evidence(p *Peer) (*estimate.Evidence, Estimate, uint32) {
 	params := l.model.Params()
-	return evidenceOf(p, params, func(c eth2.Client, own estimate.Habits) estimate.Trust { return l.calibration.Trust(params, c, own) })
+	return evidenceOf(p, params, func(c eth2.Client, own estimate.Behaviour) estimate.Trust { return l.calibration.Trust(params, c, own) })
 }
 
 // estimated is the peer with its estimate recomputed, and without days that cannot be

@@ -15,7 +15,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Read reads a data directory's database, also while a consumer writes it. ErrMissing
+// Read reads a data directory's database, even while a consumer writes it. ErrMissing
 // when there is none.
 func Read(ctx context.Context, dir string) (s *State, err error) {
 	err = inReadOnly(ctx, dir, func(db queryer) error {

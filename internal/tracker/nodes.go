@@ -39,7 +39,7 @@ func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
 	return nodes, duplicateIDs
 }
 
-// inboundOnly counts the nodes that were never dialled with success: nothing tells
+// inboundOnly counts the nodes that were never dialled successfully: it is not known
 // which of them are one node under several ids.
 func inboundOnly(nodes []*Peer) (n int) {
 	for _, p := range nodes {

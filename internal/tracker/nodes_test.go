@@ -170,7 +170,7 @@ func TestPeersAreBounded(t *testing.T) {
 	}
 }
 
-// A peer chooses its agent: neither a day of its own nor what is learned grows with it.
+// A peer chooses its agent: neither its days nor what is learned may grow with it.
 func TestVersionsAreBounded(t *testing.T) {
 	now := start.Add(10 * time.Hour)
 	tr := opened(t, t.TempDir(), &now)

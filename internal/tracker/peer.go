@@ -19,7 +19,7 @@ const (
 	outcomes = 12
 )
 
-// Peer is what is known of one peer. Times are Unix milliseconds, 0 for never.
+// Peer is what is known about one peer. Times are Unix milliseconds, 0 for never.
 // Pointers are nil and strings empty where it is not known. It is immutable.
 type Peer struct {
 	ID      string       `json:"-"`
@@ -31,11 +31,11 @@ type Peer struct {
 	Address string       `json:"address,omitempty"` // transport/ip:port of the last outbound handshake
 	// Outcomes counts ended visits, in the order of event.Outcomes.
 	Outcomes [outcomes]uint32 `json:"outcomes"`
-	// LastOutcome is that of the visit that ended last, which was at LastVisit.
+	// LastOutcome is that of the visit that ended last, at LastVisit.
 	LastOutcome string `json:"last_outcome,omitempty"`
 	LastVisit   int64  `json:"last_visit,omitempty"`
 
-	// Of the newest handshake.
+	// From the newest handshake.
 	Multiaddr         string          `json:"multiaddr,omitempty"`
 	Direction         string          `json:"direction,omitempty"`
 	Transport         string          `json:"transport,omitempty"`

@@ -11,10 +11,10 @@ import (
 	"github.com/chainbound/valtrack/internal/diskio"
 )
 
-// rebuilt is the name of a database while it is rebuilt.
+// rebuilt is the name of a database while it is being rebuilt.
 const rebuilt = File + ".new"
 
-// Create creates an empty database beside the one in use, if there is one, which stays
+// Create creates an empty database next to the one in use, if there is one, which stays
 // until Replace.
 func Create(ctx context.Context, cfg Config) (*Tracker, error) {
 	path := filepath.Join(cfg.Dir, rebuilt)
@@ -50,7 +50,7 @@ func (t *Tracker) KeepHistory(ctx context.Context) error {
 	return t.Write(ctx)
 }
 
-// Replace closes a database that Create created and replaces the one in use by it.
+// Replace closes a database that Create created and replaces the one in use with it.
 func (t *Tracker) Replace() error {
 	if err := t.Close(); err != nil {
 		return err
@@ -62,11 +62,11 @@ func (t *Tracker) Replace() error {
 func (t *Tracker) replace() error {
 	path := filepath.Join(t.cfg.Dir, File)
 	if exists(t.cfg.Dir) {
-		// The write-ahead log of the database in use must never be beside the new one, and
+		// The write-ahead log of the database in use must never be next to the new one, and
 		// without its log the old one may lack what was written last: so the log goes into
-		// the file first. A database that cannot be read is not worth that.
+		// the file first, unless that database cannot be read.
 		if err := absorbLog(path); err != nil {
-			t.cfg.Log.Warn("the database in use cannot be read, its log is removed", slog.Any("error", err))
+			t.cfg.Log.Warn("the database in use cannot be read, removing its write-ahead log", slog.Any("error", err))
 		}
 	}
 	if err := remove(path, "-wal", "-shm"); err != nil {

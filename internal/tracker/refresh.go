@@ -56,7 +56,7 @@ func (t *Tracker) Hour() []PeerEstimate {
 func (t *Tracker) LastHour() int64 { return t.history.lastHour() }
 
 // AddTotals adds an hour's totals to the open segment, from rows that are in the datasets.
-// The rows do not tell how many ids were duplicates, how many nodes were inbound only, or
+// The rows do not say how many ids were duplicates, how many nodes were inbound only, or
 // how uncertain the active validators were: the first two are 0, the last is taken as it
 // is now. KeepHistory replaces them by those of the database in use.
 func (t *Tracker) AddTotals(hour int64, active uint64, sum Sums) {
@@ -77,7 +77,7 @@ func (t *Tracker) refresh(all bool) {
 	}
 }
 
-// takeActive takes over the number that SetActiveValidators has announced.
+// takeActive applies the number that SetActiveValidators has announced.
 func (t *Tracker) takeActive() {
 	if n := t.active.Load(); n > 0 {
 		t.learner.params.ActiveValidators, t.learner.params.PAggUncertainty = n, 0
@@ -116,7 +116,7 @@ func (t *Tracker) learn() {
 	t.cfg.Log.Debug("learned from all peers", slog.Int("peers", len(peers)), slog.Duration("took", time.Since(start)))
 }
 
-// remodel makes the model for the present parameters. Statistics that were kept under
+// remodel makes the model for the current parameters. Statistics that were kept under
 // other committees, epochs or sync committee periods are dropped.
 func (t *Tracker) remodel() {
 	l := &t.learner
@@ -143,7 +143,7 @@ func (t *Tracker) dropStatistics(was estimate.Params) {
 	}
 	t.fold.dropStatistics()
 	if n > 0 {
-		t.cfg.Log.Warn("statistics of the peers' subnets start again from nothing, since the network's committees have changed: 'valtrack rebuild' reads what is in the datasets",
+		t.cfg.Log.Warn("resetting the subnet statistics of all peers, since the network's committees have changed: 'valtrack rebuild' recomputes them from the datasets",
 			slog.Uint64("committees_per_slot", t.learner.params.CommitteesPerSlot()), slog.Uint64("before", was.CommitteesPerSlot()), slog.Int("peers", n))
 	}
 }

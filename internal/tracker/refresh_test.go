@@ -114,7 +114,7 @@ func TestCommitteesChange(t *testing.T) {
 	}
 	flush(t, tr, 3)
 	if len(tr.State().Peer(peerID(0)).days) != 1 {
-		t.Fatal("nothing is counted anew")
+		t.Fatal("nothing is recounted")
 	}
 	if p, ok := LastParams(t.Context(), dir, "testnet"); !ok || p.ActiveValidators != 64 || p.PAggUncertainty != 0 {
 		t.Errorf("last parameters %+v, %v", p, ok)
@@ -156,12 +156,12 @@ func TestEstimatesAreFresh(t *testing.T) {
 		segment++
 		if tr.State().Peer(peerID(0)).Estimate != before {
 			if minute < 2 {
-				t.Errorf("estimated anew after %d minutes", minute)
+				t.Errorf("re-estimated after %d minutes", minute)
 			}
 			break
 		}
 		if minute > maxWait {
-			t.Fatalf("not estimated anew for %d minutes", minute)
+			t.Fatalf("not re-estimated for %d minutes", minute)
 		}
 	}
 }

@@ -25,7 +25,7 @@ type State struct {
 
 	peers map[string]*Peer
 
-	// Summed up when it is first asked for.
+	// Computed on first use.
 	sum struct {
 		once         sync.Once
 		counted      []*Peer
@@ -57,7 +57,7 @@ func (s *State) Totals() Totals {
 }
 
 // LostDays counts, over all peers, the days of statistics that were dropped because they
-// could not be decoded. A rebuild reads them again from the datasets.
+// could not be decoded. A rebuild recomputes them from the datasets.
 func (s *State) LostDays() uint64 {
 	s.sumUp()
 	return s.sum.lostDays
@@ -133,7 +133,7 @@ func (s *State) Days(p *Peer) (days []Day, err error) {
 	return days, nil
 }
 
-// Why takes a peer's estimate apart: what its custody groups alone say, what its
+// Why explains a peer's estimate: what its custody groups alone say, what its
 // subnets alone say, and how many of the observed cells were filled (On) and empty (Off).
 type Why struct {
 	Custody, Subnets estimate.Estimate
@@ -143,7 +143,7 @@ type Why struct {
 // Why explains an estimate with what was learned last.
 func (s *State) Why(p *Peer) Why {
 	m := estimate.NewModel(s.Params(), s.Learned.Prior, s.Learned.Spurious)
-	e, _, _ := evidenceOf(p, s.Params(), func(c eth2.Client, own estimate.Habits) estimate.Trust { return s.trust(p, c, own) })
+	e, _, _ := evidenceOf(p, s.Params(), func(c eth2.Client, own estimate.Behaviour) estimate.Trust { return s.trust(p, c, own) })
 	out := Why{Custody: m.Estimate(estimate.NewEvidence(clientOf(p.Client), p.Custody))}
 	out.On, out.Off = e.Cells()
 	alone := e.Clone()
@@ -152,9 +152,9 @@ func (s *State) Why(p *Peer) Why {
 	return out
 }
 
-// trust is how far the statistics of one of p's client versions are believed: for the
+// trust is how far the statistics of one of p's client versions are trusted: for the
 // version that p runs now as in its estimate, for earlier ones by the last tests.
-func (s *State) trust(p *Peer, c eth2.Client, own estimate.Habits) estimate.Trust {
+func (s *State) trust(p *Peer, c eth2.Client, own estimate.Behaviour) estimate.Trust {
 	if c == clientOf(p.Client) && p.Estimate != nil {
 		return p.Estimate.Trust
 	}

@@ -22,10 +22,10 @@ const schemaVersion = 1
 
 // Errors of Open and Read.
 var (
-	// ErrDamaged marks a database that cannot be used and has to be rebuilt.
+	// ErrDamaged marks a database that cannot be used and must be rebuilt.
 	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' recomputes it from them")
 	// ErrOtherNetwork marks a database of another network than the configured one.
-	ErrOtherNetwork = errors.New("the database is of another network: choose another data directory, or that network")
+	ErrOtherNetwork = errors.New("the database belongs to another network: choose another data directory, or that network")
 	// ErrNewer marks a database that a later version has written.
 	ErrNewer = errors.New("the database was written by a later version: use that version, or recompute it with 'valtrack rebuild'")
 	// ErrMissing marks a data directory without a database.
@@ -55,7 +55,7 @@ type store struct {
 	crash func() error
 }
 
-// dirty is what the database does not have yet.
+// dirty is what has not been written to the database yet.
 type dirty struct {
 	peers  map[string]bool // also those that were removed
 	counts counts
@@ -68,7 +68,7 @@ func newDirty() dirty { return dirty{peers: map[string]bool{}, counts: counts{}}
 
 // openStore opens the database, creating it with its tables if it is missing.
 func openStore(ctx context.Context, path string) (*store, error) {
-	// Full: a transaction is on the disk before its messages are acknowledged.
+	// Full: a transaction is on disk before its messages are acknowledged.
 	db, err := sql.Open("sqlite", source(path, "rwc", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"))
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func damaged(ctx context.Context, err error) error {
 	if errors.As(err, &code) {
 		switch code.Code() & 0xff {
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY:
-			return fmt.Errorf("the disk cannot be used for the database, free space or repair it: %w", err)
+			return fmt.Errorf("cannot write the database, free disk space or repair the disk: %w", err)
 		}
 	}
 	if ctx.Err() != nil || errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {

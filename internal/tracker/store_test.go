@@ -152,7 +152,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// A process that was killed leaves a log beside the database: it is not the new one's,
+// A process that was killed leaves a log next to the database: it is not the new one's,
 // and when the replacement fails the old database has it.
 func TestReplaceWithLog(t *testing.T) {
 	dir, now := t.TempDir(), start.Add(30*time.Hour)

@@ -15,7 +15,7 @@ type Totals struct {
 	Hour int64 `json:"hour"` // Unix milliseconds
 	// Nodes completed a handshake in the day before. Per address only one is counted:
 	// DuplicateIDs peer ids were left out for that. InboundOnly of the nodes were never
-	// dialled with success: they have no address, and one under two ids counts twice.
+	// dialled successfully: they have no address, and one with two ids counts twice.
 	Nodes          int     `json:"nodes"`
 	DuplicateIDs   uint64  `json:"counted_twice"`
 	InboundOnly    int     `json:"inbound_only"`

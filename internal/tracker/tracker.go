@@ -19,7 +19,7 @@ const File = "tracker.db"
 
 const (
 	// Window is how many days of statistics an estimate uses: validators move, and a
-	// hundred watched epochs tell what there is to tell.
+	// hundred watched epochs are enough evidence.
 	Window = 7
 	// countedFor is for how long after its last handshake a node is in totals.
 	countedFor = 24 * time.Hour
@@ -56,7 +56,7 @@ type Tracker struct {
 	// The open segment.
 	fold          *fold
 	totals        []Totals
-	warnedNetwork bool // that events of another network come
+	warnedNetwork bool // that there are events of another network
 
 	// What was committed.
 	peers   map[string]*Peer // values never change
@@ -89,7 +89,7 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 	}
 	s, err := load(ctx, store.db)
 	if err == nil && s.Network != "" && cfg.Network != "" && s.Network != cfg.Network {
-		err = fmt.Errorf("%w (it holds %s, asked for was %s)", ErrOtherNetwork, s.Network, cfg.Network)
+		err = fmt.Errorf("%w (it holds %s, expected %s)", ErrOtherNetwork, s.Network, cfg.Network)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tracker database %s: %w", path, err), store.db.Close())
@@ -122,7 +122,7 @@ func (t *Tracker) Add(e event.Event) {
 	if common, _ := ofEvent(e); t.cfg.Network == "" || common.Network == t.cfg.Network {
 		t.fold.add(e)
 	} else if !t.warnedNetwork {
-		t.cfg.Log.Warn("events of another network are stored, but no validators are estimated from them: --network or --network-dir must name it",
+		t.cfg.Log.Warn("storing events of another network without estimating validators from them: --network or --network-dir must name it",
 			slog.String("events", common.Network), slog.String("network", t.cfg.Network))
 		t.warnedNetwork = true
 	}
@@ -179,11 +179,11 @@ func (t *Tracker) addHistory(c counts, totals []Totals) {
 	t.dirty.totals = append(t.dirty.totals, totals...)
 }
 
-// publish makes the present state that of State. It copies the map of peers: 0.1 ms for
+// publish makes the current state available through State. It copies the map of peers: 0.1 ms for
 // 10,000 of them, 3 to 7 ms for 200,000, less than a hundredth of what their events cost.
 func (t *Tracker) publish() {
 	if t.lostDays > 0 {
-		t.cfg.Log.Warn("statistics of some days could not be decoded and are dropped: 'valtrack rebuild' reads them again from the datasets",
+		t.cfg.Log.Warn("statistics of some days could not be decoded and were dropped: 'valtrack rebuild' recomputes them from the datasets",
 			slog.Uint64("days", uint64(t.lostDays)))
 		t.lostDays = 0
 	}

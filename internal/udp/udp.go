@@ -15,7 +15,7 @@ func Listen(network string, at *net.UDPAddr, buffer int, log *slog.Logger) (*net
 		return nil, err // names the address
 	}
 	if err := conn.SetReadBuffer(buffer); err != nil {
-		log.Debug("UDP receive buffer stays as it is", slog.Int("bytes", buffer), slog.Any("error", err))
+		log.Debug("cannot change the UDP receive buffer", slog.Int("bytes", buffer), slog.Any("error", err))
 	}
 	if granted, ok := receiveBuffer(conn); ok && granted < buffer {
 		log.Warn("UDP receive buffer is small, packets may be lost: raise the system's limit (Linux: sysctl net.core.rmem_max)",

@@ -75,7 +75,7 @@ func TestG3WatchedTwentyEpochsWithCustody(t *testing.T) {
 
 // For 30 validators the goal of 0.13 is being off by four, 0.133: three times as many nodes
 // come out there, or at three.
-func TestG4LooksOfADay(t *testing.T) {
+func TestG4SnapshotsOfADay(t *testing.T) {
 	t.Parallel()
 	trial{snapshots, false, 225}.holds(t, 400, 120, []limit{{10, 0.30}, {30, 4.0 / 30}, {100, 0.10}, {300, 0.06}, {1000, 0.03}})
 }
@@ -249,7 +249,7 @@ func TestInterruptedWatches(t *testing.T) {
 }
 
 // A client version whose behaviour is not what the model assumes is found out, and
-// its nodes' intervals hold the truth all the same.
+// its nodes' intervals still contain the truth.
 func TestMisfitsAreFound(t *testing.T) {
 	t.Parallel()
 	newName := func(p persona) persona { p.agent = "Lighthouse/v8.0.1-ced49dd/x86_64-linux"; return p }
@@ -307,7 +307,7 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 	inside := 0
 	for i, n := range nodes {
 		e := estimate.NewEvidence(n.Client, n.Custody)
-		e.Add(n.Statistics[0], calibration.Trust(params, n.Client, n.Statistics[0].Habits()))
+		e.Add(n.Statistics[0], calibration.Trust(params, n.Client, n.Statistics[0].Behaviour()))
 		got := m.Estimate(e)
 		if got.Low <= float64(truth[i]) && float64(truth[i]) <= got.High {
 			inside++

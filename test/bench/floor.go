@@ -159,7 +159,7 @@ func visitOne(ctx context.Context, h host.Host, n devnet.Node, digest eth2.ForkD
 		}
 		return eth2.Status{ForkDigest: digest, EarliestAvailableSlot: new(eth2.Slot)}.MarshalSSZ(version)
 	}
-	b, err := ask(ctx, h, id, status, eth2.StatusV2Size, p2p.ProtoStatusV2, p2p.ProtoStatusV1)
+	b, err := sendRequest(ctx, h, id, status, eth2.StatusV2Size, p2p.ProtoStatusV2, p2p.ProtoStatusV1)
 	if err != nil {
 		return err
 	}
@@ -171,10 +171,10 @@ func visitOne(ctx context.Context, h host.Host, n devnet.Node, digest eth2.ForkD
 		return fmt.Errorf("status of digest %v", theirs.ForkDigest)
 	}
 	ping := func(protocol.ID) []byte { return eth2.MarshalUint64(1) }
-	if _, err := ask(ctx, h, id, ping, eth2.Uint64Size, p2p.ProtoPingV1); err != nil {
+	if _, err := sendRequest(ctx, h, id, ping, eth2.Uint64Size, p2p.ProtoPingV1); err != nil {
 		return err
 	}
-	b, err = ask(ctx, h, id, nil, eth2.MetaDataV3Size, p2p.ProtoMetaDataV3, p2p.ProtoMetaDataV2, p2p.ProtoMetaDataV1)
+	b, err = sendRequest(ctx, h, id, nil, eth2.MetaDataV3Size, p2p.ProtoMetaDataV3, p2p.ProtoMetaDataV2, p2p.ProtoMetaDataV1)
 	if err != nil {
 		return err
 	}
@@ -183,12 +183,12 @@ func visitOne(ctx context.Context, h host.Host, n devnet.Node, digest eth2.ForkD
 		return err
 	}
 	goodbye := func(protocol.ID) []byte { return eth2.MarshalUint64(eth2.GoodbyeTooManyPeers) }
-	_, _ = ask(ctx, h, id, goodbye, eth2.Uint64Size, p2p.ProtoGoodbyeV1) // most answer by closing
+	_, _ = sendRequest(ctx, h, id, goodbye, eth2.Uint64Size, p2p.ProtoGoodbyeV1) // most answer by closing
 	return nil
 }
 
-// ask makes one request on the first of the protocols that the peer speaks.
-func ask(ctx context.Context, h host.Host, id peer.ID, body func(protocol.ID) []byte, max int, protocols ...protocol.ID) ([]byte, error) {
+// sendRequest makes one request on the first of the protocols that the peer speaks.
+func sendRequest(ctx context.Context, h host.Host, id peer.ID, body func(protocol.ID) []byte, max int, protocols ...protocol.ID) ([]byte, error) {
 	stream, err := h.NewStream(ctx, id, protocols...)
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func cpuOfSelf() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// runFloor runs the floor client, which is this program, in a process of its own.
+// runFloor runs the floor client, which is this program, in its own process.
 func runFloor(ctx context.Context, o options, net *simulated) (crawl, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// broker is a NATS server in a process of its own, and our connection to it.
+// broker is a NATS server in its own process, and our connection to it.
 type broker struct {
 	*process
 	url  string

@@ -12,7 +12,7 @@ import (
 	"github.com/chainbound/valtrack/internal/devnet"
 )
 
-// simulated is a devnet in a process of its own.
+// simulated is a devnet in its own process.
 type simulated struct {
 	*process
 	dir       string

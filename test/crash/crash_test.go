@@ -96,7 +96,7 @@ func (w *world) until(t *testing.T, within time.Duration, what string, ok func()
 			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", within, what)
+			t.Fatalf("timed out after %v waiting for %s", within, what)
 		}
 	}
 }

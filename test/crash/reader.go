@@ -19,7 +19,7 @@ import (
 // readEvery is the reader's pause between two rounds over all tables.
 const readEvery = 700 * time.Millisecond
 
-// reader is DuckDB in a process of its own, which reads the datasets all the time.
+// reader is DuckDB in its own process, which reads the datasets all the time.
 type reader struct {
 	cmd   *exec.Cmd
 	stdin io.Closer

@@ -283,7 +283,7 @@ func checkMetadataTable(t *testing.T, data string, want int) {
 		}
 	}
 	if len(keys) != len(rows) {
-		t.Errorf("%d metadata rows of %d visits: something is stored twice", len(rows), len(keys))
+		t.Errorf("%d metadata rows of %d visits: something is duplicated", len(rows), len(keys))
 	}
 }
 
@@ -330,7 +330,7 @@ func visitsByID(t *testing.T, data string) map[string]map[string]any {
 	for _, row := range duckdb(t, filepath.Join(data, "visit_events.parquet")) {
 		id := row["visit_id"].(string)
 		if visits[id] != nil {
-			t.Errorf("visit %s is stored twice", id)
+			t.Errorf("visit %s is duplicated", id)
 		}
 		visits[id] = row
 	}

@@ -68,7 +68,7 @@ func startDevnet(t *testing.T, nodes int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	p := start(t, "devnet", "--devnet-nodes", strconv.Itoa(nodes), "--devnet-slot", "500ms", "--devnet-faults", "mixed", "--devnet-dir", dir)
-	p.waitLog(t, "devnet files are written", 60*time.Second)
+	p.waitLog(t, "wrote the devnet files", 60*time.Second)
 	return dir
 }
 

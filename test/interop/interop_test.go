@@ -77,7 +77,7 @@ func TestRealNodes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 	}
 	for _, n := range nodes {
-		id, row := ask(t, n), rows[n.PeerID]
+		id, row := identify(t, n), rows[n.PeerID]
 		fmt.Printf("%s validators=%d cgc=%d (API %s) long-lived=%v (API %v) short-lived=%v\n",
 			n.PeerID, n.Validators, *row.CGC, id.Metadata.CGC, row.LongLived, id.Metadata.Attnets.Subnets(), row.ShortLived)
 		if diff := cmp.Diff(id.Metadata.Attnets.Subnets(), row.LongLived); diff != "" {
@@ -126,8 +126,8 @@ func realNodes(t *testing.T, dir string) []realNode {
 	return net.Nodes
 }
 
-// ask reads a node's identity from its own Beacon API.
-func ask(t *testing.T, n realNode) identity {
+// identify reads a node's identity from its own Beacon API.
+func identify(t *testing.T, n realNode) identity {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

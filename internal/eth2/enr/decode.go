@@ -12,7 +12,7 @@ import (
 )
 
 // entry decodes the value of one key, without its RLP header, into a record. A
-// decoder that fails leaves the record as it was.
+// decoder that fails leaves the record unchanged.
 type entry struct {
 	key    string
 	decode func(r *Record, value []byte) error

@@ -14,7 +14,7 @@ const (
 	maxValidators  = 1 << 40 // VALIDATOR_REGISTRY_LIMIT
 )
 
-// Assumed is the number of active validators to take while nothing better is known: an
+// Assumed is the number of active validators to use while no better source is available: an
 // assumption, not a measurement. The zero value assumes nothing.
 type Assumed struct {
 	ActiveValidators uint64

@@ -39,7 +39,7 @@ func readGenesis(fsys fs.FS, cfg config) (genesis, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return genesis{}, err
 	case stateErr != nil:
-		return genesis{}, fmt.Errorf("neither %s nor %s is there: %w", rootFile, genesisFile, fs.ErrNotExist)
+		return genesis{}, fmt.Errorf("neither %s nor %s exists: %w", rootFile, genesisFile, fs.ErrNotExist)
 	default:
 		root = state.validatorsRoot
 	}
@@ -53,7 +53,7 @@ func readGenesis(fsys fs.FS, cfg config) (genesis, error) {
 	case cfg.minGenesisTime > 0:
 		seconds = int64(cfg.minGenesisTime + cfg.genesisDelay)
 	default:
-		return genesis{}, fmt.Errorf("genesis time: neither %s nor %s is there, and %s has no MIN_GENESIS_TIME: %w", timeFile, genesisFile, configFile, fs.ErrNotExist)
+		return genesis{}, fmt.Errorf("genesis time: neither %s nor %s exists, and %s has no MIN_GENESIS_TIME: %w", timeFile, genesisFile, configFile, fs.ErrNotExist)
 	}
 	return genesis{time: seconds, validatorsRoot: root}, nil
 }
@@ -96,7 +96,7 @@ func readStateHead(fsys fs.FS) (genesis, error) {
 	}
 	seconds := binary.LittleEndian.Uint64(head[:8])
 	if seconds > maxUnixTime {
-		return genesis{}, &ValueError{File: genesisFile, Value: strconv.FormatUint(seconds, 10), Err: errors.New("is no genesis time in Unix seconds: this is no beacon state")}
+		return genesis{}, &ValueError{File: genesisFile, Value: strconv.FormatUint(seconds, 10), Err: errors.New("is not a genesis time in Unix seconds: this is not a beacon state")}
 	}
 	return genesis{time: int64(seconds), validatorsRoot: eth2.Root(head[8:])}, nil
 }

@@ -4,7 +4,7 @@ import "math"
 
 // AllDuties reports whether a node subscribes for every duty and not only for those
 // of aggregators (M1), judged by its watched epochs.
-func (h Habits) AllDuties(p Params) bool {
+func (h Behaviour) AllDuties(p Params) bool {
 	enough, all := h.dispersion(p)
 	return enough && all
 }
@@ -13,7 +13,7 @@ func (h Habits) AllDuties(p Params) bool {
 // explanations: the aggregators are drawn again each epoch; or every validator shows, and
 // only which of them share a cell varies. enough is false with too few observations, or
 // where everyone aggregates and there is no difference.
-func (h Habits) dispersion(p Params) (enough, all bool) {
+func (h Behaviour) dispersion(p Params) (enough, all bool) {
 	const (
 		epochs    = 10
 		meanCount = 1
@@ -44,7 +44,7 @@ func (h Habits) dispersion(p Params) (enough, all bool) {
 }
 
 // fits tests whether subscriptions begin when, and last as long as, a window says (M3).
-func (h Habits) fits(w window, p Params) Verdict {
+func (h Behaviour) fits(w window, p Params) Verdict {
 	const enough = 50
 	ended := uint32(0)
 	for _, n := range h.Lifetimes {
