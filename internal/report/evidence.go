@@ -21,9 +21,7 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 	e.Node = n
 	if r.state != nil {
 		if p := r.state.Peer(n.ID); p != nil {
-			if e.Tracked, err = newTracked(r.state, p); err != nil {
-				return e, err
-			}
+			e.Tracked = newTracked(r.state, p)
 		}
 	}
 	if e.Discoveries, err = rowsOf(ctx, dataDir, func(row dataset.DiscoveryRow) bool { return row.ID == n.ID }); err != nil {

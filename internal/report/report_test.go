@@ -119,8 +119,8 @@ func TestTextIsPrintable(t *testing.T) {
 // What is missing from the estimates is said where they are.
 func TestLostDays(t *testing.T) {
 	s := Summary{Rows: Counts{Handshakes: 1}, Validators: &Validators{LostDays: 3}}
-	e := Evidence{Node: &Node{}, Tracked: &Tracked{LostDays: 2}}
-	for want, write := range map[string]func(io.Writer) error{"lost +3 days of statistics": s.WriteText, "lost +2 days": e.WriteText} {
+	e := Evidence{Node: &Node{}, Tracked: &Tracked{LostDays: 2, UndecodableDays: 4}}
+	for want, write := range map[string]func(io.Writer) error{"lost +3 days of statistics": s.WriteText, "lost +2 days": e.WriteText, "damaged +4 days": e.WriteText} {
 		var out bytes.Buffer
 		if err := write(&out); err != nil || !regexp.MustCompile(want).Match(out.Bytes()) {
 			t.Errorf("no %q, %v in\n%s", want, err, &out)

@@ -67,6 +67,9 @@ func (d *Tracked) writeText(t *tabwriter.Writer) {
 	if d.LostDays > 0 {
 		fmt.Fprintf(t, "lost\t%d days that could not be decoded\n", d.LostDays)
 	}
+	if d.UndecodableDays > 0 {
+		fmt.Fprintf(t, "damaged\t%d days in tracker.db that cannot be decoded and are not in this list\n", d.UndecodableDays)
+	}
 	fmt.Fprint(t, "\nDAY\tCLIENT\tVERSION\tEPOCHS WATCHED\tFILLED\tEMPTY\tSUBSCRIPTIONS\n")
 	for _, x := range d.Days {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f\t%d\t%d\t%d\n", x.Date, x.Client, printable(x.Version), x.EpochsWatched, x.CellsOn, x.CellsOff, x.Subscriptions)

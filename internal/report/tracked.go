@@ -20,10 +20,12 @@ type Tracked struct {
 	// Used says how much of the subnets is believed, by the client version's tests.
 	Used string `json:"used"`
 	Days []Day  `json:"days"`
-	// LostDays counts days that could not be decoded and are not in the estimate.
-	LostDays       uint32                  `json:"lost_days"`
-	CustodyHistory []tracker.CustodyChange `json:"custody_history"`
-	Endpoints      []tracker.Endpoint      `json:"endpoints"`
+	// LostDays counts days that the consumer could not decode and has dropped: they are not
+	// in the estimate. UndecodableDays are still in the database, but not in Days.
+	LostDays        uint32                  `json:"lost_days"`
+	UndecodableDays uint32                  `json:"undecodable_days"`
+	CustodyHistory  []tracker.CustodyChange `json:"custody_history"`
+	Endpoints       []tracker.Endpoint      `json:"endpoints"`
 	// SameAddress are other peer ids that were found at one of its addresses, by their
 	// last handshake.
 	SameAddress []OtherID `json:"same_address"`
@@ -48,7 +50,7 @@ type OtherID struct {
 }
 
 // newTracked explains the estimate of a peer of the state.
-func newTracked(state *tracker.State, p *tracker.Peer) (*Tracked, error) {
+func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	why := state.Why(p)
 	out := &Tracked{
 		Custody: estimated(why.Custody), Subnets: estimated(why.Subnets), CellsOn: why.On, CellsOff: why.Off,
@@ -59,10 +61,8 @@ func newTracked(state *tracker.State, p *tracker.Peer) (*Tracked, error) {
 		together := estimated(p.Estimate.Estimate)
 		out.Together, out.Used = &together, used(p.Estimate.Trust)
 	}
-	days, err := state.Days(p)
-	if err != nil {
-		return nil, err
-	}
+	days, undecodable := state.Days(p)
+	out.UndecodableDays = undecodable
 	slotsPerEpoch := float64(state.Params().Clock.SlotsPerEpoch)
 	for _, d := range days {
 		e := estimate.NewEvidence(d.Client, estimate.Custody{})
@@ -78,5 +78,5 @@ func newTracked(state *tracker.State, p *tracker.Peer) (*Tracked, error) {
 	for _, o := range state.SameAddress(p) {
 		out.SameAddress = append(out.SameAddress, OtherID{o.ID, o.LastHandshake})
 	}
-	return out, nil
+	return out
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// draft is the copy of a peer that an open segment changes. What its slices and pointers
+// draft is the copy of a peer that an open segment changes. What is changed in the peer
+// meanwhile is changed here too, by Tracker.amend. What its slices and pointers
 // point to is shared with the committed peer: they are replaced, not written to, except
 // for slices that the draft has copied.
 type draft struct {

@@ -114,17 +114,30 @@ func (l *learner) evidence(p *Peer) (*estimate.Evidence, Estimate, uint32) {
 	return evidenceOf(p, params, func(c eth2.Client, own estimate.Behaviour) estimate.Trust { return l.calibration.Trust(params, c, own) })
 }
 
-// estimated is the peer with its estimate recomputed, and without days that cannot be
-// decoded.
-func (l *learner) estimated(p *Peer) *Peer {
+// estimated is what recomputing a peer's estimate gave.
+type estimated struct {
+	peer     *Peer
+	estimate *Estimate
+	damaged  bool // some of its days cannot be decoded
+}
+
+func (l *learner) estimated(p *Peer) estimated {
 	e, out, undecodable := l.evidence(p)
-	next := *p
-	if undecodable > 0 {
-		next.days, next.LostDays = decodable(p.days), p.LostDays+undecodable
-	}
 	out.Estimate = l.model.Estimate(e)
-	if finite(out.Mean, out.Variance, out.PValidator, out.Stake.Mean) { // else the old one is better, and JSON has no such numbers
-		next.Estimate = &out
+	if !finite(out.Mean, out.Variance, out.PValidator, out.Stake.Mean) { // the old one is better, and JSON has no such numbers
+		return estimated{p, p.Estimate, undecodable > 0}
+	}
+	return estimated{p, &out, undecodable > 0}
+}
+
+// amended is the peer, or its draft, with the estimate, and without days that cannot be
+// decoded.
+func (e estimated) amended(p *Peer) *Peer {
+	next := *p
+	next.Estimate = e.estimate
+	if e.damaged {
+		next.days = decodable(p.days)
+		next.LostDays += uint32(len(p.days) - len(next.days))
 	}
 	return &next
 }

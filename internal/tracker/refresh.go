@@ -163,12 +163,12 @@ func (t *Tracker) due(id string, since time.Time) bool {
 // due, on all processors.
 func (t *Tracker) estimateChanged(all bool) {
 	work := make(chan *Peer)
-	estimated := make([][]*Peer, runtime.GOMAXPROCS(0))
+	results := make([][]estimated, runtime.GOMAXPROCS(0))
 	var workers sync.WaitGroup
-	for i := range estimated {
+	for i := range results {
 		workers.Go(func() {
 			for p := range work {
-				estimated[i] = append(estimated[i], t.learner.estimated(p))
+				results[i] = append(results[i], t.learner.estimated(p))
 			}
 		})
 	}
@@ -183,22 +183,23 @@ func (t *Tracker) estimateChanged(all bool) {
 	}
 	close(work)
 	workers.Wait()
-	for _, peers := range estimated {
-		for _, p := range peers {
-			t.set(p)
+	for _, list := range results {
+		for _, e := range list {
+			t.amend(e.peer, e.amended)
 		}
 	}
 }
 
 // evict forgets peers that were not seen for long, those above maxPeers, and old
-// addresses.
+// addresses. What the open segment has of a peer counts.
 func (t *Tracker) evict() {
 	oldest := t.now().Add(-forgetAfter).UnixMilli()
-	old := func(p *Peer) bool { return max(p.LastSeen, p.LastVisit) < oldest }
+	old := func(p *Peer) bool { p = t.pending(p); return max(p.LastSeen, p.LastVisit) < oldest }
 	gone := slices.DeleteFunc(slices.Collect(maps.Values(t.peers)), func(p *Peer) bool { return !old(p) })
 	if over := len(t.peers) - len(gone) - t.maxPeers; over > 0 {
 		rest := slices.DeleteFunc(slices.Collect(maps.Values(t.peers)), old)
 		slices.SortFunc(rest, func(a, b *Peer) int {
+			a, b = t.pending(a), t.pending(b)
 			return cmp.Or(cmp.Compare(min(a.Observations, 1), min(b.Observations, 1)), cmp.Compare(a.LastSeen, b.LastSeen))
 		})
 		gone = append(gone, rest[:over]...)
@@ -206,12 +207,11 @@ func (t *Tracker) evict() {
 	for _, p := range gone {
 		delete(t.peers, p.ID)
 		delete(t.changed, p.ID)
+		delete(t.fold.drafts, p.ID)
 		t.dirty.peers[p.ID] = true
 	}
 	before := t.now().Add(-forgetAddresses).UnixMilli()
 	for _, p := range t.peers {
-		if next := p.withoutAddresses(before); next != p {
-			t.set(next)
-		}
+		t.amend(p, func(p *Peer) *Peer { return p.withoutAddresses(before) })
 	}
 }

@@ -2,7 +2,6 @@ package tracker
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -121,16 +120,19 @@ type Day struct {
 	*estimate.Statistics
 }
 
-// Days gives a peer's statistics, oldest first.
-func (s *State) Days(p *Peer) (days []Day, err error) {
+// Days gives a peer's statistics, oldest first, and counts those that cannot be decoded:
+// they are left out. A tracker drops them and counts them in LostDays when it next
+// recomputes the peer's estimate.
+func (s *State) Days(p *Peer) (days []Day, undecodable uint32) {
 	for _, d := range p.days {
 		statistics, err := d.decode()
 		if err != nil {
-			return nil, fmt.Errorf("peer %s: statistics of day %d: %w", p.ID, d.day, err)
+			undecodable++
+			continue
 		}
 		days = append(days, Day{d.day, *d.client, statistics})
 	}
-	return days, nil
+	return days, undecodable
 }
 
 // Why explains a peer's estimate: what its custody groups alone say, what its

@@ -16,9 +16,14 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// schemaVersion is the file's user_version. It also stands for the encodings within:
-// it grows when an earlier version could not read what this one writes.
-const schemaVersion = 1
+// schemaVersion is the file's user_version. It also stands for the encodings within: it
+// grows when an earlier program could not read what this one writes, so that the earlier
+// one refuses the file. A file of an earlier version is read as it is, and gets this one
+// with the first write.
+//
+//  1. days in the encodings of estimate.Statistics up to 4
+//  2. those up to 6, whose readings have the keys of their windows
+const schemaVersion = 2
 
 // Errors of Open and Read.
 var (
@@ -50,7 +55,8 @@ const (
 
 // store is the database, opened for writing.
 type store struct {
-	db *sql.DB
+	db      *sql.DB
+	version int // the file's user_version
 	// crash, in tests, is called before a transaction's commit.
 	crash func() error
 }
@@ -77,11 +83,12 @@ func openStore(ctx context.Context, path string) (*store, error) {
 	version, err := userVersion(ctx, db)
 	if err == nil && version == 0 {
 		_, err = db.ExecContext(ctx, fmt.Sprintf("BEGIN; %s PRAGMA user_version = %d; COMMIT", schema, schemaVersion))
+		version = schemaVersion
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &store{db: db}, nil
+	return &store{db: db, version: version}, nil
 }
 
 // source names a file and its settings for the driver.
@@ -129,6 +136,11 @@ func (s *store) write(ctx context.Context, d dirty, peers map[string]*Peer, meta
 			err = fmt.Errorf("write the tracker: %w", errors.Join(err, ignoreDone(tx.Rollback())))
 		}
 	}()
+	if s.version < schemaVersion {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
+			return err
+		}
+	}
 	if err := writePeers(ctx, tx, d.peers, peers); err != nil {
 		return err
 	}
@@ -145,7 +157,11 @@ func (s *store) write(ctx context.Context, d dirty, peers map[string]*Peer, meta
 			return err
 		}
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	s.version = schemaVersion
+	return nil
 }
 
 func ignoreDone(err error) error {

@@ -141,9 +141,6 @@ func (t *Tracker) Apply(segment uint64) {
 	t.fold.encodeDrafts()
 	now := t.now()
 	for id, d := range t.fold.drafts {
-		if p := t.peers[id]; p != nil {
-			d.Estimate = p.Estimate // it may have been recomputed since
-		}
 		t.set(&d.Peer)
 		if t.changed[id].IsZero() {
 			t.changed[id] = now
@@ -160,6 +157,29 @@ func (t *Tracker) Apply(segment uint64) {
 		t.refreshed = now
 	}
 	t.publish()
+}
+
+// amend replaces a peer by what rule makes of it. While a segment is open the rule changes
+// the peer's draft too: Apply makes the draft the peer, and would undo the change otherwise.
+func (t *Tracker) amend(p *Peer, rule func(*Peer) *Peer) {
+	next := rule(p)
+	if next == p {
+		return
+	}
+	t.set(next)
+	if d := t.fold.drafts[p.ID]; d != nil {
+		d.encodeDays(nil)
+		d.Peer = *rule(&d.Peer)
+		d.LostDays = max(d.LostDays, next.LostDays) // a lost day may be out of the draft's window
+	}
+}
+
+// pending is the peer as the open segment will leave it.
+func (t *Tracker) pending(p *Peer) *Peer {
+	if d := t.fold.drafts[p.ID]; d != nil {
+		return &d.Peer
+	}
+	return p
 }
 
 // set replaces a peer, or adds it.
