@@ -9,15 +9,12 @@ import (
 // NewPublisherMetrics registers the publisher's metrics, which are computed from its
 // Stats.
 func NewPublisherMetrics(reg *telemetry.Registry, stats func() PublisherStats) {
-	count := func(name, help string, value func(PublisherStats) uint64) telemetry.Metric[PublisherStats] {
-		return telemetry.Counter("valtrack_publisher_"+name, help, func(s PublisherStats) float64 { return float64(value(s)) })
-	}
 	telemetry.Register(reg, stats,
-		count("acknowledged_total", "Events that NATS has acknowledged.", func(s PublisherStats) uint64 { return s.Published }),
-		count("retried_total", "Events sent again after a failure.", func(s PublisherStats) uint64 { return s.Retried }),
-		count("duplicates_total", "Events that NATS already had.", func(s PublisherStats) uint64 { return s.Duplicates }),
-		count("oversized_total", "Events dropped because they are larger than NATS accepts.", func(s PublisherStats) uint64 { return s.Dropped }),
-		count("rewinds_total", "Times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
+		telemetry.Counter("valtrack_publisher_acknowledged_total", "Events that NATS has acknowledged.", func(s PublisherStats) uint64 { return s.Published }),
+		telemetry.Counter("valtrack_publisher_retried_total", "Events sent again after a failure.", func(s PublisherStats) uint64 { return s.Retried }),
+		telemetry.Counter("valtrack_publisher_duplicates_total", "Events that NATS already had.", func(s PublisherStats) uint64 { return s.Duplicates }),
+		telemetry.Counter("valtrack_publisher_oversized_total", "Events dropped because they are larger than NATS accepts.", func(s PublisherStats) uint64 { return s.Dropped }),
+		telemetry.Counter("valtrack_publisher_rewinds_total", "Times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
 		telemetry.Gauge("valtrack_publisher_no_consumer", "1 while nothing is published because the stream has no consumer.", func(s PublisherStats) float64 {
 			if s.Held {
 				return 1

@@ -4,23 +4,17 @@ import "github.com/chainbound/valtrack/internal/telemetry"
 
 // NewMetrics registers the consumer's metrics, which are computed from its Stats.
 func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
-	count := func(name, help string, value func(Stats) uint64) telemetry.Metric[Stats] {
-		return telemetry.Counter("valtrack_consumer_"+name, help, func(s Stats) float64 { return float64(value(s)) })
-	}
-	gauge := func(name, help string, value func(Stats) float64) telemetry.Metric[Stats] {
-		return telemetry.Gauge("valtrack_consumer_"+name, help, value)
-	}
 	telemetry.Register(reg, stats,
-		count("events_stored_total", "Events in committed segments.", func(s Stats) uint64 { return s.Stored }),
-		count("events_rejected_total", "Events that were invalid.", func(s Stats) uint64 { return s.Rejected }),
-		count("duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
-		count("segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),
-		count("segment_failures_total", "Segments that could not be written.", func(s Stats) uint64 { return s.Failures }),
-		count("parts_merged_total", "Parts merged into others.", func(s Stats) uint64 { return s.Merged }),
-		count("parts_removed_total", "Parts removed because of their age.", func(s Stats) uint64 { return s.Removed }),
-		gauge("events_waiting", "Events waiting for their segment's commit.", func(s Stats) float64 { return float64(s.Pending) }),
-		gauge("lag", "Messages in the stream behind the last one received.", func(s Stats) float64 { return float64(s.Behind) }),
-		gauge("last_commit_timestamp_seconds", "Unix time of the newest commit, 0 before the first.", func(s Stats) float64 {
+		telemetry.Counter("valtrack_consumer_events_stored_total", "Events in committed segments.", func(s Stats) uint64 { return s.Stored }),
+		telemetry.Counter("valtrack_consumer_events_rejected_total", "Events that were invalid.", func(s Stats) uint64 { return s.Rejected }),
+		telemetry.Counter("valtrack_consumer_duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
+		telemetry.Counter("valtrack_consumer_segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),
+		telemetry.Counter("valtrack_consumer_segment_failures_total", "Segments that could not be written.", func(s Stats) uint64 { return s.Failures }),
+		telemetry.Counter("valtrack_consumer_parts_merged_total", "Parts merged into others.", func(s Stats) uint64 { return s.Merged }),
+		telemetry.Counter("valtrack_consumer_parts_removed_total", "Parts removed because of their age.", func(s Stats) uint64 { return s.Removed }),
+		telemetry.Gauge("valtrack_consumer_events_waiting", "Events waiting for their segment's commit.", func(s Stats) int { return s.Pending }),
+		telemetry.Gauge("valtrack_consumer_lag", "Messages in the stream behind the last one received.", func(s Stats) uint64 { return s.Behind }),
+		telemetry.Gauge("valtrack_consumer_last_commit_timestamp_seconds", "Unix time of the newest commit, 0 before the first.", func(s Stats) float64 {
 			if s.LastCommit.IsZero() {
 				return 0
 			}

@@ -1,4 +1,3 @@
-// Package loglimit limits how often an ongoing problem is logged.
 package loglimit
 
 import (

@@ -1,5 +1,3 @@
-// Package telemetry sets up what an operator watches: structured logs, Prometheus
-// metrics, health answers and profiles.
 package telemetry
 
 import (

@@ -37,6 +37,9 @@ func (r *Registry) Docs() []MetricDoc {
 	return docs
 }
 
+// Number is what the value of a metric may be.
+type Number interface{ int | int64 | uint64 | float64 }
+
 // Metric is one metric of a room, computed at each scrape from a snapshot S of the
 // room's state. Counter, Gauge and the other functions below make one.
 type Metric[S any] struct {
@@ -52,22 +55,22 @@ const (
 )
 
 // Counter is a count that only grows while the process lives. Its name ends in _total.
-func Counter[S any](name, help string, value func(S) float64) Metric[S] {
+func Counter[S any, N Number](name, help string, value func(S) N) Metric[S] {
 	return single(MetricDoc{name, typeCounter, "", help}, prometheus.CounterValue, value)
 }
 
 // Gauge is a value that goes up and down.
-func Gauge[S any](name, help string, value func(S) float64) Metric[S] {
+func Gauge[S any, N Number](name, help string, value func(S) N) Metric[S] {
 	return single(MetricDoc{name, typeGauge, "", help}, prometheus.GaugeValue, value)
 }
 
 // CounterBy is a counter for each value of a label.
-func CounterBy[S any, N uint64 | float64](name, label, help string, values func(S) map[string]N) Metric[S] {
+func CounterBy[S any, N Number](name, label, help string, values func(S) map[string]N) Metric[S] {
 	return labelled(MetricDoc{name, typeCounter, label, help}, prometheus.CounterValue, values)
 }
 
 // GaugeBy is a gauge for each value of a label.
-func GaugeBy[S any, N uint64 | float64](name, label, help string, values func(S) map[string]N) Metric[S] {
+func GaugeBy[S any, N Number](name, label, help string, values func(S) map[string]N) Metric[S] {
 	return labelled(MetricDoc{name, typeGauge, label, help}, prometheus.GaugeValue, values)
 }
 
@@ -79,13 +82,13 @@ func Histogram[S any](name, help string, value func(S) (count uint64, sum float6
 	}}
 }
 
-func single[S any](doc MetricDoc, kind prometheus.ValueType, value func(S) float64) Metric[S] {
+func single[S any, N Number](doc MetricDoc, kind prometheus.ValueType, value func(S) N) Metric[S] {
 	return Metric[S]{doc, func(desc *prometheus.Desc, s S) []prometheus.Metric {
-		return []prometheus.Metric{prometheus.MustNewConstMetric(desc, kind, value(s))}
+		return []prometheus.Metric{prometheus.MustNewConstMetric(desc, kind, float64(value(s)))}
 	}}
 }
 
-func labelled[S any, N uint64 | float64](doc MetricDoc, kind prometheus.ValueType, values func(S) map[string]N) Metric[S] {
+func labelled[S any, N Number](doc MetricDoc, kind prometheus.ValueType, values func(S) map[string]N) Metric[S] {
 	return Metric[S]{doc, func(desc *prometheus.Desc, s S) (out []prometheus.Metric) {
 		for label, n := range values(s) {
 			out = append(out, prometheus.MustNewConstMetric(desc, kind, float64(n), label))

@@ -1,0 +1,2 @@
+// Package loglimit limits how often an ongoing problem is logged.
+package loglimit
