@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// At is where a process dies that was told to: by SIGKILL, so that nothing is put
+// At is where a process that a test has armed dies, by SIGKILL, so that nothing is put
 // in order before. It removes the point's file, so that it dies there once.
 func At(name string) {
 	dir := os.Getenv(Env)

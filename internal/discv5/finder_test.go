@@ -248,7 +248,7 @@ func TestARememberedRecordIsEmittedOnce(t *testing.T) {
 		want  int
 	}{
 		"nothing":      {func(*crawl, *enode.Node) {}, 0},
-		"told of":      {func(c *crawl, n *enode.Node) { c.offer(n, time.Now()) }, 1},
+		"reported":     {func(c *crawl, n *enode.Node) { c.offer(n, time.Now()) }, 1},
 		"it answers":   {func(c *crawl, n *enode.Node) { c.handleAnswers(answers{node: c.table.byID[n.ID()], answered: true}) }, 1},
 		"it is silent": {func(c *crawl, n *enode.Node) { c.handleAnswers(answers{node: c.table.byID[n.ID()], noAnswer: true}) }, 0},
 	} {

@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// LockedError tells that another process holds a lock file.
+// LockedError means that another process holds a lock file.
 type LockedError struct {
 	Path string
 	PID  int // of the holder; 0 when the file does not say

@@ -173,7 +173,7 @@ func floorVisit(ctx context.Context, client *testPeer, target Target) error {
 			addrs = append(addrs, t.addr(at))
 		}
 	}
-	// For ever: identify's clean-up of the connection before may come late, and it
+	// Unlimited: identify's clean-up of the connection before may come late, and it
 	// drops addresses of a shorter life.
 	client.Peerstore().AddAddrs(id, addrs, peerstore.PermanentAddrTTL)
 	if err := client.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {

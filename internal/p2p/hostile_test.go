@@ -424,7 +424,7 @@ func TestMaxConnections(t *testing.T) {
 	dial(t, h, second.target())
 }
 
-// An unanswered dial does not outlive the host.
+// An unanswered dial ends with the host.
 func TestCloseEndsDials(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

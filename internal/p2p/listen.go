@@ -76,7 +76,7 @@ func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool {
 	return g.host.cfg.Inbound != nil && !g.host.inboundFull()
 }
 
-// InterceptSecured knows the peer: one connection a peer.
+// InterceptSecured knows the peer: one connection per peer.
 func (g *gater) InterceptSecured(dir network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
 	return dir == network.DirOutbound || !g.host.hasSession(p)
 }

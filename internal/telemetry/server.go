@@ -74,7 +74,7 @@ func (s *Server) Run(ctx context.Context) error {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if s.http.Shutdown(bounded) != nil {
-			s.http.Close() // a profile that outlives the bound is cut off
+			s.http.Close() // a profile that takes longer is cut off
 		}
 	})
 	err := s.http.Serve(s.listener)

@@ -98,7 +98,7 @@ func (r *ingestRound) floor(ctx context.Context) error {
 }
 
 // ingestFloorMain does the least that gets the same rows into Parquet: it
-// acknowledges at once, writes one file a table, and keeps no keys. Killed, it
+// acknowledges at once, writes one file per table, and keeps no keys. Killed, it
 // leaves nothing.
 func ingestFloorMain(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("ingest-floor", flag.ContinueOnError)

@@ -48,18 +48,18 @@ type stored struct {
 func (w *world) verify(ctx context.Context) (verdict, error) {
 	var v verdict
 	s := stored{verdict: &v, peers: w.peers, rows: map[uint64][]uint8{}, derived: map[uint64][]uint8{}}
-	told, err := published(w.published())
+	reported, err := published(w.published())
 	if err != nil {
 		return v, err
 	}
-	for boot, n := range told {
-		// One more may have been accepted and not told of.
+	for boot, n := range reported {
+		// One more may have been accepted and not reported.
 		s.rows[boot], s.derived[boot] = make([]uint8, n+2), make([]uint8, n+2)
 	}
 	if err := s.scan(ctx, w.data); err != nil {
 		return v, err
 	}
-	want := s.compare(told)
+	want := s.compare(reported)
 	if err := w.compareTracker(ctx, &v, want); err != nil {
 		return v, err
 	}
@@ -89,7 +89,7 @@ func (s *stored) add(into map[uint64][]uint8, k kind, i number, peer string) {
 	counts := into[i.boot]
 	switch {
 	case i.n == 0 || i.n >= uint64(len(counts)):
-		// A sentry that was killed before it had told of its first event.
+		// A sentry that was killed before it had reported its first event.
 		if counts == nil && i.n == 1 {
 			into[i.boot] = []uint8{0, 1}
 			return

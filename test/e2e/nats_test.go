@@ -72,7 +72,7 @@ func startDevnet(t *testing.T, nodes int) (dir string) {
 	return dir
 }
 
-// storedEvents counts the rows of the three tables that hold one event a row.
+// storedEvents counts the rows of the three tables that hold one event per row.
 func storedEvents(t *testing.T, data string) (n int) {
 	t.Helper()
 	for _, table := range []string{"discovery_events", "metadata_events", "visit_events"} {

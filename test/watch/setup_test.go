@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0) // networks in real time
 	}
 	goleak.VerifyTestMain(m,
-		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"), // outlives Close by a second
+		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"), // runs for a second after Close
 		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*session).refLoop"),
 	)
 }
