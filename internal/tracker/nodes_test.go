@@ -166,7 +166,7 @@ func TestPeersAreBounded(t *testing.T) {
 	}
 	flush(t, tr, 1)
 	if tr.State().Len() != 10 || tr.State().Peer(peerID(4)) == nil {
-		t.Errorf("%d peers, one that was shaken hands with: %v", tr.State().Len(), tr.State().Peer(peerID(4)) != nil)
+		t.Errorf("%d peers, one with a handshake: %v", tr.State().Len(), tr.State().Peer(peerID(4)) != nil)
 	}
 }
 

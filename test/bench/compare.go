@@ -28,7 +28,7 @@ func compare(ctx context.Context, o options, faults string, w io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, net.stop()) }()
-	fmt.Fprintf(w, "%d nodes, %d of them can be shaken hands with.\n\n", o.nodes, net.reachable)
+	fmt.Fprintf(w, "%d nodes, %d of them can complete a handshake.\n\n", o.nodes, net.reachable)
 	fmt.Fprint(w, "| round | client | handshakes | CPU ms per handshake | wall |\n|---|---|---|---|---|\n")
 	var sentry, floor []crawl
 	var idle float64

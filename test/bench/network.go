@@ -17,7 +17,7 @@ type simulated struct {
 	*process
 	dir       string
 	digest    string // fork digest
-	reachable int    // nodes that can be shaken hands with
+	reachable int    // nodes that can complete a handshake
 }
 
 // startNetwork starts a devnet of n nodes; it is up when this returns.

@@ -36,7 +36,7 @@ type sentryRun struct {
 	after func(*process) error
 }
 
-// runSentry runs the real sentry until it has shaken hands with every node that
+// runSentry runs the real sentry until it has completed a handshake with every node that
 // can be, at most for crawlPatience.
 func runSentry(ctx context.Context, o options, net *simulated, dir string, r sentryRun) (crawl, error) {
 	if r.metrics == "" {

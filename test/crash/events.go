@@ -15,7 +15,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// number identifies an event for ever: the sentry's boot and the counter that its
+// number identifies an event permanently: the sentry's boot and the counter that its
 // key has. Everything else of an event but its time follows from it.
 type number struct{ boot, n uint64 }
 
