@@ -14,7 +14,7 @@ import (
 
 func ptr[T any](v T) *T { return &v }
 
-// rows of three nodes: a is seen, visited and handshaked twice, b once and
+// rows of three nodes: a is seen, visited and shaken hands with twice, b once and
 // without a gossip hello, c was never reached.
 func fill(t *testing.T) *Report {
 	t.Helper()
