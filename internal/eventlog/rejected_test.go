@@ -33,7 +33,7 @@ func consecutive(keys []string) bool {
 // A publisher that sends only invalid events must not fill the disk.
 func TestRejectedFileIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	r, err := openRejected(dir, 4096, discardLog(), func(event.Key) {})
+	r, err := openRejected(dir, 4096, quiet(), func(event.Key) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestRejectedFileIsBounded(t *testing.T) {
 // A full file that was put aside when no new one could be opened must not end it.
 func TestRejectedFileIsOpenedLater(t *testing.T) {
 	dir := t.TempDir()
-	r, err := openRejected(dir, 100, discardLog(), func(event.Key) {})
+	r, err := openRejected(dir, 100, quiet(), func(event.Key) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestRejectedFileThatWasEdited(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r, err := openRejected(dir, maxRejectedFile, discardLog(), func(event.Key) {})
+	r, err := openRejected(dir, maxRejectedFile, quiet(), func(event.Key) {})
 	if err != nil {
 		t.Fatal(err)
 	}

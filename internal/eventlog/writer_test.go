@@ -33,7 +33,7 @@ func visit(n int) *event.VisitEnded {
 
 func writeLog(t *testing.T, dir string, boot uint64, events ...event.Event) {
 	t.Helper()
-	l, err := NewWriter(dir, "s", boot, discardLog())
+	l, err := NewWriter(dir, "s", boot, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestWriterGoesOnAfterATornLine(t *testing.T) {
 
 func TestWriterSurfacesWriteErrors(t *testing.T) {
 	dir := t.TempDir()
-	l, err := NewWriter(dir, "s", 1, discardLog())
+	l, err := NewWriter(dir, "s", 1, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,14 +197,14 @@ func TestWriterReopensAfterAFailedSync(t *testing.T) {
 }
 
 func TestWriterNamesAnUnusableDirectory(t *testing.T) {
-	if _, err := NewWriter("/dev/null/logs", "s", 1, discardLog()); err == nil || !strings.Contains(err.Error(), "/dev/null") {
+	if _, err := NewWriter("/dev/null/logs", "s", 1, quiet()); err == nil || !strings.Contains(err.Error(), "/dev/null") {
 		t.Errorf("error %v", err)
 	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "visit_events.log"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewWriter(dir, "s", 1, discardLog()); err == nil || !strings.Contains(err.Error(), "visit_events.log") {
+	if _, err := NewWriter(dir, "s", 1, quiet()); err == nil || !strings.Contains(err.Error(), "visit_events.log") {
 		t.Errorf("error %v", err)
 	}
 }
