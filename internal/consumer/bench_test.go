@@ -11,12 +11,12 @@ import (
 // BenchmarkPipeline takes handshakes from Publish to committed segments and acks,
 // through an embedded JetStream.
 func BenchmarkPipeline(b *testing.B) {
-	server, err := bus.StartEmbedded(b.TempDir(), quiet())
+	server, err := bus.StartEmbedded(b.TempDir(), discardLog())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer server.Close()
-	conn, err := bus.Connect(b.Context(), bus.Options{InProcess: server, Log: quiet()})
+	conn, err := bus.Connect(b.Context(), bus.Options{InProcess: server, Log: discardLog()})
 	if err != nil {
 		b.Fatal(err)
 	}

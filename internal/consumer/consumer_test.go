@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds every wait of these tests.
 const patience = 30 * time.Second
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
@@ -109,7 +109,7 @@ type running struct {
 // openIn makes a consumer on a directory.
 func openIn(t testing.TB, dir string, cfg Config, s Source) *Consumer {
 	t.Helper()
-	cfg.Log = quiet()
+	cfg.Log = discardLog()
 	w, err := dataset.Open(dir, cfg.Log)
 	if err != nil {
 		t.Fatal(err)
@@ -312,26 +312,26 @@ func TestNothingIsStoredOfATakenDurable(t *testing.T) {
 }
 
 func TestNewChecksItsConfig(t *testing.T) {
-	w, err := dataset.Open(t.TempDir(), quiet())
+	w, err := dataset.Open(t.TempDir(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	f := newFeed()
 	f.wait = time.Minute
-	cfg := Config{Log: quiet()}
+	cfg := Config{Log: discardLog()}
 	if _, err := New(cfg, w, f); err == nil || !strings.Contains(err.Error(), "1m0s") {
 		t.Errorf("ack wait of one segment age: %v", err)
 	}
 	f.wait = cfg.AckWait()
-	if _, err := New(Config{SegmentRows: -1, Log: quiet()}, w, f); err == nil {
+	if _, err := New(Config{SegmentRows: -1, Log: discardLog()}, w, f); err == nil {
 		t.Error("negative rows are taken")
 	}
 	c, err := New(cfg, w, f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dataset.Open(w.Dir(), quiet()); !errors.Is(err, dataset.ErrLocked) {
+	if _, err := dataset.Open(w.Dir(), discardLog()); !errors.Is(err, dataset.ErrLocked) {
 		t.Errorf("second writer: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

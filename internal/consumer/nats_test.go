@@ -16,12 +16,12 @@ import (
 // pipeline is an embedded JetStream with a connection to it.
 func pipeline(t *testing.T) *bus.Conn {
 	t.Helper()
-	server, err := bus.StartEmbedded(t.TempDir(), quiet())
+	server, err := bus.StartEmbedded(t.TempDir(), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	conn, err := bus.Connect(t.Context(), bus.Options{InProcess: server, Log: quiet()})
+	conn, err := bus.Connect(t.Context(), bus.Options{InProcess: server, Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ type tracked struct {
 func newTracked(dir string) *tracked {
 	genesis := time.Now().Add(-6 * time.Hour).Truncate(time.Second)
 	clock := eth2.Clock{Genesis: genesis, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
-	return &tracked{genesis: genesis, config: tracker.Config{Dir: dir, Network: "n", Log: quiet(),
+	return &tracked{genesis: genesis, config: tracker.Config{Dir: dir, Network: "n", Log: discardLog(),
 		Params: estimate.Params{Clock: clock, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}}}
 }
 
@@ -186,11 +186,11 @@ func TestMergesWaitForTheTracker(t *testing.T) {
 	c.stop(t)
 
 	tr = k.open(t)
-	w, err := dataset.Open(dir, quiet())
+	w, err := dataset.Open(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{CatchUp(t.Context(), w, tr, quiet()), tr.Close(), w.Close()} {
+	for _, err := range []error{CatchUp(t.Context(), w, tr, discardLog()), tr.Close(), w.Close()} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +212,7 @@ func TestMergesWaitForTheTracker(t *testing.T) {
 
 func rebuild(t *testing.T, dir string, k *tracked) {
 	t.Helper()
-	w, err := dataset.Open(dir, quiet())
+	w, err := dataset.Open(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func rebuild(t *testing.T, dir string, k *tracked) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{CatchUp(t.Context(), w, fresh, quiet()), fresh.Settle(t.Context()), fresh.Replace()} {
+	for _, err := range []error{CatchUp(t.Context(), w, fresh, discardLog()), fresh.Settle(t.Context()), fresh.Replace()} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,21 +254,21 @@ func checkEstimates(t *testing.T, dir string, h tracker.History) {
 func TestTrackerThatCannotCatchUp(t *testing.T) {
 	dir := t.TempDir()
 	k := newTracked(dir)
-	w, err := dataset.Open(dir, quiet())
+	w, err := dataset.Open(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
 	tr := k.open(t)
 	defer tr.Close()
-	if err := CatchUp(t.Context(), w, tr, quiet()); err != nil {
+	if err := CatchUp(t.Context(), w, tr, discardLog()); err != nil {
 		t.Fatal(err)
 	}
 	tr.Apply(5)
 	if err := tr.Write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	err = CatchUp(t.Context(), w, tr, quiet())
+	err = CatchUp(t.Context(), w, tr, discardLog())
 	if !errors.Is(err, tracker.ErrDamaged) || !strings.Contains(err.Error(), "valtrack rebuild") {
 		t.Errorf("ahead: %v", err)
 	}

@@ -13,7 +13,7 @@ func BenchmarkSegment(b *testing.B) {
 	const peers, segment = 10_000, 250_000
 	metadata, validators := metadataRows()[0], validatorRows()[0]
 	dir := b.TempDir()
-	w, err := Open(dir, quiet())
+	w, err := Open(dir, discardLog())
 	if err != nil {
 		b.Fatal(err)
 	}

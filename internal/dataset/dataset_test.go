@@ -18,7 +18,7 @@ import (
 
 func ptr[T any](v T) *T { return &v }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func common(at int64) Common {
 	return Common{Network: "hoodi", CrawlerID: "c1", CrawlerLocation: "here", Timestamp: at}
@@ -83,7 +83,7 @@ func visitRows() []VisitRow {
 
 func open(t *testing.T, dir string) *Writer {
 	t.Helper()
-	w, err := Open(dir, quiet())
+	w, err := Open(dir, discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestFooter(t *testing.T) {
 func TestSecondWriterIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir)
-	_, err := Open(dir, quiet())
+	_, err := Open(dir, discardLog())
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
 		t.Errorf("second writer: %v", err)
 	}
@@ -279,7 +279,7 @@ func TestOpenNamesAnUnusableDirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(filepath.Join(file, "data"), quiet()); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := Open(filepath.Join(file, "data"), discardLog()); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("error %v does not name %s", err, file)
 	}
 }

@@ -163,7 +163,7 @@ func TestBytesPerRow(t *testing.T) {
 func BenchmarkCompactDay(b *testing.B) {
 	for range b.N {
 		dir, c, s := b.TempDir(), &clock{noon.Truncate(24 * time.Hour)}, newSample()
-		w, err := Open(dir, quiet())
+		w, err := Open(dir, discardLog())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -4,7 +4,7 @@ import "testing"
 
 // BenchmarkPublish is what a visit waits for.
 func BenchmarkPublish(b *testing.B) {
-	s, err := Open(Config{Dir: b.TempDir(), Sentry: "s", Boot: 1, Log: quiet()})
+	s, err := Open(Config{Dir: b.TempDir(), Sentry: "s", Boot: 1, Log: discardLog()})
 	if err != nil {
 		b.Fatal(err)
 	}

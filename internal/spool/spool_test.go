@@ -18,7 +18,7 @@ import (
 
 func openSpool(t testing.TB, dir string, boot int) *Spool {
 	t.Helper()
-	s, err := Open(Config{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: MinSize, Log: quiet()})
+	s, err := Open(Config{Dir: dir, Sentry: "s", Boot: uint64(boot), MaxBytes: MinSize, Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestDamagedPositionMeansTheBeginning(t *testing.T) {
 }
 
 func TestSpoolNamesAnUnusableDirectory(t *testing.T) {
-	if _, err := Open(Config{Dir: "/dev/null/spool", Log: quiet()}); err == nil || !strings.Contains(err.Error(), "/dev/null") {
+	if _, err := Open(Config{Dir: "/dev/null/spool", Log: discardLog()}); err == nil || !strings.Contains(err.Error(), "/dev/null") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -266,4 +266,4 @@ func subscription(durable string) bus.SubscribeOptions {
 	return bus.SubscribeOptions{Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending()}
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

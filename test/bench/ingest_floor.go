@@ -38,7 +38,7 @@ func startBroker(ctx context.Context, o options, dir string) (*broker, error) {
 		return nil, errors.Join(fmt.Errorf("start the broker: %w", err), p.stop())
 	}
 	b := &broker{process: p, url: strings.TrimSpace(url)}
-	if b.conn, err = bus.Connect(ctx, bus.Options{URL: b.url, Name: "bench", Log: quiet()}); err != nil {
+	if b.conn, err = bus.Connect(ctx, bus.Options{URL: b.url, Name: "bench", Log: discardLog()}); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
 	return b, nil
@@ -61,7 +61,7 @@ func brokerMain(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	server, err := bus.StartEmbedded(*dir, quiet())
+	server, err := bus.StartEmbedded(*dir, discardLog())
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func ingestFloorMain(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	conn, err := bus.Connect(ctx, bus.Options{URL: *url, Name: "floor", Log: quiet()})
+	conn, err := bus.Connect(ctx, bus.Options{URL: *url, Name: "floor", Log: discardLog()})
 	if err != nil {
 		return err
 	}
