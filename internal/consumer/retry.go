@@ -97,6 +97,6 @@ func (in *ingest) finish(taken bool) {
 	}
 	in.disarm()
 	if in.blocked != nil {
-		in.log.Warn("the last leaving events in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))
+		in.log.Warn("leaving the last events in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))
 	}
 }
