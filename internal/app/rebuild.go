@@ -47,5 +47,5 @@ func fillTracker(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log
 	if err := t.KeepHistory(ctx); err != nil {
 		log.Warn("the database in use cannot be read, hourly totals before the oldest events are lost", slog.Any("error", err))
 	}
-	return t.Settle(ctx)
+	return t.Recompute(ctx)
 }

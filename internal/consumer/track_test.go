@@ -221,7 +221,7 @@ func rebuild(t *testing.T, dir string, k *tracked) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{CatchUp(t.Context(), w, fresh, discardLog()), fresh.Settle(t.Context()), fresh.Replace()} {
+	for _, err := range []error{CatchUp(t.Context(), w, fresh, discardLog()), fresh.Recompute(t.Context()), fresh.Replace()} {
 		if err != nil {
 			t.Fatal(err)
 		}

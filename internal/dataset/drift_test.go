@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -66,6 +67,39 @@ func TestEveryEventFieldSurvivesTheDatasets(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-published +read back):\n%s", d)
+	}
+}
+
+// A field that an event does not have is null, and read back as absent: a list that is
+// null must not become an empty one, which says something else.
+func TestAbsentFieldsStayAbsent(t *testing.T) {
+	// A watch's lists: absent says the same as empty.
+	same := []string{"Watch.Initial", "Watch.Changes"}
+	for _, filled := range eventtest.Filled() {
+		for name, e := range eventtest.WithoutOptional(filled) {
+			data, err := event.Encode(e)
+			if err != nil || slices.Contains(same, name) {
+				continue // a field that must not be absent after all
+			}
+			want, err := event.Decode(e.Subject(), data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			w := open(t, dir)
+			if err := errors.Join(appendEvent(w, want), w.Commit(nil), w.Close()); err != nil {
+				t.Fatal(err)
+			}
+			err = EventsAfter(t.Context(), dir, 0, func(got event.Event) error {
+				if d := cmp.Diff(want, got); d != "" {
+					t.Errorf("%s without %s (-decoded +read back):\n%s", e.Subject(), name, d)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

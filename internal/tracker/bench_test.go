@@ -48,7 +48,7 @@ func seasoned(b *testing.B, dir string, peers int) *Tracker {
 		p.Estimate = &estimate
 		tr.peers[p.ID], tr.dirty.peers[p.ID] = &p, true
 	}
-	if err := tr.Settle(b.Context()); err != nil { // now that there are so many
+	if err := tr.Recompute(b.Context()); err != nil { // now that there are so many
 		b.Fatal(err)
 	}
 	return tr

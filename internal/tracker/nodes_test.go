@@ -77,7 +77,7 @@ func TestOldStatisticsGo(t *testing.T) {
 	}
 	// A peer that was not heard of for long is forgotten, also in the database.
 	now = start.Add(days*24*time.Hour + forgetAfter + time.Hour)
-	if err := tr.Settle(t.Context()); err != nil {
+	if err := tr.Recompute(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	tr.killed(t)
@@ -138,7 +138,7 @@ func TestOldAddressesGo(t *testing.T) {
 	visit(1, start.Add(31*24*time.Hour), "/ip4/192.0.2.3/tcp/9000") // has moved
 	flush(t, tr, 0)
 	now = start.Add(32 * 24 * time.Hour)
-	if err := tr.Settle(t.Context()); err != nil {
+	if err := tr.Recompute(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	tr.killed(t)

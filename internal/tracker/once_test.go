@@ -171,7 +171,7 @@ func liveAndRebuilt(t *testing.T, order func([]event.Event) []event.Event) (live
 	}
 	flush(t, again, 0)
 	for _, tr := range []*Tracker{live, again} {
-		if err := tr.Settle(t.Context()); err != nil {
+		if err := tr.Recompute(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -128,7 +128,7 @@ func TestReplace(t *testing.T) {
 		fresh.Add(e)
 	}
 	flush(t, fresh, 9)
-	for _, step := range []error{fresh.KeepHistory(t.Context()), fresh.Settle(t.Context()), fresh.Replace()} {
+	for _, step := range []error{fresh.KeepHistory(t.Context()), fresh.Recompute(t.Context()), fresh.Replace()} {
 		if step != nil {
 			t.Fatal(step)
 		}
@@ -216,7 +216,7 @@ func TestLearnedIsWrittenOnce(t *testing.T) {
 	if got := learned(); got != "{}" {
 		t.Errorf("written again: %s", got)
 	}
-	if err := tr.Settle(t.Context()); err != nil {
+	if err := tr.Recompute(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if learned() == "{}" {

@@ -113,7 +113,7 @@ func (t *Tracker) Applied() (segment uint64, ok bool) {
 	return *t.applied, true
 }
 
-// State is what the tracker knew after the last segment, and after the last Settle. It may
+// State is what the tracker knew after the last segment, and after the last Recompute. It may
 // be called at any time.
 func (t *Tracker) State() *State { return t.state.Load() }
 
@@ -215,9 +215,9 @@ func (t *Tracker) publish() {
 // called at any time.
 func (t *Tracker) SetActiveValidators(n uint64) { t.active.Store(n) }
 
-// Settle learns from all peers, recomputes all estimates, as at the end of an hour, and
+// Recompute learns from all peers, recomputes all estimates, as at the end of an hour, and
 // writes them.
-func (t *Tracker) Settle(ctx context.Context) error {
+func (t *Tracker) Recompute(ctx context.Context) error {
 	t.learn()
 	t.publish()
 	return t.Write(ctx)
