@@ -68,12 +68,12 @@ func (s *Service) runAfterOther(ctx context.Context, cfg ConsumerConfig, address
 	}
 	lock, err := s.standBy(ctx, cfg.DataDir)
 	if err != nil {
-		return stoppedEarly(ctx, err)
+		return StoppedEarly(ctx, err)
 	}
 	server, err := s.awaitAddress(ctx)
 	if err != nil {
 		lock.Close()
-		return stoppedEarly(ctx, err)
+		return StoppedEarly(ctx, err)
 	}
 	return serve(ctx, server, func(ctx context.Context) error {
 		return openAndRun(ctx, func(ctx context.Context) (*Consumer, error) { return openConsumer(ctx, cfg, lock, s) })

@@ -102,14 +102,14 @@ func Run[R runner](ctx context.Context, s *Service, open func(context.Context) (
 func openAndRun[R runner](ctx context.Context, open func(context.Context) (R, error)) error {
 	r, err := open(ctx)
 	if err != nil {
-		return stoppedEarly(ctx, err)
+		return StoppedEarly(ctx, err)
 	}
 	defer r.Close()
 	return r.Run(ctx)
 }
 
-// stoppedEarly turns the error of a start that a signal interrupted into nil.
-func stoppedEarly(ctx context.Context, err error) error {
+// StoppedEarly turns the error of a start that a signal interrupted into nil.
+func StoppedEarly(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}

@@ -166,11 +166,3 @@ func (in invocation) oneArgument(what string) (string, error) {
 	}
 	return in.cmd.Args().First(), nil
 }
-
-// stoppedEarly turns the error of a start that a signal interrupted into nil.
-func stoppedEarly(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil
-	}
-	return err
-}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"time"
 
@@ -93,10 +92,7 @@ func runDevnet(ctx context.Context, in invocation) error {
 	}
 	d, err := app.OpenDevnet(ctx, cfg, log)
 	if err != nil {
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return nil // stopped while it started
-		}
-		return err
+		return app.StoppedEarly(ctx, err)
 	}
 	defer d.Close()
 	net := d.Network()

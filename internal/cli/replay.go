@@ -41,12 +41,12 @@ func runReplay(ctx context.Context, in invocation) error {
 	url := cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS)
 	b, err := app.OpenBroker(ctx, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Log: log})
 	if err != nil {
-		return stoppedEarly(ctx, err)
+		return app.StoppedEarly(ctx, err)
 	}
 	defer b.Close()
 	publisher, err := bus.NewDirectPublisher(ctx, b.Conn())
 	if err != nil {
-		return stoppedEarly(ctx, err)
+		return app.StoppedEarly(ctx, err)
 	}
 	stats, err := eventlog.Replay(ctx, publisher, files, func(bad eventlog.BadLine) {
 		log.Warn("skipped a line", slog.String("file", bad.File), slog.Int("line", bad.Line), slog.Any("error", bad.Err))
