@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("BUS_TEST_PROCESS") { // see process_test.go
 	case "server":
-		serveUntilKilled()
+		serveUntilSignal()
 	case "sentry":
 		publishUntilSignal()
 	}

@@ -62,6 +62,18 @@ func (p *process) kill() {
 	p.cmd.Wait()
 }
 
+// terminate is SIGTERM, and waits for the end.
+func (p *process) terminate(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		text, _ := os.ReadFile(p.stderr)
+		t.Fatalf("after SIGTERM: %v\n%s", err, text)
+	}
+}
+
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -87,7 +99,9 @@ func startServerProcess(t *testing.T, dir string, port int, routes ...string) *p
 	return p
 }
 
-func serveUntilKilled() {
+func serveUntilSignal() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	port, _ := strconv.Atoi(os.Getenv("PORT"))
 	opts := []func(*server.Options){onPort(port)}
 	if routes := strings.Fields(os.Getenv("ROUTES")); len(routes) > 0 {
@@ -100,12 +114,15 @@ func serveUntilKilled() {
 			}
 		})
 	}
-	if _, err := startEmbedded(os.Getenv("DIR"), slog.New(slog.NewTextHandler(os.Stderr, nil)), opts...); err != nil {
+	e, err := startEmbedded(os.Getenv("DIR"), slog.New(slog.NewTextHandler(os.Stderr, nil)), opts...)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	fmt.Println("ready")
-	select {}
+	<-ctx.Done()
+	e.Close()
+	os.Exit(0)
 }
 
 // sentryProcess publishes through a spool until it is killed or stopped.
