@@ -68,7 +68,11 @@ func rejectUnknownCommand(_ context.Context, cmd *cli.Command) error {
 }
 
 func unknownCommand(parent *cli.Command, word string) error {
-	if near := cli.SuggestCommand(parent.Commands, word); near != "" && near != "h" {
+	var names []string
+	for _, c := range parent.Commands {
+		names = append(names, c.Name)
+	}
+	if near := nearest(word, names); near != "" {
 		return usagef("unknown command %q; did you mean '%s %s'? See '%s --help'", word, parent.FullName(), near, parent.FullName())
 	}
 	return usagef("unknown command %q; see '%s --help'", word, parent.FullName())
@@ -88,9 +92,12 @@ func explainUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error 
 		return usagef("%w; see '%s --help'", err, cmd.FullName())
 	}
 	name = strings.TrimLeft(name, "-")
-	known := visibleFlagsOf(cmd)
-	if near := cli.SuggestFlag(known, name, false); near != "" {
-		return usagef("unknown flag --%s; did you mean %s? See '%s --help'", name, near, cmd.FullName())
+	var names []string
+	for _, f := range visibleFlagsOf(cmd) {
+		names = append(names, f.Names()[0])
+	}
+	if near := nearest(name, names); near != "" {
+		return usagef("unknown flag --%s; did you mean --%s? See '%s --help'", name, near, cmd.FullName())
 	}
 	return usagef("unknown flag --%s; see '%s --help'", name, cmd.FullName())
 }
