@@ -133,7 +133,9 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 				return asUsage(err)
 			}
 		}
-		return run(ctx, invocation{cmd: cmd, stdout: p.stdout, stderr: p.stderr})
+		in := invocation{cmd: cmd, stdout: p.stdout, stderr: p.stderr}
+		in.warnUnknownVariables()
+		return run(ctx, in)
 	}
 	return cmd
 }

@@ -36,7 +36,7 @@ const (
 // are part of the contract.
 func globalFlags() []cli.Flag {
 	nats := text(flagNATS, "", `NATS server URL (needs JetStream), or "embedded" for one in this process`, "n", flagNATSURL)
-	nats.Sources.Append(cli.EnvVars("NATS_URL"))
+	nats.Sources = variables(variableOf(flagNATS), "NATS_URL")
 	return []cli.Flag{
 		text(flagLogLevel, defaultLogLevel, "log level", "l"),
 		nats,
@@ -50,43 +50,38 @@ func globalFlags() []cli.Flag {
 	}
 }
 
-// envOf is the environment variable of a flag.
-func envOf(name string) cli.ValueSourceChain {
-	return cli.EnvVars("VALTRACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")))
-}
-
 func text(name, value, usage string, aliases ...string) *cli.StringFlag {
-	f := &cli.StringFlag{Name: name, Aliases: aliases, Value: value, Usage: usage, Sources: envOf(name)}
+	f := &cli.StringFlag{Name: name, Aliases: aliases, Value: value, Usage: usage, Sources: variables(variableOf(name))}
 	f.SetStringer(flagLine)
 	return f
 }
 
 func texts(name string, value []string, usage string) *cli.StringSliceFlag {
-	f := &cli.StringSliceFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}
+	f := &cli.StringSliceFlag{Name: name, Value: value, Usage: usage, Sources: variables(variableOf(name))}
 	f.SetStringer(flagLine)
 	return f
 }
 
 func number(name string, value int, usage string) cli.Flag {
-	return checked(&cli.IntFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, wantNumber)
+	return checked(&cli.IntFlag{Name: name, Value: value, Usage: usage, Sources: variables(variableOf(name))}, wantNumber)
 }
 
 // wide is a number that may need 64 bits, such as an epoch.
 func wide(name string, value uint64, usage string) cli.Flag {
-	return checked(&cli.Uint64Flag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, wantNumber)
+	return checked(&cli.Uint64Flag{Name: name, Value: value, Usage: usage, Sources: variables(variableOf(name))}, wantNumber)
 }
 
 const wantNumber = "a whole number"
 
 func duration(name string, value time.Duration, usage string) cli.Flag {
-	return checked(&cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: envOf(name)}, "a duration such as 10s")
+	return checked(&cli.DurationFlag{Name: name, Value: value, Usage: usage, Sources: variables(variableOf(name))}, "a duration such as 10s")
 }
 
 func toggle(name, usage string) cli.Flag { return toggleWithDefault(name, usage, "") }
 
 // toggleWithDefault is off by default, which help describes in other words.
 func toggleWithDefault(name, usage, defaultText string) cli.Flag {
-	return checked(&cli.BoolFlag{Name: name, Usage: usage, DefaultText: defaultText, Sources: envOf(name)}, "true or false")
+	return checked(&cli.BoolFlag{Name: name, Usage: usage, DefaultText: defaultText, Sources: variables(variableOf(name))}, "true or false")
 }
 
 // jsonFlag is on every command that prints a result.
