@@ -28,7 +28,10 @@ type ServiceConfig struct {
 	Stderr io.Writer
 	// NewLogger makes the logger that writes to w, which ends on Stderr.
 	NewLogger func(w io.Writer) (*slog.Logger, error)
-	// StatusEvery is the time between two status lines off a terminal.
+	// Repaint shows the status in one line that is repainted, for which Stderr must be a
+	// terminal.
+	Repaint bool
+	// StatusEvery is the time between two status lines that are logged.
 	StatusEvery time.Duration
 	// Metrics is the address of metrics, health and profiles, "host:port"; empty for
 	// none.
@@ -47,10 +50,9 @@ type Service struct {
 
 // NewService sets up log and metrics. It does not listen yet.
 func NewService(cfg ServiceConfig) (*Service, error) {
-	terminal := telemetry.IsTerminal(cfg.Stderr)
 	s := &Service{
 		metrics: telemetry.NewRegistry(), ready: &readiness{},
-		status:  newStatus(cfg.Stderr, terminal, cfg.StatusEvery),
+		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
 		address: cfg.Metrics,
 	}
 	var err error

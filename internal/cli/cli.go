@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -60,7 +59,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	p := &program{stdout: stdout, stderr: stderr}
+	out := newOutput(stdout)
+	p := &program{stdout: out, stderr: stderr}
 	root := p.root()
 	err := root.Run(ctx, args)
 	if err != nil && !p.acting {
@@ -70,8 +70,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 		err = asUsage(err)
 	}
+	if err == nil {
+		err = out.err
+	}
 	if err != nil {
-		fmt.Fprintf(stderr, "valtrack: %v\n", err)
+		printError(stderr, err)
 	}
 	return err
 }

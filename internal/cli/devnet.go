@@ -86,6 +86,7 @@ func runDevnet(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
+	ignoreClosedPipes()
 	log, err := in.logger(in.stderr)
 	if err != nil {
 		return err

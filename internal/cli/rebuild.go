@@ -41,6 +41,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
+	ignoreClosedPipes()
 	log, err := in.logger(in.stderr)
 	if err != nil {
 		return err

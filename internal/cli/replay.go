@@ -34,6 +34,7 @@ func runReplay(ctx context.Context, in invocation) error {
 			return usagef("replay: %w", err)
 		}
 	}
+	ignoreClosedPipes()
 	log, err := in.logger(in.stderr)
 	if err != nil {
 		return err

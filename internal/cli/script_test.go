@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 			"port":     freePort,
 			"lines":    atLeast,
 			"http":     httpGet,
+			"waithttp": waitHTTP,
 
 			"noearlydial": noEarlyDial,
 		},
@@ -127,6 +128,30 @@ func httpGet(ts *testscript.TestScript, neg bool, args []string) {
 	if !re.Match(body) {
 		ts.Fatalf("%s answers %s without a match of %q:\n%s", args[0], res.Status, args[1], body)
 	}
+}
+
+// waitHTTP asks until the answer has a match: `waithttp URL REGEXP`.
+func waitHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waithttp url regexp")
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	client := &http.Client{Timeout: waitLimit, Transport: &http.Transport{DisableKeepAlives: true}}
+	var last []byte
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		res, err := client.Get(args[0])
+		if err != nil {
+			last = []byte(err.Error())
+			continue
+		}
+		last, err = io.ReadAll(res.Body)
+		res.Body.Close()
+		if err == nil && re.Match(last) {
+			return
+		}
+	}
+	ts.Fatalf("%s has no match of %q after %v:\n%s", args[0], args[1], waitLimit, last)
 }
 
 // freePort sets a variable to a TCP port that was free a moment ago: `port NAME`.

@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/urfave/cli/v3"
 
@@ -25,8 +26,9 @@ func (in invocation) newService() (*app.Service, error) {
 	if every <= 0 {
 		return nil, usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
 	}
+	ignoreClosedPipes()
 	return app.NewService(app.ServiceConfig{
-		Stderr: in.stderr, NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics),
+		Stderr: in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics),
 	})
 }
 
@@ -36,11 +38,19 @@ func (in invocation) logger(w io.Writer) (*slog.Logger, error) {
 	if err != nil {
 		return nil, usagef("--%s: %w", flagLogLevel, err)
 	}
-	log, err := telemetry.NewLogger(w, in.cmd.String(flagLogFormat), level, telemetry.IsTerminal(in.stderr))
+	log, err := telemetry.NewLogger(w, in.cmd.String(flagLogFormat), level, in.decorated())
 	if err != nil {
 		return nil, usagef("--%s: %w", flagLogFormat, err)
 	}
 	return log, nil
+}
+
+// decorated reports whether standard error may have colours and a line that is
+// repainted: it is a terminal, and nothing asks for plain text (https://no-color.org).
+func (in invocation) decorated() bool {
+	term := os.Getenv("TERM")
+	return telemetry.IsTerminal(in.stderr) && in.cmd.String(flagLogFormat) == telemetry.FormatAuto &&
+		os.Getenv("NO_COLOR") == "" && term != "" && term != "dumb"
 }
 
 // parsePort checks a port number of a flag; 0 means any free port.

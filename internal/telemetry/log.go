@@ -15,7 +15,7 @@ import (
 
 // Formats of log lines.
 const (
-	FormatAuto = "auto" // coloured on a terminal, text elsewhere
+	FormatAuto = "auto" // coloured on a terminal unless NO_COLOR or TERM=dumb ask for text
 	FormatText = "text" // key=value
 	FormatJSON = "json" // one object per line
 )
@@ -36,14 +36,14 @@ func ParseLevel(s string) (slog.Level, error) {
 	return l, nil
 }
 
-// NewLogger writes lines of at least the level to w in one of Formats. terminal
-// says whether w ends on a terminal (see IsTerminal): it decides what auto means.
-func NewLogger(w io.Writer, format string, level slog.Level, terminal bool) (*slog.Logger, error) {
+// NewLogger writes lines of at least the level to w in one of Formats. decorated says
+// what auto means: coloured, or text.
+func NewLogger(w io.Writer, format string, level slog.Level, decorated bool) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level}
 	switch {
 	case format == FormatJSON:
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	case format == FormatAuto && terminal:
+	case format == FormatAuto && decorated:
 		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly})), nil
 	case format == FormatAuto, format == FormatText:
 		return slog.New(slog.NewTextHandler(w, opts)), nil

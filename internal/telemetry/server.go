@@ -47,7 +47,7 @@ func Listen(addr string, reg *Registry, ready func() error, log *slog.Logger) (*
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	// No /debug/pprof/cmdline: arguments may hold passwords.
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

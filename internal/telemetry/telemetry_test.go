@@ -97,6 +97,10 @@ func TestServer(t *testing.T) {
 			t.Errorf("%s: %d", path, code)
 		}
 	}
+	// The command line may hold passwords.
+	if code, _ := get("/debug/pprof/cmdline"); code != http.StatusNotFound {
+		t.Errorf("/debug/pprof/cmdline: %d", code)
+	}
 	notReady = errors.New("no NATS")
 	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no NATS") {
 		t.Errorf("/readyz: %d, %q", code, body)
