@@ -177,6 +177,9 @@ func parseURLs(list string) (servers, redacted string, err error) {
 		if !strings.Contains(s, "://") {
 			s = "nats://" + s
 		}
+		if len(full) > 0 && strings.HasPrefix(s, "ws") != strings.HasPrefix(full[0], "ws") {
+			return "", "", fmt.Errorf("%w: addresses for WebSocket (ws, wss) and others cannot be in one list", ErrBadURL)
+		}
 		u, err := url.Parse(s)
 		if err != nil {
 			// The error of url.Parse quotes the whole URL, password and all.

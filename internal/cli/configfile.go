@@ -65,6 +65,9 @@ func readMapping(path string) ([]*yaml.Node, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: more than one YAML document: only the first would be used, so remove the line --- before the second, or the documents behind it", path)
+	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d: want option names with values, as in 'data-dir: ./data'", path, root.Line)

@@ -62,7 +62,10 @@ func (in invocation) consumerConfig(net network.Network, defaultNATS string) (ap
 	if cfg.Storing.SegmentAge <= 0 { // zero would be the default
 		return cfg, usagef("--%s %v: want a duration above zero, such as 1m", flagSegmentAge, cfg.Storing.SegmentAge)
 	}
-	if cfg.Storing.CompactEvery == 0 {
+	switch every := cfg.Storing.CompactEvery; {
+	case every < 0:
+		return cfg, usagef("--%s %v: want a duration such as 1h, or 0 to disable merging", flagCompact, every)
+	case every == 0: // which would be the default
 		cfg.Storing.CompactEvery = -1
 	}
 	var err error

@@ -52,6 +52,9 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join(in.cmd.String(flagDataDir), devnetName)
 	}
+	if cfg.SlotDuration <= 0 { // zero would be the default
+		return cfg, usagef("--%s %v: want a duration above zero, such as 1s", flagDevnetSlot, cfg.SlotDuration)
+	}
 	var err error
 	if cfg.Faults, err = devnet.MixByName(in.cmd.String(flagDevnetFaults)); err != nil {
 		return cfg, usagef("--%s %w", flagDevnetFaults, err)
