@@ -11,8 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v3"
 
@@ -25,6 +28,7 @@ const (
 	flagTo     = "to"
 	flagOut    = "out"
 	flagFormat = "format"
+	flagRaw    = "raw"
 )
 
 // Formats of export.
@@ -46,6 +50,7 @@ func (p *program) exportCommand() *cli.Command {
 			text(flagTo, "", "end of the time range, exclusive, in the same formats"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
 			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out"),
+			toggle(flagRaw, "write CSV cells as they are, also those that a spreadsheet would take for a formula; without it they get a leading apostrophe"),
 		},
 	}, runExport)
 }
@@ -62,6 +67,7 @@ type exportConfig struct {
 	dataDir, table string
 	in             dataset.Range
 	out, format    string
+	raw            bool // CSV cells as they are
 }
 
 func runExport(ctx context.Context, in invocation) error {
@@ -93,7 +99,10 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	if cfg.in.To, err = parseTime(flagTo, in.cmd.String(flagTo)); err != nil {
 		return cfg, err
 	}
-	cfg.format = in.cmd.String(flagFormat)
+	if err := inOrder(cfg.in); err != nil {
+		return cfg, err
+	}
+	cfg.format, cfg.raw = in.cmd.String(flagFormat), in.cmd.Bool(flagRaw)
 	if cfg.format == "" {
 		cfg.format = strings.TrimPrefix(filepath.Ext(cfg.out), ".")
 	}
@@ -116,7 +125,7 @@ func parseTime(flag, text string) (int64, error) {
 	}
 	var ms int64
 	if _, err := fmt.Sscanf(text, "%d", &ms); err == nil && fmt.Sprint(ms) == text {
-		return ms, nil
+		return ms, checkMillis(flag, ms)
 	}
 	for _, layout := range []string{time.DateOnly, time.RFC3339Nano} {
 		if t, err := time.Parse(layout, text); err == nil {
@@ -126,25 +135,39 @@ func parseTime(flag, text string) (int64, error) {
 	return 0, usagef("--%s %q: want 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds", flag, text)
 }
 
-// export writes the rows of the range to standard output or to a file, which exists
-// only when it is complete, and counts them.
+// Numbers of 13 digits are taken for Unix milliseconds: the years 2001 to 2286.
+const minMillis, maxMillis = 1_000_000_000_000, 9_999_999_999_999
+
+// checkMillis refuses a time in seconds, microseconds or nanoseconds. Zero is no limit.
+func checkMillis(flag string, ms int64) error {
+	if ms == 0 || ms >= minMillis && ms <= maxMillis {
+		return nil
+	}
+	asSeconds := ""
+	if ms > 0 && ms <= maxMillis/1000 {
+		asSeconds = fmt.Sprintf("; as seconds it is %s, in milliseconds %d", time.Unix(ms, 0).UTC().Format(time.RFC3339), ms*1000)
+	}
+	return usagef("--%s %d: want Unix milliseconds, a number of 13 digits%s", flag, ms, asSeconds)
+}
+
+// inOrder refuses a range that begins after its end: no row is in it.
+func inOrder(r dataset.Range) error {
+	if r.From > 0 && r.To > 0 && r.From >= r.To {
+		return usagef("--%s %s is not before --%s %s", flagFrom, moment(r.From), flagTo, moment(r.To))
+	}
+	return nil
+}
+
+// export writes the rows of the range to standard output or to a file, and counts them.
 func export(ctx context.Context, cfg exportConfig, stdout io.Writer) (int, error) {
 	if cfg.out == "-" {
 		return exportText(ctx, cfg, stdout)
 	}
-	partial := cfg.out + ".partial"
-	f, err := os.Create(partial)
+	out, err := findOutFile(cfg.out)
 	if err != nil {
-		return 0, usagef("--%s: %w", flagOut, err)
+		return 0, err
 	}
-	rows, err := exportFile(ctx, cfg, f)
-	if err == nil {
-		err = os.Rename(partial, cfg.out)
-	}
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("export to %s: %w", cfg.out, err), os.Remove(partial))
-	}
-	return rows, nil
+	return out.write(cfg.format == formatParquet, func(f *os.File) (int, error) { return exportFile(ctx, cfg, f) })
 }
 
 // exportFile closes the file.
@@ -152,7 +175,7 @@ func exportFile(ctx context.Context, cfg exportConfig, f *os.File) (int, error) 
 	if cfg.format == formatParquet {
 		return dataset.ExportParquet(ctx, cfg.dataDir, cfg.table, cfg.in, f)
 	}
-	rows, err := exportText(ctx, cfg, f)
+	rows, err := exportText(ctx, cfg, newOutput(f))
 	return rows, errors.Join(err, f.Close())
 }
 
@@ -173,7 +196,8 @@ func exportNDJSON(ctx context.Context, cfg exportConfig, w io.Writer) (rows int,
 }
 
 // exportCSV writes the columns under their names; a null is an empty cell, a list or
-// object its JSON.
+// object its JSON. A cell that a spreadsheet would take for a formula gets a leading
+// apostrophe, unless cells are to be raw.
 func exportCSV(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, err error) {
 	names, err := dataset.Columns(cfg.table)
 	if err != nil {
@@ -189,10 +213,27 @@ func exportCSV(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, er
 		if err != nil {
 			return err
 		}
+		if !cfg.raw {
+			escapeFormulas(cells)
+		}
 		return out.Write(cells)
 	})
 	out.Flush()
 	return rows, errors.Join(err, out.Error())
+}
+
+// escapeFormulas puts an apostrophe before the cells that a spreadsheet would evaluate:
+// nodes choose what they call themselves. Numbers stay.
+func escapeFormulas(cells []string) {
+	for i, cell := range cells {
+		first, _ := utf8.DecodeRuneInString(cell)
+		if !strings.ContainsRune("=+-@＝＋－＠", first) && !unicode.IsControl(first) {
+			continue
+		}
+		if _, err := strconv.ParseFloat(cell, 64); err != nil {
+			cells[i] = "'" + cell
+		}
+	}
 }
 
 // csvCells are a row's cells in the order of its columns.
