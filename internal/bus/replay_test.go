@@ -42,7 +42,7 @@ func TestReplayToJetStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := eventlog.Replay(t.Context(), p, []string{filepath.Join(dir, "visit_events.log"), filepath.Join(dir, "discovery_events.log")}, func(b eventlog.BadLine) { t.Error(b) }); err != nil {
+		if _, err := eventlog.Replay(t.Context(), p, []string{filepath.Join(dir, "visit_events.log"), filepath.Join(dir, "discovery_events.log")}, "", func(b eventlog.BadLine) { t.Error(b) }); err != nil {
 			t.Fatal(err)
 		}
 		closePublisher(t, p)

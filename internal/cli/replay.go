@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/eventlog"
 )
 
@@ -19,7 +21,9 @@ func (p *program) replayCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
 		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
-			"a fixed version can store. Events keep their keys, so replaying a file twice stores its events once. Invalid lines are logged and skipped.",
+			"a fixed version can store; plain, or compressed with gzip or zstd. Events keep their keys, so replaying a file twice\n" +
+			"stores its events once. Invalid lines are logged and skipped; when no line is an event, the exit code is 1. Events of\n" +
+			"the earlier program name no network: give it with --network.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runReplay)
 }
@@ -33,6 +37,10 @@ func runReplay(ctx context.Context, in invocation) error {
 		if _, err := os.Stat(file); err != nil {
 			return usagef("replay: %w", err)
 		}
+	}
+	name, err := in.replayNetwork()
+	if err != nil {
+		return err
 	}
 	ignoreClosedPipes()
 	log, err := in.logger(in.stderr)
@@ -49,9 +57,12 @@ func runReplay(ctx context.Context, in invocation) error {
 	if err != nil {
 		return app.StoppedEarly(ctx, err)
 	}
-	stats, err := eventlog.Replay(ctx, publisher, files, func(bad eventlog.BadLine) {
+	stats, err := eventlog.Replay(ctx, publisher, files, name, func(bad eventlog.BadLine) {
 		log.Warn("skipped a line", slog.String("file", bad.File), slog.Int("line", bad.Line), slog.Any("error", bad.Err))
 	})
+	if errors.Is(err, eventlog.ErrNothingPublished) {
+		return errors.Join(in.print(stats), err)
+	}
 	if err == nil {
 		// A signal while the last events wait for acknowledgement ends the wait.
 		err = publisher.Close(ctx)
@@ -66,4 +77,21 @@ func runReplay(ctx context.Context, in invocation) error {
 		log.Warn("the broker dropped some events as recent duplicates: if they turn out to be missing, replay the files again in a few minutes", slog.Uint64("known", stats.Known))
 	}
 	return in.print(stats)
+}
+
+// replayNetwork is the network of events that name none, empty when no option names it:
+// the default is no statement about them.
+func (in invocation) replayNetwork() (string, error) {
+	name := in.cmd.String(flagNetwork)
+	switch {
+	case in.cmd.String(flagNetworkDir) != "":
+		net, err := in.network()
+		return net.Name, err
+	case !in.cmd.IsSet(flagNetwork):
+		return "", nil
+	case name != devnetName && !slices.Contains(network.Names(), name):
+		_, err := in.network() // which says what is wrong
+		return "", err
+	}
+	return name, nil
 }

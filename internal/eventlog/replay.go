@@ -9,11 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/event"
 )
 
@@ -43,12 +41,17 @@ type BadLine struct {
 // killed while it wrote it.
 var errTorn = errors.New("line is truncated")
 
+// ErrNothingPublished is the error of a replay that found no event.
+var ErrNothingPublished = errors.New("nothing was published")
+
 // Replay publishes the events in log files, each line once under the key it has, so
 // that replaying a file twice stores its events once. A line without a key gets one
-// from the file's first line and its own number. Files of rejected events work too.
+// from the file's first line and its own number. Files of rejected events work too, and
+// so do files that are compressed, and events that are indented or in an array. Events of
+// the earlier program are converted and get the network, unless it is empty.
 // Lines that are not events go to bad and are skipped; an unknown file name, a file that
-// cannot be read or a failed publish is an error.
-func Replay(ctx context.Context, p Publisher, files []string, bad func(BadLine)) (ReplayStats, error) {
+// cannot be read, a failed publish or files without any event are an error.
+func Replay(ctx context.Context, p Publisher, files []string, network string, bad func(BadLine)) (ReplayStats, error) {
 	var stats ReplayStats
 	subjects := make([]string, len(files))
 	for i, file := range files { // all names before the first event is sent
@@ -57,9 +60,13 @@ func Replay(ctx context.Context, p Publisher, files []string, bad func(BadLine))
 		}
 	}
 	for i, file := range files {
-		if err := replayFile(ctx, p, file, subjects[i], &stats, bad); err != nil {
-			return stats, err
+		r := &replayer{publisher: p, file: file, subject: subjects[i], network: network, stats: &stats, bad: bad}
+		if err := r.run(ctx); err != nil {
+			return stats, fmt.Errorf("replay: %w", err)
 		}
+	}
+	if stats.Published == 0 {
+		return stats, fmt.Errorf("replay: %w: %d lines are not events", ErrNothingPublished, stats.Bad)
 	}
 	return stats, nil
 }
@@ -82,43 +89,53 @@ func subjectOf(file string) string {
 	return ""
 }
 
-func replayFile(ctx context.Context, p Publisher, file, subject string, stats *ReplayStats, bad func(BadLine)) error {
-	f, err := os.Open(file)
+// replayer publishes the events of a file.
+type replayer struct {
+	publisher     Publisher
+	file, subject string
+	network       string // of the earlier program's events; may be empty
+	key           string // in place of a sentry in keys; set by the first line
+	stats         *ReplayStats
+	bad           func(BadLine)
+}
+
+func (r *replayer) run(ctx context.Context) error {
+	in, err := openInput(r.file)
 	if err != nil {
-		return fmt.Errorf("replay: %w", err)
+		return err
 	}
-	defer f.Close()
+	defer in.Close()
 	limit := event.MaxSize + 4096 // the key needs some room
-	if subject == rejectedSubject {
+	if r.subject == rejectedSubject {
 		limit = maxRejectedLine
 	}
-	var fileKey string
-	lines := diskio.NewLineReader(f, limit)
-	for lines.Next() {
-		line := lines.Line()
-		if fileKey == "" {
-			fileKey = keyOfFile(subject, line.Text)
-		}
-		if !line.TooLong && len(bytes.TrimSpace(line.Text)) == 0 {
-			continue
-		}
-		e, err := parseLine(subject, line)
-		if err != nil {
-			stats.Bad++
-			bad(BadLine{File: file, Line: line.Number, Err: err})
-			continue
-		}
-		if e.Key == "" {
-			e.Key = event.Key{Sentry: fileKey, Counter: uint64(line.Number)}.String()
-		}
-		if err := p.Publish(ctx, e); err != nil {
-			return fmt.Errorf("replay %s:%d: %w", file, line.Number, err)
-		}
-		stats.Published++
+	if err := in.each(limit, func(rec record) error { return r.publish(ctx, rec) }); err != nil {
+		return fmt.Errorf("%s: %w", r.file, err)
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("replay %s:%d: %w", file, lines.Line().Number, err)
+	return nil
+}
+
+func (r *replayer) publish(ctx context.Context, rec record) error {
+	rec.Text = bytes.TrimSpace(rec.Text)
+	if r.key == "" {
+		r.key = keyOfFile(r.subject, rec.Text)
 	}
+	if !rec.TooLong && rec.err == nil && len(rec.Text) == 0 {
+		return nil
+	}
+	e, err := r.parse(rec)
+	if err != nil {
+		r.stats.Bad++
+		r.bad(BadLine{File: r.file, Line: rec.Number, Err: err})
+		return nil
+	}
+	if e.Key == "" {
+		e.Key = event.Key{Sentry: r.key, Counter: uint64(rec.counter)}.String()
+	}
+	if err := r.publisher.Publish(ctx, e); err != nil {
+		return fmt.Errorf("line %d: %w", rec.Number, err)
+	}
+	r.stats.Published++
 	return nil
 }
 
@@ -129,22 +146,39 @@ func keyOfFile(subject string, firstLine []byte) string {
 	return "file-" + hex.EncodeToString(sum[:8])
 }
 
-// parseLine checks the line's event and returns what to publish. The key is empty when
-// the line has none.
-func parseLine(subject string, line diskio.Line) (e event.Encoded, err error) {
+// parse checks the record's event and returns what to publish. The key is empty when
+// the record has none.
+func (r *replayer) parse(rec record) (e event.Encoded, err error) {
 	switch {
-	case line.TooLong:
+	case rec.err != nil:
+		return e, fmt.Errorf("the rest of the file is skipped: %w", rec.err)
+	case rec.TooLong:
 		return e, bufio.ErrTooLong
-	case subject == rejectedSubject:
-		e, err = parseRejected(line.Text)
+	case r.subject == rejectedSubject:
+		e, err = parseRejected(rec.Text)
 	default:
-		e = event.Encoded{Subject: subject, Data: withoutKey(line.Text)}
-		e.Key, err = checkLine(subject, line.Text)
+		e = event.Encoded{Subject: r.subject, Data: withoutKey(rec.Text)}
+		if e.Key, err = checkLine(r.subject, rec.Text); err != nil {
+			e, err = r.parseEarlier(rec.Text, err)
+		}
 	}
-	if err != nil && line.Torn {
+	if err != nil && rec.Torn {
 		err = fmt.Errorf("%w: %w", errTorn, err)
 	}
 	return e, err
+}
+
+// parseEarlier reads a line that is no event of today: invalid says why.
+func (r *replayer) parseEarlier(text []byte, invalid error) (event.Encoded, error) {
+	old, ok, err := fromEarlier(r.subject, r.network, text)
+	switch {
+	case !ok:
+		return event.Encoded{}, invalid
+	case err != nil:
+		return event.Encoded{}, err
+	}
+	data, err := event.Encode(old)
+	return event.Encoded{Subject: r.subject, Data: data}, err
 }
 
 // checkLine validates a line and returns its key, "" when it has none.

@@ -36,7 +36,7 @@ func TestReplayOfRejectedEvents(t *testing.T) {
 	}
 	replay := func() *replayed {
 		r, bad := &replayed{}, []int{}
-		stats, err := Replay(t.Context(), r, []string{file}, func(b BadLine) { bad = append(bad, b.Line) })
+		stats, err := Replay(t.Context(), r, []string{file}, "", func(b BadLine) { bad = append(bad, b.Line) })
 		if d := cmp.Diff([]int{3, 4, 5}, bad); err != nil || d != "" || stats != (ReplayStats{Published: 2, Bad: 3}) {
 			t.Errorf("%+v, %v, bad lines (-want +got):\n%s", stats, err, d)
 		}

@@ -43,7 +43,7 @@ func TestReplayReportsBadLines(t *testing.T) {
 func TestReplayRefusesUnknownFiles(t *testing.T) {
 	var p published
 	for _, file := range []string{"events.log", filepath.Join(t.TempDir(), "visit_events.log")} {
-		if _, err := Replay(t.Context(), &p, []string{file}, func(BadLine) {}); err == nil || !strings.Contains(err.Error(), file) {
+		if _, err := Replay(t.Context(), &p, []string{file}, "", func(BadLine) {}); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: error %v", file, err)
 		}
 	}

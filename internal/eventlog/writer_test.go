@@ -57,7 +57,7 @@ func replay(t *testing.T, files ...string) (published, []string) {
 	t.Helper()
 	var p published
 	var bad []string
-	stats, err := Replay(t.Context(), &p, files, func(b BadLine) { bad = append(bad, fmt.Sprintf("%s:%d: %v", b.File, b.Line, b.Err)) })
+	stats, err := Replay(t.Context(), &p, files, "n", func(b BadLine) { bad = append(bad, fmt.Sprintf("%s:%d: %v", b.File, b.Line, b.Err)) })
 	if err != nil {
 		t.Fatal(err)
 	}
