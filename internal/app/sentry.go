@@ -304,6 +304,7 @@ func (c *crawl) figures() []slog.Attr {
 		slog.Uint64("records", s.Records),
 		slog.Uint64("dialled", s.Dialled),
 		slog.Uint64("handshaked", s.Handshaked),
+		slog.Int("watching", s.Watching),
 		slog.Int("reachable", s.Reachable),
 	}
 	if s, ok := c.events.(spooled); ok {

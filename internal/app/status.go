@@ -75,6 +75,7 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 	if s.terminal {
 		period = repaintEvery
 	}
+	began := time.Now()
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for {
@@ -86,7 +87,7 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 		case <-ticker.C:
 			attrs := figures()
 			if s.terminal {
-				s.paint(statusLine(attrs))
+				s.paint(statusLine(time.Since(began), attrs))
 				continue
 			}
 			log.LogAttrs(ctx, slog.LevelInfo, "status", attrs...)
@@ -94,10 +95,14 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 	}
 }
 
-// paint replaces the painted line; empty removes it.
+// paint replaces the painted line; empty removes it. Of a line that is too long it leaves
+// out figures at the end: half a number would be another number.
 func (s *status) paint(line string) {
-	if limit := s.width() - 1; len(line) > limit {
+	if limit := max(0, s.width()-1); len(line) > limit {
 		line = line[:limit] // figures only: ASCII
+		if end := strings.LastIndex(line, figureSeparator); end > 0 {
+			line = line[:end]
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,11 +114,13 @@ func (s *status) paint(line string) {
 	s.line = line
 }
 
-// statusLine is the figures in one line.
-func statusLine(attrs []slog.Attr) string {
-	words := make([]string, len(attrs))
-	for i, a := range attrs {
-		words[i] = strings.ReplaceAll(a.Key, "_", " ") + " " + a.Value.String()
+const figureSeparator = "  "
+
+// statusLine is the elapsed time and the figures in one line.
+func statusLine(elapsed time.Duration, attrs []slog.Attr) string {
+	words := []string{elapsed.Truncate(time.Second).String()}
+	for _, a := range attrs {
+		words = append(words, strings.ReplaceAll(a.Key, "_", " ")+" "+a.Value.String())
 	}
-	return strings.Join(words, "  ")
+	return strings.Join(words, figureSeparator)
 }

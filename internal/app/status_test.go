@@ -36,7 +36,7 @@ func TestStatusKeepsLogAndLineApart(t *testing.T) {
 	if _, err := s.Write([]byte("one\n")); err != nil {
 		t.Fatal(err)
 	}
-	s.paint(statusLine([]slog.Attr{slog.Int("records", 7), slog.Int("lag", 0)}))
+	s.paint(statusLine(61*time.Second+time.Millisecond, []slog.Attr{slog.Int("records", 7), slog.Int("lag", 0)}))
 	if n, err := s.Write([]byte("two\n")); n != len("two\n") || err != nil {
 		t.Fatalf("Write gives %d, %v", n, err)
 	}
@@ -44,7 +44,7 @@ func TestStatusKeepsLogAndLineApart(t *testing.T) {
 	if _, err := s.Write([]byte("three\n")); err != nil {
 		t.Fatal(err)
 	}
-	const painted = "records 7  lag 0"
+	const painted = "1m1s  records 7  lag 0"
 	want := "one\n" + eraseLine + painted + eraseLine + "two\n" + painted + eraseLine + "three\n"
 	if got := out.String(); got != want {
 		t.Errorf("screen is %q, want %q", got, want)
@@ -57,6 +57,14 @@ func TestStatusLineFitsTheTerminal(t *testing.T) {
 	s.width = func() int { return 10 }
 	s.paint(strings.Repeat("x", 50))
 	if got, want := out.String(), eraseLine+strings.Repeat("x", 9); got != want {
+		t.Errorf("screen is %q, want %q", got, want)
+	}
+	// No number is cut.
+	out = &screen{}
+	s = newStatus(out, true, time.Hour)
+	s.width = func() int { return len("5s  records 12345") }
+	s.paint(statusLine(5*time.Second, []slog.Attr{slog.Int("records", 12345), slog.Int("lag", 0)}))
+	if got, want := out.String(), eraseLine+"5s"; got != want {
 		t.Errorf("screen is %q, want %q", got, want)
 	}
 }

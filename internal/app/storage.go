@@ -119,14 +119,14 @@ func (s *storage) ready() error {
 }
 
 // figures are the consumer's part of the status line: events in committed segments,
-// events waiting for their commit, and messages not received yet.
+// events waiting for their commit and the time until then, and messages not received yet.
 func (s *storage) figures() []slog.Attr {
 	stats := s.consumer.Stats()
-	return []slog.Attr{
-		slog.Uint64("stored", stats.Stored),
-		slog.Int("waiting", stats.Pending),
-		slog.Uint64("lag", stats.Behind),
+	attrs := []slog.Attr{slog.Uint64("stored", stats.Stored), slog.Int("waiting", stats.Pending)}
+	if stats.Pending > 0 && stats.Err == nil {
+		attrs = append(attrs, slog.Duration("commit_in", max(0, time.Until(stats.CommitDue).Round(time.Second))))
 	}
+	return append(attrs, slog.Uint64("lag", stats.Behind))
 }
 
 // drain waits until every message in the stream has been delivered, within its

@@ -115,14 +115,15 @@ type Source interface {
 
 // Stats counts messages since the consumer was made.
 type Stats struct {
-	Stored     uint64 // events in committed segments
-	Rejected   uint64 // events that are invalid
-	Duplicates uint64 // messages of events that are stored already
-	Pending    int    // messages that wait for their segment's commit
-	Segments   uint64 // segments committed
-	Failures   uint64 // segments that could not be written
-	Merged     uint64 // parts merged into others
-	Removed    uint64 // parts removed by retention
+	Stored     uint64    // events in committed segments
+	Rejected   uint64    // events that are invalid
+	Duplicates uint64    // messages of events that are stored already
+	Pending    int       // messages that wait for their segment's commit
+	CommitDue  time.Time // when they are committed at the latest, unless Pending is 0 or writes fail
+	Segments   uint64    // segments committed
+	Failures   uint64    // segments that could not be written
+	Merged     uint64    // parts merged into others
+	Removed    uint64    // parts removed by retention
 	// Missing counts, by sentry, the events that are neither stored nor rejected but
 	// were numbered before others that are. Do not change it.
 	Missing map[string]uint64

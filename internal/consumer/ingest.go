@@ -160,6 +160,7 @@ func (in *ingest) store(e event.Event) error {
 func (in *ingest) hold(d bus.Delivery) {
 	if len(in.pending) == 0 {
 		in.arm(in.cfg.SegmentAge)
+		in.count(func(s *Stats) { s.CommitDue = time.Now().Add(in.cfg.SegmentAge) })
 	}
 	in.pending = append(in.pending, d)
 	in.count(func(s *Stats) { s.Pending = len(in.pending) })
