@@ -22,7 +22,10 @@ import (
 var (
 	errNewerSchema  = errors.New("it was written by a later version of valtrack: use that version, or remove the file to start from the bootnodes")
 	errOtherNetwork = errors.New("the peer table belongs to another network")
-	errDamaged      = errors.New("the peer table is damaged")
+	// errEarlierRun is the errOtherNetwork of a network that was started again, as a devnet
+	// is at each start.
+	errEarlierRun = fmt.Errorf("%w: an earlier run of this one", errOtherNetwork)
+	errDamaged    = errors.New("the peer table is damaged")
 )
 
 // Files that cannot be used are kept under these names.
@@ -60,8 +63,12 @@ func (s *Store) open(ctx context.Context) error {
 		return s.importJournal(ctx)
 	case errors.Is(err, errOtherNetwork):
 		kept = otherSuffix
-		s.log.Warn("the peer table belongs to another network: starting a new one",
-			slog.String("file", s.path), slog.Any("error", err), slog.String("kept_as", s.path+kept))
+		level := slog.LevelWarn
+		if errors.Is(err, errEarlierRun) {
+			level = slog.LevelInfo
+		}
+		s.log.Log(ctx, level, "starting a new peer table",
+			slog.String("file", s.path), slog.Any("reason", err), slog.String("kept_as", s.path+kept))
 	case errors.Is(err, errDamaged):
 		kept = damagedSuffix
 		s.log.Warn("the peer table is damaged: continuing with the peers that can be read",
@@ -226,10 +233,15 @@ func checkHead(ctx context.Context, db *sql.DB, want networkID) (empty bool, err
 	if err := row.Scan(&got.name, &got.genesisValidatorsRoot, &got.genesisTime); err != nil {
 		return false, err
 	}
-	if got != want {
-		return false, fmt.Errorf("%w, %s", errOtherNetwork, got.name)
+	restarted := want
+	restarted.genesisTime = got.genesisTime
+	switch got {
+	case want:
+		return false, nil
+	case restarted:
+		return false, errEarlierRun
 	}
-	return false, nil
+	return false, fmt.Errorf("%w, %s", errOtherNetwork, got.name)
 }
 
 // readRows calls apply for each row of a query until there are no more.

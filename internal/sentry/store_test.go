@@ -307,11 +307,18 @@ func TestATableOfAnotherNetworkIsSetAside(t *testing.T) {
 	if again := storedTable(t, dir, restarted, slog.New(slog.NewTextHandler(&log, nil)), now); len(again.byID) != 0 {
 		t.Errorf("%d peers of another network", len(again.byID))
 	}
-	if !strings.Contains(log.String(), "another network") {
+	if !strings.Contains(log.String(), "another network") || !strings.Contains(log.String(), "level=INFO") {
 		t.Errorf("log %q", log.String())
 	}
 	if _, err := os.Stat(filepath.Join(dir, peersFile+otherSuffix)); err != nil {
 		t.Error(err)
+	}
+	log.Reset()
+	other := restarted
+	other.GenesisValidatorsRoot[0]++
+	storedTable(t, dir, other, slog.New(slog.NewTextHandler(&log, nil)), now)
+	if !strings.Contains(log.String(), "another network, ") || !strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("log %q", log.String())
 	}
 }
 
