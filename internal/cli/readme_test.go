@@ -44,3 +44,24 @@ func TestScriptsTypeEveryCommand(t *testing.T) {
 		}
 	}
 }
+
+// What README shows works as it is typed: `go run` exits with 1 after Ctrl-C, and DuckDB
+// before 1.4 opens no directory as a table.
+func TestReadmeShowsWhatWorksEverywhere(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "go run") {
+		t.Error("README.md shows 'go run', which exits with 1 when a signal stops the program")
+	}
+	files := regexp.MustCompile(`FROM '([^']*)'`).FindAllStringSubmatch(string(text), -1)
+	if len(files) == 0 {
+		t.Error("README.md has no query")
+	}
+	for _, file := range files {
+		if !strings.HasSuffix(file[1], ".parquet/*.parquet") {
+			t.Errorf("README.md reads %s, want DIR/*.parquet", file[1])
+		}
+	}
+}
