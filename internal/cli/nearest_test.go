@@ -6,7 +6,7 @@ func TestNearest(t *testing.T) {
 	commands := []string{"sentry", "consumer", "help", "run", "devnet", "replay", "export", "report", "rebuild", "inspect", "check", "version"}
 	for word, want := range map[string]string{
 		"rnu": "run", "snetry": "sentry", "repport": "report", "replya": "replay", "exprot": "export", "chek": "check",
-		"consumr": "consumer", "rebiuld": "rebuild", "versoin": "version", "rum": "run",
+		"consumr": "consumer", "rebiuld": "rebuild", "vresion": "version", "rum": "run",
 		"frobnicate": "", "crawl": "", "x": "", "rm": "", "": "", "purge": "", "visit": "", "délai": "",
 	} {
 		if got := nearest(word, commands); got != want {

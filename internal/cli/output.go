@@ -80,7 +80,7 @@ func printError(stderr io.Writer, err error) {
 	if telemetry.IsTerminal(stderr) {
 		line = printable(line)
 	}
-	stderr.Write(line) //nolint:errcheck // there is nowhere left to report it
+	stderr.Write(line)
 }
 
 // ignoreClosedPipes lets a command continue when the reader of its log has gone: Go ends

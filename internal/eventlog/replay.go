@@ -127,7 +127,7 @@ func (r *replayer) publish(ctx context.Context, rec record) error {
 	if err != nil {
 		r.stats.Bad++
 		r.bad(BadLine{File: r.file, Line: rec.Number, Err: err})
-		return nil
+		return nil //nolint:nilerr // it is reported
 	}
 	if e.Key == "" {
 		e.Key = event.Key{Sentry: r.key, Counter: uint64(rec.counter)}.String()
