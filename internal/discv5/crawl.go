@@ -379,9 +379,7 @@ func (c *crawl) acceptable(n *enode.Node) bool {
 	if !ok {
 		return false
 	}
-	ip := addr.Addr()
-	private := ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast()
-	return (c.f.cfg.AllowPrivate || !private) && !c.f.skips(n)
+	return enr.MayContact(addr.Addr(), c.f.cfg.AllowPrivate) && !c.f.skips(n)
 }
 
 // skips reports whether the record's node is excluded.

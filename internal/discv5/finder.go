@@ -60,7 +60,7 @@ type Config struct {
 	// id only may still be pinged by go-ethereum's upkeep of the routing table. Skip is
 	// called often and from several goroutines. nil skips none.
 	Skip func(id eth2.NodeID, addresses ...netip.Addr) bool
-	// AllowPrivate lets loopback and private addresses be asked and emitted.
+	// AllowPrivate lets loopback and private addresses be asked and emitted (enr.MayContact).
 	AllowPrivate bool
 	// MaxNodes bounds the table of known nodes.
 	MaxNodes int

@@ -311,19 +311,23 @@ func TestTargets(t *testing.T) {
 	if got := targetOf(r, false); len(got.TCP)+len(got.QUIC) != 0 {
 		t.Errorf("loopback in %+v", got)
 	}
-	r.IP4, r.IP6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	r.IP4, r.IP6, r.QUIC6 = netip.MustParseAddr("100.64.1.1"), netip.MustParseAddr("64:ff9b::10.0.0.1"), 9002
+	if got := targetOf(r, false); len(got.TCP)+len(got.QUIC) != 0 {
+		t.Errorf("special-purpose addresses in %+v", got)
+	}
+	r.IP4, r.IP6 = netip.MustParseAddr("192.31.196.1"), netip.MustParseAddr("2a01:4f8::1")
 	r.TCP, r.QUIC, r.QUIC6 = 9000, 9001, 9002
 	got := targetOf(r, false)
 	want := [2][]netip.AddrPort{
-		{netip.MustParseAddrPort("192.0.2.1:9001"), netip.MustParseAddrPort("[2001:db8::1]:9002")},
-		{netip.MustParseAddrPort("192.0.2.1:9000"), netip.MustParseAddrPort("[2001:db8::1]:9000")},
+		{netip.MustParseAddrPort("192.31.196.1:9001"), netip.MustParseAddrPort("[2a01:4f8::1]:9002")},
+		{netip.MustParseAddrPort("192.31.196.1:9000"), netip.MustParseAddrPort("[2a01:4f8::1]:9000")},
 	}
 	opt := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 	if diff := cmp.Diff(want, [2][]netip.AddrPort{got.QUIC, got.TCP}, opt); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
 	}
 	for _, tt := range []struct{ transport, want string }{
-		{event.QUIC, "/ip4/192.0.2.1/udp/9001/quic-v1"}, {event.TCP, "/ip4/192.0.2.1/tcp/9000"},
+		{event.QUIC, "/ip4/192.31.196.1/udp/9001/quic-v1"}, {event.TCP, "/ip4/192.31.196.1/tcp/9000"},
 	} {
 		if got := recordMultiaddr(r, tt.transport); got != tt.want {
 			t.Errorf("multiaddr %s, want %s", got, tt.want)
