@@ -462,3 +462,24 @@ func TestStoredPeersAreNotExpiredAtTheStart(t *testing.T) {
 		t.Error("a peer that was not met again is reachable")
 	}
 }
+
+// A peer that counts from 1 again is believed when it says so itself, and only then.
+func TestAPeersOwnRecordWins(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	offer := func(seq uint64, port uint16, own bool) bool {
+		r := testRecord(net, "a", seq, port)
+		r.Own = own
+		return table.offer(r, genesis)
+	}
+	for _, step := range []struct {
+		seq           uint64
+		own, accepted bool
+	}{{57, false, true}, {1, false, false}, {1, true, true}, {1, true, false}, {2, false, true}, {1, true, true}} {
+		if got := offer(step.seq, uint16(1000+step.seq), step.own); got != step.accepted {
+			t.Errorf("seq %d, the peer's own %v: accepted %v, want %v", step.seq, step.own, got, step.accepted)
+		}
+	}
+	if p := table.byID["a"]; p == nil || p.seq != 1 {
+		t.Errorf("peer %+v, want seq 1", p)
+	}
+}
