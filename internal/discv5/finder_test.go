@@ -325,7 +325,7 @@ func TestNoPacketsToOrFromSkippedAddresses(t *testing.T) {
 	skip.Store(true)
 	filter := filteredSockets{here, func(_ eth2.NodeID, a ...netip.Addr) bool {
 		return skip.Load() && slices.Contains(a, at(skipped).Addr())
-	}}
+	}, newPacer()}
 	send := func(from interface {
 		WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
 	}, to *sockets, text string) {
