@@ -120,7 +120,7 @@ func MixedMix() Mix {
 	m := Mix{Dead: 0.15, Gone: 0.10, Goodbye: 0.10, WrongDigest: 0.05, NoEth2: 0.05}
 	var rest []Persona
 	for _, p := range Personas() {
-		if _, named := m[p]; !named && p != Healthy && p != Unlisted {
+		if _, named := m[p]; !named && p != Healthy && p != Unlisted && p != Quota {
 			rest = append(rest, p)
 		}
 	}
