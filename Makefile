@@ -84,6 +84,10 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 40m
 
+.PHONY: crawl-quota
+crawl-quota: ## 3000 nodes that ban who sends too many packets, four starts of a sentry: nobody bans it
+	SOAK_QUOTA_NODES=3000 $(GO) test ./test/soak -run '^TestCrawlWithinQuotas$$' -count=1 -v -timeout 40m
+
 .PHONY: watch-long
 watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m

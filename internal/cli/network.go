@@ -59,8 +59,8 @@ func (in invocation) loadNetwork() (network.Network, error) {
 	return network.Load(name)
 }
 
-// allPrivate reports whether there are bootnodes and each has loopback or private
-// addresses only: then the network is one on this machine or in this house.
+// allPrivate reports whether there are bootnodes and none has an address that is
+// globally reachable: then the network is one on this machine or in this house.
 func allPrivate(bootnodes []string) bool {
 	for _, text := range bootnodes {
 		r, err := enr.Parse(text)
@@ -68,7 +68,7 @@ func allPrivate(bootnodes []string) bool {
 			return false
 		}
 		for _, addr := range []netip.Addr{r.IP4, r.IP6} {
-			if addr.IsValid() && !addr.IsLoopback() && !addr.IsPrivate() {
+			if enr.GloballyReachable(addr) {
 				return false
 			}
 		}

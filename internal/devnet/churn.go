@@ -131,7 +131,7 @@ func (s *scheduler) succeed(n *node, epoch eth2.Epoch) (*node, error) {
 	if p.columns, err = eth2.CustodyColumns(p.nodeID, max(p.cgc, minSampledColumns)); err != nil {
 		return nil, err
 	}
-	successor := newNode(p, n.clock, n.record, n.wire, n.slowDelay, s.log)
+	successor := newNode(p, n.clock, n.record, n.wire, s.cfg, s.log)
 	if err := successor.startRecord(s.db); err != nil {
 		return nil, err
 	}

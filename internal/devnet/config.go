@@ -30,7 +30,8 @@ const (
 // nodes with one-second slots.
 type Config struct {
 	// Nodes is the number of nodes, 1 to 65000. The first three are always
-	// healthy, have validators set like any other and serve as bootnodes.
+	// healthy, have validators set like any other and serve as bootnodes. When any
+	// node has the packet filter of Quota, so have they.
 	Nodes int
 	// Seed decides keys, clients, personas, validators and duties: the same seed
 	// gives the same network and the same duties for each epoch.
@@ -78,6 +79,9 @@ type Config struct {
 	FirstAddr netip.Addr
 	// SlowDelay is how long the slow persona takes for each answer.
 	SlowDelay time.Duration
+	// RoundTrip is how long a discv5 packet and its answer travel. Between nodes of
+	// the devnet it counts twice.
+	RoundTrip time.Duration
 	// DialBack makes unlisted nodes and a quarter of the healthy ones dial the
 	// consensus nodes they meet in discv5, once each.
 	DialBack bool
@@ -146,6 +150,8 @@ func (c Config) validate() error {
 		return &ConfigError{"CommitteesPerSlot", c.CommitteesPerSlot, "want 1 to 64"}
 	case c.AggregatorProbability < 0 || c.AggregatorProbability > 1:
 		return &ConfigError{"AggregatorProbability", c.AggregatorProbability, "want 0 to 1"}
+	case c.RoundTrip < 0:
+		return &ConfigError{"RoundTrip", c.RoundTrip, "want 0 or more"}
 	case c.IPv6 < 0 || c.IPv6 > 1:
 		return &ConfigError{"IPv6", c.IPv6, "want 0 to 1"}
 	case !loopback.Contains(c.FirstAddr):

@@ -133,7 +133,7 @@ func (d *Devnet) build(log *slog.Logger) error {
 		case WrongStatus:
 			wire = foreign
 		}
-		n := newNode(p, d.net.Clock, record, wire, cfg.SlowDelay, log)
+		n := newNode(p, d.net.Clock, record, wire, cfg, log)
 		// The database costs megabytes: all nodes share it.
 		if err := n.startRecord(d.db); err != nil {
 			return err

@@ -119,7 +119,7 @@ func (d *Devnet) strangers() []enr.Record {
 		if l == nil || l.disc == nil {
 			continue
 		}
-		for _, other := range l.disc.AllNodes() {
+		for _, other := range append(l.disc.AllNodes(), n.met.list()...) {
 			if own[eth2.NodeID(other.ID())] || seen[other.ID()] {
 				continue
 			}

@@ -115,7 +115,7 @@ func (l *life) startDiscovery(port uint16) error {
 	}
 	l.udp = portOf(conn.LocalAddr())
 	n.local.SetFallbackUDP(int(l.udp))
-	l.disc, err = discover.ListenV5(conn, n.local, discover.Config{
+	l.disc, err = discover.ListenV5(&discoveryConn{conn, n.local.ID(), n.filter, n.roundTrip, &n.met}, n.local, discover.Config{
 		PrivateKey:              n.key,
 		NoFindnodeLivenessCheck: true,
 		PingInterval:            discoveryIdle,

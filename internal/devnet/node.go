@@ -19,6 +19,8 @@ type node struct {
 	log       *slog.Logger
 	clock     eth2.Clock
 	slowDelay time.Duration
+	roundTrip time.Duration
+	filter    *packetFilter // nil without quotas
 	// record is the schedule its node record follows, wire the one of Status and
 	// topics: both the network's, but for some personas.
 	record, wire eth2.Schedule
@@ -28,17 +30,21 @@ type node struct {
 	local    *enode.LocalNode
 	life     atomic.Pointer[life] // nil while the node is down
 	contacts contacts
+	met      metNodes // in discv5
 
 	// Of the scheduler's goroutine.
 	last    ports // of the latest life
 	retired bool  // another key has taken its place
 }
 
-func newNode(p plan, clock eth2.Clock, record, wire eth2.Schedule, slow time.Duration, log *slog.Logger) *node {
+func newNode(p plan, clock eth2.Clock, record, wire eth2.Schedule, cfg Config, log *slog.Logger) *node {
 	n := &node{
-		plan: p, clock: clock, record: record, wire: wire, slowDelay: slow,
+		plan: p, clock: clock, record: record, wire: wire, slowDelay: cfg.SlowDelay, roundTrip: cfg.RoundTrip,
 		log: log.With(slog.Int("node", p.index), slog.String("client", string(p.profile.kind)))}
 	n.subs.columns, n.subs.syncnets = p.columns, p.syncnets
+	if p.persona == Quota || p.index < bootnodes && cfg.Faults[Quota] > 0 {
+		n.filter = newPacketFilter()
+	}
 	return n
 }
 

@@ -46,6 +46,10 @@ const (
 	Flood Persona = "flood"
 	// Slow takes Config.SlowDelay for each answer.
 	Slow Persona = "slow"
+	// Quota is healthy, and its discv5 has Lighthouse's packet filter: a node that
+	// sends more than 8 packets per second is banned for an hour, and so is an address
+	// that sends more than 9, or of which more than 5 node ids were banned.
+	Quota Persona = "quota"
 	// NoGossip speaks no gossip protocol.
 	NoGossip Persona = "no_gossip"
 	// NoAgent has no agent in identify.
@@ -84,6 +88,7 @@ func traits() map[Persona]trait {
 		MalformedTopics: good,
 		Flood:           {true, true, true, false, []string{event.OutcomeOK, event.OutcomeProtocol}},
 		Slow:            good,
+		Quota:           good,
 		NoGossip:        {true, true, true, false, ok},
 		NoAgent:         good,
 		Unlisted:        {true, false, true, true, ok},
@@ -115,7 +120,7 @@ func MixedMix() Mix {
 	m := Mix{Dead: 0.15, Gone: 0.10, Goodbye: 0.10, WrongDigest: 0.05, NoEth2: 0.05}
 	var rest []Persona
 	for _, p := range Personas() {
-		if _, named := m[p]; !named && p != Healthy && p != Unlisted {
+		if _, named := m[p]; !named && p != Healthy && p != Unlisted && p != Quota {
 			rest = append(rest, p)
 		}
 	}

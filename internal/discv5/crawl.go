@@ -20,8 +20,8 @@ const (
 	// bucketSize is how many records a FINDNODE answer holds at most, over all the
 	// distances asked: in go-ethereum and in sigp/discv5.
 	bucketSize = 16
-	// nearDistances in one request: older sigp/discv5 refuses more than five.
-	nearDistances = 5
+	// maxDistances in one request: older sigp/discv5 refuses more.
+	maxDistances = 5
 	// nearTarget is the number of records that the near request should return. Half
 	// of bucketSize leaves room for an uneven spread.
 	nearTarget = 8
@@ -31,9 +31,12 @@ const (
 	// bootstrapVisits is the number of answering nodes enumerated in full before the
 	// size of the network is guessed.
 	bootstrapVisits = 16
-	// fullEvery: even when far buckets bring nothing new, one visit in so many asks
-	// for them, to notice when they do again.
-	fullEvery = 32
+	// farPerVisit is how many distant buckets a visit asks for. With the near request
+	// that is what may be sent at once (endpointBurst).
+	farPerVisit = 2
+	// farEvery: even when far buckets bring nothing new, one visit in so many asks
+	// for some, to notice when they do again.
+	farEvery = 32
 	// minFarYield is the number of new nodes that makes a far request worth its cost:
 	// answers have up to bucketSize, and reading known ones costs as much.
 	minFarYield = 4
@@ -47,35 +50,9 @@ const (
 	walkPause = time.Second
 )
 
-// visit is one round of requests to one node.
-type visit struct {
-	node *node
-	text string // the node's record
-	area *area  // nil on later visits
-	// self: ask for the node's own record, which is fresher than what its neighbours
-	// hand on. Not on the first visit, when the record has just come, unless from an
-	// earlier run.
-	self bool
-	near []uint // asked in one request, nearest first; empty: only far
-	far  []uint // asked one at a time, until two in a row bring nothing
-	// all means that empty answers do not end the series: a node that knows only three nodes may have them at any distance.
-	all bool
-}
-
-// answers is the result of a visit.
-type answers struct {
-	node     *node
-	area     *area
-	answered bool
-	noAnswer bool        // the last request was not answered
-	self     *enode.Node // the node's own record, nil when it did not give it
-	near     []*enode.Node
-	far      []*enode.Node
-	farAsked int
-}
-
 // Run searches until ctx ends and calls found, from one goroutine at a time, with
-// each record that is new or has a higher seq than the last one of its node. The
+// each record that is new, has a higher seq than the last one of its node, or differs from it and was
+// given by the node itself (enr.Record.Own). The
 // search waits while found does. Returns nil when ctx ends.
 func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 	visits := make(chan visit)
@@ -102,49 +79,6 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 		return nil
 	})
 	return g.Wait()
-}
-
-// query carries out a visit. Any answer shows that the node is alive.
-func (f *Finder) query(ctx context.Context, v visit) answers {
-	a := answers{node: v.node, area: v.area}
-	record, err := verifiedBefore(v.text, v.node.id)
-	if err != nil { // not of a record that was
-		f.cfg.Log.Error("record of the node table", slog.String("enr", v.text), slog.Any("error", err))
-		return a
-	}
-	if f.skips(record) { // since it came into the table
-		return a
-	}
-	find := func(distances ...uint) []*enode.Node {
-		got, err := f.udp.Findnode(record, distances)
-		f.requests.Add(1)
-		f.records.Add(int64(len(got)))
-		a.noAnswer = err != nil && len(got) == 0
-		a.answered = a.answered || !a.noAnswer
-		return got
-	}
-	if v.self {
-		if self := find(0); len(self) > 0 {
-			a.self = self[0]
-		}
-	}
-	if len(v.near) > 0 && !a.noAnswer && ctx.Err() == nil {
-		a.near = find(v.near...)
-	}
-	empty := 0
-	for _, distance := range v.far {
-		if a.noAnswer || empty >= 2 && !v.all || ctx.Err() != nil {
-			break
-		}
-		got := find(distance)
-		a.farAsked++
-		f.far.Add(1)
-		a.far = append(a.far, got...)
-		if empty++; len(got) > 0 {
-			empty = 0
-		}
-	}
-	return a
 }
 
 // crawl is the state of one Run; its goroutine owns it.
@@ -195,6 +129,8 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 			c.handleAnswers(a)
 		case n := <-walked:
 			c.offer(n, time.Now())
+		case n := <-c.f.lowPorts:
+			c.offer(n, time.Now())
 		case r := <-known:
 			c.offerKnown(r)
 		case <-tick.C:
@@ -226,22 +162,29 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 		return nil
 	}
 	c.visits++
-	v := &visit{node: n, text: n.text, self: n.answered || n.fromEarlierRun}
+	v := &visit{node: n, text: n.text}
 	if !n.tried {
 		v.area = c.areas.of(n.id)
 		v.area.begin()
 	}
-	begun := c.table.alive >= bootstrapVisits
-	if begun {
-		for d := max(1, top-nearDistances+1); d <= top; d++ {
-			v.near = append(v.near, uint(d))
-		}
+	if n.claim != "" && n.fails > 0 {
+		v.text, v.near = n.claim, []uint{0}
+		return v
 	}
-	switch {
-	case !begun:
-		v.far, v.all = distances(farLevels), true
-	case c.farYield > minFarYield, c.visits%fullEvery == 0:
-		v.far = distances(256 - top)
+	if n.answered || n.fromEarlierRun {
+		v.near = append(v.near, 0)
+	}
+	if c.table.alive < bootstrapVisits {
+		v.far = distances(farLevels)
+		return v
+	}
+	for d := max(1, top-maxDistances+1+len(v.near)); d <= top; d++ {
+		v.near = append(v.near, uint(d))
+	}
+	if c.farYield > minFarYield || c.visits%farEvery == 0 {
+		far := distances(256 - top)
+		rand.Shuffle(len(far), func(i, j int) { far[i], far[j] = far[j], far[i] })
+		v.far = far[:min(farPerVisit, len(far))]
 	}
 	return v
 }
@@ -296,15 +239,28 @@ func steadyTop(last, size int) int {
 // handleAnswers applies the answers of a visit to the table.
 func (c *crawl) handleAnswers(a answers) {
 	now := time.Now()
-	if !a.answered {
+	switch {
+	case !a.notBefore.IsZero():
 		a.area.end(false, false)
-		c.table.recordFailure(a.node, now)
+		c.table.requeue(a.node, a.notBefore)
 		return
+	case a.answered:
+		c.handleAnswered(a, now)
+	default:
+		a.area.end(false, false)
+		if record := c.table.noAnswerAt(a.node, a.asked, now); record != nil {
+			c.emit(a.node, record)
+		}
+		c.table.recordFailure(a.node, now)
 	}
-	productive := false
-	if a.self != nil {
-		productive, _ = c.offer(a.self, now)
+	if a.banned {
+		c.f.cfg.Log.Debug("a node has stopped answering us, leaving it alone", slog.String("node_id", a.node.id.String()), slog.Duration("for", leaveAlone))
+		c.table.leave(a.node, now)
 	}
+}
+
+func (c *crawl) handleAnswered(a answers, now time.Time) {
+	productive := a.self != nil && c.offerOwn(a.node, a.self, now)
 	if a.node.unpublished {
 		if record, err := verifiedBefore(a.node.text, a.node.id); err == nil {
 			c.emit(a.node, record)
@@ -326,11 +282,10 @@ func (c *crawl) handleAnswers(a answers) {
 			freshNear++
 		}
 	}
-	// An answer cut at its largest size, or empty, says nothing about the rest.
-	whole := len(a.near) > 0 && len(a.near) < bucketSize
+	// An answer that was cut, or is empty, says nothing about the rest.
+	whole := len(a.near) > 0 && !a.nearCut
 	a.area.end(true, freshNear > 0 || !whole)
-	fresh += freshNear
-	c.table.recordAnswer(a.node, productive || fresh > 0, now)
+	c.table.recordAnswer(a.node, productive || fresh+freshNear > 0, now)
 }
 
 // isNew offers n and reports whether it is a node of our network that was not known.
@@ -353,9 +308,20 @@ func (c *crawl) offer(n *enode.Node, now time.Time) (newer, isNew bool) {
 	return newer, isNew
 }
 
+// offerOwn applies the record that a node itself gave, and emits it when it is another
+// than the known one, also with a lower seq.
+func (c *crawl) offerOwn(known *node, n *enode.Node, now time.Time) (changed bool) {
+	if !c.acceptable(n) || !c.table.offerOwn(known, n, now) {
+		return false
+	}
+	c.emit(known, n)
+	return true
+}
+
 func (c *crawl) emit(known *node, n *enode.Node) {
 	known.unpublished = false
 	r := enr.FromNode(n)
+	r.Own = known.own
 	r.Raw = known.text // the same text is kept here and there
 	c.found(r)
 }
@@ -379,9 +345,7 @@ func (c *crawl) acceptable(n *enode.Node) bool {
 	if !ok {
 		return false
 	}
-	ip := addr.Addr()
-	private := ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast()
-	return (c.f.cfg.AllowPrivate || !private) && !c.f.skips(n)
+	return enr.MayContact(addr.Addr(), c.f.cfg.AllowPrivate) && !c.f.skips(n)
 }
 
 // skips reports whether the record's node is excluded.

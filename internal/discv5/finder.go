@@ -24,9 +24,13 @@ const (
 	// (1280 bytes):
 	// answers come in bursts of up to five packets from every node being asked.
 	readBuffer = 4 << 20
-	// workers is the number of nodes asked at the same time. A node that does not answer holds its
-	// worker for go-ethereum's response timeout, 700 ms.
-	workers = 48
+	// responseTimeout is how long an answer may take, from when its request was due to be
+	// sent or the packet before came: a round trip, and the wait for its turn of the
+	// request and of the handshake after it.
+	responseTimeout = 700*time.Millisecond + maxPacketDelay
+	// workers is the number of nodes asked at the same time. A node that does not answer
+	// holds its worker for responseTimeout.
+	workers = 112
 	// DefaultRevisit is Config.Revisit's default, about one mainnet epoch.
 	DefaultRevisit = 6 * time.Minute
 	// defaultMaxNodes is Config.MaxNodes' default. A crawl in September 2026 got answers
@@ -60,7 +64,7 @@ type Config struct {
 	// id only may still be pinged by go-ethereum's upkeep of the routing table. Skip is
 	// called often and from several goroutines. nil skips none.
 	Skip func(id eth2.NodeID, addresses ...netip.Addr) bool
-	// AllowPrivate lets loopback and private addresses be asked and emitted.
+	// AllowPrivate lets loopback and private addresses be asked and emitted (enr.MayContact).
 	AllowPrivate bool
 	// MaxNodes bounds the table of known nodes.
 	MaxNodes int
@@ -105,6 +109,10 @@ type Finder struct {
 	requests, far, records atomic.Int64
 	nodes                  atomic.Int64 // in the crawl's table
 
+	pace *pacer
+	// lowPorts has the records of answers that go-ethereum leaves out.
+	lowPorts chan *enode.Node
+
 	mu     sync.Mutex
 	digest eth2.ForkDigest
 	// forked holds a token when digest has changed.
@@ -135,16 +143,17 @@ func New(cfg Config) (*Finder, error) {
 	f := &Finder{
 		cfg: cfg, bootnodes: bootnodes, port: conn.Port(), db: db,
 		local: enode.NewLocalNode(db, key), forked: make(chan struct{}, 1),
-		schemes: newVerified(cfg.MaxNodes),
+		schemes: newVerified(cfg.MaxNodes), pace: newPacer(), lowPorts: make(chan *enode.Node, lowPortQueue),
 	}
 	f.bootnodes = slices.DeleteFunc(f.bootnodes, f.skips)
 	f.describe()
-	f.udp, err = discover.ListenV5(filteredSockets{conn, cfg.Skip}, f.local, discover.Config{
+	f.udp, err = discover.ListenV5(filteredSockets{conn, cfg.Skip, f.pace}, f.local, discover.Config{
 		PrivateKey: key,
 		Bootnodes:  f.bootnodes,
 		// The log lines about single nodes are of no use to an operator, and peers can cause any number of them.
-		Log:          gethlog.NewLogger(gethlog.DiscardHandler()),
-		ValidSchemes: f.schemes,
+		Log:           gethlog.NewLogger(gethlog.DiscardHandler()),
+		ValidSchemes:  lowPortScheme{f.schemes, f.lowPorts},
+		V5RespTimeout: responseTimeout,
 	})
 	if err != nil {
 		conn.Close()

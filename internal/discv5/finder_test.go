@@ -80,6 +80,23 @@ func TestPrivateAddressesStayOut(t *testing.T) {
 	}
 }
 
+// Only what IANA calls globally reachable is asked and emitted (enr.GloballyReachable).
+func TestSpecialPurposeAddressesStayOut(t *testing.T) {
+	forkID := testForkID(1)
+	for address, want := range map[string]bool{
+		"100.64.0.1": false, "192.0.2.1": false, "198.18.0.1": false, "240.0.0.1": false, "0.1.2.3": false, "127.0.0.1": false,
+		"8.8.8.8": true, "192.31.196.1": true,
+	} {
+		f := newFinder(t, func(c *Config) { c.AllowPrivate = false })
+		c := f.newCrawl(func(enr.Record) {})
+		_, key := testKey(t)
+		c.offer(nodeOf(t, key, 1, &forkID, gethenr.IPv4Addr(netip.MustParseAddr(address))), time.Now())
+		if got := len(c.table.byID) == 1; got != want {
+			t.Errorf("%s is in the table: %v, want %v", address, got, want)
+		}
+	}
+}
+
 func TestOwnRecordIsHonest(t *testing.T) {
 	f := newFinder(t, func(c *Config) { c.TCPPort, c.QUICPort = 9000, 9001 })
 	f.SetFork(testForkID(1), eth2.ForkDigest{9, 9, 9, 9})
@@ -308,7 +325,7 @@ func TestNoPacketsToOrFromSkippedAddresses(t *testing.T) {
 	skip.Store(true)
 	filter := filteredSockets{here, func(_ eth2.NodeID, a ...netip.Addr) bool {
 		return skip.Load() && slices.Contains(a, at(skipped).Addr())
-	}}
+	}, newPacer()}
 	send := func(from interface {
 		WriteToUDPAddrPort([]byte, netip.AddrPort) (int, error)
 	}, to *sockets, text string) {

@@ -22,6 +22,11 @@ const (
 	// bootnodeRetry is the pace at which bootnodes that do not answer are asked while
 	// nobody else has answered yet.
 	bootnodeRetry = 3 * time.Second
+	// maxBootnodeRetry bounds it: bootnodes may have banned us.
+	maxBootnodeRetry = time.Minute
+	// leaveAlone is how long a node is not visited that may have banned us: for how
+	// long Lighthouse's packet filter bans.
+	leaveAlone = time.Hour
 	// minRetry and maxRetry bound the wait after a visit without an answer; a
 	// network's worth of dead records must not crowd out live nodes.
 	minRetry = 10 * time.Second
@@ -31,11 +36,21 @@ const (
 // node is what we know about one discv5 node. There may be 100 000: the record is kept
 // as its text, shared with those it was emitted to, and decoded for a visit.
 type node struct {
-	id     enode.ID
-	text   string // of the newest record by seq, "enr:..."
-	seq    uint64
-	digest eth2.ForkDigest // the record's
-	forked bool            // it has an eth2 entry, hence a digest
+	id   enode.ID
+	text string // of the newest record by seq, or the node's own, "enr:..."
+	seq  uint64
+	own  bool // the node itself gave it
+	// refused is the highest seq that the node itself has contradicted: others may
+	// relay such records for long.
+	refused uint64
+	// claim is the text of a record that others relay, which is tried when the node
+	// does not answer at the known one: a lower seq at another endpoint, or a higher
+	// one before the node of an earlier run was asked. claimFailed is the seq of the
+	// last lower one at whose endpoint the node did not answer.
+	claim       string
+	claimFailed uint64
+	digest      eth2.ForkDigest // the record's
+	forked      bool            // it has an eth2 entry, hence a digest
 
 	ours     bool // it carries our fork digest, or any while we have none
 	bootnode bool
@@ -132,10 +147,11 @@ func (t *nodes) offer(record *enode.Node, now time.Time) (emit, isNew bool) {
 	}
 	if n := t.byID[id]; n != nil {
 		n.seen = now
-		if record.Seq() <= n.seq {
+		if !t.believes(n, record, now) {
 			return false, false
 		}
 		t.update(n, record, now)
+		n.own = false
 		return true, false
 	}
 	n := &node{id: id, due: now, seen: now, period: min(minRevisit, t.revisit)}
@@ -146,6 +162,60 @@ func (t *nodes) offer(record *enode.Node, now time.Time) (emit, isNew bool) {
 	t.byID[id] = n
 	heap.Push(t.queueOf(n), n)
 	return true, true
+}
+
+// believes reports whether a record that others relay replaces the known one.
+// One that may turn out to be right is kept as the claim.
+func (t *nodes) believes(n *node, record *enode.Node, now time.Time) bool {
+	seq := record.Seq()
+	switch {
+	case seq == n.seq || seq > n.seq && seq <= n.refused:
+	case seq > n.seq && (n.tried || !n.fromEarlierRun):
+		return true
+	case seq > n.seq: // the node will be asked first
+		n.claim = record.String()
+	case n.fails > 0 && seq != n.claimFailed && n.claim == "" && !n.hasEndpoint(record):
+		n.claim = record.String()
+		if !n.asking {
+			n.due = now
+			heap.Fix(t.queueOf(n), int(n.index))
+		}
+	}
+	return false
+}
+
+// offerOwn applies the record that the node itself gave in an authenticated answer,
+// which is right whatever its seq. It reports whether it differs from the known one.
+func (t *nodes) offerOwn(n *node, record *enode.Node, now time.Time) (changed bool) {
+	if claim, err := verifiedBefore(n.claim, n.id); err == nil && claim.Seq() > record.Seq() {
+		n.refused = max(n.refused, claim.Seq())
+	}
+	n.claim = ""
+	if record.Seq() < n.seq {
+		n.refused = max(n.refused, n.seq)
+	}
+	changed = record.String() != n.text
+	if changed {
+		t.update(n, record, now)
+	}
+	n.own = true
+	return changed
+}
+
+// noAnswerAt notes that the node did not answer at the endpoint of a record. It returns
+// the record that is believed now instead, nil when that has not changed.
+func (t *nodes) noAnswerAt(n *node, asked string, now time.Time) *enode.Node {
+	claim, err := verifiedBefore(n.claim, n.id)
+	switch {
+	case err != nil: // none
+	case asked == n.claim:
+		n.claim, n.claimFailed = "", claim.Seq()
+	case claim.Seq() > n.seq:
+		n.claim, n.own = "", false
+		t.update(n, claim, now)
+		return claim
+	}
+	return nil
 }
 
 // update replaces the record with a newer one. A new address makes a node that did not answer due again.
@@ -293,10 +363,19 @@ func (t *nodes) recordFailure(n *node, now time.Time) {
 	}
 	wait = min(wait, maxRetry)
 	n.fails++
+	if n.answered && n.fails > 1 { // gone, or we are banned
+		wait = max(wait, leaveAlone)
+	}
 	if n.bootnode && t.alive == 0 {
-		wait = bootnodeRetry
+		wait = min(bootnodeRetry<<min(n.fails-1, 10), maxBootnodeRetry)
 	}
 	t.requeue(n, now.Add(jitter(wait)))
+}
+
+// leave lets a node that may have banned us alone.
+func (t *nodes) leave(n *node, now time.Time) {
+	n.due = now.Add(leaveAlone + rand.N(leaveAlone/4))
+	heap.Fix(t.queueOf(n), int(n.index))
 }
 
 func (t *nodes) requeue(n *node, due time.Time) {

@@ -1,6 +1,7 @@
 package discv5
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,13 +9,20 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/udp"
 )
 
-// maxPacket is the largest discv5 packet, in bytes (discv5-wire.md).
-const maxPacket = 1280
+const (
+	// maxPacket is the largest discv5 packet, in bytes (discv5-wire.md).
+	maxPacket = 1280
+	// minRecordsPacket is less than the size of a NODES packet with a record (71 bytes
+	// of header, 16 of authentication, and a record of some 130), and more than that
+	// of one without, of PING, PONG, FINDNODE and WHOAREYOU.
+	minRecordsPacket = 180
+)
 
 // sockets is one or more UDP sockets on one port, as a single discover.UDPConn.
 // The first is read in place by the caller; with several, each has a reader that
@@ -155,28 +163,47 @@ func (s *sockets) Close() error {
 	return err
 }
 
-// filteredSockets drops packets from and to addresses that are skipped.
+// filteredSockets drops packets from and to addresses that are skipped, and paces the
+// packets that are sent. All traffic of go-ethereum's discv5 passes through it.
 type filteredSockets struct {
 	*sockets
 	skip func(eth2.NodeID, ...netip.Addr) bool
+	pace *pacer
 }
 
 // ReadFromUDPAddrPort drops packets from addresses that are skipped.
 func (c filteredSockets) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	for {
 		n, from, err := c.sockets.ReadFromUDPAddrPort(b)
-		if err != nil || !c.skip(eth2.NodeID{}, from.Addr()) {
+		if err != nil {
 			return n, from, err
+		}
+		if !c.skip(eth2.NodeID{}, from.Addr()) {
+			c.pace.received(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), n)
+			return n, from, nil
 		}
 	}
 }
 
-// WriteToUDPAddrPort drops packets to addresses that are skipped, as a network would.
+// WriteToUDPAddrPort sends a packet when the pace allows it, without waiting for that.
+// Packets to addresses that are skipped, and those beyond the pace, are dropped as a
+// network would.
 func (c filteredSockets) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	if c.skip(eth2.NodeID{}, to.Addr()) {
 		return len(b), nil
 	}
-	return c.sockets.WriteToUDPAddrPort(b, to)
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	now := time.Now()
+	at, ok := c.pace.reserve(to, now)
+	switch {
+	case !ok:
+		return len(b), nil
+	case !at.After(now):
+		return c.sockets.WriteToUDPAddrPort(b, to)
+	}
+	packet := bytes.Clone(b) // the caller uses its buffer again
+	time.AfterFunc(at.Sub(now), func() { _, _ = c.sockets.WriteToUDPAddrPort(packet, to) })
+	return len(b), nil
 }
 
 func (s *sockets) closeConns() (err error) {

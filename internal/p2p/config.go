@@ -47,7 +47,7 @@ type Config struct {
 	Agent    string       // identify's agent version
 
 	MaxConnections int  // sessions and dials together; 0: DefaultMaxConnections
-	AllowPrivate   bool // dial private and loopback addresses too
+	AllowPrivate   bool // dial addresses that are not globally reachable too (enr.MayContact)
 
 	Local Local
 	// Inbound is called in its own goroutine for each inbound connection. Its

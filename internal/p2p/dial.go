@@ -11,6 +11,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
 const (
@@ -109,11 +111,7 @@ func (h *Host) addrs(target Target) []ma.Multiaddr {
 }
 
 func (h *Host) dialable(at netip.AddrPort) bool {
-	ip := at.Addr().Unmap()
-	if !ip.IsValid() || at.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "" {
-		return false
-	}
-	return h.cfg.AllowPrivate || !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast()
+	return at.Port() != 0 && enr.MayContact(at.Addr(), h.cfg.AllowPrivate)
 }
 
 func tcpAddr(at netip.AddrPort) ma.Multiaddr {

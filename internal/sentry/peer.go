@@ -82,7 +82,7 @@ func (p *peer) rank() int {
 func targetOf(r *enr.Record, allowPrivate bool) p2p.Target {
 	target := p2p.Target{PeerID: r.PeerID}
 	add := func(list *[]netip.AddrPort, ip netip.Addr, port uint16) {
-		if ip.IsValid() && port != 0 && (allowPrivate || public(ip)) {
+		if port != 0 && enr.MayContact(ip, allowPrivate) {
 			*list = append(*list, netip.AddrPortFrom(ip, port))
 		}
 	}
@@ -96,8 +96,6 @@ func targetOf(r *enr.Record, allowPrivate bool) p2p.Target {
 	add(&target.TCP, r.IP6, tcp6)
 	return target
 }
-
-func public(ip netip.Addr) bool { return ip.IsGlobalUnicast() && !ip.IsPrivate() }
 
 func hasAddress(t p2p.Target) bool { return len(t.QUIC)+len(t.TCP) > 0 }
 

@@ -277,9 +277,10 @@ func (s *schedule) finishVisit(f finished) {
 }
 
 // source is what inbound visits from an address are counted by; invalid for
-// those that are not bounded: of loopback and private addresses.
+// those that are not bounded: not globally reachable, so a
+// proxy or a translator of this house, behind which anybody may be.
 func source(from netip.Addr) netip.Prefix {
-	if !public(from) {
+	if !enr.GloballyReachable(from) {
 		return netip.Prefix{}
 	}
 	source, _ := from.Prefix(min(from.BitLen(), 64)) // never longer than the address

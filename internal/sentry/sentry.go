@@ -64,7 +64,7 @@ type Config struct {
 	MaxWatched int
 	// MaxPeers bounds the peer table.
 	MaxPeers int
-	// AllowPrivate lets loopback and private addresses be dialled.
+	// AllowPrivate lets loopback and private addresses be dialled (enr.MayContact).
 	AllowPrivate bool
 	// Shard is our part of the network; zero means all of it.
 	Shard Shard

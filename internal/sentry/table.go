@@ -40,13 +40,13 @@ func newTable(cfg Config, f forks) *table {
 func (t *table) scaled(d time.Duration) time.Duration { return t.forks.clock.Scale(d) }
 
 // offer adds or updates a record. It reports whether the record is to be published: the
-// peer's first, or one with a higher seq.
+// peer's first, one with a higher seq, or another that the peer itself gave.
 func (t *table) offer(r *enr.Record, now time.Time) (publish bool) {
 	if r.Eth2 == nil || r.PeerID == "" {
 		return false
 	}
 	p := t.byID[r.PeerID]
-	if p != nil && p.seq != 0 && r.Seq <= p.seq {
+	if p != nil && p.seq != 0 && r.Seq <= p.seq && (!r.Own || r.Raw == p.text) {
 		p.lastSeen = now
 		if r.Raw == p.text {
 			p.text = r.Raw // the finder's string: after a restart there are two

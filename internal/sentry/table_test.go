@@ -311,19 +311,23 @@ func TestTargets(t *testing.T) {
 	if got := targetOf(r, false); len(got.TCP)+len(got.QUIC) != 0 {
 		t.Errorf("loopback in %+v", got)
 	}
-	r.IP4, r.IP6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	r.IP4, r.IP6, r.QUIC6 = netip.MustParseAddr("100.64.1.1"), netip.MustParseAddr("64:ff9b::10.0.0.1"), 9002
+	if got := targetOf(r, false); len(got.TCP)+len(got.QUIC) != 0 {
+		t.Errorf("special-purpose addresses in %+v", got)
+	}
+	r.IP4, r.IP6 = netip.MustParseAddr("192.31.196.1"), netip.MustParseAddr("2a01:4f8::1")
 	r.TCP, r.QUIC, r.QUIC6 = 9000, 9001, 9002
 	got := targetOf(r, false)
 	want := [2][]netip.AddrPort{
-		{netip.MustParseAddrPort("192.0.2.1:9001"), netip.MustParseAddrPort("[2001:db8::1]:9002")},
-		{netip.MustParseAddrPort("192.0.2.1:9000"), netip.MustParseAddrPort("[2001:db8::1]:9000")},
+		{netip.MustParseAddrPort("192.31.196.1:9001"), netip.MustParseAddrPort("[2a01:4f8::1]:9002")},
+		{netip.MustParseAddrPort("192.31.196.1:9000"), netip.MustParseAddrPort("[2a01:4f8::1]:9000")},
 	}
 	opt := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 	if diff := cmp.Diff(want, [2][]netip.AddrPort{got.QUIC, got.TCP}, opt); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
 	}
 	for _, tt := range []struct{ transport, want string }{
-		{event.QUIC, "/ip4/192.0.2.1/udp/9001/quic-v1"}, {event.TCP, "/ip4/192.0.2.1/tcp/9000"},
+		{event.QUIC, "/ip4/192.31.196.1/udp/9001/quic-v1"}, {event.TCP, "/ip4/192.31.196.1/tcp/9000"},
 	} {
 		if got := recordMultiaddr(r, tt.transport); got != tt.want {
 			t.Errorf("multiaddr %s, want %s", got, tt.want)
@@ -456,5 +460,26 @@ func TestStoredPeersAreNotExpiredAtTheStart(t *testing.T) {
 	after.expire(later.Add((reachableWindows + 1) * n.Clock.EpochDuration()))
 	if after.reachable != 0 {
 		t.Error("a peer that was not met again is reachable")
+	}
+}
+
+// A peer that counts from 1 again is believed when it says so itself, and only then.
+func TestAPeersOwnRecordWins(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	offer := func(seq uint64, port uint16, own bool) bool {
+		r := testRecord(net, "a", seq, port)
+		r.Own = own
+		return table.offer(r, genesis)
+	}
+	for _, step := range []struct {
+		seq           uint64
+		own, accepted bool
+	}{{57, false, true}, {1, false, false}, {1, true, true}, {1, true, false}, {2, false, true}, {1, true, true}} {
+		if got := offer(step.seq, uint16(1000+step.seq), step.own); got != step.accepted {
+			t.Errorf("seq %d, the peer's own %v: accepted %v, want %v", step.seq, step.own, got, step.accepted)
+		}
+	}
+	if p := table.byID["a"]; p == nil || p.seq != 1 {
+		t.Errorf("peer %+v, want seq 1", p)
 	}
 }

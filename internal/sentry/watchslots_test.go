@@ -360,12 +360,13 @@ func TestCallersFromOneAddressHaveFewPlaces(t *testing.T) {
 		there, from string
 		want        bool
 	}{
-		{"the same address", "203.0.113.7", "203.0.113.7", false},
-		{"the next address", "203.0.113.7", "203.0.113.8", true},
-		{"the same network of IPv6", "2001:db8::1", "2001:db8::2", false},
-		{"another network of IPv6", "2001:db8::1", "2001:db8:0:1::1", true},
+		{"the same address", "192.31.196.7", "192.31.196.7", false},
+		{"the next address", "192.31.196.7", "192.31.196.8", true},
+		{"the same network of IPv6", "2a01:4f8::1", "2a01:4f8::2", false},
+		{"another network of IPv6", "2a01:4f8::1", "2a01:4f8:0:1::1", true},
 		{"loopback", "127.0.0.1", "127.0.0.1", true},
 		{"a private address", "10.0.0.1", "10.0.0.1", true},
+		{"an address that a carrier shares", "100.64.0.1", "100.64.0.1", true},
 	} {
 		s := newSchedule(Config{}.withDefaults(""), forksOf(net), nil, &counters{})
 		from := netip.MustParseAddr(tt.from)

@@ -27,6 +27,10 @@ type Record struct {
 	CustodyGroupCount *uint64
 	NFD               *eth2.ForkDigest
 
+	// Own means that the node itself gave the record, in an authenticated answer. It is
+	// right whatever its Seq: a node may lose its state and count from 1 again.
+	Own bool
+
 	// Errors lists the entries that could not be read.
 	Errors []EntryError
 }
