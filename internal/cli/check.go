@@ -99,19 +99,23 @@ func (in invocation) checkNetwork(context.Context) (string, error) {
 	if in.simulated() {
 		return "devnet, in the process of 'valtrack run'", nil
 	}
-	n, err := in.network()
+	n, err := in.readNetwork()
 	if err != nil {
 		return "", err
 	}
 	epoch := n.Clock.EpochAt(time.Now())
-	return fmt.Sprintf("%s, epoch %d, fork digest %s, %d bootnodes", n.Name, epoch, n.Schedule.At(epoch).Digest, len(n.Bootnodes)), nil
+	detail := fmt.Sprintf("%s, epoch %d, fork digest %s, %d bootnodes", n.Name, epoch, n.Schedule.At(epoch).Digest, len(n.Bootnodes))
+	for _, warning := range n.Warnings {
+		detail += "; warning: " + warning
+	}
+	return detail, nil
 }
 
 func (in invocation) checkSentry(context.Context) (string, error) {
 	if in.simulated() {
 		return "as 'valtrack run' sets it", nil
 	}
-	n, err := in.network()
+	n, err := in.readNetwork()
 	if err != nil {
 		return "", errors.New("not checked: no network")
 	}

@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
 // Exit codes, a contract with scripts.
@@ -62,7 +64,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	out := newOutput(stdout)
 	p := &program{stdout: out, stderr: stderr}
 	root := p.root()
-	err := root.Run(ctx, args)
+	err := root.Run(ctx, prefixRecords(args))
 	if err != nil && !p.acting {
 		// The parser's errors: an unknown flag, a value that does not parse.
 		if bad := explainValue(root); bad != nil {
@@ -77,6 +79,18 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		printError(stderr, err)
 	}
 	return err
+}
+
+// prefixRecords gives node records without "enr:" the prefix: they begin with "-", and
+// would be taken for options.
+func prefixRecords(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if enr.IsBare(arg) {
+			args[i] = "enr:" + arg
+		}
+	}
+	return args
 }
 
 // program is one run of the command line.

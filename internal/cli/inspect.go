@@ -149,7 +149,8 @@ type subnetsView struct {
 	NodeID            eth2.NodeID `json:"node_id"`
 	Epoch             eth2.Epoch  `json:"epoch"`
 	SubscribedSubnets []int       `json:"subscribed_subnets"`
-	Lighthouse        []int       `json:"lighthouse"`
+	Lighthouse        []int       `json:"lighthouse"` // by the static rule
+	Staggered         []int       `json:"staggered"`
 	CustodyGroups     []uint64    `json:"custody_groups,omitempty"`
 	Columns           []uint64    `json:"columns,omitempty"`
 }
@@ -172,6 +173,7 @@ func inspectSubnets(_ context.Context, in invocation) error {
 	}
 	view.SubscribedSubnets = eth2.ComputeSubscribedSubnets(view.NodeID, view.Epoch)
 	view.Lighthouse = eth2.LighthouseSubnets(view.NodeID)
+	view.Staggered = eth2.StaggeredSubnets(view.NodeID, view.Epoch)
 	if in.cmd.IsSet(flagCGC) {
 		cgc := in.cmd.Uint64(flagCGC)
 		var err error

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
@@ -14,19 +15,37 @@ import (
 const devnetName = "devnet"
 
 // network loads the network of --network or --network-dir, with --bootnode in
-// place of its bootnodes. Errors are of wrong usage.
+// place of its bootnodes, and logs its warnings. Errors are of wrong usage.
 func (in invocation) network() (network.Network, error) {
+	net, err := in.readNetwork()
+	if err != nil || len(net.Warnings) == 0 {
+		return net, err
+	}
+	log, err := in.logger(in.stderr)
+	if err != nil {
+		return net, err
+	}
+	for _, warning := range net.Warnings {
+		log.Warn("check the network directory", slog.String("dir", in.cmd.String(flagNetworkDir)), slog.String("warning", warning))
+	}
+	return net, nil
+}
+
+// readNetwork is network, and leaves its warnings to the caller.
+func (in invocation) readNetwork() (network.Network, error) {
 	net, err := in.loadNetwork()
 	if err != nil {
 		return network.Network{}, asUsage(err)
 	}
 	if nodes := in.cmd.StringSlice(flagBootnode); len(nodes) > 0 {
+		net.Bootnodes = nil
 		for _, text := range nodes {
-			if _, err := enr.Parse(text); err != nil {
+			r, err := enr.Parse(text)
+			if err != nil {
 				return network.Network{}, usagef("--%s %q: %w", flagBootnode, text, err)
 			}
+			net.Bootnodes = append(net.Bootnodes, r.Raw)
 		}
-		net.Bootnodes = nodes
 	}
 	return net, nil
 }

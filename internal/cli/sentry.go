@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/netip"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -90,7 +91,7 @@ func (in invocation) sentryConfig(net network.Network) (app.SentryConfig, error)
 		cfg.Crawl.AllowPrivate = in.simulated() || allPrivate(net.Bootnodes)
 	}
 	if len(net.Bootnodes) == 0 && !in.simulated() {
-		return cfg, usagef("network %s has no bootnodes; give --%s ENR", net.Name, flagBootnode)
+		return cfg, usagef("network %s has no bootnodes (looked for ENRs in %s); give --%s ENR", net.Name, strings.Join(network.BootnodeFiles(), ", "), flagBootnode)
 	}
 	if err := in.addressConfig(&cfg); err != nil {
 		return cfg, err

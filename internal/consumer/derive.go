@@ -16,10 +16,11 @@ func Enrichers() []Enricher {
 	return []Enricher{&subnetColumns{}, &clientColumns{agents: map[string]client{}}}
 }
 
-// subnetColumns derives the peer's long-lived subnets, those
-// that it should keep, and the rest, which it joined for the duties of its validators.
+// subnetColumns derives the peer's long-lived subnets, the rule that they follow, those
+// that it should keep by that rule, and the rest, which it joined for the duties of its
+// validators.
 // No subnets at all are an observation too.
-type subnetColumns struct{ expected eth2.SubnetCache }
+type subnetColumns struct{ longLived eth2.SubnetCache }
 
 // Enrich implements Enricher.
 func (c *subnetColumns) Enrich(e *event.MetadataReceived, row *dataset.ValidatorRow) {
@@ -29,8 +30,8 @@ func (c *subnetColumns) Enrich(e *event.MetadataReceived, row *dataset.Validator
 			text := id.String()
 			row.NodeID = &text
 		}
-		expected := c.expected.Subscribed(id, e.Epoch)
-		row.ExpectedSubnets = dataset.List(expected[:])
+		rule, expected := c.longLived.LongLived(id, e.Epoch, e.MetaData.Attnets)
+		row.ExpectedSubnets, row.SubnetRule = dataset.List(expected[:]), known(string(rule))
 	}
 	row.ShortLivedSubnets = without(row.SubscribedSubnets, row.LongLivedSubnets)
 	row.AllSubnets = len(row.LongLivedSubnets) == eth2.AttestationSubnetCount || len(row.SubscribedSubnets) == eth2.AttestationSubnetCount

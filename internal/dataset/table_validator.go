@@ -21,9 +21,13 @@ type ValidatorRow struct {
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
 	// LongLivedSubnets are the set bits of MetaData's attnets.
 	LongLivedSubnets []int32 `parquet:"long_lived_subnets,list" json:"long_lived_subnets"`
-	// ExpectedSubnets are compute_subscribed_subnets of the node id at the epoch;
-	// null when the node id is not known.
-	ExpectedSubnets   []int32 `parquet:"expected_subnets,list,optional" json:"expected_subnets"`
+	// ExpectedSubnets are those that the node should keep at the epoch: by SubnetRule
+	// where that is spec, staggered or static, else by compute_subscribed_subnets; null
+	// when the node id is not known.
+	ExpectedSubnets []int32 `parquet:"expected_subnets,list,optional" json:"expected_subnets"`
+	// SubnetRule is the eth2.SubnetRule that LongLivedSubnets follow; null when there are
+	// none or the node id is not known, and in rows of earlier versions.
+	SubnetRule        *string `parquet:"subnet_rule,optional,dict" json:"subnet_rule"`
 	SubscribedSubnets []int32 `parquet:"subscribed_subnets,list,optional" json:"subscribed_subnets"`
 	// ShortLivedSubnets are the subscribed ones that are not long-lived.
 	ShortLivedSubnets []int32 `parquet:"short_lived_subnets,list,optional" json:"short_lived_subnets"`

@@ -156,7 +156,7 @@ func TestSnapshots(t *testing.T) {
 		first, last eth2.Slot
 	}{
 		{lighthouse, 5, 32_005, 32_006}, {lodestar, 5, 32_005, 32_007}, {nimbus, 31, 32_031, 32_034},
-		{eth2.ParseAgent("Lighthouse/v5.1.3-3058b96/x86_64-linux"), 5, 32_006, 32_006},
+		{eth2.ParseAgent("Lighthouse/v5.1.3-3058b96/x86_64-linux"), 5, 32_005, 32_006},
 		{prysm, 5, 32_005, 32_032}, {teku, 5, 32_005, 32_063},
 	} {
 		s := NewStatistics(c.client)

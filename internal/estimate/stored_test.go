@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -53,6 +54,15 @@ func storedThen(c eth2.Client) *Statistics {
 	return s
 }
 
+// withReleases gives a client other windows for the rest of the test.
+func withReleases(t *testing.T, kind eth2.ClientKind, releases ...release) {
+	t.Helper()
+	table := clients
+	t.Cleanup(func() { clients = table })
+	clients = slices.Clone(table)
+	clients[slices.IndexFunc(clients, func(c client) bool { return c.kind == kind })].releases = releases
+}
+
 // byWindow sorts the readings, whose order only says which is the likeliest.
 func (s *Statistics) byWindow() *Statistics {
 	slices.SortFunc(s.readings, func(a, b reading) int { return cmp.Compare(a.window.key(), b.window.key()) })
@@ -78,6 +88,7 @@ func storedPrior() Prior {
 // testdata/encoding4.json was written by the code before windows had keys: for each agent
 // storedDay as it was encoded, the same sealed after slot 32000, and its estimate.
 func TestStatisticsWithoutKeysAreRead(t *testing.T) {
+	withReleases(t, eth2.ClientLighthouse, release{0, window{slotsAhead, 1, 1}}, release{7, window{slotsAhead, 1, 2}}) // as it was then
 	text, err := os.ReadFile("testdata/encoding4.json")
 	if err != nil {
 		t.Fatal(err)
@@ -231,9 +242,39 @@ func TestClients(t *testing.T) {
 			t.Errorf("%s omits external validators: %v", kind, got)
 		}
 	}
+}
+
+// A real Lighthouse 5.3 node with 53 validators was subscribed from the start of the slot
+// before each duty to the end of the duty's, 375 times of 375.
+func TestLighthouseWindow(t *testing.T) {
+	for _, agent := range []string{"Lighthouse/v5.1.3-3058b96/x86_64-linux", "Lighthouse/v5.3.0-d6ba8c3", "Lighthouse/v6.9.9", "Lighthouse/v7.0.0", "Lighthouse/v10.1.0", "Lighthouse"} {
+		if w, ok := windowOf(eth2.ParseAgent(agent)); !ok || w != (window{slotsAhead, 1, 2}) {
+			t.Errorf("%s: %+v, want the slot before the duty and the duty's", agent, w)
+		}
+	}
+}
+
+// A window belongs to the releases from its major version on, the newest one to agents
+// without a version.
+func TestWindowsByRelease(t *testing.T) {
+	withReleases(t, eth2.ClientLighthouse, release{7, window{slotsAhead, 1, 2}}, release{0, window{slotsAhead, 1, 1}})
 	for agent, want := range map[string]uint64{"Lighthouse/v6.9.9": 1, "Lighthouse/v7.0.0": 2, "Lighthouse/v10.1.0": 2, "Lighthouse": 2} {
 		if w, ok := windowOf(eth2.ParseAgent(agent)); !ok || w.slots != want {
 			t.Errorf("%s: %+v, want a window of %d slots", agent, w, want)
+		}
+	}
+}
+
+// Everyone who reads the table of windows sees which of them were measured on a real node.
+func TestMethodologySaysWhatWasMeasured(t *testing.T) {
+	text, err := os.ReadFile("../../docs/methodology.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clients {
+		row := regexp.MustCompile(`(?mi)^\| ` + string(c.kind) + ` \|.* \| (measured|not measured|[^|]*; not measured)[^|]* \|$`)
+		if !row.Match(text) {
+			t.Errorf("no row for %s that ends with what was measured", c.kind)
 		}
 	}
 }

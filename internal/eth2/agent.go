@@ -15,7 +15,9 @@ const (
 	ClientGrandine   ClientKind = "grandine"
 	// ClientErigon is Erigon's built-in client, Caplin.
 	ClientErigon ClientKind = "erigon"
-	// ClientUnknown is everything else, bare libp2p agents among them.
+	// ClientCharon is middleware of distributed validators: no beacon node of its own.
+	ClientCharon ClientKind = "charon"
+	// ClientUnknown is everything else, bare libp2p agents of several clients among them.
 	ClientUnknown ClientKind = "unknown"
 )
 
@@ -39,41 +41,66 @@ const (
 	maxVersion = 64
 )
 
-// agentNames maps the first part of an agent string, in lower case, to the client.
-func agentNames() map[string]ClientKind {
-	return map[string]ClientKind{
-		"lighthouse":  ClientLighthouse,
-		"prysm":       ClientPrysm,
-		"teku":        ClientTeku,
-		"nimbus":      ClientNimbus,
-		"nimbus-eth2": ClientNimbus,
-		"lodestar":    ClientLodestar,
-		"grandine":    ClientGrandine,
-		"erigon":      ClientErigon,
-		"caplin":      ClientErigon,
-	}
+// agentNames maps the name in an agent string, in lower case, to the client.
+var agentNames = map[string]ClientKind{
+	"lighthouse":         ClientLighthouse,
+	"prysm":              ClientPrysm,
+	"teku":               ClientTeku,
+	"nimbus":             ClientNimbus,
+	"nimbus-eth2":        ClientNimbus,
+	"nimbus_beacon_node": ClientNimbus,
+	"lodestar":           ClientLodestar,
+	jsLibrary:            ClientLodestar,
+	"grandine":           ClientGrandine,
+	"erigon":             ClientErigon,
+	"caplin":             ClientErigon,
+	"charon":             ClientCharon,
+	"obolnetwork-charon": ClientCharon,
+}
+
+// jsLibrary is the library's own agent, which Lodestar sends when it sets none (Lighthouse
+// peer_manager/peerdb/client.rs reads it so too). What follows is not Lodestar's version.
+const jsLibrary = "js-libp2p"
+
+// agentOwners come before the name in agents made from a repository's path.
+var agentOwners = map[string]bool{
+	"github.com": true, "offchainlabs": true, "prysmaticlabs": true, "sigp": true, "status-im": true,
+	"consensys": true, "chainsafe": true, "grandinetech": true, "erigontech": true, "ledgerwatch": true,
+	"obolnetwork": true,
 }
 
 // ParseAgent reads the agent string of libp2p identify, which can be any bytes.
 // Clients send "Name/Version/OS-Arch" with variations: Prysm a commit in the third
 // place, Teku the operating system first and a Java runtime after it, Nimbus its
-// name alone.
+// name alone, others "Name-Version", a repository's path, or a library after a space.
 func ParseAgent(agent string) Client {
 	agent = agent[:min(len(agent), maxAgent)]
-	parts := strings.Split(strings.TrimSpace(agent), "/")
-	names := agentNames()
-	kind, ok := names[strings.ToLower(parts[0])]
-	if !ok {
+	parts := strings.FieldsFunc(agent, func(r rune) bool { return r == '/' || r == ' ' })
+	for len(parts) > 0 && agentOwners[strings.ToLower(parts[0])] {
+		parts = parts[1:]
+	}
+	if len(parts) == 0 {
 		return Client{Kind: ClientUnknown}
 	}
+	name, rest := strings.ToLower(parts[0]), parts[1:]
+	kind, ok := agentNames[name]
+	if before, after, cut := strings.Cut(parts[0], "-"); !ok && cut && isVersion(after) {
+		kind, ok = agentNames[strings.ToLower(before)]
+		rest = append([]string{after}, rest...)
+	}
+	switch {
+	case !ok:
+		return Client{Kind: ClientUnknown}
+	case name == jsLibrary:
+		return Client{Kind: kind}
+	}
 	c := Client{Kind: kind}
-	rest := parts[1:]
 	// The name is repeated in "erigon/caplin" and in "teku/teku/v21.11.0".
-	for len(rest) > 0 && names[strings.ToLower(rest[0])] == kind {
+	for len(rest) > 0 && agentNames[strings.ToLower(rest[0])] == kind {
 		rest = rest[1:]
 	}
 	if len(rest) > 0 && isVersion(rest[0]) {
-		c.Version, rest = rest[0], rest[1:]
+		c.Version, rest = moduleVersion(rest[0]), rest[1:]
 	}
 	for _, part := range rest {
 		if os, arch, ok := parsePlatform(part); ok {
@@ -82,6 +109,16 @@ func ParseAgent(agent string) Client {
 		}
 	}
 	return c
+}
+
+// moduleVersion is the version in "v7@v7.0.1", as the path of a Go module ends; "v7" where
+// the build has none.
+func moduleVersion(s string) string {
+	major, version, ok := strings.Cut(s, "@")
+	if ok && isVersion(version) {
+		return version
+	}
+	return major
 }
 
 // Release is the version without its "v" and without the commit that Lighthouse,

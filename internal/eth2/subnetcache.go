@@ -4,7 +4,7 @@ package eth2
 // two are under way at any time.
 const maxShuffles = 16 << attestationSubnetPrefixBits
 
-// SubnetCache is ComputeSubscribedSubnets for many nodes: of all nodes in one
+// SubnetCache computes the long-lived subnets of many nodes: of all nodes in one
 // period only 64 differ, and what it costs is the shuffling. Its zero value is
 // ready for use, by one goroutine at a time.
 type SubnetCache struct {
@@ -14,9 +14,10 @@ type SubnetCache struct {
 // shuffle is what a node's first subnet depends on.
 type shuffle struct{ prefix, period uint64 }
 
-// Subscribed is ComputeSubscribedSubnets(id, e).
-func (c *SubnetCache) Subscribed(id NodeID, e Epoch) [SubnetsPerNode]int {
-	key := shuffle{subnetPrefix(id), subnetPeriod(id, e)}
+// rotating are the subnets of a node that rotates the given epochs before the multiples of
+// EpochsPerSubnetPeriod.
+func (c *SubnetCache) rotating(id NodeID, e, offset Epoch) [SubnetsPerNode]int {
+	key := shuffle{subnetPrefix(id), subnetPeriod(e, offset)}
 	first, ok := c.first[key]
 	if !ok {
 		if c.first == nil || len(c.first) == maxShuffles {

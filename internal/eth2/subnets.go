@@ -19,7 +19,7 @@ const (
 // keeps subscribed to in the epoch, ascending. They change every 256 epochs, at
 // an epoch that depends on the node.
 func ComputeSubscribedSubnets(id NodeID, e Epoch) []int {
-	list := backboneSubnets(shuffledPrefix(subnetPrefix(id), subnetPeriod(id, e)))
+	list := backboneSubnets(shuffledPrefix(subnetPrefix(id), subnetPeriod(e, subnetOffset(id))))
 	return list[:]
 }
 
@@ -29,21 +29,32 @@ func shuffledPrefix(prefix, period uint64) uint64 {
 	return shuffledIndex(prefix, AttestationSubnetCount, seed)
 }
 
-// LighthouseSubnets is Lighthouse's rule since its pull request 6146: the node
-// id's prefix itself, which never changes. Ascending.
+// LighthouseSubnets is Lighthouse's rule since its pull request 6146
+// (SubnetRuleStatic): the node id's prefix itself, which never changes. Ascending.
 func LighthouseSubnets(id NodeID) []int {
 	list := backboneSubnets(subnetPrefix(id))
 	return list[:]
 }
 
+// StaggeredSubnets is SubnetRuleStaggered. Ascending.
+func StaggeredSubnets(id NodeID, e Epoch) []int {
+	list := backboneSubnets(shuffledPrefix(subnetPrefix(id), subnetPeriod(e, staggeredOffset(id))))
+	return list[:]
+}
+
 // NextSubnetRotation is the first epoch after e in which ComputeSubscribedSubnets
 // uses another shuffling for the node; FarFutureEpoch when there is none.
-func NextSubnetRotation(id NodeID, e Epoch) Epoch {
-	next := Epoch(subnetPeriod(id, e) + 1)
+func NextSubnetRotation(id NodeID, e Epoch) Epoch { return nextRotation(e, subnetOffset(id)) }
+
+// NextStaggeredRotation is NextSubnetRotation for StaggeredSubnets.
+func NextStaggeredRotation(id NodeID, e Epoch) Epoch { return nextRotation(e, staggeredOffset(id)) }
+
+func nextRotation(e, offset Epoch) Epoch {
+	next := Epoch(subnetPeriod(e, offset) + 1)
 	if next > FarFutureEpoch/EpochsPerSubnetPeriod {
 		return FarFutureEpoch
 	}
-	return next*EpochsPerSubnetPeriod - subnetOffset(id)
+	return next*EpochsPerSubnetPeriod - offset
 }
 
 // subnetPrefix is the node id's first six bits, 0..63.
@@ -53,9 +64,17 @@ func subnetPrefix(id NodeID) uint64 { return uint64(id[0] >> (8 - attestationSub
 // rotations over the epochs.
 func subnetOffset(id NodeID) Epoch { return Epoch(id[len(id)-1]) }
 
-// subnetPeriod counts the node's subscription periods since genesis.
-func subnetPeriod(id NodeID, e Epoch) uint64 {
-	sum, carry := bits.Add64(uint64(e), uint64(subnetOffset(id)), 0)
+// staggeredOffset spreads the rotations in groups: the node id's first six bits, and 32
+// epochs for each step of the next three.
+func staggeredOffset(id NodeID) Epoch {
+	group := (id[0]&3)<<1 | id[1]>>7
+	return (Epoch(subnetPrefix(id)) + Epoch(group)*EpochsPerSubnetPeriod/8) % EpochsPerSubnetPeriod
+}
+
+// subnetPeriod counts the subscription periods since genesis of a node that rotates offset
+// epochs before the multiples of their length.
+func subnetPeriod(e, offset Epoch) uint64 {
+	sum, carry := bits.Add64(uint64(e), uint64(offset), 0)
 	period, _ := bits.Div64(carry, sum, EpochsPerSubnetPeriod)
 	return period
 }

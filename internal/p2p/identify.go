@@ -23,7 +23,9 @@ const (
 	identifyVersion = "eth2/1.0.0"
 	// maxIdentify bounds an identify message, in bytes, as go-libp2p does.
 	maxIdentify = 8 << 10
-	// maxIdentifyTail bounds what is taken off the stream after the message.
+	// maxIdentifyMessages bounds the messages that are read for the agent.
+	maxIdentifyMessages = 4
+	// maxIdentifyTail bounds what is taken off the stream after those messages.
 	maxIdentifyTail = 16 << 10
 )
 
@@ -41,6 +43,9 @@ const (
 type identity struct {
 	agent     string        // printable, at most maxAgent bytes
 	protocols []protocol.ID // of the protocols that we request
+	// partial is why the end of the messages was not read; nil when it was, or not needed.
+	// An agent that has not come by then is not known, rather than empty.
+	partial error
 }
 
 // identify asks the peer who it is and closes s.identified when that is known, or
@@ -55,7 +60,7 @@ func (s *Session) identify() {
 		stream.Reset()
 		return
 	}
-	// go-libp2p may send its signed record in a second message. It is read because
+	// go-libp2p may send its signed record in a further message. It is read because
 	// go-mplex loses the buffers of what is left unread.
 	if _, err := io.Copy(io.Discard, io.LimitReader(in.src, maxIdentifyTail)); err != nil {
 		stream.Reset()
@@ -82,42 +87,70 @@ func (s *Session) askIdentity() (network.Stream, *chunkReader, error) {
 	if _, err := readSelection(stream, in, []message{{proto: protoIdentify}}); err != nil {
 		return stream, in, err
 	}
-	n, err := in.uvarint()
-	if err != nil {
-		return stream, in, err
-	}
-	if n > maxIdentify {
-		return stream, in, fmt.Errorf("%w: identify message of %d bytes", errMalformed, n)
-	}
-	b, err := in.readBytes(int(n))
-	if err != nil {
-		return stream, in, err
-	}
-	who, err := decodeIdentity(b)
+	who, err := readIdentity(in)
 	if err == nil {
 		s.identity = &who
 	}
 	return stream, in, err
 }
 
-// decodeIdentity parses an Identify message.
-func decodeIdentity(b []byte) (who identity, err error) {
+// readIdentity reads messages, which together are one, until the agent and the protocols are
+// known or the peer ends the stream. An error means that not even the first one came.
+func readIdentity(in *chunkReader) (who identity, err error) {
+	for read := range maxIdentifyMessages {
+		ended, err := readIdentityMessage(in, &who)
+		switch {
+		case err != nil && read == 0:
+			return who, err
+		case ended:
+			return who, nil
+		case err != nil:
+			who.partial = err
+			return who, nil
+		case who.agent != "" && len(who.protocols) > 0:
+			return who, nil
+		}
+	}
+	who.partial = fmt.Errorf("%w: more than %d identify messages", errMalformed, maxIdentifyMessages)
+	return who, nil
+}
+
+// readIdentityMessage merges the next message into who. ended reports that there is none,
+// with an error.
+func readIdentityMessage(in *chunkReader, who *identity) (ended bool, err error) {
+	begin := in.pos
+	n, err := in.uvarint()
+	if err != nil {
+		return in.eof && begin == len(in.buf), err
+	}
+	if n > maxIdentify {
+		return false, fmt.Errorf("%w: identify message of %d bytes", errMalformed, n)
+	}
+	b, err := in.readBytes(int(n))
+	if err != nil {
+		return false, err
+	}
+	return false, who.merge(b)
+}
+
+// merge adds what an Identify message says.
+func (who *identity) merge(b []byte) error {
 	for len(b) > 0 {
 		num, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return who, badIdentify(n)
+			return badIdentify(n)
 		}
 		b = b[n:]
 		if kind != protowire.BytesType {
 			if n = protowire.ConsumeFieldValue(num, kind, b); n < 0 {
-				return who, badIdentify(n)
+				return badIdentify(n)
 			}
 			b = b[n:]
 			continue
 		}
 		value, n := protowire.ConsumeBytes(b)
 		if n < 0 {
-			return who, badIdentify(n)
+			return badIdentify(n)
 		}
 		b = b[n:]
 		switch num {
@@ -129,7 +162,7 @@ func decodeIdentity(b []byte) (who identity, err error) {
 			}
 		}
 	}
-	return who, nil
+	return nil
 }
 
 func badIdentify(n int) error {

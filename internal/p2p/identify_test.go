@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -85,17 +86,34 @@ func TestNegotiation(t *testing.T) {
 // Identify messages that no healthy peer sends end in an error or a bounded agent.
 func TestHostileIdentify(t *testing.T) {
 	long := appendBytes(nil, fieldAgentVersion, []byte(strings.Repeat("x", 2*maxAgent)))
+	message := func(parts ...[]byte) (out []byte) {
+		for _, part := range parts {
+			out = protowire.AppendBytes(out, part)
+		}
+		return out
+	}
+	agent := appendBytes(nil, fieldAgentVersion, []byte("Lighthouse/v8"))
+	protocols := appendBytes(nil, fieldProtocols, []byte(ProtoPingV1))
 	for name, tc := range map[string]struct {
 		message []byte
 		agent   string
 		fails   bool
 	}{
-		"empty":      {message: []byte{0}},
-		"long agent": {message: protowire.AppendBytes(nil, long), agent: strings.Repeat("x", maxAgent)},
-		"oversize":   {message: protowire.AppendVarint(nil, maxIdentify+1), fails: true},
-		"truncated":  {message: []byte{9, 1}, fails: true},
-		"garbage":    {message: protowire.AppendBytes(nil, []byte("\xff\xff\xff\xff")), fails: true},
-		"nothing":    {fails: true},
+		"agent first":              {message: message(agent, protocols), agent: "Lighthouse/v8"},
+		"agent second":             {message: message(protocols, agent), agent: "Lighthouse/v8"},
+		"agent after empty ones":   {message: message(nil, nil, agent), agent: "Lighthouse/v8"},
+		"agent, then cut":          {message: append(message(agent), 9, 1), agent: "Lighthouse/v8"},
+		"agent, then garbage":      {message: message(agent, []byte("\xff\xff")), agent: "Lighthouse/v8"},
+		"no agent in two messages": {message: message(protocols, protocols)},
+		"cut before the agent":     {message: append(message(protocols), 9, 1), fails: true},
+		"garbage before the agent": {message: message(protocols, []byte("\xff\xff")), fails: true},
+		"endless":                  {message: bytes.Repeat([]byte{0}, 1000), fails: true},
+		"empty":                    {message: []byte{0}},
+		"long agent":               {message: protowire.AppendBytes(nil, long), agent: strings.Repeat("x", maxAgent)},
+		"oversize":                 {message: protowire.AppendVarint(nil, maxIdentify+1), fails: true},
+		"truncated":                {message: []byte{9, 1}, fails: true},
+		"garbage":                  {message: protowire.AppendBytes(nil, []byte("\xff\xff\xff\xff")), fails: true},
+		"nothing":                  {fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, h := startPeer(t), startHost(t, nil)
@@ -111,10 +129,13 @@ func TestHostileIdentify(t *testing.T) {
 func FuzzDecodeIdentity(f *testing.F) {
 	f.Add(appendBytes(appendBytes(nil, fieldAgentVersion, []byte("Lighthouse")), fieldProtocols, []byte(ProtoPingV1)))
 	f.Add([]byte{0xff})
+	f.Add([]byte{0, 0, 1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		who, err := decodeIdentity(b)
-		if err == nil && (len(who.agent) > maxAgent || len(who.protocols) > 7) {
-			t.Errorf("%+v", who)
+		for _, in := range [][]byte{b, protowire.AppendBytes(protowire.AppendBytes(nil, b), b)} {
+			who, err := readIdentity(&chunkReader{src: bytes.NewReader(in)})
+			if err == nil && (len(who.agent) > maxAgent || len(who.protocols) > 7) {
+				t.Errorf("%+v", who)
+			}
 		}
 	})
 }

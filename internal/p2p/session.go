@@ -97,7 +97,8 @@ func (s *Session) Transport() string {
 }
 
 // Agent waits for identify, which runs from the connection's start, and gives
-// the peer's agent string: printable, at most 256 bytes, empty if it has none.
+// the peer's agent string: printable, at most 256 bytes, empty if it has none. When
+// identify ended before the agent came, that is an error.
 func (s *Session) Agent(ctx context.Context) (string, error) {
 	select {
 	case <-s.identified:
@@ -106,6 +107,9 @@ func (s *Session) Agent(ctx context.Context) (string, error) {
 	}
 	if s.identity == nil {
 		return "", s.operationError(ctx, opIdentify, errNoIdentify)
+	}
+	if s.identity.agent == "" && s.identity.partial != nil {
+		return "", s.operationError(ctx, opIdentify, fmt.Errorf("%w: %w", errNoIdentify, s.identity.partial))
 	}
 	return s.identity.agent, nil
 }

@@ -25,6 +25,9 @@ type Node struct {
 	NextForkVersion   *string `json:"next_fork_version"`
 	NFD               *string `json:"nfd"`
 	LongLivedSubnets  []int32 `json:"long_lived_subnets"`
+	// SubnetRule is the rule that LongLivedSubnets follow (eth2.SubnetRule). It tells families
+	// of clients apart where the agent is hidden.
+	SubnetRule *string `json:"subnet_rule"`
 	// ShortLivedSubnets is null when the handshake got no gossip hello.
 	ShortLivedSubnets []int32 `json:"short_lived_subnets"`
 	LastOutcome       string  `json:"last_outcome,omitempty"` // of the newest visit

@@ -121,7 +121,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
 	n.CustodyGroupCount, n.AllSubnets = row.CustodyGroupCount, row.AllSubnets
-	n.LongLivedSubnets, n.ShortLivedSubnets = row.LongLivedSubnets, row.ShortLivedSubnets
+	n.LongLivedSubnets, n.ShortLivedSubnets, n.SubnetRule = row.LongLivedSubnets, row.ShortLivedSubnets, row.SubnetRule
 	n.ENR = cmp.Or(n.ENR, row.ENR)
 	if row.NodeID != nil {
 		n.NodeID = *row.NodeID

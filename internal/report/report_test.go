@@ -34,7 +34,7 @@ func fill(t *testing.T) *Report {
 		add(r.addDiscovery(row))
 	}
 	for _, row := range []dataset.ValidatorRow{
-		{ID: "a", Epoch: 2, Client: "prysm", ClientRelease: ptr("7.0.0"), CustodyGroupCount: ptr[uint64](8), LongLivedSubnets: []int32{1, 2},
+		{ID: "a", Epoch: 2, Client: "prysm", ClientRelease: ptr("7.0.0"), CustodyGroupCount: ptr[uint64](8), LongLivedSubnets: []int32{1, 2}, SubnetRule: ptr("staggered"),
 			ShortLivedSubnets: []int32{0, 63}, Common: common(400), ForkDigest: "0x01020304", Transport: "quic"},
 		{ID: "a", Epoch: 1, Client: "prysm", ClientRelease: ptr("6.0.0"), ShortLivedSubnets: []int32{}, Common: common(300)},
 		{ID: "b", Epoch: 1, Client: "nimbus", ENR: "enr:b", LongLivedSubnets: []int32{}, Common: common(310)},
@@ -125,5 +125,23 @@ func TestLostDays(t *testing.T) {
 		if err := write(&out); err != nil || !regexp.MustCompile(want).Match(out.Bytes()) {
 			t.Errorf("no %q, %v in\n%s", want, err, &out)
 		}
+	}
+}
+
+// The rule of the long-lived subnets is beside the client, which hides its agent or not.
+func TestNodesShowTheSubnetRule(t *testing.T) {
+	r := fill(t)
+	for id, want := range map[string]*string{"a": ptr("staggered"), "b": nil} {
+		n, _ := r.Node(id)
+		if diff := cmp.Diff(want, n.SubnetRule); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
+	}
+	var text bytes.Buffer
+	if err := WriteNodes(&text, r.Nodes()); err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^ID .* LONG-LIVED +RULE +SHORT-LIVED .*\na +prysm .* 2 +staggered +2 `).Match(text.Bytes()) {
+		t.Errorf("nodes:\n%s", &text)
 	}
 }

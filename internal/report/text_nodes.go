@@ -9,9 +9,12 @@ import (
 // WriteNodes writes one line per node.
 func WriteNodes(w io.Writer, nodes []*Node) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tCLIENT\tVERSION\tVALIDATORS\tCGC\tLONG-LIVED\tSHORT-LIVED\tOBSERVATIONS\tLAST SEEN\tTRANSPORT")
+	fmt.Fprintln(t, "ID\tCLIENT\tVERSION\tVALIDATORS\tCGC\tLONG-LIVED\tRULE\tSHORT-LIVED\tOBSERVATIONS\tLAST SEEN\tTRANSPORT")
 	for _, n := range nodes {
-		cgc, short, estimate := "-", "-", "-"
+		cgc, short, estimate, rule := "-", "-", "-", "-"
+		if n.SubnetRule != nil {
+			rule = *n.SubnetRule
+		}
 		if n.Estimated != nil {
 			estimate = fmt.Sprintf("%d [%.0f to %.0f]", n.Validators, n.ValidatorsLow, n.ValidatorsHigh)
 		}
@@ -21,8 +24,8 @@ func WriteNodes(w io.Writer, nodes []*Node) error {
 		if n.ShortLivedSubnets != nil {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", n.ID, n.Client, printable(orEmpty(n.ClientVersion)), estimate, cgc,
-			len(n.LongLivedSubnets), short, n.Observations, clock(n.LastSeen), n.Transport)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\n", n.ID, n.Client, printable(orEmpty(n.ClientVersion)), estimate, cgc,
+			len(n.LongLivedSubnets), printable(rule), short, n.Observations, clock(n.LastSeen), n.Transport)
 	}
 	return t.Flush()
 }

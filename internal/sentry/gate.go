@@ -62,6 +62,9 @@ func (s *schedule) measure(now time.Time) {
 	s.counters.add(func(st *Stats) {
 		st.Queued, st.Due, st.Excluded, st.UnknownDigestShare = s.table.queue.Len(), due, s.gate.exclude.Len(), unknown
 	})
+	if s.drought.due(now) {
+		s.drought.check(s.counters.snapshot(), now)
+	}
 }
 
 // due counts the peers whose time has come. A heap has none under one whose time

@@ -68,6 +68,7 @@ type schedule struct {
 	gate         *gate
 	visitor      visitor
 	counters     *counters
+	drought      *drought
 	slots        watchSlots
 	slotRequests chan slotRequest
 	done         chan finished
@@ -80,7 +81,7 @@ type schedule struct {
 
 func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 	return &schedule{
-		cfg: cfg, forks: f, table: newTable(cfg, f), gate: newGate(cfg, f), visitor: v, counters: c,
+		cfg: cfg, forks: f, table: newTable(cfg, f), gate: newGate(cfg, f), visitor: v, counters: c, drought: newDrought(cfg, f, time.Now()),
 		slots: newWatchSlots(cfg, f.clock), slotRequests: make(chan slotRequest), done: make(chan finished),
 		running: make(map[*running]struct{}), sources: make(map[netip.Prefix]int),
 	}
@@ -241,6 +242,7 @@ func (s *schedule) leavePlace(st *running) {
 
 func (s *schedule) offerRecord(o offer) {
 	now := time.Now()
+	s.drought.observe(o.record, s.unfit(o.record, now))
 	publish := s.gate.admitsRecord(o.record, s.table.byID[o.record.PeerID], now) && s.table.offer(o.record, now)
 	if publish {
 		s.counters.add(func(st *Stats) {

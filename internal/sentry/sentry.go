@@ -73,7 +73,8 @@ type Config struct {
 	// Store keeps the peer table across restarts; nil keeps nothing.
 	Store *Store
 
-	log *slog.Logger // New's
+	log       *slog.Logger // New's
+	bootnodes []string     // the network's
 }
 
 func (c Config) withDefaults(networkName string) Config {
@@ -137,7 +138,7 @@ func New(cfg Config, local *Local, host *p2p.Host, finder Finder, publisher Publ
 }
 
 func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
-	cfg.log = log
+	cfg.log, cfg.bootnodes = log, local.net.Bootnodes
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
 		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(), lossLog: loglimit.Every(lossLogEvery),

@@ -88,11 +88,13 @@ func (c *counters) ended(outcome string) {
 	})
 }
 
-// Stats may be called at any time, from any goroutine.
-func (s *Sentry) Stats() Stats {
-	s.counters.mu.Lock()
-	defer s.counters.mu.Unlock()
-	stats := s.counters.stats
+func (c *counters) snapshot() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := c.stats
 	stats.Outcomes = maps.Clone(stats.Outcomes)
 	return stats
 }
+
+// Stats may be called at any time, from any goroutine.
+func (s *Sentry) Stats() Stats { return s.counters.snapshot() }

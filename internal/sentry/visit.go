@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"sync/atomic"
@@ -77,7 +78,8 @@ func (s *Sentry) newVisit(peerID string, record *enr.Record, direction string) *
 	return &visit{id: s.visits.newID(), peerID: peerID, record: record, direction: direction, started: time.Now()}
 }
 
-// setOutcome sets the outcome; err is nil for success.
+// setOutcome sets the outcome; err is nil for success. A successful visit can have an err
+// that says what it lacks.
 func (v *visit) setOutcome(outcome string, err error) { v.outcome, v.err = outcome, err }
 
 // visitPeer is one outbound visit: a census, and a watch if the schedule grants it a slot.
@@ -129,15 +131,20 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 func (s *Sentry) census(ctx context.Context, v *visit, session *p2p.Session) {
 	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
-	identified := make(chan string, 1)
+	identified := make(chan agentAnswer, 1)
 	identifyCtx, stopIdentify := context.WithCancel(bounded)
 	go func() {
-		agent, _ := session.Agent(identifyCtx)
-		identified <- agent
+		agent, err := session.Agent(identifyCtx)
+		identified <- agentAnswer{agent, err}
 	}()
 	err := s.handshake(bounded, v, session)
-	v.agent = awaitAgent(bounded, identified, stopIdentify)
+	answer := awaitAgent(bounded, identified, stopIdentify)
+	v.agent = answer.agent
 	v.conclude(session, err)
+	if v.outcome == event.OutcomeOK && v.err == nil && answer.err != nil {
+		// It tells a peer whose agent is not known from one that hides it.
+		v.err = fmt.Errorf("agent not known: %w", answer.err)
+	}
 }
 
 // conclude sets the outcome from the error, or from the peer's goodbye.
@@ -162,14 +169,20 @@ func (v *visit) summary() handshakeSummary {
 	return handshakeSummary{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount}
 }
 
+// agentAnswer is what Session.Agent returned.
+type agentAnswer struct {
+	agent string
+	err   error
+}
+
 // awaitAgent returns the agent, waiting a moment for it, and ends the wait for identify.
-func awaitAgent(ctx context.Context, identified <-chan string, stop context.CancelFunc) string {
+func awaitAgent(ctx context.Context, identified <-chan agentAnswer, stop context.CancelFunc) agentAnswer {
 	defer stop()
 	timer := time.NewTimer(agentWait)
 	defer timer.Stop()
 	select {
-	case agent := <-identified:
-		return agent
+	case answer := <-identified:
+		return answer
 	case <-timer.C:
 	case <-ctx.Done():
 	}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	libp2pnet "github.com/libp2p/go-libp2p/core/network"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
@@ -179,6 +180,29 @@ func TestVisitOfAHealthyPeer(t *testing.T) {
 	checkValid(t, c.events)
 	if s := c.Stats(); s.Dialled != 1 || s.Connected != 1 || s.Handshaked != 1 || s.Reachable != 1 || s.Outcomes[event.OutcomeOK] != 1 || s.Live != 0 || s.Lost != 0 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// A peer whose agent is not known, as identify broke off, is told from one that sends none.
+func TestVisitTellsAnUnknownAgentFromAnEmptyOne(t *testing.T) {
+	net := testNetwork(t, time.Now().Add(-time.Hour), 0)
+	for want, messages := range map[string][]byte{
+		"":                {0},       // one message, with nothing in it
+		"agent not known": {0, 9, 1}, // and another one that is cut
+	} {
+		g := startGossiper(t, net)
+		g.SetStreamHandler("/ipfs/id/1.0.0", func(s libp2pnet.Stream) {
+			_, _ = s.Write(messages)
+			_ = s.Close()
+		})
+		c := startCrawler(t, net, true)
+		c.finder.records <- *g.record(t, net)
+		ended := c.visited(t)
+		if ended.Outcome != event.OutcomeOK || ended.ClientVersion != "" || !strings.HasPrefix(ended.Error, want) || (want == "") != (ended.Error == "") {
+			t.Errorf("messages %x: outcome %s, agent %q, error %q: want %q", messages, ended.Outcome, ended.ClientVersion, ended.Error, want)
+		}
+		c.stop()
+		checkValid(t, c.events)
 	}
 }
 

@@ -245,7 +245,10 @@ func (w *watch) expectRotation(now time.Time) {
 	if w.nodeID == nil {
 		return
 	}
-	rotation := eth2.NextSubnetRotation(*w.nodeID, w.forks.clock.EpochAt(now))
+	// Either rule may be the node's (eth2.SubnetRule): the earlier rotation first, the other
+	// one after the request.
+	epoch := w.forks.clock.EpochAt(now)
+	rotation := min(eth2.NextSubnetRotation(*w.nodeID, epoch), eth2.NextStaggeredRotation(*w.nodeID, epoch))
 	at := w.forks.clock.EpochStart(rotation).Add(w.forks.clock.SlotDuration*2 + rand.N(w.forks.clock.SlotDuration))
 	if at.Before(w.end) && (w.reread.IsZero() || at.Before(w.reread)) {
 		w.reread = at

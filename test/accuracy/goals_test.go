@@ -264,8 +264,8 @@ func TestMisfitsAreFound(t *testing.T) {
 		{"Prysm as assumed", personas()[1], false, watched, estimate.TrustAll},
 		{"Teku as assumed", personas()[3], false, watched, estimate.TrustAll},
 		{"snapshots, as assumed", personas()[0], false, snapshots, estimate.TrustAll},
-		{"leaves early, watched", newName(oldLighthouse()), false, watched, estimate.TrustWatched},
-		{"leaves early, snapshots", newName(oldLighthouse()), false, snapshots, estimate.TrustWatched},
+		{"leaves early, watched", earlyLeaver(), false, watched, estimate.TrustWatched},
+		{"leaves early, snapshots", earlyLeaver(), false, snapshots, estimate.TrustWatched},
 		{"every duty", personas()[0], true, watched, estimate.TrustCustody},
 		{"every duty of Prysm", personas()[1], true, watched, estimate.TrustCustody},
 		{"an unknown window", newName(personas()[1]), false, watched, estimate.TrustWatched},
@@ -321,9 +321,9 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 	}
 }
 
-// oldLighthouse leaves a subnet as the duty's slot begins.
-func oldLighthouse() persona {
-	return persona{agent: "Lighthouse/v5.1.3-3058b96/x86_64-linux", lead: 1, stay: 1}
+// earlyLeaver claims to be Lighthouse, and leaves a subnet as the duty's slot begins.
+func earlyLeaver() persona {
+	return persona{agent: "Lighthouse/v8.0.1-ced49dd/x86_64-linux", lead: 1, stay: 1}
 }
 
 // earlierOf runs the earlier program's rule on a node.

@@ -235,8 +235,13 @@ func checkRow(t *testing.T, n *truthNode, row, visit map[string]any, seen map[in
 		t.Errorf("%s: long_lived_subnets against attnets (-want +got):\n%s", name, diff)
 	}
 	epoch := eth2.Epoch(integer(row["epoch"]))
-	if diff := cmp.Diff(eth2.ComputeSubscribedSubnets(n.NodeID, epoch), integers(row["expected_subnets"])); diff != "" {
+	var cache eth2.SubnetCache
+	rule, expected := cache.LongLived(n.NodeID, epoch, bits)
+	if diff := cmp.Diff(expected[:], integers(row["expected_subnets"])); diff != "" {
 		t.Errorf("%s: expected_subnets at epoch %d (-want +got):\n%s", name, epoch, diff)
+	}
+	if got, _ := row["subnet_rule"].(string); got != string(rule) {
+		t.Errorf("%s: subnet_rule %q, want %q", name, got, rule)
 	}
 	if !n.Hello {
 		return

@@ -15,6 +15,7 @@ func FuzzParseENR(f *testing.F) {
 	f.Add("enr:")
 	f.Add("enr:-IS4QHCYrYZbAKWCBRlAy5zzaDZXJBGkcnh4MHcBFZntXNFrdvJjX04jRzjzCBOonrkTfj499SZuOh8R33Ls8RRcy5wBgmlkgnY0gmlwhH8AAAGJc2VjcDI1NmsxoQPKY0yuDUmstAHYpMa2_oxVtw0RW_QAdpzBQA8yWM0xOIN1ZHCCdl8")
 	f.Add(sign(f, gethenr.WithEntry("attnets", []byte{1, 2, 3})))
+	f.Add("\ufeff'-IS4QHCYrYZbAKWCBRlAy5zzaDZXJBGkcnh4MHcBFZntXNFrdvJjX04jRzjzCBOonrkTfj499SZuOh8R33Ls8RRcy5wBgmlkgnY0gmlwhH8AAAGJc2Vj\ncDI1NmsxoQPKY0yuDUmstAHYpMa2/oxVtw0RW/QAdpzBQA8yWM0xOIN1ZHCCdl8=',")
 	f.Fuzz(func(t *testing.T, text string) {
 		r, err := enr.Parse(text)
 		if err != nil {

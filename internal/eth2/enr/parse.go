@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
@@ -20,23 +21,57 @@ const (
 	maxText = len(textPrefix) + (gethenr.SizeLimit*8+5)/6
 )
 
-// Parse decodes the text form of a record, "enr:..."; spaces around it are
-// ignored. An error means that the record as a whole is bad: its text, size, RLP
-// or signature. A bad entry in a good record is listed in Record.Errors.
+// maxPasted bounds what Parse looks at: a record in text form and what surrounds it.
+const maxPasted = 2 * maxText
+
+// Parse decodes the text form of a record, "enr:...", as people paste it: with or without
+// the prefix, in quotes, wrapped over lines, with base64 padding, in the other base64
+// alphabet. Record.Raw is the usual form. An error means that the record as a whole is bad:
+// its text, size, RLP or signature. A bad entry in a good record is listed in Record.Errors.
 func Parse(text string) (Record, error) {
-	text = strings.TrimSpace(text)
-	if err := checkText(text); err != nil {
-		return Record{}, fmt.Errorf("ENR %.80q: %w", text, err)
+	usual, err := usualText(text)
+	var n *enode.Node
+	if err == nil {
+		n, err = enode.Parse(enode.ValidSchemes, usual)
 	}
-	n, err := enode.Parse(enode.ValidSchemes, text)
 	if err != nil {
-		return Record{}, fmt.Errorf("ENR %.80q: %w", text, err)
+		return Record{}, fmt.Errorf("ENR %.80q: %w", strings.TrimSpace(text[:min(len(text), maxPasted)]), err)
 	}
 	return FromNode(n), nil
 }
 
-// checkText refuses what enode.Parse would take beyond a record (enode:// URLs)
-// and bounds its work.
+// pasted maps the characters around and within a pasted record: white space, byte order
+// marks, quotes and list commas go, the characters of standard base64 become those of URLs.
+func pasted(r rune) rune {
+	switch {
+	case unicode.IsSpace(r), strings.ContainsRune("\"'`,;\ufeff\u200b\u00a0\u201c\u201d\u2018\u2019", r):
+		return -1
+	case r == '+':
+		return '-'
+	case r == '/':
+		return '_'
+	}
+	return r
+}
+
+// usualText is the text with the prefix and in the alphabet that enode.Parse wants. It
+// refuses what enode.Parse would take beyond a record (enode:// URLs) and bounds its work.
+func usualText(text string) (string, error) {
+	if len(text) > maxPasted {
+		return "", tooLong(len(text))
+	}
+	if scheme, _, ok := strings.Cut(text, "://"); ok && !strings.EqualFold(strings.TrimSpace(scheme), "enr") {
+		return "", errors.New(`is a URL, not a record, which begins with "enr:"`)
+	}
+	text = strings.Map(pasted, text)
+	if len(text) >= len(textPrefix) && strings.EqualFold(text[:len(textPrefix)], textPrefix) {
+		text = strings.TrimPrefix(text[len(textPrefix):], "__") // "enr://"
+	}
+	text = textPrefix + strings.TrimRight(text, "=")
+	return text, checkText(text)
+}
+
+// checkText accepts only the usual form, as far as that shows without decoding it.
 func checkText(text string) error {
 	switch {
 	case !strings.HasPrefix(text, textPrefix):
@@ -44,9 +79,27 @@ func checkText(text string) error {
 	case len(text) == len(textPrefix):
 		return errors.New("the record is empty")
 	case len(text) > maxText:
-		return fmt.Errorf("%d characters: a record has at most %d bytes, %d characters", len(text), gethenr.SizeLimit, maxText)
+		return tooLong(len(text))
 	}
 	return nil
+}
+
+func tooLong(characters int) error {
+	return fmt.Errorf("%d characters: a record has at most %d bytes, %d characters", characters, gethenr.SizeLimit, maxText)
+}
+
+// IsBare reports whether the text looks like a record without its prefix, good or bad. Such
+// a text begins with "-", since all records of 56 bytes and more do: on a command line it
+// looks like an option.
+func IsBare(text string) bool {
+	const shortest = 56 * 8 / 6 // characters
+	body := strings.TrimRight(text, "=")
+	if len(body) < shortest || len(body) > maxPasted || body[0] != '-' || body[1] == '-' {
+		return false
+	}
+	return strings.IndexFunc(body, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	}) < 0
 }
 
 // FromNode decodes a record whose signature go-ethereum has already verified.

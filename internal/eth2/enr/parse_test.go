@@ -1,6 +1,7 @@
 package enr_test
 
 import (
+	"encoding/base64"
 	"encoding/csv"
 	"net/netip"
 	"os"
@@ -177,12 +178,66 @@ func presentKeys(r enr.Record) (keys []string) {
 	return keys
 }
 
+// Every form in which people paste a record gives the record, and Raw its usual form.
+func TestParsePasted(t *testing.T) {
+	good := sign(t, gethenr.TCP(9000), gethenr.IPv4{127, 0, 0, 1}, enr.AttnetsEntry(eth2.Attnets{0xff, 0xfe}), enr.QUICEntry(9001))
+	want, err := enr.Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := strings.TrimPrefix(good, "enr:")
+	if bare[0] != '-' || !strings.ContainsAny(bare, "_") {
+		t.Fatalf("%s does not have the characters of this test", bare)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := map[string]string{
+		"no prefix":       bare,
+		"upper case":      "ENR:" + bare,
+		"quoted":          `"` + good + `"`,
+		"quoted bare":     "'" + bare + "'",
+		"back quotes":     "`" + good + "`",
+		"list item":       `  "` + good + `",` + "\r\n",
+		"byte order mark": "\ufeff" + good,
+		"wrapped":         good[:70] + "\n    " + good[70:140] + "\r\n" + good[140:],
+		"one = too many":  good + "=",
+		"URL":             "enr://" + bare,
+		"standard base64": "enr:" + base64.StdEncoding.EncodeToString(raw),
+		"bare standard":   base64.RawStdEncoding.EncodeToString(raw),
+		"padded":          "enr:" + base64.URLEncoding.EncodeToString(raw),
+		"double padded":   good + "==",
+	}
+	for name, text := range forms {
+		got, err := enr.Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got, compareAddrs); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for text, bareRecord := range map[string]bool{
+		bare: true, bare + "==": true, bare[:90]: true, good: false, "": false, "-": false, "-l": false, "--log-level": false,
+		"--" + bare: false, "-n=nats://" + strings.Repeat("a", 100): false, "-n" + strings.Repeat("=", 100): false,
+	} {
+		if enr.IsBare(text) != bareRecord {
+			t.Errorf("IsBare(%q) is not %v", text, bareRecord)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	good := sign(t, gethenr.TCP(9000))
 	for name, text := range map[string]string{
 		"empty":               "",
 		"prefix alone":        "enr:", // what the earlier implementation wrote for a peer without a record
-		"no prefix":           strings.TrimPrefix(good, "enr:"),
+		"multiaddr":           "/ip4/127.0.0.1/tcp/9000",
+		"peer id":             "16Uiu2HAm9dqnTSYPpqFevmJXXvRUavRzcEuYPVS2htkoQLumpu4w",
+		"cut, no prefix":      good[4 : len(good)-4],
+		"two bare at once":    good[4:] + "\n" + good[4:],
 		"enode URL":           "enode://ca634cae0d49acb401d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd31387574077f301b421bc84df7266c44e9e6d569fc56be00812904767bf5ccd1fc7f@127.0.0.1:9000",
 		"bad base64":          good + "!",
 		"cut":                 good[:len(good)-4],

@@ -4,89 +4,90 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
 
 const (
-	bootnodesText    = "bootstrap_nodes.txt"
-	bootnodesYAML    = "bootstrap_nodes.yaml"
 	maxBootnodesSize = 1 << 20
+	// maxBadBootnodes bounds the bad entries that are reported one by one.
+	maxBadBootnodes = 10
 )
 
-// readBootnodes returns the ENRs of bootstrap_nodes.txt, else of
-// bootstrap_nodes.yaml; none when both are missing. Every ENR must be valid.
-func readBootnodes(fsys fs.FS) ([]string, error) {
-	data, err := readFile(fsys, bootnodesText, maxBootnodesSize)
-	if err == nil {
-		return parseBootnodesText(data)
+// BootnodeFiles are the names under which networks publish their bootnodes, in the order in
+// which they are tried. The first file with a usable record counts.
+func BootnodeFiles() []string {
+	return []string{
+		"bootstrap_nodes.txt", "bootstrap_nodes.yaml", "bootstrap_nodes.yml", "boot_enr.yaml", "boot_enr.yml", "boot_enr.txt",
+		"bootnodes.txt", "bootnodes.yaml", "bootnodes.yml",
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	data, err = readFile(fsys, bootnodesYAML, maxBootnodesSize)
-	if err == nil {
-		return parseBootnodesYAML(data)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return nil, nil
 }
 
-// parseBootnodesText reads one ENR per line; # begins a comment.
-func parseBootnodesText(data []byte) ([]string, error) {
-	var nodes []string
-	number := 0
-	for line := range strings.Lines(string(data)) {
-		number++
-		text, _, _ := strings.Cut(line, "#")
-		text = strings.TrimSpace(text)
-		// Some published lists are YAML items under this name.
-		text = strings.Trim(strings.TrimPrefix(text, "- "), `"' `)
-		if text == "" {
+// readBootnodes returns the records, and warnings about what is not used and about files
+// without any record. A bad entry never hides the good ones.
+func readBootnodes(fsys fs.FS) (nodes, warnings []string) {
+	for _, name := range BootnodeFiles() {
+		data, err := readFile(fsys, name, maxBootnodesSize)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := checkENR(bootnodesText, number, text); err != nil {
-			return nil, err
+		if err != nil {
+			warnings = append(warnings, "not used: "+err.Error())
+			continue
 		}
-		nodes = append(nodes, text)
+		var bad []string
+		nodes, bad = parseBootnodes(name, string(data))
+		warnings = append(warnings, bad...)
+		if len(nodes) > 0 {
+			return nodes, warnings
+		}
 	}
-	return nodes, nil
+	return nil, append(warnings, "the directory has no bootnodes: looked for ENRs in "+strings.Join(BootnodeFiles(), ", "))
 }
 
-// parseBootnodesYAML reads a list of ENRs.
-func parseBootnodesYAML(data []byte) ([]string, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", bootnodesYAML, err)
-	}
-	if len(doc.Content) == 0 || doc.Content[0].ShortTag() == "!!null" {
-		return nil, nil
-	}
-	list := doc.Content[0]
-	if list.Kind != yaml.SequenceNode {
-		return nil, &ValueError{File: bootnodesYAML, Line: list.Line, Value: list.Value, Err: errors.New("want a list of ENRs")}
-	}
-	var nodes []string
-	for _, item := range list.Content {
-		text := strings.TrimSpace(resolve(item).Value)
-		if err := checkENR(bootnodesYAML, item.Line, text); err != nil {
-			return nil, err
+// parseBootnodes reads the records of a text or YAML file: one per line, list items, or
+// separated by commas or spaces; # begins a comment.
+func parseBootnodes(file, data string) (nodes, bad []string) {
+	number, more := 0, 0
+	for line := range strings.Lines(data) {
+		number++
+		text, _, _ := strings.Cut(line, "#")
+		for _, entry := range strings.FieldsFunc(text, betweenBootnodes) {
+			if notBootnode(entry) {
+				continue
+			}
+			r, err := enr.Parse(entry)
+			switch {
+			case err == nil:
+				if !slices.Contains(nodes, r.Raw) {
+					nodes = append(nodes, r.Raw)
+				}
+			case len(bad) < maxBadBootnodes:
+				// Nothing else says so: at run time it would look like a bootnode that
+				// does not answer.
+				bad = append(bad, "not used: "+(&ValueError{File: file, Line: number, Err: err}).Error())
+			default:
+				more++
+			}
 		}
-		nodes = append(nodes, text)
 	}
-	return nodes, nil
+	if more > 0 {
+		bad = append(bad, fmt.Sprintf("not used: %s: %d more entries that are not ENRs", file, more))
+	}
+	return nodes, bad
 }
 
-// checkENR refuses a bad record when the list is read: at run time it would only
-// look like a bootnode that does not answer.
-func checkENR(file string, line int, text string) error {
-	if _, err := enr.Parse(text); err != nil {
-		return &ValueError{File: file, Line: line, Err: err}
+// betweenBootnodes are the characters that separate and surround records in lists.
+func betweenBootnodes(r rune) bool { return strings.ContainsRune(" \t\r\n\v\f,;[]\"'`", r) }
+
+// notBootnode reports whether an entry is the YAML around records: a list item's mark, a
+// key, an empty value, the begin or end of a document.
+func notBootnode(entry string) bool {
+	switch strings.ToLower(entry) {
+	case "-", "---", "...", "null", "~", "{}", "|", ">":
+		return true
 	}
-	return nil
+	return strings.HasSuffix(entry, ":") && !strings.EqualFold(entry, "enr:")
 }

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"cmp"
 	"fmt"
 	"io/fs"
 	"math"
@@ -48,12 +47,6 @@ func presets() map[string]preset {
 	}
 }
 
-// forkNames are the forks in the order of the protocol. phase0's version is under
-// GENESIS_FORK_VERSION, the others' under e.g. ALTAIR_FORK_VERSION.
-func forkNames() []string {
-	return []string{eth2.ForkPhase0, "altair", "bellatrix", "capella", "deneb", eth2.ForkElectra, eth2.ForkFulu, "gloas", "heze"}
-}
-
 // config is what we use of config.yaml.
 type config struct {
 	name            string
@@ -64,6 +57,7 @@ type config struct {
 	forks           []eth2.Fork // in the order of the protocol
 	blobs           []eth2.BlobParameters
 	maxBlobsElectra uint64
+	warnings        []string
 }
 
 func readConfig(fsys fs.FS) (config, error) {
@@ -90,6 +84,7 @@ func parseConfig(data []byte) (config, error) {
 	c.slotDuration = v.slotDuration()
 	c.maxBlobsElectra = v.number("MAX_BLOBS_PER_BLOCK_ELECTRA", c.preset.maxBlobsElectra, 0, maxBlobs)
 	c.forks = v.forks()
+	c.warnings = v.unknownForks()
 	c.blobs = v.blobSchedule("BLOB_SCHEDULE")
 	if v.err != nil {
 		return config{}, v.err
@@ -121,45 +116,24 @@ func (v *values) preset(key string) preset {
 	return p
 }
 
-// slotDuration prefers SLOT_DURATION_MS, which replaces SECONDS_PER_SLOT in newer
-// configurations.
+// slotDuration reads SLOT_DURATION_MS, which replaces SECONDS_PER_SLOT in newer
+// configurations. Where both are given they must agree, to the second.
 func (v *values) slotDuration() time.Duration {
 	const ms, seconds = "SLOT_DURATION_MS", "SECONDS_PER_SLOT"
-	if v.has(ms) {
-		return time.Duration(v.number(ms, 0, 1, uint64(maxSlotDuration/time.Millisecond))) * time.Millisecond
-	}
-	if !v.has(seconds) {
+	if !v.has(ms) && !v.has(seconds) {
 		v.fail(seconds, "", fmt.Errorf("is missing, and so is %s", ms))
 		return 0
 	}
-	return time.Duration(v.number(seconds, 0, 1, uint64(maxSlotDuration/time.Second))) * time.Second
-}
-
-// forks lists the forks that have a version, scheduled or not.
-func (v *values) forks() []eth2.Fork {
-	var forks []eth2.Fork
-	for _, name := range forkNames() {
-		versionKey, epochKey := strings.ToUpper(name)+"_FORK_VERSION", strings.ToUpper(name)+"_FORK_EPOCH"
-		epoch := eth2.FarFutureEpoch
-		if name == eth2.ForkPhase0 {
-			versionKey, epoch = "GENESIS_FORK_VERSION", 0
-		} else {
-			epoch = eth2.Epoch(v.number(epochKey, uint64(epoch), 0, math.MaxUint64))
-		}
-		text, ok := v.text(versionKey)
-		if !ok {
-			if epoch != eth2.FarFutureEpoch {
-				v.fail(versionKey, "", fmt.Errorf("is missing, but %s begins at epoch %d", name, epoch))
-			}
-			continue
-		}
-		fork := eth2.Fork{Name: name, Epoch: epoch}
-		if err := fork.Version.UnmarshalText([]byte(text)); err != nil {
-			v.fail(versionKey, text, fmt.Errorf("want 4 bytes of hex"))
-		}
-		forks = append(forks, fork)
+	whole := time.Duration(v.number(seconds, 0, 1, uint64(maxSlotDuration/time.Second))) * time.Second
+	if !v.has(ms) {
+		return whole
 	}
-	return forks
+	exact := time.Duration(v.number(ms, 0, 1, uint64(maxSlotDuration/time.Millisecond))) * time.Millisecond
+	if v.has(seconds) && (exact-whole).Abs() >= time.Second {
+		text, _ := v.text(seconds)
+		v.fail(seconds, text, fmt.Errorf("contradicts %s, which is %d", ms, exact.Milliseconds()))
+	}
+	return exact
 }
 
 func (v *values) blobSchedule(key string) []eth2.BlobParameters {
@@ -179,5 +153,3 @@ func (v *values) blobSchedule(key string) []eth2.BlobParameters {
 	}
 	return blobs
 }
-
-func compareForks(a, b eth2.Fork) int { return cmp.Compare(a.Epoch, b.Epoch) }

@@ -24,7 +24,7 @@ func TestConfigClockAndPreset(t *testing.T) {
 		"PRESET_BASE: mainnet\nSECONDS_PER_SLOT: '12'": {12 * time.Second, 32, 64, 128, 512, 256},
 		"PRESET_BASE: 'minimal'\nSECONDS_PER_SLOT: 6":  {6 * time.Second, 8, 4, 4, 32, 8},
 		"PRESET_BASE: \"gnosis\"\nSECONDS_PER_SLOT: 5": {5 * time.Second, 16, 64, 128, 512, 512},
-		"SECONDS_PER_SLOT: 12\nSLOT_DURATION_MS: 250":  {250 * time.Millisecond, 32, 64, 128, 512, 256},
+		"SECONDS_PER_SLOT: 1\nSLOT_DURATION_MS: 250":   {250 * time.Millisecond, 32, 64, 128, 512, 256},
 		"SLOT_DURATION_MS: 0x1f4":                      {500 * time.Millisecond, 32, 64, 128, 512, 256},
 		"SECONDS_PER_SLOT: 1\nSLOTS_PER_EPOCH: 6":      {time.Second, 6, 64, 128, 512, 256},
 		"PRESET_BASE: minimal\nSECONDS_PER_SLOT: 1\nSLOTS_PER_EPOCH: 4\nMAX_COMMITTEES_PER_SLOT: 2\nTARGET_COMMITTEE_SIZE: 16": {time.Second, 4, 2, 16, 32, 8},
@@ -95,6 +95,38 @@ BLOB_SCHEDULE:
 	}
 }
 
+// Forks under the names that they had in drafts are the forks of today.
+func TestConfigOldForkNames(t *testing.T) {
+	load := func(config string) network.Network {
+		t.Helper()
+		n, err := network.LoadFS(files("config.yaml", minimalConfig+config, "bootstrap_nodes.txt", exampleENR), "")
+		if err != nil {
+			t.Fatalf("%q: %v", config, err)
+		}
+		if len(n.Warnings) > 0 {
+			t.Errorf("%q: warnings %v", config, n.Warnings)
+		}
+		return n
+	}
+	today := load("BELLATRIX_FORK_VERSION: 0x30000038\nBELLATRIX_FORK_EPOCH: 2\nDENEB_FORK_VERSION: 0x50000038\nDENEB_FORK_EPOCH: 5\n")
+	if len(today.Schedule.Periods) != 3 {
+		t.Fatalf("periods %v", today.Schedule.Periods)
+	}
+	for _, config := range []string{
+		"MERGE_FORK_VERSION: 0x30000038\nMERGE_FORK_EPOCH: 2\nEIP4844_FORK_VERSION: 0x50000038\nEIP4844_FORK_EPOCH: 5\n",
+		"MERGE_FORK_VERSION: 0x30000038\nBELLATRIX_FORK_VERSION: 0x30000038\nBELLATRIX_FORK_EPOCH: 2\nEIP4844_FORK_VERSION: 0x50000038\nDENEB_FORK_EPOCH: 5\n" +
+			"SHARDING_FORK_VERSION: 0x99000038\nSHARDING_FORK_EPOCH: 18446744073709551615\nEIP9999_FORK_VERSION: 0x98000038\n",
+	} {
+		if diff := cmp.Diff(today, load(config)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", config, diff)
+		}
+	}
+	n, err := network.LoadFS(files("config.yaml", minimalConfig+"EIP9999_FORK_EPOCH: 7\n", "bootstrap_nodes.txt", exampleENR), "")
+	if err != nil || len(n.Warnings) != 1 || !strings.Contains(n.Warnings[0], "config.yaml line 4: EIP9999_FORK_EPOCH") {
+		t.Errorf("an epoch without a version: %v, %v", n.Warnings, err)
+	}
+}
+
 // Without BLOB_SCHEDULE, Electra's parameters enter the digest from Fulu on.
 func TestConfigWithoutBlobSchedule(t *testing.T) {
 	for preset, want := range map[string]uint64{"mainnet": 9, "minimal": 9, "gnosis": 2} {
@@ -146,6 +178,19 @@ func TestConfigErrors(t *testing.T) {
 		{good + "BLOB_SCHEDULE:\n  - MAX_BLOBS_PER_BLOCK: 9\n    EPOCH: x\n", 5, "BLOB_SCHEDULE EPOCH", "x"},
 		{good + "BLOB_SCHEDULE:\n  - {EPOCH: 5, MAX_BLOBS_PER_BLOCK: 1}\n  - {EPOCH: 5, MAX_BLOBS_PER_BLOCK: 2}\n", 5, "BLOB_SCHEDULE EPOCH", "5"},
 		{good + "SECONDS_PER_SLOT: 7\n", 3, "SECONDS_PER_SLOT", ""},
+		{version + "SECONDS_PER_SLOT: 1\nSLOT_DURATION_MS: 12000\n", 2, "SECONDS_PER_SLOT", "1"},
+		{version + "SLOT_DURATION_MS: 250\nSECONDS_PER_SLOT: 12\n", 3, "SECONDS_PER_SLOT", "12"},
+		{good + "FULU_FORK_VERSION: 83886080\nFULU_FORK_EPOCH: 0\n", 3, "FULU_FORK_VERSION", "83886080"},
+		{"GENESIS_FORK_VERSION: 00000000\nSECONDS_PER_SLOT: 6\n", 1, "GENESIS_FORK_VERSION", "00000000"},
+		{good + "FULU_FORK_VERSION: 10000e38\n", 3, "FULU_FORK_VERSION", "10000e38"},
+		{good + "EIP9999_FORK_VERSION: 0x99000038\nEIP9999_FORK_EPOCH: 5\n", 4, "EIP9999_FORK_EPOCH", "5"},
+		{good + "EIP9999_FORK_EPOCH: soon\nEIP9999_FORK_VERSION: 0x99000038\n", 3, "EIP9999_FORK_EPOCH", "soon"},
+		{good + "SHARDING_FORK_VERSION: 0x99000038\nSHARDING_FORK_EPOCH: 0\n", 4, "SHARDING_FORK_EPOCH", "0"},
+		{good + "EIP7594_FORK_VERSION: 0x99000038\nEIP7594_FORK_EPOCH: 18446744073709551614\n", 4, "EIP7594_FORK_EPOCH", "18446744073709551614"},
+		{good + "EIP4844_FORK_EPOCH: 5\n", 0, "DENEB_FORK_VERSION", ""},
+		{good + "EIP4844_FORK_VERSION: 0x50000038\nEIP4844_FORK_EPOCH: soon\n", 4, "EIP4844_FORK_EPOCH", "soon"},
+		{good + "EIP4844_FORK_VERSION: 0x50000038\nEIP4844_FORK_EPOCH: 5\nDENEB_FORK_EPOCH: 6\n", 4, "EIP4844_FORK_EPOCH", "5"},
+		{good + "EIP4844_FORK_VERSION: 0x50000038\nDENEB_FORK_VERSION: 0x51000038\nDENEB_FORK_EPOCH: 6\n", 3, "EIP4844_FORK_VERSION", "0x50000038"},
 		{"- a list\n", 1, "", ""},
 		{"", 0, "", ""},
 		{"# nothing\n", 0, "", ""},

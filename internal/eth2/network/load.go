@@ -42,10 +42,12 @@ func Load(name string) (Network, error) {
 }
 
 // LoadFS reads a directory in the layout that testnets publish: config.yaml (keys
-// that we do not know are ignored), genesis_validators_root.txt or genesis.ssz,
-// genesis_time.txt or genesis.ssz or else MIN_GENESIS_TIME + GENESIS_DELAY, and
-// bootstrap_nodes.txt or bootstrap_nodes.yaml, which may be missing, and valtrack.yaml,
-// which is our own and may be missing too. An empty name becomes the file's CONFIG_NAME. A value that cannot be used is a *ValueError.
+// that we do not know are ignored, but not those of a scheduled fork),
+// genesis_validators_root.txt or genesis.ssz, genesis_time.txt or genesis.ssz or else
+// MIN_GENESIS_TIME + GENESIS_DELAY, and one of BootnodeFiles, which may be missing, and
+// valtrack.yaml, which is our own and may be missing too. An empty name becomes the file's
+// CONFIG_NAME. A value that cannot be used is a *ValueError; what is not used or not certain
+// is in the network's Warnings.
 func LoadFS(fsys fs.FS, name string) (Network, error) {
 	cfg, err := readConfig(fsys)
 	if err != nil {
@@ -54,14 +56,11 @@ func LoadFS(fsys fs.FS, name string) (Network, error) {
 	if name == "" {
 		name = cfg.name
 	}
-	gen, err := readGenesis(fsys, cfg)
+	gen, warnings, err := readGenesis(fsys, cfg)
 	if err != nil {
 		return Network{}, err
 	}
-	bootnodes, err := readBootnodes(fsys)
-	if err != nil {
-		return Network{}, err
-	}
+	bootnodes, unused := readBootnodes(fsys)
 	assumed, err := readAssumed(fsys, name)
 	if err != nil {
 		return Network{}, err
@@ -82,5 +81,6 @@ func LoadFS(fsys fs.FS, name string) (Network, error) {
 		Bootnodes:             bootnodes,
 		Preset:                cfg.preset.Preset,
 		Assumed:               assumed,
+		Warnings:              slices.Concat(cfg.warnings, warnings, unused),
 	}, nil
 }

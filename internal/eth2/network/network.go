@@ -21,4 +21,7 @@ type Network struct {
 	eth2.Preset
 	// Assumed is zero where nothing is assumed.
 	Assumed Assumed
+	// Warnings are sentences for the operator: files and values that are not used, and
+	// facts that are guesses.
+	Warnings []string
 }

@@ -1,0 +1,167 @@
+package sentry
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+)
+
+const (
+	// droughtAfter is how long a start may go without a handshake before the operator is
+	// told; for slots of 12 s. A real network gives the first within seconds.
+	droughtAfter = 40 * time.Second
+	// droughtLeast is the least that it shrinks to with the slot: round trips do not.
+	droughtLeast = 5 * time.Second
+	// droughtEvery is the time between two warnings, in multiples of the first wait.
+	droughtEvery = 15
+	// maxForeignDigests bounds the digests that are counted.
+	maxForeignDigests = 256
+)
+
+// drought tells the operator why a sentry that has just started visits nobody: the wrong
+// network, genesis or exclude file look like a quiet network otherwise. Only the schedule's
+// goroutine uses it. It ends with the first handshake.
+type drought struct {
+	forks     forks
+	log       *slog.Logger
+	bootnodes int
+	excluded  int // of the bootnodes
+	wait      time.Duration
+	next      time.Time // of a warning
+	over      bool
+	// seen counts the records that came by why they are not dialled, "" for those that are.
+	seen    map[unfit]int
+	records int
+	// digests counts the records with a digest that is not to be dialled.
+	digests map[eth2.ForkDigest]int
+}
+
+// unfit is why a record's node is not dialled.
+type unfit string
+
+const (
+	unfitExcluded unfit = "excluded"
+	unfitNoEth2   unfit = "without_eth2"
+	unfitDigest   unfit = "other_digest"
+	unfitShard    unfit = "other_shard"
+	unfitAddress  unfit = "no_usable_address"
+)
+
+func newDrought(cfg Config, f forks, now time.Time) *drought {
+	wait := max(f.clock.Scale(droughtAfter), droughtLeast)
+	d := &drought{
+		forks: f, log: cfg.log, bootnodes: len(cfg.bootnodes), wait: wait, next: now.Add(wait),
+		seen: make(map[unfit]int), digests: make(map[eth2.ForkDigest]int),
+	}
+	for _, text := range cfg.bootnodes {
+		if r, err := enr.Parse(text); err == nil && cfg.Exclude.record(&r) {
+			d.excluded++
+		}
+	}
+	return d
+}
+
+// observe counts a record.
+func (d *drought) observe(r *enr.Record, why unfit) {
+	if d.over {
+		return
+	}
+	d.records++
+	d.seen[why]++
+	if why != unfitDigest {
+		return
+	}
+	if _, known := d.digests[r.Eth2.ForkDigest]; known || len(d.digests) < maxForeignDigests {
+		d.digests[r.Eth2.ForkDigest]++
+	}
+}
+
+// due reports whether it is time to check.
+func (d *drought) due(now time.Time) bool { return !d.over && !now.Before(d.next) }
+
+// check warns while there has been no handshake.
+func (d *drought) check(s Stats, now time.Time) {
+	if !d.due(now) {
+		return
+	}
+	if s.Handshaked > 0 {
+		d.over, d.seen, d.digests = true, nil, nil
+		return
+	}
+	d.next = now.Add(droughtEvery * d.wait)
+	attrs := []any{
+		slog.Int("records", d.records), slog.Uint64("dialled", s.Dialled), slog.Uint64("connected", s.Connected),
+		slog.Int("bootnodes", d.bootnodes), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
+	}
+	for _, why := range []unfit{unfitDigest, unfitExcluded, unfitShard, unfitAddress, unfitNoEth2} {
+		if n := d.seen[why]; n > 0 {
+			attrs = append(attrs, slog.Int(string(why), n))
+		}
+	}
+	if len(d.digests) > 0 {
+		digest, nodes := d.commonest()
+		attrs = append(attrs, slog.String("their_digest", digest.String()), slog.Int("with_their_digest", nodes))
+	}
+	if s.Dialled > 0 {
+		attrs = append(attrs, slog.Any("outcomes", s.Outcomes))
+	}
+	d.log.Warn(d.diagnosis(s), attrs...)
+}
+
+// commonest is the digest that most records have, of those that are not to be dialled.
+func (d *drought) commonest() (digest eth2.ForkDigest, nodes int) {
+	for candidate, n := range d.digests {
+		if n > nodes || n == nodes && candidate.String() < digest.String() {
+			digest, nodes = candidate, n
+		}
+	}
+	return digest, nodes
+}
+
+// diagnosis is what the operator should look at first.
+func (d *drought) diagnosis(s Stats) string {
+	most := unfit("")
+	for why, n := range d.seen {
+		if n > d.seen[most] || n == d.seen[most] && most == "" {
+			most = why
+		}
+	}
+	switch {
+	case s.Dialled > 0:
+		return "peers are dialled, but none has completed a handshake: check the firewall, and that the network and its genesis are the right ones"
+	case d.bootnodes > 0 && d.excluded == d.bootnodes:
+		return "no node can be found: the exclude file covers all bootnodes; take one off it, or give another one with --bootnode"
+	case d.records == 0:
+		return "no node records come: no bootnode answers; check the firewall for UDP, and the bootnodes"
+	case most == unfitDigest:
+		return "node records come, but none is of our network and fork: check --network, and the genesis and forks of --network-dir, against their fork digest"
+	case most == unfitExcluded:
+		return "node records come, but the exclude file covers them: check --exclude"
+	case most == unfitShard:
+		return "node records come, but they are of other shards: check --shard"
+	case most == unfitAddress:
+		return "node records come, but none has an address that can be dialled: nodes with private addresses need --allow-private"
+	case most == unfitNoEth2:
+		return "node records come, but none is of a consensus node: check the bootnodes"
+	}
+	return "node records come, but none of their nodes has been dialled yet"
+}
+
+// unfit says why the schedule does not dial the node of a record; "" when it does.
+func (s *schedule) unfit(r *enr.Record, now time.Time) unfit {
+	switch {
+	case s.gate.exclude.record(r):
+		return unfitExcluded
+	case r.Eth2 == nil || r.PeerID == "":
+		return unfitNoEth2
+	case !s.forks.ours(r.Eth2.ForkDigest, now):
+		return unfitDigest
+	case !s.gate.shard.Has(r.NodeID):
+		return unfitShard
+	case !hasAddress(targetOf(r, s.cfg.AllowPrivate)):
+		return unfitAddress
+	}
+	return ""
+}
