@@ -15,6 +15,8 @@ const (
 	ClientGrandine   ClientKind = "grandine"
 	// ClientErigon is Erigon's built-in client, Caplin.
 	ClientErigon ClientKind = "erigon"
+	// ClientValtrack is another sentry of this program: no beacon node.
+	ClientValtrack ClientKind = "valtrack"
 	// ClientUnknown is everything else, bare libp2p agents among them.
 	ClientUnknown ClientKind = "unknown"
 )
@@ -51,6 +53,7 @@ func agentNames() map[string]ClientKind {
 		"grandine":    ClientGrandine,
 		"erigon":      ClientErigon,
 		"caplin":      ClientErigon,
+		"valtrack":    ClientValtrack,
 	}
 }
 

@@ -35,7 +35,7 @@ func TestParseAgent(t *testing.T) {
 		" Lighthouse/v8.0.0 ":                     {Kind: eth2.ClientLighthouse, Version: "v8.0.0"},
 		"rust-libp2p/0.44.1":                      {Kind: eth2.ClientUnknown},
 		"js-libp2p/2.1.0":                         {Kind: eth2.ClientUnknown},
-		"valtrack/v1.0.0":                         {Kind: eth2.ClientUnknown},
+		"valtrack/v1.0.0":                         {Kind: eth2.ClientValtrack, Version: "v1.0.0"},
 		"lighthouses/v1":                          {Kind: eth2.ClientUnknown},
 		"":                                        {Kind: eth2.ClientUnknown},
 		"/":                                       {Kind: eth2.ClientUnknown},
