@@ -63,8 +63,15 @@ func (p *page) fields(list []field) {
 	}
 }
 
-// sentence writes a paragraph.
-func (p *page) sentence(format string, args ...any) { p.wrapped("", fmt.Sprintf(format, args...)) }
+// sentence writes a paragraph: without a Screen one line, to search in.
+func (p *page) sentence(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if p.width == 0 {
+		p.WriteString(text + "\n")
+		return
+	}
+	p.wrapped("", text)
+}
 
 // wrapped writes text behind a label, its further lines below its beginning.
 func (p *page) wrapped(label, text string) {
@@ -285,6 +292,14 @@ func printable(s string) string {
 }
 
 func unix(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// lastHeard is a time, or that there was none.
+func lastHeard(ms int64) string {
+	if ms == 0 {
+		return "never"
+	}
+	return clock(ms)
+}
 
 func clock(ms int64) string { return unix(ms).Format(time.RFC3339) }
 

@@ -19,19 +19,22 @@ func WriteNodes(w io.Writer, nodes []*Node) error {
 func (p *page) nodes(nodes []*Node) {
 	rows := make([][]string, len(nodes))
 	for i, n := range nodes {
-		cgc, short, estimate := "-", "-", "-"
+		cgc, long, short, estimate := "-", "-", "-", "-"
 		if n.Estimated != nil {
 			estimate = n.interval()
 		}
 		if n.CustodyGroupCount != nil {
 			cgc = fmt.Sprint(*n.CustodyGroupCount)
 		}
+		if n.LongLivedSubnets != nil {
+			long = fmt.Sprint(len(n.LongLivedSubnets))
+		}
 		if n.ShortLivedSubnets != nil {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
 		rows[i] = []string{
-			n.ID, n.Client, printable(orEmpty(n.ClientVersion)), estimate, cgc, fmt.Sprint(len(n.LongLivedSubnets)), short,
-			fmt.Sprint(n.Observations), clock(n.LastSeen), n.Transport,
+			n.ID, orDash(n.Client), orDash(printable(orEmpty(n.ClientVersion))), estimate, cgc, long, short,
+			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
 	p.table([]column{

@@ -19,7 +19,7 @@ func whyNode(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) string 
 	case n.handshake == 0 && n.visits == 0:
 		return "Nothing is known of its validators: its record was found, and it was not visited."
 	case n.handshake == 0:
-		return fmt.Sprintf("Nothing is known of its validators: none of %s completed a handshake, the last one ended with %q.", plural(n.visits, "visit"), n.LastOutcome)
+		return fmt.Sprintf("Nothing is known of its validators: %s, no completed handshake; the last visit ended with %q.", plural(n.visits, "visit"), n.LastOutcome)
 	case d == nil || d.Together == nil:
 		return "Not estimated yet: estimates follow within minutes of a handshake, while a consumer runs."
 	}
