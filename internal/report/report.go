@@ -13,8 +13,7 @@ import (
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// Report collects rows, of each table in the order of their time as far as they are of one
-// node.
+// Report collects rows: the tables one after the other, records first.
 type Report struct {
 	in       dataset.Range // whose rows count; those before only say what was known
 	nodes    map[string]*Node
@@ -51,14 +50,14 @@ func newReport() *Report {
 func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error) {
 	r := newReport()
 	r.in = in
-	before := dataset.Range{To: in.To}
-	if err := dataset.Scan(ctx, dataDir, before, r.addDiscovery); err != nil {
+	var all dataset.Range
+	if err := dataset.Scan(ctx, dataDir, all, r.addDiscovery); err != nil {
 		return nil, err
 	}
-	if err := dataset.Scan(ctx, dataDir, before, r.addHandshake); err != nil {
+	if err := dataset.Scan(ctx, dataDir, all, r.addHandshake); err != nil {
 		return nil, err
 	}
-	if err := dataset.Scan(ctx, dataDir, before, r.addVisit); err != nil {
+	if err := dataset.Scan(ctx, dataDir, all, r.addVisit); err != nil {
 		return nil, err
 	}
 	state, err := ReadState(ctx, dataDir)
@@ -128,14 +127,20 @@ func (r *Report) node(id string) *Node {
 	return n
 }
 
+// isAfter reports whether a time is after the report's range: then its rows say only that
+// something was recorded.
+func (r *Report) isAfter(at int64) bool { return r.in.To > 0 && at >= r.in.To }
+
 // counts reports whether a row of a time is in the report's range.
 func (r *Report) counts(at int64) bool { return at >= r.in.From }
 
 func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
+	if r.recorded.add(row.Timestamp, row.Timestamp); r.isAfter(row.Timestamp) {
+		return nil
+	}
 	n := r.node(row.ID)
 	n.network = row.Network
 	n.seen(row.Timestamp)
-	r.recorded.add(row.Timestamp, row.Timestamp)
 	if r.counts(row.Timestamp) {
 		r.rows.Discoveries++
 		r.networks[row.Network] = true
@@ -163,10 +168,12 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 }
 
 func (r *Report) addHandshake(row dataset.ValidatorRow) error {
+	if r.recorded.add(row.Timestamp, row.Timestamp); r.isAfter(row.Timestamp) {
+		return nil
+	}
 	n := r.node(row.ID)
 	n.network = row.Network
 	n.seen(row.Timestamp)
-	r.recorded.add(row.Timestamp, row.Timestamp)
 	n.handshakes.add(row, r.in.From)
 	if r.counts(row.Timestamp) {
 		r.rows.Handshakes++
@@ -203,9 +210,11 @@ func clientOf(row dataset.ValidatorRow) (client string, release *string) {
 }
 
 func (r *Report) addVisit(row dataset.VisitRow) error {
+	if r.recorded.add(row.Started, row.Ended); r.isAfter(row.Timestamp) {
+		return nil
+	}
 	n := r.node(row.ID)
 	n.network = row.Network
-	r.recorded.add(row.Started, row.Ended)
 	if w := row.Watch; w != nil {
 		n.seen(w.To)
 		n.connected = n.connected || r.counts(row.Timestamp)

@@ -19,7 +19,7 @@ const (
 type Window struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"` // exclusive; never after the report was made
-	// DataFrom and DataTo bound the rows of all times up to To; 0 without any.
+	// DataFrom and DataTo bound the rows of all times; 0 without any.
 	DataFrom int64 `json:"data_from"`
 	DataTo   int64 `json:"data_to"`
 	// Gaps are the spans of at least a quarter of an hour of the window in which nothing was
