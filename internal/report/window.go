@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-const (
-	// bucket is the resolution of what was recorded when.
-	bucket = 5 * time.Minute
-	// silence is the shortest gap that is reported: a sentry visits some node in nearly
-	// every bucket.
-	silence = 15 * time.Minute
-)
+// bucket is the resolution of what was recorded when.
+const bucket = time.Minute
+
+// silence is the shortest gap that is reported of a window: a fifth of it, but no more than
+// a quarter of an hour, in which a sentry visits some node.
+func silence(window int64) int64 {
+	return max(2*bucket.Milliseconds(), min(window/5, 15*time.Minute.Milliseconds()))
+}
 
 // Window is the time that a report is of, and how much of it was recorded. Times are Unix
 // milliseconds.
@@ -22,8 +23,8 @@ type Window struct {
 	// DataFrom and DataTo bound the rows of all times; 0 without any.
 	DataFrom int64 `json:"data_from"`
 	DataTo   int64 `json:"data_to"`
-	// Gaps are the spans of at least a quarter of an hour of the window in which nothing was
-	// recorded; GapsMS is their sum. Never nil.
+	// Gaps are the spans in which nothing was recorded, of at least a fifth of the window or a
+	// quarter of an hour; GapsMS is their sum. Never nil.
 	Gaps   []Span `json:"gaps"`
 	GapsMS int64  `json:"gaps_ms"`
 }
@@ -57,9 +58,9 @@ func (c *recorded) add(from, to int64) {
 
 // gaps are the spans of silence in [from, to).
 func (c *recorded) gaps(from, to int64) []Span {
-	gaps := []Span{}
+	gaps, shortest := []Span{}, silence(to-from)
 	add := func(start, end int64) {
-		if start, end = max(start, from), min(end, to); end-start >= silence.Milliseconds() {
+		if start, end = max(start, from), min(end, to); end > start && end-start >= min(shortest, to-from) {
 			gaps = append(gaps, Span{start, end})
 		}
 	}

@@ -66,10 +66,11 @@ func TestGaps(t *testing.T) {
 	}{
 		{"covered", 1, 2, []Span{}},
 		{"begins before the data", 0, 2, []Span{{hour(0), hour(1)}}},
-		{"ends after the data", 3, 5, []Span{{hour(4) - 5*60_000, hour(5)}}},
-		{"interrupted", 1, 4, []Span{{hour(2) - 5*60_000, hour(3)}}},
+		{"ends after the data", 3, 5, []Span{{hour(4) - 9*60_000, hour(5)}}},
+		{"interrupted", 1, 4, []Span{{hour(2) - 9*60_000, hour(3)}}},
 		{"between", 2.1, 2.9, []Span{{hour(2.1), hour(2.9)}}},
 		{"before", 0, 0.9, []Span{{hour(0), hour(0.9)}}},
+		{"a short one", 3.8, 4, []Span{{hour(4) - 9*60_000, hour(4)}}},
 		{"after", 5, 9, []Span{{hour(5), hour(9)}}},
 	} {
 		w := reportOf(t, dataset.Range{From: hour(c.from), To: hour(c.to)}, rows...).Summary().Window
@@ -88,7 +89,7 @@ func TestGaps(t *testing.T) {
 	if err := reportOf(t, dataset.Range{From: hour(1), To: hour(4)}, rows...).Summary().WriteText(&out); err != nil {
 		t.Fatal(err)
 	}
-	if want := "nothing was recorded in 1h5m of it: 2026-11-20T01:55:00Z to 2026-11-20T03:00:00Z"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+	if want := "nothing was recorded in 1h9m of it: 2026-11-20T01:51:00Z to 2026-11-20T03:00:00Z"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 		t.Errorf("no %q in\n%s", want, &out)
 	}
 }
