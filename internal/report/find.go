@@ -14,8 +14,7 @@ import (
 
 // Errors of Find.
 var (
-	// ErrNotFound is that no node fits.
-	ErrNotFound = errors.New("none")
+	errNotFound = errors.New("none")
 	// ErrBadName is that a text cannot name a node.
 	ErrBadName = errors.New("names no node")
 	// ErrAmbiguous is that several nodes fit.
@@ -48,7 +47,7 @@ func (r *Report) Find(text string) (*Node, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("%w has %s; nodes are found by peer id, node id, the first characters of one, ENR or IP address", ErrNotFound, what)
+		return nil, fmt.Errorf("%w has %s; nodes are found by peer id, node id, the first characters of one, ENR or IP address", errNotFound, what)
 	}
 	return nil, ambiguous(found, what)
 }

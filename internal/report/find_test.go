@@ -42,7 +42,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("%v, %v", n, err)
 	}
 	for id, want := range map[string]error{
-		"192.0.2.3": ErrNotFound, "192.0.2.1:9": ErrNotFound, "0x1234": ErrNotFound, "16Uiu2HAmNowhere": ErrNotFound, "/ip4/192.0.2.1/tcp/9": ErrNotFound,
+		"192.0.2.3": errNotFound, "192.0.2.1:9": errNotFound, "0x1234": errNotFound, "16Uiu2HAmNowhere": errNotFound, "/ip4/192.0.2.1/tcp/9": errNotFound,
 		"192.0.2.2": ErrAmbiguous, "ffff": ErrAmbiguous, "16Ui": ErrAmbiguous,
 		"16": ErrBadName, "": ErrBadName, "enr:-xyz": ErrBadName,
 	} {

@@ -60,7 +60,7 @@ func TestWindowInThePast(t *testing.T) {
 		t.Errorf("%+v", s.Validators)
 	}
 	var out bytes.Buffer
-	if err := s.WriteText(&out); err != nil || !strings.Contains(out.String(), "on 1 nodes") || strings.Contains(out.String(), "LARGEST NODES") {
+	if err := s.WriteText(&out); err != nil || !strings.Contains(out.String(), "on 1 node, about") || strings.Contains(out.String(), "LARGEST NODES") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 

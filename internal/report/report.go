@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -49,7 +50,7 @@ func newReport() *Report {
 // datasets gives an empty report.
 func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error) {
 	r := newReport()
-	r.in = in
+	r.restrict(in)
 	var all dataset.Range
 	if err := dataset.Scan(ctx, dataDir, all, r.addDiscovery); err != nil {
 		return nil, err
@@ -69,6 +70,14 @@ func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error
 	}
 	r.setState(state)
 	return r, nil
+}
+
+// restrict makes the report one of the rows in a range.
+func (r *Report) restrict(in dataset.Range) {
+	r.in = in
+	if r.recorded.from = max(0, 2*in.From-r.end()); in == (dataset.Range{}) { // Changes looks back as far again
+		r.recorded.from = math.MaxInt64
+	}
 }
 
 // ReadState reads the tracker's state in a data directory; nil when there is none.

@@ -65,7 +65,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p.WriteByte('\n')
 	p.fields([]field{
 		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable(n.Agent))},
-		{"address", orDash(n.Multiaddr)}, {"custody groups", n.custodyText()},
+		{"address", orDash(printable(n.Multiaddr))}, {"custody groups", n.custodyText()},
 	})
 	p.nodes([]*Node{n})
 	if e.Tracked != nil {
@@ -144,7 +144,7 @@ func (d *Tracked) writeText(p *page) {
 	p.table([]column{{name: "CUSTODY GROUPS"}, {name: "FROM"}}, rows)
 	rows = [][]string{}
 	for _, e := range d.Endpoints {
-		rows = append(rows, []string{e.Address, clock(e.First), clock(e.Last)})
+		rows = append(rows, []string{printable(e.Address), clock(e.First), clock(e.Last)})
 	}
 	p.table([]column{{name: "ADDRESS"}, {name: "FROM"}, {name: "TO"}}, rows)
 	for _, o := range d.SameAddress {

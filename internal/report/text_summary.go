@@ -131,7 +131,7 @@ func (v *Validators) fields(inWindow bool) []field {
 		asOf = fmt.Sprintf("; the nodes of the day before %s, from up to a week of observations", clock(v.Hour))
 	}
 	list := []field{
-		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %d nodes, about %.0f of them with any%s", v.Validators, v.Low, v.High, v.Nodes, v.WithValidators, asOf)},
+		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
 		{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", v.StakeETH, v.StakeLow, v.StakeHigh)},
 	}
 	note := ""

@@ -56,7 +56,7 @@ func TestToldLast(t *testing.T) {
 func reportOf(t *testing.T, in dataset.Range, rows ...any) *Report {
 	t.Helper()
 	r := newReport()
-	r.in = in
+	r.restrict(in)
 	for table := range 3 {
 		for _, row := range rows {
 			var err error

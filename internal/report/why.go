@@ -53,7 +53,11 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 	if epochs := math.Round(1 / state.Params().AggregatorShare()); epochs > 1 {
 		rate = fmt.Sprintf("about one in %.0f epochs", epochs)
 	}
-	out := fmt.Sprintf("%s; a validator shows %s, hence about %d", seen, rate, d.Subnets.Validators)
+	out := fmt.Sprintf("%s; a validator shows %s", seen, rate)
+	if d.CellsOn == 0 {
+		return out
+	}
+	out += fmt.Sprintf(", hence about %d", d.Subnets.Validators)
 	if p.Estimate.Trust == estimate.TrustWide {
 		out += ", or up to a factor of two from that, since its client version fits the assumptions badly"
 	}

@@ -35,10 +35,12 @@ type Span struct {
 	To   int64 `json:"to"`
 }
 
-// recorded is when rows were recorded, in buckets.
+// recorded is when rows were recorded: in buckets from a time on, and the bounds of all.
+// Times are Unix milliseconds.
 type recorded struct {
 	at          map[int64]bool
-	first, last int64 // Unix milliseconds
+	from        int64
+	first, last int64
 }
 
 // maxRecorded bounds the buckets that one row fills, to a day.
@@ -50,7 +52,7 @@ func (c *recorded) add(from, to int64) {
 		c.first = from
 	}
 	c.last = max(c.last, to)
-	first, last := from/bucket.Milliseconds(), to/bucket.Milliseconds()
+	first, last := max(from, c.from)/bucket.Milliseconds(), to/bucket.Milliseconds()
 	for n := max(first, last-maxRecorded); n <= last; n++ {
 		c.at[n] = true
 	}
