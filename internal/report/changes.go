@@ -22,10 +22,12 @@ type Changes struct {
 	Nodes       int `json:"nodes"`
 	// Appeared nodes completed their first handshake of all in the window.
 	Appeared []Appeared `json:"appeared"`
-	// Vanished nodes completed a handshake before the window, and none in it, although they
-	// were dialled. NotTried counts those that nobody dialled.
-	Vanished []Vanished `json:"vanished"`
-	NotTried int        `json:"not_tried"`
+	// Vanished nodes completed a handshake before the window, and nothing answered in it when
+	// they were dialled. NoHandshake counts those that answered without completing one, such
+	// as nodes that have no room, NotTried those that nobody dialled.
+	Vanished    []Vanished `json:"vanished"`
+	NoHandshake int        `json:"no_handshake"`
+	NotTried    int        `json:"not_tried"`
 	// Moved nodes were reached at another IP address of the same family.
 	Moved []Moved `json:"moved"`
 	// Upgraded nodes run another release, or another client, than before.
@@ -48,7 +50,7 @@ type Vanished struct {
 	Client      string `json:"client"`
 	Version     string `json:"version"`
 	LastSeen    int64  `json:"last_seen"` // Unix milliseconds
-	Visits      int    `json:"visits"`    // in the window
+	Dials       int    `json:"dials"`     // in the window, all unanswered
 	LastOutcome string `json:"last_outcome"`
 }
 
@@ -125,10 +127,13 @@ func (r *Report) Changes() Changes {
 		switch {
 		case n.reached():
 			c.addReached(n)
-		case wasThere && n.visits == 0:
+		case !wasThere:
+		case n.answered:
+			c.NoHandshake++
+		case n.unanswered == 0:
 			c.NotTried++
-		case wasThere:
-			c.Vanished = append(c.Vanished, Vanished{n.ID, h.before.client, h.before.version, n.LastSeen, n.visits, n.LastOutcome})
+		default:
+			c.Vanished = append(c.Vanished, Vanished{n.ID, h.before.client, h.before.version, n.LastSeen, n.unanswered, n.LastOutcome})
 			if h.before.address.addr.IsValid() {
 				gone[h.before.address] = n.ID
 			}
@@ -161,7 +166,9 @@ func (c *Changes) addReached(n *Node) {
 
 func (c *Changes) sort() {
 	slices.SortFunc(c.Appeared, func(a, b Appeared) int { return cmp.Or(cmp.Compare(b.At, a.At), strings.Compare(a.ID, b.ID)) })
-	slices.SortFunc(c.Vanished, func(a, b Vanished) int { return cmp.Or(cmp.Compare(b.LastSeen, a.LastSeen), strings.Compare(a.ID, b.ID)) })
+	slices.SortFunc(c.Vanished, func(a, b Vanished) int {
+		return cmp.Or(cmp.Compare(b.LastSeen, a.LastSeen), strings.Compare(a.ID, b.ID))
+	})
 	slices.SortFunc(c.Moved, func(a, b Moved) int { return cmp.Or(cmp.Compare(b.At, a.At), strings.Compare(a.ID, b.ID)) })
 	slices.SortFunc(c.Upgraded, func(a, b Upgraded) int { return cmp.Or(cmp.Compare(b.At, a.At), strings.Compare(a.ID, b.ID)) })
 }

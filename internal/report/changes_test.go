@@ -18,6 +18,8 @@ func TestChanges(t *testing.T) {
 		met("vanished", hour(1), "1", "/ip4/192.0.2.7/tcp/9000"), []any{missed("vanished", hour(2.5)), missed("vanished", hour(3.5))},
 		met("rekeyed", hour(3), "1", "/ip4/192.0.2.7/tcp/9000"),
 		met("not tried", hour(1), "1", home),
+		met("stopped by us", hour(1), "1", home), []any{ended("stopped by us", hour(3), "canceled")},
+		met("has no room", hour(1), "1", home), []any{missed("has no room", hour(2.5)), ended("has no room", hour(3), "goodbye")},
 		met("gone before", hour(-1), "1", home), []any{missed("gone before", hour(3))},
 		met("moved", hour(1), "1", home), met("moved", hour(3), "1", away),
 		met("upgraded", hour(1), "1", home), met("upgraded", hour(3), "2", home),
@@ -27,7 +29,7 @@ func TestChanges(t *testing.T) {
 	)
 	c := reportOf(t, dataset.Range{From: hour(2), To: hour(4)}, rows...).Changes()
 	want := Changes{
-		Window: c.Window, Before: c.Before, Comparable: true, NodesBefore: 8, Nodes: 8, NotTried: 1,
+		Window: c.Window, Before: c.Before, Comparable: true, NodesBefore: 10, Nodes: 8, NotTried: 2, NoHandshake: 1,
 		Appeared: []Appeared{{"appeared", "prysm", "1", hour(3), ""}, {"rekeyed", "prysm", "1", hour(3), "vanished"}},
 		Vanished: []Vanished{{"vanished", "prysm", "1", hour(1), 2, "refused"}},
 		Moved:    []Moved{{"moved", "192.0.2.1", "192.0.2.2", hour(3)}},

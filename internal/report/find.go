@@ -82,7 +82,7 @@ func (r *Report) matching(text string) (matches func(*Node) bool, what string, e
 }
 
 func ambiguous(found []*Node, what string) error {
-	slices.SortFunc(found, func(a, b *Node) int { return int(b.LastSeen-a.LastSeen) })
+	slices.SortFunc(found, func(a, b *Node) int { return int(b.LastSeen - a.LastSeen) })
 	var names []string
 	for _, n := range found[:min(len(found), maxCandidates)] {
 		name := n.ID

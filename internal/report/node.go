@@ -47,16 +47,17 @@ type Node struct {
 
 	network          string
 	record           *uint64 // seq of the newest record; nil before the first
-	recordDigest     *string // of the newest record, as is recordCustody
-	recordCustody    *uint64
-	handshake, visit int64 // time of the newest
-	custodyAt        int64 // when the custody group count and the subnets were told
+	recordCustody    *uint64 // the newest record's
+	handshake, visit int64   // time of the newest
+	custodyAt        int64   // when the custody group count and the subnets were told
 	metaDataAt       int64
 	estimatedAt      int64
 	discovered       bool
 	visited          bool
 	connected        bool // in the report's range, by a handshake or a watch
 	visits           int  // that ended in the report's range
+	unanswered       int  // of these, dials that nothing answered
+	answered         bool // it answered one of them, whatever came of it
 	handshakes       handshakes
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -22,7 +23,7 @@ type Report struct {
 	networks map[string]bool
 	rows     Counts
 	recorded recorded
-	state    *tracker.State // nil when nothing is tracked
+	state    *tracker.State  // nil when nothing is tracked
 	totals   *tracker.Totals // of a range that ends before now: its last hour's
 }
 
@@ -163,7 +164,7 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 	n.IP, n.Port = cmp.Or(row.IP, row.IP6), row.Port
 	n.IP6 = row.IP6
 	n.NextForkVersion, n.NextForkEpoch, n.NFD = row.NextForkVersion, row.NextForkEpoch, row.NFD
-	n.recordDigest, n.recordCustody = row.ForkDigest, row.CustodyGroupCount
+	n.recordCustody = row.CustodyGroupCount
 	if n.handshake == 0 {
 		n.ForkDigest = row.ForkDigest
 	}
@@ -208,12 +209,13 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	return nil
 }
 
-// clientOf is a handshake's client. Rows of before this program knew its own agent have a
-// sentry as unknown.
+// clientOf is a handshake's client. Earlier versions of this program did not know its own
+// agent and stored sentries as unknown.
 func clientOf(row dataset.ValidatorRow) (client string, release *string) {
-	if c := eth2.ParseAgent(row.ClientVersion); row.Client == string(eth2.ClientUnknown) && c.Kind == eth2.ClientValtrack {
-		version := c.Release()
-		return string(c.Kind), &version
+	if row.Client == string(eth2.ClientUnknown) {
+		if c := eth2.ParseAgent(row.ClientVersion); c.Kind == eth2.ClientValtrack {
+			return string(c.Kind), new(c.Release())
+		}
 	}
 	return row.Client, row.ClientRelease
 }
@@ -245,6 +247,13 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	out.nodes[row.ID] = true
 	n.visited = true
 	n.visits++
+	switch row.Outcome {
+	case event.OutcomeDialTimeout, event.OutcomeRefused, event.OutcomeUnreachable:
+		n.unanswered++
+	case event.OutcomeCanceled: // by us
+	default:
+		n.answered = true
+	}
 	if row.Ended >= n.visit {
 		n.visit, n.LastOutcome = row.Ended, row.Outcome
 	}

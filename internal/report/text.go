@@ -275,7 +275,7 @@ func legends() map[string]string {
 		"ready":              "the node's record announces the next fork that the schedule has; not ready: another one or none; unknown: there is no record, or no next fork",
 		"nfd":                "next fork digest, what a record says about the fork to come",
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
-		"vanished":           "completed a handshake before, was dialled again and did not answer",
+		"vanished":           "completed a handshake before the window, and nothing answered when it was dialled in the window",
 		"moved":              "was reached at another IP address than before",
 	}
 }

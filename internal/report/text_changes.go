@@ -19,8 +19,11 @@ func (c Changes) WriteText(w io.Writer) error {
 		list = append(list,
 			field{"nodes", fmt.Sprintf("%d in the window, %d before", c.Nodes, c.NodesBefore)},
 			field{"changes", fmt.Sprintf("%d appeared, %d vanished, %d moved, %d upgraded", len(c.Appeared), len(c.Vanished), len(c.Moved), len(c.Upgraded))})
+		if c.NoHandshake > 0 {
+			list = append(list, field{"no handshake", plural(c.NoHandshake, "node") + " of before answered in the window without completing one"})
+		}
 		if c.NotTried > 0 {
-			list = append(list, field{"not known", plural(c.NotTried, "node") + " of before were not visited in the window"})
+			list = append(list, field{"not known", plural(c.NotTried, "node") + " of before were not dialled in the window"})
 		}
 		p.fields(list)
 		c.writeTables(p)
@@ -57,11 +60,11 @@ func (c Changes) writeTables(p *page) {
 	}, rows)
 	rows = nil
 	for _, n := range c.Vanished {
-		rows = append(rows, []string{n.ID, n.Client, printable(n.Version), clock(n.LastSeen), fmt.Sprint(n.Visits), n.LastOutcome})
+		rows = append(rows, []string{n.ID, n.Client, printable(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
 	}
 	p.limited([]column{
 		{"VANISHED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 2}, {"LAST HEARD", plainColumn, 0},
-		{"VISITS SINCE", plainColumn, 1}, {"LAST OUTCOME", plainColumn, 0},
+		{"DIALS SINCE", plainColumn, 1}, {"LAST OUTCOME", plainColumn, 0},
 	}, rows)
 	rows = nil
 	for _, n := range c.Moved {

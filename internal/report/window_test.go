@@ -25,8 +25,10 @@ func met(id string, at int64, version, address string) []any {
 	}
 }
 
-func missed(id string, at int64) any {
-	return dataset.VisitRow{ID: id, Started: at, Ended: at, Outcome: "refused", Common: dataset.Common{Network: "n", Timestamp: at}}
+func missed(id string, at int64) any { return ended(id, at, "refused") }
+
+func ended(id string, at int64, outcome string) any {
+	return dataset.VisitRow{ID: id, Started: at, Ended: at, Outcome: outcome, Common: dataset.Common{Network: "n", Timestamp: at}}
 }
 
 // busy are visits of a node without anything else, every ten minutes.
