@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -82,7 +83,7 @@ func (r *Report) matching(text string) (matches func(*Node) bool, what string, e
 }
 
 func ambiguous(found []*Node, what string) error {
-	slices.SortFunc(found, func(a, b *Node) int { return int(b.LastSeen - a.LastSeen) })
+	slices.SortFunc(found, func(a, b *Node) int { return cmp.Or(cmp.Compare(b.LastSeen, a.LastSeen), strings.Compare(a.ID, b.ID)) })
 	var names []string
 	for _, n := range found[:min(len(found), maxCandidates)] {
 		name := n.ID
@@ -94,7 +95,7 @@ func ambiguous(found []*Node, what string) error {
 	if more := len(found) - len(names); more > 0 {
 		names = append(names, fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("%w, %d, have %s; give more of the id: %s", ErrAmbiguous, len(found), what, strings.Join(names, ", "))
+	return fmt.Errorf("%w (%d) have %s; give more of the id: %s", ErrAmbiguous, len(found), what, strings.Join(names, ", "))
 }
 
 // endpoint is an IP address; port is 0 for any.

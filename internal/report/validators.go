@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -49,7 +48,8 @@ const uncertainNodes = 5
 func newUncertainty(nodes []*tracker.Peer, t tracker.Totals) (u Uncertainty) {
 	const middle90 = 1.645 // the total's interval has so many standard deviations on either side
 	u.Nodes = []Uncertain{}
-	whole := math.Pow((t.High-t.Validators)/middle90, 2)
+	deviation := (t.High - t.Validators) / middle90
+	whole := deviation * deviation
 	if !(whole > 0) {
 		return u
 	}
