@@ -38,6 +38,9 @@ func TestChanges(t *testing.T) {
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
 	}
+	if now := reportOf(t, dataset.Range{From: hour(2)}, rows...).Changes(); now.Before.To-now.Before.From != now.Window.To-now.Window.From {
+		t.Errorf("%+v is compared with %+v", now.Window, now.Before)
+	}
 	if c.Before.From != hour(0) || c.Before.To != hour(2) {
 		t.Errorf("compared with %+v", c.Before)
 	}

@@ -139,8 +139,11 @@ func parseMultiaddr(text string) (out endpoint, ok bool) {
 
 // of reports whether a node was reached at the address, or has it in its newest record.
 func (e endpoint) of(n *Node) bool {
-	if at, ok := parseMultiaddr(n.Multiaddr); ok && at.addr == e.addr && (e.port == 0 || at.port == e.port) {
-		return true
+	newest, _ := parseMultiaddr(n.Multiaddr)
+	for _, at := range []endpoint{newest, n.handshakes.now.address, n.handshakes.before.address} {
+		if at.addr == e.addr && (e.port == 0 || at.port == e.port) {
+			return true
+		}
 	}
 	for _, ip := range []*string{n.IP, n.IP6} {
 		addr, err := netip.ParseAddr(orEmpty(ip))

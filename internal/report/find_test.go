@@ -27,11 +27,12 @@ func TestFind(t *testing.T) {
 		dataset.DiscoveryRow{ID: record.PeerID, NodeID: nodeID, IP: ptr("192.0.2.1"), IP6: ptr("2001:db8::1"), Port: ptr[int32](9000)},
 		dataset.DiscoveryRow{ID: other, NodeID: "0xffff00", IP: ptr("192.0.2.2"), Port: ptr[int32](9000)},
 		dataset.DiscoveryRow{ID: "16Uiu2HAmThird", NodeID: "0xffff11", IP: ptr("192.0.2.2"), Port: ptr[int32](9001)},
-		dataset.ValidatorRow{ID: record.PeerID, Multiaddr: "/ip4/192.0.2.7/udp/9001/quic-v1"})
+		dataset.ValidatorRow{ID: record.PeerID, Direction: "outbound", Multiaddr: "/ip4/192.0.2.7/udp/9001/quic-v1"},
+		dataset.ValidatorRow{ID: record.PeerID, Direction: "inbound", Multiaddr: "/ip4/192.0.2.8/tcp/55555", Common: dataset.Common{Timestamp: 1}})
 	for _, id := range []string{
 		record.PeerID, record.PeerID[:20], record.PeerID[:20] + "…", record.PeerID[:20] + "...", nodeID, strings.ToUpper(nodeID), nodeID[2:],
 		strings.ToUpper(nodeID[2:]), nodeID[:10], nodeID[2:10], text, " " + text + "\n", `"` + text + `"`, "192.0.2.1", "192.0.2.1:9000", "192.0.2.7",
-		"192.0.2.7:9001", "::ffff:192.0.2.1", "2001:db8::1", "[2001:db8::1]", "[2001:DB8::1]:9000", "/ip4/192.0.2.7/udp/9001/quic-v1", "/ip4/192.0.2.1",
+		"192.0.2.7:9001", "192.0.2.8", "::ffff:192.0.2.1", "2001:db8::1", "[2001:db8::1]", "[2001:DB8::1]:9000", "/ip4/192.0.2.7/udp/9001/quic-v1", "/ip4/192.0.2.1",
 		"/ip4/203.0.113.1/tcp/1/p2p/" + record.PeerID,
 	} {
 		if n, err := r.Find(id); err != nil || n.ID != record.PeerID {

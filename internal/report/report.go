@@ -18,6 +18,7 @@ import (
 // Report collects rows: the tables one after the other, records first.
 type Report struct {
 	in       dataset.Range // whose rows count; those before only say what was known
+	made     int64         // when the report was made, Unix milliseconds
 	nodes    map[string]*Node
 	outcomes map[string]*outcome
 	networks map[string]bool
@@ -41,7 +42,7 @@ type Counts struct {
 
 func newReport() *Report {
 	return &Report{
-		nodes: make(map[string]*Node), outcomes: make(map[string]*outcome), networks: make(map[string]bool),
+		made: time.Now().UnixMilli(), nodes: make(map[string]*Node), outcomes: make(map[string]*outcome), networks: make(map[string]bool),
 		recorded: recorded{at: make(map[int64]bool)},
 	}
 }
@@ -66,7 +67,7 @@ func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error
 	if err != nil {
 		return nil, err
 	}
-	if in.To > 0 && in.To < time.Now().UnixMilli() {
+	if in.To > 0 && in.To < r.made {
 		return r, r.readPast(ctx, dataDir, state)
 	}
 	r.setState(state)
@@ -279,11 +280,10 @@ func (r *Report) Nodes() []*Node {
 	return slices.DeleteFunc(r.AllNodes(), func(n *Node) bool { return !n.reached() })
 }
 
-// end is the end of the report's range, or now; Unix milliseconds.
+// end is the end of the report's range, or when it was made; Unix milliseconds.
 func (r *Report) end() int64 {
-	now := time.Now().UnixMilli()
 	if r.in.To > 0 {
-		return min(now, r.in.To)
+		return min(r.made, r.in.To)
 	}
-	return now
+	return r.made
 }

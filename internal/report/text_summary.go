@@ -128,7 +128,7 @@ func (w Window) fields() []field {
 func (v *Validators) fields(inWindow bool) []field {
 	asOf := ""
 	if inWindow {
-		asOf = fmt.Sprintf("; the nodes of the day before %s, from up to a week of observations", clock(v.Hour))
+		asOf = fmt.Sprintf("; as of %s, the nodes of the last day, from up to a week of observations", clock(v.Hour))
 	}
 	list := []field{
 		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
