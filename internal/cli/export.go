@@ -43,7 +43,8 @@ func exportFormats() []string { return []string{formatParquet, formatCSV, format
 func (p *program) exportCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "export", Usage: "write a dataset to one file", ArgsUsage: "TABLE",
-		Description: "TABLE is one of " + strings.Join(dataset.Tables(), ", ") + ".",
+		Description: "TABLE is one of " + strings.Join(dataset.Tables(), ", ") + ",\n" +
+			"or " + dataset.Nodes + ": one row per node, with its estimate, derived from all of them.",
 		Flags: []cli.Flag{
 			jsonFlag(),
 			text(flagFrom, "", "first time, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
@@ -86,11 +87,15 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	if cfg.table, err = in.oneArgument("table"); err != nil {
 		return cfg, err
 	}
-	if !slices.Contains(dataset.Tables(), cfg.table) {
-		return cfg, usagef("unknown table %q; the tables are %s", cfg.table, strings.Join(dataset.Tables(), ", "))
+	if !slices.Contains(exportTables(), cfg.table) {
+		return cfg, usagef("unknown table %q; the tables are %s", cfg.table, strings.Join(exportTables(), ", "))
 	}
 	cfg.dataDir, cfg.out = in.cmd.String(flagDataDir), in.cmd.String(flagOut)
-	if _, err := os.Stat(dataset.Dir(cfg.dataDir, cfg.table)); err != nil {
+	stored := cfg.table
+	if stored == dataset.Nodes {
+		stored = dataset.Metadata
+	}
+	if _, err := os.Stat(dataset.Dir(cfg.dataDir, stored)); err != nil {
 		return cfg, usagef("--%s %q holds no dataset: %w", flagDataDir, cfg.dataDir, err)
 	}
 	if cfg.in.From, err = parseTime(flagFrom, in.cmd.String(flagFrom)); err != nil {
@@ -173,7 +178,7 @@ func export(ctx context.Context, cfg exportConfig, stdout io.Writer) (int, error
 // exportFile closes the file.
 func exportFile(ctx context.Context, cfg exportConfig, f *os.File) (int, error) {
 	if cfg.format == formatParquet {
-		return dataset.ExportParquet(ctx, cfg.dataDir, cfg.table, cfg.in, f)
+		return cfg.parquet(ctx, f)
 	}
 	rows, err := exportText(ctx, cfg, newOutput(f))
 	return rows, errors.Join(err, f.Close())
@@ -188,7 +193,7 @@ func exportText(ctx context.Context, cfg exportConfig, w io.Writer) (int, error)
 
 func exportNDJSON(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, err error) {
 	enc := json.NewEncoder(w)
-	err = dataset.ScanTable(ctx, cfg.dataDir, cfg.table, cfg.in, func(row dataset.Row) error {
+	err = cfg.scan(ctx, func(row dataset.Row) error {
 		rows++
 		return enc.Encode(row)
 	})
@@ -199,7 +204,7 @@ func exportNDJSON(ctx context.Context, cfg exportConfig, w io.Writer) (rows int,
 // object its JSON. A cell that a spreadsheet would take for a formula gets a leading
 // apostrophe, unless cells are to be raw.
 func exportCSV(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, err error) {
-	names, err := dataset.Columns(cfg.table)
+	names, err := cfg.columns()
 	if err != nil {
 		return 0, err
 	}
@@ -207,7 +212,7 @@ func exportCSV(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, er
 	if err := out.Write(names); err != nil {
 		return 0, err
 	}
-	err = dataset.ScanTable(ctx, cfg.dataDir, cfg.table, cfg.in, func(row dataset.Row) error {
+	err = cfg.scan(ctx, func(row dataset.Row) error {
 		rows++
 		cells, err := csvCells(row)
 		if err != nil {

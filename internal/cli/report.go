@@ -3,11 +3,20 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/urfave/cli/v3"
+	"golang.org/x/term"
 
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/report"
 )
 
@@ -16,7 +25,14 @@ const (
 	flagNodes       = "nodes"
 	flagNode        = "node"
 	flagCalibration = "calibration"
+	flagForks       = "forks"
+	flagChanges     = "changes"
+	flagTruth       = "truth"
+	flagSince       = "since"
 )
+
+// defaultChanges is the time that --changes looks back without another.
+const defaultChanges = "24h"
 
 func (p *program) reportCommand() *cli.Command {
 	return p.leaf(&cli.Command{
@@ -25,39 +41,174 @@ func (p *program) reportCommand() *cli.Command {
 			"counts and errors. Also works while a consumer writes to the directory.",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			toggle(flagNodes, "print one row per node; with --json one object per line"),
-			text(flagNode, "", "print the evidence for one node, by peer id or node id"),
+			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
+			text(flagNode, "", "print the evidence for one node, by peer id, node id, the first characters of one, ENR or IP address"),
+			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
+			toggle(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, or in another window"),
+			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
+			text(flagSince, "", "report on the time since then only, as 24h or 7d"),
+			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
+			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
+			text(flagDevnetDir, "", "directory of the devnet's truth file; by default devnet in --data-dir"),
 		},
 	}, runReport)
 }
 
 func runReport(ctx context.Context, in invocation) error {
-	if err := in.noArguments(); err != nil {
+	if err := in.noArguments(); err != nil && !in.changesPeriod() {
+		return err
+	}
+	if err := in.oneReport(); err != nil {
 		return err
 	}
 	dir, err := in.dataDirectory()
 	if err != nil {
 		return err
 	}
-	id := in.cmd.String(flagNode)
-	if id == "" && in.cmd.Bool(flagCalibration) {
+	span, err := in.reportRange(time.Now())
+	if err != nil {
+		return err
+	}
+	if in.cmd.Bool(flagCalibration) {
 		state, err := report.ReadState(ctx, dir)
 		if err != nil {
 			return err
 		}
 		return in.writeView(report.NewCalibration(state))
 	}
-	r, err := report.Read(ctx, dir)
+	r, err := report.Read(ctx, dir, span)
 	switch {
 	case err != nil:
 		return err
-	case id != "":
-		return in.reportNode(ctx, r, dir, id)
+	case in.cmd.String(flagNode) != "":
+		return in.reportNode(ctx, r, dir)
 	case in.cmd.Bool(flagNodes):
 		return in.reportNodes(r)
+	case in.cmd.Bool(flagForks):
+		return in.reportForks(r, dir)
+	case in.cmd.Bool(flagChanges):
+		return in.writeView(r.Changes())
+	case in.cmd.Bool(flagTruth):
+		return in.reportTruth(r, dir)
 	}
 	return in.writeView(r.Summary())
+}
+
+// changesPeriod reports whether the only argument is the period of --changes, as in
+// --changes 24h.
+func (in invocation) changesPeriod() bool {
+	return in.cmd.Bool(flagChanges) && in.cmd.Args().Len() == 1 && in.cmd.String(flagSince) == ""
+}
+
+// oneReport checks that at most one kind of report is wanted, and with a window only one
+// that has it.
+func (in invocation) oneReport() error {
+	var kinds []string
+	for _, flag := range []string{flagNodes, flagForks, flagChanges, flagTruth, flagCalibration} {
+		if in.cmd.Bool(flag) {
+			kinds = append(kinds, flag)
+		}
+	}
+	if in.cmd.String(flagNode) != "" {
+		kinds = append(kinds, flagNode)
+	}
+	if len(kinds) > 1 {
+		return usagef("--%s and --%s: give one of them", kinds[0], kinds[1])
+	}
+	if len(kinds) == 0 || kinds[0] == flagNodes || kinds[0] == flagForks || kinds[0] == flagChanges {
+		return nil
+	}
+	for _, flag := range []string{flagSince, flagFrom, flagTo} {
+		if in.cmd.String(flag) != "" {
+			return usagef("--%s: --%s is about all data, leave one of them out", flag, kinds[0])
+		}
+	}
+	return nil
+}
+
+// reportRange is the time to report on; zero for all.
+func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
+	since := in.cmd.String(flagSince)
+	if in.changesPeriod() {
+		since = in.cmd.Args().First()
+	}
+	from, to := in.cmd.String(flagFrom), in.cmd.String(flagTo)
+	if since != "" && from+to != "" {
+		return out, usagef("--%s and --%s or --%s: give one or the other", flagSince, flagFrom, flagTo)
+	}
+	if in.cmd.Bool(flagChanges) && since == "" && from == "" {
+		if to != "" {
+			return out, usagef("--%s with --%s needs --%s too", flagChanges, flagTo, flagFrom)
+		}
+		since = defaultChanges
+	}
+	if since != "" {
+		age, err := parseAge(flagSince, since)
+		switch {
+		case err != nil:
+			return out, err
+		case age <= 0:
+			return out, usagef("--%s %q: want a time such as 24h or 7d", flagSince, since)
+		}
+		return dataset.Range{From: max(1, now.Add(-age).UnixMilli())}, nil
+	}
+	if out.From, err = parseTime(flagFrom, from); err != nil {
+		return out, err
+	}
+	if out.To, err = parseTime(flagTo, to); err != nil {
+		return out, err
+	}
+	switch {
+	case out.From > 0 && out.To > 0 && out.To <= out.From:
+		return out, usagef("--%s %s is not after --%s %s", flagTo, to, flagFrom, from)
+	case out.From > now.UnixMilli():
+		return out, usagef("--%s %s is in the future", flagFrom, from)
+	}
+	return out, nil
+}
+
+// reportForks compares with the schedule of --network or --network-dir when given, else with
+// that of the network that the data names, if it is known.
+func (in invocation) reportForks(r *report.Report, dir string) error {
+	names := r.Summary().Networks
+	var net network.Network
+	var err error
+	switch {
+	case in.cmd.IsSet(flagNetworkDir), in.cmd.IsSet(flagNetwork) && !in.simulated():
+		if net, err = in.network(); err != nil {
+			return err
+		}
+	case len(names) != 1:
+		return in.writeView(r.Forks(nil))
+	case slices.Contains(network.Names(), names[0]):
+		net, err = network.Load(names[0])
+	default:
+		net, err = network.LoadFS(os.DirFS(in.truthDir(dir)), "")
+	}
+	if err != nil {
+		return in.writeView(r.Forks(nil))
+	}
+	return in.writeView(r.Forks(&report.Schedule{Network: net.Name, Schedule: net.Schedule, Clock: net.Clock}))
+}
+
+// truthDir is the devnet's directory.
+func (in invocation) truthDir(dataDir string) string {
+	if dir := in.cmd.String(flagDevnetDir); dir != "" {
+		return dir
+	}
+	return filepath.Join(dataDir, devnetName)
+}
+
+func (in invocation) reportTruth(r *report.Report, dir string) error {
+	a, err := r.Accuracy(filepath.Join(in.truthDir(dir), devnet.TruthFile))
+	if errors.Is(err, report.ErrNoTruth) {
+		return usagef("--%s: %w; --%s names the directory of the devnet", flagTruth, err, flagDevnetDir)
+	}
+	if err != nil {
+		return err
+	}
+	return in.writeView(a)
 }
 
 // writeView writes a view as JSON or text.
@@ -65,12 +216,22 @@ func (in invocation) writeView(view interface{ WriteText(w io.Writer) error }) e
 	if in.cmd.Bool(flagJSON) {
 		return writeJSON(in.stdout, view)
 	}
-	return view.WriteText(in.stdout)
+	return view.WriteText(in.screen())
+}
+
+// screen is standard output, with its width when it is a terminal.
+func (in invocation) screen() io.Writer {
+	if f, ok := in.stdout.w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return report.Screen{Writer: in.stdout, Columns: columns}
+		}
+	}
+	return in.stdout
 }
 
 func (in invocation) reportNodes(r *report.Report) error {
 	if !in.cmd.Bool(flagJSON) {
-		return report.WriteNodes(in.stdout, r.Nodes())
+		return report.WriteNodes(in.screen(), r.Nodes())
 	}
 	enc := json.NewEncoder(in.stdout)
 	for _, n := range r.Nodes() {
@@ -81,10 +242,14 @@ func (in invocation) reportNodes(r *report.Report) error {
 	return nil
 }
 
-func (in invocation) reportNode(ctx context.Context, r *report.Report, dir, id string) error {
-	n, ok := r.Node(id)
-	if !ok {
-		return fmt.Errorf("no node %q in %s", id, dir)
+func (in invocation) reportNode(ctx context.Context, r *report.Report, dir string) error {
+	id := in.cmd.String(flagNode)
+	n, err := r.Find(id)
+	switch {
+	case errors.Is(err, report.ErrAmbiguous), errors.Is(err, report.ErrBadName):
+		return usagef("--%s %q: %w", flagNode, id, err)
+	case err != nil:
+		return fmt.Errorf("no node %q in %s: %w", id, dir, err)
 	}
 	e, err := r.Evidence(ctx, dir, n)
 	if err != nil {

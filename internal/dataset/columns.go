@@ -3,8 +3,6 @@ package dataset
 import (
 	"encoding"
 	"fmt"
-	"reflect"
-	"strings"
 )
 
 // Common is the last field of every row. It is the only embedded struct: parquet-go
@@ -25,12 +23,7 @@ func Columns(table string) (names []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range reflect.VisibleFields(reflect.TypeOf(t.row)) {
-		if name, _, _ := strings.Cut(f.Tag.Get("parquet"), ","); name != "" {
-			names = append(names, name)
-		}
-	}
-	return names, nil
+	return ColumnsOf(t.row), nil
 }
 
 // List converts subnets to a column's list; nil stays nil, which is null.

@@ -16,7 +16,7 @@ func CreateFile[T Row](path string) (*File[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File[T]{newPart[T](f)}, nil
+	return NewFile[T](f), nil
 }
 
 // Write appends a row.
@@ -38,7 +38,7 @@ func ExportParquet(ctx context.Context, dataDir, table string, in Range, f *os.F
 }
 
 func exportRows[T Row](ctx context.Context, dataDir string, in Range, f *os.File) (rows int, err error) {
-	out := &File[T]{newPart[T](f)}
+	out := NewFile[T](f)
 	err = Scan(ctx, dataDir, in, func(row T) error {
 		rows++
 		return out.Write(row)

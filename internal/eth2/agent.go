@@ -17,6 +17,8 @@ const (
 	ClientErigon ClientKind = "erigon"
 	// ClientCharon is middleware of distributed validators: no beacon node of its own.
 	ClientCharon ClientKind = "charon"
+	// ClientValtrack is another sentry of this program: no beacon node.
+	ClientValtrack ClientKind = "valtrack"
 	// ClientUnknown is everything else, bare libp2p agents of several clients among them.
 	ClientUnknown ClientKind = "unknown"
 )
@@ -56,6 +58,7 @@ var agentNames = map[string]ClientKind{
 	"caplin":             ClientErigon,
 	"charon":             ClientCharon,
 	"obolnetwork-charon": ClientCharon,
+	"valtrack":           ClientValtrack,
 }
 
 // jsLibrary is the library's own agent, which Lodestar sends when it sets none (Lighthouse

@@ -51,7 +51,7 @@ func TestParseAgent(t *testing.T) {
 		"github.com/libp2p/go-libp2p":                    {Kind: eth2.ClientUnknown},
 		"github.com":                                     {Kind: eth2.ClientUnknown},
 		"lighthouse-keeper/v1":                           {Kind: eth2.ClientUnknown},
-		"valtrack/v1.0.0":                                {Kind: eth2.ClientUnknown},
+		"valtrack/v1.0.0":                                {Kind: eth2.ClientValtrack, Version: "v1.0.0"},
 		"lighthouses/v1":                                 {Kind: eth2.ClientUnknown},
 		"":                                               {Kind: eth2.ClientUnknown},
 		"/":                                              {Kind: eth2.ClientUnknown},

@@ -4,11 +4,14 @@ import (
 	"context"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Evidence is every row about one node, in the order in which they were stored, and the
 // explanation of its estimate. Lists are never nil.
 type Evidence struct {
+	// Why says in a sentence what is known of its validators, and from what.
+	Why         string                 `json:"why"`
 	Node        *Node                  `json:"node"`
 	Tracked     *Tracked               `json:"tracked"` // null when it is not tracked
 	Discoveries []dataset.DiscoveryRow `json:"discoveries"`
@@ -19,11 +22,13 @@ type Evidence struct {
 // Evidence reads the rows about a node of this report.
 func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evidence, err error) {
 	e.Node = n
+	var p *tracker.Peer
 	if r.state != nil {
-		if p := r.state.Peer(n.ID); p != nil {
+		if p = r.state.Peer(n.ID); p != nil {
 			e.Tracked = newTracked(r.state, p)
 		}
 	}
+	e.Why = whyNode(n, r.state, p, e.Tracked)
 	if e.Discoveries, err = rowsOf(ctx, dataDir, func(row dataset.DiscoveryRow) bool { return row.ID == n.ID }); err != nil {
 		return e, err
 	}

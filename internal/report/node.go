@@ -1,5 +1,11 @@
 package report
 
+import (
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"slices"
+)
+
 // Node is what is known of one node, with the names of the API's node row.
 // Pointers are nil where it is not known. Fields from the handshake are those of the
 // newest one. Times are Unix milliseconds.
@@ -12,21 +18,27 @@ type Node struct {
 	Arch          *string `json:"arch"`
 	// Estimated is nil before the first estimate: then its columns are absent.
 	*Estimated
+	// CustodyGroupCount and LongLivedSubnets are what was told last, by a handshake, in a
+	// watch or by a newer record; CustodyToldBy says which, empty when the count is null.
 	CustodyGroupCount *uint64 `json:"custody_group_count"`
+	CustodyToldBy     string  `json:"custody_told_by,omitempty"`
 	AllSubnets        bool    `json:"all_subnets"`
 	Observations      int     `json:"observations"`
 	EpochsWatched     float64 `json:"epochs_watched"`
 	FirstSeen         int64   `json:"first_seen"`
-	LastSeen          int64   `json:"last_seen"`
-	LastEpoch         uint64  `json:"last_epoch"`
-	Direction         string  `json:"direction"`
-	Transport         string  `json:"transport"`
-	ForkDigest        *string `json:"fork_digest"`
-	NextForkVersion   *string `json:"next_fork_version"`
-	NFD               *string `json:"nfd"`
-	LongLivedSubnets  []int32 `json:"long_lived_subnets"`
-	// SubnetRule is the rule that LongLivedSubnets follow (eth2.SubnetRule). It tells families
-	// of clients apart where the agent is hidden.
+	// LastSeen is when the node was last heard: a handshake, a new record, or a watch's end.
+	LastSeen         int64   `json:"last_seen"`
+	LastEpoch        uint64  `json:"last_epoch"`
+	Direction        string  `json:"direction"`
+	Transport        string  `json:"transport"`
+	ForkDigest       *string `json:"fork_digest"`
+	NextForkVersion  *string `json:"next_fork_version"`
+	NextForkEpoch    *uint64 `json:"next_fork_epoch"`
+	NFD              *string `json:"nfd"`
+	LongLivedSubnets []int32 `json:"long_lived_subnets"`
+	// SubnetRule is the rule that LongLivedSubnets follow (eth2.SubnetRule), null when they
+	// have changed since the last handshake. It tells families of clients apart where the
+	// agent is hidden.
 	SubnetRule *string `json:"subnet_rule"`
 	// ShortLivedSubnets is null when the handshake got no gossip hello.
 	ShortLivedSubnets []int32 `json:"short_lived_subnets"`
@@ -35,18 +47,80 @@ type Node struct {
 	Multiaddr         string  `json:"multiaddr,omitempty"`
 	IP                *string `json:"ip"`
 	Port              *int32  `json:"port"`
+	IP6               *string `json:"ip6"`
+	Agent             string  `json:"agent,omitempty"`
 
+	network          string
 	record           *uint64 // seq of the newest record; nil before the first
+	recordCustody    *uint64 // the newest record's
 	handshake, visit int64   // time of the newest
+	custodyAt        int64   // when the custody group count and the subnets were told
+	metaDataAt       int64
+	estimatedAt      int64
 	discovered       bool
 	visited          bool
+	connected        bool // in the report's range, by a handshake or a watch
+	visits           int  // that ended in the report's range
+	unanswered       int  // of these, dials that nothing answered
+	answered         bool // it answered one of them, whatever came of it
+	handshakes       handshakes
 }
+
+// Who told the custody group count.
+const (
+	toldByHandshake = "handshake"
+	toldByWatch     = "watch"
+	toldByRecord    = "record"
+)
 
 func (n *Node) seen(at int64) {
 	if n.FirstSeen == 0 || at < n.FirstSeen {
 		n.FirstSeen = at
 	}
 	n.LastSeen = max(n.LastSeen, at)
+}
+
+// told notes a custody group count and long-lived subnets, when nothing newer was told. A
+// MetaData before version 3 has no count: then the record's is the last that was told.
+func (n *Node) told(at int64, by string, custody *uint64, longLived []int32) {
+	if at >= n.custodyAt {
+		if custody == nil && by != toldByRecord {
+			custody, by = n.recordCustody, toldByRecord
+		}
+		if n.CustodyGroupCount, n.CustodyToldBy, n.custodyAt = custody, by, at; custody == nil {
+			n.CustodyToldBy = ""
+		}
+	}
+	if at >= n.metaDataAt && longLived != nil {
+		if !slices.Equal(n.LongLivedSubnets, longLived) {
+			n.SubnetRule = nil // of other subnets
+		}
+		n.LongLivedSubnets, n.metaDataAt = longLived, at
+	}
+}
+
+// attnetsOf are the set bits of attnets in hex; nil for none and for what is no bit field.
+func attnetsOf(text *string) []int32 {
+	var a eth2.Attnets
+	if text == nil || a.UnmarshalText([]byte(*text)) != nil {
+		return nil
+	}
+	return append([]int32{}, dataset.List(a.Subnets())...)
+}
+
+// reached reports whether the node completed a handshake and was connected in the report's
+// range.
+func (n *Node) reached() bool { return n.handshake > 0 && n.connected }
+
+// sentry reports whether it is another sentry of this program: no node of the network.
+func (n *Node) sentry() bool { return n.Client == string(eth2.ClientValtrack) }
+
+// validators is the estimate; -1 without one.
+func (n *Node) validators() int {
+	if n.Estimated == nil {
+		return -1
+	}
+	return n.Validators
 }
 
 // orEmpty is the string that p points at, empty for nil.

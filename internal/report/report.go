@@ -5,19 +5,27 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// Report collects rows, in any order.
+// Report collects rows: the tables one after the other, records first.
 type Report struct {
+	in       dataset.Range // whose rows count; those before only say what was known
+	made     int64         // when the report was made, Unix milliseconds
 	nodes    map[string]*Node
 	outcomes map[string]*outcome
 	networks map[string]bool
 	rows     Counts
-	state    *tracker.State // nil when nothing is tracked
+	recorded recorded
+	state    *tracker.State  // nil when nothing is tracked
+	totals   *tracker.Totals // of a range that ends before now: its last hour's
 }
 
 type outcome struct {
@@ -33,13 +41,18 @@ type Counts struct {
 }
 
 func newReport() *Report {
-	return &Report{nodes: make(map[string]*Node), outcomes: make(map[string]*outcome), networks: make(map[string]bool)}
+	return &Report{
+		made: time.Now().UnixMilli(), nodes: make(map[string]*Node), outcomes: make(map[string]*outcome), networks: make(map[string]bool),
+		recorded: recorded{at: make(map[int64]bool)},
+	}
 }
 
 // Read reads the committed rows of a data directory, also while a consumer writes
-// there. A directory without datasets gives an empty report.
-func Read(ctx context.Context, dataDir string) (*Report, error) {
+// there. The report is of the rows in a range; the zero range has all. A directory without
+// datasets gives an empty report.
+func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error) {
 	r := newReport()
+	r.restrict(in)
 	var all dataset.Range
 	if err := dataset.Scan(ctx, dataDir, all, r.addDiscovery); err != nil {
 		return nil, err
@@ -54,8 +67,19 @@ func Read(ctx context.Context, dataDir string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if in.To > 0 && in.To < r.made {
+		return r, r.readPast(ctx, dataDir, state)
+	}
 	r.setState(state)
 	return r, nil
+}
+
+// restrict makes the report one of the rows in a range.
+func (r *Report) restrict(in dataset.Range) {
+	r.in = in
+	if r.recorded.from = max(0, 2*in.From-r.end()); in == (dataset.Range{}) { // Changes looks back as far again
+		r.recorded.from = math.MaxInt64
+	}
 }
 
 // ReadState reads the tracker's state in a data directory; nil when there is none.
@@ -73,11 +97,36 @@ func (r *Report) setState(state *tracker.State) {
 		return
 	}
 	for id, n := range r.nodes {
-		if p := state.Peer(id); p != nil && p.Estimate != nil {
+		if p := state.Peer(id); p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
 			e := estimated(p.Estimate.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
 		}
 	}
+}
+
+// readPast adds the estimates of the last hour in the window: the state's are of now.
+func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.State) error {
+	err := dataset.Scan(ctx, dataDir, r.in, func(row dataset.EstimateRow) error {
+		n := r.nodes[row.ID]
+		if n == nil || row.Timestamp < n.estimatedAt || n.Client == string(eth2.ClientValtrack) {
+			return nil
+		}
+		n.estimatedAt = row.Timestamp
+		n.Estimated = &Estimated{
+			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
+			row.StakeETH, row.StakeLow, row.StakeHigh,
+		}
+		n.EpochsWatched, n.AllSubnets = row.EpochsWatched, row.AllSubnets
+		return nil
+	})
+	if err != nil || state == nil {
+		return err
+	}
+	history, err := tracker.ReadHistory(ctx, dataDir, r.in.From, r.in.To)
+	if n := len(history.Totals); n > 0 {
+		r.totals = &history.Totals[n-1]
+	}
+	return err
 }
 
 func (r *Report) node(id string) *Node {
@@ -89,39 +138,74 @@ func (r *Report) node(id string) *Node {
 	return n
 }
 
+// isAfter reports whether a time is after the report's range: then its rows say only that
+// something was recorded.
+func (r *Report) isAfter(at int64) bool { return r.in.To > 0 && at >= r.in.To }
+
+// counts reports whether a row of a time is in the report's range.
+func (r *Report) counts(at int64) bool { return at >= r.in.From }
+
 func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
-	r.rows.Discoveries++
-	r.networks[row.Network] = true
+	if r.recorded.add(row.Timestamp, row.Timestamp); r.isAfter(row.Timestamp) {
+		return nil
+	}
 	n := r.node(row.ID)
-	n.discovered = true
+	n.network = row.Network
 	n.seen(row.Timestamp)
+	if r.counts(row.Timestamp) {
+		r.rows.Discoveries++
+		r.networks[row.Network] = true
+		n.discovered = true
+	}
 	if n.record != nil && row.Seq < *n.record {
 		return nil
 	}
+	newer := n.record != nil && row.Seq > *n.record
 	n.record, n.ENR, n.NodeID = &row.Seq, row.ENR, row.NodeID
 	n.IP, n.Port = cmp.Or(row.IP, row.IP6), row.Port
-	n.NextForkVersion, n.NFD = row.NextForkVersion, row.NFD
-	if n.Observations == 0 {
+	n.IP6 = row.IP6
+	n.NextForkVersion, n.NextForkEpoch, n.NFD = row.NextForkVersion, row.NextForkEpoch, row.NFD
+	n.recordCustody = row.CustodyGroupCount
+	if n.handshake == 0 {
 		n.ForkDigest = row.ForkDigest
+	}
+	switch {
+	case newer: // the node has signed it since the one before was found
+		n.told(row.Timestamp, toldByRecord, row.CustodyGroupCount, attnetsOf(row.Attnets))
+	case n.metaDataAt == 0:
+		n.told(0, toldByRecord, row.CustodyGroupCount, nil)
 	}
 	return nil
 }
 
 func (r *Report) addHandshake(row dataset.ValidatorRow) error {
-	r.rows.Handshakes++
-	r.networks[row.Network] = true
+	if r.recorded.add(row.Timestamp, row.Timestamp); r.isAfter(row.Timestamp) {
+		return nil
+	}
 	n := r.node(row.ID)
-	n.Observations++
+	n.network = row.Network
 	n.seen(row.Timestamp)
+	n.handshakes.add(row, r.in.From)
+	if r.counts(row.Timestamp) {
+		r.rows.Handshakes++
+		r.networks[row.Network] = true
+		n.Observations++
+		n.connected = true
+	}
 	if row.Timestamp < n.handshake {
 		return nil
 	}
 	n.handshake = row.Timestamp
-	n.Client, n.ClientVersion, n.OS, n.Arch = row.Client, row.ClientRelease, row.OS, row.Arch
+	n.Client, n.ClientVersion = clientOf(row)
+	n.OS, n.Arch, n.Agent = row.OS, row.Arch, row.ClientVersion
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
-	n.CustodyGroupCount, n.AllSubnets = row.CustodyGroupCount, row.AllSubnets
-	n.LongLivedSubnets, n.ShortLivedSubnets, n.SubnetRule = row.LongLivedSubnets, row.ShortLivedSubnets, row.SubnetRule
+	n.AllSubnets = row.AllSubnets
+	n.told(row.Timestamp, toldByHandshake, row.CustodyGroupCount, row.LongLivedSubnets)
+	n.ShortLivedSubnets = row.ShortLivedSubnets
+	if slices.Equal(n.LongLivedSubnets, row.LongLivedSubnets) {
+		n.SubnetRule = row.SubnetRule
+	}
 	n.ENR = cmp.Or(n.ENR, row.ENR)
 	if row.NodeID != nil {
 		n.NodeID = *row.NodeID
@@ -129,8 +213,31 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	return nil
 }
 
+// clientOf is a handshake's client. Earlier versions of this program did not know its own
+// agent and stored sentries as unknown.
+func clientOf(row dataset.ValidatorRow) (client string, release *string) {
+	if row.Client == string(eth2.ClientUnknown) {
+		if c := eth2.ParseAgent(row.ClientVersion); c.Kind == eth2.ClientValtrack {
+			return string(c.Kind), new(c.Release())
+		}
+	}
+	return row.Client, row.ClientRelease
+}
+
 func (r *Report) addVisit(row dataset.VisitRow) error {
-	if row.More { // a part of a watch: the visit counts with its last part
+	if r.recorded.add(row.Started, row.Ended); r.isAfter(row.Timestamp) {
+		return nil
+	}
+	n := r.node(row.ID)
+	n.network = row.Network
+	if w := row.Watch; w != nil {
+		n.seen(w.To)
+		n.connected = n.connected || r.counts(row.Timestamp)
+		for _, m := range w.MetaDataChanges {
+			n.told(w.From+m.At, toldByWatch, m.MetaData.CustodyGroupCount, attnetsOf(&m.MetaData.Attnets))
+		}
+	}
+	if row.More || !r.counts(row.Timestamp) { // of a watch in parts only the last one counts
 		return nil
 	}
 	r.rows.Visits++
@@ -142,34 +249,44 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	}
 	out.visits++
 	out.nodes[row.ID] = true
-	n := r.node(row.ID)
 	n.visited = true
+	n.visits++
+	switch row.Outcome {
+	case event.OutcomeDialTimeout, event.OutcomeRefused, event.OutcomeUnreachable:
+		n.unanswered++
+	case event.OutcomeCanceled: // by us
+	default:
+		n.answered = true
+	}
 	if row.Ended >= n.visit {
 		n.visit, n.LastOutcome = row.Ended, row.Outcome
 	}
 	return nil
 }
 
-// Nodes lists the nodes that completed at least one handshake, the most observed
-// first.
-func (r *Report) Nodes() []*Node {
+// inWindow reports whether a row in the report's range is of the node.
+func (n *Node) inWindow() bool { return n.discovered || n.visited || n.connected }
+
+// AllNodes lists the nodes of which there are rows in the report's range: those with the
+// most validators first, then the most observed.
+func (r *Report) AllNodes() []*Node {
 	nodes := slices.Collect(maps.Values(r.nodes))
-	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return n.Observations == 0 })
+	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return !n.inWindow() })
 	slices.SortFunc(nodes, func(x, y *Node) int {
-		return cmp.Or(cmp.Compare(y.Observations, x.Observations), cmp.Compare(x.ID, y.ID))
+		return cmp.Or(cmp.Compare(y.validators(), x.validators()), cmp.Compare(y.Observations, x.Observations), cmp.Compare(x.ID, y.ID))
 	})
 	return nodes
 }
 
-// Node finds a node by its peer id, or by its node id as 0x and hex.
-func (r *Report) Node(id string) (*Node, bool) {
-	if n, ok := r.nodes[id]; ok {
-		return n, true
+// Nodes lists those of AllNodes that completed a handshake, or were watched after one.
+func (r *Report) Nodes() []*Node {
+	return slices.DeleteFunc(r.AllNodes(), func(n *Node) bool { return !n.reached() })
+}
+
+// end is the end of the report's range, or when it was made; Unix milliseconds.
+func (r *Report) end() int64 {
+	if r.in.To > 0 {
+		return min(r.made, r.in.To)
 	}
-	for _, n := range r.nodes {
-		if n.NodeID == id {
-			return n, true
-		}
-	}
-	return nil, false
+	return r.made
 }

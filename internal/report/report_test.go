@@ -73,16 +73,16 @@ func TestSummary(t *testing.T) {
 func TestNode(t *testing.T) {
 	r := fill(t)
 	for _, id := range []string{"a", "0xaa"} {
-		n, ok := r.Node(id)
-		if !ok {
-			t.Fatalf("no node %q", id)
+		n, err := r.Find(id)
+		if err != nil {
+			t.Fatal(err)
 		}
 		if n.ENR != "enr:new" || *n.IP != "::1" || *n.ClientVersion != "7.0.0" || n.LastEpoch != 2 || n.Observations != 2 ||
 			*n.ForkDigest != "0x01020304" || n.LastOutcome != "ok" {
 			t.Errorf("node %q is %+v", id, n)
 		}
 	}
-	if _, ok := r.Node("d"); ok {
+	if _, err := r.Find("d"); err == nil {
 		t.Error("found a node that is not there")
 	}
 	var ids []string
@@ -104,7 +104,10 @@ func TestTextIsPrintable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	n, _ := r.Node("x")
+	n, err := r.Find("x")
+	if err != nil {
+		t.Fatal(err)
+	}
 	e := Evidence{Node: n, Handshakes: []dataset.ValidatorRow{row}, Visits: []dataset.VisitRow{{Error: &evil}}}
 	for _, err := range []error{r.Summary().WriteText(&out), WriteNodes(&out, r.Nodes()), e.WriteText(&out)} {
 		if err != nil {
@@ -132,7 +135,7 @@ func TestLostDays(t *testing.T) {
 func TestNodesShowTheSubnetRule(t *testing.T) {
 	r := fill(t)
 	for id, want := range map[string]*string{"a": ptr("staggered"), "b": nil} {
-		n, _ := r.Node(id)
+		n, _ := r.Find(id)
 		if diff := cmp.Diff(want, n.SubnetRule); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", id, diff)
 		}

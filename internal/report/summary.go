@@ -19,6 +19,11 @@ type Summary struct {
 	FirstSeen int64  `json:"first_seen"`
 	LastSeen  int64  `json:"last_seen"`
 	Rows      Counts `json:"rows"`
+	// Window is what the summary is restricted to; null for all data.
+	Window *Window `json:"window"`
+	// Sentries counts other sentries of this program, which are left out: they are no
+	// beacon nodes.
+	Sentries int `json:"sentries"`
 
 	// Validators is null while nothing is estimated.
 	Validators *Validators `json:"validators"`
@@ -66,15 +71,14 @@ type OutcomeCount struct {
 
 // Summary sums up the rows that were read.
 func (r *Report) Summary() Summary {
-	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows, Validators: newValidators(r.state)}
+	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows, Window: r.window(), Validators: r.validators()}
 	if s.Networks == nil {
 		s.Networks = []string{}
 	}
 	clients := make(map[string]map[string]int)
 	short, cgc := make(map[uint64]int), make(map[uint64]int)
 	for _, n := range r.nodes {
-		s.count(n)
-		if n.Observations == 0 {
+		if s.count(n); !n.reached() || n.sentry() {
 			continue
 		}
 		if clients[n.Client] == nil {
@@ -99,13 +103,20 @@ func (r *Report) Summary() Summary {
 }
 
 func (s *Summary) count(n *Node) {
+	if !n.inWindow() {
+		return
+	}
+	if n.sentry() {
+		s.Sentries++
+		return
+	}
 	if n.discovered {
 		s.Discovered++
 	}
 	if n.visited {
 		s.Visited++
 	}
-	if n.Observations > 0 {
+	if n.reached() {
 		s.Handshaked++
 	}
 	if n.FirstSeen > 0 && (s.FirstSeen == 0 || n.FirstSeen < s.FirstSeen) {

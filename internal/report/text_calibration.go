@@ -3,19 +3,39 @@ package report
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
+
+	"github.com/chainbound/valtrack/internal/estimate"
 )
 
 // WriteText writes the tests for people.
 func (c Calibration) WriteText(w io.Writer) error {
+	p := newPage(w)
 	if c.At == 0 {
-		_, err := fmt.Fprintln(w, "nothing learned yet")
-		return err
+		p.sentence("nothing learned yet")
+		return p.writeTo(w)
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(t, "tested\t%s\n", clock(c.At))
-	fmt.Fprintf(t, "M4 totals\t%s: %.2f times the active validators\n", c.Total, c.Multiplicity)
-	fmt.Fprint(t, "\nCLIENT\tVERSION\tNODES\tM1 DISPERSION\tM2 WATCHES\tM2 SNAPSHOTS\tM3 LIFETIMES\tUSED\n")
+	p.fields([]field{
+		{"tested", clock(c.At)},
+		{"M4 totals", fmt.Sprintf("%s: %.2f times the active validators", c.Total, c.Multiplicity)},
+	})
+	c.writeVersions(p)
+	rows := [][]string{}
+	for _, b := range c.Prior {
+		rows = append(rows, []string{Bucket{Low: b.Low, High: b.High}.name(), fmt.Sprintf("%.1f %%", 100*b.Share)})
+	}
+	p.table([]column{{name: "PRIOR: VALIDATORS OF A NODE"}, {name: "SHARE OF NODES"}}, rows)
+	rows = [][]string{}
+	for _, s := range c.Spurious {
+		rows = append(rows, []string{s.Client, fmt.Sprintf("%.4f", s.PerObservation)})
+	}
+	p.table([]column{{name: "SPURIOUS SUBNETS"}, {name: "PER OBSERVATION"}}, rows)
+	p.WriteByte('\n')
+	p.sentence("M1 to M4 are explained in docs/methodology.md. Too few: not enough nodes for the test. !: only a part of the evidence is used. Unproven: no test had enough nodes.")
+	return p.writeTo(w)
+}
+
+func (c Calibration) writeVersions(p *page) {
+	rows, lifetimes := [][]string{}, [][]string{}
 	for _, v := range c.Versions {
 		flag := ""
 		switch {
@@ -24,24 +44,34 @@ func (c Calibration) WriteText(w io.Writer) error {
 		case v.Unproven:
 			flag = ", unproven"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s (%d of %d all duties)\t%s (%.2f)\t%s (%.2f)\t%s\t%s%s\n", v.Client, printable(v.Version), v.Nodes,
-			v.Dispersion, v.AllDuties, v.Dispersed, v.Watched, v.WatchedRatio, v.Looked, v.LookedRatio, v.Lifetimes, v.Used, flag)
-	}
-	fmt.Fprint(t, "\nLIFETIMES IN SLOTS\tVERSION\t0\t1\t2\t3\t4\t5-8\t9-16\t17-32\t33-64\tMORE\n")
-	for _, v := range c.Versions {
-		fmt.Fprintf(t, "%s\t%s", v.Client, printable(v.Version))
-		for _, n := range v.LifetimeCounts {
-			fmt.Fprintf(t, "\t%d", n)
+		dispersion := v.Dispersion
+		if v.Dispersed > 0 {
+			dispersion += fmt.Sprintf(" (%d of %d show all duties)", v.AllDuties, v.Dispersed)
 		}
-		fmt.Fprintln(t)
+		rows = append(rows, []string{
+			v.Client, printable(v.Version), fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
+		})
+		line := []string{v.Client, printable(v.Version)}
+		for _, n := range v.LifetimeCounts {
+			line = append(line, fmt.Sprint(n))
+		}
+		lifetimes = append(lifetimes, line)
 	}
-	fmt.Fprint(t, "\nPRIOR: VALIDATORS OF A NODE\tSHARE OF NODES\n")
-	for _, b := range c.Prior {
-		fmt.Fprintf(t, "%s\t%.1f %%\n", Bucket{Low: b.Low, High: b.High}.name(), 100*b.Share)
+	p.table([]column{
+		{"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0}, {"M1 DISPERSION", textColumn, 1},
+		{"M2 WATCHES", plainColumn, 2}, {"M2 SNAPSHOTS", plainColumn, 2}, {"M3 LIFETIMES", plainColumn, 2}, {"USED", textColumn, 0},
+	}, rows)
+	columns := []column{{name: "LIFETIMES IN SLOTS"}, {"VERSION", textColumn, 0}}
+	for _, name := range []string{"0", "1", "2", "3", "4", "5-8", "9-16", "17-32", "33-64", "MORE"} {
+		columns = append(columns, column{name: name, rank: 1})
 	}
-	fmt.Fprint(t, "\nSPURIOUS SUBNETS\tPER OBSERVATION\n")
-	for _, s := range c.Spurious {
-		fmt.Fprintf(t, "%s\t%.4f\n", s.Client, s.PerObservation)
+	p.table(columns, lifetimes)
+}
+
+// ratio is a verdict with the number that it is about, if there is one.
+func ratio(verdict string, n float64) string {
+	if verdict == estimate.TooFew.String() {
+		return verdict
 	}
-	return t.Flush()
+	return fmt.Sprintf("%s (%.2f)", verdict, n)
 }

@@ -3,89 +3,181 @@ package report
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 )
 
-// WriteNodes writes one line per node.
+// WriteNodes writes one line per node, in the order of the list. On a terminal an
+// explanation of the columns follows.
 func WriteNodes(w io.Writer, nodes []*Node) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tCLIENT\tVERSION\tVALIDATORS\tCGC\tLONG-LIVED\tRULE\tSHORT-LIVED\tOBSERVATIONS\tLAST SEEN\tTRANSPORT")
-	for _, n := range nodes {
-		cgc, short, estimate, rule := "-", "-", "-", "-"
+	p := newPage(w)
+	p.nodes(nodes)
+	if p.width > 0 {
+		p.legend("[low to high]", "custody groups", "long-lived subnet", "subnet rule", "short-lived subnet", "last heard")
+	}
+	return p.writeTo(w)
+}
+
+func (p *page) nodes(nodes []*Node) {
+	rows := make([][]string, len(nodes))
+	for i, n := range nodes {
+		cgc, long, short, estimate, rule := "-", "-", "-", "-", "-"
 		if n.SubnetRule != nil {
 			rule = *n.SubnetRule
 		}
 		if n.Estimated != nil {
-			estimate = fmt.Sprintf("%d [%.0f to %.0f]", n.Validators, n.ValidatorsLow, n.ValidatorsHigh)
+			estimate = n.interval()
 		}
 		if n.CustodyGroupCount != nil {
 			cgc = fmt.Sprint(*n.CustodyGroupCount)
 		}
+		if n.LongLivedSubnets != nil {
+			long = fmt.Sprint(len(n.LongLivedSubnets))
+		}
 		if n.ShortLivedSubnets != nil {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\n", n.ID, n.Client, printable(orEmpty(n.ClientVersion)), estimate, cgc,
-			len(n.LongLivedSubnets), printable(rule), short, n.Observations, clock(n.LastSeen), n.Transport)
+		rows[i] = []string{
+			n.ID, orDash(n.Client), orDash(printable(orEmpty(n.ClientVersion))), estimate, cgc, long, printable(rule), short,
+			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
+		}
 	}
-	return t.Flush()
+	p.table([]column{
+		{"ID", idColumn, 0},
+		{"CLIENT", plainColumn, 0},
+		{"VERSION", textColumn, 1},
+		{"VALIDATORS", plainColumn, 0},
+		{"CGC", plainColumn, 0},
+		{"LONG-LIVED", plainColumn, 4},
+		{"RULE", plainColumn, 2},
+		{"SHORT-LIVED", plainColumn, 3},
+		{"OBSERVATIONS", plainColumn, 4},
+		{"LAST HEARD", plainColumn, 0},
+		{"TRANSPORT", plainColumn, 5},
+	}, rows)
 }
 
-// WriteText writes the evidence for people: what is known, then one line per handshake
-// and one per visit.
+// interval is the median with the 90 % interval.
+func (e Estimated) interval() string {
+	return fmt.Sprintf("%d [%.0f to %.0f]", e.Validators, e.ValidatorsLow, e.ValidatorsHigh)
+}
+
+// WriteText writes the evidence for people: why the node has its estimate, what is known,
+// then one line per handshake and one per visit.
 func (e Evidence) WriteText(w io.Writer) error {
-	if err := WriteNodes(w, []*Node{e.Node}); err != nil {
-		return err
-	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	p := newPage(w)
+	n := e.Node
+	p.sentence("%s", e.Why)
+	p.WriteByte('\n')
+	p.fields([]field{
+		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable(n.Agent))},
+		{"address", orDash(printable(n.Multiaddr))}, {"custody groups", n.custodyText()},
+	})
+	p.nodes([]*Node{n})
 	if e.Tracked != nil {
-		e.Tracked.writeText(t)
+		e.Tracked.writeText(p)
 	}
-	fmt.Fprint(t, "\nHANDSHAKE\tEPOCH\tSEQ\tLONG-LIVED\tSHORT-LIVED\tAGENT\n")
+	rows := [][]string{}
 	for _, h := range e.Handshakes {
 		short := "no hello"
 		if h.ShortLivedSubnets != nil {
 			short = numbers(h.ShortLivedSubnets)
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%s\n", clock(h.Timestamp), h.Epoch, h.SeqNumber, numbers(h.LongLivedSubnets), short, printable(h.ClientVersion))
+		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable(h.ClientVersion)})
 	}
-	fmt.Fprint(t, "\nVISIT\tDIRECTION\tTRANSPORT\tOUTCOME\tERROR\n")
+	p.table([]column{
+		{"HANDSHAKE", plainColumn, 0}, {"EPOCH", plainColumn, 2}, {"SEQ", plainColumn, 3},
+		{"LONG-LIVED", textColumn, 1}, {"SHORT-LIVED", textColumn, 0}, {"AGENT", textColumn, 1},
+	}, rows)
+	rows = [][]string{}
 	for _, v := range e.Visits {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, printable(orEmpty(v.Error)))
+		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, printable(orEmpty(v.Error))})
 	}
-	return t.Flush()
+	p.table([]column{
+		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
+	}, rows)
+	p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "hello", "watch", "last heard")
+	return p.writeTo(w)
 }
 
-func (d *Tracked) writeText(t *tabwriter.Writer) {
-	fmt.Fprint(t, "\nVALIDATORS\tMEDIAN\t90 %\tMEAN\tAT LEAST ONE\tSTAKE\n")
-	row := func(name string, e Estimated) {
-		fmt.Fprintf(t, "%s\t%d\t%.0f to %.0f\t%.1f\t%.1f %%\t%.0f ETH\n", name, e.Validators, e.ValidatorsLow, e.ValidatorsHigh, e.ValidatorsMean, 100*e.PValidator, e.StakeETH)
+func (n *Node) custodyText() string {
+	if n.CustodyGroupCount == nil {
+		return "not reported"
 	}
-	if d.Together != nil {
-		row("estimate", *d.Together)
+	text := fmt.Sprintf("%d, told last by its %s", *n.CustodyGroupCount, n.CustodyToldBy)
+	if n.CustodyToldBy == toldByWatch {
+		text = fmt.Sprintf("%d, told last in a watch", *n.CustodyGroupCount)
 	}
-	row("custody groups alone", d.Custody)
-	row("subnets alone", d.Subnets)
-	fmt.Fprintf(t, "\nused\t%s\n", d.Used)
-	fmt.Fprintf(t, "cells\t%d filled, %d empty\n", d.CellsOn, d.CellsOff)
+	if n.custodyAt > 0 {
+		text += " at " + clock(n.custodyAt)
+	}
+	return text
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (d *Tracked) writeText(p *page) {
+	d.writeEstimates(p)
+	p.WriteByte('\n')
+	list := []field{{"used", d.Used}, {"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)}}
 	if d.LostDays > 0 {
-		fmt.Fprintf(t, "lost\t%d days that could not be decoded\n", d.LostDays)
+		list = append(list, field{"lost", fmt.Sprintf("%d days that could not be decoded", d.LostDays)})
 	}
 	if d.UndecodableDays > 0 {
-		fmt.Fprintf(t, "damaged\t%d days in tracker.db that cannot be decoded and are not in this list\n", d.UndecodableDays)
+		list = append(list, field{"damaged", fmt.Sprintf("%d days in tracker.db that cannot be decoded and are not in this list", d.UndecodableDays)})
 	}
-	fmt.Fprint(t, "\nDAY\tCLIENT\tVERSION\tEPOCHS WATCHED\tFILLED\tEMPTY\tSUBSCRIPTIONS\n")
+	p.fields(list)
+	rows := [][]string{}
 	for _, x := range d.Days {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.1f\t%d\t%d\t%d\n", x.Date, x.Client, printable(x.Version), x.EpochsWatched, x.CellsOn, x.CellsOff, x.Subscriptions)
+		rows = append(rows, []string{
+			x.Date, x.Client, printable(x.Version), fmt.Sprintf("%.1f", x.EpochsWatched),
+			fmt.Sprint(x.CellsOn), fmt.Sprint(x.CellsOff), fmt.Sprint(x.Subscriptions),
+		})
 	}
-	fmt.Fprint(t, "\nCUSTODY GROUPS\tFROM\n")
+	p.table([]column{
+		{"DAY", plainColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 1}, {"EPOCHS WATCHED", plainColumn, 0},
+		{"FILLED", plainColumn, 0}, {"EMPTY", plainColumn, 0}, {"SUBSCRIPTIONS", plainColumn, 2},
+	}, rows)
+	rows = [][]string{}
 	for _, c := range d.CustodyHistory {
-		fmt.Fprintf(t, "%d\t%s\n", c.Count, clock(c.At))
+		rows = append(rows, []string{fmt.Sprint(c.Count), clock(c.At)})
 	}
-	fmt.Fprint(t, "\nADDRESS\tFROM\tTO\n")
+	p.table([]column{{name: "CUSTODY GROUPS"}, {name: "FROM"}}, rows)
+	rows = [][]string{}
 	for _, e := range d.Endpoints {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", e.Address, clock(e.First), clock(e.Last))
+		rows = append(rows, []string{printable(e.Address), clock(e.First), clock(e.Last)})
 	}
+	p.table([]column{{name: "ADDRESS"}, {name: "FROM"}, {name: "TO"}}, rows)
 	for _, o := range d.SameAddress {
-		fmt.Fprintf(t, "also found there\t%s\t%s\n", o.ID, clock(o.LastSeen))
+		p.sentence("also found there: %s, at %s", o.ID, clock(o.LastSeen))
 	}
+}
+
+// writeEstimates writes what each kind of evidence says; one that says nothing has no
+// numbers.
+func (d *Tracked) writeEstimates(p *page) {
+	if d.Together == nil {
+		return
+	}
+	var rows [][]string
+	row := func(name string, e *Estimated) {
+		if e == nil {
+			rows = append(rows, []string{name, "-", "-", "-", "-", "-"})
+			return
+		}
+		rows = append(rows, []string{
+			name, fmt.Sprint(e.Validators), fmt.Sprintf("%.0f to %.0f", e.ValidatorsLow, e.ValidatorsHigh), fmt.Sprintf("%.1f", e.ValidatorsMean),
+			fmt.Sprintf("%.1f %%", 100*e.PValidator), fmt.Sprintf("%.0f ETH", e.StakeETH),
+		})
+	}
+	row("estimate", d.Together)
+	row("custody groups alone", d.Custody)
+	row("subnets alone", d.Subnets)
+	p.table([]column{
+		{"VALIDATORS", plainColumn, 0}, {"MEDIAN", plainColumn, 0}, {"90 %", plainColumn, 0}, {"MEAN", plainColumn, 2},
+		{"AT LEAST ONE", plainColumn, 1}, {"STAKE", plainColumn, 1},
+	}, rows)
 }

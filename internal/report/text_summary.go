@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 )
@@ -14,41 +13,72 @@ const maxVersions = 4
 
 // WriteText writes the summary for people.
 func (s Summary) WriteText(w io.Writer) error {
+	p := newPage(w)
 	if s.Rows == (Counts{}) {
-		_, err := fmt.Fprintln(w, "no data yet")
-		return err
+		if s.Window != nil && s.Window.DataTo > 0 {
+			p.fields(s.Window.fields())
+		} else {
+			p.sentence("no data yet")
+		}
+		return p.writeTo(w)
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(t, "network\t%s\n", strings.Join(s.Networks, ", "))
-	fmt.Fprintf(t, "seen\t%s to %s\n", clock(s.FirstSeen), clock(s.LastSeen))
-	fmt.Fprintf(t, "nodes\t%d discovered, %d visited, %d handshaked\n", s.Discovered, s.Visited, s.Handshaked)
-	fmt.Fprintf(t, "rows\t%d discoveries, %d handshakes, %d visits\n", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits)
+	s.writeHead(p)
 	if s.Validators != nil {
-		s.Validators.writeText(t)
+		s.Validators.writeTables(p)
 	}
-
-	fmt.Fprint(t, "\nCLIENT\tNODES\tSHARE\tVERSIONS\n")
+	rows := [][]string{}
 	for _, c := range s.Clients {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", c.Client, c.Nodes, share(c.Nodes, s.Handshaked), versions(c))
+		rows = append(rows, []string{c.Client, fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked), versions(c)})
 	}
-	fmt.Fprint(t, "\nSHORT-LIVED SUBNETS\tNODES\tSHARE\n")
-	writeNumbers(t, s.ShortLivedSubnets, s.NoHello, "no hello", s.Handshaked)
-	fmt.Fprint(t, "\nCUSTODY GROUPS\tNODES\tSHARE\n")
-	writeNumbers(t, s.CustodyGroupCounts, s.NoCGC, "not reported", s.Handshaked)
-	fmt.Fprint(t, "\nOUTCOME\tVISITS\tSHARE\tNODES\n")
-	for _, o := range s.Outcomes {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%d\n", o.Outcome, o.Visits, share(o.Visits, s.Rows.Visits), o.Nodes)
-	}
-	return t.Flush()
+	p.table([]column{{"CLIENT", plainColumn, 0}, {"NODES", plainColumn, 0}, {"SHARE", plainColumn, 0}, {"VERSIONS", textColumn, 1}}, rows)
+	s.writeCounts(p)
+	p.legend("[low to high]", "node", "short-lived subnet", "hello", "custody groups", "record")
+	return p.writeTo(w)
 }
 
-func writeNumbers(w io.Writer, counts []NumberCount, missing int, why string, total int) {
-	for _, c := range counts {
-		fmt.Fprintf(w, "%d\t%d\t%s\n", c.Number, c.Nodes, share(c.Nodes, total))
+func (s Summary) writeHead(p *page) {
+	list := []field{{"network", strings.Join(s.Networks, ", ")}}
+	if s.Window != nil {
+		list = append(list, s.Window.fields()...)
 	}
-	if missing > 0 {
-		fmt.Fprintf(w, "%s\t%d\t%s\n", why, missing, share(missing, total))
+	records := "found by discovery"
+	if s.Window != nil {
+		records = "with a new or changed record"
 	}
+	list = append(list,
+		field{"seen", clock(s.FirstSeen) + " to " + clock(s.LastSeen)},
+		field{"nodes", fmt.Sprintf("%d %s, %d completed a handshake, %d with a finished visit", s.Discovered, records, s.Handshaked, s.Visited)},
+		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits)})
+	if s.Sentries > 0 {
+		list = append(list, field{"left out", plural(s.Sentries, "other Valtrack sentry") + ": no beacon nodes"})
+	}
+	if s.Validators != nil {
+		list = append(list, s.Validators.fields(s.Window != nil)...)
+	}
+	p.fields(list)
+	if s.Validators == nil && s.Window != nil {
+		p.sentence("validators were not estimated in this window")
+	}
+}
+
+func (s Summary) writeCounts(p *page) {
+	counts := func(name string, counts []NumberCount, missing int, why string) {
+		rows := [][]string{}
+		for _, c := range counts {
+			rows = append(rows, []string{fmt.Sprint(c.Number), fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked)})
+		}
+		if missing > 0 {
+			rows = append(rows, []string{why, fmt.Sprint(missing), share(missing, s.Handshaked)})
+		}
+		p.table([]column{{name: name}, {name: "NODES"}, {name: "SHARE"}}, rows)
+	}
+	counts("SHORT-LIVED SUBNETS", s.ShortLivedSubnets, s.NoHello, "no hello")
+	counts("CUSTODY GROUPS", s.CustodyGroupCounts, s.NoCGC, "not reported")
+	rows := [][]string{}
+	for _, o := range s.Outcomes {
+		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits), fmt.Sprint(o.Nodes)})
+	}
+	p.table([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}, {name: "NODES"}}, rows)
 }
 
 func versions(c ClientCount) string {
@@ -67,35 +97,86 @@ func versions(c ClientCount) string {
 	return strings.Join(words, ", ")
 }
 
-func (v *Validators) writeText(t *tabwriter.Writer) {
-	fmt.Fprintf(t, "validators\t%.0f [%.0f to %.0f] on %d nodes, %.0f of them with any\n", v.Validators, v.Low, v.High, v.Nodes, v.WithValidators)
-	fmt.Fprintf(t, "stake\t%.0f ETH [%.0f to %.0f]\n", v.StakeETH, v.StakeLow, v.StakeHigh)
+// maxGaps bounds the gaps that a report names.
+const maxGaps = 3
+
+// fields are the window, and what of it is missing.
+func (w Window) fields() []field {
+	list := []field{{"window", fmt.Sprintf("%s to %s (%s)", clock(w.From), clock(w.To), span(w.To-w.From))}}
+	if w.GapsMS == 0 {
+		return list
+	}
+	if w.covered() <= 0 {
+		text := "nothing was recorded in this window"
+		if w.DataTo > 0 {
+			text += fmt.Sprintf("; the data is from %s to %s", clock(w.DataFrom), clock(w.DataTo))
+		}
+		return append(list, field{"no data", text})
+	}
+	var gaps []string
+	for i, g := range w.Gaps {
+		if i == maxGaps {
+			gaps = append(gaps, fmt.Sprintf("%d more", len(w.Gaps)-i))
+			break
+		}
+		gaps = append(gaps, clock(g.From)+" to "+clock(g.To))
+	}
+	return append(list, field{"incomplete", fmt.Sprintf("nothing was recorded in %s of it: %s", span(w.GapsMS), strings.Join(gaps, ", "))})
+}
+
+// fields are the totals.
+func (v *Validators) fields(inWindow bool) []field {
+	asOf := ""
+	if inWindow {
+		asOf = fmt.Sprintf("; as of %s, the nodes of the last day, from up to a week of observations", clock(v.Hour))
+	}
+	list := []field{
+		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
+		{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", v.StakeETH, v.StakeLow, v.StakeHigh)},
+	}
 	note := ""
 	if v.Verdict == estimate.Failed.String() {
 		note = ": more than fallback nodes and distributed validators explain, see --calibration"
 	}
-	fmt.Fprintf(t, "multiplicity\t%.2f times the %d active validators%s\n", v.Multiplicity, v.ActiveValidators, note)
+	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, note)})
+	if text := v.Uncertainty.text(); text != "" {
+		list = append(list, field{"uncertainty", text})
+	}
 	if v.InboundOnly > 0 {
-		fmt.Fprintf(t, "inbound only\t%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised\n", v.InboundOnly)
+		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised", v.InboundOnly)})
 	}
 	if v.DuplicateIDs > 0 {
-		fmt.Fprintf(t, "not counted\t%d earlier peer ids of the same addresses\n", v.DuplicateIDs)
+		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
 	}
 	if v.LostDays > 0 {
-		fmt.Fprintf(t, "lost\t%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them\n", v.LostDays)
+		list = append(list, field{"lost", fmt.Sprintf("%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them", v.LostDays)})
 	}
-	fmt.Fprint(t, "\nCLIENT\tNODES\tWITH VALIDATORS\tVALIDATORS\t90 %\n")
+	return list
+}
+
+func (v *Validators) writeTables(p *page) {
+	rows := [][]string{}
 	for _, c := range v.Clients {
-		fmt.Fprintf(t, "%s\t%d\t%.0f\t%.0f\t%.0f to %.0f\n", c.Client, c.Nodes, c.WithValidators, c.Validators, c.Low, c.High)
+		rows = append(rows, []string{c.Client, fmt.Sprint(c.Nodes), fmt.Sprintf("%.0f", c.WithValidators), fmt.Sprintf("%.0f", c.Validators), fmt.Sprintf("%.0f to %.0f", c.Low, c.High)})
 	}
-	fmt.Fprint(t, "\nVALIDATORS OF A NODE\tNODES\tSHARE\tVALIDATORS\n")
+	p.table([]column{{name: "CLIENT"}, {name: "NODES"}, {name: "WITH VALIDATORS"}, {name: "VALIDATORS"}, {name: "90 %"}}, rows)
+	if v.Nodes > 0 {
+		p.sentence("(with validators: the sum of each node's probability of at least one)")
+	}
+	if len(v.Top) == 0 { // of a window in the past
+		return
+	}
+	rows = [][]string{}
 	for _, b := range v.Histogram {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%.0f\n", b.name(), b.Nodes, share(b.Nodes, v.Nodes), b.Validators)
+		rows = append(rows, []string{b.name(), fmt.Sprint(b.Nodes), share(b.Nodes, v.Nodes), fmt.Sprintf("%.0f", b.Validators)})
 	}
-	fmt.Fprint(t, "\nLARGEST NODES\tCLIENT\tVALIDATORS\t90 %\tSTAKE\n")
+	p.table([]column{{name: "VALIDATORS OF A NODE"}, {name: "NODES"}, {name: "SHARE"}, {name: "VALIDATORS"}}, rows)
+	p.sentence("(by the median: a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)")
+	rows = [][]string{}
 	for _, n := range v.Top {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%.0f to %.0f\t%.0f ETH\n", n.ID, n.Client, n.Validators, n.ValidatorsLow, n.ValidatorsHigh, n.StakeETH)
+		rows = append(rows, []string{n.ID, n.Client, fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), fmt.Sprintf("%.0f ETH", n.StakeETH)})
 	}
+	p.table([]column{{"LARGEST NODES", idColumn, 0}, {name: "CLIENT"}, {name: "VALIDATORS"}, {name: "90 %"}, {"STAKE", plainColumn, 1}}, rows)
 }
 
 func (b Bucket) name() string {
@@ -106,4 +187,25 @@ func (b Bucket) name() string {
 		return fmt.Sprintf("%d and more", b.Low)
 	}
 	return fmt.Sprintf("%d to %d", b.Low, b.High)
+}
+
+// text says what makes the interval of the total wide.
+func (u Uncertainty) text() string {
+	switch {
+	case len(u.Nodes) > 0:
+		var names []string
+		for _, n := range u.Nodes {
+			name := fmt.Sprintf("%s %s", cutTo(n.ID, shortID+1), n.interval())
+			if n.AllSubnets {
+				name += " (on all subnets)"
+			}
+			names = append(names, name)
+		}
+		return fmt.Sprintf("%.0f %% of it comes from %s: %s", 100*u.Share, plural(len(u.Nodes), "node"), strings.Join(names, ", "))
+	case u.Assumptions > 0.5:
+		return fmt.Sprintf("%.0f %% of it comes from assumptions that are the same for all nodes", 100*u.Assumptions)
+	case u.Misfits > 0.5:
+		return fmt.Sprintf("%.0f %% of it comes from client versions that fit the assumptions badly, see --calibration", 100*u.Misfits)
+	}
+	return ""
 }

@@ -4,17 +4,18 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Tracked explains a node's estimate. Lists are never nil.
 type Tracked struct {
 	// Together is the estimate, null before the first; Custody and Subnets are what the
-	// custody groups and the subnets say each without the other. CellsOn counts the observed
-	// cells that were filled, CellsOff those that were not.
+	// custody groups and the subnets say each without the other, null where they say nothing.
+	// CellsOn counts the observed cells that were filled, CellsOff those that were not.
 	Together *Estimated `json:"together"`
-	Custody  Estimated  `json:"custody"`
-	Subnets  Estimated  `json:"subnets"`
+	Custody  *Estimated `json:"custody"`
+	Subnets  *Estimated `json:"subnets"`
 	CellsOn  uint64     `json:"cells_on"`
 	CellsOff uint64     `json:"cells_off"`
 	// Used says how much of the subnets is believed, by the client version's tests.
@@ -53,13 +54,18 @@ type OtherID struct {
 func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	why := state.Why(p)
 	out := &Tracked{
-		Custody: estimated(why.Custody), Subnets: estimated(why.Subnets), CellsOn: why.On, CellsOff: why.Off,
+		CellsOn: why.On, CellsOff: why.Off, Used: "nothing: not estimated yet",
 		Days: []Day{}, LostDays: p.LostDays, CustodyHistory: append([]tracker.CustodyChange{}, p.CustodyHistory...),
 		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{},
 	}
-	if p.Estimate != nil {
-		together := estimated(p.Estimate.Estimate)
-		out.Together, out.Used = &together, used(p.Estimate.Trust)
+	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
+		out.Together, out.Used = new(estimated(p.Estimate.Estimate)), used(p.Estimate.Trust)
+		if p.Custody.Latest > 0 {
+			out.Custody = new(estimated(why.Custody))
+		}
+		if why.On+why.Off > 0 && !p.Estimate.AllSubnets {
+			out.Subnets = new(estimated(why.Subnets))
+		}
 	}
 	days, undecodable := state.Days(p)
 	out.UndecodableDays = undecodable

@@ -40,7 +40,10 @@ func TestEvidenceWithADamagedDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.setState(state)
-	n, _ := r.Node("a")
+	n, err := r.Find("a")
+	if err != nil {
+		t.Fatal(err)
+	}
 	e, err := r.Evidence(t.Context(), dir, n)
 	if err != nil {
 		t.Fatal(err)

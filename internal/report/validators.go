@@ -19,7 +19,59 @@ type Validators struct {
 	// Top are the nodes with the most validators, by the median.
 	Top []Validating `json:"top"`
 	// LostDays counts days of a node's statistics that could not be decoded.
-	LostDays uint64 `json:"lost_days"`
+	LostDays    uint64      `json:"lost_days"`
+	Uncertainty Uncertainty `json:"uncertainty"`
+}
+
+// Uncertainty is what makes the interval of the total wide, as shares of its variance.
+type Uncertainty struct {
+	// Nodes are the fewest that make up half of it, together Share; empty when there are
+	// more than a few.
+	Nodes []Uncertain `json:"nodes"`
+	Share float64     `json:"share"`
+	// Misfits is the share of client versions whose rate is known to a factor of two only,
+	// Assumptions that of what is assumed about all nodes alike.
+	Misfits     float64 `json:"misfits"`
+	Assumptions float64 `json:"assumptions"`
+}
+
+// Uncertain is a node with a wide interval.
+type Uncertain struct {
+	Validating
+	AllSubnets bool `json:"all_subnets"`
+}
+
+// uncertainNodes is how many nodes an Uncertainty names at most.
+const uncertainNodes = 5
+
+// newUncertainty splits the variance of the total of nodes.
+func newUncertainty(nodes []*tracker.Peer, t tracker.Totals) (u Uncertainty) {
+	const middle90 = 1.645 // the total's interval has so many standard deviations on either side
+	u.Nodes = []Uncertain{}
+	deviation := (t.High - t.Validators) / middle90
+	whole := deviation * deviation
+	if !(whole > 0) {
+		return u
+	}
+	own, misfits := 0.0, 0.0
+	for _, p := range nodes {
+		own += p.Estimate.Variance
+		misfits += p.Estimate.Shared
+	}
+	u.Misfits = misfits * misfits / whole
+	u.Assumptions = max(0, 1-u.Misfits-own/whole)
+	widest := slices.SortedFunc(slices.Values(nodes), func(a, b *tracker.Peer) int { return cmp.Compare(b.Estimate.Variance, a.Estimate.Variance) })
+	sum := 0.0
+	for i, p := range widest[:min(uncertainNodes, len(widest))] {
+		if sum += p.Estimate.Variance / whole; sum >= 0.5 {
+			u.Share = sum
+			for _, p := range widest[:i+1] {
+				u.Nodes = append(u.Nodes, Uncertain{Validating{p.ID, string(p.Client.Kind), estimated(p.Estimate.Estimate)}, p.Estimate.AllSubnets})
+			}
+			break
+		}
+	}
+	return u
 }
 
 // Bucket is a range of validators, both ends included; High 0 is no upper end.
@@ -62,6 +114,15 @@ func buckets() []Bucket {
 	}
 }
 
+// validators are the report's: those of now, or for a range in the past the totals of its
+// last hour, of which no more is known. Nil without estimates.
+func (r *Report) validators() *Validators {
+	if r.totals == nil {
+		return newValidators(r.state)
+	}
+	return &Validators{Totals: *r.totals, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
+}
+
 // newValidators sums up the estimates; nil when there are none. state may be nil.
 func newValidators(state *tracker.State) *Validators {
 	if state == nil {
@@ -72,6 +133,7 @@ func newValidators(state *tracker.State) *Validators {
 		return nil
 	}
 	out := &Validators{Totals: state.Totals(), Histogram: buckets(), LostDays: state.LostDays()}
+	out.Uncertainty = newUncertainty(nodes, out.Totals)
 	for _, p := range nodes {
 		for i := len(out.Histogram) - 1; i >= 0; i-- {
 			if b := &out.Histogram[i]; p.Estimate.Median >= b.Low {

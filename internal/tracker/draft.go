@@ -85,10 +85,8 @@ func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	}
 	f.interner.intern(&d.Direction, e.Direction)
 	f.interner.intern(&d.Transport, e.Transport)
-	d.ForkDigest, d.LastEpoch, d.Attnets = e.ForkDigest, e.Epoch, e.MetaData.Attnets
-	if c := e.MetaData.CustodyGroupCount; c == nil || d.CustodyGroupCount == nil || *c != *d.CustodyGroupCount {
-		d.CustodyGroupCount = copied(c)
-	}
+	d.ForkDigest, d.LastEpoch = e.ForkDigest, e.Epoch
+	d.metaData(e.Timestamp, e.MetaData)
 	if e.NodeID != nil && d.NodeID == nil {
 		d.NodeID = copied(e.NodeID)
 	}
@@ -165,6 +163,7 @@ func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) eth2
 		if m.CustodyGroupCount != nil {
 			d.custody(w.From+m.At, *m.CustodyGroupCount)
 		}
+		d.metaData(w.From+m.At, &m.MetaData)
 		if m.Syncnets != nil && s != nil {
 			s.AddSyncnets(f.params, w.From+m.At, *m.Syncnets)
 		}
@@ -173,6 +172,17 @@ func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) eth2
 		s.AddWatch(f.params, estimate.WatchLog{From: w.From, To: w.To, Initial: w.Initial, Changes: w.Changes, LongLived: longLived})
 	}
 	return attnets
+}
+
+// metaData notes what MetaData says, when no newer one is known.
+func (d *draft) metaData(at int64, m *event.MetaData) {
+	if at < d.MetaDataAt {
+		return
+	}
+	d.MetaDataAt, d.Attnets = at, m.Attnets
+	if c := m.CustodyGroupCount; c == nil || d.CustodyGroupCount == nil || *c != *d.CustodyGroupCount {
+		d.CustodyGroupCount = copied(c)
+	}
 }
 
 // custody notes a custody group count.

@@ -166,7 +166,7 @@ func recent(peers map[string]*Peer) []*Peer {
 	}
 	var nodes []*Peer
 	for _, p := range peers {
-		if p.Observations > 0 && p.LastHandshake >= newest-countedFor.Milliseconds() {
+		if p.Observations > 0 && p.Client.Kind != eth2.ClientValtrack && p.LastHandshake >= newest-countedFor.Milliseconds() {
 			nodes = append(nodes, p)
 		}
 	}

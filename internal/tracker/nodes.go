@@ -5,18 +5,20 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // counted lists the peers with an estimate that completed a handshake within a day of
 // the newest one, by id. Of those that share an endpoint only the one seen last is in the
-// list; duplicateIDs counts the others.
+// list; duplicateIDs counts the others. Sentries of this program are no nodes.
 func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
 	newest := int64(0)
 	for _, p := range peers {
 		newest = max(newest, p.LastHandshake)
 	}
 	for _, p := range peers {
-		if p.Estimate != nil && p.LastHandshake >= newest-countedFor.Milliseconds() {
+		if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack && p.LastHandshake >= newest-countedFor.Milliseconds() {
 			nodes = append(nodes, p)
 		}
 	}

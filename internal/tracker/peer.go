@@ -36,13 +36,15 @@ type Peer struct {
 	LastVisit   int64  `json:"last_visit,omitempty"`
 
 	// From the newest handshake.
-	Multiaddr         string          `json:"multiaddr,omitempty"`
-	Direction         string          `json:"direction,omitempty"`
-	Transport         string          `json:"transport,omitempty"`
-	ForkDigest        eth2.ForkDigest `json:"fork_digest"`
-	LastEpoch         eth2.Epoch      `json:"last_epoch"`
-	Attnets           eth2.Attnets    `json:"attnets"`
-	CustodyGroupCount *uint64         `json:"custody_group_count,omitempty"`
+	Multiaddr  string          `json:"multiaddr,omitempty"`
+	Direction  string          `json:"direction,omitempty"`
+	Transport  string          `json:"transport,omitempty"`
+	ForkDigest eth2.ForkDigest `json:"fork_digest"`
+	LastEpoch  eth2.Epoch      `json:"last_epoch"`
+	// From the newest MetaData, of a handshake or a watch, which came at MetaDataAt.
+	Attnets           eth2.Attnets `json:"attnets"`
+	CustodyGroupCount *uint64      `json:"custody_group_count,omitempty"`
+	MetaDataAt        int64        `json:"metadata_at,omitempty"`
 
 	FirstSeen     int64 `json:"first_seen"`
 	LastSeen      int64 `json:"last_seen"`

@@ -1,0 +1,152 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// Forks is how far the nodes are prepared for the next fork, by client version, and what
+// they announce. Lists are never nil.
+type Forks struct {
+	Window *Window `json:"window"` // null for all data
+	// Network names the fork schedule that nodes are compared with; empty when it is not
+	// known, and readiness neither.
+	Network string `json:"network"`
+	Epoch   uint64 `json:"epoch"` // at which they are compared
+	Current string `json:"current_digest"`
+	// Next is null when the schedule has no further fork.
+	Next *NextFork `json:"next"`
+
+	Versions  []ForkVersion  `json:"versions"`
+	Announced []Announcement `json:"announced"`
+}
+
+// NextFork is the next change of the fork digest.
+type NextFork struct {
+	Name   string `json:"name"`
+	Epoch  uint64 `json:"epoch"`
+	At     int64  `json:"at"` // Unix milliseconds
+	Digest string `json:"digest"`
+}
+
+// ForkVersion is one client version. Of its Nodes, Current follow the digest of now.
+// Ready, NotReady and Unknown add up to Nodes, by their newest record; without a known
+// next fork all are unknown.
+type ForkVersion struct {
+	Client   string `json:"client"`
+	Version  string `json:"version"` // empty where the agent has none
+	Nodes    int    `json:"nodes"`
+	Current  int    `json:"current"`
+	Ready    int    `json:"ready"`
+	NotReady int    `json:"not_ready"`
+	Unknown  int    `json:"unknown"`
+}
+
+// Announcement is what Nodes nodes say about forks: the digest in the Status, and the next
+// fork in the record. Pointers are null where it is not said.
+type Announcement struct {
+	ForkDigest      *string `json:"fork_digest"`
+	NextForkVersion *string `json:"next_fork_version"`
+	NextForkEpoch   *uint64 `json:"next_fork_epoch"`
+	NFD             *string `json:"nfd"`
+	Nodes           int     `json:"nodes"`
+}
+
+// Schedule is the fork schedule of a network.
+type Schedule struct {
+	Network string
+	eth2.Schedule
+	eth2.Clock
+}
+
+// Forks compares the nodes with the schedule, as it is at the end of the report's range;
+// nil when it is not known.
+func (r *Report) Forks(s *Schedule) Forks {
+	f := Forks{Window: r.window(), Versions: []ForkVersion{}, Announced: []Announcement{}}
+	var want *eth2.ENRForkID
+	var nfd eth2.ForkDigest
+	if s != nil {
+		want, nfd = f.compareWith(s, r.end())
+	}
+	versions, announced := map[[2]string]*ForkVersion{}, map[string]*Announcement{}
+	for _, n := range r.Nodes() {
+		if n.sentry() {
+			continue
+		}
+		key := [2]string{n.Client, orEmpty(n.ClientVersion)}
+		v := versions[key]
+		if v == nil {
+			v = &ForkVersion{Client: key[0], Version: key[1]}
+			versions[key] = v
+		}
+		v.count(n, f.Current, want, nfd)
+		count(announced, n)
+	}
+	for _, v := range versions {
+		f.Versions = append(f.Versions, *v)
+	}
+	for _, a := range announced {
+		f.Announced = append(f.Announced, *a)
+	}
+	slices.SortFunc(f.Versions, func(a, b ForkVersion) int {
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), strings.Compare(a.Client, b.Client), strings.Compare(b.Version, a.Version))
+	})
+	slices.SortFunc(f.Announced, func(a, b Announcement) int {
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), strings.Compare(a.key(), b.key()))
+	})
+	return f
+}
+
+// compareWith notes the schedule at a time, Unix milliseconds, and returns what a record
+// should say; nil when no fork follows.
+func (f *Forks) compareWith(s *Schedule, at int64) (*eth2.ENRForkID, eth2.ForkDigest) {
+	epoch := s.EpochAt(unix(at))
+	f.Network, f.Epoch, f.Current = s.Network, uint64(epoch), s.At(epoch).Digest.String()
+	next, ok := s.Next(epoch)
+	if !ok {
+		return nil, eth2.ForkDigest{}
+	}
+	f.Next = &NextFork{next.Name, uint64(next.FirstEpoch), s.EpochStart(next.FirstEpoch).UnixMilli(), next.Digest.String()}
+	id, nfd := s.ForkID(epoch)
+	return &id, nfd
+}
+
+// count adds a node.
+func (v *ForkVersion) count(n *Node, current string, want *eth2.ENRForkID, nfd eth2.ForkDigest) {
+	v.Nodes++
+	if current != "" && orEmpty(n.ForkDigest) == current {
+		v.Current++
+	}
+	switch {
+	case want == nil || n.record == nil || n.NFD == nil && n.NextForkVersion == nil:
+		v.Unknown++
+	case n.NFD != nil && *n.NFD == nfd.String():
+		v.Ready++
+	case n.NFD == nil && *n.NextForkVersion == want.NextForkVersion.String() && n.NextForkEpoch != nil && *n.NextForkEpoch == uint64(want.NextForkEpoch):
+		v.Ready++ // of before nfd
+	default:
+		v.NotReady++
+	}
+}
+
+func count(announced map[string]*Announcement, n *Node) {
+	a := Announcement{ForkDigest: n.ForkDigest, NextForkVersion: n.NextForkVersion, NextForkEpoch: n.NextForkEpoch, NFD: n.NFD}
+	known := announced[a.key()]
+	if known == nil {
+		known = &a
+		announced[a.key()] = known
+	}
+	known.Nodes++
+}
+
+func (a Announcement) key() string {
+	epoch := "-"
+	if a.NextForkEpoch != nil {
+		epoch = fmt.Sprint(*a.NextForkEpoch)
+	}
+	return strings.Join([]string{orEmpty(a.ForkDigest), orEmpty(a.NextForkVersion), epoch, orEmpty(a.NFD)}, " ")
+}

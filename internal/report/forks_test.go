@@ -1,0 +1,66 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+func TestForks(t *testing.T) {
+	now, next := eth2.ForkDigest{1}, eth2.ForkDigest{2}
+	later := eth2.Epoch(1 << 40)
+	s := &Schedule{Network: "n", Clock: eth2.Clock{Genesis: day, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, Schedule: eth2.Schedule{Periods: []eth2.Period{
+		{Name: "genesis", ForkVersion: eth2.Version{1}, Digest: now}, {Name: "next", FirstEpoch: later, ForkVersion: eth2.Version{2}, Digest: next},
+	}}}
+	var rows []any
+	node := func(version string, d *dataset.DiscoveryRow) {
+		id := fmt.Sprint("node", len(rows))
+		handshake := met(id, hour(1), version, "")[0].(dataset.ValidatorRow)
+		handshake.ForkDigest = now.String()
+		if rows = append(rows, handshake); d != nil {
+			d.ID, d.Common = id, dataset.Common{Network: "n", Timestamp: hour(1)}
+			rows = append(rows, *d)
+		}
+	}
+	version := func(v byte) *string { return ptr(eth2.Version{v}.String()) }
+	node("8", &dataset.DiscoveryRow{NextForkVersion: version(2), NextForkEpoch: ptr(uint64(later)), NFD: ptr(next.String())})
+	node("8", &dataset.DiscoveryRow{NextForkVersion: version(1), NextForkEpoch: ptr(uint64(eth2.FarFutureEpoch)), NFD: ptr(eth2.ForkDigest{}.String())})
+	node("8", nil)
+	node("7", &dataset.DiscoveryRow{NextForkVersion: version(2), NextForkEpoch: ptr(uint64(later))}) // of before nfd
+	node("7", &dataset.DiscoveryRow{NextForkVersion: version(2), NextForkEpoch: ptr(uint64(later) - 1)})
+	node("7", &dataset.DiscoveryRow{NextForkVersion: version(2), NextForkEpoch: ptr(uint64(later)), NFD: ptr(eth2.ForkDigest{9}.String())})
+	node("7", &dataset.DiscoveryRow{})
+	r := reportOf(t, dataset.Range{}, rows...)
+
+	f := r.Forks(s)
+	want := []ForkVersion{{"prysm", "7", 4, 4, 1, 2, 1}, {"prysm", "8", 3, 3, 1, 1, 1}}
+	if fmt.Sprint(f.Versions) != fmt.Sprint(want) || f.Next == nil || f.Next.Digest != next.String() || f.Current != now.String() {
+		t.Errorf("%+v, want %v", f, want)
+	}
+	var out bytes.Buffer
+	if err := f.WriteText(&out); err != nil || !strings.Contains(out.String(), "2 of 7 nodes (28.6 %), 3 not ready, 2 unknown") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+
+	// Nobody is ready for what is not known.
+	s.Periods = s.Periods[:1]
+	for name, s := range map[string]*Schedule{"no schedule": nil, "no next fork": s} {
+		f := r.Forks(s)
+		for _, v := range f.Versions {
+			if v.Unknown != v.Nodes {
+				t.Errorf("%s: %+v", name, v)
+			}
+		}
+		if len(f.Announced) != 6 || f.Next != nil {
+			t.Errorf("%s: %+v", name, f)
+		}
+		if err := f.WriteText(&out); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+)
+
+// crowd is a report of nodes whose names are as long as real ones.
+func crowd(t *testing.T) *Report {
+	t.Helper()
+	var rows []any
+	for i := range 60 {
+		id := fmt.Sprintf("16Uiu2HAm%02dxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", i)
+		common := dataset.Common{Network: "mainnet", Timestamp: hour(3)}
+		rows = append(rows, dataset.ValidatorRow{
+			ID: id, Client: "lighthouse", ClientRelease: ptr("8.0.1-a-very-long-name-of-a-version-that-somebody-made"), Multiaddr: fmt.Sprintf("/ip4/192.0.2.%d/udp/9001/quic-v1", i),
+			ClientVersion: "Lighthouse/v8.0.1-a-very-long-name/x86_64-linux", Direction: "outbound", Transport: "quic", CustodyGroupCount: ptr[uint64](128),
+			LongLivedSubnets: []int32{1, 2}, ShortLivedSubnets: []int32{3}, Common: common,
+		}, dataset.VisitRow{ID: id, Outcome: "ok", Started: hour(3), Ended: hour(3), Error: ptr(strings.Repeat("long error ", 30)), Common: common})
+	}
+	r := reportOf(t, dataset.Range{From: hour(2), To: hour(4)}, append(rows, busy(0, 4)...)...)
+	for _, n := range r.nodes {
+		n.Estimated = &Estimated{Validators: 12345, ValidatorsLow: 10000, ValidatorsHigh: 20000}
+	}
+	return r
+}
+
+// No line of any view is wider than the terminal, and what it leaves out is named.
+func TestViewsFitTheTerminal(t *testing.T) {
+	r := crowd(t)
+	n := r.Nodes()[1] // the first one has a short name
+	evidence := Evidence{Node: n, Why: strings.Repeat("because of a reason ", 20), Tracked: &Tracked{Together: n.Estimated, Days: []Day{{Date: "2026-11-20", Client: "lighthouse", Version: *n.ClientVersion}}}}
+	for i := range 64 {
+		evidence.Handshakes = append(evidence.Handshakes, dataset.ValidatorRow{ClientVersion: n.Agent, LongLivedSubnets: slices.Repeat([]int32{int32(i)}, 64)})
+	}
+	top := Validating{n.ID, n.Client, *n.Estimated}
+	summary := r.Summary()
+	summary.Validators = &Validators{Histogram: buckets(), Top: []Validating{top}, Uncertainty: Uncertainty{Nodes: []Uncertain{{top, true}}, Share: 0.8}}
+	views := map[string]func(io.Writer) error{
+		"summary": summary.WriteText, "evidence": evidence.WriteText, "changes": r.Changes().WriteText, "forks": r.Forks(nil).WriteText,
+		"nodes":       func(w io.Writer) error { return WriteNodes(w, r.Nodes()) },
+		"truth":       Accuracy{Estimated: 1, List: []TrueCount{{ID: n.ID, Client: "lighthouse", Estimated: *n.Estimated}}}.WriteText,
+		"calibration": Calibration{At: 1, Versions: []VersionVerdicts{{Client: "lighthouse", Version: *n.ClientVersion, Used: "watches with a wide interval, and custody"}}}.WriteText,
+	}
+	for name, write := range views {
+		for _, width := range []int{80, 100, 120, 200} {
+			var out bytes.Buffer
+			if err := write(Screen{&out, width}); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(out.String()) {
+				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+					t.Errorf("%s: %d columns on a terminal of %d: %s", name, n, width, line)
+				}
+			}
+		}
+	}
+	var narrow, piped bytes.Buffer
+	if err := WriteNodes(Screen{&narrow, 80}, r.Nodes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteNodes(&piped, r.Nodes()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(narrow.String(), "not shown on a terminal of this width: ") || strings.Contains(narrow.String(), n.ID) {
+		t.Errorf("on 80 columns:\n%s", &narrow)
+	}
+	if !strings.Contains(piped.String(), n.ID) || strings.Count(piped.String(), "\n") != 62 {
+		t.Errorf("piped:\n%s", &piped)
+	}
+	// A cut id is enough to find its node.
+	first := strings.Fields(strings.Split(narrow.String(), "\n")[2])[0]
+	if found, err := r.Find(first); err != nil || !strings.HasPrefix(found.ID, strings.TrimSuffix(first, "…")) {
+		t.Errorf("%q: %v", first, err)
+	}
+}
+
+// The largest nodes come first: they are what people look for.
+func TestNodesAreSortedByValidators(t *testing.T) {
+	r := reportOf(t, dataset.Range{}, slices.Concat(met("few", hour(1), "1", ""), met("none", hour(1), "1", ""), met("none", hour(2), "1", ""), met("many", hour(1), "1", ""))...)
+	r.nodes["few"].Estimated, r.nodes["many"].Estimated = &Estimated{Validators: 3}, &Estimated{Validators: 800}
+	var ids []string
+	for _, n := range r.Nodes() {
+		ids = append(ids, n.ID)
+	}
+	if fmt.Sprint(ids) != "[many few none]" {
+		t.Error(ids)
+	}
+}
+
+// A word that a legend names is explained.
+func TestLegends(t *testing.T) {
+	r := crowd(t)
+	var out bytes.Buffer
+	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, r.Changes().WriteText} {
+		if err := write(&out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for word, text := range legends() {
+		if word == "" || text == "" {
+			t.Errorf("%q: %q", word, text)
+		}
+		if !strings.Contains(out.String(), "\n"+word+"  ") {
+			t.Errorf("no view explains %q", word)
+		}
+	}
+}
+
+// A sentry of this program is named, and is no unknown node.
+func TestSentriesAreLeftOut(t *testing.T) {
+	rows := met("node", hour(1), "1", "")
+	for _, client := range []string{"unknown", "valtrack"} { // written before the agent was known, and since
+		rows = append(rows, dataset.ValidatorRow{ID: "sentry-" + client, Client: client, ClientVersion: "valtrack/v1.2.3", Common: dataset.Common{Network: "n", Timestamp: hour(1)}})
+	}
+	r := reportOf(t, dataset.Range{}, rows...)
+	s := r.Summary()
+	if s.Handshaked != 1 || s.Sentries != 2 || len(s.Clients) != 1 || s.Clients[0].Client != "prysm" || s.NoCGC != 1 {
+		t.Errorf("%+v", s)
+	}
+	n := r.nodes["sentry-unknown"]
+	if n.Client != "valtrack" || *n.ClientVersion != "1.2.3" {
+		t.Errorf("%+v", n)
+	}
+	if e, err := r.Evidence(t.Context(), t.TempDir(), n); err != nil || !strings.HasPrefix(e.Why, "Another Valtrack sentry (valtrack/v1.2.3)") {
+		t.Errorf("%q, %v", e.Why, err)
+	}
+}

@@ -1,0 +1,112 @@
+package report
+
+import (
+	"bytes"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// watchedPeers tracks four peers: one that was watched, one on all subnets, one that was only
+// found, and one that was met once.
+func watchedPeers(t *testing.T) (*Report, *tracker.State) {
+	t.Helper()
+	clock := eth2.Clock{Genesis: day, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
+	tr, err := tracker.Open(t.Context(), tracker.Config{Dir: t.TempDir(), Network: "n", Log: slog.New(slog.DiscardHandler),
+		Params: estimate.Params{Clock: clock, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	common := func(at time.Time) event.Common { return event.Common{Network: "n", Timestamp: at.UnixMilli()} }
+	at := clock.EpochStart(10)
+	meet := func(id string, attnets eth2.Attnets, cgc uint64) {
+		tr.Add(&event.MetadataReceived{Common: common(at), ID: id, VisitID: "v-" + id, ClientVersion: "Lighthouse/v8.0.1-abcdef0/x86_64-linux",
+			MetaData: &event.MetaData{Attnets: attnets, CustodyGroupCount: &cgc}, SubscribedSubnets: attnets.Subnets(), Direction: event.Inbound})
+	}
+	watch := &event.Watch{From: at.UnixMilli(), To: clock.EpochStart(14).UnixMilli()}
+	for slot := int64(1); slot < 4*32-2; slot += 2 {
+		subnet := int(slot*7) % 64
+		watch.Changes = append(watch.Changes, event.SubnetChange{At: slot*12_000 + 100, Subnet: subnet, Subscribed: true}, event.SubnetChange{At: (slot + 1) * 12_000, Subnet: subnet})
+	}
+	meet("watched", eth2.Attnets{}, 128)
+	tr.Add(&event.VisitEnded{Common: common(clock.EpochStart(14)), ID: "watched", VisitID: "v-watched", Outcome: event.OutcomeOK, Watch: watch,
+		ClientVersion: "Lighthouse/v8.0.1-abcdef0/x86_64-linux"})
+	every := eth2.Attnets{255, 255, 255, 255, 255, 255, 255, 255}
+	meet("all subnets", every, 53)
+	tr.Add(&event.PeerDiscovered{Common: common(at), ID: "found", Seq: 1})
+	tr.Apply(0)
+	if err := tr.Recompute(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := reportOf(t, dataset.Range{}, append(append(met("watched", at.UnixMilli(), "8.0.1", ""), met("all subnets", at.UnixMilli(), "8.0.1", "")...),
+		dataset.DiscoveryRow{ID: "found"}, dataset.DiscoveryRow{ID: "missed"}, missed("missed", at.UnixMilli()), missed("missed", at.UnixMilli()))...)
+	r.setState(tr.State())
+	return r, tr.State()
+}
+
+// The first sentence about a node says why it has its number; where nothing is known there
+// is no number at all.
+func TestWhy(t *testing.T) {
+	r, _ := watchedPeers(t)
+	for id, want := range map[string]string{
+		"watched": `^About \d+ validators, with 90 % probability \d+ to \d+: \d+ duties seen in 4\.0 watched epochs; a validator shows about one in 29 epochs, hence about \d+; ` +
+			`it keeps all 128 custody groups, as with 128 validators or more, or by choice\.$`,
+		"all subnets": `: it is on all 64 attestation subnets, so that its duties cannot be told apart; it keeps 53 custody groups, as with 53 validators of 32 ETH\.$`,
+		"found":       `^Nothing is known of its validators: its record was found, and it was not visited\.$`,
+		"missed":      `^Nothing is known of its validators: 2 visits, no completed handshake; the last visit ended with "refused"\.$`,
+	} {
+		e, err := r.Evidence(t.Context(), t.TempDir(), r.nodes[id])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(want).MatchString(e.Why) {
+			t.Errorf("%s: %s", id, e.Why)
+		}
+		var out bytes.Buffer
+		if err := e.WriteText(&out); err != nil {
+			t.Fatal(err)
+		}
+		nothing := id == "found" || id == "missed"
+		if nothing && (strings.Contains(out.String(), "AT LEAST ONE") || e.Tracked != nil && (e.Tracked.Custody != nil || e.Tracked.Subnets != nil)) {
+			t.Errorf("%s: numbers without evidence in\n%s", id, &out)
+		}
+		if e.Tracked != nil && e.Tracked.Used == "" {
+			t.Errorf("%s: used is blank", id)
+		}
+		if id == "all subnets" && (e.Tracked.Subnets != nil || e.Tracked.Custody == nil) {
+			t.Errorf("%s: %+v", id, e.Tracked)
+		}
+	}
+}
+
+// What makes a total's interval wide is said.
+func TestUncertainty(t *testing.T) {
+	peer := func(id string, variance, shared float64) *tracker.Peer {
+		return &tracker.Peer{ID: id, Estimate: &tracker.Estimate{Estimate: estimate.Estimate{Variance: variance, Shared: shared}}}
+	}
+	total := func(variance float64) tracker.Totals {
+		return tracker.Totals{Validators: 1000, High: 1000 + 1.645*variance}
+	}
+	few := newUncertainty([]*tracker.Peer{peer("a", 10, 0), peer("wide", 5000, 0), peer("wider", 6000, 0)}, total(120)) // of 14,400
+	if len(few.Nodes) != 2 || few.Nodes[0].ID != "wider" || few.Share < 0.76 || few.Share > 0.77 {
+		t.Errorf("%+v", few)
+	}
+	if assumed := newUncertainty([]*tracker.Peer{peer("a", 10, 0)}, total(120)); len(assumed.Nodes) != 0 || assumed.Assumptions < 0.99 {
+		t.Errorf("%+v", assumed)
+	}
+	if misfits := newUncertainty([]*tracker.Peer{peer("a", 0, 50), peer("b", 0, 50)}, total(120)); misfits.Misfits < 0.69 || misfits.Misfits > 0.70 {
+		t.Errorf("%+v", misfits)
+	}
+	if none := newUncertainty(nil, tracker.Totals{}); len(none.Nodes) != 0 || none.text() != "" {
+		t.Errorf("%+v", none)
+	}
+}
