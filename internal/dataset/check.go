@@ -31,6 +31,8 @@ type TableHealth struct {
 	// parts cover.
 	DuplicateRows int64  `json:"duplicate_rows"`
 	DuplicateKeys uint64 `json:"duplicate_keys"`
+	// ClockErrors counts rows of sentries whose clock was known to be off (clock_error_ms).
+	ClockErrors int64 `json:"clock_errors"`
 	// NotCompared counts rows that were read but, to save memory, not compared with all
 	// others: their timestamps are far out of order.
 	NotCompared int64        `json:"not_compared"`
@@ -137,6 +139,7 @@ func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverag
 		}
 		t.DuplicateKeys += keys.overlap(f.keys)
 		keys.Merge(f.keys)
+		t.ClockErrors += f.clockErrors
 		readable = append(readable, partInfo{s, f})
 	}
 	slices.SortFunc(readable, func(a, b partInfo) int { return cmp.Compare(a.oldest, b.oldest) })

@@ -102,7 +102,8 @@ func tableOf[T Row]() table {
 	}
 }
 
-// eventTableOf is a table whose rows are events, one each.
+// eventTableOf is a table whose rows are events, one each. toEvent gives nil for a row
+// that EventsAfter leaves out.
 func eventTableOf[T Row](rank int, toEvent func(T) (event.Event, error)) table {
 	t := tableOf[T]()
 	t.eventRank = rank
