@@ -33,6 +33,9 @@ type Stats struct {
 	// UnknownDigestShare is the share of the nodes that seem to be on our network
 	// whose fork digest our schedule does not have, from 0 to 1.
 	UnknownDigestShare float64
+	// ClockSkewMS is by how many milliseconds our clock is ahead of the broker's; nil when
+	// that was not measured lately.
+	ClockSkewMS *int64
 }
 
 // latencyBounds are the upper bounds of Latency's buckets in seconds.
@@ -90,9 +93,11 @@ func (c *counters) ended(outcome string) {
 
 // Stats may be called at any time, from any goroutine.
 func (s *Sentry) Stats() Stats {
+	skew := s.skew.milliseconds(time.Now())
 	s.counters.mu.Lock()
 	defer s.counters.mu.Unlock()
 	stats := s.counters.stats
+	stats.ClockSkewMS = skew
 	stats.Outcomes = maps.Clone(stats.Outcomes)
 	return stats
 }
