@@ -105,6 +105,7 @@ func (p *program) root() *cli.Command {
 			p.exportCommand(),
 			p.reportCommand(),
 			p.rebuildCommand(),
+			p.purgeCommand(),
 			p.inspectCommand(),
 			p.checkCommand(),
 			p.versionCommand(),

@@ -144,6 +144,7 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 	for _, p := range group {
 		result.keys.Merge(p.keys)
 		result.stored = max(result.stored, p.stored)
+		result.purged += p.purged
 		in = append(in, source{path: p.path(w.dir, table.name), rows: p.rows, sorted: p.sorted})
 	}
 	whole := span{group[0].first, group[len(group)-1].last}

@@ -19,6 +19,7 @@ const (
 	footerSeqs    = "valtrack.seqs"    // event keys, as JSON of a Coverage
 	footerStored  = "valtrack.stored"  // of the newest commit, Unix milliseconds
 	footerSorted  = "valtrack.sorted"  // how the rows are sorted
+	footerPurged  = "valtrack.purged"  // number of rows that Purge removed
 )
 
 // sortedByID is the order of a merged part's rows.
@@ -32,6 +33,7 @@ type footer struct {
 	keys   Coverage
 	stored int64 // Unix milliseconds
 	sorted bool
+	purged int64 // rows that Purge removed
 
 	rows int64
 	// oldest and newest are the rows' timestamps, Unix milliseconds; 0 for a part
@@ -54,6 +56,9 @@ func (f footer) entries() (map[string]string, error) {
 	}
 	if f.sorted {
 		out[footerSorted] = sortedByID
+	}
+	if f.purged > 0 {
+		out[footerPurged] = strconv.FormatInt(f.purged, 10)
 	}
 	return out, nil
 }
@@ -92,6 +97,11 @@ func footerOf(f *os.File) (out footer, err error) {
 	if text, ok := p.Lookup(footerStored); ok {
 		if out.stored, err = strconv.ParseInt(text, 10, 64); err != nil {
 			return out, fmt.Errorf("footer %s: %w", footerStored, err)
+		}
+	}
+	if text, ok := p.Lookup(footerPurged); ok {
+		if out.purged, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return out, fmt.Errorf("footer %s: %w", footerPurged, err)
 		}
 	}
 	out.keys = Coverage{}
