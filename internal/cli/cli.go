@@ -106,6 +106,7 @@ func (p *program) root() *cli.Command {
 			p.reportCommand(),
 			p.rebuildCommand(),
 			p.purgeCommand(),
+			p.visitCommand(),
 			p.inspectCommand(),
 			p.checkCommand(),
 			p.versionCommand(),
