@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -75,7 +76,7 @@ func (v Visited) Why() string {
 	words := map[string]string{
 		event.OutcomeDialTimeout:  "no answer: the node is down, or a firewall drops what is sent to it",
 		event.OutcomeRefused:      "connection refused: nothing listens at that address and port",
-		event.OutcomeUnreachable:  "there is no route to the address",
+		event.OutcomeUnreachable:  "no connection: there is no route to the address, or what answers there is not the node of this peer id",
 		event.OutcomeNegotiation:  "connected, but the node does not speak libp2p as we do, or has another peer id",
 		event.OutcomeStatus:       "connected, but the node did not answer our Status request",
 		event.OutcomeWrongNetwork: "the node is on another network or fork",
@@ -91,8 +92,9 @@ func (v Visited) Why() string {
 	if e.GoodbyeCode != nil {
 		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
 	}
-	if e.Transport != "" && e.Error != "" { // the errors of a dial say no more
-		words += " (" + e.Error + ")"
+	// The errors of a dial that timed out or was refused say no more.
+	if v.Err != nil && e.Outcome != event.OutcomeDialTimeout && e.Outcome != event.OutcomeRefused {
+		words += " (" + strings.Join(strings.Fields(v.Err.Error()), " ") + ")"
 	}
 	return words
 }

@@ -20,6 +20,7 @@ type Seen struct {
 	Handshake *event.MetadataReceived // nil when the visit did not get MetaData
 	Ended     *event.VisitEnded       // nil when the visit did not begin
 	Topics    []string                // that the peer's gossip hello named, sorted; nil when none came
+	Err       error                   // why it ended; Ended.Error is its beginning
 }
 
 // VisitOnce makes one census visit, as the sentry does, with a goodbye at the end. The host
@@ -37,6 +38,7 @@ func VisitOnce(ctx context.Context, local *Local, host *p2p.Host, target p2p.Tar
 		}
 	}
 	slices.Sort(seen.Topics)
+	seen.Err = v.err
 	return seen.Seen
 }
 
