@@ -28,6 +28,9 @@ const (
 	// drainTimeout bounds how long a stopping sentry continues to publish: what is left
 	// is in the spool, and is sent after the next start.
 	drainTimeout = 3 * time.Second
+	// clockEvery is how often the clock is compared with the broker's, within clockTimeout,
+	// and clockRetry how soon after that has failed.
+	clockEvery, clockRetry, clockTimeout = 30 * time.Second, 3 * time.Second, 2 * time.Second
 )
 
 // SentryConfig is everything that a sentry is built from.
@@ -119,6 +122,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 type spooled struct {
 	*spool.Spool
 	publisher *bus.Publisher
+	conn      *bus.Conn
 }
 
 // Close closes the spool, too.
@@ -140,7 +144,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	}
 	spool.NewMetrics(svc.metrics, queue.Stats)
 	bus.NewPublisherMetrics(svc.metrics, p.Stats)
-	return spooled{queue, p}, nil
+	return spooled{queue, p, conn}, nil
 }
 
 // Run crawls until ctx ends; then the sentry stops, and after it what it published is
@@ -264,6 +268,9 @@ func (c *crawl) run(ctx context.Context, figures func() []slog.Attr) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.sentry.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, figures) })
+	if events, ok := c.events.(spooled); ok {
+		g.Go(func() error { followClock(ctx, events.conn, c.sentry, c.svc.log); return nil })
+	}
 	err := g.Wait()
 	c.flushed = true
 	if flushErr := Flush(ctx, c.events); err == nil {
@@ -272,6 +279,28 @@ func (c *crawl) run(ctx context.Context, figures func() []slog.Attr) error {
 	s := c.sentry.Stats()
 	c.svc.log.Info("stopped", slog.Uint64("handshaked", s.Handshaked), slog.Uint64("published", s.Published), slog.Uint64("lost", s.Lost))
 	return err
+}
+
+// followClock measures the skew of this machine's clock against the broker's, for the
+// sentry's events, until ctx ends.
+func followClock(ctx context.Context, conn *bus.Conn, s *sentry.Sentry, log *slog.Logger) {
+	for {
+		bounded, cancel := context.WithTimeout(ctx, clockTimeout)
+		skew, uncertainty, err := conn.ClockSkew(bounded)
+		cancel()
+		wait := clockEvery
+		if err == nil {
+			s.SetClockSkew(skew, uncertainty)
+		} else {
+			wait = clockRetry
+			log.Debug("cannot compare the clock with the broker's", slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
 }
 
 // close closes the sink of the events when the crawl did not run.

@@ -86,6 +86,12 @@ func writeHealth(out io.Writer, h *dataset.Health) error {
 		for _, u := range t.Unreadable {
 			fmt.Fprintf(out, "unreadable  %s: %s\n", u.File, u.Error)
 		}
+		if t.Purged > 0 {
+			fmt.Fprintf(out, "purged  %s: %d rows that 'valtrack purge' removed\n", t.Table, t.Purged)
+		}
+		if t.ClockErrors > 0 {
+			fmt.Fprintf(out, "clock  %s: %d rows of sentries whose clock was off; they are not used for estimates (clock_error_ms)\n", t.Table, t.ClockErrors)
+		}
 		if t.NotCompared > 0 {
 			fmt.Fprintf(out, "%s: %d rows were not compared with all others, because their times are out of order\n", t.Table, t.NotCompared)
 		}

@@ -122,6 +122,8 @@ func (p *program) root() *cli.Command {
 			p.exportCommand(),
 			p.reportCommand(),
 			p.rebuildCommand(),
+			p.purgeCommand(),
+			p.visitCommand(),
 			p.inspectCommand(),
 			p.checkCommand(),
 			p.versionCommand(),

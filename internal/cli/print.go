@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // writeJSON writes v as indented JSON with a newline.
@@ -77,7 +78,7 @@ func eachMember(object []byte, each func(name string, value json.RawMessage) err
 func plain(value json.RawMessage) string {
 	var s string
 	if json.Unmarshal(value, &s) == nil {
-		return s
+		return strings.Map(visible, s)
 	}
 	var list []json.RawMessage
 	if value[0] == '[' && json.Unmarshal(value, &list) == nil {
@@ -88,4 +89,13 @@ func plain(value json.RawMessage) string {
 		return strings.Join(words, " ")
 	}
 	return string(value)
+}
+
+// visible replaces what would move a terminal's cursor or change its state: some strings
+// are chosen by peers.
+func visible(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return unicode.ReplacementChar
+	}
+	return r
 }

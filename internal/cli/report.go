@@ -221,7 +221,11 @@ func (in invocation) writeView(view interface{ WriteText(w io.Writer) error }) e
 
 // screen is standard output, with its width when it is a terminal.
 func (in invocation) screen() io.Writer {
-	if f, ok := in.stdout.w.(*os.File); ok {
+	o, ok := in.stdout.(*output)
+	if !ok {
+		return in.stdout
+	}
+	if f, ok := o.w.(*os.File); ok {
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 			return report.Screen{Writer: in.stdout, Columns: columns}
 		}

@@ -130,6 +130,9 @@ type Stats struct {
 	// Covered counts, by sentry, the events that are stored or were removed by
 	// retention, those of earlier runs too. Do not change it.
 	Covered map[string]uint64
+	// ClockErrors counts, by sentry, the events in committed segments whose clock was known
+	// to be off. Do not change it.
+	ClockErrors map[string]uint64
 	// Behind counts the messages in the stream behind the last one received.
 	Behind     uint64
 	LastCommit time.Time // zero before the first

@@ -67,6 +67,7 @@ func (a *answers) String() string {
 type feed struct {
 	messages chan bus.Message
 	wait     time.Duration
+	stored   time.Time // by the broker; zero is the event's own time
 }
 
 func newFeed() *feed { return &feed{messages: make(chan bus.Message), wait: time.Hour} }
@@ -90,12 +91,21 @@ func (f *feed) send(t *testing.T, key string, e event.Event) *answers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f.sendRaw(e.Subject(), key, data)
+	stored := f.stored
+	if stored.IsZero() {
+		stored = time.UnixMilli(event.CommonOf(e).Timestamp)
+	}
+	return f.deliver(bus.Message{Subject: e.Subject(), Key: key, Data: data, Seq: 1, Time: stored})
 }
 
 func (f *feed) sendRaw(subject, key string, data []byte) *answers {
+	return f.deliver(bus.Message{Subject: subject, Key: key, Data: data, Seq: 1, Time: time.Unix(1763800000, 0)})
+}
+
+func (f *feed) deliver(m bus.Message) *answers {
 	a := &answers{}
-	f.messages <- bus.Message{Subject: subject, Key: key, Data: data, Seq: 1, Time: time.Unix(1763800000, 0), Delivery: a}
+	m.Delivery = a
+	f.messages <- m
 	return a
 }
 

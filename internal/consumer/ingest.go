@@ -32,6 +32,7 @@ type ingest struct {
 	keys     dataset.Coverage // of the open segment
 	pending  []bus.Delivery   // to be acknowledged with it
 	events   uint64           // stored with it
+	clocks   clockErrors      // of these events
 	stopping bool
 
 	// timer runs while something is due: the open segment's commit or, while blocked,
@@ -93,13 +94,18 @@ func (in *ingest) process(m bus.Message) {
 		in.reject(m, err)
 		return
 	}
-	if err := in.store(e); err != nil {
+	off := event.ClockError(e, m.Time)
+	if err := in.store(e, dataset.ClockError(off)); err != nil {
 		in.pending = append(in.pending, m.Delivery)
 		in.block(err)
 		return
 	}
-	for _, s := range in.sinks {
-		s.Add(e)
+	if off == 0 {
+		for _, s := range in.sinks {
+			s.Add(e)
+		}
+	} else {
+		in.clocks.add(sentryOf(m.Key, e), off)
 	}
 	in.events++
 	in.keys.Add(producer, counter)
@@ -134,13 +140,16 @@ func (in *ingest) reject(m bus.Message, reason error) {
 	in.logFailed("term", m.Term())
 }
 
-// store appends the event's rows to the open segment.
-func (in *ingest) store(e event.Event) error {
+// store appends the event's rows to the open segment, with their clock_error_ms.
+func (in *ingest) store(e event.Event, clockError *int64) error {
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
-		return dataset.Append(in.writer, dataset.FromPeerDiscovered(e))
+		row := dataset.FromPeerDiscovered(e)
+		row.ClockErrorMS = clockError
+		return dataset.Append(in.writer, row)
 	case *event.MetadataReceived:
 		handshake := dataset.FromMetadataReceived(e)
+		handshake.ClockErrorMS = clockError
 		if err := dataset.Append(in.writer, handshake); err != nil {
 			return err
 		}
@@ -150,7 +159,9 @@ func (in *ingest) store(e event.Event) error {
 		}
 		return dataset.Append(in.writer, in.row)
 	case *event.VisitEnded:
-		return dataset.Append(in.writer, dataset.FromVisitEnded(e))
+		row := dataset.FromVisitEnded(e)
+		row.ClockErrorMS = clockError
+		return dataset.Append(in.writer, row)
 	}
 	return fmt.Errorf("no table for event %T", e)
 }
@@ -191,8 +202,10 @@ func (in *ingest) commit() {
 	in.ackMessages()
 	in.backoff = 0
 	in.log.Debug("committed segment", slog.Uint64("segment", s.number), slog.Uint64("events", in.events))
+	in.clocks.warn(in.log)
 	in.count(func(s *Stats) {
 		s.Stored += in.events
+		s.ClockErrors = in.clocks.addTo(s.ClockErrors)
 		s.Pending = 0
 		s.Segments++
 		in.updateCoverageStats(s)

@@ -20,6 +20,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 			}
 			return float64(s.LastCommit.UnixMilli()) / 1000
 		}),
+		telemetry.CounterBy("valtrack_consumer_clock_errors_total", "sentry", "Events whose times were impossible, or whose sentry measured that its clock was off by minutes: stored, but not used for estimates.", func(s Stats) map[string]uint64 { return s.ClockErrors }),
 		telemetry.GaugeBy("valtrack_events_missing", "sentry", "Events neither stored nor rejected whose counters are below those of others of the same boot. Falls when they arrive.", func(s Stats) map[string]uint64 { return s.Missing }),
 		telemetry.GaugeBy("valtrack_events_covered", "sentry", "Events of a sentry that are stored, or were removed because of their age.", func(s Stats) map[string]uint64 { return s.Covered }),
 	)

@@ -14,7 +14,8 @@ type Enricher interface {
 
 // sink follows the datasets. Its methods are called one after another.
 type sink interface {
-	// Add is called with each event that was accepted into the open segment.
+	// Add is called with each event that was accepted into the open segment and whose clock
+	// is not known to be off (event.ClockError).
 	Add(e event.Event)
 	// Commit is called when the segment with the added events is in the datasets,
 	// before its messages are acknowledged. Those will not be redelivered: what a sink

@@ -16,8 +16,8 @@ import (
 // ErrSplit marks a segment that cannot be read alone because it is merged with others.
 var ErrSplit = errors.New("the segment is merged with earlier ones")
 
-// EventsAfter calls each with the event of every row in the segments from first on, and
-// stops at its first error: peer by peer, and those of a peer by their timestamps, so
+// EventsAfter calls each with the event of every row in the segments from first on whose
+// clock is not known to be off (ClockError), and stops at its first error: peer by peer, and those of a peer by their timestamps, so
 // that only some rows of each file are in memory. The error is ErrSplit when a part has
 // rows of earlier segments too, which for first 0 cannot be.
 //
@@ -53,6 +53,9 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 		e, err := r.popEvent()
 		if err != nil {
 			return err
+		}
+		if e == nil {
+			continue
 		}
 		if err := each(e); err != nil {
 			return err
@@ -95,7 +98,7 @@ func (k sortKey) compare(o sortKey) int {
 type eventReader interface {
 	// peek returns the next event's key; false at the end.
 	peek() (sortKey, bool)
-	// popEvent takes the next event, which must exist.
+	// popEvent takes the next event, which must exist; nil when it is to be left out.
 	popEvent() (event.Event, error)
 	close()
 }

@@ -31,6 +31,10 @@ type TableHealth struct {
 	// parts cover.
 	DuplicateRows int64  `json:"duplicate_rows"`
 	DuplicateKeys uint64 `json:"duplicate_keys"`
+	// ClockErrors counts rows of sentries whose clock was known to be off (clock_error_ms).
+	ClockErrors int64 `json:"clock_errors"`
+	// Purged counts the rows that were in the parts and that `valtrack purge` removed.
+	Purged int64 `json:"purged"`
 	// NotCompared counts rows that were read but, to save memory, not compared with all
 	// others: their timestamps are far out of order.
 	NotCompared int64        `json:"not_compared"`
@@ -50,9 +54,12 @@ type SentryHealth struct {
 	Last   uint64 `json:"last"` // counter; the first is 1
 	Stored uint64 `json:"stored"`
 	// Rejected events are kept next to the datasets; Missing ones are in neither.
-	Rejected uint64     `json:"rejected"`
-	Missing  uint64     `json:"missing"`
-	Gaps     []Interval `json:"gaps"` // of counters, both ends missing
+	Rejected uint64 `json:"rejected"`
+	// Removed events are part of Stored: their rows were removed by retention, or they
+	// were rejected and purged.
+	Removed uint64     `json:"removed"`
+	Missing uint64     `json:"missing"`
+	Gaps    []Interval `json:"gaps"` // of counters, both ends missing
 }
 
 // OK reports whether there are no duplicates and everything can be read.
@@ -90,11 +97,11 @@ func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, err
 		return nil, err
 	}
 	covered.Merge(removed)
-	h.Sentries = sentries(covered, rejected)
+	h.Sentries = sentries(covered, rejected, removed)
 	return h, nil
 }
 
-func sentries(covered, rejected Coverage) []SentryHealth {
+func sentries(covered, rejected, removed Coverage) []SentryHealth {
 	out := []SentryHealth{}
 	known := Coverage{}
 	known.Merge(covered)
@@ -111,7 +118,7 @@ func sentries(covered, rejected Coverage) []SentryHealth {
 		}
 		out = append(out, SentryHealth{
 			Sentry: sentry, Boot: producer[len(sentry)+1:], Last: runs[len(runs)-1][1],
-			Stored: stored, Rejected: count(runs) - stored, Missing: count(gaps), Gaps: gaps,
+			Stored: stored, Rejected: count(runs) - stored, Removed: count(removed[producer]), Missing: count(gaps), Gaps: gaps,
 		})
 	}
 	return out
@@ -137,6 +144,8 @@ func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverag
 		}
 		t.DuplicateKeys += keys.overlap(f.keys)
 		keys.Merge(f.keys)
+		t.ClockErrors += f.clockErrors
+		t.Purged += f.purged
 		readable = append(readable, partInfo{s, f})
 	}
 	slices.SortFunc(readable, func(a, b partInfo) int { return cmp.Compare(a.oldest, b.oldest) })

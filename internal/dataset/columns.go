@@ -3,6 +3,9 @@ package dataset
 import (
 	"encoding"
 	"fmt"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // Common is the last field of every row. It is the only embedded struct: parquet-go
@@ -12,6 +15,26 @@ type Common struct {
 	CrawlerID       string `parquet:"crawler_id,dict" json:"crawler_id"`
 	CrawlerLocation string `parquet:"crawler_location,dict" json:"crawler_location"`
 	Timestamp       int64  `parquet:"timestamp,delta" json:"timestamp"` // Unix milliseconds UTC
+}
+
+func commonOf(c event.Common) Common {
+	return Common{Network: c.Network, CrawlerID: c.CrawlerID, CrawlerLocation: c.CrawlerLocation, Timestamp: c.Timestamp}
+}
+
+// event is the inverse of commonOf, with the event's column that is not in Common.
+func (c Common) event(skew *int64) event.Common {
+	return event.Common{Network: c.Network, CrawlerID: c.CrawlerID, CrawlerLocation: c.CrawlerLocation, Timestamp: c.Timestamp, ClockSkewMS: skew}
+}
+
+// ClockError is the column clock_error_ms: by how much the clock behind a row's times is
+// known to be off, as event.ClockError gives it; nil, which is null, when that is zero.
+// EventsAfter leaves such rows out.
+func ClockError(off time.Duration) *int64 {
+	if off == 0 {
+		return nil
+	}
+	ms := off.Milliseconds()
+	return &ms
 }
 
 // At is the row's timestamp.

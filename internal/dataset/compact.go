@@ -144,6 +144,7 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 	for _, p := range group {
 		result.keys.Merge(p.keys)
 		result.stored = max(result.stored, p.stored)
+		result.purged += p.purged
 		in = append(in, source{path: p.path(w.dir, table.name), rows: p.rows, sorted: p.sorted})
 	}
 	whole := span{group[0].first, group[len(group)-1].last}
@@ -160,8 +161,8 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 }
 
 // Retain removes the parts that are older than the moment: those committed before
-// it, by this machine's clock, with rows that are all older. Their event keys stay
-// covered. The newest part stays: it shows which segment was the last. Parts that
+// it, by this machine's clock, with rows that are all older or in the future. Their event
+// keys stay covered. The newest part stays: it shows which segment was the last. Parts that
 // cannot be read stay and are in the error. Retain runs in Compact's goroutine.
 func (w *Writer) Retain(ctx context.Context, before time.Time) (removed int, err error) {
 	for _, table := range Tables() {
@@ -179,7 +180,8 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if len(parts) == 0 {
 		return 0, unread
 	}
-	old := slices.DeleteFunc(parts[:len(parts)-1], func(p partInfo) bool { return max(p.stored, p.newest) >= before })
+	now := w.now()
+	old := slices.DeleteFunc(parts[:len(parts)-1], func(p partInfo) bool { return p.lastTime(now) >= before })
 	if len(old) == 0 {
 		return 0, unread
 	}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // Keys in the footer of every part.
@@ -16,6 +19,7 @@ const (
 	footerSeqs    = "valtrack.seqs"    // event keys, as JSON of a Coverage
 	footerStored  = "valtrack.stored"  // of the newest commit, Unix milliseconds
 	footerSorted  = "valtrack.sorted"  // how the rows are sorted
+	footerPurged  = "valtrack.purged"  // number of rows that Purge removed
 )
 
 // sortedByID is the order of a merged part's rows.
@@ -29,11 +33,13 @@ type footer struct {
 	keys   Coverage
 	stored int64 // Unix milliseconds
 	sorted bool
+	purged int64 // rows that Purge removed
 
 	rows int64
 	// oldest and newest are the rows' timestamps, Unix milliseconds; 0 for a part
 	// without rows.
 	oldest, newest int64
+	clockErrors    int64 // rows with a clock_error_ms
 }
 
 // entries are the footer's keys and values to write.
@@ -50,6 +56,9 @@ func (f footer) entries() (map[string]string, error) {
 	}
 	if f.sorted {
 		out[footerSorted] = sortedByID
+	}
+	if f.purged > 0 {
+		out[footerPurged] = strconv.FormatInt(f.purged, 10)
 	}
 	return out, nil
 }
@@ -90,34 +99,55 @@ func footerOf(f *os.File) (out footer, err error) {
 			return out, fmt.Errorf("footer %s: %w", footerStored, err)
 		}
 	}
+	if text, ok := p.Lookup(footerPurged); ok {
+		if out.purged, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return out, fmt.Errorf("footer %s: %w", footerPurged, err)
+		}
+	}
 	out.keys = Coverage{}
 	if text, ok := p.Lookup(footerSeqs); ok {
 		if out.keys, err = decodeCoverage(text); err != nil {
 			return out, err
 		}
 	}
-	out.oldest, out.newest = timestamps(p)
+	out.readStatistics(p)
 	return out, nil
 }
 
-// timestamps reads the bounds of the rows' timestamps from the statistics of the
-// column's chunks; zeros when there are none.
-func timestamps(p *parquet.File) (oldest, newest int64) {
+// readStatistics reads what the statistics of the columns' chunks say about the rows.
+func (f *footer) readStatistics(p *parquet.File) {
 	for _, group := range p.Metadata().RowGroups {
 		for _, column := range group.Columns {
 			m := column.MetaData
-			if len(m.PathInSchema) != 1 || m.PathInSchema[0] != "timestamp" || len(m.Statistics.MaxValue) != 8 || len(m.Statistics.MinValue) != 8 {
+			if len(m.PathInSchema) != 1 {
 				continue
 			}
-			low := parquet.Int64.Value(m.Statistics.MinValue).Int64()
-			high := parquet.Int64.Value(m.Statistics.MaxValue).Int64()
-			if oldest == 0 || low < oldest {
-				oldest = low
+			switch m.PathInSchema[0] {
+			case "timestamp":
+				if len(m.Statistics.MaxValue) != 8 || len(m.Statistics.MinValue) != 8 {
+					continue
+				}
+				low := parquet.Int64.Value(m.Statistics.MinValue).Int64()
+				high := parquet.Int64.Value(m.Statistics.MaxValue).Int64()
+				if f.oldest == 0 || low < f.oldest {
+					f.oldest = low
+				}
+				f.newest = max(f.newest, high)
+			case "clock_error_ms":
+				f.clockErrors += m.NumValues - m.Statistics.NullCount
 			}
-			newest = max(newest, high)
 		}
 	}
-	return oldest, newest
+}
+
+// lastTime is the time of a part's commit, Unix milliseconds, or of its newest row when that
+// is later, as after a commit by a clock that was wrong. A row in the future does not count:
+// its own clock was wrong, and would keep the part for as long.
+func (f *footer) lastTime(now time.Time) int64 {
+	if f.newest > now.Add(event.MaxClockError).UnixMilli() {
+		return f.stored
+	}
+	return max(f.stored, f.newest)
 }
 
 // openParquet checks a file and reads its footer.

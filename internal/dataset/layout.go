@@ -28,7 +28,8 @@ const (
 func Dir(dataDir, table string) string { return filepath.Join(dataDir, table+".parquet") }
 
 // span is the run of segments whose rows a part holds, both ends inclusive. A part is
-// named by its span, and a name is never reused for other content.
+// named by its span, and a name is never reused for other content, except that Purge takes
+// rows out.
 type span struct{ first, last uint64 }
 
 func single(segment uint64) span { return span{segment, segment} }
@@ -104,6 +105,12 @@ func split(all []span) (live, stale []span) {
 		live = append(live, s)
 	}
 	return live, stale
+}
+
+// Exists reports whether a data directory has datasets.
+func Exists(dataDir string) bool {
+	info, err := os.Stat(Dir(dataDir, commitTable))
+	return err == nil && info.IsDir()
 }
 
 // committed returns the number of the newest committed segment: that of the newest

@@ -8,7 +8,7 @@ import (
 // Discovery is the table of peer_discovered events.
 const Discovery = "discovery_events"
 
-func discoveryTable() table { return eventTableOf(0, DiscoveryRow.Event) }
+func discoveryTable() table { return eventTableOf(0, DiscoveryRow.trusted) }
 
 // DiscoveryRow is one peer_discovered event.
 type DiscoveryRow struct {
@@ -28,6 +28,8 @@ type DiscoveryRow struct {
 	Syncnets          *string `parquet:"syncnets,optional,dict" json:"syncnets"`
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
 	NFD               *string `parquet:"nfd,optional,dict" json:"nfd"`
+	ClockSkewMS       *int64  `parquet:"clock_skew_ms,optional,dict" json:"clock_skew_ms"`
+	ClockErrorMS      *int64  `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
 	Common
 }
 
@@ -50,15 +52,23 @@ func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
 		ForkDigest: text(e.ForkDigest), NextForkVersion: text(e.NextForkVersion), NextForkEpoch: (*uint64)(e.NextForkEpoch),
 		Attnets: text(e.Attnets), Syncnets: text(e.Syncnets),
 		CustodyGroupCount: e.CustodyGroupCount, NFD: text(e.NFD),
-		Common: Common(e.Common),
+		ClockSkewMS: e.ClockSkewMS, Common: commonOf(e.Common),
 	}
+}
+
+// trusted is Event, or nil when the clock behind the row's times is known to be off.
+func (r DiscoveryRow) trusted() (event.Event, error) {
+	if r.ClockErrorMS != nil {
+		return nil, nil
+	}
+	return r.Event()
 }
 
 // Event returns the event that the row was made from. It is an error if no valid
 // event gives this row.
 func (r DiscoveryRow) Event() (event.Event, error) {
 	e := &event.PeerDiscovered{
-		Common: event.Common(r.Common), ENR: r.ENR, ID: r.ID, Seq: r.Seq,
+		Common: r.event(r.ClockSkewMS), ENR: r.ENR, ID: r.ID, Seq: r.Seq,
 		IP: orEmpty(r.IP), IP6: orEmpty(r.IP6), Port: orZero(r.Port), UDP: orZero(r.UDP), QUIC: orZero(r.QUIC),
 		NextForkEpoch: (*eth2.Epoch)(r.NextForkEpoch), CustodyGroupCount: r.CustodyGroupCount,
 	}

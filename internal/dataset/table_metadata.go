@@ -9,7 +9,7 @@ import (
 // segment's to be renamed into place: that commits the segment.
 const Metadata = "metadata_events"
 
-func metadataTable() table { return eventTableOf(1, MetadataRow.Event) }
+func metadataTable() table { return eventTableOf(1, MetadataRow.trusted) }
 
 // MetadataRow is one metadata_received event, unchanged.
 type MetadataRow struct {
@@ -30,6 +30,8 @@ type MetadataRow struct {
 	EarliestAvailableSlot *uint64  `parquet:"earliest_available_slot,optional" json:"earliest_available_slot"`
 	ColumnSubnets         *int32   `parquet:"column_subnets,optional" json:"column_subnets"`
 	SyncSubnets           []int32  `parquet:"sync_subnets,list,optional" json:"sync_subnets"`
+	ClockSkewMS           *int64   `parquet:"clock_skew_ms,optional,dict" json:"clock_skew_ms"`
+	ClockErrorMS          *int64   `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
 	Common
 }
 
@@ -60,12 +62,20 @@ func FromMetadataReceived(e *event.MetadataReceived) MetadataRow {
 		ClientVersion:     e.ClientVersion, VisitID: e.VisitID, Direction: e.Direction, Transport: e.Transport,
 		ForkDigest: e.ForkDigest.String(), HeadSlot: uint64(e.HeadSlot), FinalizedEpoch: uint64(e.FinalizedEpoch),
 		EarliestAvailableSlot: (*uint64)(e.EarliestAvailableSlot), ColumnSubnets: small(e.ColumnSubnets), SyncSubnets: List(e.SyncSubnets),
-		Common: Common(e.Common),
+		ClockSkewMS: e.ClockSkewMS, Common: commonOf(e.Common),
 	}
 }
 
 func metaDataOf(m *event.MetaData) MetaData {
 	return MetaData{SeqNumber: m.SeqNumber, Attnets: m.Attnets.String(), Syncnets: text(m.Syncnets), CustodyGroupCount: m.CustodyGroupCount}
+}
+
+// trusted is Event, or nil when the clock behind the row's times is known to be off.
+func (r MetadataRow) trusted() (event.Event, error) {
+	if r.ClockErrorMS != nil {
+		return nil, nil
+	}
+	return r.Event()
 }
 
 // Event returns the event that the row was made from. It is an error if no valid
@@ -74,7 +84,7 @@ func (r MetadataRow) Event() (event.Event, error) {
 	p := parser{row: r.ID}
 	m := p.metaData(r.MetaData)
 	e := &event.MetadataReceived{
-		Common: event.Common(r.Common), ENR: r.ENR, ID: r.ID, NodeID: parsed[eth2.NodeID](&p, r.NodeID), Multiaddr: r.Multiaddr, Epoch: eth2.Epoch(r.Epoch),
+		Common: r.event(r.ClockSkewMS), ENR: r.ENR, ID: r.ID, NodeID: parsed[eth2.NodeID](&p, r.NodeID), Multiaddr: r.Multiaddr, Epoch: eth2.Epoch(r.Epoch),
 		MetaData: &m, SubscribedSubnets: ints(r.SubscribedSubnets),
 		ClientVersion: r.ClientVersion, VisitID: r.VisitID, Direction: r.Direction, Transport: r.Transport,
 		HeadSlot: eth2.Slot(r.HeadSlot), FinalizedEpoch: eth2.Epoch(r.FinalizedEpoch),

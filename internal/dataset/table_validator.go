@@ -48,6 +48,8 @@ type ValidatorRow struct {
 	EarliestAvailableSlot *uint64 `parquet:"earliest_available_slot,optional" json:"earliest_available_slot"`
 	ColumnSubnets         *int32  `parquet:"column_subnets,optional" json:"column_subnets"`
 	SyncSubnets           []int32 `parquet:"sync_subnets,list,optional" json:"sync_subnets"`
+	ClockSkewMS           *int64  `parquet:"clock_skew_ms,optional,dict" json:"clock_skew_ms"`
+	ClockErrorMS          *int64  `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
 	Common
 }
 
@@ -71,6 +73,6 @@ func ValidatorRowOf(r *MetadataRow) ValidatorRow {
 		ClientVersion:     r.ClientVersion, VisitID: r.VisitID, Direction: r.Direction, Transport: r.Transport,
 		ForkDigest: r.ForkDigest, HeadSlot: r.HeadSlot, FinalizedEpoch: r.FinalizedEpoch,
 		EarliestAvailableSlot: r.EarliestAvailableSlot, ColumnSubnets: r.ColumnSubnets, SyncSubnets: r.SyncSubnets,
-		Common: r.Common,
+		ClockSkewMS: r.ClockSkewMS, ClockErrorMS: r.ClockErrorMS, Common: r.Common,
 	}
 }

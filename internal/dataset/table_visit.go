@@ -5,7 +5,7 @@ import "github.com/chainbound/valtrack/internal/event"
 // Visit is the table of visit_ended events.
 const Visit = "visit_events"
 
-func visitTable() table { return eventTableOf(2, VisitRow.Event) }
+func visitTable() table { return eventTableOf(2, VisitRow.trusted) }
 
 // VisitRow is one visit_ended event.
 type VisitRow struct {
@@ -24,6 +24,8 @@ type VisitRow struct {
 	ClientVersion *string `parquet:"client_version,optional,dict" json:"client_version"`
 	HandshakeMS   *int64  `parquet:"handshake_ms,optional" json:"handshake_ms"`
 	Watch         *Watch  `parquet:"watch,optional" json:"watch"`
+	ClockSkewMS   *int64  `parquet:"clock_skew_ms,optional,dict" json:"clock_skew_ms"`
+	ClockErrorMS  *int64  `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
 	Common
 }
 
@@ -65,8 +67,8 @@ func FromVisitEnded(e *event.VisitEnded) VisitRow {
 		VisitID: e.VisitID, Part: int32(e.Part), More: e.More, ID: e.ID, Multiaddr: notEmpty(e.Multiaddr), Direction: e.Direction, Transport: notEmpty(e.Transport),
 		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: e.GoodbyeCode,
 		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: e.HandshakeMS,
-		Watch:  watchOf(e.Watch),
-		Common: Common(e.Common),
+		Watch:       watchOf(e.Watch),
+		ClockSkewMS: e.ClockSkewMS, Common: commonOf(e.Common),
 	}
 }
 
@@ -84,12 +86,20 @@ func watchOf(w *event.Watch) *Watch {
 	return out
 }
 
+// trusted is Event, or nil when the clock behind the row's times is known to be off.
+func (r VisitRow) trusted() (event.Event, error) {
+	if r.ClockErrorMS != nil {
+		return nil, nil
+	}
+	return r.Event()
+}
+
 // Event returns the event that the row was made from. It is an error if no valid
 // event gives this row.
 func (r VisitRow) Event() (event.Event, error) {
 	p := parser{row: r.ID}
 	e := &event.VisitEnded{
-		Common: event.Common(r.Common), VisitID: r.VisitID, Part: int(r.Part), More: r.More, ID: r.ID, Multiaddr: orEmpty(r.Multiaddr),
+		Common: r.event(r.ClockSkewMS), VisitID: r.VisitID, Part: int(r.Part), More: r.More, ID: r.ID, Multiaddr: orEmpty(r.Multiaddr),
 		Direction: r.Direction, Transport: orEmpty(r.Transport), Started: r.Started, Ended: r.Ended, Outcome: r.Outcome,
 		Error: orEmpty(r.Error), GoodbyeCode: r.GoodbyeCode, ClientVersion: orEmpty(r.ClientVersion), HandshakeMS: r.HandshakeMS,
 	}

@@ -76,6 +76,8 @@ type table struct {
 	check  func(ctx context.Context, dataDir string) (TableHealth, Coverage, error)
 	scan   func(ctx context.Context, dataDir string, in Range, each func(Row) error) error
 	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
+	// purge is purgeRows.
+	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
 	// row is an empty row: its type has the columns.
 	row Row
 	// events is openEvents; nil for a table whose rows are derived from events that
@@ -94,6 +96,7 @@ func tableOf[T Row]() table {
 			return createPart[T](dir)
 		},
 		merge: mergeRows[T],
+		purge: purgeRows[T],
 		check: checkRows[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
@@ -102,7 +105,8 @@ func tableOf[T Row]() table {
 	}
 }
 
-// eventTableOf is a table whose rows are events, one each.
+// eventTableOf is a table whose rows are events, one each. toEvent gives nil for a row
+// that EventsAfter leaves out.
 func eventTableOf[T Row](rank int, toEvent func(T) (event.Event, error)) table {
 	t := tableOf[T]()
 	t.eventRank = rank

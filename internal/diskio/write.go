@@ -3,6 +3,7 @@ package diskio
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,8 +27,16 @@ func SyncDir(dir string) error {
 // or the new, and the new one once it has returned nil. On an error the old content
 // stays, unless only the last fsync, of the directory, failed. It uses path + ".tmp".
 func ReplaceFile(path string, content []byte, mode fs.FileMode) error {
+	return ReplaceFileWith(path, mode, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// ReplaceFileWith is ReplaceFile for content that write writes.
+func ReplaceFileWith(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	tmp := path + ".tmp"
-	err := writeSynced(tmp, content, mode)
+	err := writeSynced(tmp, mode, write)
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
@@ -37,13 +46,12 @@ func ReplaceFile(path string, content []byte, mode fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-func writeSynced(path string, content []byte, mode fs.FileMode) error {
+func writeSynced(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

@@ -72,6 +72,7 @@ func (s *scanner) common() Common {
 	return Common{
 		Network: s.str(`{"network":`), CrawlerID: s.str(`,"crawler_id":`),
 		CrawlerLocation: s.str(`,"crawler_location":`), Timestamp: s.signed(`,"timestamp":`),
+		ClockSkewMS: s.optSkew(`,"clock_skew_ms":`),
 	}
 }
 

@@ -40,7 +40,10 @@ type Common struct {
 	Network         string `json:"network"`
 	CrawlerID       string `json:"crawler_id"`
 	CrawlerLocation string `json:"crawler_location"`
-	Timestamp       int64  `json:"timestamp"` // Unix milliseconds UTC
+	Timestamp       int64  `json:"timestamp"` // Unix milliseconds UTC, by the sentry's clock
+	// ClockSkewMS is how many milliseconds the sentry's clock was ahead of the broker's,
+	// below zero when it was behind. Nil when it was not measured lately.
+	ClockSkewMS *int64 `json:"clock_skew_ms,omitempty"`
 }
 
 // PeerDiscovered reports a node record: a new node, or a higher seq. Pointers

@@ -121,6 +121,20 @@ func (s *scanner) optNum(before string) *uint64 {
 	return &n
 }
 
+// optSkew is nil when the literal is not next. It is the only number below zero that we
+// write.
+func (s *scanner) optSkew(before string) *int64 {
+	if !s.has(before) {
+		return nil
+	}
+	sign := int64(1)
+	if s.has("-") {
+		sign = -1
+	}
+	n := sign * int64(s.digits(math.MaxInt64))
+	return &n
+}
+
 // optPort is 0 when the literal is not next.
 func (s *scanner) optPort(before string) uint16 {
 	if !s.has(before) {

@@ -36,6 +36,8 @@ func (c *Common) check(subject string) error {
 		return invalid(subject, "network, crawler_id or crawler_location is over %d bytes", maxID)
 	case c.Timestamp < minTime || c.Timestamp > maxTime:
 		return invalid(subject, "timestamp %d is not a Unix time in milliseconds", c.Timestamp)
+	case c.ClockSkewMS != nil && (*c.ClockSkewMS < -maxTime || *c.ClockSkewMS > maxTime):
+		return invalid(subject, "clock_skew_ms %d is out of range", *c.ClockSkewMS)
 	}
 	return nil
 }

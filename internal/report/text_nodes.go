@@ -94,7 +94,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p.table([]column{
 		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
 	}, rows)
-	p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "hello", "watch", "last heard")
+	p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "last heard")
 	return p.writeTo(w)
 }
 

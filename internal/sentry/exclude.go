@@ -199,7 +199,7 @@ func isPeerID(text string) bool {
 // Node reports whether a discv5 node is excluded: by its id, or by any of its
 // addresses. Invalid addresses are none.
 func (x *Exclude) Node(id eth2.NodeID, addresses ...netip.Addr) bool {
-	return x != nil && (x.node(id) || slices.ContainsFunc(addresses, x.address))
+	return x != nil && (x.node(id) || slices.ContainsFunc(addresses, x.Address))
 }
 
 // node reports whether the node id is excluded.
@@ -211,8 +211,8 @@ func (x *Exclude) node(id eth2.NodeID) bool {
 	return in
 }
 
-// peer reports whether the peer id is excluded, or the node id of its key.
-func (x *Exclude) peer(id string) bool {
+// Peer reports whether the peer id is excluded, or the node id of its key.
+func (x *Exclude) Peer(id string) bool {
 	if x == nil {
 		return false
 	}
@@ -227,8 +227,8 @@ func (x *Exclude) peer(id string) bool {
 	return err == nil && x.node(node)
 }
 
-// address reports whether the address is in an excluded network.
-func (x *Exclude) address(a netip.Addr) bool {
+// Address reports whether the address is in an excluded network.
+func (x *Exclude) Address(a netip.Addr) bool {
 	if x == nil || !a.IsValid() {
 		return false
 	}
@@ -253,13 +253,13 @@ func (x *Exclude) knows(p *peer) bool {
 		return false
 	}
 	r := p.record()
-	return x.peer(p.id) || r != nil && x.record(r)
+	return x.Peer(p.id) || r != nil && x.record(r)
 }
 
 // inboundPeer reports whether an inbound peer is excluded: by its id, or by the address
 // that it connects from.
 func (x *Exclude) inboundPeer(id, multiaddr string) bool {
-	return x != nil && (x.peer(id) || x.address(addressIn(multiaddr)))
+	return x != nil && (x.Peer(id) || x.Address(addressIn(multiaddr)))
 }
 
 // event reports whether the event is of an excluded peer: one that was accepted before
@@ -270,7 +270,7 @@ func (x *Exclude) event(e event.Event) bool {
 	}
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
-		return x.peer(e.ID)
+		return x.Peer(e.ID)
 	case *event.MetadataReceived:
 		return x.inboundPeer(e.ID, e.Multiaddr)
 	case *event.VisitEnded:

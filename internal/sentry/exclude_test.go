@@ -52,9 +52,9 @@ QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N
 		{x.record(byPeerID), true, "record of an excluded peer id"},
 		{x.record(byNodeID), true, "record of an excluded node id"},
 		{x.record(other), false, "another record"},
-		{x.peer(byNodeID.PeerID), true, "peer id of an excluded node id"},
-		{x.peer("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"), true, "Ed25519 peer id"},
-		{x.peer(other.PeerID), false, "another peer id"},
+		{x.Peer(byNodeID.PeerID), true, "peer id of an excluded node id"},
+		{x.Peer("12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"), true, "Ed25519 peer id"},
+		{x.Peer(other.PeerID), false, "another peer id"},
 		{x.inboundPeer(other.PeerID, "/ip4/10.1.2.3/tcp/9000"), true, "inbound from an excluded network"},
 		{x.inboundPeer(other.PeerID, "/ip4/10.2.2.3/tcp/9000"), false, "inbound from elsewhere"},
 		{x.inboundPeer(other.PeerID, "nonsense"), false, "inbound from nowhere"},
@@ -70,7 +70,7 @@ QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N
 		"192.0.2.7": true, "192.0.2.8": false, "10.1.255.255": true, "10.2.0.0": false, "::ffff:192.0.2.7": true,
 		"2001:db8:1::1": true, "2001:db9::1": false, "198.51.100.9": true, "fe80::1%eth0": false,
 	} {
-		if got := x.address(netip.MustParseAddr(addr)); got != want {
+		if got := x.Address(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %v", addr, got)
 		}
 	}
@@ -254,7 +254,7 @@ func FuzzExclude(f *testing.F) {
 		x := &Exclude{}
 		x.rules.Store(r)
 		for net := range r.nets {
-			if !x.address(net.Addr()) {
+			if !x.Address(net.Addr()) {
 				t.Errorf("%v does not hold its own address", net)
 			}
 		}

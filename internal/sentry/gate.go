@@ -38,7 +38,7 @@ func (g *gate) keeps(p *peer) bool {
 
 // admitsInbound decides on an inbound peer that connects from the address.
 func (g *gate) admitsInbound(id string, from netip.Addr) bool {
-	return !g.exclude.peer(id) && !g.exclude.address(from)
+	return !g.exclude.Peer(id) && !g.exclude.Address(from)
 }
 
 // reload reads the exclude file again if it has changed.

@@ -1,6 +1,10 @@
 package sentry
 
-import "github.com/chainbound/valtrack/internal/telemetry"
+import (
+	"math"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
+)
 
 // NewMetrics registers the sentry's metrics, which are computed from its Stats.
 func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
@@ -28,5 +32,11 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 			return s.Latency.Count, s.Latency.Sum.Seconds(), s.Latency.Buckets()
 		}),
 		telemetry.Gauge("valtrack_sentry_unknown_digest_ratio", "Share of the nodes that seem to be on this network whose fork digest is not in the schedule, 0 to 1.", func(s Stats) float64 { return s.UnknownDigestShare }),
+		telemetry.Gauge("valtrack_sentry_clock_skew_seconds", "By how much this machine's clock is ahead of the broker's, below 0 when it is behind; NaN when it was not measured lately.", func(s Stats) float64 {
+			if s.ClockSkewMS == nil {
+				return math.NaN()
+			}
+			return float64(*s.ClockSkewMS) / 1000
+		}),
 	)
 }

@@ -312,7 +312,7 @@ func (s *schedule) tidy(now time.Time) {
 		return
 	}
 	for st := range s.running {
-		if s.gate.exclude.knows(st.peer) || s.gate.exclude.address(st.from) {
+		if s.gate.exclude.knows(st.peer) || s.gate.exclude.Address(st.from) {
 			st.cancel() // finish drops the peer
 		}
 	}

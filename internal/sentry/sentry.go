@@ -129,6 +129,7 @@ type Sentry struct {
 	visits    *visitIDs
 	counters  counters
 	lossLog   *loglimit.Limiter
+	skew      clockSkew
 }
 
 // New makes a sentry; Run starts it. The host must have been made with local and
@@ -142,6 +143,7 @@ func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher P
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
 		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(), lossLog: loglimit.Every(lossLogEvery),
+		skew: clockSkew{log: loglimit.Every(skewLogEvery)},
 	}
 }
 

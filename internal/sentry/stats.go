@@ -33,6 +33,9 @@ type Stats struct {
 	// UnknownDigestShare is the share of the nodes that seem to be on our network
 	// whose fork digest our schedule does not have, from 0 to 1.
 	UnknownDigestShare float64
+	// ClockSkewMS is by how many milliseconds our clock is ahead of the broker's; nil when
+	// that was not measured lately.
+	ClockSkewMS *int64
 }
 
 // latencyBounds are the upper bounds of Latency's buckets in seconds.
@@ -97,4 +100,8 @@ func (c *counters) snapshot() Stats {
 }
 
 // Stats may be called at any time, from any goroutine.
-func (s *Sentry) Stats() Stats { return s.counters.snapshot() }
+func (s *Sentry) Stats() Stats {
+	stats := s.counters.snapshot()
+	stats.ClockSkewMS = s.skew.milliseconds(time.Now())
+	return stats
+}

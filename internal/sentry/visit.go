@@ -84,7 +84,11 @@ func (v *visit) setOutcome(outcome string, err error) { v.outcome, v.err = outco
 
 // visitPeer is one outbound visit: a census, and a watch if the schedule grants it a slot.
 func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, requestSlot requestSlotFunc) result {
-	v := s.newVisit(target.PeerID, record, event.Outbound)
+	return s.dial(ctx, handover, s.newVisit(target.PeerID, record, event.Outbound), target, requestSlot)
+}
+
+// dial carries out an outbound visit.
+func (s *Sentry) dial(ctx, handover context.Context, v *visit, target p2p.Target, requestSlot requestSlotFunc) result {
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	session, err := s.host.Dial(dialCtx, target)
@@ -202,7 +206,7 @@ func (s *Sentry) handshake(ctx context.Context, v *visit, session *p2p.Session) 
 		return err
 	}
 	if !s.forks.accepts(status.ForkDigest, time.Now()) {
-		return errWrongNetwork
+		return fmt.Errorf("%w: %s, ours is %s", errWrongNetwork, status.ForkDigest, s.forks.current(time.Now()))
 	}
 	v.status = &status
 

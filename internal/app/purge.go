@@ -1,0 +1,180 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/eventlog"
+	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// Purged counts what a purge removed.
+type Purged struct {
+	Peers          int // peers with rows
+	Rows           map[string]int64
+	TrackedPeers   int
+	RejectedEvents int
+}
+
+// Purge removes excluded peers from a data directory: their rows in every table, their
+// rejected events and their state in the tracker. A peer that has a row with an excluded
+// address is removed as a whole. A purge that was ended at any moment is finished by another
+// one. Errors that the user can fix are ConfigErrors.
+func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
+	lock, err := dataset.TakeLock(dataDir)
+	if err != nil {
+		return done, AsConfigError(err)
+	}
+	w, err := dataset.OpenLocked(lock, log)
+	if err != nil {
+		return done, AsConfigError(err)
+	}
+	defer w.Close()
+	p := purger{exclude: x, known: map[string]bool{}}
+	if err := p.findPeers(ctx, dataDir); err != nil {
+		return done, err
+	}
+	// All of it, even when one part cannot be read: the error names what is left.
+	var errs [3]error
+	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
+	done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked)
+	done.Rows, errs[2] = w.Purge(ctx, p.peer)
+	for _, gone := range p.known {
+		if gone {
+			done.Peers++
+		}
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
+	}
+	return done, forgetFound(dataDir)
+}
+
+// markRemoved has the keys of rejected events count as removed, not as missing.
+func markRemoved(w *dataset.Writer, keys []event.Key) error {
+	removed := dataset.Coverage{}
+	for _, k := range keys {
+		removed.Add(k.Producer(), k.Counter)
+	}
+	return w.MarkRemoved(removed)
+}
+
+// purger decides which peers are to be removed.
+type purger struct {
+	exclude *sentry.Exclude
+	known   map[string]bool // peers by id, whether they are to be removed
+}
+
+func (p *purger) peer(id string) bool {
+	gone, ok := p.known[id]
+	if !ok {
+		gone = p.exclude.Peer(id)
+		p.known[id] = gone
+	}
+	return gone
+}
+
+// foundFile keeps the ids of the peers that are removed for their addresses while a purge
+// runs: the rows that showed the addresses may be gone when it is ended and run again.
+const foundFile = "purge_peers.json"
+
+// findPeers finds the peers that have a row with an excluded address, and those that an
+// earlier purge found that did not come to its end.
+func (p *purger) findPeers(ctx context.Context, dataDir string) error {
+	path := filepath.Join(dataDir, foundFile)
+	var found []string
+	switch text, err := os.ReadFile(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		if err := json.Unmarshal(text, &found); err != nil {
+			return ConfigErrorf("%s of an earlier purge is damaged: %w; remove it and purge the same peers again", path, err)
+		}
+		for _, id := range found {
+			p.known[id] = true
+		}
+	}
+	if !p.exclude.HasAddresses() {
+		return nil
+	}
+	if err := p.scanAddresses(ctx, dataDir); err != nil {
+		return err
+	}
+	text, err := json.Marshal(slices.Sorted(maps.Keys(p.known)))
+	if err != nil {
+		return err
+	}
+	return diskio.ReplaceFile(path, text, 0o600)
+}
+
+func forgetFound(dataDir string) error {
+	if err := os.Remove(filepath.Join(dataDir, foundFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return diskio.SyncDir(dataDir)
+}
+
+func (p *purger) scanAddresses(ctx context.Context, dataDir string) error {
+	if err := dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.DiscoveryRow) error {
+		p.foundAt(r.ID, p.address(r.IP) || p.address(r.IP6))
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.MetadataRow) error {
+		p.foundAt(r.ID, p.exclude.Multiaddr(r.Multiaddr))
+		return nil
+	}); err != nil {
+		return err
+	}
+	return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.VisitRow) error {
+		p.foundAt(r.ID, r.Multiaddr != nil && p.exclude.Multiaddr(*r.Multiaddr))
+		return nil
+	})
+}
+
+func (p *purger) foundAt(peer string, excluded bool) {
+	if excluded {
+		p.known[peer] = true
+	}
+}
+
+func (p *purger) address(text *string) bool {
+	if text == nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(*text)
+	return err == nil && p.exclude.Address(addr)
+}
+
+// mentioned reports whether a rejected message is of a peer to be removed. It may be
+// damaged, so what it names counts, in whatever field.
+func (p *purger) mentioned(message []byte) bool {
+	return p.exclude.Text(message, func(id string) bool { return p.known[id] || p.exclude.Peer(id) })
+}
+
+func (p *purger) tracked(peer *tracker.Peer) bool {
+	if p.peer(peer.ID) || p.exclude.Multiaddr(peer.Multiaddr) || p.address(&peer.Record.IP) || p.address(&peer.Record.IP6) {
+		return true
+	}
+	for _, e := range peer.Endpoints {
+		if p.exclude.Text([]byte(e.Address), p.exclude.Peer) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,209 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/eventlog"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// Peer ids of secp256k1 keys.
+const (
+	peerA = "16Uiu2HAm9dqnTSYPpqFevmJXXvRUavRzcEuYPVS2htkoQLumpu4w"
+	peerB = "16Uiu2HAmPLe7Mzm8TsYUubgCAW1aJoeFScxrLj8ppHFivPo97bUZ"
+	peerC = "16Uiu2HAkzdQ5Y9SYT91K1ue5SxXwgmajXntfScGnLYeip5hHyWmT"
+)
+
+// purgeable is a data directory with rows of three peers: A at 192.0.2.1, B at 192.0.2.2
+// and, in one row, 198.51.100.7, and C without an address; and rejected events.
+func purgeable(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	w, err := dataset.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := map[string][]string{peerA: {"/ip4/192.0.2.1/tcp/9000"}, peerB: {"/ip4/192.0.2.2/tcp/9000", "/ip4/198.51.100.7/udp/9001/quic-v1"}, peerC: {""}}
+	n := int64(0)
+	for _, id := range []string{peerA, peerB, peerC} {
+		for _, at := range addresses[id] {
+			n++
+			c := dataset.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000 + n}
+			err := errors.Join(
+				dataset.Append(w, dataset.DiscoveryRow{ID: id, Seq: uint64(n), Common: c}),
+				dataset.Append(w, dataset.MetadataRow{ID: id, Multiaddr: at, VisitID: fmt.Sprint(n), Common: c}),
+				dataset.Append(w, dataset.VisitRow{ID: id, Multiaddr: &at, VisitID: fmt.Sprint(n), Common: c}),
+				dataset.Append(w, dataset.EstimateRow{ID: id, Common: c}))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(w.Commit(dataset.Coverage{"s-1": {{1, 12}}}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	file, err := eventlog.OpenRejected(dir, slog.New(slog.DiscardHandler), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, payload := range []string{`{"id":"` + peerA + `"`, `{"id":"` + peerB + `","x":-1}`, `{"multiaddr":"/ip4/192.0.2.1/tcp/1/p2p/` + peerC + `"}`, `{"id":"` + peerC + `"}`} {
+		if err := file.Append(event.Encoded{Subject: event.SubjectVisitEnded, Key: fmt.Sprintf("s-1-%d", 13+i), Data: []byte(payload)}, 1, errors.New("because")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func left(t *testing.T, dir string) (ids []string) {
+	t.Helper()
+	for _, table := range dataset.Tables() {
+		if err := dataset.ScanTable(t.Context(), dir, table, dataset.Range{}, func(r dataset.Row) error {
+			ids = append(ids, table+" "+r.Peer())
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ids
+}
+
+func TestPurge(t *testing.T) {
+	for name, c := range map[string]struct {
+		entries  []string
+		gone     []string // peers
+		rows     int64
+		rejected int
+	}{
+		"a peer id":               {[]string{peerA}, []string{peerA}, 4, 1},
+		"another":                 {[]string{peerC}, []string{peerC}, 4, 2},
+		"an address":              {[]string{"192.0.2.1"}, []string{peerA}, 4, 2},
+		"an address of long ago":  {[]string{"198.51.100.0/24"}, []string{peerB}, 8, 1},
+		"a network and a peer id": {[]string{"192.0.2.0/24", peerC}, []string{peerA, peerB, peerC}, 16, 4},
+		"nobody who is known":     {[]string{strings.Repeat("ab", 32), "203.0.113.1"}, nil, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := purgeable(t)
+			x, err := sentry.NewExclude("", c.entries)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := left(t, dir)
+			done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var rows int64
+			for _, n := range done.Rows {
+				rows += n
+			}
+			if rows != c.rows || done.RejectedEvents != c.rejected || done.Peers != len(c.gone) {
+				t.Errorf("removed %+v", done)
+			}
+			var want []string
+			for _, row := range before {
+				if !contains(c.gone, row) {
+					want = append(want, row)
+				}
+			}
+			if d := cmp.Diff(want, left(t, dir)); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			checkNothingMissing(t, dir, c.rejected)
+			if again, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); err != nil || again.Peers != 0 || again.RejectedEvents != 0 {
+				t.Errorf("again: %+v, %v", again, err)
+			}
+		})
+	}
+}
+
+func contains(ids []string, row string) bool {
+	for _, id := range ids {
+		if strings.HasSuffix(row, id) {
+			return true
+		}
+	}
+	return false
+}
+
+func checkNothingMissing(t *testing.T, dir string, removed int) {
+	t.Helper()
+	rejected, err := consumer.Rejected(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := dataset.Check(t.Context(), dir, rejected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := h.Sentries[0]; h.Missing() != 0 || s.Last != 16 || s.Removed != uint64(removed) || s.Stored != 12+s.Removed || s.Rejected != 4-s.Removed {
+		t.Errorf("sentry %+v", s)
+	}
+}
+
+// What showed a peer's address may be gone when a purge is run again.
+func TestPurgeGoesOnAfterItWasKilled(t *testing.T) {
+	dir := purgeable(t)
+	x, err := sentry.NewExclude("", []string{"192.0.2.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As if it was killed when only peer_estimates had rows of A.
+	p := purger{exclude: x, known: map[string]bool{}}
+	if err := p.findPeers(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, foundFile))
+	var found []string
+	if err != nil || json.Unmarshal(text, &found) != nil || cmp.Diff([]string{peerA}, found) != "" {
+		t.Fatalf("found %s, %v", text, err)
+	}
+	other, err := sentry.NewExclude("", []string{"203.0.113.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := Purge(t.Context(), dir, other, slog.New(slog.DiscardHandler))
+	if err != nil || done.Peers != 1 || done.Rows[dataset.PeerEstimates] != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, foundFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", foundFile, err)
+	}
+}
+
+func TestPurgeThatIsInterrupted(t *testing.T) {
+	dir := purgeable(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	x, err := sentry.NewExclude("", []string{peerA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Purge(ctx, dir, x, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "run it again") {
+		t.Errorf("error %v", err)
+	}
+	lock, err := dataset.TakeLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	var config *ConfigError
+	if _, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); !errors.As(err, &config) || !errors.Is(err, dataset.ErrLocked) {
+		t.Errorf("beside a consumer: %v", err)
+	}
+}

@@ -1,0 +1,113 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+// Visited is what one visit showed.
+type Visited struct {
+	sentry.Seen
+	// Row is the handshake's row of the dataset, with what we derive; nil without one.
+	Row *dataset.ValidatorRow
+}
+
+// Visit visits a peer once, under an identity that is used only for this. Private and
+// loopback addresses are visited too.
+func Visit(ctx context.Context, net network.Network, agent string, target p2p.Target, record *enr.Record) (Visited, error) {
+	local := sentry.NewLocal(net)
+	host, err := p2p.NewHost(p2p.Config{
+		Key: sentry.NewKey(), Listen: listenFor(target), Agent: agent, MaxConnections: 1, AllowPrivate: true, Local: local,
+	})
+	if err != nil {
+		return Visited{}, fmt.Errorf("open a port to visit from: %w", err)
+	}
+	defer host.Close()
+	out := Visited{Seen: sentry.VisitOnce(ctx, local, host, target, record)}
+	if out.Handshake != nil {
+		handshake := dataset.FromMetadataReceived(out.Handshake)
+		row := dataset.ValidatorRowOf(&handshake)
+		for _, enricher := range consumer.Enrichers() {
+			enricher.Enrich(out.Handshake, &row)
+		}
+		out.Row = &row
+	}
+	return out, nil
+}
+
+// listenFor are the addresses to bind, from which the target can be reached: for a
+// target on this machine, loopback only.
+func listenFor(target p2p.Target) (listen []netip.Addr) {
+	for _, at := range slices.Concat(target.QUIC, target.TCP) {
+		ip := at.Addr().Unmap()
+		from := netip.IPv6Unspecified()
+		switch {
+		case ip.IsLoopback() && ip.Is4():
+			from = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		case ip.IsLoopback():
+			from = netip.IPv6Loopback()
+		case ip.Is4():
+			from = netip.IPv4Unspecified()
+		}
+		if !slices.Contains(listen, from) {
+			listen = append(listen, from)
+		}
+	}
+	return listen
+}
+
+// Why says in words why a visit did not show everything; empty when it did.
+func (v Visited) Why() string {
+	if v.Ended == nil {
+		return "the visit did not begin"
+	}
+	e := v.Ended
+	words := map[string]string{
+		event.OutcomeDialTimeout:  "no answer: the node is down, or a firewall drops what is sent to it",
+		event.OutcomeRefused:      "connection refused: nothing listens at that address and port",
+		event.OutcomeUnreachable:  "no connection: there is no route to the address, or what answers there is not the node of this peer id",
+		event.OutcomeNegotiation:  "connected, but the node does not speak libp2p as we do, or has another peer id",
+		event.OutcomeStatus:       "connected, but the node did not answer our Status request",
+		event.OutcomeWrongNetwork: "the node is on another network or fork",
+		event.OutcomeMetadata:     "the node answered Status, but not the request for its MetaData",
+		event.OutcomeGoodbye:      "the node said goodbye",
+		event.OutcomeReset:        "the node closed the connection",
+		event.OutcomeProtocol:     "the node violated the protocol",
+		event.OutcomeCanceled:     "the visit was interrupted",
+	}[e.Outcome]
+	if e.Outcome == event.OutcomeOK {
+		return ""
+	}
+	if e.GoodbyeCode != nil {
+		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
+	}
+	// The errors of a dial that timed out or was refused say no more.
+	if v.Err != nil && e.Outcome != event.OutcomeDialTimeout && e.Outcome != event.OutcomeRefused {
+		words += " (" + strings.Join(strings.Fields(v.Err.Error()), " ") + ")"
+	}
+	return words
+}
+
+// goodbyeMeaning is what clients mean by a code (consensus-specs phase0/p2p-interface.md
+// and their own).
+func goodbyeMeaning(code uint64) string {
+	meaning, ok := map[uint64]string{
+		1: "it shuts down", 2: "irrelevant network", 3: "fault or error",
+		128: "unable to verify the network", 129: "too many peers", 250: "bad score", 251: "banned", 252: "banned address",
+	}[code]
+	if !ok {
+		return ""
+	}
+	return ": " + meaning
+}

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+func (p *program) purgeCommand() *cli.Command {
+	return p.leaf(&cli.Command{
+		Name: "purge", Usage: "remove the rows of nodes whose operators opted out", ArgsUsage: "[ID...]",
+		Description: "Removes from --data-dir every row of the nodes, their rejected events and their state in the tracker.\n" +
+			"IDs are peer ids, node ids, IP addresses or networks; --exclude names a file of them. A node that was ever\n" +
+			"seen at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running. If it is\n" +
+			"interrupted, run it again. Event log files, the spool and the stream are not changed: give the sentry --" + flagExclude + " first.",
+		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
+	}, runPurge)
+}
+
+// purgeView is `purge --json`: what was removed.
+type purgeView struct {
+	Peers          int              `json:"peers"`
+	Rows           map[string]int64 `json:"rows"`
+	TrackedPeers   int              `json:"tracked_peers"`
+	RejectedEvents int              `json:"rejected_events"`
+}
+
+func runPurge(ctx context.Context, in invocation) error {
+	ids := in.cmd.Args().Slice()
+	path := in.cmd.String(flagExclude)
+	if len(ids) == 0 && path == "" {
+		return usagef("%s takes the peer ids or node ids to remove, or --%s FILE; see '%s --help'", in.cmd.FullName(), flagExclude, in.cmd.FullName())
+	}
+	exclude, err := sentry.NewExclude(path, ids)
+	if err != nil {
+		return usagef("purge: %w", err)
+	}
+	dir, err := in.dataDirectory()
+	if err != nil {
+		return err
+	}
+	if !dataset.Exists(dir) {
+		return usagef("--%s %q has no datasets", flagDataDir, dir)
+	}
+	log, err := in.logger(in.stderr)
+	if err != nil {
+		return err
+	}
+	done, err := app.Purge(ctx, dir, exclude, log)
+	if done.Rows == nil { // it did not begin
+		return err
+	}
+	return errors.Join(in.print(purgeView(done)), err)
+}

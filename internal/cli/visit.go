@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/sentry"
+)
+
+func (p *program) visitCommand() *cli.Command {
+	return p.leaf(&cli.Command{
+		Name: "visit", Usage: "visit one node now and print what it shows", ArgsUsage: "ENR|MULTIADDR",
+		Description: "Connects to the node, exchanges Status and MetaData, reads its gossip hello and says goodbye, as a sentry's\n" +
+			"visit does, under an identity of its own. A MULTIADDR ends in /p2p/ and the peer id. --network or\n" +
+			"--network-dir must name the node's network. Nothing is stored. Fails when the node could not be visited.",
+		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks that must not be visited")},
+	}, runVisit)
+}
+
+// visitView is `visit --json`: the columns of the handshake are those of
+// validator_metadata_events.
+type visitView struct {
+	Visited   bool                  `json:"visited"`
+	Reason    string                `json:"reason,omitempty"`
+	Ended     *event.VisitEnded     `json:"visit"`
+	Handshake *dataset.ValidatorRow `json:"handshake"`
+	Topics    []string              `json:"topics"`
+}
+
+// errNotVisited is the error of visit after it has printed why.
+var errNotVisited = errors.New("the node could not be visited")
+
+func runVisit(ctx context.Context, in invocation) error {
+	arg, err := in.oneArgument("ENR or multiaddr")
+	if err != nil {
+		return err
+	}
+	target, record, err := sentry.ParseTarget(arg)
+	if err != nil {
+		return usagef("visit: %w", err)
+	}
+	net, err := in.network()
+	if err != nil {
+		return err
+	}
+	if err := in.mayVisit(target, record); err != nil {
+		return err
+	}
+	seen, err := app.Visit(ctx, net, agentName(), target, record)
+	if err != nil {
+		return err
+	}
+	view := visitView{seen.Handshake != nil, seen.Why(), seen.Ended, seen.Row, seen.Topics}
+	if !in.cmd.Bool(flagJSON) {
+		view.Topics = counted(seen.Topics)
+	}
+	if err := in.print(view); err != nil || view.Visited {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errNotVisited, view.Reason)
+}
+
+// mayVisit refuses an excluded node.
+func (in invocation) mayVisit(target p2p.Target, record *enr.Record) error {
+	path := in.cmd.String(flagExclude)
+	if path == "" {
+		return nil
+	}
+	exclude, err := sentry.LoadExclude(path)
+	if err != nil {
+		return usagef("--%s: %w", flagExclude, err)
+	}
+	var id eth2.NodeID
+	if record != nil {
+		id = record.NodeID
+	}
+	var addresses []netip.Addr
+	for _, at := range slices.Concat(target.QUIC, target.TCP) {
+		addresses = append(addresses, at.Addr())
+	}
+	if exclude.Peer(target.PeerID) || exclude.Node(id, addresses...) {
+		return usagef("the node is excluded by --%s %s: its operator opted out", flagExclude, path)
+	}
+	return nil
+}
+
+// counted replaces the topics of each kind that is numbered by the kind and their number.
+func counted(topics []string) (out []string) {
+	counts := map[eth2.TopicKind]int{}
+	for _, text := range topics {
+		topic, err := eth2.ParseTopic(text)
+		switch {
+		case err != nil:
+			out = append(out, text)
+		case topic.Kind == eth2.TopicOther:
+			out = append(out, topic.Name)
+		default:
+			counts[topic.Kind]++
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, fmt.Sprintf("%s:%d", kind, counts[kind]))
+	}
+	return out
+}

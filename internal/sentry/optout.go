@@ -1,0 +1,70 @@
+package sentry
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/eth2/enr"
+)
+
+// NewExclude is the list of an exclude file, unless path is empty, and of further entries
+// of its kinds.
+func NewExclude(path string, entries []string) (*Exclude, error) {
+	x := &Exclude{path: path}
+	if path == "" {
+		r, err := parseRules(strings.NewReader(""), "")
+		if err != nil {
+			return nil, err
+		}
+		x.rules.Store(r)
+	} else if err := x.read(); err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if !x.rules.Load().add(strings.TrimSpace(entry)) {
+			return nil, fmt.Errorf("%.80q: want a peer id, a node id (64 hex digits), an IP address or a network such as 10.0.0.0/8", entry)
+		}
+	}
+	return x, nil
+}
+
+// HasAddresses reports whether there are entries that are addresses or networks.
+func (x *Exclude) HasAddresses() bool { return x != nil && len(x.rules.Load().nets) > 0 }
+
+// Multiaddr reports whether the address that a multiaddr begins with is excluded.
+func (x *Exclude) Multiaddr(text string) bool { return x != nil && x.Address(addressIn(text)) }
+
+// Text reports whether a text, such as an event's JSON in any state, names an excluded peer:
+// by its node id, record or address, or by a peer id for which peer is true.
+func (x *Exclude) Text(text []byte, peer func(id string) bool) bool {
+	const maxWord = 1 << 10 // no name of a peer is longer
+	for word := range bytes.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune("\" \t\r\n,;[]{}()<>'\\", r) }) {
+		if len(word) <= maxWord && x.word(string(word), peer) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *Exclude) word(word string, peer func(id string) bool) bool {
+	if id, ok := parseNodeID(word); ok && x.node(id) {
+		return true
+	}
+	if strings.HasPrefix(word, "enr:") {
+		r, err := enr.Parse(word)
+		return err == nil && x.record(&r)
+	}
+	for part := range strings.SplitSeq(word, "/") { // of a multiaddr, which may end in a peer id
+		addr, err := netip.ParseAddr(part)
+		if err != nil {
+			at, _ := netip.ParseAddrPort(part)
+			addr = at.Addr()
+		}
+		if x.Address(addr) || peer(part) {
+			return true
+		}
+	}
+	return false
+}
