@@ -101,7 +101,6 @@ type PublisherStats struct {
 	Retried    uint64 // sent once more after a failure
 	Duplicates uint64 // acknowledged as already known
 	Dropped    uint64 // larger than the stream accepts
-	Batches    uint64 // atomic batches acknowledged
 	Rewinds    uint64 // times that what is kept was sent again: see checkRollback
 	// Held is true while nothing is sent because the stream has no consumer.
 	Held bool

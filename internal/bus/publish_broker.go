@@ -60,11 +60,8 @@ type brokerState struct {
 	// reconnects is the connection's count then, or an impossible count: a broker that
 	// was unreachable may have come back with an older store.
 	reconnects uint64
-	// atomic is true when the stream accepts atomic batches, from batchesFrom on.
-	atomic      bool
-	batchesFrom time.Time
-	waitingLog  *loglimit.Limiter
-	logged      string // the last reason to wait that was logged
+	waitingLog *loglimit.Limiter
+	logged     string // the last reason to wait that was logged
 	// known are the server runs that need no rewind when we connect to them again.
 	known map[uint64]bool
 }
@@ -102,7 +99,6 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 		return fmt.Errorf("stream %s at %s: %w", event.Stream, p.conn.url, err)
 	}
 	info := s.CachedInfo()
-	b.atomic = info.Config.AllowAtomicPublish
 	if err := p.checkInterest(bounded, s); err != nil {
 		return err
 	}

@@ -100,17 +100,16 @@ func (c *Conn) tryEnsureStream(ctx context.Context) (jetstream.Stream, error) {
 
 func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 	cfg := jetstream.StreamConfig{
-		Name:               event.Stream,
-		Description:        "Valtrack events, from sentries to consumers",
-		Subjects:           event.Subjects(),
-		Retention:          jetstream.InterestPolicy,
-		Storage:            jetstream.FileStorage,
-		Discard:            jetstream.DiscardNew,
-		MaxBytes:           streamMaxBytes,
-		MaxMsgSize:         event.MaxSize + headerRoom,
-		Duplicates:         dedupeWindow,
-		AllowAtomicPublish: true,
-		Replicas:           1,
+		Name:        event.Stream,
+		Description: "Valtrack events, from sentries to consumers",
+		Subjects:    event.Subjects(),
+		Retention:   jetstream.InterestPolicy,
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardNew,
+		MaxBytes:    streamMaxBytes,
+		MaxMsgSize:  event.MaxSize + headerRoom,
+		Duplicates:  dedupeWindow,
+		Replicas:    1,
 	}
 	for {
 		s, err := c.js.CreateStream(ctx, cfg)

@@ -32,7 +32,7 @@ func TestStreamIsCreatedAsDesigned(t *testing.T) {
 	}
 	want := settings{
 		[]string{"events.metadata_received", "events.peer_discovered", "events.visit_ended"},
-		jetstream.InterestPolicy, jetstream.FileStorage, jetstream.DiscardNew, 2 * time.Minute, true,
+		jetstream.InterestPolicy, jetstream.FileStorage, jetstream.DiscardNew, 2 * time.Minute, false,
 	}
 	got := settings{cfg.Subjects, cfg.Retention, cfg.Storage, cfg.Discard, cfg.Duplicates, cfg.AllowAtomicPublish}
 	if d := cmp.Diff(want, got); d != "" {
