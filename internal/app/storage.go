@@ -101,6 +101,7 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 	s := &storage{subscription: sub, consumer: c, log: svc.log}
 	svc.ready.set(s.ready)
 	consumer.NewMetrics(svc.metrics, c.Stats)
+	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
 	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
 	if d.tracker != nil {
 		tracker.NewMetrics(svc.metrics, d.tracker.State)
@@ -115,7 +116,7 @@ func (s *storage) ready() error {
 	if err := s.consumer.Stats().Err; err != nil {
 		return fmt.Errorf("cannot write to the datasets: %w", err)
 	}
-	return nil
+	return s.subscription.Progress().Ready()
 }
 
 // figures are the consumer's part of the status line: events in committed segments,
@@ -125,7 +126,7 @@ func (s *storage) figures() []slog.Attr {
 	return []slog.Attr{
 		slog.Uint64("stored", stats.Stored),
 		slog.Int("waiting", stats.Pending),
-		slog.Uint64("lag", stats.Behind),
+		slog.Uint64("lag", s.subscription.Progress().Pending),
 	}
 }
 

@@ -1,19 +1,24 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
@@ -39,6 +44,7 @@ type Options struct {
 	// are separated by commas.
 	URL       string
 	InProcess *Embedded
+	Access
 	// Name shows in the server's connection list.
 	Name string
 	// InBackground makes Connect return at once when the server cannot be reached;
@@ -47,13 +53,87 @@ type Options struct {
 	Log          *slog.Logger
 }
 
+// Access says which stream of a server to use and how to sign in, besides what the URL
+// says. Empty fields are not used.
+type Access struct {
+	// Stream is the stream's name, event.Stream when empty. Domain is the JetStream domain
+	// that has it.
+	Stream, Domain string
+	// Creds is a file with a user's JWT and seed, NKey one with a seed alone.
+	Creds, NKey string
+	// Cert and Key are files of a client certificate, CA of the authorities that are
+	// trusted instead of the system's. All are PEM.
+	Cert, Key, CA string
+}
+
+// ErrAccess marks files to sign in with that cannot be used.
+var ErrAccess = errors.New("cannot sign in to NATS")
+
+// Check reads the files and reports names that JetStream does not take. Its errors are
+// ErrAccess.
+func (a Access) Check() error {
+	for what, name := range map[string]string{"stream": a.Stream, "domain": a.Domain} {
+		if strings.ContainsAny(name, " \t\r\n.*>/\\") {
+			return fmt.Errorf("%w: %s %q: want a name without spaces, dots, slashes, * and >", ErrAccess, what, name)
+		}
+	}
+	if (a.Cert == "") != (a.Key == "") {
+		return fmt.Errorf("%w: a client certificate needs both its certificate and its key", ErrAccess)
+	}
+	if a.Creds != "" && a.NKey != "" {
+		return fmt.Errorf("%w: want a creds file or an nkey seed, not both", ErrAccess)
+	}
+	if a.Creds != "" {
+		text, err := os.ReadFile(a.Creds)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrAccess, err)
+		}
+		if _, err := nkeys.ParseDecoratedUserNKey(text); err != nil { // its errors do not quote the text
+			return fmt.Errorf("%w: %s is not a creds file: %w", ErrAccess, a.Creds, err)
+		}
+	}
+	_, err := a.options()
+	return err
+}
+
+// options read the files, except that of Creds, which is read at each sign-in.
+func (a Access) options() (opts []nats.Option, err error) {
+	if a.Creds != "" {
+		opts = append(opts, nats.UserCredentials(a.Creds))
+	}
+	if a.NKey != "" {
+		o, err := nats.NkeyOptionFromSeed(a.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s holds no nkey seed: %w", ErrAccess, a.NKey, err)
+		}
+		opts = append(opts, o)
+	}
+	var probe nats.Options
+	if a.Cert != "" {
+		opts = append(opts, nats.ClientCert(a.Cert, a.Key))
+	}
+	if a.CA != "" {
+		opts = append(opts, nats.RootCAs(a.CA))
+	}
+	for _, o := range opts { // reads certificates
+		if err := o(&probe); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrAccess, err)
+		}
+	}
+	return opts, nil
+}
+
 // Conn is a connection to NATS that reconnects until it is closed. Its methods may be
 // called from any goroutine. Close it.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
-	log *slog.Logger
-	url string // without the password
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	log    *slog.Logger
+	url    string // without secrets
+	stream string // the stream's name
+	domain string // of JetStream; empty for the server's own
+	// created is true once this connection has created the stream.
+	created atomic.Bool
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps
@@ -61,7 +141,7 @@ type Conn struct {
 // URL that cannot be parsed (ErrBadURL) or credentials that the server rejects are
 // errors at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{log: o.Log}
+	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
 	var servers string
 	if o.InProcess != nil {
 		servers, c.url = o.InProcess.URL(), "embedded"
@@ -76,7 +156,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		return nil, err
 	}
 	c.nc = nc
-	if c.js, err = jetstream.New(nc); err != nil {
+	if c.js, err = c.openJetStream(); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
 	}
@@ -86,9 +166,28 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
+func (c *Conn) openJetStream(opts ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	if c.domain == "" {
+		return jetstream.New(c.nc, opts...)
+	}
+	return jetstream.NewWithDomain(c.nc, c.domain, opts...)
+}
+
+// apiPrefix begins the subjects of JetStream's API.
+func (c *Conn) apiPrefix() string {
+	if c.domain == "" {
+		return jetstream.DefaultAPIPrefix
+	}
+	return "$JS." + c.domain + ".API."
+}
+
 // dial retries until it succeeds, ctx ends, or a retry is pointless.
 func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn, error) {
-	opts := c.options(o)
+	opts, err := o.options()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, c.options(o)...)
 	limit := loglimit.Every(logPeriod)
 	for {
 		nc, err := nats.Connect(servers, opts...)
@@ -168,9 +267,19 @@ func (c *Conn) serverRun() uint64 {
 	return h.Sum64()
 }
 
-// parseURLs checks a comma-separated list of server addresses. redacted is the
-// list without passwords.
-func parseURLs(list string) (servers, redacted string, err error) {
+// redacted is the address without what may be secret: a user without a password is a
+// token or a seed.
+func redacted(u *url.URL) string {
+	safe := url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host}
+	if _, ok := u.User.Password(); u.User != nil && !ok {
+		safe.User = url.User("xxxxx")
+	}
+	return safe.Redacted()
+}
+
+// parseURLs checks a comma-separated list of server addresses. safe is the list without
+// secrets.
+func parseURLs(list string) (servers, safe string, err error) {
 	var full, shown []string
 	for s := range strings.SplitSeq(list, ",") {
 		s = strings.TrimSpace(s)
@@ -185,18 +294,18 @@ func parseURLs(list string) (servers, redacted string, err error) {
 		switch u.Scheme {
 		case "nats", "tls", "ws", "wss":
 		default:
-			return "", "", fmt.Errorf("%w %q: scheme %q, want nats or tls", ErrBadURL, u.Redacted(), u.Scheme)
+			return "", "", fmt.Errorf("%w %q: scheme %q, want nats or tls", ErrBadURL, redacted(u), u.Scheme)
 		}
 		if u.Hostname() == "" {
-			return "", "", fmt.Errorf("%w %q: host is missing, want nats://host:port", ErrBadURL, u.Redacted())
+			return "", "", fmt.Errorf("%w %q: host is missing, want nats://host:port", ErrBadURL, redacted(u))
 		}
 		if p := u.Port(); p != "" {
 			if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
-				return "", "", fmt.Errorf("%w %q: port %s is not 1 to 65535", ErrBadURL, u.Redacted(), p)
+				return "", "", fmt.Errorf("%w %q: port %s is not 1 to 65535", ErrBadURL, redacted(u), p)
 			}
 		}
 		full = append(full, s)
-		shown = append(shown, u.Redacted())
+		shown = append(shown, redacted(u))
 	}
 	return strings.Join(full, ","), strings.Join(shown, ","), nil
 }

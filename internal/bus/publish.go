@@ -126,7 +126,7 @@ func newPublisher(c *Conn, cfg PublisherConfig, persistent bool) (*Publisher, er
 	}
 	p.broker.known[p.mark.server] = true
 	var err error
-	p.js, err = jetstream.New(c.nc,
+	p.js, err = c.openJetStream(
 		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the window is the limit
 		jetstream.WithPublishAsyncTimeout(ackTimeout),
 		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {

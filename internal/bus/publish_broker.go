@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
@@ -96,7 +95,7 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	case missingJetStream(err):
 		return p.conn.noJetStream(err)
 	case err != nil:
-		return fmt.Errorf("stream %s at %s: %w", event.Stream, p.conn.url, err)
+		return fmt.Errorf("stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
 	info := s.CachedInfo()
 	if err := p.checkInterest(bounded, s); err != nil {
@@ -129,7 +128,7 @@ func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error
 		return nil
 	}
 	if err := consumers.Err(); err != nil {
-		return fmt.Errorf("consumers of stream %s at %s: %w", event.Stream, p.conn.url, err)
+		return fmt.Errorf("consumers of stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
 	if missing := uncovered(filters); len(missing) > 0 {
 		return fmt.Errorf("%w for %v and would drop them: start 'valtrack consumer'", errNoConsumer, missing)

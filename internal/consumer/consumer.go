@@ -128,9 +128,7 @@ type Stats struct {
 	Missing map[string]uint64
 	// Covered counts, by sentry, the events that are stored or were removed by
 	// retention, those of earlier runs too. Do not change it.
-	Covered map[string]uint64
-	// Behind counts the messages in the stream behind the last one received.
-	Behind     uint64
+	Covered    map[string]uint64
 	LastCommit time.Time // zero before the first
 	// Err is why writes fail at present; nil when they do not.
 	Err error
