@@ -242,7 +242,7 @@ func (c *Conn) options(o Options) []nats.Option {
 		}),
 	}
 	if o.InProcess != nil {
-		opts = append(opts, nats.InProcessServer(o.InProcess.srv))
+		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
 	return opts
 }
