@@ -146,8 +146,8 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	before := p.mark
 	p.mark.created, p.mark.server = info.Created.UnixNano(), server
 	reason := ""
-	if p.persistent && before.lastSeq > 0 {
-		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server])
+	if before.lastSeq > 0 {
+		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
 	}
 	p.broker.known[server] = true
 	if reason != "" {
@@ -158,6 +158,12 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	p.mu.Unlock()
 	if reason == "" {
 		return
+	}
+	if !p.persistent {
+		p.conn.log.Error("the broker may have lost events: publish all of them again", slog.String("reason", reason))
+		p.mu.Lock()
+		p.lost = fmt.Errorf("%w: %s", errNotPublished, reason)
+		p.mu.Unlock()
 	}
 	n := p.cfg.Queue.Rewind()
 	notify(p.wake)

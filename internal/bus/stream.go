@@ -77,13 +77,15 @@ func (c *Conn) awaitStream(ctx context.Context, try func(context.Context) (jetst
 	}
 }
 
-// CheckJetStream queries the server once whether this account may use JetStream. It
-// changes nothing.
+// CheckJetStream queries the server once whether this account may use JetStream, and
+// whether the stream, if there is one, is for events. It changes nothing.
 func (c *Conn) CheckJetStream(ctx context.Context) error {
-	_, err := c.js.AccountInfo(ctx)
+	s, err := c.js.Stream(ctx, c.stream)
 	switch {
-	case err == nil:
+	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil
+	case err == nil:
+		return c.checkForeign(s)
 	case missingJetStream(err):
 		return c.noJetStream(err)
 	}
@@ -118,11 +120,16 @@ func (c *Conn) tryFindStream(ctx context.Context) (jetstream.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg := s.CachedInfo().Config; isForeign(cfg) {
-		return nil, fmt.Errorf("%w: it holds %s and none of %s; give another name with --stream NAME, for sentries and consumers alike",
-			ErrForeignStream, strings.Join(cfg.Subjects, ", "), strings.Join(event.Subjects(), ", "))
+	return s, c.checkForeign(s)
+}
+
+func (c *Conn) checkForeign(s jetstream.Stream) error {
+	cfg := s.CachedInfo().Config
+	if !isForeign(cfg) {
+		return nil
 	}
-	return s, nil
+	return fmt.Errorf("%w: %s holds %s and none of %s; give another name with --stream NAME, for sentries and consumers alike",
+		ErrForeignStream, cfg.Name, strings.Join(cfg.Subjects, ", "), strings.Join(event.Subjects(), ", "))
 }
 
 // isForeign reports a stream that was made for other messages. One that has other

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -225,4 +226,39 @@ func TestConsumerOfAMirror(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A consumer needs no right to change the stream.
+func TestConsumerWithoutRightsToTheStream(t *testing.T) {
+	e := startServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "p"},
+			{Username: "reader", Password: "p", Permissions: &server.Permissions{Publish: &server.SubjectPermission{
+				Allow: []string{"$JS.API.INFO", "$JS.API.STREAM.INFO.EVENTS", "$JS.API.CONSUMER.>", "$JS.ACK.EVENTS.>", "valtrack.owner.>"},
+			}}},
+		}
+	})
+	as := func(user string) *Conn {
+		return connect(t, strings.Replace(e.URL(), "://", "://"+user+":p@", 1), discardLog())
+	}
+	admin := as("admin")
+	// Made by an operator, with one subject less than this version has.
+	if _, err := admin.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: event.Subjects()[:2]}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	sub, err := as("reader").Subscribe(ctx, SubscribeOptions{Durable: "d", AckWait: time.Minute, MaxAckPending: 10, Exclusive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sub.Close)
+	got := collect(t, sub)
+	if _, err := admin.js.Publish(t.Context(), event.Subjects()[0], nil, jetstream.WithMsgID("s-1-1")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the event, acknowledged", func() bool {
+		lag, err := sub.Lag(t.Context())
+		return got.distinct() == 1 && err == nil && lag == Lag{}
+	})
 }

@@ -111,7 +111,12 @@ func replayFile(ctx context.Context, p Publisher, file, subject string, stats *R
 		if e.Key == "" {
 			e.Key = event.Key{Sentry: fileKey, Counter: uint64(line.Number)}.String()
 		}
-		if err := p.Publish(ctx, e); err != nil {
+		switch err := p.Publish(ctx, e); {
+		case errors.Is(err, event.ErrInvalid): // such as larger than the broker accepts
+			stats.Bad++
+			bad(BadLine{File: file, Line: line.Number, Err: err})
+			continue
+		case err != nil:
 			return fmt.Errorf("replay %s:%d: %w", file, line.Number, err)
 		}
 		stats.Published++
