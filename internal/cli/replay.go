@@ -20,7 +20,7 @@ func (p *program) replayCommand() *cli.Command {
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
 		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
 			"a fixed version can store. Events keep their keys, so replaying a file twice stores its events once. Invalid lines are logged and skipped.",
-		Flags: []cli.Flag{jsonFlag()},
+		Flags: append([]cli.Flag{jsonFlag()}, natsFlags()...),
 	}, runReplay)
 }
 
@@ -39,12 +39,19 @@ func runReplay(ctx context.Context, in invocation) error {
 		return err
 	}
 	url := cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS)
-	b, err := app.OpenBroker(ctx, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Log: log})
+	access, err := in.natsAccess()
+	if err != nil {
+		return err
+	}
+	b, err := app.OpenBroker(ctx, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Access: access, Log: log})
 	if err != nil {
 		return app.StoppedEarly(ctx, err)
 	}
 	defer b.Close()
 	publisher, err := bus.NewDirectPublisher(ctx, b.Conn())
+	if errors.Is(err, bus.ErrForeignStream) {
+		return asUsage(err)
+	}
 	if err != nil {
 		return app.StoppedEarly(ctx, err)
 	}
@@ -60,6 +67,9 @@ func runReplay(ctx context.Context, in invocation) error {
 	}
 	if err != nil {
 		return err
+	}
+	if n := publisher.Stats().Dropped; n > 0 {
+		return fmt.Errorf("%d events are larger than the stream accepts: raise its max_msg_size and replay the files again", n)
 	}
 	if stats.Known = publisher.Stats().Duplicates; stats.Known > 0 {
 		log.Warn("the broker dropped some events as recent duplicates: if they turn out to be missing, replay the files again in a few minutes", slog.Uint64("known", stats.Known))
