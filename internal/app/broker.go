@@ -43,7 +43,7 @@ func OpenBroker(ctx context.Context, url, dataDir string, opts bus.Options) (*Br
 	var err error
 	if b.conn, err = bus.Connect(ctx, opts); err != nil {
 		b.Close()
-		if errors.Is(err, bus.ErrBadURL) {
+		if errors.Is(err, bus.ErrBadURL) || errors.Is(err, bus.ErrAccess) {
 			return nil, ConfigErrorf("--%s: %w", OptNATS, err)
 		}
 		return nil, err
@@ -53,6 +53,14 @@ func OpenBroker(ctx context.Context, url, dataDir string, opts bus.Options) (*Br
 
 // Conn is the connection.
 func (b *Broker) Conn() *bus.Conn { return b.conn }
+
+// Err is why an embedded server cannot store events, nil for a server elsewhere.
+func (b *Broker) Err() error {
+	if b.embedded == nil {
+		return nil
+	}
+	return b.embedded.Err()
+}
 
 // Close closes the connection and then the embedded server.
 func (b *Broker) Close() {

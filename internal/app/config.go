@@ -14,6 +14,9 @@ const (
 	OptMetrics          = "metrics"
 	OptName             = "name"
 	OptNATS             = "nats"
+	OptStream           = "stream"
+	OptSegmentRows      = "segment-rows"
+	OptForget           = "forget"
 	OptPort             = "port"
 	OptQUICPort         = "quic-port"
 )

@@ -19,8 +19,9 @@ type ConsumerConfig struct {
 	// Network is the network whose validators are estimated.
 	Network network.Network
 	DataDir string
-	// NATS is the server's URL, or EmbeddedNATS.
-	NATS string
+	// NATS is the server's URL, or EmbeddedNATS, and Access how to use it.
+	NATS   string
+	Access bus.Access
 	// Durable is the name of the durable consumer; empty makes one from an id in the
 	// data directory.
 	Durable string
@@ -107,12 +108,12 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if c.durable, err = durableName(cfg); err != nil {
 		return nil, err
 	}
-	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack " + c.durable, Log: svc.log})
+	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack " + c.durable, Access: cfg.Access, Log: svc.log})
 	if err != nil {
 		return nil, err
 	}
 	c.add(b.Close)
-	if c.storage, err = openStorage(ctx, cfg, c.durable, c.datasets, b.conn, svc); err != nil {
+	if c.storage, err = openStorage(ctx, cfg, c.durable, c.datasets, b, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.storage.close)

@@ -101,12 +101,12 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 	if err != nil {
 		return err
 	}
-	b, err := OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir, bus.Options{Name: "valtrack run", Log: svc.log})
+	b, err := OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir, bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, Log: svc.log})
 	if err != nil {
 		return err
 	}
 	p.add(b.Close)
-	if p.storage, err = openStorage(ctx, cfg.Consumer, durable, p.datasets, b.conn, svc); err != nil {
+	if p.storage, err = openStorage(ctx, cfg.Consumer, durable, p.datasets, b, svc); err != nil {
 		return err
 	}
 	p.add(p.storage.close)

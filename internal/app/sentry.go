@@ -2,10 +2,12 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"time"
@@ -14,7 +16,9 @@ import (
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/discv5"
+	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/p2p"
 	"github.com/chainbound/valtrack/internal/sentry"
@@ -46,8 +50,10 @@ type SentryConfig struct {
 	Advertise netip.Addr
 	// Crawl holds the crawl's own settings; Store and, if empty, CrawlerID are set here.
 	Crawl sentry.Config
-	// NATS is the server's URL, or EmbeddedNATS; empty writes event log files.
-	NATS string
+	// NATS is the server's URL, or EmbeddedNATS, and Access how to use it; an empty URL
+	// writes event log files.
+	NATS   string
+	Access bus.Access
 	// SpoolSize is the maximum size of the spool, in bytes.
 	SpoolSize int64
 	// WithoutConsumers publishes also while the stream has no consumer.
@@ -109,11 +115,12 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		s.svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.DataDir))
 		return events, nil
 	}
-	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack sentry " + id.ID, InBackground: true, Log: s.svc.log})
+	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack sentry " + id.ID, Access: cfg.Access, InBackground: true, Log: s.svc.log})
 	if err != nil {
 		return nil, err
 	}
 	s.add(b.Close)
+	s.svc.ready.set(b.Err)
 	return openPublisher(cfg, id, b.conn, s.svc)
 }
 
@@ -138,6 +145,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	}
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
 		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), WithoutConsumers: cfg.WithoutConsumers,
+		KeepAside: func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, queue.Close())
@@ -145,6 +153,27 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	spool.NewMetrics(svc.metrics, queue.Stats)
 	bus.NewPublisherMetrics(svc.metrics, p.Stats)
 	return spooled{queue, p, conn}, nil
+}
+
+// oversizedFile has the events that a broker does not accept, in the form of a consumer's
+// rejected events, so that they can be replayed.
+const oversizedFile = "rejected_events.sentry.ndjson"
+
+// keepAside appends an event to oversizedFile; it is on disk afterwards.
+func keepAside(dir string, e event.Encoded, reason error) (err error) {
+	line, err := json.Marshal(eventlog.RejectedEvent{Time: time.Now().UnixMilli(), Reason: reason.Error(), Subject: e.Subject, Key: e.Key, Payload: string(e.Data)})
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, oversizedFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), diskio.SyncDir(dir))
 }
 
 // Run crawls until ctx ends; then the sentry stops, and after it what it published is

@@ -65,6 +65,7 @@ func (d *datasets) close() {
 
 // storage is the consumer and where its messages come from.
 type storage struct {
+	broker       *Broker
 	subscription *bus.Subscription
 	consumer     *consumer.Consumer
 	log          *slog.Logger
@@ -73,23 +74,29 @@ type storage struct {
 // openStorage subscribes, standing by while another process has the durable. From then
 // on /readyz and /metrics report on the datasets. Errors that the user can fix are
 // ConfigErrors.
-func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *datasets, conn *bus.Conn, svc *Service) (*storage, error) {
+func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *datasets, b *Broker, svc *Service) (*storage, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
 	settings.Log, settings.Tracker = svc.log, d.tracker
 	stoodBy := false
-	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
+	sub, err := b.conn.Subscribe(ctx, bus.SubscribeOptions{
 		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
 		Exclusive: true, Name: ownName(cfg.DataDir), StandBy: func(owner string) {
 			stoodBy = true
 			svc.standByForDurable(durable, owner)
 		},
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, bus.ErrAckLimit):
+		return nil, ConfigErrorf("%w; give --%s at most half of that limit (max_ack_pending), or have it raised", err, OptSegmentRows)
+	case errors.Is(err, bus.ErrForeignStream):
+		return nil, AsConfigError(err)
+	case err != nil:
 		return nil, err
 	}
+	logAbandoned(ctx, b.conn, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
 	}
@@ -98,9 +105,10 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 		sub.Close()
 		return nil, AsConfigError(err)
 	}
-	s := &storage{subscription: sub, consumer: c, log: svc.log}
+	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
 	svc.ready.set(s.ready)
 	consumer.NewMetrics(svc.metrics, c.Stats)
+	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
 	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
 	if d.tracker != nil {
 		tracker.NewMetrics(svc.metrics, d.tracker.State)
@@ -110,12 +118,29 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 
 func (s *storage) close() { s.subscription.Close() }
 
+// logAbandoned warns about durables that make the stream keep events for nobody.
+func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Logger) {
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	abandoned, err := conn.Abandoned(bounded, own)
+	if err != nil {
+		log.Debug("cannot list the stream's durables", slog.Any("error", err))
+	}
+	for _, d := range abandoned {
+		log.Warn("the stream keeps events for a durable that nobody consumes", slog.String("durable", d.Name),
+			slog.String("state", d.String()), slog.String("to_delete_it", "valtrack consumer --"+OptForget+" "+d.Name))
+	}
+}
+
 // ready is nil when events can be stored.
 func (s *storage) ready() error {
+	if err := s.broker.Err(); err != nil {
+		return err
+	}
 	if err := s.consumer.Stats().Err; err != nil {
 		return fmt.Errorf("cannot write to the datasets: %w", err)
 	}
-	return nil
+	return s.subscription.Progress().Ready()
 }
 
 // figures are the consumer's part of the status line: events in committed segments,
@@ -126,7 +151,7 @@ func (s *storage) figures() []slog.Attr {
 	if stats.Pending > 0 && stats.Err == nil {
 		attrs = append(attrs, slog.Duration("commit_in", max(0, time.Until(stats.CommitDue).Round(time.Second))))
 	}
-	return append(attrs, slog.Uint64("lag", stats.Behind))
+	return append(attrs, slog.Uint64("lag", s.subscription.Progress().Pending))
 }
 
 // drain waits until every message in the stream has been delivered, within its
@@ -170,6 +195,19 @@ func (s *storage) logStopped() {
 // consumerIDFile keeps the consumer's id in the data directory, so that the durable
 // is the same after a restart.
 const consumerIDFile = "consumer_id"
+
+// KnownDurable is the durable of a consumer that has run in the data directory, or the
+// configured one; empty when there is none. It changes nothing.
+func KnownDurable(configured, dataDir string) string {
+	if configured != "" {
+		return configured
+	}
+	id, err := os.ReadFile(filepath.Join(dataDir, consumerIDFile))
+	if err != nil {
+		return ""
+	}
+	return "consumer-" + strings.TrimSpace(string(id))
+}
 
 // durableName is the configured name, or one with the id in the data directory, which
 // is made if it is missing. Errors are ConfigErrors. The directory must be locked.

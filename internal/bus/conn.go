@@ -1,19 +1,19 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"net/url"
-	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
@@ -30,15 +30,13 @@ const (
 	flushTimeout = 2 * time.Second
 )
 
-// ErrBadURL marks a NATS address that can never work.
-var ErrBadURL = errors.New("bad NATS URL")
-
 // Options selects the server: URL, or InProcess when it is not nil.
 type Options struct {
 	// URL of a server, nats://[user:password@]host:port; several of one cluster
 	// are separated by commas.
 	URL       string
 	InProcess *Embedded
+	Access
 	// Name shows in the server's connection list.
 	Name string
 	// InBackground makes Connect return at once when the server cannot be reached;
@@ -50,10 +48,14 @@ type Options struct {
 // Conn is a connection to NATS that reconnects until it is closed. Its methods may be
 // called from any goroutine. Close it.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
-	log *slog.Logger
-	url string // without the password
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	log    *slog.Logger
+	url    string // without secrets
+	stream string // the stream's name
+	domain string // of JetStream; empty for the server's own
+	// created is true once this connection has created the stream.
+	created atomic.Bool
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps
@@ -61,7 +63,7 @@ type Conn struct {
 // URL that cannot be parsed (ErrBadURL) or credentials that the server rejects are
 // errors at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{log: o.Log}
+	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
 	var servers string
 	if o.InProcess != nil {
 		servers, c.url = o.InProcess.URL(), "embedded"
@@ -76,7 +78,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		return nil, err
 	}
 	c.nc = nc
-	if c.js, err = jetstream.New(nc); err != nil {
+	if c.js, err = c.openJetStream(); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
 	}
@@ -86,9 +88,28 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
+func (c *Conn) openJetStream(opts ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	if c.domain == "" {
+		return jetstream.New(c.nc, opts...)
+	}
+	return jetstream.NewWithDomain(c.nc, c.domain, opts...)
+}
+
+// apiPrefix begins the subjects of JetStream's API.
+func (c *Conn) apiPrefix() string {
+	if c.domain == "" {
+		return jetstream.DefaultAPIPrefix
+	}
+	return "$JS." + c.domain + ".API."
+}
+
 // dial retries until it succeeds, ctx ends, or a retry is pointless.
 func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn, error) {
-	opts := c.options(o)
+	opts, err := o.options()
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, c.options(o)...)
 	limit := loglimit.Every(logPeriod)
 	for {
 		nc, err := nats.Connect(servers, opts...)
@@ -143,7 +164,7 @@ func (c *Conn) options(o Options) []nats.Option {
 		}),
 	}
 	if o.InProcess != nil {
-		opts = append(opts, nats.InProcessServer(o.InProcess.srv))
+		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
 	return opts
 }
@@ -166,42 +187,6 @@ func (c *Conn) serverRun() uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(c.nc.ConnectedServerId()))
 	return h.Sum64()
-}
-
-// parseURLs checks a comma-separated list of server addresses. redacted is the
-// list without passwords.
-func parseURLs(list string) (servers, redacted string, err error) {
-	var full, shown []string
-	for s := range strings.SplitSeq(list, ",") {
-		s = strings.TrimSpace(s)
-		if !strings.Contains(s, "://") {
-			s = "nats://" + s
-		}
-		if len(full) > 0 && strings.HasPrefix(s, "ws") != strings.HasPrefix(full[0], "ws") {
-			return "", "", fmt.Errorf("%w: addresses for WebSocket (ws, wss) and others cannot be in one list", ErrBadURL)
-		}
-		u, err := url.Parse(s)
-		if err != nil {
-			// The error of url.Parse quotes the whole URL, password and all.
-			return "", "", fmt.Errorf("%w: cannot parse it, want nats://host:port", ErrBadURL)
-		}
-		switch u.Scheme {
-		case "nats", "tls", "ws", "wss":
-		default:
-			return "", "", fmt.Errorf("%w %q: scheme %q, want nats or tls", ErrBadURL, u.Redacted(), u.Scheme)
-		}
-		if u.Hostname() == "" {
-			return "", "", fmt.Errorf("%w %q: host is missing, want nats://host:port", ErrBadURL, u.Redacted())
-		}
-		if p := u.Port(); p != "" {
-			if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
-				return "", "", fmt.Errorf("%w %q: port %s is not 1 to 65535", ErrBadURL, u.Redacted(), p)
-			}
-		}
-		full = append(full, s)
-		shown = append(shown, u.Redacted())
-	}
-	return strings.Join(full, ","), strings.Join(shown, ","), nil
 }
 
 // sleep waits for d; false when ctx ended first.

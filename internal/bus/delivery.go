@@ -17,16 +17,16 @@ type inbox struct {
 	space  []delivery // see keep
 }
 
-func (in *inbox) message(m jetstream.Msg) Message {
-	msg := Message{Subject: m.Subject(), Key: m.Headers().Get(jetstream.MsgIDHeader), Data: m.Data()}
+func (in *inbox) message(m *nats.Msg) Message {
+	msg := Message{Subject: m.Subject, Key: m.Header.Get(jetstream.MsgIDHeader), Data: m.Data}
 	d := delivery{in: in}
-	if rest, ok := strings.CutPrefix(m.Reply(), in.prefix); ok && d.numbers.parse(rest) {
+	if rest, ok := strings.CutPrefix(m.Reply, in.prefix); ok && d.numbers.parse(rest) {
 		n := &d.numbers
-		msg.Seq, msg.Time, msg.Behind = n[streamSeq], time.Unix(0, int64(n[storedAt])), n[waiting]
+		msg.Seq, msg.Time = n[streamSeq], time.Unix(0, int64(n[storedAt]))
 	} else {
-		d.reply = m.Reply()
+		d.reply = m.Reply
 		if meta, err := m.Metadata(); err == nil {
-			msg.Seq, msg.Time, msg.Behind = meta.Sequence.Stream, meta.Timestamp, meta.NumPending
+			msg.Seq, msg.Time = meta.Sequence.Stream, meta.Timestamp
 		}
 	}
 	msg.Delivery = in.keep(d)
@@ -48,7 +48,7 @@ func (in *inbox) keep(d delivery) *delivery {
 // stream and of the consumer, Unix nanoseconds, messages behind (NATS ADR-15).
 type ackNumbers [5]uint64
 
-const streamSeq, storedAt, waiting = 1, 3, 4
+const streamSeq, storedAt = 1, 3
 
 // parse reads exactly what append writes.
 func (n *ackNumbers) parse(text string) bool {

@@ -38,10 +38,12 @@ func NewDirectPublisher(ctx context.Context, c *Conn) (*DirectPublisher, error) 
 	return &DirectPublisher{Publisher: p, queue: q}, nil
 }
 
-// Publish accepts the event under its key.
+// Publish accepts the event under its key. event.ErrInvalid says that it is larger than
+// the server accepts; others may be published.
 func (p *DirectPublisher) Publish(ctx context.Context, e event.Encoded) error {
-	if limit := p.conn.nc.MaxPayload(); limit > 0 && int64(len(e.Data)) > limit {
-		return fmt.Errorf("%w: %s of %d bytes, the server accepts %d", event.ErrInvalid, e.Subject, len(e.Data), limit)
+	const header = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n")
+	if size, limit := header+len(e.Key)+len(e.Data), p.conn.nc.MaxPayload(); limit > 0 && int64(size) > limit {
+		return fmt.Errorf("%w: %s of %d bytes, the server accepts %d (max_payload)", event.ErrInvalid, e.Subject, size, limit)
 	}
 	return p.queue.put(ctx, e)
 }

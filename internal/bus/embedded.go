@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,16 +25,31 @@ const (
 	// embeddedSync is how often the store is fsynced. A killed process loses nothing,
 	// since what it wrote is in the page cache; a power cut loses at most this much.
 	embeddedSync = time.Second
+	// disconnectTimeout bounds the disconnection of clients before a shutdown.
+	disconnectTimeout = time.Second
 	// embeddedMemory limits JetStream's memory store, which we do not use.
 	embeddedMemory = 64 << 20
 )
 
-// Embedded is a nats-server in this process with a JetStream file store.
+// errRestarting refuses connections while the embedded server is stopped.
+var errRestarting = errors.New("embedded NATS is restarting")
+
+// Embedded is a nats-server in this process with a JetStream file store. After a write
+// error nats-server never writes to a stream again, so this one is then restarted, as
+// soon as its disk can be written.
 type Embedded struct {
-	srv  *server.Server
-	log  *slog.Logger
-	lock *diskio.Lock
-	once sync.Once
+	dir   string
+	log   *slog.Logger
+	lock  *diskio.Lock
+	opts  []func(*server.Options)
+	stop  context.CancelFunc
+	watch sync.WaitGroup
+	once  sync.Once
+	fault atomic.Pointer[string] // why nothing can be stored; nil when it can
+
+	mu  sync.Mutex
+	srv *server.Server // nil while it is stopped
+	url string
 }
 
 // StartEmbedded starts a server whose store is in dir, which is created if missing. It
@@ -48,48 +64,115 @@ func startEmbedded(dir string, log *slog.Logger, opts ...func(*server.Options)) 
 	if err != nil {
 		return nil, err
 	}
+	e := &Embedded{dir: dir, log: log, lock: lock, opts: opts}
+	if err := e.start(server.RANDOM_PORT); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	log.Info("embedded NATS is ready", slog.String("url", e.URL()), slog.String("store", dir))
+	ctx, stop := context.WithCancel(context.Background()) // Close ends it
+	e.stop = stop
+	e.watch.Go(func() { e.watchHealth(ctx) })
+	return e, nil
+}
+
+// start begins a run of the server.
+func (e *Embedded) start(port int) error {
 	o := &server.Options{
 		ServerName:         "valtrack",
 		Host:               embeddedHost,
-		Port:               server.RANDOM_PORT,
+		Port:               port,
 		JetStream:          true,
-		StoreDir:           dir,
+		StoreDir:           e.dir,
 		SyncInterval:       embeddedSync,
 		JetStreamMaxMemory: embeddedMemory,
 		NoSigs:             true,
 	}
-	for _, opt := range opts {
+	for _, opt := range e.opts {
 		opt(o)
 	}
-	e := &Embedded{lock: lock, log: log}
-	if e.srv, err = server.NewServer(o); err != nil {
-		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", dir, err), lock.Close())
+	srv, err := server.NewServer(o)
+	if err != nil {
+		return fmt.Errorf("embedded NATS in %s: %w", e.dir, err)
 	}
-	logger := &serverLogger{log: log}
-	e.srv.SetLoggerV2(logger, false, false, false)
-	e.srv.Start()
-	if !logger.failed() && e.srv.ReadyForConnections(embeddedReady) && !logger.failed() {
-		log.Info("embedded NATS is ready", slog.String("url", e.URL()), slog.String("store", dir))
-		return e, nil
+	logger := &serverLogger{log: e.log}
+	srv.SetLoggerV2(logger, false, false, false)
+	srv.Start()
+	if logger.failed() || !srv.ReadyForConnections(embeddedReady) || logger.failed() {
+		shutDown(srv)
+		return fmt.Errorf("embedded NATS in %s: %s", e.dir, logger.reason())
 	}
-	reason := logger.reason()
-	e.Close()
-	return nil, fmt.Errorf("embedded NATS in %s: %s", dir, reason)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.srv, e.url = srv, srv.ClientURL()
+	return nil
 }
 
 // URL is the address of the loopback listener.
-func (e *Embedded) URL() string { return e.srv.ClientURL() }
+func (e *Embedded) URL() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.url
+}
+
+// InProcessConn connects to the server without the network.
+func (e *Embedded) InProcessConn() (net.Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.srv == nil {
+		return nil, errRestarting
+	}
+	return e.srv.InProcessConn()
+}
 
 // Close stops the server, waits for it and releases the store. Close
 // connections to it first. Calling it again does nothing.
 func (e *Embedded) Close() {
 	e.once.Do(func() {
-		e.srv.Shutdown()
-		e.srv.WaitForShutdown()
+		e.stop()
+		e.watch.Wait()
+		e.stopServer()
 		if err := e.lock.Close(); err != nil {
 			e.log.Warn("close the JetStream store", slog.Any("error", err))
 		}
 	})
+}
+
+// stopServer ends the server's run and returns its port.
+func (e *Embedded) stopServer() (port int) {
+	e.mu.Lock()
+	srv := e.srv
+	e.srv = nil
+	e.mu.Unlock()
+	if srv == nil {
+		return server.RANDOM_PORT
+	}
+	port = server.RANDOM_PORT
+	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
+		port = addr.Port
+	}
+	shutDown(srv)
+	return port
+}
+
+// shutDown ends a server. It disconnects the clients first, since nats-server stops
+// JetStream before it does: a stream that a client makes in between would never be closed,
+// and would write to the store beside the next run.
+//
+// Goroutines of the server's streams may go on for a moment after WaitForShutdown, but
+// write nothing: each write looks whether its stream or store is closed, under the lock
+// under which Shutdown has closed them.
+func shutDown(srv *server.Server) {
+	for deadline := time.Now().Add(disconnectTimeout); srv.NumClients() > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		clients, err := srv.Connz(nil)
+		if err != nil {
+			break
+		}
+		for _, c := range clients.Conns {
+			_ = srv.DisconnectClientByID(c.Cid) // an error says that it has gone
+		}
+	}
+	srv.Shutdown()
+	srv.WaitForShutdown()
 }
 
 // lockStore creates dir and locks it: nats-server itself lets two processes write one

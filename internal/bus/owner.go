@@ -13,7 +13,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
@@ -22,8 +21,6 @@ import (
 var ErrTaken = errors.New("another process has taken over the durable")
 
 const (
-	// ownerSubject with a durable's name appended is where its owner answers.
-	ownerSubject = "valtrack.owner." + event.Stream + "."
 	// ownerTimeout is how long an owner has to answer.
 	ownerTimeout = time.Second
 	// claimTimeout is how long other candidates have to answer, twice.
@@ -63,6 +60,9 @@ type ownerAnswer struct {
 	Name  string `json:"name"`
 	Since int64  `json:"since"` // Unix ns; 0 for a candidate
 }
+
+// subject is where the durable's owner answers.
+func (o *owner) subject() string { return "valtrack.owner." + o.conn.stream + "." + o.durable }
 
 func newOwner(c *Conn, durable, name string) *owner {
 	return &owner{conn: c, durable: durable, name: name, id: rand.Text()}
@@ -111,7 +111,7 @@ func (o *owner) findOwner(ctx context.Context) (name string, sure bool) {
 	case len(others) > 0:
 		return others[len(others)-1].Name, true
 	}
-	consumer, err := o.conn.js.Consumer(ctx, event.Stream, o.durable)
+	consumer, err := o.conn.js.Consumer(ctx, o.conn.stream, o.durable)
 	if err != nil || consumer.CachedInfo().NumWaiting > 0 {
 		return silent, false
 	}
@@ -121,7 +121,7 @@ func (o *owner) findOwner(ctx context.Context) (name string, sure bool) {
 // claim makes this process the owner, unless another one answers as well: of two that
 // start at the same time neither becomes the owner, and both try again.
 func (o *owner) claim() bool {
-	sub, err := o.conn.nc.Subscribe(ownerSubject+o.durable, o.answer)
+	sub, err := o.conn.nc.Subscribe(o.subject(), o.answer)
 	if err != nil {
 		return false
 	}
@@ -178,7 +178,7 @@ func (o *owner) query(within time.Duration, enough func(ownerAnswer) bool) ([]ow
 		return nil, err
 	}
 	defer replies.Unsubscribe() //nolint:errcheck // if it fails, it ends with the connection
-	if err := o.conn.nc.PublishRequest(ownerSubject+o.durable, inbox, nil); err != nil {
+	if err := o.conn.nc.PublishRequest(o.subject(), inbox, nil); err != nil {
 		return nil, err
 	}
 	var others []ownerAnswer

@@ -153,7 +153,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 	closePublisher(t, p)
 	second := newOwner(connect(t, url, discardLog()), "consumer-test", "the second")
 	second.since.Store(sub.owner.self().Since + int64(time.Second))
-	if _, err := second.conn.nc.Subscribe(ownerSubject+"consumer-test", second.answer); err != nil {
+	if _, err := second.conn.nc.Subscribe("valtrack.owner.EVENTS.consumer-test", second.answer); err != nil {
 		t.Fatal(err)
 	}
 	waited := false
@@ -178,7 +178,7 @@ func TestOwnerThatDoesNotAnswer(t *testing.T) {
 	url := startServer(t).URL()
 	frozen, c := connect(t, url, discardLog()), connect(t, url, discardLog())
 	sub := subscribe(t, frozen)
-	if _, err := frozen.nc.Subscribe(ownerSubject+"consumer-test", func(*nats.Msg) {}); err != nil {
+	if _, err := frozen.nc.Subscribe("valtrack.owner.EVENTS.consumer-test", func(*nats.Msg) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := frozen.nc.Flush(); err != nil {

@@ -55,6 +55,9 @@ type PublisherConfig struct {
 	Added <-chan struct{}
 	// Mark is the one that an earlier process passed to the queue's last Ack, or zeros.
 	Mark [24]byte
+	// KeepAside, unless it is nil, stores an event that is larger than the broker accepts.
+	// While it fails the event stays in the queue. The client's goroutines call it.
+	KeepAside func(e event.Encoded, reason error) error
 	// WithoutConsumers also publishes events that no consumer of the stream receives: with
 	// Interest retention the server drops those.
 	WithoutConsumers bool
@@ -88,6 +91,7 @@ type Publisher struct {
 	left     int // events in the queue behind those taken, as of the last Take
 	failures int // in a row
 	failure  error
+	lost     error // acknowledged events that the broker lost and the queue has no more
 	mark     streamMark
 	waiting  error // why nothing is sent, nil when there is no reason
 	draining bool  // Close has begun
@@ -101,7 +105,6 @@ type PublisherStats struct {
 	Retried    uint64 // sent once more after a failure
 	Duplicates uint64 // acknowledged as already known
 	Dropped    uint64 // larger than the stream accepts
-	Batches    uint64 // atomic batches acknowledged
 	Rewinds    uint64 // times that what is kept was sent again: see checkRollback
 	// Held is true while nothing is sent because the stream has no consumer.
 	Held bool
@@ -127,7 +130,7 @@ func newPublisher(c *Conn, cfg PublisherConfig, persistent bool) (*Publisher, er
 	}
 	p.broker.known[p.mark.server] = true
 	var err error
-	p.js, err = jetstream.New(c.nc,
+	p.js, err = c.openJetStream(
 		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the window is the limit
 		jetstream.WithPublishAsyncTimeout(ackTimeout),
 		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {
@@ -161,7 +164,10 @@ func (p *Publisher) Close(ctx context.Context) (err error) {
 		p.mu.Unlock()
 		err = p.cfg.Queue.Close()
 		switch {
-		case err != nil || unsent == 0:
+		case err != nil:
+		case p.lost != nil:
+			err = fmt.Errorf("%w: publish all of them to %s again", p.lost, p.conn.url)
+		case unsent == 0:
 		case p.persistent:
 			p.conn.log.Info("leaving events in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
 		default:
@@ -245,15 +251,29 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	notify(p.wake)
 }
 
-// failed is called for each failure to publish. It queues the event again, or drops one
-// that is too large.
+// failed is called for each failure to publish. It queues the event again, or puts aside
+// one that is too large.
 func (p *Publisher) failed(m *nats.Msg, err error) {
 	tooLarge := errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload)
+	if tooLarge && p.cfg.KeepAside != nil && p.isSent(m) {
+		e := event.Encoded{Subject: m.Subject, Key: m.Header.Get(jetstream.MsgIDHeader), Data: m.Data}
+		if asideErr := p.cfg.KeepAside(e, err); asideErr != nil {
+			tooLarge, err = false, errors.Join(err, asideErr)
+		}
+	}
 	if p.countFailure(m, err, tooLarge) && tooLarge {
-		p.conn.log.Error("event is larger than the broker accepts, dropped",
+		p.conn.log.Error("event is larger than the broker accepts, not published", slog.Bool("kept_aside", p.cfg.KeepAside != nil),
 			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
 	}
 	notify(p.wake)
+}
+
+// isSent reports whether the event is in flight.
+func (p *Publisher) isSent(m *nats.Msg) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e, ok := p.window.byMsg[m]
+	return ok && e.state == sent
 }
 
 // countFailure is false when the event is not in flight any more, or the failure has

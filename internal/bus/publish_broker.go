@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
@@ -60,11 +59,8 @@ type brokerState struct {
 	// reconnects is the connection's count then, or an impossible count: a broker that
 	// was unreachable may have come back with an older store.
 	reconnects uint64
-	// atomic is true when the stream accepts atomic batches, from batchesFrom on.
-	atomic      bool
-	batchesFrom time.Time
-	waitingLog  *loglimit.Limiter
-	logged      string // the last reason to wait that was logged
+	waitingLog *loglimit.Limiter
+	logged     string // the last reason to wait that was logged
 	// known are the server runs that need no rewind when we connect to them again.
 	known map[uint64]bool
 }
@@ -99,10 +95,9 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	case missingJetStream(err):
 		return p.conn.noJetStream(err)
 	case err != nil:
-		return fmt.Errorf("stream %s at %s: %w", event.Stream, p.conn.url, err)
+		return fmt.Errorf("stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
 	info := s.CachedInfo()
-	b.atomic = info.Config.AllowAtomicPublish
 	if err := p.checkInterest(bounded, s); err != nil {
 		return err
 	}
@@ -133,7 +128,7 @@ func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error
 		return nil
 	}
 	if err := consumers.Err(); err != nil {
-		return fmt.Errorf("consumers of stream %s at %s: %w", event.Stream, p.conn.url, err)
+		return fmt.Errorf("consumers of stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
 	if missing := uncovered(filters); len(missing) > 0 {
 		return fmt.Errorf("%w for %v and would drop them: start 'valtrack consumer'", errNoConsumer, missing)
@@ -151,8 +146,8 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	before := p.mark
 	p.mark.created, p.mark.server = info.Created.UnixNano(), server
 	reason := ""
-	if p.persistent && before.lastSeq > 0 {
-		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server])
+	if before.lastSeq > 0 {
+		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
 	}
 	p.broker.known[server] = true
 	if reason != "" {
@@ -163,6 +158,12 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	p.mu.Unlock()
 	if reason == "" {
 		return
+	}
+	if !p.persistent {
+		p.conn.log.Error("the broker may have lost events: publish all of them again", slog.String("reason", reason))
+		p.mu.Lock()
+		p.lost = fmt.Errorf("%w: %s", errNotPublished, reason)
+		p.mu.Unlock()
 	}
 	n := p.cfg.Queue.Rewind()
 	notify(p.wake)

@@ -15,7 +15,7 @@ const waitingLogPeriod = time.Minute
 func (p *Publisher) work(ctx context.Context) {
 	limit := loglimit.Every(logPeriod)
 	for p.awaitEvents(ctx, limit) && p.pause(ctx, limit) && p.awaitBroker(ctx) {
-		p.send(ctx)
+		p.send()
 	}
 }
 
@@ -30,7 +30,7 @@ func (p *Publisher) awaitEvents(ctx context.Context, limit *loglimit.Limiter) bo
 		}
 		reconnected := p.reconnected()
 		p.mu.Lock()
-		ready := len(p.window.queued) > 0 && !p.awaitsBatch() || reconnected && p.mark.lastSeq > 0
+		ready := len(p.window.queued) > 0 || reconnected && p.mark.lastSeq > 0
 		p.mu.Unlock()
 		if ready {
 			return ctx.Err() == nil
@@ -133,15 +133,10 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 }
 
 // send sends what is queued.
-func (p *Publisher) send(ctx context.Context) {
+func (p *Publisher) send() {
 	p.mu.Lock()
-	idle := p.window.sent == 0
 	events := p.window.takeQueued()
 	p.mu.Unlock()
-	if idle && p.canBatch(events) {
-		p.sendBatch(ctx, events)
-		return
-	}
 	for _, e := range events {
 		if _, err := p.js.PublishMsgAsync(e.msg); err != nil {
 			p.failed(e.msg, err)

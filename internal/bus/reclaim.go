@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/chainbound/valtrack/internal/event"
 )
 
 const (
@@ -28,12 +26,12 @@ func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer)
 	}
 	cfg := info.Config
 	cfg.AckWait = reclaimAckWait
-	_, err := s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
+	_, err := s.conn.js.UpdateConsumer(ctx, s.conn.stream, cfg)
 	if err == nil {
 		sleep(ctx, reclaimPause)
 		// If this fails, Run sets AckWait right before it requests messages.
 		cfg.AckWait = s.opts.AckWait
-		_, err = s.conn.js.UpdateConsumer(ctx, event.Stream, cfg)
+		_, err = s.conn.js.UpdateConsumer(ctx, s.conn.stream, cfg)
 	}
 	if err != nil {
 		s.conn.log.Warn("unhandled messages of an earlier process will be redelivered",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -207,5 +208,35 @@ func TestRewindsOncePerRunOfAServer(t *testing.T) {
 		if p.stats.Rewinds != step.rewinds {
 			t.Errorf("step %d: %d rewinds, want %d", i, p.stats.Rewinds, step.rewinds)
 		}
+	}
+}
+
+// A publisher without a spool cannot send again what a broker has lost: it says so.
+func TestDirectPublisherReportsALoss(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	dir, port := t.TempDir(), freePort(t)
+	server := startServerProcess(t, dir, port)
+	c := connect(t, serverURL(port), discardLog())
+	got := collect(t, subscribeSoon(t, c))
+	p := publishDirectly(t, c, 1)
+	for i := range 100 {
+		if err := p.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "acknowledgements", func() bool { return p.Stats().Published == 100 })
+	server.kill()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	startServerProcess(t, dir, port)
+	if err := p.Publish(t.Context(), discovered(100)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the event after the loss", func() bool { return got.distinct() == 101 })
+	if err := p.Close(t.Context()); !errors.Is(err, errNotPublished) || !strings.Contains(err.Error(), "publish all of them") {
+		t.Errorf("error %v", err)
 	}
 }

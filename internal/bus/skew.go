@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/chainbound/valtrack/internal/event"
 )
 
 // ClockSkew measures by how much this machine's clock is ahead of the server's, which
@@ -13,7 +11,7 @@ import (
 // uncertainty, half of the round trip.
 func (c *Conn) ClockSkew(ctx context.Context) (skew, uncertainty time.Duration, err error) {
 	start := time.Now()
-	s, err := c.js.Stream(ctx, event.Stream)
+	s, err := c.js.Stream(ctx, c.stream)
 	if err != nil {
 		return 0, 0, fmt.Errorf("time of the server at %s: %w", c.url, err)
 	}

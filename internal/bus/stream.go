@@ -35,15 +35,30 @@ const (
 	codeInsufficientResource = 10023
 	codeStorageExceeded      = 10047
 	codeNoStorage            = 10028
+	codeMaxBytesExceeded     = 10122 // the account's limit per stream
+	codeMaxAckPending        = 10121
 )
 
-// ensureStream creates the stream EVENTS if it is missing. In one that exists it adds
-// missing subjects and leaves every other setting as the operator has it. While the
-// server does not answer it keeps trying until ctx ends.
+// ErrForeignStream marks a stream that belongs to another application.
+var ErrForeignStream = errors.New("the stream belongs to another application")
+
+// ensureStream creates the stream if it is missing. In one that exists it adds missing
+// subjects and leaves every other setting as the operator has it. While the server does
+// not answer it keeps trying until ctx ends.
 func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
+	return c.awaitStream(ctx, c.tryEnsureStream)
+}
+
+// findStream is ensureStream for a consumer, which takes a stream that exists as it is:
+// it may be a mirror, gather others, or be one that this user must not change.
+func (c *Conn) findStream(ctx context.Context) (jetstream.Stream, error) {
+	return c.awaitStream(ctx, c.tryFindStream)
+}
+
+func (c *Conn) awaitStream(ctx context.Context, try func(context.Context) (jetstream.Stream, error)) (jetstream.Stream, error) {
 	limit := loglimit.Every(logPeriod)
 	for {
-		s, err := c.tryEnsureStream(ctx)
+		s, err := try(ctx)
 		if err == nil {
 			return s, nil
 		}
@@ -51,24 +66,26 @@ func (c *Conn) ensureStream(ctx context.Context) (jetstream.Stream, error) {
 			return nil, c.noJetStream(err)
 		}
 		if !isTransient(err) {
-			return nil, fmt.Errorf("stream %s at %s: %w", event.Stream, c.url, err)
+			return nil, fmt.Errorf("stream %s at %s: %w", c.stream, c.url, err)
 		}
 		if limit.Allow() {
 			c.log.Warn("JetStream does not respond, retrying", slog.String("url", c.url), slog.Any("error", err))
 		}
 		if !sleep(ctx, reconnectWait) {
-			return nil, fmt.Errorf("stream %s at %s: %w (last: %w)", event.Stream, c.url, ctx.Err(), err)
+			return nil, fmt.Errorf("stream %s at %s: %w (last: %w)", c.stream, c.url, ctx.Err(), err)
 		}
 	}
 }
 
-// CheckJetStream queries the server once whether this account may use JetStream. It
-// changes nothing.
+// CheckJetStream queries the server once whether this account may use JetStream, and
+// whether the stream, if there is one, is for events. It changes nothing.
 func (c *Conn) CheckJetStream(ctx context.Context) error {
-	_, err := c.js.AccountInfo(ctx)
+	s, err := c.js.Stream(ctx, c.stream)
 	switch {
-	case err == nil:
+	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil
+	case err == nil:
+		return c.checkForeign(s)
 	case missingJetStream(err):
 		return c.noJetStream(err)
 	}
@@ -85,41 +102,74 @@ func (c *Conn) noJetStream(err error) error {
 }
 
 func (c *Conn) tryEnsureStream(ctx context.Context) (jetstream.Stream, error) {
-	s, err := c.js.Stream(ctx, event.Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s, err = c.createStream(ctx)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was first
-			s, err = c.js.Stream(ctx, event.Stream)
-		}
-	}
+	s, err := c.tryFindStream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return c.addSubjects(ctx, s)
 }
 
+func (c *Conn) tryFindStream(ctx context.Context) (jetstream.Stream, error) {
+	s, err := c.js.Stream(ctx, c.stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = c.createStream(ctx)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was first
+			s, err = c.js.Stream(ctx, c.stream)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, c.checkForeign(s)
+}
+
+func (c *Conn) checkForeign(s jetstream.Stream) error {
+	cfg := s.CachedInfo().Config
+	if !isForeign(cfg) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s holds %s and none of %s; give another name with --stream NAME, for sentries and consumers alike",
+		ErrForeignStream, cfg.Name, strings.Join(cfg.Subjects, ", "), strings.Join(event.Subjects(), ", "))
+}
+
+// isForeign reports a stream that was made for other messages. One that has other
+// subjects besides ours is an operator's choice, and one that copies other streams has
+// the subjects of those.
+func isForeign(cfg jetstream.StreamConfig) bool {
+	return len(cfg.Subjects) > 0 && !copies(cfg) && len(uncovered(cfg.Subjects)) == len(event.Subjects())
+}
+
+// copies reports a mirror, or a stream with sources.
+func copies(cfg jetstream.StreamConfig) bool { return cfg.Mirror != nil || len(cfg.Sources) > 0 }
+
+// holdsOthers reports whether a stream may have messages that are no events.
+func holdsOthers(cfg jetstream.StreamConfig) bool {
+	ours := func(subject string) bool { return slices.Contains(event.Subjects(), subject) }
+	return copies(cfg) || slices.ContainsFunc(cfg.Subjects, func(s string) bool { return !ours(s) })
+}
+
 func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 	cfg := jetstream.StreamConfig{
-		Name:               event.Stream,
-		Description:        "Valtrack events, from sentries to consumers",
-		Subjects:           event.Subjects(),
-		Retention:          jetstream.InterestPolicy,
-		Storage:            jetstream.FileStorage,
-		Discard:            jetstream.DiscardNew,
-		MaxBytes:           streamMaxBytes,
-		MaxMsgSize:         event.MaxSize + headerRoom,
-		Duplicates:         dedupeWindow,
-		AllowAtomicPublish: true,
-		Replicas:           1,
+		Name:        c.stream,
+		Description: "Valtrack events, from sentries to consumers",
+		Subjects:    event.Subjects(),
+		Retention:   jetstream.InterestPolicy,
+		Storage:     jetstream.FileStorage,
+		Discard:     jetstream.DiscardNew,
+		MaxBytes:    streamMaxBytes,
+		MaxMsgSize:  event.MaxSize + headerRoom,
+		Duplicates:  dedupeWindow,
+		Replicas:    1,
 	}
 	for {
 		s, err := c.js.CreateStream(ctx, cfg)
 		if err == nil {
+			c.created.Store(true)
 			c.log.Info("created stream", slog.String("stream", cfg.Name), slog.Int64("max_bytes", cfg.MaxBytes))
 			return s, nil
 		}
 		// A server with less free disk than MaxBytes refuses the stream.
-		if !hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage) || cfg.MaxBytes <= streamMinBytes {
+		if !hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage, codeMaxBytesExceeded) || cfg.MaxBytes <= streamMinBytes {
 			return nil, err
 		}
 		cfg.MaxBytes /= 2
@@ -131,6 +181,9 @@ func (c *Conn) addSubjects(ctx context.Context, s jetstream.Stream) (jetstream.S
 	missing := uncovered(cfg.Subjects)
 	if len(missing) == 0 {
 		return s, nil
+	}
+	if cfg.Mirror != nil {
+		return nil, fmt.Errorf("it is a mirror of %s: publish to the server or domain that has that stream", cfg.Mirror.Name)
 	}
 	cfg.Subjects = append(slices.Clone(cfg.Subjects), missing...)
 	c.log.Info("adding subjects to the stream", slog.String("stream", cfg.Name), slog.Any("subjects", missing))

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,13 +16,15 @@ import (
 )
 
 const (
-	// pullMessages is how many messages are requested ahead of the handler.
-	pullMessages = 2048
-	// drainTimeout limits how long the messages already received are handled when Run
-	// ends; the rest is redelivered. What is handled in that time must still be stored
-	// before the process ends.
-	drainTimeout = 2 * time.Second
+	// drainTimeout limits how long the messages already requested are handled when Run
+	// ends. What is handled in that time must still be stored before the process ends.
+	// The rest is given back to the server, for giveBackTimeout.
+	drainTimeout, giveBackTimeout = 2 * time.Second, time.Second
 )
+
+// ErrAckLimit marks a durable that needs more unanswered messages than the server or
+// account allows.
+var ErrAckLimit = errors.New("the server limits the messages that a consumer may leave unacknowledged")
 
 // Message is one delivery of an event.
 type Message struct {
@@ -34,9 +36,6 @@ type Message struct {
 	// stored it.
 	Seq  uint64
 	Time time.Time
-	// Behind counts the messages that were waiting behind this one when the server
-	// sent it.
-	Behind uint64
 	// Delivery answers the message. It does not retain Data.
 	Delivery
 }
@@ -78,6 +77,9 @@ type Subscription struct {
 	conn  *Conn
 	opts  SubscribeOptions
 	owner *owner // nil unless Exclusive
+	// received counts messages, for the watch that looks whether any come.
+	received atomic.Uint64
+	progress atomic.Pointer[Progress]
 }
 
 // Subscribe creates the stream and the durable consumer if they are missing. From then
@@ -100,6 +102,9 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 	consumer, err := s.ensureConsumer(ctx)
 	if err != nil {
 		s.Close()
+		if errors.Is(err, ErrAckLimit) && c.created.Load() {
+			err = errors.Join(err, c.js.DeleteStream(ctx, c.stream)) // nobody can use it yet
+		}
 		return nil, err
 	}
 	if o.Exclusive {
@@ -119,42 +124,26 @@ func (s *Subscription) Close() {
 // AckWait is after what time an unanswered message is redelivered.
 func (s *Subscription) AckWait() time.Duration { return s.opts.AckWait }
 
-// Lag is how far a subscription is behind.
-type Lag struct {
-	Pending    uint64 // messages never delivered yet
-	AckPending int    // delivered and not answered
-}
-
-// Lag queries the server.
-func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
-	consumer, err := s.conn.js.Consumer(ctx, event.Stream, s.opts.Durable)
-	if err != nil {
-		return Lag{}, fmt.Errorf("lag of consumer %s: %w", s.opts.Durable, err)
-	}
-	info := consumer.CachedInfo()
-	return Lag{Pending: info.NumPending, AckPending: info.NumAckPending}, nil
-}
-
 // Run passes every message to handle, one after another, until ctx ends. Then it
-// requests no more, waits until handle has had what was received, and returns nil. Once
+// requests no more, waits until handle has had what was requested, and returns nil. Once
 // Run has returned, handle is not running and is not called again; a handle that waits
 // has to return when its context ends, which is as soon as Run is to end for any reason.
 // It survives restarts of the server, and recreates the durable when somebody deletes
 // it. ErrTaken says that another process has taken an Exclusive durable over, with the
 // messages that were not answered until then.
 func (s *Subscription) Run(ctx context.Context, handle func(context.Context, Message)) error {
-	if s.owner == nil {
-		return s.run(ctx, handle)
-	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.owner.watch(ctx) })
+	if s.owner != nil {
+		g.Go(func() error { return s.owner.watch(ctx) })
+	}
+	g.Go(func() error { return s.watchProgress(ctx) })
 	g.Go(func() error { return s.run(ctx, handle) })
 	return g.Wait()
 }
 
 func (s *Subscription) run(ctx context.Context, handle func(context.Context, Message)) error {
 	ctx, cancel := context.WithCancel(ctx)
-	g := &gate{handle: func(m Message) { handle(ctx, m) }}
+	g := &gate{handle: func(m Message) { handle(ctx, m) }, log: s.conn.log}
 	defer g.shut() // after handle's context has ended
 	defer cancel()
 	for ctx.Err() == nil {
@@ -163,7 +152,7 @@ func (s *Subscription) run(ctx context.Context, handle func(context.Context, Mes
 			return err
 		}
 		if err == nil {
-			err = s.consume(ctx, consumer, g)
+			err = s.consume(ctx, s.batch(consumer), g)
 		}
 		if ctx.Err() == nil {
 			s.conn.log.Warn("subscription ended, subscribing again", slog.String("durable", s.opts.Durable), slog.Any("error", err))
@@ -173,78 +162,19 @@ func (s *Subscription) run(ctx context.Context, handle func(context.Context, Mes
 	return nil
 }
 
-func (s *Subscription) consume(ctx context.Context, consumer jetstream.Consumer, g *gate) error {
-	var last error // written by the error handler before Closed, read after
-	failed := make(chan error, 1)
-	in := inbox{nc: s.conn.nc, prefix: "$JS.ACK." + event.Stream + "." + s.opts.Durable + "."}
-	consuming, err := consumer.Consume(
-		func(m jetstream.Msg) { g.pass(in.message(m)) },
-		jetstream.PullMaxMessages(min(pullMessages, s.opts.MaxAckPending)),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrServerShutdown) {
-				return // the connection's handlers log it
-			}
-			select {
-			case failed <- err:
-			default:
-			}
-		}),
-	)
-	if err != nil {
-		return fmt.Errorf("consume %s: %w", s.opts.Durable, err)
+// batch is how many messages a request may ask for.
+func (s *Subscription) batch(consumer jetstream.Consumer) int {
+	n := min(pullMessages, s.opts.MaxAckPending)
+	if limit := consumer.CachedInfo().Config.MaxRequestBatch; limit > 0 {
+		n = min(n, limit)
 	}
-	closed := consuming.Closed()
-	for {
-		select {
-		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), ErrTaken) {
-				consuming.Stop()
-				g.shut()
-				return nil
-			}
-			consuming.Drain()
-			select {
-			case <-closed:
-			case <-time.After(drainTimeout):
-				s.conn.log.Warn("unhandled messages will be redelivered", slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait))
-				consuming.Stop()
-			}
-			return nil
-		case last = <-failed:
-			s.conn.log.Warn("subscription error", slog.String("durable", s.opts.Durable), slog.Any("error", last))
-		case <-closed:
-			return last
-		}
-	}
-}
-
-// gate guards the handler of one Run. The client calls from its own goroutine,
-// which a drain that took too long leaves behind: shut waits for the call that is under
-// way and lets no later one through.
-type gate struct {
-	mu     sync.Mutex
-	closed bool
-	handle func(Message)
-}
-
-func (g *gate) pass(m Message) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.closed { // else it is redelivered after AckWait
-		g.handle(m)
-	}
-}
-
-func (g *gate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
+	return n
 }
 
 func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {
 	limit := loglimit.Every(logPeriod)
 	for {
-		stream, err := s.conn.ensureStream(ctx)
+		stream, err := s.conn.findStream(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -252,7 +182,10 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 		if err == nil {
 			return consumer, nil
 		}
-		if !isTransient(err) {
+		switch {
+		case hasCode(err, codeMaxAckPending):
+			return nil, fmt.Errorf("consumer %s: %w: this one needs %d: %w", s.opts.Durable, ErrAckLimit, s.opts.MaxAckPending, err)
+		case !isTransient(err):
 			return nil, fmt.Errorf("consumer %s: %w", s.opts.Durable, err)
 		}
 		if limit.Allow() {
@@ -275,15 +208,21 @@ func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.S
 			DeliverPolicy: jetstream.DeliverAllPolicy,
 			AckWait:       s.opts.AckWait,
 			MaxAckPending: s.opts.MaxAckPending,
+			// Other messages of the stream are not ours to take and acknowledge.
+			FilterSubjects: event.Subjects(),
 		})
 	}
 	if err != nil {
 		return nil, err
 	}
 	cfg := consumer.CachedInfo().Config
-	if cfg.AckWait == s.opts.AckWait && cfg.MaxAckPending == s.opts.MaxAckPending {
+	unfiltered := cfg.FilterSubject == "" && len(cfg.FilterSubjects) == 0 && holdsOthers(stream.CachedInfo().Config)
+	if cfg.AckWait == s.opts.AckWait && cfg.MaxAckPending == s.opts.MaxAckPending && !unfiltered {
 		return consumer, nil
 	}
 	cfg.AckWait, cfg.MaxAckPending = s.opts.AckWait, s.opts.MaxAckPending
+	if unfiltered {
+		cfg.FilterSubjects = event.Subjects()
+	}
 	return stream.UpdateConsumer(ctx, cfg)
 }

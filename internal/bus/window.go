@@ -30,8 +30,6 @@ type pending struct {
 	msg   *nats.Msg
 	at    time.Time // when it was made
 	state pendingState
-	// again is true when it has been sent before: it may be in the stream already.
-	again bool
 }
 
 type pendingState uint8
@@ -93,7 +91,7 @@ func (w *window) done(e *pending) {
 // requeue has an event that was sent sent again.
 func (w *window) requeue(e *pending) {
 	w.sent--
-	e.state, e.again = queued, true
+	e.state = queued
 	w.queued = append(w.queued, e)
 }
 

@@ -17,19 +17,15 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
-	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
-
-// checkTimeout bounds the wait for a NATS server to answer.
-const checkTimeout = 5 * time.Second
 
 func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "check", Usage: "validate the configuration and connect to the services it names, without changing anything",
 		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
-		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
+		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
 		Commands:    []*cli.Command{p.checkDataCommand()},
 	}, runCheck)
 }
@@ -207,29 +203,6 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("TCP and UDP %d, UDP %d are free", cfg.Port, cfg.QUICPort), nil
-}
-
-func (in invocation) checkNATS(ctx context.Context) (string, error) {
-	url := in.cmd.String(flagNATS)
-	switch url {
-	case "":
-		return "not given: sentry writes log files, run embeds a server, consumer uses " + app.DefaultNATS, nil
-	case app.EmbeddedNATS:
-		return "embedded, store in " + app.EmbeddedStore(in.cmd.String(flagDataDir)), nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	conn, err := bus.Connect(ctx, bus.Options{URL: url, Name: "valtrack check", Log: slog.New(slog.DiscardHandler)})
-	if errors.Is(err, bus.ErrBadURL) {
-		return "", usagef("--%s: %w", flagNATS, err)
-	}
-	if err != nil {
-		return "", fmt.Errorf("--%s: no answer within %v: %w", flagNATS, checkTimeout, err)
-	}
-	if err := errors.Join(conn.CheckJetStream(ctx), conn.Close()); err != nil {
-		return "", fmt.Errorf("--%s: %w", flagNATS, err)
-	}
-	return "connected, JetStream answers", nil
 }
 
 // writable asks the kernel, which makes no file.

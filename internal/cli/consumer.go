@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,11 +19,15 @@ import (
 // Flags of the consumer.
 const (
 	flagName        = app.OptName
-	flagSegmentRows = "segment-rows"
+	flagSegmentRows = app.OptSegmentRows
 	flagSegmentAge  = "segment-age"
 	flagCompact     = "compact-every"
 	flagRetention   = "retention"
+	flagForget      = app.OptForget
 )
+
+// notInNames are what JetStream does not take in a consumer's name.
+const notInNames = " \t.*>/\\"
 
 func consumerFlags() []cli.Flag {
 	name := text(flagName, "", "name of the durable consumer in JetStream")
@@ -42,7 +47,9 @@ func (p *program) consumerCommand() *cli.Command {
 		Description: "Takes events from JetStream at --nats (default: " + app.DefaultNATS + ") and writes the datasets\n" +
 			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
 			"stands by and takes over when the first one stops.",
-		Flags: append(consumerFlags(), serviceFlags()...),
+		Flags: slices.Concat(consumerFlags(), natsFlags(), serviceFlags(), []cli.Flag{
+			text(flagForget, "", "delete this durable from the stream, which then keeps no more events for it, and exit"),
+		}),
 	}, runConsumer)
 }
 
@@ -55,8 +62,7 @@ func (in invocation) consumerConfig(net network.Network, defaultNATS string) (ap
 		Durable: in.cmd.String(flagName),
 		Storing: consumer.Config{SegmentAge: in.cmd.Duration(flagSegmentAge), CompactEvery: in.cmd.Duration(flagCompact)},
 	}
-	// JetStream takes neither of these in a consumer's name.
-	if strings.ContainsAny(cfg.Durable, " \t.*>/\\") {
+	if strings.ContainsAny(cfg.Durable, notInNames) {
 		return cfg, usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagName, cfg.Durable)
 	}
 	if cfg.Storing.SegmentAge <= 0 { // zero would be the default
@@ -77,6 +83,9 @@ func (in invocation) consumerConfig(net network.Network, defaultNATS string) (ap
 	}
 	if err := cfg.Storing.Check(); err != nil {
 		return cfg, usagef("--%s, --%s, --%s, --%s: %w", flagSegmentRows, flagSegmentAge, flagCompact, flagRetention, err)
+	}
+	if cfg.Access, err = in.natsAccess(); err != nil {
+		return cfg, err
 	}
 	cfg.Estimates, err = in.estimatesConfig()
 	return cfg, err
@@ -105,6 +114,9 @@ func parseAge(flag, text string) (time.Duration, error) {
 func runConsumer(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
+	}
+	if durable := in.cmd.String(flagForget); durable != "" {
+		return in.forget(ctx, durable)
 	}
 	net, err := in.network()
 	if err != nil {

@@ -24,7 +24,7 @@ func (p *program) replayCommand() *cli.Command {
 			"a fixed version can store; plain, or compressed with gzip or zstd. Events keep their keys, so replaying a file twice\n" +
 			"stores its events once. Invalid lines are logged and skipped; when no line is an event, the exit code is 1. Events of\n" +
 			"the earlier program name no network: give it with --network.",
-		Flags: []cli.Flag{jsonFlag()},
+		Flags: append([]cli.Flag{jsonFlag()}, natsFlags()...),
 	}, runReplay)
 }
 
@@ -48,12 +48,19 @@ func runReplay(ctx context.Context, in invocation) error {
 		return err
 	}
 	url := cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS)
-	b, err := app.OpenBroker(ctx, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Log: log})
+	access, err := in.natsAccess()
+	if err != nil {
+		return err
+	}
+	b, err := app.OpenBroker(ctx, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Access: access, Log: log})
 	if err != nil {
 		return app.StoppedEarly(ctx, err)
 	}
 	defer b.Close()
 	publisher, err := bus.NewDirectPublisher(ctx, b.Conn())
+	if errors.Is(err, bus.ErrForeignStream) {
+		return asUsage(err)
+	}
 	if err != nil {
 		return app.StoppedEarly(ctx, err)
 	}
@@ -72,6 +79,9 @@ func runReplay(ctx context.Context, in invocation) error {
 	}
 	if err != nil {
 		return err
+	}
+	if n := publisher.Stats().Dropped; n > 0 {
+		return fmt.Errorf("%d events are larger than the stream accepts: raise its max_msg_size and replay the files again", n)
 	}
 	if stats.Known = publisher.Stats().Duplicates; stats.Known > 0 {
 		log.Warn("the broker dropped some events as recent duplicates: if they turn out to be missing, replay the files again in a few minutes", slog.Uint64("known", stats.Known))

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -61,7 +62,7 @@ func (p *program) sentryCommand() *cli.Command {
 		Name: "sentry", Usage: "run the sentry node",
 		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl continues\n" +
 			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
-		Flags: append(sentryFlags(), serviceFlags()...),
+		Flags: slices.Concat(sentryFlags(), natsFlags(), serviceFlags()),
 	}, runSentry)
 }
 
@@ -106,6 +107,10 @@ func (in invocation) sentryConfig(net network.Network) (app.SentryConfig, error)
 		}
 	}
 	if err := in.spoolConfig(&cfg); err != nil {
+		return cfg, err
+	}
+	var err error
+	if cfg.Access, err = in.natsAccess(); err != nil {
 		return cfg, err
 	}
 	return cfg, in.watchConfig(&cfg.Crawl)

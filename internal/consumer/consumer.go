@@ -133,9 +133,7 @@ type Stats struct {
 	// ClockErrors counts, by sentry, the events in committed segments whose clock was known
 	// to be off. Do not change it.
 	ClockErrors map[string]uint64
-	// Behind counts the messages in the stream behind the last one received.
-	Behind     uint64
-	LastCommit time.Time // zero before the first
+	LastCommit  time.Time // zero before the first
 	// Err is why writes fail at present; nil when they do not.
 	Err error
 }

@@ -72,7 +72,6 @@ func (in *ingest) handle(ctx context.Context, m bus.Message) {
 
 // process puts a message's event into the open segment, or answers the message.
 func (in *ingest) process(m bus.Message) {
-	in.count(func(s *Stats) { s.Behind = m.Behind })
 	if in.blocked != nil { // stopping
 		in.logFailed("nak", m.Nak(0))
 		return

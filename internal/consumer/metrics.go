@@ -13,7 +13,6 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Counter("valtrack_consumer_parts_merged_total", "Parts merged into others.", func(s Stats) uint64 { return s.Merged }),
 		telemetry.Counter("valtrack_consumer_parts_removed_total", "Parts removed because of their age.", func(s Stats) uint64 { return s.Removed }),
 		telemetry.Gauge("valtrack_consumer_events_waiting", "Events waiting for their segment's commit.", func(s Stats) int { return s.Pending }),
-		telemetry.Gauge("valtrack_consumer_lag", "Messages in the stream behind the last one received.", func(s Stats) uint64 { return s.Behind }),
 		telemetry.Gauge("valtrack_consumer_last_commit_timestamp_seconds", "Unix time of the newest commit, 0 before the first.", func(s Stats) float64 {
 			if s.LastCommit.IsZero() {
 				return 0

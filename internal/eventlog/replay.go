@@ -132,7 +132,12 @@ func (r *replayer) publish(ctx context.Context, rec record) error {
 	if e.Key == "" {
 		e.Key = event.Key{Sentry: r.key, Counter: uint64(rec.counter)}.String()
 	}
-	if err := r.publisher.Publish(ctx, e); err != nil {
+	switch err := r.publisher.Publish(ctx, e); {
+	case errors.Is(err, event.ErrInvalid): // such as larger than the broker accepts
+		r.stats.Bad++
+		r.bad(BadLine{File: r.file, Line: rec.Number, Err: err})
+		return nil
+	case err != nil:
 		return fmt.Errorf("line %d: %w", rec.Number, err)
 	}
 	r.stats.Published++

@@ -1,0 +1,89 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Durable is a durable consumer of the stream that nobody consumes. The stream keeps
+// events for it until it is deleted.
+type Durable struct {
+	Name    string
+	Created time.Time
+	Active  time.Time // when it last had a message or an acknowledgement; zero for never
+	Kept    uint64    // messages that the stream keeps for it
+}
+
+// String is a sentence about it, without the name.
+func (d Durable) String() string {
+	age := func(t time.Time) string { return time.Since(t).Round(time.Second).String() }
+	active := "never used"
+	if !d.Active.IsZero() {
+		active = "last used " + age(d.Active) + " ago"
+	}
+	return fmt.Sprintf("%d messages kept, created %s ago, %s", d.Kept, age(d.Created), active)
+}
+
+// Abandoned lists the durables that keep events in the stream while nobody consumes them,
+// except the one named. A stream that does not exist has none.
+func (c *Conn) Abandoned(ctx context.Context, except string) (out []Durable, err error) {
+	s, err := c.js.Stream(ctx, c.stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("consumers of stream %s at %s: %w", c.stream, c.url, err)
+	}
+	consumers := s.ListConsumers(ctx)
+	for info := range consumers.Info() {
+		d := Durable{Name: info.Name, Created: info.Created, Kept: info.NumPending + uint64(info.NumAckPending)}
+		for _, last := range []*time.Time{info.Delivered.Last, info.AckFloor.Last} {
+			if last != nil && last.After(d.Active) {
+				d.Active = *last
+			}
+		}
+		idle := info.NumWaiting == 0 && !info.PushBound && info.Config.Durable != ""
+		if idle && d.Kept > 0 && info.Name != except && !c.owned(info.Name) {
+			out = append(out, d)
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return nil, fmt.Errorf("consumers of stream %s at %s: %w", c.stream, c.url, err)
+	}
+	return out, nil
+}
+
+// owned reports whether a process has the durable, or may have it.
+func (c *Conn) owned(durable string) bool {
+	_, err := newOwner(c, durable, "").query(ownerTimeout, func(ownerAnswer) bool { return true })
+	return !errors.Is(err, nats.ErrNoResponders)
+}
+
+// Errors of Forget.
+var (
+	ErrNoDurable = errors.New("the stream has no such durable")
+	ErrInUse     = errors.New("a process consumes the durable")
+)
+
+// Forget deletes a durable that nobody consumes; the stream then drops what it kept for it
+// alone.
+func (c *Conn) Forget(ctx context.Context, durable string) error {
+	consumer, err := c.js.Consumer(ctx, c.stream, durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("stream %s at %s: %w: %s", c.stream, c.url, ErrNoDurable, durable)
+	case err != nil:
+		return fmt.Errorf("durable %s at %s: %w", durable, c.url, err)
+	case consumer.CachedInfo().NumWaiting > 0 || consumer.CachedInfo().PushBound || c.owned(durable):
+		return fmt.Errorf("stream %s at %s: %w %s: stop it first", c.stream, c.url, ErrInUse, durable)
+	}
+	if err := c.js.DeleteConsumer(ctx, c.stream, durable); err != nil {
+		return fmt.Errorf("delete durable %s at %s: %w", durable, c.url, err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
+)
+
+const (
+	// progressPeriod is how often the server is asked how far a subscription is behind,
+	// and stalledAfter how long no message may come while some wait.
+	progressPeriod = 2 * time.Second
+	stalledAfter   = 30 * time.Second
+)
+
+// Lag is how far a subscription is behind, by the server's own count.
+type Lag struct {
+	Pending    uint64 // messages never delivered yet
+	AckPending int    // delivered and not answered
+}
+
+// Progress is what a running subscription knows of its durable.
+type Progress struct {
+	Lag
+	// Known is false while the server has not said how far behind it is.
+	Known bool
+	// Stalled is why messages wait and none comes; nil while they come.
+	Stalled error
+}
+
+// Ready is nil unless messages wait and do not come, or the server does not say.
+func (p Progress) Ready() error {
+	switch {
+	case p.Stalled != nil:
+		return p.Stalled
+	case !p.Known:
+		return errors.New("NATS does not say how many messages wait")
+	}
+	return nil
+}
+
+// Progress is at most seconds old while Run runs. It may be called at any time.
+func (s *Subscription) Progress() Progress {
+	if p := s.progress.Load(); p != nil {
+		return *p
+	}
+	return Progress{}
+}
+
+// Lag queries the server.
+func (s *Subscription) Lag(ctx context.Context) (Lag, error) {
+	info, err := s.info(ctx)
+	if err != nil {
+		return Lag{}, err
+	}
+	return lagOf(info), nil
+}
+
+func (s *Subscription) info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	consumer, err := s.conn.js.Consumer(ctx, s.conn.stream, s.opts.Durable)
+	if err != nil {
+		return nil, fmt.Errorf("lag of consumer %s: %w", s.opts.Durable, err)
+	}
+	return consumer.CachedInfo(), nil
+}
+
+func lagOf(info *jetstream.ConsumerInfo) Lag {
+	return Lag{Pending: info.NumPending, AckPending: info.NumAckPending}
+}
+
+// watchProgress looks at the durable until ctx ends.
+func (s *Subscription) watchProgress(ctx context.Context) error {
+	seen, since := s.received.Load(), time.Now() // when the count last changed
+	for {
+		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+		info, err := s.info(bounded)
+		cancel()
+		before := s.Progress()
+		now := before
+		now.Known = err == nil
+		if err == nil {
+			if n := s.received.Load(); n != seen || info.NumPending == 0 {
+				seen, since = n, time.Now()
+			}
+			now.Lag, now.Stalled = lagOf(info), s.stalled(info, time.Since(since))
+		}
+		s.progress.Store(&now)
+		s.logChange(before.Stalled, now.Stalled)
+		if !sleep(ctx, progressPeriod) {
+			return nil
+		}
+	}
+}
+
+// stalled is why messages wait and none comes, which was so for that long; nil when they
+// come.
+func (s *Subscription) stalled(info *jetstream.ConsumerInfo, quiet time.Duration) error {
+	switch {
+	case info.NumPending == 0:
+		return nil
+	case info.Paused:
+		return fmt.Errorf("durable %s is paused on the server for another %v, and %d messages wait: 'nats consumer resume %s %s' resumes it",
+			s.opts.Durable, info.PauseRemaining.Round(time.Second), info.NumPending, s.conn.stream, s.opts.Durable)
+	case quiet >= stalledAfter:
+		return fmt.Errorf("%d messages wait for durable %s, and none has come for %v", info.NumPending, s.opts.Durable, quiet.Round(time.Second))
+	}
+	return nil
+}
+
+func (s *Subscription) logChange(before, now error) {
+	switch {
+	case before == nil && now != nil:
+		s.conn.log.Warn("messages wait and none comes", slog.String("durable", s.opts.Durable), slog.Any("reason", now))
+	case before != nil && now == nil:
+		s.conn.log.Info("messages come again", slog.String("durable", s.opts.Durable))
+	}
+}
+
+// NewSubscriptionMetrics registers the metrics of a subscription, by its Progress.
+func NewSubscriptionMetrics(reg *telemetry.Registry, progress func() Progress) {
+	telemetry.Register(reg, progress,
+		telemetry.Gauge("valtrack_consumer_lag", "Messages in the stream that were never delivered, by the server's count; NaN while that is unknown.", func(p Progress) float64 {
+			if !p.Known {
+				return math.NaN()
+			}
+			return float64(p.Pending)
+		}),
+		telemetry.Gauge("valtrack_consumer_stalled", "1 while messages wait in the stream and none comes.", func(p Progress) int {
+			if p.Stalled != nil {
+				return 1
+			}
+			return 0
+		}),
+	)
+}

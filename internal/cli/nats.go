@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// checkTimeout bounds the wait for a NATS server to answer.
+const checkTimeout = 5 * time.Second
+
+// Flags of the use of a NATS server.
+const (
+	flagStream     = app.OptStream
+	flagNATSDomain = "nats-domain"
+	flagNATSCreds  = "nats-creds"
+	flagNATSNKey   = "nats-nkey"
+	flagNATSCert   = "nats-cert"
+	flagNATSKey    = "nats-key"
+	flagNATSCA     = "nats-ca"
+)
+
+// natsFlags are on every command that connects to NATS.
+func natsFlags() []cli.Flag {
+	return []cli.Flag{
+		text(flagStream, event.Stream, "name of the stream in JetStream; the same for sentries and consumers"),
+		text(flagNATSDomain, "", "JetStream domain that has the stream"),
+		text(flagNATSCreds, "", "file with a user's JWT and seed, to sign in to NATS"),
+		text(flagNATSNKey, "", "file with an nkey seed, to sign in to NATS"),
+		text(flagNATSCert, "", "PEM file of a client certificate for NATS, with --nats-key"),
+		text(flagNATSKey, "", "PEM file of the client certificate's key"),
+		text(flagNATSCA, "", "PEM file of the authorities to trust for NATS instead of the system's"),
+	}
+}
+
+// natsAccess checks these flags. Errors are of wrong usage.
+func (in invocation) natsAccess() (bus.Access, error) {
+	a := bus.Access{
+		Stream: in.cmd.String(flagStream), Domain: in.cmd.String(flagNATSDomain),
+		Creds: in.cmd.String(flagNATSCreds), NKey: in.cmd.String(flagNATSNKey),
+		Cert: in.cmd.String(flagNATSCert), Key: in.cmd.String(flagNATSKey), CA: in.cmd.String(flagNATSCA),
+	}
+	if err := a.Check(); err != nil {
+		return a, usagef("--%s, --%s, --%s, --%s, --%s, --%s, --%s: %w",
+			flagStream, flagNATSDomain, flagNATSCreds, flagNATSNKey, flagNATSCert, flagNATSKey, flagNATSCA, err)
+	}
+	return a, nil
+}
+
+// dialNATS connects once, to look or to change one thing.
+func (in invocation) dialNATS(ctx context.Context, url string) (*bus.Conn, error) {
+	access, err := in.natsAccess()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := bus.Connect(ctx, bus.Options{URL: url, Access: access, Name: in.cmd.FullName(), Log: slog.New(slog.DiscardHandler)})
+	switch {
+	case errors.Is(err, bus.ErrBadURL):
+		return nil, usagef("--%s: %w", flagNATS, err)
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("--%s: no answer within %v: %w", flagNATS, checkTimeout, err)
+	case err != nil:
+		return nil, fmt.Errorf("--%s: %w", flagNATS, err)
+	}
+	return conn, nil
+}
+
+func (in invocation) checkNATS(ctx context.Context) (string, error) {
+	url := in.cmd.String(flagNATS)
+	switch url {
+	case "":
+		_, err := in.natsAccess()
+		return "not given: sentry writes log files, run embeds a server, consumer uses " + app.DefaultNATS, err
+	case app.EmbeddedNATS:
+		_, err := in.natsAccess()
+		return "embedded, store in " + app.EmbeddedStore(in.cmd.String(flagDataDir)), err
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	conn, err := in.dialNATS(ctx, url)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if err := conn.CheckJetStream(ctx); err != nil {
+		if errors.Is(err, bus.ErrForeignStream) {
+			return "", usagef("--%s: %w", flagStream, err)
+		}
+		return "", fmt.Errorf("--%s: %w", flagNATS, err)
+	}
+	abandoned, err := conn.Abandoned(ctx, app.KnownDurable(in.cmd.String(flagName), in.cmd.String(flagDataDir)))
+	if err != nil {
+		return "", fmt.Errorf("--%s: %w", flagNATS, err)
+	}
+	detail := "connected, JetStream answers"
+	for _, d := range abandoned {
+		detail += fmt.Sprintf("; nobody consumes durable %s (%s): start its consumer, or delete it with 'valtrack consumer --%s %s'", d.Name, d, flagForget, d.Name)
+	}
+	return detail, nil
+}
+
+// forget deletes a durable from the stream.
+func (in invocation) forget(ctx context.Context, durable string) error {
+	if strings.ContainsAny(durable, notInNames) {
+		return usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagForget, durable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	conn, err := in.dialNATS(ctx, cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	switch err := conn.Forget(ctx, durable); {
+	case errors.Is(err, bus.ErrNoDurable), errors.Is(err, bus.ErrInUse):
+		return usagef("--%s: %w", flagForget, err)
+	case err != nil:
+		return fmt.Errorf("--%s: %w", flagForget, err)
+	}
+	_, err = fmt.Fprintf(in.stdout, "deleted durable %s\n", durable)
+	return err
+}
