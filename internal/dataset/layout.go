@@ -148,14 +148,28 @@ func afterAll(dataDir string) (next uint64, err error) {
 	return next, nil
 }
 
-// staged returns the segment whose commit was not finished, if there is one.
+// staged returns the segment whose commit was not finished, if there is one. The directory
+// is listed and not globbed: the user's path may have any characters.
 func staged(dataDir string) (segment uint64, found bool, err error) {
-	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", commitTable+partSuffix))
-	for _, part := range parts {
-		n, parseErr := strconv.ParseUint(filepath.Base(filepath.Dir(part)), 10, 64)
-		if parseErr == nil {
+	dir := filepath.Join(dataDir, stagingDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("list staged segments: %w", err)
+	}
+	for _, e := range entries {
+		n, err := strconv.ParseUint(e.Name(), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch _, err := os.Stat(filepath.Join(dir, e.Name(), commitTable+partSuffix)); {
+		case err == nil:
 			segment, found = max(segment, n), true
+		case !errors.Is(err, fs.ErrNotExist):
+			return 0, false, err
 		}
 	}
-	return segment, found, err
+	return segment, found, nil
 }
