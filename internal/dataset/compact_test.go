@@ -160,7 +160,7 @@ func TestCompactByHourAndDay(t *testing.T) {
 	if !slices.IsSortedFunc(rows, byPeer[MetadataRow]) {
 		t.Error("a merged part's rows are not sorted")
 	}
-	f, err := readFooter(filepath.Join(Dir(dir, Metadata), "part-00000001-00000004.parquet"))
+	f, err := metadataTable().readFooter(filepath.Join(Dir(dir, Metadata), "part-00000001-00000004.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}

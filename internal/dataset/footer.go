@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -34,6 +35,8 @@ type footer struct {
 	// oldest and newest are the rows' timestamps, Unix milliseconds; 0 for a part
 	// without rows.
 	oldest, newest int64
+	// unknown are columns that this version's table lacks; see unknownColumns.
+	unknown []string
 }
 
 // entries are the footer's keys and values to write.
@@ -58,30 +61,31 @@ func (f footer) entries() (map[string]string, error) {
 // something else.
 var errNewer = errors.New("a later version of valtrack has written it: use that version")
 
-// readFooter reads a part's footer without its rows.
-func readFooter(path string) (footer, error) {
+// readFooter reads the footer of a table's part without its rows.
+func (t table) readFooter(path string) (footer, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return footer{}, err
 	}
 	defer f.Close()
-	out, err := footerOf(f)
+	out, err := t.footerOf(f)
 	if err != nil {
 		return footer{}, fmt.Errorf("part %s: %w", path, err)
 	}
 	return out, nil
 }
 
-func footerOf(f *os.File) (out footer, err error) {
+func (t table) footerOf(f *os.File) (out footer, err error) {
 	p, err := openParquet(f)
 	if err != nil {
 		return out, err
 	}
 	out.rows = p.NumRows()
-	out.schema, _ = p.Lookup(footerSchema)
-	if n, err := strconv.ParseUint(out.schema, 10, 32); err == nil && n > schemaVersion {
-		return out, fmt.Errorf("%w (schema %d, this version knows %d)", errNewer, n, schemaVersion)
+	if err := refuseNewer(p); err != nil {
+		return out, err
 	}
+	out.schema, _ = p.Lookup(footerSchema)
+	out.unknown = t.unknownColumns(p)
 	out.span, _ = p.Lookup(footerSegment)
 	sorted, _ := p.Lookup(footerSorted)
 	out.sorted = sorted == sortedByID
@@ -100,23 +104,40 @@ func footerOf(f *os.File) (out footer, err error) {
 	return out, nil
 }
 
+// refuseNewer is an errNewer for a part that a later version wrote.
+func refuseNewer(p *parquet.File) error {
+	text, _ := p.Lookup(footerSchema)
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil && n > schemaVersion {
+		return fmt.Errorf("%w (schema %d, this version knows %d)", errNewer, n, schemaVersion)
+	}
+	return nil
+}
+
+// unknownColumns are the columns of a part that the table does not have: of a later
+// version, which added them without a new schema. A merge would drop them.
+func (t table) unknownColumns(p *parquet.File) (names []string) {
+	known := parquet.SchemaOf(t.row)
+	for _, column := range p.Schema().Columns() {
+		if _, ok := known.Lookup(column...); !ok {
+			names = append(names, strings.Join(column, "."))
+		}
+	}
+	return names
+}
+
 // timestamps reads the bounds of the rows' timestamps from the statistics of the
 // column's chunks; zeros when there are none.
 func timestamps(p *parquet.File) (oldest, newest int64) {
-	for _, group := range p.Metadata().RowGroups {
-		for _, column := range group.Columns {
-			m := column.MetaData
-			if len(m.PathInSchema) != 1 || m.PathInSchema[0] != "timestamp" || len(m.Statistics.MaxValue) != 8 || len(m.Statistics.MinValue) != 8 {
-				continue
-			}
-			low := parquet.Int64.Value(m.Statistics.MinValue).Int64()
-			high := parquet.Int64.Value(m.Statistics.MaxValue).Int64()
-			if oldest == 0 || low < oldest {
-				oldest = low
-			}
-			newest = max(newest, high)
+	eachChunk(p, "timestamp", func(low, high []byte) {
+		if len(low) != 8 || len(high) != 8 {
+			return
 		}
-	}
+		first := parquet.Int64.Value(low).Int64()
+		if oldest == 0 || first < oldest {
+			oldest = first
+		}
+		newest = max(newest, parquet.Int64.Value(high).Int64())
+	})
 	return oldest, newest
 }
 

@@ -79,6 +79,25 @@ func spansOf(entries []fs.DirEntry) (out []span) {
 	return out
 }
 
+// foreignFiles lists the paths in a table's directory that are not parts, such as copies
+// that a file manager named "part-00000001 (1).parquet".
+func foreignFiles(dataDir, table string) (paths []string, err error) {
+	dir := Dir(dataDir, table)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", table, err)
+	}
+	for _, e := range entries {
+		if _, ok := parseFile(e.Name()); !ok || e.IsDir() {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
+}
+
 // spans lists a table's parts, ascending, of those with the same first segment the
 // longest first; none when the directory is missing.
 func spans(dataDir, table string) ([]span, error) {
