@@ -13,6 +13,8 @@ const (
 	OptListen           = "listen"
 	OptMetrics          = "metrics"
 	OptName             = "name"
+	OptNetwork          = "network"
+	OptNetworkDir       = "network-dir"
 	OptNATS             = "nats"
 	OptPort             = "port"
 	OptQUICPort         = "quic-port"

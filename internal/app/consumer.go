@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,13 +14,17 @@ import (
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
 type ConsumerConfig struct {
-	// Network is the network whose validators are estimated.
+	// Network is the network of the events. Without a name the data directory or, when that
+	// is new, the first event decides. Without a clock nothing is estimated.
 	Network network.Network
-	DataDir string
+	// NetworkDir is the directory of Network's files; empty for an embedded network.
+	NetworkDir string
+	DataDir    string
 	// NATS is the server's URL, or EmbeddedNATS.
 	NATS string
 	// Durable is the name of the durable consumer; empty makes one from an id in the
@@ -29,6 +35,10 @@ type ConsumerConfig struct {
 	Estimates EstimatesConfig
 }
 
+func (cfg ConsumerConfig) dirUse() DirUse {
+	return DirUse{Consumer: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir, Named: cfg.Durable != ""}
+}
+
 // notConnected is the reason why a consumer is not ready at first.
 const notConnected = "not connected to NATS yet"
 
@@ -36,7 +46,7 @@ const notConnected = "not connected to NATS yet"
 // the data directory it stands by; the address of the metrics server may be that
 // process's until then.
 func RunConsumer(ctx context.Context, cfg ConsumerConfig, s *Service) error {
-	if err := makeDataDir(cfg.DataDir); err != nil {
+	if err := makeDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
 		return err
 	}
 	s.ready.setReason(notConnected)
@@ -100,10 +110,19 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		}
 	}()
 	svc.ready.setReason(notConnected)
-	if c.datasets, err = openDatasets(ctx, lock, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log), svc.log); err != nil {
+	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if c.datasets, err = openDatasets(lock, svc.log); err != nil {
 		return nil, err
 	}
 	c.add(c.datasets.close)
+	decided := cfg.Network.Name != ""
+	if decided {
+		if err := c.openTracker(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
 	if c.durable, err = durableName(cfg); err != nil {
 		return nil, err
 	}
@@ -112,11 +131,76 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(b.Close)
-	if c.storage, err = openStorage(ctx, cfg, c.durable, c.datasets, b.conn, svc); err != nil {
+	sub, err := subscribe(ctx, cfg, c.durable, b.conn, svc)
+	if err != nil {
+		return nil, err
+	}
+	if !decided {
+		if err := c.decideNetwork(ctx, &cfg, sub); err != nil {
+			sub.Close()
+			return nil, err
+		}
+	}
+	if c.storage, err = openStorage(cfg, sub, c.datasets, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.storage.close)
 	return c, nil
+}
+
+func (c *Consumer) openTracker(ctx context.Context, cfg ConsumerConfig) error {
+	return c.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, c.svc.log))
+}
+
+// decideNetwork waits for the first event: the data directory, in which there are no events
+// yet, belongs to its network from then on.
+func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, sub *bus.Subscription) error {
+	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir), slog.String("network", "of the first event"))
+	c.svc.ready.set(func() error { return nil })
+	name, err := firstNetwork(ctx, sub)
+	if err != nil {
+		return err
+	}
+	if cfg.Network, err = knownNetwork(name); err != nil {
+		return err
+	}
+	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
+		return err
+	}
+	c.svc.log.Info("the data directory belongs to the network of the first event", slog.String("data_dir", c.dataDir), slog.String("network", name))
+	return c.openTracker(ctx, *cfg)
+}
+
+// firstNetwork is the network of the first valid event, which stays in the stream. An
+// invalid one does too: the consumer will reject it.
+func firstNetwork(ctx context.Context, sub *bus.Subscription) (name string, err error) {
+	receiving, stop := context.WithCancel(ctx)
+	defer stop()
+	err = sub.Run(receiving, func(_ context.Context, m bus.Message) {
+		e, err := event.Decode(m.Subject, m.Data)
+		if err != nil {
+			_ = m.Nak(time.Second) // otherwise it comes after AckWait
+			return
+		}
+		if name == "" {
+			name = event.CommonOf(e).Network
+			stop()
+		}
+		_ = m.Nak(0)
+	})
+	if err == nil && name == "" {
+		err = ctx.Err()
+	}
+	return name, err
+}
+
+// knownNetwork is an embedded network, or just the name of another one: its events are
+// stored, not estimated.
+func knownNetwork(name string) (network.Network, error) {
+	if slices.Contains(network.Names(), name) {
+		return network.Load(name)
+	}
+	return network.Network{Name: name}, nil
 }
 
 // Run stores events until ctx ends, then commits what it has.

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
 // PipelineConfig describes sentry, JetStream and consumer in one process.
@@ -22,6 +22,18 @@ type PipelineConfig struct {
 	// Devnet, unless it is nil, is started first; its network replaces those
 	// above.
 	Devnet *devnet.Config
+}
+
+// DirUse is what the pipeline does with its data directory. A devnet's network is known
+// before it starts.
+func (cfg PipelineConfig) DirUse() DirUse {
+	use := cfg.Consumer.dirUse()
+	use.Sentry = true
+	if cfg.Devnet != nil {
+		use.Network = network.Network{Name: devnet.Name, GenesisValidatorsRoot: cfg.Devnet.GenesisValidatorsRoot()}
+		use.NetworkDir, use.Simulated = cfg.Devnet.Dir, true
+	}
+	return use
 }
 
 // Pipeline is sentry and consumer in one process. It runs once.
@@ -43,26 +55,21 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	}()
 	dataDir := cfg.Consumer.DataDir
 	svc.ready.setReason(notConnected)
-	dir, err := lockDataDir(dataDir, roleSentry)
+	dir, err := openDataDir(dataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
 	}
-	p.add(func() { dir.Close() })
-	lock, err := dataset.TakeLock(dataDir)
-	if err != nil {
-		return nil, AsConfigError(err)
-	}
-	p.add(func() { lock.Close() })
+	p.add(func() { dir.close() })
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
-	if err := claimDataDir(dataDir, cfg.Sentry.Network); err != nil {
-		return nil, err
-	}
-	if p.datasets, err = openDatasets(ctx, lock, newEstimates(cfg.Consumer.Estimates, dataDir, cfg.Consumer.Network, svc.log), svc.log); err != nil {
+	if p.datasets, err = openDatasets(dir.takeConsumer(), svc.log); err != nil {
 		return nil, err
 	}
 	p.add(p.datasets.close)
+	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Consumer.Estimates, dataDir, cfg.Consumer.Network, svc.log)); err != nil {
+		return nil, err
+	}
 	if err := p.openCrawl(ctx, cfg, svc); err != nil {
 		return nil, err
 	}
@@ -75,11 +82,11 @@ func (p *Pipeline) openNetwork(ctx context.Context, cfg *PipelineConfig, log *sl
 	if cfg.Devnet == nil {
 		return nil
 	}
-	d, err := startDevnet(ctx, *cfg.Devnet, log)
+	d, err := OpenDevnet(ctx, *cfg.Devnet, log)
 	if err != nil {
 		return err
 	}
-	p.add(func() { d.Close() })
+	p.add(d.Close)
 	cfg.Sentry.Network, cfg.Consumer.Network = d.Network(), d.Network()
 	e := &cfg.Consumer.Estimates
 	e.Every = d.Network().Clock.Scale(time.Hour) // as many slots as an hour of mainnet
@@ -106,7 +113,11 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 		return err
 	}
 	p.add(b.Close)
-	if p.storage, err = openStorage(ctx, cfg.Consumer, durable, p.datasets, b.conn, svc); err != nil {
+	sub, err := subscribe(ctx, cfg.Consumer, durable, b.conn, svc)
+	if err != nil {
+		return err
+	}
+	if p.storage, err = openStorage(cfg.Consumer, sub, p.datasets, svc); err != nil {
 		return err
 	}
 	p.add(p.storage.close)

@@ -28,12 +28,16 @@ const (
 	// drainTimeout bounds how long a stopping sentry continues to publish: what is left
 	// is in the spool, and is sent after the next start.
 	drainTimeout = 3 * time.Second
+	// spoolDir is in the data directory.
+	spoolDir = "spool"
 )
 
 // SentryConfig is everything that a sentry is built from.
 type SentryConfig struct {
 	Network network.Network
-	DataDir string
+	// NetworkDir is the directory of Network's files; empty for an embedded network.
+	NetworkDir string
+	DataDir    string
 	// Agent is the libp2p agent string.
 	Agent string
 	// Listen are the IP addresses to listen on. Ports of 0 take free ones.
@@ -74,14 +78,11 @@ func OpenSentry(ctx context.Context, cfg SentryConfig, svc *Service) (_ *Sentry,
 			s.Close()
 		}
 	}()
-	lock, err := lockDataDir(cfg.DataDir, roleSentry)
+	dir, err := openDataDir(cfg.DataDir, DirUse{Sentry: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir})
 	if err != nil {
 		return nil, err
 	}
-	s.add(func() { lock.Close() })
-	if err := claimDataDir(cfg.DataDir, cfg.Network); err != nil {
-		return nil, err
-	}
+	s.add(func() { dir.close() })
 	n, err := openNode(cfg, svc.log)
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func (s spooled) Close(ctx context.Context) error { return s.publisher.Close(ctx
 // openPublisher does not wait for the server.
 func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (sink, error) {
 	queue, err := spool.Open(spool.Config{
-		Dir: filepath.Join(cfg.DataDir, "spool"), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
+		Dir: filepath.Join(cfg.DataDir, spoolDir), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
 	})
 	if err != nil {
 		return nil, AsConfigError(err)

@@ -83,7 +83,13 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	if !slices.Contains(dataset.Tables(), cfg.table) {
 		return cfg, usagef("unknown table %q; the tables are %s", cfg.table, strings.Join(dataset.Tables(), ", "))
 	}
-	cfg.dataDir, cfg.out = in.cmd.String(flagDataDir), in.cmd.String(flagOut)
+	if cfg.dataDir, err = in.dataDirectory(); err != nil {
+		return cfg, err
+	}
+	cfg.out = in.cmd.String(flagOut)
+	if dir := dataset.Containing(cfg.out); dir != "" {
+		return cfg, usagef("--%s %q: %s is a dataset, whose readers would count the rows twice; choose another place", flagOut, cfg.out, dir)
+	}
 	if _, err := os.Stat(dataset.Dir(cfg.dataDir, cfg.table)); err != nil {
 		return cfg, usagef("--%s %q holds no dataset: %w", flagDataDir, cfg.dataDir, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 )
@@ -20,15 +21,57 @@ func (in invocation) network() (network.Network, error) {
 	if err != nil {
 		return network.Network{}, asUsage(err)
 	}
-	if nodes := in.cmd.StringSlice(flagBootnode); len(nodes) > 0 {
-		for _, text := range nodes {
-			if _, err := enr.Parse(text); err != nil {
-				return network.Network{}, usagef("--%s %q: %w", flagBootnode, text, err)
-			}
-		}
+	nodes, err := in.bootnodes()
+	if len(nodes) > 0 {
 		net.Bootnodes = nodes
 	}
-	return net, nil
+	return net, err
+}
+
+// bootnodes are those of --bootnode.
+func (in invocation) bootnodes() ([]string, error) {
+	nodes := in.cmd.StringSlice(flagBootnode)
+	for _, text := range nodes {
+		if _, err := enr.Parse(text); err != nil {
+			return nil, usagef("--%s %q: %w", flagBootnode, text, err)
+		}
+	}
+	return nodes, nil
+}
+
+// dataNetwork is the network of a command that opens the data directory: that of --network
+// or --network-dir or, without them, the one that the directory belongs to. It is not
+// decided when the directory is new and no flag says it: then it is the default. Errors are
+// of wrong usage.
+func (in invocation) dataNetwork() (n app.DirNetwork, decided bool, err error) {
+	name, dir := in.cmd.String(flagNetwork), in.cmd.String(flagNetworkDir)
+	given := in.cmd.IsSet(flagNetwork) || dir != ""
+	if !given || name == devnetName && dir == "" {
+		n, known, err := app.NetworkOf(in.cmd.String(flagDataDir))
+		if err != nil {
+			return n, false, err
+		}
+		if known && (!given || n.Name == name) {
+			if bootnodes, err := in.bootnodes(); err != nil || len(bootnodes) == 0 {
+				return n, true, err
+			} else {
+				n.Bootnodes = bootnodes
+			}
+			return n, true, nil
+		}
+	}
+	n.Network, err = in.network()
+	n.Dir = dir
+	return n, given, err
+}
+
+// usableNetwork is dataNetwork for a command that needs all of it.
+func (in invocation) usableNetwork() (app.DirNetwork, error) {
+	n, _, err := in.dataNetwork()
+	if err == nil {
+		err = n.Missing
+	}
+	return n, err
 }
 
 func (in invocation) loadNetwork() (network.Network, error) {

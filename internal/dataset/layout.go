@@ -27,6 +27,25 @@ const (
 // Dir is the dataset directory of a table.
 func Dir(dataDir, table string) string { return filepath.Join(dataDir, table+".parquet") }
 
+// Containing is the dataset directory that a path is in, however deep; empty for a path
+// elsewhere. A directory counts by its name, whichever data directory it belongs to.
+func Containing(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return ""
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
+	}
+	for dir := filepath.Dir(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		table, ok := strings.CutSuffix(filepath.Base(dir), ".parquet")
+		if ok && slices.Contains(Tables(), table) {
+			return dir
+		}
+	}
+	return ""
+}
+
 // span is the run of segments whose rows a part holds, both ends inclusive. A part is
 // named by its span, and a name is never reused for other content.
 type span struct{ first, last uint64 }

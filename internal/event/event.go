@@ -28,6 +28,19 @@ type Event interface {
 	Validate() error
 }
 
+// CommonOf is what an event has in common with all others.
+func CommonOf(e Event) *Common {
+	switch e := e.(type) {
+	case *PeerDiscovered:
+		return &e.Common
+	case *MetadataReceived:
+		return &e.Common
+	case *VisitEnded:
+		return &e.Common
+	}
+	return &Common{}
+}
+
 // ErrInvalid marks an event that violates the contract.
 var ErrInvalid = errors.New("invalid event")
 
