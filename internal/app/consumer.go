@@ -94,6 +94,7 @@ func (s *Service) runAfterOther(ctx context.Context, cfg ConsumerConfig, address
 type Consumer struct {
 	durable  string
 	dataDir  string
+	lock     *dataset.Lock // the writer's
 	datasets *datasets
 	storage  *storage
 	svc      *Service
@@ -103,7 +104,7 @@ type Consumer struct {
 // openConsumer recovers the data directory and subscribes; it waits for NATS. The lock
 // belongs to the consumer from then on, even when it fails.
 func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, svc *Service) (_ *Consumer, err error) {
-	c := &Consumer{dataDir: cfg.DataDir, svc: svc}
+	c := &Consumer{dataDir: cfg.DataDir, lock: lock, svc: svc}
 	defer func() {
 		if err != nil {
 			c.Close()
@@ -157,7 +158,11 @@ func (c *Consumer) openTracker(ctx context.Context, cfg ConsumerConfig) error {
 func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, sub *bus.Subscription) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir), slog.String("network", "of the first event"))
 	c.svc.ready.set(func() error { return nil })
-	name, err := firstNetwork(ctx, sub)
+	var name string
+	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) (err error) {
+		name, err = firstNetwork(ctx, sub)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -206,11 +211,13 @@ func knownNetwork(name string) (network.Network, error) {
 // Run stores events until ctx ends, then commits what it has.
 func (c *Consumer) Run(ctx context.Context) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir))
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.storage.consumer.Run(ctx) })
-	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
-	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
-	err := g.Wait()
+	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return c.storage.consumer.Run(ctx) })
+		g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
+		g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+		return g.Wait()
+	})
 	c.storage.logStopped()
 	return err
 }

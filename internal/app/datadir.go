@@ -1,11 +1,14 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
@@ -252,6 +255,45 @@ func takeLock(dir, role string) (*diskio.Lock, error) {
 		return nil, ConfigErrorf("--%s %q is not writable: %w; choose another directory or fix its permissions", OptDataDir, dir, err)
 	}
 	return lock, nil
+}
+
+// check is an error when the directory was moved or removed since it was opened.
+func (d *dataDir) check() error {
+	for _, lock := range d.locks {
+		if err := lock.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dirCheckEvery is how often a running service looks whether its data directory is there.
+const dirCheckEvery = time.Second
+
+// whileThere runs work, and ends it when check fails: without its directory a service would
+// store nothing, and another could begin under its name.
+func whileThere(ctx context.Context, check func() error, work func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var gone error
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		ticker := time.NewTicker(dirCheckEvery)
+		defer ticker.Stop()
+		for gone == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				gone = check()
+			}
+		}
+		stop()
+	})
+	err := work(ctx)
+	stop()
+	watch.Wait()
+	return errors.Join(gone, err)
 }
 
 // takeConsumer gives the consumer's lock to the caller.

@@ -38,6 +38,7 @@ func (cfg PipelineConfig) DirUse() DirUse {
 
 // Pipeline is sentry and consumer in one process. It runs once.
 type Pipeline struct {
+	dir      *dataDir
 	datasets *datasets
 	storage  *storage
 	crawl    *crawl
@@ -55,15 +56,15 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	}()
 	dataDir := cfg.Consumer.DataDir
 	svc.ready.setReason(notConnected)
-	dir, err := openDataDir(dataDir, cfg.DirUse())
+	p.dir, err = openDataDir(dataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
 	}
-	p.add(func() { dir.close() })
+	p.add(func() { p.dir.close() })
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
-	if p.datasets, err = openDatasets(dir.takeConsumer(), svc.log); err != nil {
+	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc.log); err != nil {
 		return nil, err
 	}
 	p.add(p.datasets.close)
@@ -130,10 +131,13 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 	return nil
 }
 
-// Run runs both until ctx ends and stops them in the order of the data flow: the sentry
+// Run runs both until ctx ends or the data directory has gone.
+func (p *Pipeline) Run(ctx context.Context) error { return whileThere(ctx, p.dir.check, p.run) }
+
+// run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
 // commits.
-func (p *Pipeline) Run(ctx context.Context) error {
+func (p *Pipeline) run(ctx context.Context) error {
 	crawling, stopCrawling := context.WithCancel(ctx)
 	defer stopCrawling()
 	// The consumer runs longer than ctx, since what is published after that must be stored.

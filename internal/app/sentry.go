@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,7 +68,9 @@ type sink interface {
 
 // Sentry is the sentry in its own process. A Sentry runs once.
 type Sentry struct {
+	dir   *dataDir
 	crawl *crawl
+	logs  *eventlog.Writer // nil with NATS
 	svc   *Service
 	cleanups
 }
@@ -78,11 +84,11 @@ func OpenSentry(ctx context.Context, cfg SentryConfig, svc *Service) (_ *Sentry,
 			s.Close()
 		}
 	}()
-	dir, err := openDataDir(cfg.DataDir, DirUse{Sentry: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir})
+	s.dir, err = openDataDir(cfg.DataDir, DirUse{Sentry: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir})
 	if err != nil {
 		return nil, err
 	}
-	s.add(func() { dir.close() })
+	s.add(func() { s.dir.close() })
 	n, err := openNode(cfg, svc.log)
 	if err != nil {
 		return nil, err
@@ -104,6 +110,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		if err != nil {
 			return nil, AsConfigError(err)
 		}
+		s.logs = events
 		s.svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.DataDir))
 		return events, nil
 	}
@@ -146,7 +153,40 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 
 // Run crawls until ctx ends; then the sentry stops, and after it what it published is
 // flushed.
-func (s *Sentry) Run(ctx context.Context) error { return s.crawl.run(ctx, s.crawl.figures) }
+func (s *Sentry) Run(ctx context.Context) error {
+	defer s.reopenOnHangup(ctx)()
+	return whileThere(ctx, s.dir.check, func(ctx context.Context) error { return s.crawl.run(ctx, s.crawl.figures) })
+}
+
+// reopenOnHangup has SIGHUP reopen the log files, as logrotate expects, until stop. A
+// terminal that goes away sends it too: there it ends the process, as it does by default.
+func (s *Sentry) reopenOnHangup(ctx context.Context) (stop func()) {
+	if s.logs == nil || s.svc.status.terminal {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-signals:
+				if err := s.logs.Reopen(); err != nil {
+					s.svc.log.Error("cannot reopen the event logs, trying again", slog.Any("error", err))
+				} else {
+					s.svc.log.Info("reopened the event logs")
+				}
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		cancel()
+		waiting.Wait()
+	}
+}
 
 // Close releases what OpenSentry opened, in reverse order.
 func (s *Sentry) Close() { s.cleanUp() }

@@ -24,8 +24,11 @@ func (p *program) checkDataCommand() *cli.Command {
 	}, runCheckData)
 }
 
-// errUnsound is the error of check data after it has printed what it found.
-var errUnsound = errors.New("the datasets have duplicates, damaged files, or files that are not theirs")
+// Errors of check data after it has printed what it found.
+var (
+	errUnsound = errors.New("the datasets have duplicates or damaged files")
+	errForeign = errors.New("files that are not parts of the datasets are in their directories")
+)
 
 func runCheckData(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
@@ -52,8 +55,11 @@ func runCheckData(ctx context.Context, in invocation) error {
 	} else {
 		err = writeHealth(in.stdout, h)
 	}
-	if err == nil && !h.OK() {
+	switch {
+	case err == nil && !h.Sound():
 		err = errUnsound
+	case err == nil && !h.OK():
+		err = errForeign
 	}
 	return err
 }

@@ -61,11 +61,15 @@ type SentryHealth struct {
 	Gaps     []Interval `json:"gaps"` // of counters, both ends missing
 }
 
-// OK reports whether there are no duplicates and no foreign files, and everything can be
-// read.
+// OK reports whether the parts are Sound and there are no foreign files.
 func (h *Health) OK() bool {
+	return h.Sound() && !slices.ContainsFunc(h.Tables, func(t TableHealth) bool { return len(t.Foreign) > 0 })
+}
+
+// Sound reports whether there are no duplicates and everything can be read.
+func (h *Health) Sound() bool {
 	return !slices.ContainsFunc(h.Tables, func(t TableHealth) bool {
-		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0 || len(t.Foreign) > 0
+		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0
 	})
 }
 

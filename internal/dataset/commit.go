@@ -31,7 +31,7 @@ func (w *Writer) Commit(keys Coverage) error {
 }
 
 func (w *Writer) commit(keys Coverage) error {
-	if err := w.ensureOpen(); err != nil {
+	if err := errors.Join(w.lock.Check(), w.ensureOpen()); err != nil {
 		return err
 	}
 	entries, err := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli()}.entries()
@@ -112,7 +112,11 @@ func (w *Writer) Recover() error {
 		}
 		w.open = nil
 	}
-	if err := w.recover(); err != nil {
+	err := w.lock.Check() // a directory that has gone must not be created again
+	if err == nil {
+		err = w.recover()
+	}
+	if err != nil {
 		return fmt.Errorf("recover %s: %w", w.dir, err)
 	}
 	return nil

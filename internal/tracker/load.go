@@ -50,19 +50,17 @@ func LastParams(ctx context.Context, dir, network string) (p estimate.Params, ok
 // would, without changing anything; nil when there is none. An empty name is any network.
 func Check(dir, network string) error {
 	var s State
-	err := inReadOnly(context.Background(), dir, func(db queryer) error {
-		return damaged(context.Background(), s.loadMeta(context.Background(), db))
+	ctx := context.Background()
+	err := inReadOnly(ctx, dir, func(db queryer) error {
+		if err := s.loadMeta(ctx, db); err != nil {
+			return damaged(ctx, err)
+		}
+		return refuseOther(s.Network, network)
 	})
 	if errors.Is(err, ErrMissing) {
 		return nil
 	}
-	if err == nil {
-		err = refuseOther(s.Network, network)
-	}
-	if err != nil && !errors.Is(err, ErrMissing) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // refuseOther is an ErrOtherNetwork for a database of another network, if both are known.
