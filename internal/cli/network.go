@@ -52,12 +52,11 @@ func (in invocation) dataNetwork() (n app.DirNetwork, decided bool, err error) {
 			return n, false, err
 		}
 		if known && (!given || n.Name == name) {
-			if bootnodes, err := in.bootnodes(); err != nil || len(bootnodes) == 0 {
-				return n, true, err
-			} else {
+			bootnodes, err := in.bootnodes()
+			if len(bootnodes) > 0 {
 				n.Bootnodes = bootnodes
 			}
-			return n, true, nil
+			return n, true, err
 		}
 	}
 	n.Network, err = in.network()
