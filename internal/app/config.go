@@ -13,6 +13,8 @@ const (
 	OptListen           = "listen"
 	OptMetrics          = "metrics"
 	OptName             = "name"
+	OptNetwork          = "network"
+	OptNetworkDir       = "network-dir"
 	OptNATS             = "nats"
 	OptStream           = "stream"
 	OptSegmentRows      = "segment-rows"

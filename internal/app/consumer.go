@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,13 +14,17 @@ import (
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
 type ConsumerConfig struct {
-	// Network is the network whose validators are estimated.
+	// Network is the network of the events. Without a name the data directory or, when that
+	// is new, the first event decides. Without a clock nothing is estimated.
 	Network network.Network
-	DataDir string
+	// NetworkDir is the directory of Network's files; empty for an embedded network.
+	NetworkDir string
+	DataDir    string
 	// NATS is the server's URL, or EmbeddedNATS, and Access how to use it.
 	NATS   string
 	Access bus.Access
@@ -30,6 +36,10 @@ type ConsumerConfig struct {
 	Estimates EstimatesConfig
 }
 
+func (cfg ConsumerConfig) dirUse() DirUse {
+	return DirUse{Consumer: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir, Named: cfg.Durable != ""}
+}
+
 // notConnected is the reason why a consumer is not ready at first.
 const notConnected = "not connected to NATS yet"
 
@@ -37,7 +47,7 @@ const notConnected = "not connected to NATS yet"
 // the data directory it stands by; the address of the metrics server may be that
 // process's until then.
 func RunConsumer(ctx context.Context, cfg ConsumerConfig, s *Service) error {
-	if err := makeDataDir(cfg.DataDir); err != nil {
+	if err := makeDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
 		return err
 	}
 	s.ready.setReason(notConnected)
@@ -85,6 +95,7 @@ func (s *Service) runAfterOther(ctx context.Context, cfg ConsumerConfig, address
 type Consumer struct {
 	durable  string
 	dataDir  string
+	lock     *dataset.Lock // the writer's
 	datasets *datasets
 	storage  *storage
 	svc      *Service
@@ -94,17 +105,26 @@ type Consumer struct {
 // openConsumer recovers the data directory and subscribes; it waits for NATS. The lock
 // belongs to the consumer from then on, even when it fails.
 func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, svc *Service) (_ *Consumer, err error) {
-	c := &Consumer{dataDir: cfg.DataDir, svc: svc}
+	c := &Consumer{dataDir: cfg.DataDir, lock: lock, svc: svc}
 	defer func() {
 		if err != nil {
 			c.Close()
 		}
 	}()
 	svc.ready.setReason(notConnected)
-	if c.datasets, err = openDatasets(ctx, lock, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log), svc.log); err != nil {
+	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	if c.datasets, err = openDatasets(lock, svc.log); err != nil {
 		return nil, err
 	}
 	c.add(c.datasets.close)
+	decided := cfg.Network.Name != ""
+	if decided {
+		if err := c.openTracker(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
 	if c.durable, err = durableName(cfg); err != nil {
 		return nil, err
 	}
@@ -113,21 +133,92 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(b.Close)
-	if c.storage, err = openStorage(ctx, cfg, c.durable, c.datasets, b, svc); err != nil {
+	sub, err := subscribe(ctx, cfg, c.durable, b.conn, svc)
+	if err != nil {
+		return nil, err
+	}
+	if !decided {
+		if err := c.decideNetwork(ctx, &cfg, sub); err != nil {
+			sub.Close()
+			return nil, err
+		}
+	}
+	if c.storage, err = openStorage(cfg, sub, c.datasets, b, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.storage.close)
 	return c, nil
 }
 
+func (c *Consumer) openTracker(ctx context.Context, cfg ConsumerConfig) error {
+	return c.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, c.svc.log))
+}
+
+// decideNetwork waits for the first event: the data directory, in which there are no events
+// yet, belongs to its network from then on.
+func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, sub *bus.Subscription) error {
+	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir), slog.String("network", "of the first event"))
+	c.svc.ready.set(func() error { return nil })
+	var name string
+	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) (err error) {
+		name, err = firstNetwork(ctx, sub)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if cfg.Network, err = knownNetwork(name); err != nil {
+		return err
+	}
+	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
+		return err
+	}
+	c.svc.log.Info("the data directory belongs to the network of the first event", slog.String("data_dir", c.dataDir), slog.String("network", name))
+	return c.openTracker(ctx, *cfg)
+}
+
+// firstNetwork is the network of the first valid event, which stays in the stream. An
+// invalid one does too: the consumer will reject it.
+func firstNetwork(ctx context.Context, sub *bus.Subscription) (name string, err error) {
+	receiving, stop := context.WithCancel(ctx)
+	defer stop()
+	err = sub.Run(receiving, func(_ context.Context, m bus.Message) {
+		e, err := event.Decode(m.Subject, m.Data)
+		if err != nil {
+			_ = m.Nak(time.Second) // otherwise it comes after AckWait
+			return
+		}
+		if name == "" {
+			name = event.CommonOf(e).Network
+			stop()
+		}
+		_ = m.Nak(0)
+	})
+	if err == nil && name == "" {
+		err = ctx.Err()
+	}
+	return name, err
+}
+
+// knownNetwork is an embedded network, or just the name of another one: its events are
+// stored, not estimated.
+func knownNetwork(name string) (network.Network, error) {
+	if slices.Contains(network.Names(), name) {
+		return network.Load(name)
+	}
+	return network.Network{Name: name}, nil
+}
+
 // Run stores events until ctx ends, then commits what it has.
 func (c *Consumer) Run(ctx context.Context) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir))
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.storage.consumer.Run(ctx) })
-	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
-	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
-	err := g.Wait()
+	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return c.storage.consumer.Run(ctx) })
+		g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
+		g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+		return g.Wait()
+	})
 	c.storage.logStopped()
 	return err
 }

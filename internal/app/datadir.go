@@ -1,40 +1,251 @@
 package app
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
-	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// Roles that lock a directory. A sentry and a consumer may share one, two of the
-// same role may not. The consumer's lock is the datasets' (dataset.LockFile).
+// DirUse is what a command does with a data directory.
+type DirUse struct {
+	// Sentry and Consumer are the roles that the command has there. A sentry and a
+	// consumer may share a directory, two of the same role may not.
+	Sentry, Consumer bool
+	// Network is the command's network. Without a name the directory decides or, when it
+	// is new, the first event.
+	Network network.Network
+	// NetworkDir is the directory of Network's files, empty for an embedded network.
+	// Simulated is set when it is a devnet in the process.
+	NetworkDir string
+	Simulated  bool
+	// Named: the durable has a name that is not derived from the directory.
+	Named bool
+	// Rebuild: the tracker's database will be replaced, whatever is wrong with it.
+	Rebuild bool
+}
+
+// Roles in names of lock files and in messages.
 const (
 	roleSentry   = "sentry"
 	roleConsumer = "consumer"
 	roleDevnet   = "devnet"
 )
 
-// makeDataDir creates the directory if it is missing. Errors are ConfigErrors.
-func makeDataDir(dir string) error {
+// CheckDataDir reports, as a ConfigError, the first thing that would keep a command from
+// using a data directory: its place and permissions, its network, who else uses it, and the
+// files in it. It changes nothing. openDataDir does the same checks. For a directory that
+// is missing, above is the nearest one above it that exists.
+func CheckDataDir(dir string, use DirUse) (above string, err error) {
+	if err := checkDataDir(dir, use); err != nil {
+		return "", err
+	}
+	if above, err := checkPlace(dir); err != nil || above != "" {
+		return above, err
+	}
+	if use.Sentry {
+		if err := checkUnlocked(dir, roleSentry+".lock", roleSentry); err != nil {
+			return "", err
+		}
+	}
+	if use.Consumer {
+		return "", checkUnlocked(dir, dataset.LockFile, roleConsumer)
+	}
+	return "", nil
+}
+
+// checkDataDir is CheckDataDir without the locks, which a consumer waits for.
+func checkDataDir(dir string, use DirUse) error {
+	if above, err := checkPlace(dir); err != nil || above != "" {
+		return err
+	}
+	if err := checkFiles(dir, use); err != nil {
+		return err
+	}
+	if err := checkOwner(dir, use.Network); err != nil {
+		return err
+	}
+	if use.Sentry {
+		if err := sentry.CheckFiles(dir); err != nil {
+			return AsConfigError(err)
+		}
+	}
+	if use.Consumer && !use.Rebuild {
+		if err := tracker.Check(dir, use.Network.Name); err != nil {
+			return AsConfigError(err)
+		}
+	}
+	if use.Consumer && !use.Rebuild && !use.Named {
+		if _, err := storedConsumerID(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPlace looks at the directory or, when it is missing, at the nearest one above it that
+// exists, and returns that.
+func checkPlace(dir string) (above string, err error) {
+	if dir == "" {
+		return "", ConfigErrorf("--%s is empty: give a directory, such as ./data", OptDataDir)
+	}
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		info, err := os.Stat(at)
+		switch {
+		case (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) && at != filepath.Dir(at):
+			continue
+		case err != nil:
+			return "", ConfigErrorf("--%s %q: %w", OptDataDir, dir, err)
+		case !info.IsDir():
+			return "", ConfigErrorf("--%s %q cannot be created: %w; choose another directory", OptDataDir, dir, &fs.PathError{Op: "mkdir", Path: at, Err: syscall.ENOTDIR})
+		}
+		if err := syscall.Access(at, wOK|xOK); err != nil {
+			return "", ConfigErrorf("--%s %q: %s is not writable: %w; choose another directory or fix its permissions", OptDataDir, dir, at, err)
+		}
+		if at == filepath.Clean(dir) {
+			at = ""
+		}
+		return at, nil
+	}
+}
+
+// Modes of access(2), which makes no file.
+const (
+	xOK = 1
+	wOK = 2
+)
+
+// checkFiles reports entries that are of the wrong kind, or that belong to another user.
+func checkFiles(dir string, use DirUse) error {
+	dirs, files := []string{filepath.Base(EmbeddedStore(dir))}, []string{networkFile}
+	if use.Sentry {
+		dirs = append(dirs, spoolDir)
+		files = append(files, roleSentry+".lock", "sentry.key", "sentry.json", "peers.db")
+	}
+	if use.Consumer {
+		for _, table := range dataset.Tables() {
+			dirs = append(dirs, filepath.Base(dataset.Dir(dir, table)))
+		}
+		files = append(files, dataset.LockFile, dataset.RemovedFile, consumerIDFile, tracker.File, "rejected_events.ndjson")
+	}
+	for _, name := range dirs {
+		if err := checkEntry(filepath.Join(dir, name), true); err != nil {
+			return err
+		}
+	}
+	for _, name := range files {
+		if err := checkEntry(filepath.Join(dir, name), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkEntry(path string, wantDir bool) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return AsConfigError(err)
+	case wantDir && !info.IsDir():
+		return ConfigErrorf("%s is not a directory: move it away", path)
+	case !wantDir && !info.Mode().IsRegular():
+		return ConfigErrorf("%s is not a regular file: move it away", path)
+	}
+	mode := uint32(wOK)
+	if wantDir {
+		mode |= xOK
+	}
+	if err := syscall.Access(path, mode); err != nil {
+		return ConfigErrorf("%s is not writable: %w; fix its owner or permissions", path, err)
+	}
+	return nil
+}
+
+// checkUnlocked reports that another process holds a lock.
+func checkUnlocked(dir, file, role string) error {
+	err := diskio.CheckLock(filepath.Join(dir, file))
+	var locked *diskio.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return inUse(dir, role, locked)
+	case err != nil:
+		return ConfigErrorf("--%s %q: %w", OptDataDir, dir, err)
+	}
+	return nil
+}
+
+func inUse(dir, role string, locked *diskio.LockedError) error {
+	return ConfigErrorf("--%s %q is held by %s, a running %s; stop it or choose another directory", OptDataDir, dir, locked.Holder(), role)
+}
+
+// dataDir is an open data directory: checked, locked, and of one network.
+type dataDir struct {
+	// consumer is the consumer's lock; nil without that role, or once a writer has it.
+	consumer *dataset.Lock
+	locks    []*diskio.Lock
+}
+
+// makeDataDir checks everything, and creates the directory if it is missing.
+func makeDataDir(dir string, use DirUse) error {
+	if err := checkDataDir(dir, use); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return ConfigErrorf("--%s %q cannot be created: %w; choose another directory", OptDataDir, dir, err)
 	}
 	return nil
 }
 
-// lockDataDir creates the directory if it is missing and takes a role's lock in it.
-// Errors are ConfigErrors.
-func lockDataDir(dir, role string) (*diskio.Lock, error) {
-	if err := makeDataDir(dir); err != nil {
+// claimDataDir assigns the locked directory to the command's network, if that is known.
+// Somebody may have used the directory since the checks.
+func claimDataDir(dir string, use DirUse) error {
+	if err := checkOwnerFile(dir, use.Network); err != nil || use.Network.Name == "" {
+		return err
+	}
+	return writeOwner(dir, ownerOf(use))
+}
+
+// openDataDir checks everything, and only then creates what is missing: the directory, the
+// locks and the network's file. Errors are ConfigErrors.
+func openDataDir(dir string, use DirUse) (_ *dataDir, err error) {
+	if err := makeDataDir(dir, use); err != nil {
 		return nil, err
 	}
+	d := &dataDir{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if use.Sentry {
+		lock, err := takeLock(dir, roleSentry)
+		if err != nil {
+			return nil, err
+		}
+		d.locks = append(d.locks, lock)
+	}
+	if use.Consumer {
+		if d.consumer, err = dataset.TakeLock(dir); err != nil {
+			return nil, AsConfigError(err)
+		}
+	}
+	return d, claimDataDir(dir, use)
+}
+
+// takeLock takes a role's lock in a directory. Errors are ConfigErrors.
+func takeLock(dir, role string) (*diskio.Lock, error) {
 	lock, err := diskio.TakeLock(filepath.Join(dir, role+".lock"))
 	var locked *diskio.LockedError
 	switch {
@@ -46,59 +257,76 @@ func lockDataDir(dir, role string) (*diskio.Lock, error) {
 	return lock, nil
 }
 
-func inUse(dir, role string, locked *diskio.LockedError) error {
-	return ConfigErrorf("--%s %q is held by %s, a running %s; stop it or choose another directory", OptDataDir, dir, locked.Holder(), role)
-}
-
-// CheckDataDirUnused reports, as a ConfigError, that a sentry or a consumer holds the
-// data directory. It changes nothing.
-func CheckDataDirUnused(dir string) error {
-	for _, lock := range []struct{ file, role string }{{roleSentry + ".lock", roleSentry}, {dataset.LockFile, roleConsumer}} {
-		err := diskio.CheckLock(filepath.Join(dir, lock.file))
-		var locked *diskio.LockedError
-		switch {
-		case errors.As(err, &locked):
-			return inUse(dir, lock.role, locked)
-		case err != nil:
-			return ConfigErrorf("--%s %q: %w", OptDataDir, dir, err)
+// check is an error when the directory was moved or removed since it was opened.
+func (d *dataDir) check() error {
+	for _, lock := range d.locks {
+		if err := lock.Check(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// networkFile says which network a data directory belongs to.
-const networkFile = "network.json"
+// dirCheckEvery is how often a running service looks whether its data directory is there.
+const dirCheckEvery = time.Second
 
-// networkClaim is the content of networkFile.
-type networkClaim struct {
-	Name                  string    `json:"name"`
-	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root"`
+// whileThere runs work, and ends it when check fails: without its directory a service would
+// store nothing, and another could begin under its name.
+func whileThere(ctx context.Context, check func() error, work func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var gone error
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		ticker := time.NewTicker(dirCheckEvery)
+		defer ticker.Stop()
+		for gone == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				gone = check()
+			}
+		}
+		stop()
+	})
+	err := work(ctx)
+	stop()
+	watch.Wait()
+	return errors.Join(gone, err)
 }
 
-// claimDataDir assigns the data directory to the network, or refuses when it belongs
-// to another one: rows of two networks in one dataset, under one identity, cannot be
-// separated later. Errors are ConfigErrors.
-func claimDataDir(dir string, net network.Network) error {
-	want := networkClaim{net.Name, net.GenesisValidatorsRoot}
-	path := filepath.Join(dir, networkFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err = json.Marshal(want)
-		if err == nil {
-			err = diskio.ReplaceFile(path, append(text, '\n'), 0o644)
-		}
-		return AsConfigError(err)
+// takeConsumer gives the consumer's lock to the caller.
+func (d *dataDir) takeConsumer() *dataset.Lock {
+	lock := d.consumer
+	d.consumer = nil
+	return lock
+}
+
+// close releases the locks. Calling it again does nothing.
+func (d *dataDir) close() error {
+	var errs []error
+	if d.consumer != nil {
+		errs = append(errs, d.takeConsumer().Close())
 	}
-	if err != nil {
-		return AsConfigError(err)
+	for _, lock := range d.locks {
+		errs = append(errs, lock.Close())
 	}
-	var have networkClaim
-	if err := json.Unmarshal(text, &have); err != nil {
-		return ConfigErrorf("%s is damaged: %w; restore it, or remove it if the directory holds data of %s only", path, err, net.Name)
+	d.locks = nil
+	return errors.Join(errs...)
+}
+
+// lockDevnet locks the directory of a simulated network's files, which is created if it is
+// missing.
+func lockDevnet(dir string) (*diskio.Lock, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, ConfigErrorf("the devnet's directory %q cannot be created: %w; choose another directory", dir, err)
 	}
-	if have != want {
-		return ConfigErrorf("--%s %q holds data of network %s (genesis validators root %s), this is %s (%s); choose another directory",
-			OptDataDir, dir, have.Name, have.GenesisValidatorsRoot, want.Name, want.GenesisValidatorsRoot)
-	}
-	return nil
+	return takeLock(dir, roleDevnet)
+}
+
+// errForeign says which networks a directory and a command have.
+func errForeign(dir string, have owner, want network.Network) error {
+	return ConfigErrorf("--%s %q holds data of network %s, this is %s (%s); choose another directory",
+		OptDataDir, dir, have, want.Name, want.GenesisValidatorsRoot)
 }

@@ -19,7 +19,10 @@ type Devnet struct {
 // interrupts the start but not the running network, which has to be there until its
 // visitors have left. Errors that the user can fix are ConfigErrors.
 func OpenDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*Devnet, error) {
-	lock, err := lockDataDir(cfg.Dir, roleDevnet)
+	if err := cfg.Check(); err != nil {
+		return nil, AsConfigError(err)
+	}
+	lock, err := lockDevnet(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -109,6 +109,10 @@ var errNoNumber = errors.New(", which estimates depend on, is not known")
 // are asked for, which would wait meanwhile. Without a number of active validators there
 // is none: the tracker is nil. Errors that name what to do are ConfigErrors.
 func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Tracker, error) {
+	if e.config.Params.Clock == (eth2.Clock{}) {
+		e.log.Warn("storing events without estimates: give --network-dir with the files of the network", slog.String("network", e.config.Network))
+		return nil, nil
+	}
 	err := e.prepare(ctx)
 	if errors.Is(err, errNoNumber) {
 		e.log.Warn("storing events without estimates: 'valtrack rebuild' with the number computes them later", slog.Any("error", err))

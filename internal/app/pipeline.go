@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
 // PipelineConfig describes sentry, JetStream and consumer in one process.
@@ -24,8 +24,21 @@ type PipelineConfig struct {
 	Devnet *devnet.Config
 }
 
+// DirUse is what the pipeline does with its data directory. A devnet's network is known
+// before it starts.
+func (cfg PipelineConfig) DirUse() DirUse {
+	use := cfg.Consumer.dirUse()
+	use.Sentry = true
+	if cfg.Devnet != nil {
+		use.Network = network.Network{Name: devnet.Name, GenesisValidatorsRoot: cfg.Devnet.GenesisValidatorsRoot()}
+		use.NetworkDir, use.Simulated = cfg.Devnet.Dir, true
+	}
+	return use
+}
+
 // Pipeline is sentry and consumer in one process. It runs once.
 type Pipeline struct {
+	dir      *dataDir
 	datasets *datasets
 	storage  *storage
 	crawl    *crawl
@@ -43,26 +56,21 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	}()
 	dataDir := cfg.Consumer.DataDir
 	svc.ready.setReason(notConnected)
-	dir, err := lockDataDir(dataDir, roleSentry)
+	p.dir, err = openDataDir(dataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
 	}
-	p.add(func() { dir.Close() })
-	lock, err := dataset.TakeLock(dataDir)
-	if err != nil {
-		return nil, AsConfigError(err)
-	}
-	p.add(func() { lock.Close() })
+	p.add(func() { p.dir.close() })
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
-	if err := claimDataDir(dataDir, cfg.Sentry.Network); err != nil {
-		return nil, err
-	}
-	if p.datasets, err = openDatasets(ctx, lock, newEstimates(cfg.Consumer.Estimates, dataDir, cfg.Consumer.Network, svc.log), svc.log); err != nil {
+	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc.log); err != nil {
 		return nil, err
 	}
 	p.add(p.datasets.close)
+	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Consumer.Estimates, dataDir, cfg.Consumer.Network, svc.log)); err != nil {
+		return nil, err
+	}
 	if err := p.openCrawl(ctx, cfg, svc); err != nil {
 		return nil, err
 	}
@@ -75,11 +83,11 @@ func (p *Pipeline) openNetwork(ctx context.Context, cfg *PipelineConfig, log *sl
 	if cfg.Devnet == nil {
 		return nil
 	}
-	d, err := startDevnet(ctx, *cfg.Devnet, log)
+	d, err := OpenDevnet(ctx, *cfg.Devnet, log)
 	if err != nil {
 		return err
 	}
-	p.add(func() { d.Close() })
+	p.add(d.Close)
 	cfg.Sentry.Network, cfg.Consumer.Network = d.Network(), d.Network()
 	e := &cfg.Consumer.Estimates
 	e.Every = d.Network().Clock.Scale(time.Hour) // as many slots as an hour of mainnet
@@ -106,7 +114,11 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 		return err
 	}
 	p.add(b.Close)
-	if p.storage, err = openStorage(ctx, cfg.Consumer, durable, p.datasets, b, svc); err != nil {
+	sub, err := subscribe(ctx, cfg.Consumer, durable, b.conn, svc)
+	if err != nil {
+		return err
+	}
+	if p.storage, err = openStorage(cfg.Consumer, sub, p.datasets, b, svc); err != nil {
 		return err
 	}
 	p.add(p.storage.close)
@@ -119,10 +131,13 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 	return nil
 }
 
-// Run runs both until ctx ends and stops them in the order of the data flow: the sentry
+// Run runs both until ctx ends or the data directory has gone.
+func (p *Pipeline) Run(ctx context.Context) error { return whileThere(ctx, p.dir.check, p.run) }
+
+// run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
 // commits.
-func (p *Pipeline) Run(ctx context.Context) error {
+func (p *Pipeline) run(ctx context.Context) error {
 	crawling, stopCrawling := context.WithCancel(ctx)
 	defer stopCrawling()
 	// The consumer runs longer than ctx, since what is published after that must be stored.

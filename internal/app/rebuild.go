@@ -12,21 +12,25 @@ import (
 )
 
 // Rebuild replaces the tracker's database by one built from the datasets, and returns the
-// number of peers in it. Errors that the user can fix are ConfigErrors.
-func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) (peers int, err error) {
-	lock, err := dataset.TakeLock(dataDir)
-	if err != nil {
-		return 0, AsConfigError(err)
+// number of peers in it. netDir has the network's files; empty for an embedded network. Errors that the user can fix are ConfigErrors.
+func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net network.Network, netDir string, log *slog.Logger) (peers int, err error) {
+	use := DirUse{Consumer: true, Rebuild: true, Network: net, NetworkDir: netDir}
+	if err := checkDataDir(dataDir, use); err != nil {
+		return 0, err
 	}
-	w, err := dataset.OpenLocked(lock, log)
-	if err != nil {
-		return 0, AsConfigError(err)
-	}
-	defer w.Close()
 	e := newEstimates(cfg, dataDir, net, log)
 	if err := e.prepare(ctx); err != nil {
 		return 0, err
 	}
+	dir, err := openDataDir(dataDir, use)
+	if err != nil {
+		return 0, err
+	}
+	w, err := dataset.OpenLocked(dir.takeConsumer(), log)
+	if err != nil {
+		return 0, AsConfigError(err)
+	}
+	defer w.Close()
 	t, err := tracker.Create(ctx, e.config)
 	if err != nil {
 		return 0, err

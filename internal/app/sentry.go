@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,12 +38,16 @@ const (
 	// clockEvery is how often the clock is compared with the broker's, within clockTimeout,
 	// and clockRetry how soon after that has failed.
 	clockEvery, clockRetry, clockTimeout = 30 * time.Second, 3 * time.Second, 2 * time.Second
+	// spoolDir is in the data directory.
+	spoolDir = "spool"
 )
 
 // SentryConfig is everything that a sentry is built from.
 type SentryConfig struct {
 	Network network.Network
-	DataDir string
+	// NetworkDir is the directory of Network's files; empty for an embedded network.
+	NetworkDir string
+	DataDir    string
 	// Agent is the libp2p agent string.
 	Agent string
 	// Listen are the IP addresses to listen on. Ports of 0 take free ones.
@@ -69,7 +76,9 @@ type sink interface {
 
 // Sentry is the sentry in its own process. A Sentry runs once.
 type Sentry struct {
+	dir   *dataDir
 	crawl *crawl
+	logs  *eventlog.Writer // nil with NATS
 	svc   *Service
 	cleanups
 }
@@ -83,14 +92,11 @@ func OpenSentry(ctx context.Context, cfg SentryConfig, svc *Service) (_ *Sentry,
 			s.Close()
 		}
 	}()
-	lock, err := lockDataDir(cfg.DataDir, roleSentry)
+	s.dir, err = openDataDir(cfg.DataDir, DirUse{Sentry: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir})
 	if err != nil {
 		return nil, err
 	}
-	s.add(func() { lock.Close() })
-	if err := claimDataDir(cfg.DataDir, cfg.Network); err != nil {
-		return nil, err
-	}
+	s.add(func() { s.dir.close() })
 	n, err := openNode(cfg, svc.log)
 	if err != nil {
 		return nil, err
@@ -112,6 +118,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		if err != nil {
 			return nil, AsConfigError(err)
 		}
+		s.logs = events
 		s.svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.DataDir))
 		return events, nil
 	}
@@ -138,7 +145,7 @@ func (s spooled) Close(ctx context.Context) error { return s.publisher.Close(ctx
 // openPublisher does not wait for the server.
 func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (sink, error) {
 	queue, err := spool.Open(spool.Config{
-		Dir: filepath.Join(cfg.DataDir, "spool"), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
+		Dir: filepath.Join(cfg.DataDir, spoolDir), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
 	})
 	if err != nil {
 		return nil, AsConfigError(err)
@@ -178,7 +185,40 @@ func keepAside(dir string, e event.Encoded, reason error) (err error) {
 
 // Run crawls until ctx ends; then the sentry stops, and after it what it published is
 // flushed.
-func (s *Sentry) Run(ctx context.Context) error { return s.crawl.run(ctx, s.crawl.figures) }
+func (s *Sentry) Run(ctx context.Context) error {
+	defer s.reopenOnHangup(ctx)()
+	return whileThere(ctx, s.dir.check, func(ctx context.Context) error { return s.crawl.run(ctx, s.crawl.figures) })
+}
+
+// reopenOnHangup has SIGHUP reopen the log files, as logrotate expects, until stop. A
+// terminal that goes away sends it too: there it ends the process, as it does by default.
+func (s *Sentry) reopenOnHangup(ctx context.Context) (stop func()) {
+	if s.logs == nil || s.svc.status.terminal {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-signals:
+				if err := s.logs.Reopen(); err != nil {
+					s.svc.log.Error("cannot reopen the event logs, trying again", slog.Any("error", err))
+				} else {
+					s.svc.log.Info("reopened the event logs")
+				}
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		cancel()
+		waiting.Wait()
+	}
+}
 
 // Close releases what OpenSentry opened, in reverse order.
 func (s *Sentry) Close() { s.cleanUp() }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -43,16 +44,19 @@ type datasets struct {
 
 // openDatasets recovers the locked data directory. The lock is the writer's from then
 // on, even when it fails. Errors that the user can fix are ConfigErrors.
-func openDatasets(ctx context.Context, lock *dataset.Lock, e *estimates, log *slog.Logger) (*datasets, error) {
+func openDatasets(lock *dataset.Lock, log *slog.Logger) (*datasets, error) {
 	w, err := dataset.OpenLocked(lock, log)
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	tr, err := e.open(ctx, w)
-	if err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	return &datasets{w, tr, e, log}, nil
+	return &datasets{writer: w, log: log}, nil
+}
+
+// openTracker opens the tracker of the network's events and brings it up to the datasets.
+func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
+	d.estimates = e
+	d.tracker, err = e.open(ctx, d.writer)
+	return err
 }
 
 // close is called after the consumer's Run, which has closed the writer if it ran.
@@ -71,18 +75,12 @@ type storage struct {
 	log          *slog.Logger
 }
 
-// openStorage subscribes, standing by while another process has the durable. From then
-// on /readyz and /metrics report on the datasets. Errors that the user can fix are
-// ConfigErrors.
-func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *datasets, b *Broker, svc *Service) (*storage, error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	settings := cfg.Storing
-	settings.Log, settings.Tracker = svc.log, d.tracker
+// subscribe stands by while another process has the durable. Errors that the user can fix
+// are ConfigErrors.
+func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bus.Conn, svc *Service) (*bus.Subscription, error) {
 	stoodBy := false
-	sub, err := b.conn.Subscribe(ctx, bus.SubscribeOptions{
-		Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending(),
+	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
+		Durable: durable, AckWait: cfg.Storing.AckWait(), MaxAckPending: cfg.Storing.MaxAckPending(),
 		Exclusive: true, Name: ownName(cfg.DataDir), StandBy: func(owner string) {
 			stoodBy = true
 			svc.standByForDurable(durable, owner)
@@ -96,10 +94,22 @@ func openStorage(ctx context.Context, cfg ConsumerConfig, durable string, d *dat
 	case err != nil:
 		return nil, err
 	}
-	logAbandoned(ctx, b.conn, durable, svc.log)
+	logAbandoned(ctx, conn, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
 	}
+	return sub, nil
+}
+
+// openStorage makes the consumer of a subscription, which is the storage's from then on,
+// even when it fails. From then on /readyz and /metrics report on the datasets. Errors that
+// the user can fix are ConfigErrors.
+func openStorage(cfg ConsumerConfig, sub *bus.Subscription, d *datasets, b *Broker, svc *Service) (*storage, error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	settings := cfg.Storing
+	settings.Log, settings.Tracker, settings.Network = svc.log, d.tracker, cfg.Network.Name
 	c, err := consumer.New(settings, d.writer, sub)
 	if err != nil {
 		sub.Close()
@@ -196,6 +206,9 @@ func (s *storage) logStopped() {
 // is the same after a restart.
 const consumerIDFile = "consumer_id"
 
+// durablePrefix is in front of the id in the durable's name.
+const durablePrefix = "consumer-"
+
 // KnownDurable is the durable of a consumer that has run in the data directory, or the
 // configured one; empty when there is none. It changes nothing.
 func KnownDurable(configured, dataDir string) string {
@@ -203,10 +216,10 @@ func KnownDurable(configured, dataDir string) string {
 		return configured
 	}
 	id, err := os.ReadFile(filepath.Join(dataDir, consumerIDFile))
-	if err != nil {
+	if err != nil || len(bytes.TrimSpace(id)) == 0 {
 		return ""
 	}
-	return "consumer-" + strings.TrimSpace(string(id))
+	return durablePrefix + strings.TrimSpace(string(id))
 }
 
 // durableName is the configured name, or one with the id in the data directory, which
@@ -215,20 +228,42 @@ func durableName(cfg ConsumerConfig) (string, error) {
 	if cfg.Durable != "" {
 		return cfg.Durable, nil
 	}
-	path := filepath.Join(cfg.DataDir, consumerIDFile)
+	id, err := storedConsumerID(cfg.DataDir)
+	if err != nil {
+		return "", err
+	}
+	if id == "" {
+		random := make([]byte, 8)
+		rand.Read(random) // never fails
+		id = hex.EncodeToString(random)
+		if err := diskio.ReplaceFile(filepath.Join(cfg.DataDir, consumerIDFile), []byte(id+"\n"), 0o644); err != nil {
+			return "", ConfigErrorf("--%s %q: %w; choose another directory or fix its permissions", OptDataDir, cfg.DataDir, err)
+		}
+	}
+	return durablePrefix + id, nil
+}
+
+// storedConsumerID reads the id; empty when there is none yet. An emptied file is as good
+// as none while nothing is stored: otherwise the durable of the lost id may have events
+// that a new one would never get. Errors are ConfigErrors.
+func storedConsumerID(dir string) (string, error) {
+	path := filepath.Join(dir, consumerIDFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		id := make([]byte, 8)
-		rand.Read(id) // never fails
-		data = []byte(hex.EncodeToString(id) + "\n")
-		err = diskio.ReplaceFile(path, data, 0o644)
+		return "", nil
 	}
 	if err != nil {
-		return "", ConfigErrorf("--%s %q: %w; choose another directory or fix its permissions", OptDataDir, cfg.DataDir, err)
+		return "", AsConfigError(err)
 	}
-	id := strings.TrimSpace(string(data))
+	id := strings.TrimSpace(strings.Trim(string(data), "\x00"))
+	if id == "" {
+		networks, err := dataset.Inspect(dir)
+		if err == nil && len(networks) == 0 {
+			return "", nil
+		}
+	}
 	if id == "" || strings.ContainsAny(id, " .*>/\\\n") {
-		return "", ConfigErrorf("%s holds no id: remove it, or give --%s", path, OptName)
+		return "", ConfigErrorf("%s holds no id: 'nats consumer ls EVENTS' shows the durable %sID that it had: write that ID into the file, or give --%s; or remove the file to begin with a new durable, which gets only new events", path, durablePrefix, OptName)
 	}
-	return "consumer-" + id, nil
+	return id, nil
 }

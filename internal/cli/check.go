@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -17,7 +14,6 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
-	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
@@ -95,7 +91,10 @@ func (in invocation) checkNetwork(context.Context) (string, error) {
 	if in.simulated() {
 		return "devnet, in the process of 'valtrack run'", nil
 	}
-	n, err := in.readNetwork()
+	n, _, err := in.readDataNetwork()
+	if err == nil {
+		err = n.Missing
+	}
 	if err != nil {
 		return "", err
 	}
@@ -111,7 +110,10 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 	if in.simulated() {
 		return "as 'valtrack run' sets it", nil
 	}
-	n, err := in.readNetwork()
+	n, _, err := in.readDataNetwork()
+	if err == nil {
+		err = n.Missing
+	}
 	if err != nil {
 		return "", errors.New("not checked: no network")
 	}
@@ -129,7 +131,7 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 }
 
 func (in invocation) checkConsumer(context.Context) (string, error) {
-	cfg, err := in.consumerConfig(network.Network{}, app.DefaultNATS)
+	cfg, err := in.consumerConfig(app.DirNetwork{}, app.DefaultNATS)
 	return fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge), err
 }
 
@@ -146,29 +148,36 @@ func (in invocation) checkService(context.Context) (string, error) {
 	return fmt.Sprintf("a status line every %v", every), nil
 }
 
-// checkDataDir looks at the directory, or the nearest one above that exists, and
-// at the locks of a running sentry and consumer, without making anything.
+// checkDataDir does what a start of 'run' checks before it writes anything.
 func (in invocation) checkDataDir(context.Context) (string, error) {
 	path := in.cmd.String(flagDataDir)
-	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
-			continue
-		case err != nil:
-			return "", usagef("--%s %q: %w", flagDataDir, path, err)
-		case !info.IsDir():
-			return "", usagef("--%s %q: %s is not a directory", flagDataDir, path, dir)
-		case !writable(dir):
-			return "", usagef("--%s %q: %s is not writable", flagDataDir, path, dir)
-		case dir != filepath.Clean(path):
-			return fmt.Sprintf("%s will be created in %s", path, dir), nil
-		}
-		if err := app.CheckDataDirUnused(dir); err != nil {
-			return "", err
-		}
-		return path + " is writable and not in use", nil
+	use, err := in.dirUse()
+	if err != nil {
+		return "", err
 	}
+	above, err := app.CheckDataDir(path, use)
+	switch {
+	case err != nil:
+		return "", err
+	case above != "":
+		return fmt.Sprintf("%s will be created in %s", path, above), nil
+	}
+	return path + " is writable and not in use", nil
+}
+
+// dirUse is what 'run' does with the data directory.
+func (in invocation) dirUse() (app.DirUse, error) {
+	cfg := app.PipelineConfig{Consumer: app.ConsumerConfig{Durable: in.cmd.String(flagName)}}
+	if in.simulated() {
+		d, err := in.devnetConfig()
+		cfg.Devnet = &d
+		return cfg.DirUse(), err
+	}
+	n, decided, err := in.readDataNetwork()
+	if err == nil && decided {
+		cfg.Consumer.Network, cfg.Consumer.NetworkDir = n.Network, n.Dir
+	}
+	return cfg.DirUse(), err
 }
 
 // checkPorts binds the sentry's ports and --metrics, and frees them again.
@@ -203,10 +212,4 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("TCP and UDP %d, UDP %d are free", cfg.Port, cfg.QUICPort), nil
-}
-
-// writable asks the kernel, which makes no file.
-func writable(dir string) bool {
-	const writeOK = 2 // W_OK of access(2)
-	return syscall.Access(dir, writeOK) == nil
 }

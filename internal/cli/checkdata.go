@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,14 +18,17 @@ import (
 func (p *program) checkDataCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "data", Usage: "read every file of the datasets: gaps, duplicates, damage",
-		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys are duplicated\n" +
-			"or a file cannot be read. Gaps in a sentry's counters are events that were lost or have not arrived yet.",
+		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when rows or event keys are duplicated,\n" +
+			"a file cannot be read, or one is not part of the datasets. Gaps in a sentry's counters are events that were lost or have not arrived yet.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runCheckData)
 }
 
-// errUnsound is the error of check data after it has printed what it found.
-var errUnsound = errors.New("the datasets have duplicates or damaged files")
+// Errors of check data after it has printed what it found.
+var (
+	errUnsound = errors.New("the datasets have duplicates or damaged files")
+	errForeign = errors.New("files that are not parts of the datasets are in their directories")
+)
 
 func runCheckData(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
@@ -51,8 +55,11 @@ func runCheckData(ctx context.Context, in invocation) error {
 	} else {
 		err = writeHealth(in.stdout, h)
 	}
-	if err == nil && !h.OK() {
+	switch {
+	case err == nil && !h.Sound():
 		err = errUnsound
+	case err == nil && !h.OK():
+		err = errForeign
 	}
 	return err
 }
@@ -91,6 +98,12 @@ func writeHealth(out io.Writer, h *dataset.Health) error {
 		}
 		if t.ClockErrors > 0 {
 			fmt.Fprintf(out, "clock  %s: %d rows of sentries whose clock was off; they are not used for estimates (clock_error_ms)\n", t.Table, t.ClockErrors)
+		}
+		for _, path := range t.Foreign {
+			fmt.Fprintf(out, "foreign  %s: not a part of this dataset, move it away: other readers count its rows, or fail\n", path)
+		}
+		if len(t.UnknownColumns) > 0 {
+			fmt.Fprintf(out, "%s: columns of a later version: %s; their parts are read without them, and not merged\n", t.Table, strings.Join(t.UnknownColumns, ", "))
 		}
 		if t.NotCompared > 0 {
 			fmt.Fprintf(out, "%s: %d rows were not compared with all others, because their times are out of order\n", t.Table, t.NotCompared)

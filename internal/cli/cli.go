@@ -167,15 +167,21 @@ func (in invocation) noArguments() error {
 	return nil
 }
 
-// dataDirectory is --data-dir of a command that only reads it.
+// dataDirectory is --data-dir of a command that reads it. When --network is given, the
+// directory must belong to it.
 func (in invocation) dataDirectory() (string, error) {
 	dir := in.cmd.String(flagDataDir)
 	info, err := os.Stat(dir)
 	switch {
+	case dir == "":
+		return "", usagef("--%s is empty: give a directory, such as %s", flagDataDir, defaultDataDir)
 	case err != nil:
 		return "", usagef("--%s: %w", flagDataDir, err)
 	case !info.IsDir():
 		return "", usagef("--%s %q is not a directory", flagDataDir, dir)
+	}
+	if in.cmd.IsSet(flagNetwork) && in.cmd.String(flagNetworkDir) == "" {
+		return dir, app.CheckNetworkName(dir, in.cmd.String(flagNetwork))
 	}
 	return dir, nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
-	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
 // Flags of the consumer.
@@ -54,9 +53,9 @@ func (p *program) consumerCommand() *cli.Command {
 }
 
 // consumerConfig checks the consumer's flags; net is empty for a devnet in this process. Errors are of wrong usage.
-func (in invocation) consumerConfig(net network.Network, defaultNATS string) (app.ConsumerConfig, error) {
+func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app.ConsumerConfig, error) {
 	cfg := app.ConsumerConfig{
-		Network: net,
+		Network: net.Network, NetworkDir: net.Dir,
 		DataDir: in.cmd.String(flagDataDir),
 		NATS:    cmp.Or(in.cmd.String(flagNATS), defaultNATS),
 		Durable: in.cmd.String(flagName),
@@ -87,7 +86,7 @@ func (in invocation) consumerConfig(net network.Network, defaultNATS string) (ap
 	if cfg.Access, err = in.natsAccess(); err != nil {
 		return cfg, err
 	}
-	cfg.Estimates, err = in.estimatesConfig()
+	cfg.Estimates, err = in.estimatesConfig(net.Dir)
 	return cfg, err
 }
 
@@ -118,9 +117,12 @@ func runConsumer(ctx context.Context, in invocation) error {
 	if durable := in.cmd.String(flagForget); durable != "" {
 		return in.forget(ctx, durable)
 	}
-	net, err := in.network()
+	net, decided, err := in.dataNetwork()
 	if err != nil {
 		return err
+	}
+	if !decided {
+		net = app.DirNetwork{} // the first event decides
 	}
 	cfg, err := in.consumerConfig(net, app.DefaultNATS)
 	if err != nil {

@@ -37,9 +37,17 @@ func devnetFlags() []cli.Flag {
 	}
 }
 
-// simulated reports whether the network is one that this process makes.
+// simulated reports whether the network is one that this process makes: as --network says
+// or, without it, the data directory.
 func (in invocation) simulated() bool {
-	return in.cmd.String(flagNetwork) == devnetName && in.cmd.String(flagNetworkDir) == ""
+	switch {
+	case in.cmd.String(flagNetworkDir) != "":
+		return false
+	case in.cmd.IsSet(flagNetwork):
+		return in.cmd.String(flagNetwork) == devnetName
+	}
+	n, known, err := app.NetworkOf(in.cmd.String(flagDataDir))
+	return err == nil && known && n.Simulated
 }
 
 // devnetConfig checks the devnet's flags. Errors are of wrong usage.
@@ -48,6 +56,9 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 		Seed:         in.cmd.Uint64(flagDevnetSeed),
 		SlotDuration: in.cmd.Duration(flagDevnetSlot),
 		Dir:          in.cmd.String(flagDevnetDir),
+	}
+	if n, known, err := app.NetworkOf(in.cmd.String(flagDataDir)); cfg.Dir == "" && err == nil && known && n.Simulated {
+		cfg.Dir = n.Dir
 	}
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join(in.cmd.String(flagDataDir), devnetName)
@@ -59,8 +70,10 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 	if cfg.Faults, err = devnet.MixByName(in.cmd.String(flagDevnetFaults)); err != nil {
 		return cfg, usagef("--%s %w", flagDevnetFaults, err)
 	}
-	cfg.Nodes, err = in.positive(flagDevnetNodes)
-	return cfg, err
+	if cfg.Nodes, err = in.positive(flagDevnetNodes); err != nil {
+		return cfg, err
+	}
+	return cfg, asUsage(cfg.Check())
 }
 
 // devnetView is `devnet --json`.

@@ -27,8 +27,9 @@ func estimatesFlags() []cli.Flag {
 	}
 }
 
-// estimatesConfig checks the flags of the estimates. Errors are of wrong usage.
-func (in invocation) estimatesConfig() (cfg app.EstimatesConfig, err error) {
+// estimatesConfig checks the flags of the estimates. networkDir has the network's files;
+// empty for an embedded network. Errors are of wrong usage.
+func (in invocation) estimatesConfig(networkDir string) (cfg app.EstimatesConfig, err error) {
 	cfg.ActiveValidators = in.cmd.Uint64(flagActiveValidators)
 	url := in.cmd.String(flagBeaconAPI)
 	if cfg.ActiveValidators > 0 && url != "" {
@@ -40,7 +41,7 @@ func (in invocation) estimatesConfig() (cfg app.EstimatesConfig, err error) {
 		}
 	}
 	if cfg.ActiveValidators == 0 {
-		cfg.ActiveValidators, err = devnetValidators(in.cmd.String(flagNetworkDir))
+		cfg.ActiveValidators, err = devnetValidators(networkDir)
 		cfg.Exact = true
 	}
 	return cfg, err

@@ -90,7 +90,13 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	if !slices.Contains(exportTables(), cfg.table) {
 		return cfg, usagef("unknown table %q; the tables are %s", cfg.table, strings.Join(exportTables(), ", "))
 	}
-	cfg.dataDir, cfg.out = in.cmd.String(flagDataDir), in.cmd.String(flagOut)
+	if cfg.dataDir, err = in.dataDirectory(); err != nil {
+		return cfg, err
+	}
+	cfg.out = in.cmd.String(flagOut)
+	if dir := dataset.Containing(cfg.out); dir != "" {
+		return cfg, usagef("--%s %q: %s is a dataset, whose readers would count the rows twice; choose another place", flagOut, cfg.out, dir)
+	}
 	stored := cfg.table
 	if stored == dataset.Nodes {
 		stored = dataset.Metadata

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 )
@@ -18,17 +19,25 @@ const devnetName = "devnet"
 // place of its bootnodes, and logs its warnings. Errors are of wrong usage.
 func (in invocation) network() (network.Network, error) {
 	net, err := in.readNetwork()
-	if err != nil || len(net.Warnings) == 0 {
-		return net, err
-	}
-	log, err := in.logger(in.stderr)
 	if err != nil {
 		return net, err
 	}
-	for _, warning := range net.Warnings {
-		log.Warn("check the network directory", slog.String("dir", in.cmd.String(flagNetworkDir)), slog.String("warning", warning))
+	return net, in.logWarnings(net, in.cmd.String(flagNetworkDir))
+}
+
+// logWarnings logs what is questionable about a network's directory.
+func (in invocation) logWarnings(net network.Network, dir string) error {
+	if len(net.Warnings) == 0 {
+		return nil
 	}
-	return net, nil
+	log, err := in.logger(in.stderr)
+	if err != nil {
+		return err
+	}
+	for _, warning := range net.Warnings {
+		log.Warn("check the network directory", slog.String("dir", dir), slog.String("warning", warning))
+	}
+	return nil
 }
 
 // readNetwork is network, and leaves its warnings to the caller.
@@ -37,17 +46,66 @@ func (in invocation) readNetwork() (network.Network, error) {
 	if err != nil {
 		return network.Network{}, asUsage(err)
 	}
-	if nodes := in.cmd.StringSlice(flagBootnode); len(nodes) > 0 {
-		net.Bootnodes = nil
-		for _, text := range nodes {
-			r, err := enr.Parse(text)
-			if err != nil {
-				return network.Network{}, usagef("--%s %q: %w", flagBootnode, text, err)
+	nodes, err := in.bootnodes()
+	if len(nodes) > 0 {
+		net.Bootnodes = nodes
+	}
+	return net, err
+}
+
+// bootnodes are those of --bootnode.
+func (in invocation) bootnodes() ([]string, error) {
+	var nodes []string
+	for _, text := range in.cmd.StringSlice(flagBootnode) {
+		r, err := enr.Parse(text)
+		if err != nil {
+			return nil, usagef("--%s %q: %w", flagBootnode, text, err)
+		}
+		nodes = append(nodes, r.Raw)
+	}
+	return nodes, nil
+}
+
+// dataNetwork is the network of a command that opens the data directory: that of --network
+// or --network-dir or, without them, the one that the directory belongs to. It is not
+// decided when the directory is new and no flag says it: then it is the default. Its
+// warnings are logged. Errors are of wrong usage.
+func (in invocation) dataNetwork() (n app.DirNetwork, decided bool, err error) {
+	if n, decided, err = in.readDataNetwork(); err == nil {
+		err = in.logWarnings(n.Network, n.Dir)
+	}
+	return n, decided, err
+}
+
+// readDataNetwork is dataNetwork, and leaves its warnings to the caller.
+func (in invocation) readDataNetwork() (n app.DirNetwork, decided bool, err error) {
+	name, dir := in.cmd.String(flagNetwork), in.cmd.String(flagNetworkDir)
+	given := in.cmd.IsSet(flagNetwork) || dir != ""
+	if !given || name == devnetName && dir == "" {
+		n, known, err := app.NetworkOf(in.cmd.String(flagDataDir))
+		if err != nil {
+			return n, false, err
+		}
+		if known && (!given || n.Name == name) {
+			bootnodes, err := in.bootnodes()
+			if len(bootnodes) > 0 {
+				n.Bootnodes = bootnodes
 			}
-			net.Bootnodes = append(net.Bootnodes, r.Raw)
+			return n, true, err
 		}
 	}
-	return net, nil
+	n.Network, err = in.readNetwork()
+	n.Dir = dir
+	return n, given, err
+}
+
+// usableNetwork is dataNetwork for a command that needs all of it.
+func (in invocation) usableNetwork() (app.DirNetwork, error) {
+	n, _, err := in.dataNetwork()
+	if err == nil {
+		err = n.Missing
+	}
+	return n, err
 }
 
 func (in invocation) loadNetwork() (network.Network, error) {

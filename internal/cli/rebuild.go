@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"os"
 
 	"github.com/urfave/cli/v3"
 
@@ -14,8 +13,8 @@ func (p *program) rebuildCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "rebuild", Usage: "rebuild the tracker's database from the datasets",
 		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there with a new one. Hourly totals before the oldest\n" +
-			"events are copied from the old one when it can be read. No consumer may be running. --network or\n" +
-			"--network-dir must name the network of the data.",
+			"events are copied from the old one when it can be read. No consumer may be running. The\n" +
+			"network is that of the data; --network and --network-dir are needed only where its files have moved.",
 		Flags: append([]cli.Flag{jsonFlag()}, estimatesFlags()...),
 	}, runRebuild)
 }
@@ -29,15 +28,15 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
 	}
-	net, err := in.network()
+	dir, err := in.dataDirectory() // which taking the lock would create
 	if err != nil {
 		return err
 	}
-	dir := in.cmd.String(flagDataDir)
-	if _, err := os.Stat(dir); err != nil { // which taking the lock would create
-		return usagef("--%s: %w", flagDataDir, err)
+	net, err := in.usableNetwork()
+	if err != nil {
+		return err
 	}
-	cfg, err := in.estimatesConfig()
+	cfg, err := in.estimatesConfig(net.Dir)
 	if err != nil {
 		return err
 	}
@@ -46,7 +45,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	peers, err := app.Rebuild(ctx, cfg, dir, net, log)
+	peers, err := app.Rebuild(ctx, cfg, dir, net.Network, net.Dir, log)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
-	"github.com/chainbound/valtrack/internal/eth2/network"
 )
 
 func (p *program) runCommand() *cli.Command {
@@ -36,14 +35,14 @@ func runAll(ctx context.Context, in invocation) error {
 
 // pipelineConfig checks the flags of run. Errors are of wrong usage.
 func (in invocation) pipelineConfig() (cfg app.PipelineConfig, err error) {
-	var net network.Network // the devnet's is known when it has started
+	var net app.DirNetwork // the devnet's is known when it has started
 	if in.simulated() {
 		d, err := in.devnetConfig()
 		if err != nil {
 			return cfg, err
 		}
 		cfg.Devnet = &d
-	} else if net, err = in.network(); err != nil {
+	} else if net, err = in.usableNetwork(); err != nil {
 		return cfg, err
 	}
 	if cfg.Consumer, err = in.consumerConfig(net, app.EmbeddedNATS); err != nil {

@@ -68,9 +68,9 @@ func (p *program) sentryCommand() *cli.Command {
 
 // sentryConfig checks the sentry's flags. With a devnet in this process net is empty: its
 // network is known when it has started. Errors are of wrong usage.
-func (in invocation) sentryConfig(net network.Network) (app.SentryConfig, error) {
+func (in invocation) sentryConfig(net app.DirNetwork) (app.SentryConfig, error) {
 	cfg := app.SentryConfig{
-		Network: net,
+		Network: net.Network, NetworkDir: net.Dir,
 		DataDir: in.cmd.String(flagDataDir),
 		Agent:   agentName(),
 		NATS:    in.cmd.String(flagNATS),
@@ -186,7 +186,7 @@ func runSentry(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
 	}
-	net, err := in.network()
+	net, err := in.usableNetwork()
 	if err != nil {
 		return err
 	}

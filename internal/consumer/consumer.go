@@ -58,6 +58,9 @@ type Config struct {
 	CompactEvery time.Duration
 	// Retention is the age at which parts are removed; zero keeps them forever.
 	Retention time.Duration
+	// Network is the name of the network that the data directory belongs to. Events of
+	// others are rejected. Empty stores the events of all.
+	Network string
 	// Tracker, unless it is nil, gets every event of a committed segment once. Only the
 	// consumer may use it from New until Run has returned.
 	Tracker *tracker.Tracker

@@ -89,6 +89,9 @@ func (in *ingest) process(m bus.Message) {
 	}
 	// Nobody changes a message's data. Copying it takes a quarter of the decoder's time.
 	e, err := event.DecodeString(m.Subject, unsafe.String(unsafe.SliceData(m.Data), len(m.Data)))
+	if err == nil {
+		err = in.refuseForeign(e)
+	}
 	if err != nil {
 		in.reject(m, err)
 		return
@@ -109,6 +112,16 @@ func (in *ingest) process(m bus.Message) {
 	in.events++
 	in.keys.Add(producer, counter)
 	in.hold(m.Delivery)
+}
+
+// refuseForeign is an error for an event of another network: rows of two networks in one
+// dataset cannot be told apart later. A replay brings it to a consumer of its own network.
+func (in *ingest) refuseForeign(e event.Event) error {
+	network := event.CommonOf(e).Network
+	if in.cfg.Network == "" || in.cfg.Network == network {
+		return nil
+	}
+	return fmt.Errorf("an event of network %q: the data directory belongs to %s", network, in.cfg.Network)
 }
 
 // keyOf gives the event's producer and counter. A message without a key of ours

@@ -153,7 +153,7 @@ func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) 
 		if s.first < first {
 			return nil, fmt.Errorf("%w: %s, from %d on", ErrSplit, s.file(), first)
 		}
-		f, err := footerIn(parts, s)
+		f, err := footerIn[T](parts, s)
 		if err != nil {
 			return nil, err
 		}

@@ -39,6 +39,12 @@ type TableHealth struct {
 	// others: their timestamps are far out of order.
 	NotCompared int64        `json:"not_compared"`
 	Unreadable  []Unreadable `json:"unreadable"`
+	// Foreign are entries of the table's directory that Valtrack did not write: readers
+	// that take every *.parquet count their rows too, or fail.
+	Foreign []string `json:"foreign"`
+	// UnknownColumns are columns of a later version. Parts that have them can be read and
+	// are not merged.
+	UnknownColumns []string `json:"unknown_columns"`
 }
 
 // Unreadable is a file that cannot be read to its end.
@@ -62,8 +68,13 @@ type SentryHealth struct {
 	Gaps    []Interval `json:"gaps"` // of counters, both ends missing
 }
 
-// OK reports whether there are no duplicates and everything can be read.
+// OK reports whether the parts are Sound and there are no foreign files.
 func (h *Health) OK() bool {
+	return h.Sound() && !slices.ContainsFunc(h.Tables, func(t TableHealth) bool { return len(t.Foreign) > 0 })
+}
+
+// Sound reports whether there are no duplicates and everything can be read.
+func (h *Health) Sound() bool {
 	return !slices.ContainsFunc(h.Tables, func(t TableHealth) bool {
 		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0
 	})
@@ -129,7 +140,12 @@ func sentries(covered, rejected, removed Coverage) []SentryHealth {
 // may have too.
 func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverage, error) {
 	var zero T
-	t, keys := TableHealth{Table: zero.Table(), Unreadable: []Unreadable{}}, Coverage{}
+	t, keys := TableHealth{Table: zero.Table(), Unreadable: []Unreadable{}, Foreign: []string{}, UnknownColumns: []string{}}, Coverage{}
+	foreign, err := foreignFiles(dataDir, t.Table)
+	if err != nil {
+		return t, keys, err
+	}
+	t.Foreign = append(t.Foreign, foreign...)
 	parts, err := openTable(dataDir, t.Table)
 	if err != nil || parts == nil {
 		return t, keys, err
@@ -137,7 +153,7 @@ func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverag
 	defer parts.dir.Close()
 	var readable []partInfo
 	for _, s := range slices.Concat(parts.live, parts.stale) { // others read the stale ones too
-		f, err := footerIn(parts, s)
+		f, err := footerIn[T](parts, s)
 		if err != nil {
 			t.unreadable(s.path(dataDir, t.Table), err)
 			continue
@@ -146,6 +162,7 @@ func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverag
 		keys.Merge(f.keys)
 		t.ClockErrors += f.clockErrors
 		t.Purged += f.purged
+		t.unknown(f.unknown)
 		readable = append(readable, partInfo{s, f})
 	}
 	slices.SortFunc(readable, func(a, b partInfo) int { return cmp.Compare(a.oldest, b.oldest) })
@@ -188,6 +205,14 @@ func (t *TableHealth) unreadable(file string, err error) {
 	t.Unreadable = append(t.Unreadable, Unreadable{File: file, Error: err.Error()})
 }
 
+func (t *TableHealth) unknown(columns []string) {
+	for _, c := range columns {
+		if !slices.Contains(t.UnknownColumns, c) {
+			t.UnknownColumns = append(t.UnknownColumns, c)
+		}
+	}
+}
+
 func (t *TableHealth) span(at int64) {
 	if t.From == 0 || at < t.From {
 		t.From = at
@@ -195,11 +220,11 @@ func (t *TableHealth) span(at int64) {
 	t.To = max(t.To, at)
 }
 
-func footerIn(parts *tableParts, s span) (footer, error) {
+func footerIn[T Row](parts *tableParts, s span) (footer, error) {
 	f, err := parts.open(s)
 	if err != nil {
 		return footer{}, err
 	}
 	defer f.Close()
-	return footerOf(f)
+	return tableOf[T]().footerOf(f)
 }

@@ -49,7 +49,7 @@ func TestCheckTellsOfGaps(t *testing.T) {
 	if d := cmp.Diff(want, h.Sentries); d != "" || h.Missing() != 7 || !h.OK() {
 		t.Errorf("missing %d, ok %v (-want +got):\n%s", h.Missing(), h.OK(), d)
 	}
-	if d := cmp.Diff(TableHealth{Table: Visit, Parts: 3, Rows: 10, From: 1763800000020, To: 1763800000029, Unreadable: []Unreadable{}}, healthOf(h, Visit)); d != "" {
+	if d := cmp.Diff(TableHealth{Table: Visit, Parts: 3, Rows: 10, From: 1763800000020, To: 1763800000029, Unreadable: []Unreadable{}, Foreign: []string{}, UnknownColumns: []string{}}, healthOf(h, Visit)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if err := w.Close(); err != nil {

@@ -31,7 +31,7 @@ func (w *Writer) Commit(keys Coverage) error {
 }
 
 func (w *Writer) commit(keys Coverage) error {
-	if err := w.ensureOpen(); err != nil {
+	if err := errors.Join(w.lock.Check(), w.ensureOpen()); err != nil {
 		return err
 	}
 	entries, err := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli()}.entries()
@@ -112,7 +112,11 @@ func (w *Writer) Recover() error {
 		}
 		w.open = nil
 	}
-	if err := w.recover(); err != nil {
+	err := w.lock.Check() // a directory that has gone must not be created again
+	if err == nil {
+		err = w.recover()
+	}
+	if err != nil {
 		return fmt.Errorf("recover %s: %w", w.dir, err)
 	}
 	return nil
@@ -142,7 +146,7 @@ func (w *Writer) recover() error {
 	if err := diskio.SyncDir(w.dir); err != nil {
 		return err
 	}
-	covered, newest, err := readCoverage(w.dir)
+	covered, newest, err := readCoverage(w.dir, next)
 	if err != nil {
 		return err
 	}
@@ -185,10 +189,10 @@ func (w *Writer) rollBack(table string, next uint64) error {
 	return diskio.SyncDir(dir)
 }
 
-// readCoverage returns the event keys of all parts, including those that retention has
-// removed, and when the newest was committed, Unix milliseconds. A segment's parts have
+// readCoverage returns the event keys of the parts of segments before next, including those
+// that retention has removed, and when the newest was committed, Unix milliseconds. A segment's parts have
 // the same keys: metadata_events is read, and of the others only what it lacks.
-func readCoverage(dir string) (covered Coverage, newest int64, err error) {
+func readCoverage(dir string, next uint64) (covered Coverage, newest int64, err error) {
 	if covered, err = readRemoved(dir); err != nil {
 		return nil, 0, err
 	}
@@ -196,16 +200,16 @@ func readCoverage(dir string) (covered Coverage, newest int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	for i, table := range append([]string{commitTable}, Tables()...) {
-		all, err := spans(dir, table)
+	for i, table := range append([]table{metadataTable()}, registry()...) {
+		all, err := spans(dir, table.name)
 		if err != nil {
 			return nil, 0, err
 		}
 		for _, s := range all {
-			if i > 0 && slices.ContainsFunc(known, s.within) {
+			if s.first >= next || i > 0 && slices.ContainsFunc(known, s.within) {
 				continue
 			}
-			f, err := readFooter(s.path(dir, table))
+			f, err := table.readFooter(s.path(dir, table.name))
 			if err != nil {
 				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, those of the other tables stay", err)
 			}

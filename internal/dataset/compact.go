@@ -42,7 +42,7 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 	var failed error
 	for _, table := range registry() {
 		for _, unit := range []time.Duration{every, daySpans * every} {
-			parts, err := w.committedParts(ctx, table.name)
+			parts, err := w.committedParts(ctx, table)
 			for _, group := range groups(parts, unit, w.now()) {
 				if ctx.Err() != nil {
 					return done, errors.Join(failed, ctx.Err())
@@ -74,13 +74,13 @@ func (w *Writer) HoldCompactionFrom(holder string, first uint64) {
 // committedParts reads the footers of a table's parts that may be merged or removed,
 // in the order of segments. Parts that cannot be read are left out and are in the
 // error.
-func (w *Writer) committedParts(ctx context.Context, table string) (parts []partInfo, err error) {
+func (w *Writer) committedParts(ctx context.Context, table table) (parts []partInfo, err error) {
 	w.mu.Lock()
 	next := w.next
 	for _, first := range w.holds {
 		next = min(next, first)
 	}
-	all, err := spans(w.dir, table)
+	all, err := spans(w.dir, table.name)
 	w.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (w *Writer) committedParts(ctx context.Context, table string) (parts []part
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		f, footerErr := readFooter(s.path(w.dir, table))
+		f, footerErr := table.readFooter(s.path(w.dir, table.name))
 		if footerErr != nil {
 			err = errors.Join(err, footerErr)
 			continue
@@ -104,7 +104,8 @@ func (w *Writer) committedParts(ctx context.Context, table string) (parts []part
 }
 
 // groups selects the parts to merge: runs of at least two that follow one another and
-// were committed in the same span of time, excluding the current one.
+// were committed in the same span of time, excluding the current one, and parts with
+// columns that the result would not have.
 func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partInfo) {
 	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
 	var group []partInfo
@@ -119,7 +120,7 @@ func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partIn
 		if len(group) > 0 && (of(p.stored) != of(group[0].stored) || p.first != group[len(group)-1].last+1 || rows+p.rows > maxPartRows) {
 			flush()
 		}
-		if of(p.stored) == of(now.UnixMilli()) {
+		if of(p.stored) == of(now.UnixMilli()) || len(p.unknown) > 0 {
 			flush()
 			continue
 		}
@@ -165,17 +166,17 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 // keys stay covered. The newest part stays: it shows which segment was the last. Parts that
 // cannot be read stay and are in the error. Retain runs in Compact's goroutine.
 func (w *Writer) Retain(ctx context.Context, before time.Time) (removed int, err error) {
-	for _, table := range Tables() {
+	for _, table := range registry() {
 		n, tableErr := w.retainTable(ctx, table, before.UnixMilli())
 		removed += n
 		if tableErr != nil {
-			err = errors.Join(err, fmt.Errorf("remove old parts of %s: %w", Dir(w.dir, table), tableErr))
+			err = errors.Join(err, fmt.Errorf("remove old parts of %s: %w", Dir(w.dir, table.name), tableErr))
 		}
 	}
 	return removed, err
 }
 
-func (w *Writer) retainTable(ctx context.Context, table string, before int64) (int, error) {
+func (w *Writer) retainTable(ctx context.Context, table table, before int64) (int, error) {
 	parts, unread := w.committedParts(ctx, table)
 	if len(parts) == 0 {
 		return 0, unread
@@ -191,10 +192,10 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 		keys.Merge(p.keys)
 		out[i] = p.span
 	}
-	if err := w.step("remember " + table); err != nil {
+	if err := w.step("remember " + table.name); err != nil {
 		return 0, err
 	}
-	if table == commitTable { // the table whose footers count
+	if table.name == commitTable { // the table whose footers count
 		if err := addRemoved(w.dir, keys); err != nil {
 			return 0, err
 		}
@@ -202,7 +203,7 @@ func (w *Writer) retainTable(ctx context.Context, table string, before int64) (i
 	if err := os.MkdirAll(filepath.Join(w.dir, compactingDir), 0o755); err != nil {
 		return 0, err
 	}
-	if err := w.swap(table, out, span{}, ""); err != nil {
+	if err := w.swap(table.name, out, span{}, ""); err != nil {
 		return 0, errors.Join(unread, err)
 	}
 	return len(out), unread

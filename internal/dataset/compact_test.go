@@ -69,16 +69,18 @@ func compact(t *testing.T, w *Writer) Merged {
 }
 
 // files reads a dataset directory as a foreign reader does: every *.parquet.
-func files(t *testing.T, dir, table string) []string {
+func files(t *testing.T, dir, table string) (names []string) {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join(Dir(dir, table), "*.parquet"))
+	entries, err := os.ReadDir(Dir(dir, table))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range all {
-		all[i] = filepath.Base(all[i])
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".parquet") {
+			names = append(names, e.Name())
+		}
 	}
-	return all
+	return names
 }
 
 // globbed gives the rows' keys in every file of a table, sorted.
@@ -158,7 +160,7 @@ func TestCompactByHourAndDay(t *testing.T) {
 	if !slices.IsSortedFunc(rows, byPeer[MetadataRow]) {
 		t.Error("a merged part's rows are not sorted")
 	}
-	f, err := readFooter(filepath.Join(Dir(dir, Metadata), "part-00000001-00000004.parquet"))
+	f, err := metadataTable().readFooter(filepath.Join(Dir(dir, Metadata), "part-00000001-00000004.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,65 +339,61 @@ func dieAt(w *Writer, step string) {
 }
 
 func TestKilledWhileCompacting(t *testing.T) {
-	for _, step := range swapSteps() {
-		t.Run(step, func(t *testing.T) {
-			dir, c := t.TempDir(), &clock{noon}
-			w := openAt(t, dir, c)
-			commitAll(t, w, 0, 20)
-			commitAll(t, w, 20, 20)
-			c.advance(time.Hour)
-			dieAt(w, step)
-			if _, err := w.Compact(t.Context(), time.Hour); !errors.Is(err, errKilled) {
-				t.Fatalf("compact: %v", err)
-			}
-			everyTable(t, dir, upTo(40)) // before anybody recovers
-			if step == "persist "+Metadata {
-				for table := range all(40) {
-					if got := duckdb(t, Dir(dir, table), "--sql", "SELECT count(*)::INTEGER n FROM t")[0]["n"]; got != 40.0 {
-						t.Errorf("DuckDB counts %v rows in %s", got, table)
-					}
+	eachStep(t, swapSteps(), func(t *testing.T, step, dir string) {
+		c := &clock{noon}
+		w := openAt(t, dir, c)
+		commitAll(t, w, 0, 20)
+		commitAll(t, w, 20, 20)
+		c.advance(time.Hour)
+		dieAt(w, step)
+		if _, err := w.Compact(t.Context(), time.Hour); !errors.Is(err, errKilled) {
+			t.Fatalf("compact: %v", err)
+		}
+		everyTable(t, dir, upTo(40)) // before anybody recovers
+		if step == "persist "+Metadata {
+			for table := range all(40) {
+				if got := duckdb(t, Dir(dir, table), "--sql", "SELECT count(*)::INTEGER n FROM t")[0]["n"]; got != 40.0 {
+					t.Errorf("DuckDB counts %v rows in %s", got, table)
 				}
 			}
-			die(w)
-			w = openAt(t, dir, c)
-			defer w.Close()
-			everyTable(t, dir, upTo(40))
-			compact(t, w)
-			everyTable(t, dir, upTo(40))
-			if _, err := os.Stat(filepath.Join(dir, compactingDir, "merge")); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("files of the merge are still there: %v", err)
-			}
-			if d := cmp.Diff(Coverage{"s-1": {{0, 39}}}, w.Covered()); d != "" {
-				t.Errorf("covered (-want +got):\n%s", d)
-			}
-		})
-	}
+		}
+		die(w)
+		w = openAt(t, dir, c)
+		defer w.Close()
+		everyTable(t, dir, upTo(40))
+		compact(t, w)
+		everyTable(t, dir, upTo(40))
+		if _, err := os.Stat(filepath.Join(dir, compactingDir, "merge")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("files of the merge are still there: %v", err)
+		}
+		if d := cmp.Diff(Coverage{"s-1": {{0, 39}}}, w.Covered()); d != "" {
+			t.Errorf("covered (-want +got):\n%s", d)
+		}
+	})
 }
 
 func TestKilledWhileRetaining(t *testing.T) {
-	for _, step := range append(swapSteps()[6:], "remember "+Metadata) {
-		t.Run(step, func(t *testing.T) {
-			dir, c := t.TempDir(), &clock{noon}
-			w := openAt(t, dir, c)
-			commitAll(t, w, 0, 20)
-			c.advance(24 * time.Hour)
-			commitAll(t, w, 20, 20)
-			dieAt(w, step)
-			if _, err := w.Retain(t.Context(), c.now()); !errors.Is(err, errKilled) {
-				t.Fatalf("retain: %v", err)
-			}
-			die(w)
-			w = openAt(t, dir, c)
-			defer w.Close()
-			if d := cmp.Diff(Coverage{"s-1": {{0, 39}}}, w.Covered()); d != "" {
-				t.Errorf("covered (-want +got):\n%s", d)
-			}
-			if _, err := w.Retain(t.Context(), c.now()); err != nil {
-				t.Fatal(err)
-			}
-			everyTable(t, dir, upTo(40)[20:])
-		})
-	}
+	eachStep(t, append(swapSteps()[6:], "remember "+Metadata), func(t *testing.T, step, dir string) {
+		c := &clock{noon}
+		w := openAt(t, dir, c)
+		commitAll(t, w, 0, 20)
+		c.advance(24 * time.Hour)
+		commitAll(t, w, 20, 20)
+		dieAt(w, step)
+		if _, err := w.Retain(t.Context(), c.now()); !errors.Is(err, errKilled) {
+			t.Fatalf("retain: %v", err)
+		}
+		die(w)
+		w = openAt(t, dir, c)
+		defer w.Close()
+		if d := cmp.Diff(Coverage{"s-1": {{0, 39}}}, w.Covered()); d != "" {
+			t.Errorf("covered (-want +got):\n%s", d)
+		}
+		if _, err := w.Retain(t.Context(), c.now()); err != nil {
+			t.Fatal(err)
+		}
+		everyTable(t, dir, upTo(40)[20:])
+	})
 }
 
 // Random sequences of commit, compaction, retention, time and death: after each,

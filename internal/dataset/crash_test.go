@@ -11,6 +11,17 @@ import (
 
 var errKilled = errors.New("killed")
 
+// eachStep runs a test for each step in data directories whose names are patterns to
+// whoever expands them, one of them an invalid one.
+func eachStep(t *testing.T, steps []string, test func(t *testing.T, step, dir string)) {
+	t.Helper()
+	for _, name := range []string{"a[b", "run[1]"} {
+		for _, step := range steps {
+			t.Run(name+" "+step, func(t *testing.T) { test(t, step, filepath.Join(t.TempDir(), name)) })
+		}
+	}
+}
+
 // steps lists every point of a commit at which a process can die.
 func steps() (out []string) {
 	for _, what := range []string{"finish ", "rename ", "sync "} {
@@ -50,57 +61,54 @@ func all(n int) map[string]int {
 // covered, as redelivery does: then every row is there once, wherever it died.
 func TestKilledAtEveryStep(t *testing.T) {
 	first, second := Coverage{"s-1": {{1, 3}}}, Coverage{"s-1": {{4, 6}}}
-	for _, step := range steps() {
-		t.Run(step, func(t *testing.T) {
-			dir := t.TempDir()
-			w := open(t, dir)
+	eachStep(t, steps(), func(t *testing.T, step, dir string) {
+		w := open(t, dir)
+		appendAll(t, w)
+		if err := w.Commit(first); err != nil {
+			t.Fatal(err)
+		}
+		appendAll(t, w)
+		w.crash = func(s string) error {
+			if s == step {
+				return errKilled
+			}
+			return nil
+		}
+		if err := w.Commit(second); !errors.Is(err, errKilled) {
+			t.Fatalf("commit: %v", err)
+		}
+		before := counts(t, dir) // what readers see while nobody recovers
+		die(w)
+
+		w = open(t, dir)
+		defer w.Close()
+		if _, err := os.Stat(filepath.Join(dir, stagingDir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("staged files are still there: %v", err)
+		}
+		if d := cmp.Diff(before, counts(t, dir)); d != "" {
+			t.Errorf("recovery changed what readers see (-before +after):\n%s", d)
+		}
+		if !w.Covered().Has("s-1", 4) {
 			appendAll(t, w)
-			if err := w.Commit(first); err != nil {
+			if err := w.Commit(second); err != nil {
 				t.Fatal(err)
 			}
-			appendAll(t, w)
-			w.crash = func(s string) error {
-				if s == step {
-					return errKilled
-				}
-				return nil
+		}
+		if d := cmp.Diff(all(6), counts(t, dir)); d != "" {
+			t.Errorf("rows (-want +got):\n%s", d)
+		}
+		if d := cmp.Diff(Coverage{"s-1": {{1, 6}}}, w.Covered()); d != "" {
+			t.Errorf("covered (-want +got):\n%s", d)
+		}
+		if step != "rename "+Metadata { // once is enough for a slow check
+			return
+		}
+		for table := range all(6) {
+			if got := duckdb(t, Dir(dir, table), "--sql", "SELECT count(*)::INTEGER n FROM t")[0]["n"]; got != 6.0 {
+				t.Errorf("DuckDB counts %v rows in %s", got, table)
 			}
-			if err := w.Commit(second); !errors.Is(err, errKilled) {
-				t.Fatalf("commit: %v", err)
-			}
-			before := counts(t, dir) // what readers see while nobody recovers
-			die(w)
-
-			w = open(t, dir)
-			defer w.Close()
-			if _, err := os.Stat(filepath.Join(dir, stagingDir)); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("staged files are still there: %v", err)
-			}
-			if d := cmp.Diff(before, counts(t, dir)); d != "" {
-				t.Errorf("recovery changed what readers see (-before +after):\n%s", d)
-			}
-			if !w.Covered().Has("s-1", 4) {
-				appendAll(t, w)
-				if err := w.Commit(second); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if d := cmp.Diff(all(6), counts(t, dir)); d != "" {
-				t.Errorf("rows (-want +got):\n%s", d)
-			}
-			if d := cmp.Diff(Coverage{"s-1": {{1, 6}}}, w.Covered()); d != "" {
-				t.Errorf("covered (-want +got):\n%s", d)
-			}
-			if step != "rename "+Metadata { // once is enough for a slow check
-				return
-			}
-			for table := range all(6) {
-				if got := duckdb(t, Dir(dir, table), "--sql", "SELECT count(*)::INTEGER n FROM t")[0]["n"]; got != 6.0 {
-					t.Errorf("DuckDB counts %v rows in %s", got, table)
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
 func TestRecoverAfterAFailedCommit(t *testing.T) {

@@ -248,7 +248,11 @@ func TestNewDirectoryHasEveryTable(t *testing.T) {
 func TestFooter(t *testing.T) {
 	dir := writeOneSegment(t)
 	for table := range all(3) {
-		got, err := readFooter(single(1).path(dir, table))
+		of, err := lookup(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := of.readFooter(single(1).path(dir, table))
 		if err != nil {
 			t.Fatal(err)
 		}

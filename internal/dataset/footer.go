@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -40,6 +41,8 @@ type footer struct {
 	// without rows.
 	oldest, newest int64
 	clockErrors    int64 // rows with a clock_error_ms
+	// unknown are columns that this version's table lacks; see unknownColumns.
+	unknown []string
 }
 
 // entries are the footer's keys and values to write.
@@ -67,30 +70,31 @@ func (f footer) entries() (map[string]string, error) {
 // something else.
 var errNewer = errors.New("a later version of valtrack has written it: use that version")
 
-// readFooter reads a part's footer without its rows.
-func readFooter(path string) (footer, error) {
+// readFooter reads the footer of a table's part without its rows.
+func (t table) readFooter(path string) (footer, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return footer{}, err
 	}
 	defer f.Close()
-	out, err := footerOf(f)
+	out, err := t.footerOf(f)
 	if err != nil {
 		return footer{}, fmt.Errorf("part %s: %w", path, err)
 	}
 	return out, nil
 }
 
-func footerOf(f *os.File) (out footer, err error) {
+func (t table) footerOf(f *os.File) (out footer, err error) {
 	p, err := openParquet(f)
 	if err != nil {
 		return out, err
 	}
 	out.rows = p.NumRows()
-	out.schema, _ = p.Lookup(footerSchema)
-	if n, err := strconv.ParseUint(out.schema, 10, 32); err == nil && n > schemaVersion {
-		return out, fmt.Errorf("%w (schema %d, this version knows %d)", errNewer, n, schemaVersion)
+	if err := refuseNewer(p); err != nil {
+		return out, err
 	}
+	out.schema, _ = p.Lookup(footerSchema)
+	out.unknown = t.unknownColumns(p)
 	out.span, _ = p.Lookup(footerSegment)
 	sorted, _ := p.Lookup(footerSorted)
 	out.sorted = sorted == sortedByID
@@ -112,6 +116,27 @@ func footerOf(f *os.File) (out footer, err error) {
 	}
 	out.readStatistics(p)
 	return out, nil
+}
+
+// refuseNewer is an errNewer for a part that a later version wrote.
+func refuseNewer(p *parquet.File) error {
+	text, _ := p.Lookup(footerSchema)
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil && n > schemaVersion {
+		return fmt.Errorf("%w (schema %d, this version knows %d)", errNewer, n, schemaVersion)
+	}
+	return nil
+}
+
+// unknownColumns are the columns of a part that the table does not have: of a later
+// version, which added them without a new schema. A merge would drop them.
+func (t table) unknownColumns(p *parquet.File) (names []string) {
+	known := parquet.SchemaOf(t.row)
+	for _, column := range p.Schema().Columns() {
+		if _, ok := known.Lookup(column...); !ok {
+			names = append(names, strings.Join(column, "."))
+		}
+	}
+	return names
 }
 
 // readStatistics reads what the statistics of the columns' chunks say about the rows.

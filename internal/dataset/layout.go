@@ -27,6 +27,25 @@ const (
 // Dir is the dataset directory of a table.
 func Dir(dataDir, table string) string { return filepath.Join(dataDir, table+".parquet") }
 
+// Containing is the dataset directory that a path is in, however deep; empty for a path
+// elsewhere. A directory counts by its name, whichever data directory it belongs to.
+func Containing(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return ""
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
+	}
+	for dir := filepath.Dir(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		table, ok := strings.CutSuffix(filepath.Base(dir), ".parquet")
+		if ok && slices.Contains(Tables(), table) {
+			return dir
+		}
+	}
+	return ""
+}
+
 // span is the run of segments whose rows a part holds, both ends inclusive. A part is
 // named by its span, and a name is never reused for other content, except that Purge takes
 // rows out.
@@ -78,6 +97,25 @@ func spansOf(entries []fs.DirEntry) (out []span) {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(b.last, a.last))
 	})
 	return out
+}
+
+// foreignFiles lists the paths in a table's directory that are not parts, such as copies
+// that a file manager named "part-00000001 (1).parquet".
+func foreignFiles(dataDir, table string) (paths []string, err error) {
+	dir := Dir(dataDir, table)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", table, err)
+	}
+	for _, e := range entries {
+		if _, ok := parseFile(e.Name()); !ok || e.IsDir() {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // spans lists a table's parts, ascending, of those with the same first segment the
@@ -155,14 +193,28 @@ func afterAll(dataDir string) (next uint64, err error) {
 	return next, nil
 }
 
-// staged returns the segment whose commit was not finished, if there is one.
+// staged returns the segment whose commit was not finished, if there is one. The directory
+// is listed and not globbed: the user's path may have any characters.
 func staged(dataDir string) (segment uint64, found bool, err error) {
-	parts, err := filepath.Glob(filepath.Join(dataDir, stagingDir, "*", commitTable+partSuffix))
-	for _, part := range parts {
-		n, parseErr := strconv.ParseUint(filepath.Base(filepath.Dir(part)), 10, 64)
-		if parseErr == nil {
+	dir := filepath.Join(dataDir, stagingDir)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("list staged segments: %w", err)
+	}
+	for _, e := range entries {
+		n, err := strconv.ParseUint(e.Name(), 10, 64)
+		if err != nil {
+			continue
+		}
+		switch _, err := os.Stat(filepath.Join(dir, e.Name(), commitTable+partSuffix)); {
+		case err == nil:
 			segment, found = max(segment, n), true
+		case !errors.Is(err, fs.ErrNotExist):
+			return 0, false, err
 		}
 	}
-	return segment, found, err
+	return segment, found, nil
 }

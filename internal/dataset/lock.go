@@ -41,6 +41,14 @@ func TakeLock(dir string) (*Lock, error) {
 	return &Lock{dir: dir, file: file}, nil
 }
 
+// Check is an error when the data directory was moved or removed since it was locked.
+func (l *Lock) Check() error {
+	if err := l.file.Check(); err != nil {
+		return fmt.Errorf("data directory %s: %w", l.dir, err)
+	}
+	return nil
+}
+
 // Close releases the lock. Closing it again does nothing.
 func (l *Lock) Close() error {
 	if err := l.file.Close(); err != nil {

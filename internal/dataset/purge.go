@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-
-	"github.com/parquet-go/parquet-go"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/diskio"
 )
@@ -44,7 +42,7 @@ func (w *Writer) Purge(ctx context.Context, gone func(peer string) bool) (remove
 
 func (w *Writer) purgePart(ctx context.Context, table table, s span, gone func(string) bool) (int64, error) {
 	path := s.path(w.dir, table.name)
-	f, err := readFooter(path)
+	f, err := table.readFooter(path)
 	if err != nil {
 		return 0, err
 	}
@@ -91,8 +89,8 @@ func hasPeer(ctx context.Context, path string, gone func(string) bool) (bool, er
 // purgeRows writes the rows of a part that stay into a file in dir, with its footer, and
 // fsyncs it.
 func purgeRows[T Row](ctx context.Context, dir, path string, f footer, gone func(string) bool) (file string, removed int64, err error) {
-	if err := knowsColumns[T](path); err != nil {
-		return "", 0, err
+	if len(f.unknown) > 0 { // a row would not keep them
+		return "", 0, fmt.Errorf("columns %s are of a later version of valtrack: use that version", strings.Join(f.unknown, ", "))
 	}
 	p, err := createLike[T](dir, f)
 	if err != nil {
@@ -123,27 +121,6 @@ func createLike[T Row](dir string, f footer) (*part[T], error) {
 		return m.create()
 	}
 	return createPart[T](dir)
-}
-
-// knowsColumns is an error when the part has a column that a row would not keep.
-func knowsColumns[T Row](path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	file, err := openParquet(f)
-	if err != nil {
-		return err
-	}
-	var zero T
-	known := parquet.SchemaOf(zero).Columns()
-	for _, column := range file.Schema().Columns() {
-		if !slices.ContainsFunc(known, func(k []string) bool { return slices.Equal(k, column) }) {
-			return fmt.Errorf("column %v is of a later version of valtrack: use that version", column)
-		}
-	}
-	return nil
 }
 
 // MarkRemoved notes that the events with these keys were removed and must not be stored

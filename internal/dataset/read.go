@@ -140,10 +140,13 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 }
 
 // openReader reads the footer first, so that a damaged one is an error: parquet-go's
-// readers panic on it.
+// readers panic on it. The columns of a later version may mean something else.
 func openReader[T any](f *os.File) (*parquet.GenericReader[T], error) {
 	file, err := openParquet(f)
 	if err != nil {
+		return nil, err
+	}
+	if err := refuseNewer(file); err != nil {
 		return nil, err
 	}
 	return parquet.NewGenericReader[T](file), nil

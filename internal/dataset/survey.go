@@ -54,7 +54,7 @@ func (s *Survey) Tables() []TableFigures {
 	}
 	s.at = now
 	var out []TableFigures
-	for _, table := range Tables() {
+	for _, table := range registry() {
 		t, err := s.table(table)
 		if err != nil {
 			return s.last
@@ -65,15 +65,15 @@ func (s *Survey) Tables() []TableFigures {
 	return out
 }
 
-func (s *Survey) table(table string) (TableFigures, error) {
-	t, known, keys := TableFigures{Table: table}, map[string]surveyed{}, Coverage{}
-	parts, err := openTable(s.dir, table)
+func (s *Survey) table(table table) (TableFigures, error) {
+	t, known, keys := TableFigures{Table: table.name}, map[string]surveyed{}, Coverage{}
+	parts, err := openTable(s.dir, table.name)
 	if err != nil || parts == nil {
 		return t, err
 	}
 	defer parts.dir.Close()
 	for _, p := range slices.Concat(parts.live, parts.stale) { // others read the stale ones too
-		f, err := s.part(parts, p, s.files[table][p.file()])
+		f, err := s.part(table, parts, p, s.files[table.name][p.file()])
 		if err != nil {
 			t.Unreadable++
 			continue
@@ -84,12 +84,12 @@ func (s *Survey) table(table string) (TableFigures, error) {
 		t.DuplicateKeys += keys.overlap(f.keys)
 		keys.Merge(f.keys)
 	}
-	s.files[table] = known
+	s.files[table.name] = known
 	return t, nil
 }
 
 // part is what was known, if the file is still the same.
-func (s *Survey) part(parts *tableParts, p span, known surveyed) (surveyed, error) {
+func (s *Survey) part(table table, parts *tableParts, p span, known surveyed) (surveyed, error) {
 	file, err := parts.open(p)
 	if err != nil {
 		return surveyed{}, err
@@ -99,6 +99,6 @@ func (s *Survey) part(parts *tableParts, p span, known surveyed) (surveyed, erro
 	if err != nil || known.size == info.Size() && known.at.Equal(info.ModTime()) {
 		return known, err
 	}
-	f, err := footerOf(file)
+	f, err := table.footerOf(file)
 	return surveyed{f, info.Size(), info.ModTime()}, err
 }

@@ -30,7 +30,7 @@ func TestMetadataPartsTakenAway(t *testing.T) {
 			}
 			if tt.merged {
 				c.advance(2 * time.Hour)
-				parts, err := w.committedParts(t.Context(), Visit)
+				parts, err := w.committedParts(t.Context(), visitTable())
 				if err != nil {
 					t.Fatal(err)
 				}

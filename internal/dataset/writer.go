@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -157,8 +158,11 @@ func (w *Writer) ensureOpen() error {
 }
 
 func openSegment(dir string) (*segment, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+	// Not MkdirAll: a data directory that has gone must not be created again.
+	for _, dir := range []string{filepath.Dir(dir), dir} {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
 	}
 	s := &segment{dir: dir}
 	for _, t := range registry() {

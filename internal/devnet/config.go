@@ -98,6 +98,12 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("devnet: %s %v: %s", e.Field, e.Value, e.Why)
 }
 
+// GenesisValidatorsRoot is the network's, which the seed decides.
+func (c Config) GenesisValidatorsRoot() eth2.Root { return root("devnet genesis", c.Seed) }
+
+// Check is the *ConfigError that Start would return, nil for a good Config.
+func (c Config) Check() error { return c.withDefaults(time.Now()).validate() }
+
 func (c Config) withDefaults(now time.Time) Config {
 	if c.Nodes == 0 {
 		c.Nodes = DefaultNodes

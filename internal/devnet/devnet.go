@@ -98,7 +98,7 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 // build decides the network and its nodes; nothing listens yet.
 func (d *Devnet) build(log *slog.Logger) error {
 	cfg := d.cfg
-	genesisRoot := root("devnet genesis", cfg.Seed)
+	genesisRoot := cfg.GenesisValidatorsRoot()
 	schedule, err := eth2.NewSchedule(genesisRoot, cfg.Forks, cfg.Blobs, maxBlobsElectra)
 	if err != nil {
 		return fmt.Errorf("devnet: %w", err)

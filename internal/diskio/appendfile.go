@@ -1,7 +1,9 @@
 package diskio
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 )
 
@@ -72,6 +74,22 @@ func (f *AppendFile) write(data []byte) (int, error) {
 		return n, fmt.Errorf("append to %s: %w", f.path, err)
 	}
 	return n, nil
+}
+
+// Follow closes the file when the path names another one, or none, as after a logrotate:
+// the next write opens the path again. What was written is fsynced first.
+func (f *AppendFile) Follow() error {
+	if f.file == nil {
+		return nil
+	}
+	switch same, err := SameFile(f.file); {
+	case same:
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	f.unsynced = false
+	return errors.Join(f.file.Sync(), f.Close())
 }
 
 // NeedsSync reports whether the file was written since the last Unsynced.

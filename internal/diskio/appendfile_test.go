@@ -36,3 +36,46 @@ func TestAppendFile(t *testing.T) {
 		t.Errorf("the file has %q, error %v", text, err)
 	}
 }
+
+// Whatever happens to the file under its name, every write is in a file.
+func TestAppendFileFollowsItsName(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a[b.log")
+	f := NewAppendFile(path, nil)
+	defer f.Close()
+	write := func(text string) {
+		t.Helper()
+		if err := errors.Join(f.Follow(), f.Append([]byte(text))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(path, text string) {
+		t.Helper()
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("%s has %q, %v; want %q", path, got, err, text)
+		}
+	}
+	write("a")
+	write("b")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write("c")
+	want(path+".1", "ab")
+	want(path, "c")
+	if err := errors.Join(os.Rename(path, path+".2"), os.WriteFile(path, nil, 0o644)); err != nil { // as logrotate's create
+		t.Fatal(err)
+	}
+	write("d")
+	want(path+".2", "c")
+	want(path, "d")
+	if err := os.Truncate(path, 0); err != nil { // as its copytruncate
+		t.Fatal(err)
+	}
+	write("e")
+	want(path, "e")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	write("f")
+	want(path, "f")
+}

@@ -84,6 +84,37 @@ func TestLock(t *testing.T) {
 	again.Close()
 }
 
+func TestLockOfADirectoryThatHasGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run[1]")
+	path := filepath.Join(dir, "dataset.lock")
+	for name, lose := range map[string]func() error{
+		"removed":  func() error { return os.RemoveAll(dir) },
+		"moved":    func() error { return os.Rename(dir, dir+" moved") },
+		"replaced": func() error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o644)) },
+	} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		l, err := TakeLock(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Check(); err != nil {
+			t.Errorf("%s: before that: %v", name, err)
+		}
+		if err := lose(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Check(); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: error %v, want one that names %s", name, err, path)
+		}
+		l.Close()
+		if err := l.Check(); err != nil {
+			t.Errorf("%s: after Close: %v", name, err)
+		}
+	}
+}
+
 func TestLockUnwritable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing", "x.lock")
 	if _, err := TakeLock(path); !errors.Is(err, os.ErrNotExist) {

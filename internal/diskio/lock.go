@@ -50,10 +50,10 @@ func TakeLock(path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// CheckLock reports, as a *LockedError, that a process holds the lock file. A
-// missing file is not locked. It changes nothing.
+// CheckLock reports what TakeLock would: as a *LockedError that a process holds the lock
+// file, or that it must not be written. A missing file is not locked. It changes nothing.
 func CheckLock(path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0) // as TakeLock does, which needs that right
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -62,6 +62,33 @@ func CheckLock(path string) error {
 	}
 	defer f.Close() // releases the shared lock
 	return flock(f, syscall.LOCK_SH)
+}
+
+// Check is an error when the path no longer names the locked file: the directory was moved
+// or removed, and another process can take a lock of that name.
+func (l *Lock) Check() error {
+	same, err := SameFile(l.file)
+	if errors.Is(err, os.ErrClosed) { // the lock was released
+		return nil
+	}
+	if err == nil && !same {
+		err = errors.New("it is another file now")
+	}
+	if err != nil {
+		return fmt.Errorf("%s was moved or removed while it was locked: %w", l.file.Name(), err)
+	}
+	return nil
+}
+
+// SameFile reports whether the name that the file was opened with still names it; an error
+// of fs.ErrNotExist when it names nothing.
+func SameFile(f *os.File) (bool, error) {
+	have, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(have, named), err
 }
 
 // Close releases the lock. Closing it again does nothing. The file stays: if it were

@@ -138,6 +138,9 @@ func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 		return fmt.Errorf("rejected event %s: %w", e.Key, err)
 	}
 	b = append(b, '\n')
+	if err := r.follow(); err != nil {
+		return err
+	}
 	size, err := r.file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return fmt.Errorf("rejected events: %w", err)
@@ -156,6 +159,21 @@ func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 		return fmt.Errorf("rejected events: %w", err)
 	}
 	return nil
+}
+
+// follow opens the file again when it was moved or removed.
+func (r *RejectedFile) follow() error {
+	switch same, err := diskio.SameFile(r.file); {
+	case same:
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("rejected events: %w", err)
+	}
+	moved := r.file
+	if err := r.open(); err != nil {
+		return err
+	}
+	return moved.Close()
 }
 
 // rotate makes room.

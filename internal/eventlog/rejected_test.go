@@ -138,3 +138,40 @@ func TestRejectedFileThatWasEdited(t *testing.T) {
 		t.Errorf("the file has %d bytes, %v", len(data), err)
 	}
 }
+
+// Whoever moves or removes the file loses no later event.
+func TestRejectedFileFollowsItsName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run[1]")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenRejected(dir, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	path := filepath.Join(dir, RejectedName)
+	for i, lose := range []func() error{
+		func() error { return nil },
+		func() error { return os.Rename(path, path+".moved") },
+		func() error { return os.Remove(path) },
+		func() error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o644)) },
+	} {
+		if err := lose(); err != nil {
+			t.Fatal(err)
+		}
+		key := "s-1-" + strconv.Itoa(i+1)
+		if err := r.Append(event.Encoded{Key: key, Data: []byte("x")}, 1, errors.New("bad")); err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := rejectedKeys(dir); err != nil || len(keys) != 1 || keys[0] != key {
+			t.Errorf("%d: the file has the keys %v, %v; want %s", i, keys, err, key)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Append(event.Encoded{Key: "s-1-9"}, 1, errors.New("bad")); err == nil {
+		t.Error("an event was kept in a directory that is not there")
+	}
+}

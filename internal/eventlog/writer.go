@@ -44,8 +44,9 @@ func fileName(subject string) string {
 }
 
 // Writer appends events as JSON lines to one file per event type: the event's flat
-// object with its key as the field event_key. Files are never truncated. A line is in
-// the page cache when Publish returns, and fsynced within a second.
+// object with its key as the field event_key. Files are never truncated, and may be moved
+// or removed at any time: the next line goes to a new file. A line is in the page cache
+// when Publish returns, and fsynced within a second.
 //
 // Publish may be called from any goroutine; a goroutine of the writer's own fsyncs the
 // files. One lock guards everything; under it only the logger's is taken.
@@ -103,6 +104,9 @@ func (w *Writer) Publish(_ context.Context, e event.Event) error {
 	w.line = append(w.line, data[1:]...) // after its {
 	w.line = append(w.line, '\n')
 	f := w.files[e.Subject()]
+	if err := f.Follow(); err != nil {
+		w.err = err
+	}
 	if len(f.Held())+len(w.line) > maxHeld {
 		return fmt.Errorf("event log %s: buffer of %d bytes is full: %w", f.Path(), maxHeld, w.err)
 	}
@@ -110,6 +114,18 @@ func (w *Writer) Publish(_ context.Context, e event.Event) error {
 		w.err = err // the line is held, and the next flush logs it
 	}
 	return nil
+}
+
+// Reopen opens the files at their paths when those were moved or removed, as logrotate asks
+// for with a signal. Without it that is done before the next line.
+func (w *Writer) Reopen() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	for _, f := range w.files {
+		errs = append(errs, f.Follow(), f.Append(nil))
+	}
+	return errors.Join(errs...)
 }
 
 // Close writes and fsyncs what is left and closes the files. It does not wait for
@@ -152,7 +168,7 @@ func (w *Writer) flush() error {
 	var errs []error
 	written := make(map[*diskio.AppendFile]*os.File)
 	for _, f := range w.files {
-		errs = append(errs, f.WriteHeld())
+		errs = append(errs, f.Follow(), f.WriteHeld())
 		if file := f.Unsynced(); file != nil {
 			written[f] = file
 		}

@@ -208,3 +208,54 @@ func TestWriterNamesAnUnusableDirectory(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// logrotate moves the files, and may create empty ones in their place: no event is lost,
+// and none is in a file that has been packed already.
+func TestWriterFollowsMovedFiles(t *testing.T) {
+	for name, replace := range map[string]func(path string) error{
+		"moved":    func(string) error { return nil },
+		"replaced": func(path string) error { return os.WriteFile(path, nil, 0o644) },
+		"reopened": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			l, err := NewWriter(dir, "s", 1, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, "visit_events.log")
+			var files, want []string
+			for n := 1; n <= 4; n++ {
+				if err := l.Publish(t.Context(), visit(n)); err != nil {
+					t.Fatal(err)
+				}
+				moved := fmt.Sprint(path, ".", n)
+				if err := os.Rename(path, moved); err != nil {
+					t.Fatal(err)
+				}
+				if replace == nil {
+					err = l.Reopen()
+					if _, missing := os.Stat(path); missing != nil {
+						t.Error(missing)
+					}
+				} else {
+					err = replace(path)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				files, want = append(files, moved), append(want, wire(t, fmt.Sprint("s-1-", n), visit(n)))
+				if got, bad := replay(t, moved); len(got.messages) != 1 || len(bad) > 0 {
+					t.Errorf("%s has %d events, bad lines %q", moved, len(got.messages), bad)
+				}
+			}
+			if err := l.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got, bad := replay(t, files...)
+			if d := cmp.Diff(want, got.messages); d != "" || len(bad) > 0 {
+				t.Errorf("bad lines %q, messages (-want +got):\n%s", bad, d)
+			}
+		})
+	}
+}

@@ -82,11 +82,16 @@ func LoadIdentity(dir string) (Identity, error) {
 }
 
 func loadKey(path string) ([]byte, error) {
-	text, err := os.ReadFile(path)
+	key, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		key := newKey()
+		key = newKey()
 		return key, diskio.ReplaceFile(path, append([]byte(hex.EncodeToString(key)), '\n'), 0o600)
 	}
+	return key, err
+}
+
+func readKey(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read sentry key: %w", err)
 	}

@@ -46,6 +46,31 @@ func LastParams(ctx context.Context, dir, network string) (p estimate.Params, ok
 	return s.Params(), true
 }
 
+// Check reports why a data directory's database cannot be opened for a network, as Open
+// would, without changing anything; nil when there is none. An empty name is any network.
+func Check(dir, network string) error {
+	var s State
+	ctx := context.Background()
+	err := inReadOnly(ctx, dir, func(db queryer) error {
+		if err := s.loadMeta(ctx, db); err != nil {
+			return damaged(ctx, err)
+		}
+		return refuseOther(s.Network, network)
+	})
+	if errors.Is(err, ErrMissing) {
+		return nil
+	}
+	return err
+}
+
+// refuseOther is an ErrOtherNetwork for a database of another network, if both are known.
+func refuseOther(have, want string) error {
+	if have == "" || want == "" || have == want {
+		return nil
+	}
+	return fmt.Errorf("%w (it holds %s, expected %s)", ErrOtherNetwork, have, want)
+}
+
 // queryer is a database or a transaction of one.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)

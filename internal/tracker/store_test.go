@@ -1,7 +1,9 @@
 package tracker
 
 import (
+	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -221,5 +223,33 @@ func TestLearnedIsWrittenOnce(t *testing.T) {
 	}
 	if learned() == "{}" {
 		t.Error("not written")
+	}
+}
+
+// Check finds what Open would refuse, and leaves the file as it is.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	if err := Check(dir, "mainnet"); err != nil {
+		t.Errorf("without a database: %v", err)
+	}
+	unpack(t, filepath.Join("testdata", "tracker-v1.db.gz"), filepath.Join(dir, File))
+	for network, want := range map[string]error{"devnet": nil, "": nil, "mainnet": ErrOtherNetwork} {
+		if err := Check(dir, network); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", network, err, want)
+		}
+	}
+	if version := storedSchema(t, dir); version != 1 {
+		t.Errorf("Check has raised the schema to %d", version)
+	}
+	db, err := sql.Open("sqlite", source(filepath.Join(dir, File), "rw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.ExecContext(t.Context(), fmt.Sprint("PRAGMA user_version = ", schemaVersion+1))
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(dir, "devnet"); !errors.Is(err, ErrNewer) {
+		t.Errorf("of a later version: %v", err)
 	}
 }

@@ -88,8 +88,8 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 		return nil, fmt.Errorf("tracker database %s: %w", path, err)
 	}
 	s, err := load(ctx, store.db)
-	if err == nil && s.Network != "" && cfg.Network != "" && s.Network != cfg.Network {
-		err = fmt.Errorf("%w (it holds %s, expected %s)", ErrOtherNetwork, s.Network, cfg.Network)
+	if err == nil {
+		err = refuseOther(s.Network, cfg.Network)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tracker database %s: %w", path, err), store.db.Close())

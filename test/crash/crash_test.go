@@ -60,6 +60,12 @@ const testRate, testPeers = 1000, 100
 
 func testWorld(t *testing.T) *world {
 	t.Helper()
+	return testWorldIn(t, plainName)
+}
+
+// testWorldIn is testWorld with another name for the data directory.
+func testWorldIn(t *testing.T, dataDir string) *world {
+	t.Helper()
 	cmd := exec.Command("go", "tool", "-modfile=tools/go.mod", "-n", "nats-server")
 	cmd.Dir = "../.."
 	var stderr bytes.Buffer
@@ -70,7 +76,7 @@ func testWorld(t *testing.T) *world {
 	}
 	self := func(name string) program { return program{path: os.Args[0], env: []string{processEnv + "=" + name}} }
 	w, err := newWorld(t.Context(), programs{valtrack: self("valtrack"), sentry: self(string(sentry)), server: program{path: strings.TrimSpace(string(server))}},
-		t.TempDir(), 1, testRate, testPeers)
+		t.TempDir(), dataDir, 1, testRate, testPeers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,11 +155,17 @@ func (w *world) end(t *testing.T) {
 	t.Logf("%d events", v.events)
 }
 
-// The short form of `make soak`.
+// The short form of `make soak`, in data directories whose names are patterns.
 func TestKilledAtRandom(t *testing.T) {
+	for _, name := range patternNames() {
+		t.Run(name, func(t *testing.T) { killAtRandom(t, name) })
+	}
+}
+
+func killAtRandom(t *testing.T, dataDir string) {
 	t.Parallel()
 	t.Logf("-crash.seed %d", *seed)
-	w := testWorld(t)
+	w := testWorldIn(t, dataDir)
 	r := run{
 		kill: []role{broker, sentry, storer}, kills: 6, duckdb: duckdbProject(t),
 		random: rand.New(rand.NewPCG(*seed, 1)), between: [2]time.Duration{100 * time.Millisecond, 2500 * time.Millisecond},

@@ -74,16 +74,23 @@ func (o options) runs() []run {
 	random := rand.New(rand.NewPCG(o.seed, 1))
 	between := [2]time.Duration{100 * time.Millisecond, 2000 * time.Millisecond}
 	row := func(name string, kill ...role) run {
-		return run{name: name, kill: kill, kills: o.kills, duckdb: o.duckdb, random: random, between: between}
+		return run{name: name, dataDir: plainName, kill: kill, kills: o.kills, duckdb: o.duckdb, random: random, between: between}
 	}
-	points := row("crash points")
-	points.kills, points.points = 0, crashPoints()
+	points := func(dataDir string) run {
+		r := row("crash points in " + dataDir)
+		r.dataDir, r.kills, r.points = dataDir, 0, crashPoints()
+		return r
+	}
 	// A server that was away has to catch up before the next may die.
 	leader := row("leader of three nats-servers")
 	leader.leader, leader.kills, leader.between = true, min(o.kills, 10), [2]time.Duration{5 * time.Second, 8 * time.Second}
-	return []run{
-		row("consumer", storer), row("consumer and nats-server", storer, broker), row("sentry", sentry), row("all three", storer, broker, sentry), points, leader,
+	runs := []run{
+		row("consumer", storer), row("consumer and nats-server", storer, broker), row("sentry", sentry), row("all three", storer, broker, sentry),
 	}
+	for _, name := range patternNames() {
+		runs = append(runs, points(name))
+	}
+	return append(runs, leader)
 }
 
 // soak makes every run and prints the table.
@@ -110,7 +117,7 @@ func soak(ctx context.Context, o options, out io.Writer) (err error) {
 		if r.leader {
 			servers = clusterSize
 		}
-		w, worldErr := newWorld(ctx, o.programs, filepath.Join(dir, strconv.Itoa(i)), servers, o.rate, o.peers)
+		w, worldErr := newWorld(ctx, o.programs, filepath.Join(dir, strconv.Itoa(i)), r.dataDir, servers, o.rate, o.peers)
 		if worldErr != nil {
 			return errors.Join(err, worldErr)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,8 +43,8 @@ type reads struct {
 func startReader(ctx context.Context, duckdb, data string) (*reader, error) {
 	for _, table := range dataset.Tables() {
 		for {
-			parts, err := filepath.Glob(filepath.Join(dataset.Dir(data, table), "*.parquet"))
-			if err != nil {
+			parts, err := os.ReadDir(dataset.Dir(data, table))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 			if len(parts) > 0 {

@@ -15,11 +15,12 @@ import (
 
 // run is one row of the table.
 type run struct {
-	name   string
-	kill   []role // each time all of them
-	leader bool   // of a cluster: each time the stream's
-	kills  int
-	points []string // each once, where a process then dies
+	name    string
+	dataDir string // the name of the consumer's data directory
+	kill    []role // each time all of them
+	leader  bool   // of a cluster: each time the stream's
+	kills   int
+	points  []string // each once, where a process then dies
 
 	duckdb  string // the npm project; empty for no reader
 	random  *rand.Rand

@@ -59,8 +59,15 @@ type world struct {
 	procs    map[role]*process
 }
 
-func newWorld(ctx context.Context, p programs, dir string, servers, rate, peers int) (_ *world, err error) {
-	w := &world{programs: p, dir: dir, data: filepath.Join(dir, "data"), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
+// plainName and patternNames are names of data directories: those of the latter are
+// patterns to whoever expands them, one of them an invalid one.
+const plainName = "data"
+
+func patternNames() []string { return []string{"a[b", "run[1]"} }
+
+// newWorld makes a world in dir; name is that of the data directory.
+func newWorld(ctx context.Context, p programs, dir, name string, servers, rate, peers int) (_ *world, err error) {
+	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
 	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755)); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,9 @@ if (!directory || (mode && !['--types', '--sql'].includes(mode))) {
 }
 const instance = await DuckDBInstance.create(':memory:');
 const db = await instance.connect();
-await db.run(`CREATE VIEW t AS FROM '${directory.replaceAll("'", "''")}'`);
+// DuckDB takes [, * and ? in a path for a pattern.
+const files = `${directory.replace(/[[*?]/g, '[$&]')}/*.parquet`;
+await db.run(`CREATE VIEW t AS FROM '${files.replaceAll("'", "''")}'`);
 if (mode === '--types') {
   const columns = await db.runAndReadAll('DESCRIBE t');
   console.log(JSON.stringify(Object.fromEntries(columns.getRows().map(([name, type]) => [name, type]))));

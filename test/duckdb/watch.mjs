@@ -27,10 +27,11 @@ const end = new Promise((resolve) => process.stdin.on('end', () => { ended = tru
 process.stdin.resume();
 
 async function read(table) {
-  const directory = `${dataDir}/${table}.parquet`.replaceAll("'", "''");
+  // DuckDB takes [, * and ? in a path for a pattern.
+  const files = `${dataDir.replace(/[[*?]/g, '[$&]')}/${table}.parquet/*.parquet`.replaceAll("'", "''");
   for (let again = 0; ; again++) {
     try {
-      const result = await db.runAndReadAll(`SELECT count(*)::DOUBLE, (count(*) - count(DISTINCT (${keys[table]})))::DOUBLE FROM '${directory}'`);
+      const result = await db.runAndReadAll(`SELECT count(*)::DOUBLE, (count(*) - count(DISTINCT (${keys[table]})))::DOUBLE FROM '${files}'`);
       const [rows, twice] = result.getRows()[0];
       return { table, rows, twice, again };
     } catch (err) {

@@ -1,0 +1,210 @@
+package app
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+)
+
+// networkFile says which network a data directory belongs to: rows of two networks in one
+// dataset, under one identity, cannot be separated later.
+const networkFile = "network.json"
+
+// owner is the network that a data directory belongs to, the content of networkFile.
+type owner struct {
+	Name string `json:"name"`
+	// GenesisValidatorsRoot is zero where it is not known.
+	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root,omitzero"`
+	// NetworkDir has the network's files, unless the network is an embedded one; a relative
+	// path is below the data directory. Simulated: the process is the network.
+	NetworkDir string `json:"network_dir,omitempty"`
+	Simulated  bool   `json:"simulated,omitempty"`
+}
+
+func (o owner) String() string {
+	if o.GenesisValidatorsRoot == (eth2.Root{}) {
+		return o.Name
+	}
+	return fmt.Sprintf("%s (genesis validators root %s)", o.Name, o.GenesisValidatorsRoot)
+}
+
+// is reports whether a network is the owner, as far as that is known.
+func (o owner) is(net network.Network) bool {
+	return o.Name == net.Name && (o.GenesisValidatorsRoot == eth2.Root{} || o.GenesisValidatorsRoot == net.GenesisValidatorsRoot)
+}
+
+func ownerOf(use DirUse) owner {
+	return owner{use.Network.Name, use.Network.GenesisValidatorsRoot, use.NetworkDir, use.Simulated}
+}
+
+// readOwner reads the file; false when there is none, or an empty one, which is as good as
+// none: an earlier version did not fsync it.
+func readOwner(dir string) (o owner, ok bool, err error) {
+	path := filepath.Join(dir, networkFile)
+	text, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return o, false, nil
+	case err != nil:
+		return o, false, AsConfigError(err)
+	case len(bytes.TrimSpace(bytes.Trim(text, "\x00"))) == 0:
+		return o, false, nil
+	}
+	if err := json.Unmarshal(text, &o); err != nil {
+		return o, false, ConfigErrorf("%s is damaged: %w; restore it, or remove it to have it written again", path, err)
+	}
+	if o.Name == "" {
+		return o, false, ConfigErrorf("%s is damaged: it names no network; restore it, or remove it to have it written again", path)
+	}
+	return o, true, nil
+}
+
+// writeOwner assigns the directory to the network. What the file says already stays, unless
+// the new entry says more.
+func writeOwner(dir string, o owner) error {
+	have, ok, err := readOwner(dir)
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(dir, o.NetworkDir); err == nil && o.NetworkDir != "" && filepath.IsLocal(rel) {
+		o.NetworkDir = rel
+	} else if abs, err := filepath.Abs(o.NetworkDir); err == nil && o.NetworkDir != "" {
+		o.NetworkDir = abs
+	}
+	if o.NetworkDir == "" {
+		o.NetworkDir, o.Simulated = have.NetworkDir, have.Simulated
+	}
+	if o.GenesisValidatorsRoot == (eth2.Root{}) {
+		o.GenesisValidatorsRoot = have.GenesisValidatorsRoot
+	}
+	if ok && have == o {
+		return nil
+	}
+	text, err := json.Marshal(o)
+	if err == nil {
+		err = diskio.ReplaceFile(filepath.Join(dir, networkFile), append(text, '\n'), 0o644)
+	}
+	return AsConfigError(err)
+}
+
+// checkOwner refuses a network that the directory does not belong to: by its file or, where
+// there is none, by the rows in it.
+func checkOwner(dir string, net network.Network) error {
+	if err := checkOwnerFile(dir, net); err != nil {
+		return err
+	}
+	_, ok, err := readOwner(dir)
+	if err != nil {
+		return err
+	}
+	names, err := dataset.Inspect(dir)
+	if err != nil {
+		return AsConfigError(err)
+	}
+	if !ok && net.Name != "" && len(names) > 0 && !slices.Contains(names, net.Name) {
+		return errForeign(dir, owner{Name: strings.Join(names, " and ")}, net)
+	}
+	return nil
+}
+
+// CheckNetworkName refuses, as a ConfigError, the name of another network than the one that
+// the data directory belongs to.
+func CheckNetworkName(dir, name string) error {
+	have, ok, err := readOwner(dir)
+	if err == nil && ok && have.Name != name {
+		err = ConfigErrorf("--%s %q holds data of network %s, not of %s", OptDataDir, dir, have, name)
+	}
+	return err
+}
+
+func checkOwnerFile(dir string, net network.Network) error {
+	have, ok, err := readOwner(dir)
+	if err == nil && ok && net.Name != "" && !have.is(net) {
+		err = errForeign(dir, have, net)
+	}
+	return err
+}
+
+// DirNetwork is the network of a data directory.
+type DirNetwork struct {
+	network.Network
+	// Dir has the network's files; empty for an embedded network.
+	Dir string
+	// Simulated: the network is a devnet in the process that uses the directory, which
+	// decides what is missing here.
+	Simulated bool
+	// Missing says, as a ConfigError, why the network's files cannot be used. Then only its
+	// name is known, and its root if it is not zero.
+	Missing error
+}
+
+// NetworkOf is the network that a data directory belongs to; false when it is new. Errors
+// are ConfigErrors.
+func NetworkOf(dir string) (n DirNetwork, ok bool, err error) {
+	if above, err := checkPlace(dir); err != nil || above != "" {
+		return n, false, err
+	}
+	o, ok, err := readOwner(dir)
+	if err != nil {
+		return n, false, err
+	}
+	if !ok {
+		names, err := dataset.Inspect(dir)
+		if err != nil || len(names) == 0 {
+			return n, false, AsConfigError(err)
+		}
+		if len(names) > 1 {
+			return n, false, ConfigErrorf("--%s %q holds events of the networks %s: say with --%s which to go on with", OptDataDir, dir, strings.Join(names, " and "), OptNetwork)
+		}
+		o.Name = names[0]
+	}
+	if slices.Contains(network.Names(), o.Name) && o.NetworkDir == "" {
+		n.Network, err = network.Load(o.Name)
+		if err == nil && o.is(n.Network) {
+			return n, true, nil
+		}
+	}
+	n.Network, n.Dir, n.Simulated = network.Network{Name: o.Name, GenesisValidatorsRoot: o.GenesisValidatorsRoot}, o.NetworkDir, o.Simulated
+	switch {
+	case n.Dir == "" && o.Name == devnet.Name: // as an earlier version wrote it
+		n.Dir = filepath.Join(dir, devnet.Name)
+		_, err := os.Stat(n.Dir)
+		n.Simulated = err == nil
+	case n.Dir != "" && !filepath.IsAbs(n.Dir):
+		n.Dir = filepath.Join(dir, n.Dir)
+	}
+	n.load(o)
+	if n.Missing != nil {
+		n.Missing = ConfigErrorf("--%s %q belongs to network %s, whose files cannot be used: %w; give --%s DIR with them", OptDataDir, dir, o, n.Missing, OptNetworkDir)
+	}
+	return n, true, nil
+}
+
+// load reads the network's files.
+func (n *DirNetwork) load(o owner) {
+	if n.Dir == "" {
+		n.Missing = errors.New("it is not an embedded one")
+		return
+	}
+	net, err := network.LoadFS(os.DirFS(n.Dir), o.Name)
+	switch {
+	case err != nil:
+		n.Missing = fmt.Errorf("%s: %w", n.Dir, err)
+	case !o.is(net):
+		n.Missing = fmt.Errorf("%s is of another one (genesis validators root %s)", n.Dir, net.GenesisValidatorsRoot)
+	default:
+		n.Network = net
+	}
+}
