@@ -113,10 +113,27 @@ func startCrawler(t testing.TB, net network.Network, allowPrivate bool, changes 
 }
 
 // visited waits for the first visit_ended.
+// visited is the end of the first visit, with the whole log of its watch.
 func (c *crawler) visited(t testing.TB) *event.VisitEnded {
 	t.Helper()
-	c.events.waitFor(t, "the end of a visit", func() bool { return len(eventsOf[*event.VisitEnded](c.events)) > 0 })
-	return eventsOf[*event.VisitEnded](c.events)[0]
+	var parts []*event.Watch
+	for {
+		n := len(eventsOf[*event.VisitEnded](c.events))
+		for _, e := range eventsOf[*event.VisitEnded](c.events) {
+			if e.Watch != nil {
+				parts = append(parts, e.Watch)
+			}
+			if e.More {
+				continue
+			}
+			if e.Watch != nil {
+				e.Watch = joinParts(t, parts)
+			}
+			return e
+		}
+		parts = nil
+		c.events.waitFor(t, "the end of a visit", func() bool { return len(eventsOf[*event.VisitEnded](c.events)) > n })
+	}
 }
 
 func (c *crawler) handshakes() []*event.MetadataReceived {
