@@ -30,13 +30,14 @@ const (
 // any digest that counts (forks.subscribed): around a fork that is two. The log is cut at
 // each estimate.EpochCut, so that a part has one epoch.
 //
-// Its time moves only to times at which the peer was connected: a part never covers what
-// was not seen.
+// Its time begins with the wall clock, and goes on with the monotonic one. It moves only to
+// times at which the peer was connected: a part never covers what was not seen.
 //
 // add is called from the goroutine that reads the peer's gossip, the rest from the
 // visit's own.
 type subnetLog struct {
-	forks forks
+	forks     forks
+	monotonic time.Time // from, with the reading of the monotonic clock
 	// ready gets a token when parts can be taken or the log has ended.
 	ready chan struct{}
 
@@ -47,7 +48,7 @@ type subnetLog struct {
 	on      uint64                              // bit i: on subnet i
 	joined  [eth2.AttestationSubnetCount]uint32 // ms after from at which a subnet that is on was joined, plus 1; 0 where not known
 	attnets *eth2.Attnets                       // of the newest MetaData in the log; nil while there is none
-	from    time.Time                           // of the log, in whole ms
+	from    time.Time                           // of the log, in whole ms; from here on times have no monotonic reading
 	epoch   eth2.Epoch
 	cut     eth2.Epoch // the log of this epoch begins at the next cut
 	last    time.Time  // no change is before it
@@ -87,9 +88,10 @@ type subnetChange struct {
 
 func newSubnetLog(f forks, from time.Time) *subnetLog {
 	from = from.Add(-time.Duration(from.Nanosecond()) % time.Millisecond) // as events say it
+	first := from.Round(0)
 	return &subnetLog{
-		forks: f, ready: make(chan struct{}, 1),
-		epoch: f.clock.EpochAt(from), cut: f.nextCut(from), from: from, last: from, part: logPart{from: from},
+		forks: f, ready: make(chan struct{}, 1), monotonic: from,
+		epoch: f.clock.EpochAt(from), cut: f.nextCut(from), from: first, last: first, part: logPart{from: first},
 	}
 }
 
@@ -210,19 +212,21 @@ func (l *subnetLog) end(now time.Time) logPart {
 }
 
 // advance moves the log's time forward, never back, over the ends of epochs: the log is cut
-// at each, and then, when the epoch starts, digests can start or cease to count.
+// at each, and then, when the epoch starts, digests can start or cease to count. It returns
+// the log's time.
 func (l *subnetLog) advance(now time.Time) time.Time {
+	now = l.from.Add(now.Sub(l.monotonic))
 	for !now.Before(l.last) && l.endedBy == nil {
 		cut, start := estimate.EpochCut(l.forks.clock, l.cut), l.forks.clock.EpochStart(l.epoch+1)
 		switch {
 		case !cut.After(now) && !cut.After(start):
 			l.cut++
-			if l.moveTo(cut); l.last.After(l.part.from) && len(l.parts) < maxParts {
+			if l.last = latest(l.last, cut); l.last.After(l.part.from) && len(l.parts) < maxParts {
 				l.startPart(l.last)
 			}
 		case !start.After(now):
 			l.epoch, l.full = l.epoch+1, 0
-			l.moveTo(start)
+			l.last = latest(l.last, start)
 			l.logDifference(l.last)
 		default:
 			l.last = now
@@ -230,13 +234,6 @@ func (l *subnetLog) advance(now time.Time) time.Time {
 		}
 	}
 	return l.last
-}
-
-// moveTo moves the log's time to one of the wall clock, unless that is past.
-func (l *subnetLog) moveTo(at time.Time) {
-	if at := l.last.Add(at.Sub(l.last)); at.After(l.last) {
-		l.last = at
-	}
 }
 
 // updateTopics applies subscriptions on digests of our network's schedule, whether they count
@@ -342,10 +339,9 @@ func (l *subnetLog) since(at time.Time) (list []int) {
 // watch is the part as it is published.
 func (p *logPart) watch() *event.Watch {
 	w := &event.Watch{
-		From: p.from.UnixMilli(), Initial: subnetList(p.initial), Since: p.since, Attnets: p.attnets,
+		From: p.from.UnixMilli(), To: p.to.UnixMilli(), Initial: subnetList(p.initial), Since: p.since, Attnets: p.attnets,
 		Changes: make([]event.SubnetChange, len(p.changes)), MetaDataChanges: p.metadata,
 	}
-	w.To = w.From + p.to.Sub(p.from).Milliseconds() // unaffected by changes of the wall clock
 	for i, c := range p.changes {
 		w.Changes[i] = event.SubnetChange{At: int64(c.after), Subnet: int(c.subnet), Subscribed: c.on}
 	}
