@@ -28,6 +28,7 @@ type node struct {
 	local    *enode.LocalNode
 	life     atomic.Pointer[life] // nil while the node is down
 	contacts contacts
+	redials  atomic.Uint64 // of persona Redials
 
 	// Of the scheduler's goroutine.
 	last    ports // of the latest life
