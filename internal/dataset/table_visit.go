@@ -1,6 +1,9 @@
 package dataset
 
-import "github.com/chainbound/valtrack/internal/event"
+import (
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+)
 
 // Visit is the table of visit_ended events.
 const Visit = "visit_events"
@@ -10,7 +13,7 @@ func visitTable() table { return eventTableOf(2, VisitRow.trusted) }
 // VisitRow is one visit_ended event.
 type VisitRow struct {
 	VisitID       string  `parquet:"visit_id,delta" json:"visit_id"`
-	Part          int32   `parquet:"part" json:"part"` // from 0; above for a long watch
+	Part          int32   `parquet:"part" json:"part"` // from 0; above for a watch, which has one for each epoch
 	More          bool    `parquet:"more" json:"more"` // a further part of the visit follows
 	ID            string  `parquet:"id,dict" json:"id"`
 	Multiaddr     *string `parquet:"multiaddr,optional,dict" json:"multiaddr"`
@@ -29,11 +32,13 @@ type VisitRow struct {
 	Common
 }
 
-// Watch is the subscription log of a watch visit.
+// Watch is the subscription log of a watch visit, or of a part of it.
 type Watch struct {
 	From            int64            `parquet:"from" json:"from"` // Unix milliseconds
 	To              int64            `parquet:"to" json:"to"`
 	Initial         []int32          `parquet:"initial,list" json:"initial"`
+	Since           []int32          `parquet:"since,list,optional" json:"since"`     // ms from joining to From, as long as Initial; 0 where not known; null where all are
+	Attnets         *string          `parquet:"attnets,optional,dict" json:"attnets"` // at From; null while those of metadata_received
 	Changes         []SubnetChange   `parquet:"changes,list" json:"changes"`
 	MetaDataChanges []MetaDataChange `parquet:"metadata_changes,list" json:"metadata_changes"`
 }
@@ -76,7 +81,7 @@ func watchOf(w *event.Watch) *Watch {
 	if w == nil {
 		return nil
 	}
-	out := &Watch{From: w.From, To: w.To, Initial: List(w.Initial)}
+	out := &Watch{From: w.From, To: w.To, Initial: List(w.Initial), Since: List(w.Since), Attnets: text(w.Attnets)}
 	for _, c := range w.Changes {
 		out.Changes = append(out.Changes, SubnetChange{At: c.At, Subnet: int32(c.Subnet), Subscribed: c.Subscribed})
 	}
@@ -110,7 +115,7 @@ func (r VisitRow) Event() (event.Event, error) {
 }
 
 func (p *parser) watch(w *Watch) *event.Watch {
-	out := &event.Watch{From: w.From, To: w.To, Initial: ints(w.Initial), Changes: make([]event.SubnetChange, len(w.Changes))}
+	out := &event.Watch{From: w.From, To: w.To, Initial: ints(w.Initial), Since: ints(w.Since), Attnets: parsed[eth2.Attnets](p, w.Attnets), Changes: make([]event.SubnetChange, len(w.Changes))}
 	for i, c := range w.Changes {
 		out.Changes[i] = event.SubnetChange{At: c.At, Subnet: int(c.Subnet), Subscribed: c.Subscribed}
 	}

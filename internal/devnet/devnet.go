@@ -92,6 +92,9 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 	if d.cfg.DialBack {
 		d.group.Go(func() error { return d.dialBack(ctx) })
 	}
+	if slices.ContainsFunc(nodes, func(n *node) bool { return n.persona == Redials }) {
+		d.group.Go(func() error { return d.redial(ctx) })
+	}
 	return nil
 }
 

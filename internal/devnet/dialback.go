@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"golang.org/x/sync/errgroup"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -105,6 +107,55 @@ func (d *Devnet) reach(ctx context.Context, n *node, h *host, info peer.AddrInfo
 		}
 	}
 }
+
+// redial lets the nodes of persona Redials dial, twelve times per slot, whoever has been
+// connected with them and is not of the devnet, while it is not connected. Their addresses
+// are those of identify.
+func (d *Devnet) redial(ctx context.Context) error {
+	own := make(map[peer.ID]bool)
+	for _, n := range d.roster.all() {
+		own[n.peerID] = true
+	}
+	var dials errgroup.Group
+	dials.SetLimit(dialBackLimit)
+	tick := time.NewTicker(d.cfg.SlotDuration / 12)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return dials.Wait()
+		case <-tick.C:
+		}
+		for i, n := range d.roster.all() {
+			h := d.hostOf(i)
+			if h == nil || n.persona != Redials {
+				continue
+			}
+			for _, id := range h.Peerstore().PeersWithAddrs() {
+				if own[id] || h.Network().Connectedness(id) == network.Connected {
+					continue
+				}
+				dials.TryGo(func() error { d.dialAgain(ctx, n, h, id); return nil })
+			}
+		}
+	}
+}
+
+// dialAgain dials a peer at once, however often that has failed.
+func (d *Devnet) dialAgain(ctx context.Context, n *node, h *host, id peer.ID) {
+	if s, ok := h.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(id)
+	}
+	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	n.redials.Add(1)
+	if err := h.Connect(bounded, peer.AddrInfo{ID: id}); err != nil {
+		n.log.Debug("redial failed", slog.String("peer", id.String()), slog.Any("err", err))
+	}
+}
+
+// Redials is how often a node of persona Redials has dialled again.
+func (d *Devnet) Redials(index int) uint64 { return d.roster.all()[index].redials.Load() }
 
 // strangers are the records of consensus nodes that met the devnet in discv5.
 func (d *Devnet) strangers() []enr.Record {

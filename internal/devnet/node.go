@@ -30,7 +30,8 @@ type node struct {
 	local    *enode.LocalNode
 	life     atomic.Pointer[life] // nil while the node is down
 	contacts contacts
-	met      metNodes // in discv5
+	met      metNodes      // in discv5
+	redials  atomic.Uint64 // of persona Redials
 
 	// Of the scheduler's goroutine.
 	last    ports // of the latest life

@@ -57,6 +57,9 @@ const (
 	// Unlisted is healthy, but in nobody's discv5 table, as a node behind a NAT:
 	// it is found only when it dials (Config.DialBack, Devnet.Dial).
 	Unlisted Persona = "unlisted"
+	// Redials is healthy and has fewer peers than it wants: whoever was connected with it
+	// and is not any more it dials again, once a second (of slots of 12 s).
+	Redials Persona = "redials"
 )
 
 // trait is what a persona means for a crawler.
@@ -92,6 +95,7 @@ func traits() map[Persona]trait {
 		NoGossip:        {true, true, true, false, ok},
 		NoAgent:         good,
 		Unlisted:        {true, false, true, true, ok},
+		Redials:         good,
 	}
 }
 
@@ -115,12 +119,12 @@ func HealthyMix() Mix { return Mix{} }
 
 // MixedMix is a network as bad as a real one: 15 % dead addresses, 10 % gone, 10 %
 // that say goodbye at once, 5 % on another network, 5 % without eth2, and 17 %
-// with the other faults in equal parts.
+// with the other faults in equal parts. Unlisted and Redials are none.
 func MixedMix() Mix {
 	m := Mix{Dead: 0.15, Gone: 0.10, Goodbye: 0.10, WrongDigest: 0.05, NoEth2: 0.05}
 	var rest []Persona
 	for _, p := range Personas() {
-		if _, named := m[p]; !named && p != Healthy && p != Unlisted && p != Quota {
+		if _, named := m[p]; !named && p != Healthy && p != Unlisted && p != Quota && p != Redials {
 			rest = append(rest, p)
 		}
 	}

@@ -154,6 +154,15 @@ func TestPersonas(t *testing.T) {
 			})
 		},
 		Slow: shakesHands,
+		Redials: func(t *testing.T, v visit) {
+			shakesHands(t, v)
+			for range 2 {
+				if err := v.Network().ClosePeer(v.id); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "the node to dial again", func() bool { return len(v.Network().ConnsToPeer(v.id)) > 0 })
+			}
+		},
 		NoGossip: func(t *testing.T, v visit) {
 			shakesHands(t, v)
 			if _, err := v.NewStream(t.Context(), v.id, p2p.MeshsubProtocols()...); !unsupported(err) {

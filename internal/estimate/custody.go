@@ -41,7 +41,8 @@ type Custody struct {
 }
 
 // Observe adds a reading from MetaData or a record. 0 is no evidence: the node is a light
-// client or an old version. One that is older than the latest only counts for Highest.
+// client or an old version. One that is older than the latest by up to a day counts for Max,
+// so that readings can come in any order.
 func (c *Custody) Observe(at int64, cgc uint64) {
 	const day = 24 * 3600 * 1000
 	if cgc == 0 || cgc > eth2.NumberOfCustodyGroups {
@@ -49,6 +50,9 @@ func (c *Custody) Observe(at int64, cgc uint64) {
 	}
 	c.Highest = max(c.Highest, cgc)
 	if at < c.At {
+		if c.At-at <= day && (cgc > c.Max || cgc == c.Max && at > c.MaxAt) {
+			c.Max, c.MaxAt = cgc, at
+		}
 		return
 	}
 	c.Latest, c.At = cgc, at

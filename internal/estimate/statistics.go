@@ -60,7 +60,7 @@ type syncReading struct {
 type fullness struct {
 	full, partial           uint32 // snapshots with all subnets, and with fewer
 	firstFull, lastFull     eth2.Epoch
-	fullEpochs, otherEpochs uint32 // watched epochs with all subnets and none left, and other watches
+	fullEpochs, otherEpochs uint32 // watched epochs with all subnets and none left; others, also in part
 	declared                uint32 // observations with all subnets in MetaData
 }
 
@@ -180,46 +180,75 @@ func (f fullness) allSubnets() bool {
 // insert adds a run; when its slots are covered already it replaces what covers them only
 // if it shows more than twice as much. It reports whether the run was added.
 func (r *reading) insert(x run) bool {
-	if x.slots == 0 || x.on+x.off == 0 || r.early.n+len(r.runs) >= maxRuns {
+	if x.on+x.off == 0 {
 		return false
 	}
+	i, ok := r.put(x)
+	if ok {
+		r.join(i, func(a, b run) bool { return true })
+	}
+	return ok
+}
+
+// insertSlots is insert of a run that lies within a duty epoch, in which others may
+// complete it: also one without a cell that could show anything. It returns the Behaviour
+// of the epoch that the run has completed, if it has.
+func (r *reading) insertSlots(x run, perEpoch eth2.Slot) (whole Behaviour) {
+	i, ok := r.put(x)
+	if !ok {
+		return whole
+	}
+	i = r.join(i, func(_, b run) bool { return b.from%perEpoch != 0 })
+	if x = r.runs[i]; x.from%perEpoch == 0 && x.slots == uint32(perEpoch) {
+		whole = x.behaviour()
+		r.join(i, func(a, b run) bool { return a.from%perEpoch == 0 && b.end()%perEpoch == 0 })
+	}
+	return whole
+}
+
+// put is insert without join. It returns where the run is.
+func (r *reading) put(x run) (i int, ok bool) {
+	if x.slots == 0 || r.early.n+len(r.runs) >= maxRuns {
+		return 0, false
+	}
 	if behind := x.from > r.early.end || x.from == r.early.end && x.snapshot; !behind && !r.unpack() {
-		return false
+		return 0, false
 	}
 	from, to := r.overlap(x)
 	if from == len(r.runs) { // nearly always
 		r.runs = append(r.runs, x)
-		r.join(from)
-		return true
+		return from, true
 	}
 	var known uint64
 	for _, y := range r.runs[from:to] {
 		known += y.exposure()
 	}
-	if x.exposure() <= 2*known {
-		return false
+	if from < to && x.exposure() <= 2*known {
+		return 0, false
 	}
 	r.runs = slices.Replace(r.runs, from, to, x)
-	r.join(from)
-	return true
+	return from, true
 }
 
 // maxRuns bounds the runs of a day: a visit of one epoch every epoch has about as many
 // again.
 const maxRuns = 1024
 
-// join merges two runs that touch and are of one kind.
-func (r *reading) join(i int) {
-	for _, i := range []int{i, i - 1} {
-		if i < 0 || i+1 >= len(r.runs) {
+// join merges a run with those that touch it and are of its kind, as far as the rule allows
+// for a run and the next. It returns where the run is then.
+func (r *reading) join(i int, allowed func(a, b run) bool) int {
+	for _, left := range [...]int{i, i - 1} {
+		if left < 0 || left+1 >= len(r.runs) {
 			continue
 		}
-		a, b := &r.runs[i], r.runs[i+1]
-		if a.end() == b.from && a.cell == b.cell && !a.snapshot && !b.snapshot {
+		a, b := &r.runs[left], r.runs[left+1]
+		if a.end() == b.from && a.cell == b.cell && !a.snapshot && !b.snapshot && allowed(*a, b) {
 			a.slots, a.on, a.off = a.slots+b.slots, a.on+b.on, a.off+b.off
-			r.runs = slices.Delete(r.runs, i+1, i+2)
+			r.runs = slices.Delete(r.runs, left+1, left+2)
+			i = left
 		}
 	}
+	return i
 }
 
 // overlap returns the runs that share duty slots with x, or where x would be inserted.

@@ -295,6 +295,7 @@ func TestDecodesTheOldEncoding(t *testing.T) {
 	want.AddWatch(p, logOf(slotTime(p, 1000, 0), slotTime(p, 1003, 0)))
 	want.AddSnapshot(p, Snapshot{At: slotTime(p, 1010, 5), Subscribed: []int{1, 2, 62}})
 	want.AddSyncnets(p, slotTime(p, 1000, 0), 3)
+	want.wholeWatches(1)
 	const encoded = "010282fa015f0000822ee4010205033d01030300010000000100000000020000801f00000000000000000000"
 	for _, old := range []string{"01" + encoded, "02" + encoded} {
 		b, _ := hex.DecodeString(old)

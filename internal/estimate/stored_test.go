@@ -63,6 +63,18 @@ func withReleases(t *testing.T, kind eth2.ClientKind, releases ...release) {
 	clients[slices.IndexFunc(clients, func(c client) bool { return c.kind == kind })].releases = releases
 }
 
+// wholeWatches makes of s what it was when a watch was not cut by epochs: one run for its
+// slots, and one of otherEpochs for each watch.
+func (s *Statistics) wholeWatches(watches uint32) *Statistics {
+	s.fullness.otherEpochs = watches
+	for i := range s.readings {
+		for at := len(s.readings[i].runs) - 1; at > 0; at-- {
+			s.readings[i].join(at, func(a, b run) bool { return true })
+		}
+	}
+	return s
+}
+
 // byWindow sorts the readings, whose order only says which is the likeliest.
 func (s *Statistics) byWindow() *Statistics {
 	slices.SortFunc(s.readings, func(a, b reading) int { return cmp.Compare(a.window.key(), b.window.key()) })
@@ -107,7 +119,7 @@ func TestStatisticsWithoutKeysAreRead(t *testing.T) {
 	}
 	for _, f := range file {
 		c := eth2.ParseAgent(f.Agent)
-		want, sealed := storedThen(c), storedThen(c)
+		want, sealed := storedThen(c).wholeWatches(3), storedThen(c).wholeWatches(3)
 		sealed.Seal(32_000)
 		for old, want := range map[string]*Statistics{f.Day: want, f.Sealed: sealed} {
 			b, err := hex.DecodeString(old)

@@ -8,14 +8,15 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// WatchLog is the subscription log of a watch, or of one part of it, as an
-// in the form of event.Watch. Malformed parts are ignored.
+// WatchLog is the subscription log of a watch, or of one part of it, in the form of
+// event.Watch. Malformed entries are ignored.
 type WatchLog struct {
 	From, To int64 // Unix milliseconds
 	Initial  []int // attestation subnets at From
+	Since    []int // as in event.Watch
 	Changes  []event.SubnetChange
 	// LongLived are the long-lived subnets that the node had at any time
-	// of the watch: MetaData's at its start and after each change.
+	// of the log: MetaData's at its start and after each change.
 	LongLived eth2.Attnets
 }
 
@@ -29,9 +30,15 @@ type Snapshot struct {
 // maxWatchSlots bounds what is read of one log: some days.
 const maxWatchSlots = 1 << 17
 
-// AddWatch adds a watch. A part of a watch that follows another on the same visit is
-// a watch too: only the slot of the cut is lost.
+// AddWatch adds a watch, or a part of one: a watch is the sum of its epochs (see Epochs), so
+// that nothing is lost where it was cut at EpochCut, in whatever order its parts are added.
 func (s *Statistics) AddWatch(p Params, w WatchLog) {
+	for epoch := range w.Epochs(p) {
+		s.addEpoch(p, epoch)
+	}
+}
+
+func (s *Statistics) addEpoch(p Params, w WatchLog) {
 	t, ok := newTimeline(p, w)
 	if !ok || s.sealed {
 		return
@@ -104,34 +111,15 @@ func (s *Statistics) addSync(r syncReading) {
 	}
 }
 
-// timeline is a watch's log in time.
+// timeline is the log of an epoch, or of a part of one, in time.
 type timeline struct {
 	timing
 	params    Params
 	from, to  int64 // Unix milliseconds
 	initial   uint64
+	since     []int64              // when a subnet of initial was joined, Unix milliseconds; 0 or missing where not known
 	changes   []event.SubnetChange // in order, all valid, At in Unix milliseconds
 	longLived uint64
-}
-
-func newTimeline(p Params, w WatchLog) (timeline, bool) {
-	t, ok := newTiming(p)
-	if !ok || !t.within(w.From) || !t.within(w.To) || w.To <= w.From {
-		return timeline{}, false
-	}
-	to := w.To
-	if to-w.From > maxWatchSlots*t.slot {
-		to = w.From + maxWatchSlots*t.slot
-	}
-	changes := make([]event.SubnetChange, 0, len(w.Changes))
-	for _, c := range w.Changes {
-		if c.At >= 0 && c.At <= to-w.From && c.Subnet >= 0 && c.Subnet < subnets {
-			c.At += w.From
-			changes = append(changes, c)
-		}
-	}
-	slices.SortStableFunc(changes, func(a, b event.SubnetChange) int { return int(a.At - b.At) })
-	return timeline{t, p, w.From, to, subnetSet(w.Initial), changes, attnetSet(w.LongLived)}, true
 }
 
 // slotBySlot reads a client that subscribes for each duty when its slot is near. A
@@ -143,25 +131,22 @@ func (t timeline) slotBySlot(r *reading) (seen Behaviour) {
 	if t.begins(first) < t.from {
 		first++
 	}
-	lead := eth2.Slot(r.window.lead)
+	lead, perEpoch := eth2.Slot(r.window.lead), eth2.Slot(t.params.slots())
 	c := t.cursor()
 	c.advance(t.begins(first))
-	total := run{from: first + lead, cell: oneCommittee}
-	var epoch epochCount
+	x := run{from: first + lead, cell: oneCommittee}
 	for slot := first; t.begins(slot+1) <= t.to; slot++ {
+		duty := slot + lead
+		if duty%perEpoch == 0 {
+			seen.addEpochs(r.insertSlots(x, perEpoch))
+			x = run{from: duty, cell: oneCommittee}
+		}
 		before := c.on
 		began := c.advance(t.begins(slot + 1))
-		duty := slot + lead
-		eligible := t.params.reached(duty, 1) &^ t.longLived &^ before
-		x := count(began, eligible)
-		total.slots, total.on, total.off = total.slots+1, total.on+x.on, total.off+x.off
-		if epoch.add(t.params.Clock.EpochOf(duty), x); epoch.slots == t.params.slots() {
-			seen.addEpochs(epoch.behaviour())
-		}
+		seenOn := count(began, t.params.reached(duty, 1)&^t.longLived&^before)
+		x.slots, x.on, x.off = x.slots+1, x.on+seenOn.on, x.off+seenOn.off
 	}
-	if !r.insert(total) {
-		return Behaviour{} // covered already: another crawler's watch of the same epochs
-	}
+	seen.addEpochs(r.insertSlots(x, perEpoch))
 	return seen
 }
 
@@ -222,6 +207,7 @@ func (t timeline) nextEpochs(r *reading) (seen Behaviour) {
 // behaviour counts the lifetimes and starts of short-lived subscriptions.
 func (t timeline) behaviour() (h Behaviour) {
 	var since [subnets]int64
+	copy(since[:], t.since)
 	for _, c := range t.changes {
 		subnet := c.Subnet
 		if t.longLived>>subnet&1 == 1 {
@@ -250,11 +236,12 @@ func (f *fullness) addWatch(t timeline) {
 		return
 	}
 	left := slices.ContainsFunc(t.changes, func(c event.SubnetChange) bool { return !c.Subscribed })
-	if t.initial != allSubnets || left {
+	switch {
+	case t.initial != allSubnets || left:
 		f.otherEpochs++
-		return
+	case t.to-t.from+t.tolerance >= t.slot*int64(t.params.slots()):
+		f.fullEpochs++
 	}
-	f.fullEpochs += uint32((t.to - t.from) / (t.slot * int64(t.params.slots())))
 }
 
 // addSnapshot counts a snapshot.
@@ -268,22 +255,6 @@ func (f *fullness) addSnapshot(on, longLived uint64, epoch eth2.Epoch) {
 		f.add(fullness{full: 1, firstFull: epoch, lastFull: epoch})
 	}
 }
-
-// epochCount sums the slots of one duty epoch.
-type epochCount struct {
-	epoch   eth2.Epoch
-	slots   uint64
-	on, off uint32
-}
-
-func (e *epochCount) add(epoch eth2.Epoch, x run) {
-	if e.epoch != epoch {
-		*e = epochCount{epoch: epoch}
-	}
-	e.slots, e.on, e.off = e.slots+1, e.on+x.on, e.off+x.off
-}
-
-func (e *epochCount) behaviour() Behaviour { return run{on: e.on, off: e.off}.behaviour() }
 
 // behaviour is that of one whole duty epoch.
 func (r run) behaviour() Behaviour {

@@ -86,10 +86,7 @@ func (s *scanner) peerDiscovered(e *PeerDiscovered) {
 	e.ForkDigest = (*eth2.ForkDigest)(s.optHex4(`,"fork_digest":`))
 	e.NextForkVersion = (*eth2.Version)(s.optHex4(`,"next_fork_version":`))
 	e.NextForkEpoch = (*eth2.Epoch)(s.optNum(`,"next_fork_epoch":`))
-	if s.has(`,"attnets":`) {
-		e.Attnets = new(eth2.Attnets)
-		s.hex("", e.Attnets[:])
-	}
+	e.Attnets = s.optAttnets(`,"attnets":`)
 	e.Syncnets = s.optSyncnets(`,"syncnets":`)
 	e.CustodyGroupCount = s.optNum(`,"custody_group_count":`)
 	e.NFD = (*eth2.ForkDigest)(s.optHex4(`,"nfd":`))
@@ -159,6 +156,10 @@ func (s *scanner) visitEnded(e *VisitEnded) {
 func (s *scanner) watch(w *Watch) {
 	w.From, w.To = s.signed(`"from":`), s.signed(`,"to":`)
 	w.Initial = s.ints(`,"initial":`)
+	if s.has(`,"since":`) {
+		w.Since = s.ints("")
+	}
+	w.Attnets = s.optAttnets(`,"attnets":`)
 	s.must(`,"changes":`)
 	rest := s.text[s.at:]
 	size := min(strings.Count(rest, "["), len(rest)/len("[0,0,0],")) // one or two more than there are

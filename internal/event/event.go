@@ -135,9 +135,10 @@ func Outcomes() []string {
 }
 
 // VisitEnded reports how a connection or attempted connection with a peer ended. A
-// long watch is published in parts while it continues: events with the same visit id
-// whose Watch spans follow one another without a gap. Part counts them from 0. All but the
-// last have More set and the outcome ok; their Ended is the part's end.
+// watch is published in parts while it continues, one at the end of each epoch: events
+// with the same visit id whose Watch spans follow one another without a gap. Part counts
+// them from 0. All but the last have More set and the outcome ok; their Ended is the time
+// of publication. Each part can be read without the others.
 type VisitEnded struct {
 	Common
 	VisitID       string  `json:"visit_id"`
@@ -160,10 +161,16 @@ type VisitEnded struct {
 // Watch is the subscription log of a watch visit, or of one part of it. Every slot
 // that lies entirely between From and To is fully covered.
 type Watch struct {
-	From            int64           `json:"from"` // Unix milliseconds
-	To              int64           `json:"to"`
-	Initial         []int           `json:"initial"` // attestation subnets at From, sorted
-	Changes         []SubnetChange  `json:"changes"`
+	From    int64 `json:"from"` // Unix milliseconds
+	To      int64 `json:"to"`
+	Initial []int `json:"initial"` // attestation subnets at From, sorted
+	// Since says for each subnet of Initial how many ms before From the peer joined it; 0
+	// where that was before the visit's first part. Nil when it was so for all of them.
+	Since []int `json:"since,omitempty"`
+	// Attnets are MetaData's at From; nil while they are those of the visit's
+	// metadata_received.
+	Attnets         *eth2.Attnets   `json:"attnets,omitempty"`
+	Changes         []SubnetChange  `json:"changes"` // in order; one at To belongs to the next part, if there is one
 	MetaDataChanges []WatchMetaData `json:"metadata_changes"`
 }
 

@@ -161,6 +161,9 @@ func TestDecodeRejects(t *testing.T) {
 		"change neither 1 nor 0": {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"changes":[[0,1,2]],"metadata_changes":[]}}`},
 		"change of subnet 64":    {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"changes":[[0,64,1]],"metadata_changes":[]}}`},
 		"change after the end":   {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"changes":[[1,1,1]],"metadata_changes":[]}}`},
+		"since without initial":  {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[],"since":[1],"changes":[],"metadata_changes":[]}}`},
+		"since below 0":          {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[3],"since":[-1],"changes":[],"metadata_changes":[]}}`},
+		"since of 60 days":       {SubjectVisitEnded, `{` + base + `,"visit_id":"v","started":1763800000000,"ended":1763800000000,"outcome":"ok","watch":{"from":1763800000000,"to":1763800000000,"initial":[3],"since":[5184000000],"changes":[],"metadata_changes":[]}}`},
 		"part of no watch":       {SubjectVisitEnded, `{` + base + `,"visit_id":"v","more":true,"started":1763800000000,"ended":1763800000000,"outcome":"ok"}`},
 		"too large":              {SubjectVisitEnded, `{` + base + `,"visit_id":"` + strings.Repeat("v", MaxSize) + `"}`},
 	} {

@@ -205,6 +205,16 @@ func (s *scanner) optSyncnets(before string) *eth2.Syncnets {
 	return &v
 }
 
+// optAttnets is nil when the literal is not next.
+func (s *scanner) optAttnets(before string) *eth2.Attnets {
+	if !s.has(before) {
+		return nil
+	}
+	v := new(eth2.Attnets)
+	s.hex("", v[:])
+	return v
+}
+
 // list reads a list with element for each of its values; nil for null only. size is
 // how many values to make room for; it may be wrong.
 func list[T any](s *scanner, size int, element func(v *T)) []T {

@@ -18,6 +18,7 @@ const (
 	maxAgent     = 256
 	maxError     = 512
 	maxPart      = 1<<31 - 1 // a column of 32 bits
+	maxSince     = 1<<31 - 1 // likewise; ms
 	// Times outside these are a broken clock, not an observation: 2020 to 2100.
 	minTime, maxTime = 1577836800000, 4102444800000
 )
@@ -172,6 +173,14 @@ func (e *VisitEnded) Validate() error {
 func (w *Watch) validate(subject string) error {
 	if w.From < minTime || w.To > maxTime || w.To < w.From {
 		return invalid(subject, "watch from %d to %d is not a span of Unix milliseconds", w.From, w.To)
+	}
+	if len(w.Since) > 0 && len(w.Since) != len(w.Initial) {
+		return invalid(subject, "watch since has %d entries for %d initial subnets", len(w.Since), len(w.Initial))
+	}
+	for _, ms := range w.Since {
+		if ms < 0 || ms > maxSince {
+			return invalid(subject, "watch since %d ms is out of range", ms)
+		}
 	}
 	for _, c := range w.Changes {
 		if c.At < 0 || c.At > w.To-w.From || c.Subnet < 0 || c.Subnet >= eth2.AttestationSubnetCount {

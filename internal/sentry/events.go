@@ -132,11 +132,12 @@ func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
 }
 
 // publishParts publishes the parts of a watch's log that are whole. The last one goes
-// with the visit's end.
+// with the visit's end, and with what is said once per visit.
 func (s *Sentry) publishParts(handover context.Context, v *visit, log *subnetLog) {
 	for _, part := range log.takeParts() {
 		e := s.visitEnded(v)
 		e.Outcome, e.Error, e.More, e.Watch = event.OutcomeOK, "", true, part.watch()
+		e.Multiaddr, e.HandshakeMS = "", nil
 		s.publish(handover, e)
 		v.part++
 		v.watched += part.to.Sub(part.from)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
@@ -16,6 +17,21 @@ import (
 // host meanwhile.
 func (s *Sentry) receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, requestSlot requestSlotFunc) result {
 	return s.observe(ctx, handover, s.newVisit(session.PeerID(), record, event.Inbound), session, requestSlot)
+}
+
+// hostGuest lets a peer stay connected until its next visit is due, unless it leaves. It is
+// asked nothing; the host answers what it asks.
+func (s *Sentry) hostGuest(ctx, handover context.Context, session *p2p.Session, until time.Time) result {
+	defer session.Close()
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-session.Done():
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	s.sayGoodbye(handover, session)
+	return result{guest: true}
 }
 
 // multiaddrOf is where the peer can be dialled: for an outbound visit where it was,

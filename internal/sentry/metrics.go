@@ -14,6 +14,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Counter("valtrack_sentry_dials_total", "Outbound visits whose dial has ended.", func(s Stats) uint64 { return s.Dialled }),
 		telemetry.Counter("valtrack_sentry_connections_total", "Outbound visits that connected.", func(s Stats) uint64 { return s.Connected }),
 		telemetry.Counter("valtrack_sentry_inbound_total", "Inbound visits started.", func(s Stats) uint64 { return s.Inbound }),
+		telemetry.Counter("valtrack_sentry_inbound_guests_total", "Inbound connections of peers that were just visited, which may stay until their next visit.", func(s Stats) uint64 { return s.Guests }),
 		telemetry.Counter("valtrack_sentry_inbound_refused_total", "Inbound connections refused.", func(s Stats) uint64 { return s.Refused }),
 		telemetry.Counter("valtrack_sentry_handshakes_total", "Visits that published metadata_received.", func(s Stats) uint64 { return s.Handshaked }),
 		telemetry.Counter("valtrack_sentry_events_published_total", "Events accepted by the spool or the log files.", func(s Stats) uint64 { return s.Published }),

@@ -25,11 +25,13 @@ type offer struct {
 type visitor interface {
 	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, requestSlot requestSlotFunc) result
 	receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, requestSlot requestSlotFunc) result
+	hostGuest(ctx, handover context.Context, session *p2p.Session, until time.Time) result
 }
 
 // result is what a visit means for the schedule.
 type result struct {
 	outcome    string // event.Outcome*; empty when no visit took place
+	guest      bool   // the peer was a guest, and is due when it was
 	started    time.Time
 	handshaked bool
 	goodbye    *uint64 // the peer's reason, when it said goodbye
@@ -172,32 +174,46 @@ func (s *schedule) start(ctx context.Context, st *running, visit func(context.Co
 	})
 }
 
-// admitsInbound reports whether an inbound peer is accepted: one that is new
-// as long as there is a slot, any other while half of the slots are free and we have
-// not just met it. Inbound visits never take the slots of dials and watches.
-func (s *schedule) admitsInbound(id string, from netip.Addr, now time.Time) bool {
+// admission is what becomes of an inbound peer.
+type admission int
+
+const (
+	refuse admission = iota
+	visitIt
+	// beGuest: we have just met it and it dials us again, so it has room for us. Clients
+	// that want more peers go on dialling, once a second; being connected stops that.
+	beGuest
+)
+
+// admit decides on an inbound peer. One that is due for a visit is visited as long as there
+// is a slot, any other is a guest while half of the slots are free. Inbound peers never
+// take the slots of dials and watches.
+func (s *schedule) admit(id string, from netip.Addr, now time.Time) admission {
 	slots := max(1, s.cfg.MaxConnections-s.cfg.MaxWatched-s.cfg.dialRoom())
-	if len(s.running) >= s.cfg.MaxConnections || s.inbound >= slots || s.sources[source(from)] >= inboundPerAddress {
-		return false
+	if len(s.running) >= s.cfg.MaxConnections || s.inbound >= slots || s.sources[source(from)] >= inboundPerAddress || !s.gate.admitsInbound(id, from) {
+		return refuse
 	}
 	p := s.table.byID[id]
 	switch {
 	case p == nil:
-		return true
+		return visitIt
 	case p.inboundVisits > 0:
-		return false // its connection before this one is just ending
+		return refuse // its connection before this one is just ending
 	case !s.table.metInWindow(p, now):
-		return true
+		return visitIt
+	case s.inbound < (slots+1)/2:
+		return beGuest
 	}
-	return s.inbound < (slots+1)/2 && now.Sub(p.lastHandshake) >= s.table.scaled(spacing)
+	return refuse
 }
 
-// acceptInbound starts the visit of an inbound peer, or refuses it.
+// acceptInbound starts the visit of an inbound peer, lets it stay as a guest, or refuses it.
 func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 	now := time.Now()
 	id, from := c.session.PeerID(), addressIn(c.session.Multiaddr())
 	var p *peer
-	ok := s.admitsInbound(id, from, now) && s.gate.admitsInbound(id, from)
+	as := s.admit(id, from, now)
+	ok := as != refuse
 	if ok {
 		p, ok = s.table.beginVisit(id, now)
 	}
@@ -206,12 +222,21 @@ func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 		close(c.done)
 		return
 	}
-	s.counters.add(func(st *Stats) { st.Inbound++ })
 	record := p.record()
 	s.inbound++
 	p.inboundVisits++
 	s.acquireSource(from)
 	st := &running{peer: p, inbound: true, from: from}
+	if as == beGuest {
+		s.counters.add(func(st *Stats) { st.Guests++ })
+		until := s.table.nextVisit(p, now)
+		s.start(ctx, st, func(ctx context.Context) result {
+			defer close(c.done)
+			return s.visitor.hostGuest(ctx, handover, c.session, until)
+		})
+		return
+	}
+	s.counters.add(func(st *Stats) { st.Inbound++ })
 	s.start(ctx, st, func(ctx context.Context) result {
 		defer close(c.done)
 		return s.visitor.receivePeer(ctx, handover, c.session, record, s.slotRequester(st))

@@ -51,6 +51,10 @@ func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *en
 	return result{outcome: outcome, started: started, handshaked: outcome == event.OutcomeOK}
 }
 
+func (v *fakeVisitor) hostGuest(context.Context, context.Context, *p2p.Session, time.Time) result {
+	return result{guest: true}
+}
+
 func (v *fakeVisitor) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, requestSlotFunc) result {
 	return result{}
 }

@@ -15,6 +15,7 @@ type Stats struct {
 	Connected  uint64 // outbound visits that got a connection
 	Inbound    uint64 // inbound visits started
 	Refused    uint64 // inbound connections turned away
+	Guests     uint64 // inbound connections of peers that were let stay without a visit
 	Handshaked uint64 // visits, either way, that got Status and MetaData
 	Published  uint64 // events handed over
 	Lost       uint64 // events that could not be handed over

@@ -2,6 +2,8 @@ package sentry
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +36,66 @@ func off(digest eth2.ForkDigest, subnets ...int) []p2p.Subscription {
 		list[i].Subscribe = false
 	}
 	return list
+}
+
+// joinParts is the whole log of parts, which must follow one another.
+func joinParts(t testing.TB, parts []*event.Watch) *event.Watch {
+	t.Helper()
+	whole := &event.Watch{From: parts[0].From, Initial: parts[0].Initial, Changes: []event.SubnetChange{}, MetaDataChanges: []event.WatchMetaData{}}
+	joined := map[int]int64{} // when the subnets were joined that are on; 0 where not known
+	for _, s := range parts[0].Initial {
+		joined[s] = 0
+	}
+	for i, p := range parts {
+		if i > 0 && p.From != whole.To {
+			t.Errorf("part %d from %d, the one before ended at %d", i, p.From, whole.To)
+		}
+		since, known := make([]int, 0, len(joined)), false
+		for _, s := range slices.Sorted(maps.Keys(joined)) {
+			ms := 0
+			if joined[s] != 0 {
+				ms, known = int(p.From-joined[s]), true
+			}
+			since = append(since, ms)
+		}
+		if !known {
+			since = nil
+		}
+		if initial := slices.Sorted(maps.Keys(joined)); !slices.Equal(p.Initial, initial) || !slices.Equal(p.Since, since) {
+			t.Errorf("part %d begins with %v since %v, want %v since %v", i, p.Initial, p.Since, initial, since)
+		}
+		var attnets *eth2.Attnets
+		if n := len(whole.MetaDataChanges); n > 0 {
+			attnets = &whole.MetaDataChanges[n-1].Attnets
+		}
+		if diff := cmp.Diff(attnets, p.Attnets); diff != "" {
+			t.Errorf("part %d: attnets (-want +got):\n%s", i, diff)
+		}
+		for _, c := range p.Changes {
+			if delete(joined, c.Subnet); c.Subscribed {
+				joined[c.Subnet] = p.From + c.At
+			}
+			c.At += p.From - whole.From
+			whole.Changes = append(whole.Changes, c)
+		}
+		for _, m := range p.MetaDataChanges {
+			m.At += p.From - whole.From
+			whole.MetaDataChanges = append(whole.MetaDataChanges, m)
+		}
+		whole.To = p.To
+	}
+	return whole
+}
+
+// endOf ends a log, and joins its parts.
+func endOf(t *testing.T, log *subnetLog, now time.Time) *event.Watch {
+	t.Helper()
+	last := log.end(now)
+	var parts []*event.Watch
+	for _, p := range append(log.takeParts(), last) {
+		parts = append(parts, p.watch())
+	}
+	return joinParts(t, parts)
 }
 
 func TestSubnetLog(t *testing.T) {
@@ -117,14 +179,14 @@ func TestSubnetLogOverAFork(t *testing.T) {
 	log.add(start(9).Add(time.Second), on(after, 30))
 	log.add(start(10).Add(time.Second), off(before, 1, 2)) // the old digest goes: no change
 	log.add(start(11), off(after, 5))
-	last := log.end(start(13)) // 30 on the old digest has ceased to count: still on the new
+	last := endOf(t, log, start(13)) // 30 on the old digest has ceased to count: still on the new
 	ms := func(at time.Time) int64 { return at.Sub(from).Milliseconds() }
 	want := &event.Watch{
 		From: from.UnixMilli(), To: start(13).UnixMilli(), Initial: []int{1, 2},
 		Changes:         []event.SubnetChange{joined(ms(start(7)), 5), joined(ms(start(9)), 30), left(ms(start(11)), 5)},
 		MetaDataChanges: []event.WatchMetaData{},
 	}
-	if diff := cmp.Diff(want, last.watch()); diff != "" {
+	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("watch (-want +got):\n%s", diff)
 	}
 	// Who stays on the old digest alone is off when that ceases to count, also when
@@ -132,10 +194,50 @@ func TestSubnetLogOverAFork(t *testing.T) {
 	for _, end := range []eth2.Epoch{12, 15} {
 		log = newSubnetLog(forksOf(net), start(10))
 		log.begin(on(before, 4))
-		last = log.end(start(end).Add(time.Minute))
-		if diff := cmp.Diff([]event.SubnetChange{left(2*net.Clock.EpochDuration().Milliseconds(), 4)}, last.watch().Changes); diff != "" {
+		last = endOf(t, log, start(end).Add(time.Minute))
+		if diff := cmp.Diff([]event.SubnetChange{left(2*net.Clock.EpochDuration().Milliseconds(), 4)}, last.Changes); diff != "" {
 			t.Errorf("changes until epoch %d (-want +got):\n%s", end, diff)
 		}
+	}
+}
+
+// A log is cut when the first changes of an epoch can come, and not before it is known that
+// the peer was connected then; a change at the cut is the next part's.
+func TestLogIsCutByEpochs(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	digest := net.Schedule.Periods[0].Digest
+	cut := func(e eth2.Epoch) time.Time { return net.Clock.EpochStart(e).Add(-time.Second) }
+	from := cut(10).Add(100*time.Second + 123456*time.Nanosecond)
+	log := newSubnetLog(forksOf(net), from)
+	log.begin(on(digest, 7))
+	log.add(from, on(digest, 8))
+	log.add(cut(11).Add(-5*time.Second), on(digest, 3))
+	if parts := log.takeParts(); len(parts) != 0 {
+		t.Errorf("%d parts before the end of the epoch", len(parts))
+	}
+	log.add(cut(11), on(digest, 4))
+	log.addMetaData(cut(11).Add(time.Second), &eth2.MetaData{SeqNumber: 6, Attnets: eth2.NewAttnets([]int{9})})
+	log.confirm(cut(12).Add(-time.Millisecond))
+	log.add(cut(12).Add(time.Minute), off(digest, 3))
+	log.confirm(cut(13))
+	parts := log.takeParts()
+	var got []*event.Watch
+	for _, p := range append(parts, log.end(cut(13).Add(time.Minute))) {
+		got = append(got, p.watch())
+	}
+	at := func(e eth2.Epoch) int64 { return cut(e).UnixMilli() }
+	attnets, none := eth2.NewAttnets([]int{9}), []event.WatchMetaData{}
+	want := []*event.Watch{
+		{From: at(10) + 100_000, To: at(11), Initial: []int{7}, Changes: []event.SubnetChange{joined(0, 8), joined(279_000, 3)}, MetaDataChanges: none},
+		{From: at(11), To: at(12), Initial: []int{3, 7, 8}, Since: []int{5000, 0, 284_000}, Changes: []event.SubnetChange{joined(0, 4)},
+			MetaDataChanges: []event.WatchMetaData{{At: 1000, MetaData: event.MetaData{SeqNumber: 6, Attnets: attnets}}}},
+		{From: at(12), To: at(13), Initial: []int{3, 4, 7, 8}, Since: []int{389_000, 384_000, 0, 668_000}, Attnets: &attnets,
+			Changes: []event.SubnetChange{left(60_000, 3)}, MetaDataChanges: none},
+		{From: at(13), To: at(13) + 60_000, Initial: []int{4, 7, 8}, Since: []int{768_000, 0, 1_052_000}, Attnets: &attnets,
+			Changes: []event.SubnetChange{}, MetaDataChanges: none},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
 	}
 }
 
@@ -160,7 +262,8 @@ func TestLongLogIsSplit(t *testing.T) {
 	if err := log.err(); err != nil {
 		t.Fatalf("an honest, busy peer: %v", err)
 	}
-	parts = append(parts, log.end(at))
+	last := log.end(at)
+	parts = append(append(parts, log.takeParts()...), last)
 	if len(parts) < 4 {
 		t.Fatalf("%d parts of %d changes", len(parts), total)
 	}

@@ -136,6 +136,15 @@ func (t *table) needs() []float32 {
 	return needs
 }
 
+// nextVisit is when a guest's next visit is due: one that cannot be dialled is visited when
+// it dials in the next window.
+func (t *table) nextVisit(p *peer, now time.Time) time.Time {
+	if p.dialable && p.due.After(now) {
+		return p.due
+	}
+	return t.windowStart(t.windowOf(now) + 1)
+}
+
 // onNetwork reports whether a peer with a record is on our network as far as we
 // know: by the record, or, when that is old, by the digest it had when we last spoke.
 func (t *table) onNetwork(p *peer, now time.Time) bool {
@@ -150,6 +159,11 @@ func (t *table) onNetwork(p *peer, now time.Time) bool {
 func (t *table) endVisit(p *peer, r result, now time.Time) {
 	defer t.store.end(p)
 	p.visiting--
+	if r.guest {
+		p.moved = false
+		t.schedule(p, latest(now, p.due))
+		return
+	}
 	if r.outcome == "" { // no visit took place: the peer was connected already
 		t.schedule(p, now.Add(t.scaled(spacing)))
 		return

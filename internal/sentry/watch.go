@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/p2p"
@@ -47,21 +48,21 @@ type watch struct {
 	nodeID  *eth2.NodeID  // nil when it cannot be derived from the peer id
 
 	end    time.Time
-	ping   time.Time // when to ping next: once per epoch, at its own phase
+	ping   time.Time // when to ping next: at each cut of the log, which the answer confirms
 	reread time.Time // when to request MetaData; zero when there is no reason
 	asked  time.Time // the last MetaData request
 	failed int       // MetaData requests that failed in a row
 	misses int
 }
 
-// watch stays with the peer for whole epochs and publishes parts of the log as they
-// become full; the last one is left in v. The error says why it ended before.
+// watch stays with the peer for whole epochs and publishes a part of the log at the end
+// of each; the last one is left in v. The error says why it ended before.
 func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Session) error {
 	from := time.Now()
 	w := &watch{
 		forks: s.forks, session: session, log: newSubnetLog(s.forks, from), known: *v.metadata,
 		end:   s.forks.watchEnd(from, s.cfg.WatchEpochs),
-		ping:  from.Add(s.forks.clock.EpochDuration()/2 + rand.N(s.forks.clock.EpochDuration()/2)),
+		ping:  s.forks.nextPing(from),
 		asked: from,
 	}
 	if id, err := enr.NodeIDFromPeerID(v.peerID); err == nil {
@@ -73,8 +74,8 @@ func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Ses
 	err := w.stay(ctx, func() { s.publishParts(handover, v, w.log) })
 	ended := w.coveredUntil()
 	stop()
-	s.publishParts(handover, v, w.log)
 	last := w.log.end(ended)
+	s.publishParts(handover, v, w.log)
 	v.watched += last.to.Sub(last.from)
 	v.watch = last.watch()
 	s.counters.add(func(st *Stats) { st.SubnetChanges += uint64(len(last.changes)) })
@@ -87,6 +88,23 @@ func (s *Sentry) watch(ctx, handover context.Context, v *visit, session *p2p.Ses
 func (f forks) watchEnd(from time.Time, epochs int) time.Time {
 	boundary := f.clock.EpochStart(f.clock.EpochAt(from) + 1 + eth2.Epoch(epochs))
 	return boundary.Add(rand.N(f.clock.SlotDuration))
+}
+
+// nextCut is the epoch whose log begins at the first cut after a time.
+func (f forks) nextCut(after time.Time) eth2.Epoch {
+	epoch := f.clock.EpochAt(after) + 1
+	if !estimate.EpochCut(f.clock, epoch).After(after) { // in the last moment of an epoch
+		epoch++
+	}
+	return epoch
+}
+
+// nextPing is a moment after the next cut, so that hundreds of pings do not coincide, and
+// at the latest when the epoch starts.
+func (f forks) nextPing(after time.Time) time.Time {
+	epoch := f.nextCut(after)
+	cut := estimate.EpochCut(f.clock, epoch)
+	return cut.Add(rand.N(max(1, f.clock.EpochStart(epoch).Sub(cut))))
 }
 
 // stay returns at the watch's end, or with the error that ended it before.
@@ -172,8 +190,9 @@ func (w *watch) requestDue(ctx context.Context, now time.Time) error {
 		return w.checkAnswer(err)
 	}
 	if !now.Before(w.ping) {
-		w.ping = now.Add(w.forks.clock.EpochDuration())
+		w.ping = w.forks.nextPing(now)
 		_, err := w.session.Ping(ctx) // a new seq_number comes through SeqChanged
+		w.log.confirm(w.session.LastActive())
 		return w.checkAnswer(err)
 	}
 	return nil // the timer was early

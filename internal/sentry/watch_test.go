@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
@@ -224,6 +225,11 @@ func TestWatchRepeatsAFailedMetaDataRequest(t *testing.T) {
 	learned := func() []event.WatchMetaData {
 		w.log.mu.Lock()
 		defer w.log.mu.Unlock()
+		for _, p := range w.log.parts {
+			if len(p.metadata) > 0 {
+				return p.metadata
+			}
+		}
 		return slices.Clone(w.log.part.metadata)
 	}
 	for deadline := time.Now().Add(waitLong / 4); len(learned()) == 0 && time.Now().Before(deadline); {
@@ -265,4 +271,30 @@ func TestWatchEndsWhereThePeerFellSilent(t *testing.T) {
 	}
 	c.stop()
 	checkValid(t, c.events)
+}
+
+// What a watch has seen of an epoch is published when the epoch ends, not with the visit.
+func TestPartOfAWatchEachEpoch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	net := shortSlots(t)
+	g := startGossiper(t, net, 3)
+	c := startCrawler(t, net, true, func(cfg *p2p.Config) { cfg.HelloTimeout = waitLong })
+	c.finder.records <- *g.record(t, net)
+	parts := func() []*event.VisitEnded {
+		return slices.DeleteFunc(eventsOf[*event.VisitEnded](c.events), func(e *event.VisitEnded) bool { return !e.More })
+	}
+	c.events.waitFor(t, "two parts of a watch", func() bool { return len(parts()) >= 2 })
+	c.stop() // or killed
+	for i, e := range parts()[:2] {
+		epoch := net.Clock.EpochAt(time.UnixMilli(e.Watch.To)) + 1
+		if cut := estimate.EpochCut(net.Clock, epoch).UnixMilli(); e.Watch.To != cut || e.Part != i || e.Outcome != event.OutcomeOK {
+			t.Errorf("part %d, outcome %s, covers until %d, the end of its epoch is at %d", e.Part, e.Outcome, e.Watch.To, cut)
+		}
+	}
+	checkValid(t, c.events)
+	if ended := c.visited(t); ended.Watch.From != parts()[0].Watch.From {
+		t.Errorf("the parts are not one log: %+v", ended.Watch)
+	}
 }

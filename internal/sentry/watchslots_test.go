@@ -100,6 +100,10 @@ func (w *watcher) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Re
 	return w.visit(ctx, target.PeerID, requestSlot)
 }
 
+func (w *watcher) hostGuest(context.Context, context.Context, *p2p.Session, time.Time) result {
+	return result{guest: true}
+}
+
 func (w *watcher) receivePeer(context.Context, context.Context, *p2p.Session, *enr.Record, requestSlotFunc) result {
 	return result{}
 }
@@ -323,21 +327,21 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 		name          string
 		known         func(*schedule)
 		inbound, live int
-		want          bool
+		want          admission
 	}{
-		{"unknown", nil, 0, 0, true},
-		{"unknown, while dials and watches fill the rest", nil, 19, 99, true},
-		{"unknown, and every inbound slot is taken", nil, 20, 30, false},
-		{"unknown, and every slot is taken", nil, 5, 100, false},
-		{"visited in the epoch before", seen(epoch * 3 / 4), 19, 99, true},
-		{"visited in this epoch", seen(epoch / 4), 0, 50, true},
-		{"visited in this epoch, many inbound", seen(epoch / 4), 10, 50, false},
-		{"visited just now", seen(10 * time.Second), 0, 0, false},
-		{"dialled just now without an answer", missed(10 * time.Second), 19, 99, true},
+		{"unknown", nil, 0, 0, visitIt},
+		{"unknown, while dials and watches fill the rest", nil, 19, 99, visitIt},
+		{"unknown, and every inbound slot is taken", nil, 20, 30, refuse},
+		{"unknown, and every slot is taken", nil, 5, 100, refuse},
+		{"visited in the epoch before", seen(epoch * 3 / 4), 19, 99, visitIt},
+		{"visited in this epoch", seen(epoch / 4), 0, 50, beGuest},
+		{"visited in this epoch, many inbound", seen(epoch / 4), 10, 50, refuse},
+		{"visited just now", seen(10 * time.Second), 0, 0, beGuest},
+		{"dialled just now without an answer", missed(10 * time.Second), 19, 99, visitIt},
 		{"met in the epoch before, dialled without an answer in this one", func(s *schedule) {
 			seen(epoch * 3 / 4)(s)
 			missed(epoch / 4)(s)
-		}, 19, 99, true},
+		}, 19, 99, visitIt},
 	} {
 		s := newSchedule(cfg, forksOf(net), nil, &counters{})
 		if tt.known != nil {
@@ -347,8 +351,8 @@ func TestInboundPeersAreLetInForWhatTheyBring(t *testing.T) {
 		for range tt.live {
 			s.running[new(running)] = struct{}{}
 		}
-		if got := s.admitsInbound("p", netip.Addr{}, now); got != tt.want {
-			t.Errorf("%s: admitted %v, want %v", tt.name, got, tt.want)
+		if got := s.admit("p", netip.Addr{}, now); got != tt.want {
+			t.Errorf("%s: admission %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
@@ -371,12 +375,12 @@ func TestCallersFromOneAddressHaveFewPlaces(t *testing.T) {
 		s := newSchedule(Config{}.withDefaults(""), forksOf(net), nil, &counters{})
 		from := netip.MustParseAddr(tt.from)
 		for range inboundPerAddress {
-			if !s.admitsInbound("p", from, genesis) {
+			if s.admit("p", from, genesis) != visitIt {
 				t.Errorf("%s: turned away while there are slots", tt.name)
 			}
 			s.acquireSource(netip.MustParseAddr(tt.there))
 		}
-		if got := s.admitsInbound("p", from, genesis); got != tt.want {
+		if got := s.admit("p", from, genesis) == visitIt; got != tt.want {
 			t.Errorf("%s: admitted %v beside %d inbound, want %v", tt.name, got, inboundPerAddress, tt.want)
 		}
 		for range inboundPerAddress {

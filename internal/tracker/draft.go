@@ -21,6 +21,7 @@ type draft struct {
 	// openDays are those that observations were added to, not encoded yet.
 	openDays                    []openDay
 	copiedOpen, copiedEndpoints bool
+	watchedNow                  bool // in the segment
 }
 
 // keep copies a string of an event, so that the event's memory can be reused or freed.
@@ -114,22 +115,29 @@ func (d *draft) observe(f *fold, e *event.MetadataReceived, client *eth2.Client)
 	}
 }
 
-// visitEnded folds the end of a visit, or a part of its watch.
+// visitEnded folds the end of a visit, or a part of its watch. A part that comes again
+// changes nothing.
 func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 	f.interner.intern(&d.Network, e.Network)
-	i := slices.IndexFunc(d.Open, func(v openVisit) bool { return v.ID == e.VisitID })
+	i := d.openIndex(e.VisitID)
 	if e.Watch != nil {
-		attnets := d.Attnets
-		if i >= 0 {
-			attnets = d.Open[i].Attnets
+		if i < 0 {
+			i = d.opened(e.VisitID, d.Attnets)
 		}
-		attnets = d.watched(f, e, attnets)
-		i = d.opened(e.VisitID, attnets)
+		d.copyOpen()
+		first := d.Open[i].Parts == partWindow{}
+		if !d.Open[i].Parts.add(e.Part) {
+			return
+		}
+		if first {
+			d.Watches++
+		}
+		d.watched(f, e, d.Open[i].Attnets)
 	}
 	if e.More {
 		return
 	}
-	if i >= 0 {
+	if i >= 0 && e.Watch == nil {
 		d.copyOpen()
 		d.Open = slices.Delete(d.Open, i, i+1)
 	}
@@ -142,36 +150,52 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 	}
 }
 
-// watched adds a watch of a peer whose MetaData had attnets when it began, and returns
-// those at its end.
-func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) eth2.Attnets {
+// watched adds a watch, or a part of one, of a visit whose handshake gave attnets. Each
+// epoch of it belongs to the day in which the epoch began.
+func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) {
 	w := e.Watch
 	d.seen(f, e.Common, w.To)
-	d.Watches++
+	d.watchedNow = true
 	d.WatchedMS += max(0, w.To-w.From)
 	client := new(clientOf(d.Client))
 	if e.ClientVersion != "" {
 		client = f.client(e.ClientVersion).key
 	}
-	s := d.day(f, w.From, client)
-	longLived := attnets
-	for _, m := range w.MetaDataChanges {
-		attnets = m.Attnets
-		for i := range longLived {
-			longLived[i] |= attnets[i]
+	if w.Attnets != nil {
+		attnets = *w.Attnets
+	}
+	for i := range w.MetaDataChanges {
+		m := &w.MetaDataChanges[i]
+		d.metadataChanged(f, client, w.From+max(0, min(m.At, w.To-w.From)), &m.MetaData)
+	}
+	changes := w.MetaDataChanges
+	log := estimate.WatchLog{From: w.From, To: w.To, Initial: w.Initial, Since: w.Since, Changes: w.Changes}
+	for epoch := range log.Epochs(f.params) {
+		epoch.LongLived = attnets
+		for ; len(changes) > 0 && (w.From+changes[0].At < epoch.To || epoch.To == w.To); changes = changes[1:] {
+			attnets = changes[0].Attnets
+			for i := range epoch.LongLived {
+				epoch.LongLived[i] |= attnets[i]
+			}
 		}
-		if m.CustodyGroupCount != nil {
-			d.custody(w.From+m.At, *m.CustodyGroupCount)
-		}
-		d.metaData(w.From+m.At, &m.MetaData)
-		if m.Syncnets != nil && s != nil {
-			s.AddSyncnets(f.params, w.From+m.At, *m.Syncnets)
+		if s := d.day(f, epoch.From, client); s != nil {
+			s.AddWatch(f.params, epoch)
 		}
 	}
-	if s != nil {
-		s.AddWatch(f.params, estimate.WatchLog{From: w.From, To: w.To, Initial: w.Initial, Changes: w.Changes, LongLived: longLived})
+}
+
+// metadataChanged folds a MetaData of a watch.
+func (d *draft) metadataChanged(f *fold, client *eth2.Client, at int64, m *event.MetaData) {
+	d.metaData(at, m)
+	if m.CustodyGroupCount != nil {
+		d.custody(at, *m.CustodyGroupCount)
 	}
-	return attnets
+	if m.Syncnets == nil {
+		return
+	}
+	if s := d.day(f, at, client); s != nil {
+		s.AddSyncnets(f.params, at, *m.Syncnets)
+	}
 }
 
 // metaData notes what MetaData says, when no newer one is known.
@@ -221,21 +245,24 @@ func (d *draft) reached(address string, at int64) {
 	d.Endpoints = append(d.Endpoints, e)
 }
 
-// opened puts a visit at the end of Open, and returns its index there.
+func (d *draft) openIndex(visit string) int {
+	return slices.IndexFunc(d.Open, func(v openVisit) bool { return v.ID == visit })
+}
+
+// opened puts a visit at the end of Open, unless it is there already, and returns its
+// index there.
 func (d *draft) opened(id string, attnets eth2.Attnets) int {
 	d.copyOpen()
-	v := openVisit{Attnets: attnets}
-	i := slices.IndexFunc(d.Open, func(o openVisit) bool { return o.ID == id })
-	switch {
-	case i >= 0:
-		v.ID = d.Open[i].ID
-		d.Open = slices.Delete(d.Open, i, i+1)
-	case len(d.Open) == maxOpenVisits:
-		d.Open = slices.Delete(d.Open, 0, 1)
+	i := d.openIndex(id)
+	if i < 0 {
+		if len(d.Open) == maxOpenVisits {
+			d.Open = slices.Delete(d.Open, 0, 1)
+		}
+		d.Open = append(d.Open, openVisit{ID: strings.Clone(id)})
+		i = len(d.Open) - 1
 	}
-	keep(&v.ID, id)
-	d.Open = append(d.Open, v)
-	return len(d.Open) - 1
+	d.Open[i].Attnets = attnets
+	return i
 }
 
 // copyOpen makes Open a copy that can be written to.

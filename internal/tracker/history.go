@@ -88,7 +88,7 @@ func (c counts) add(e event.Event, visits *boundedCache[string]) {
 	case *event.MetadataReceived:
 		c[hour][CountHandshakes]++
 	case *event.VisitEnded:
-		if e.Watch != nil {
+		if e.Watch != nil && e.Part == 0 {
 			c[hour][CountWatches]++
 		}
 		if !e.More {

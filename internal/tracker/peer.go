@@ -49,7 +49,8 @@ type Peer struct {
 	FirstSeen     int64 `json:"first_seen"`
 	LastSeen      int64 `json:"last_seen"`
 	LastHandshake int64 `json:"last_handshake,omitempty"`
-	// Observations counts handshakes, Watches logs of subscriptions, WatchedMS their time.
+	// Observations counts handshakes, Watches logs of subscriptions (one with several parts
+	// once), WatchedMS their time.
 	Observations uint64 `json:"observations"`
 	Watches      uint64 `json:"watches"`
 	WatchedMS    int64  `json:"watched_ms"`
@@ -58,7 +59,7 @@ type Peer struct {
 	CustodyHistory []CustodyChange  `json:"custody_history,omitempty"` // oldest first
 	// Endpoints are the addresses of outbound handshakes, oldest first.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
-	// Open are visits that have not ended.
+	// Open are visits that have not ended, and the last ones with a watch.
 	Open []openVisit `json:"open,omitempty"`
 
 	// Estimate is nil before the first.
@@ -98,10 +99,33 @@ type Endpoint struct {
 	Last    int64  `json:"last"`
 }
 
-// openVisit joins a handshake with its visit's watch.
+// openVisit joins a handshake with the parts of its visit's watch.
 type openVisit struct {
 	ID      string       `json:"id"`
-	Attnets eth2.Attnets `json:"attnets"` // MetaData's, the newest of the visit
+	Attnets eth2.Attnets `json:"attnets"`        // MetaData's at the handshake
+	Parts   partWindow   `json:"parts,omitzero"` // that were folded
+}
+
+// partWindow are the parts of a watch that were folded, in any order: the newest, and
+// which of the 64 up to it (as the anti-replay window of RFC 4303).
+type partWindow struct {
+	Count  int    `json:"count,omitempty"` // the newest part's number, plus 1
+	Recent uint64 `json:"recent,omitempty"`
+}
+
+// add notes a part. It is false for one that was noted before, or that is so old that it
+// may have been.
+func (w *partWindow) add(part int) bool {
+	if ahead := part + 1 - w.Count; ahead > 0 {
+		w.Count, w.Recent = part+1, w.Recent<<ahead|1
+		return true
+	}
+	behind := w.Count - 1 - part
+	if behind >= 64 || w.Recent>>behind&1 == 1 {
+		return false
+	}
+	w.Recent |= 1 << behind
+	return true
 }
 
 // withoutAddresses is the peer without the addresses that were last seen to hold before a

@@ -150,13 +150,16 @@ func (t *Tracker) dropStatistics(was estimate.Params) {
 
 // due reports whether the estimate of a changed peer is to be recomputed. A visit each
 // epoch hardly moves it, so that it can wait, for the next visit if that comes soon, as
-// the peer is written then anyway.
+// the peer is written then anyway; but not for more than an epoch.
 func (t *Tracker) due(id string, since time.Time) bool {
 	if p := t.peers[id]; p == nil || p.Estimate == nil {
 		return true
 	}
-	waited := t.now().Sub(since)
-	return waited >= maxWait*t.refreshEvery() || waited >= maxWait/2*t.refreshEvery() && t.dirty.peers[id]
+	waited, limit := t.now().Sub(since), maxWait*t.refreshEvery()
+	if epoch := t.learner.params.Clock.EpochDuration(); epoch > 0 {
+		limit = min(limit, epoch)
+	}
+	return waited >= limit || waited >= limit/2 && t.dirty.peers[id]
 }
 
 // estimateChanged recomputes the estimates of changed peers, or only of those that are

@@ -129,27 +129,28 @@ func TestCommitteesChange(t *testing.T) {
 	}
 }
 
-// Visits move an estimate within ten minutes, the first at once, and not each of them.
+// Visits move an estimate within an epoch, the first at once, and not each of them; a part
+// of a watch does within a minute.
 func TestEstimatesAreFresh(t *testing.T) {
 	now := start.Add(10 * time.Hour)
 	tr := opened(t, t.TempDir(), &now)
 	c := newCrawl(1)
 	segment := uint64(0)
-	visit := func(i int) {
-		for _, e := range c.visit(i, now.Add(-time.Minute), 3) {
+	visit := func(i, epochs int) {
+		for _, e := range c.visit(i, now.Add(-time.Minute), epochs) {
 			tr.Add(e)
 		}
 		flush(t, tr, segment)
 		segment++
 	}
-	visit(0)
+	visit(0, 3)
 	now = now.Add(time.Minute)
-	visit(1)
+	visit(1, 3)
 	if tr.State().Peer(peerID(1)).Estimate == nil {
 		t.Error("a new peer waits for its estimate")
 	}
 	before := tr.State().Peer(peerID(0)).Estimate
-	visit(0)
+	visit(0, 0)
 	for minute := 0; ; minute++ {
 		now = now.Add(time.Minute)
 		flush(t, tr, segment)
@@ -160,9 +161,15 @@ func TestEstimatesAreFresh(t *testing.T) {
 			}
 			break
 		}
-		if minute > maxWait {
+		if time.Duration(minute)*time.Minute > params().Clock.EpochDuration() {
 			t.Fatalf("not re-estimated for %d minutes", minute)
 		}
+	}
+	before = tr.State().Peer(peerID(0)).Estimate
+	now = now.Add(time.Minute)
+	visit(0, 1)
+	if tr.State().Peer(peerID(0)).Estimate == before {
+		t.Error("a watch waits for its estimate")
 	}
 }
 

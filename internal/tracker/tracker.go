@@ -65,7 +65,7 @@ type Tracker struct {
 	learner learner
 	dirty   dirty
 
-	changed   map[string]time.Time // peers with events since their estimate, and when the first came
+	changed   map[string]time.Time // peers with events since their estimate, and when the first came; zero for now
 	refreshed time.Time
 	lostDays  uint32 // dropped since the last log line
 
@@ -142,7 +142,9 @@ func (t *Tracker) Apply(segment uint64) {
 	now := t.now()
 	for id, d := range t.fold.drafts {
 		t.set(&d.Peer)
-		if t.changed[id].IsZero() {
+		if _, waits := t.changed[id]; d.watchedNow {
+			t.changed[id] = time.Time{} // an epoch shows more than a visit
+		} else if !waits {
 			t.changed[id] = now
 		}
 	}

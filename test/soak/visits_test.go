@@ -17,6 +17,7 @@ import (
 // visit is what of a visit_ended matters here.
 type visit struct {
 	ID          string `json:"id"`
+	More        bool   `json:"more"`    // a part of a watch, and not the visit's end
 	Started     int64  `json:"started"` // Unix milliseconds
 	Ended       int64  `json:"ended"`
 	Outcome     string `json:"outcome"`
@@ -46,6 +47,9 @@ func readVisits(t *testing.T, dir string) map[string][]visit {
 		var v visit
 		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
 			t.Fatal(err)
+		}
+		if v.More {
+			continue
 		}
 		visits[v.ID] = append(visits[v.ID], v)
 		outcomes[v.Outcome]++

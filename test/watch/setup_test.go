@@ -185,9 +185,50 @@ func (c *crawl) watches(t *testing.T) []*watchOf {
 			w.changes = append(w.changes, devnet.SubscriptionChange{Time: at, Subnet: change.Subnet, On: change.Subscribed})
 		}
 		w.metadata = append(w.metadata, e.Watch.MetaDataChanges...)
-		w.to, w.outcome = to, e.Outcome
+		if w.to = to; !e.More { // else it is going on
+			w.outcome = e.Outcome
+		}
 	}
 	return out
+}
+
+// bytesPerEpoch are the bytes of events per watched node-epoch: of all parts, and of the
+// same watches if each were one event.
+func (c *crawl) bytesPerEpoch(t *testing.T) (parts, whole float64) {
+	t.Helper()
+	size := func(e *event.VisitEnded) float64 {
+		b, err := event.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return float64(len(b))
+	}
+	visits := make(map[string]*event.VisitEnded)
+	for _, e := range eventsOf[*event.VisitEnded](c.collector) {
+		if e.Watch == nil {
+			continue
+		}
+		parts += size(e)
+		joined, first := *e.Watch, visits[e.VisitID]
+		if first != nil {
+			joined.From, joined.Initial, joined.Since, joined.Attnets = first.Watch.From, first.Watch.Initial, nil, nil
+			joined.Changes = slices.Clone(first.Watch.Changes)
+			for _, change := range e.Watch.Changes {
+				change.At += e.Watch.From - joined.From
+				joined.Changes = append(joined.Changes, change)
+			}
+			joined.MetaDataChanges = append(slices.Clone(first.Watch.MetaDataChanges), e.Watch.MetaDataChanges...)
+		}
+		one := *e
+		one.Part, one.More, one.Watch = 0, false, &joined
+		visits[e.VisitID] = &one
+	}
+	epochs := 0.0
+	for _, e := range visits {
+		whole += size(e)
+		epochs += float64(e.Watch.To-e.Watch.From) / float64(c.net.Network().Clock.EpochDuration().Milliseconds())
+	}
+	return parts / epochs, whole / epochs
 }
 
 // truthOf is what the watched node changed, from near before the watch, as a change

@@ -137,6 +137,8 @@ func TestWatchReproducesTheDuties(t *testing.T) {
 		rotations += checkMetaData(t, c, w)
 	}
 	t.Logf("%d nodes, %d epochs, in %v: %s; %d new MetaData", nodes, epochs, took.Round(time.Second), &all, rotations)
+	parts, one := c.bytesPerEpoch(t)
+	t.Logf("%.0f bytes of events per watched node-epoch; %.0f if a watch were one event", parts, one)
 	if all.truth < nodes*epochs {
 		t.Fatalf("only %d changes to find", all.truth)
 	}
