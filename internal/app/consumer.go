@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2/network"
-	"github.com/chainbound/valtrack/internal/event"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
@@ -137,13 +135,22 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if err != nil {
 		return nil, err
 	}
+	var source consumer.Source = sub
 	if !decided {
-		if err := c.decideNetwork(ctx, &cfg, sub); err != nil {
+		first := receiveFirst(ctx, sub)
+		if err := c.decideNetwork(ctx, &cfg, first); err != nil {
+			first.abandon()
 			sub.Close()
 			return nil, err
 		}
+		defer func() {
+			if err != nil {
+				first.abandon()
+			}
+		}()
+		source = first
 	}
-	if c.storage, err = openStorage(cfg, sub, c.datasets, b, svc); err != nil {
+	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.storage.close)
@@ -156,12 +163,12 @@ func (c *Consumer) openTracker(ctx context.Context, cfg ConsumerConfig) error {
 
 // decideNetwork waits for the first event: the data directory, in which there are no events
 // yet, belongs to its network from then on.
-func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, sub *bus.Subscription) error {
+func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, first *firstEvent) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir), slog.String("network", "of the first event"))
 	c.svc.ready.set(func() error { return nil })
 	var name string
 	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) (err error) {
-		name, err = firstNetwork(ctx, sub)
+		name, err = first.wait(ctx)
 		return err
 	})
 	if err != nil {
@@ -175,29 +182,6 @@ func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, sub *
 	}
 	c.svc.log.Info("the data directory belongs to the network of the first event", slog.String("data_dir", c.dataDir), slog.String("network", name))
 	return c.openTracker(ctx, *cfg)
-}
-
-// firstNetwork is the network of the first valid event, which stays in the stream. An
-// invalid one does too: the consumer will reject it.
-func firstNetwork(ctx context.Context, sub *bus.Subscription) (name string, err error) {
-	receiving, stop := context.WithCancel(ctx)
-	defer stop()
-	err = sub.Run(receiving, func(_ context.Context, m bus.Message) {
-		e, err := event.Decode(m.Subject, m.Data)
-		if err != nil {
-			_ = m.Nak(time.Second) // otherwise it comes after AckWait
-			return
-		}
-		if name == "" {
-			name = event.CommonOf(e).Network
-			stop()
-		}
-		_ = m.Nak(0)
-	})
-	if err == nil && name == "" {
-		err = ctx.Err()
-	}
-	return name, err
 }
 
 // knownNetwork is an embedded network, or just the name of another one: its events are

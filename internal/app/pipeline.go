@@ -118,7 +118,7 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 	if err != nil {
 		return err
 	}
-	if p.storage, err = openStorage(cfg.Consumer, sub, p.datasets, b, svc); err != nil {
+	if p.storage, err = openStorage(cfg.Consumer, sub, sub, p.datasets, b, svc); err != nil {
 		return err
 	}
 	p.add(p.storage.close)

@@ -102,15 +102,15 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 }
 
 // openStorage makes the consumer of a subscription, which is the storage's from then on,
-// even when it fails. From then on /readyz and /metrics report on the datasets. Errors that
+// even when it fails; source is the subscription, or what delivers its messages. From then on /readyz and /metrics report on the datasets. Errors that
 // the user can fix are ConfigErrors.
-func openStorage(cfg ConsumerConfig, sub *bus.Subscription, d *datasets, b *Broker, svc *Service) (*storage, error) {
+func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Source, d *datasets, b *Broker, svc *Service) (*storage, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
 	settings.Log, settings.Tracker, settings.Network = svc.log, d.tracker, cfg.Network.Name
-	c, err := consumer.New(settings, d.writer, sub)
+	c, err := consumer.New(settings, d.writer, source)
 	if err != nil {
 		sub.Close()
 		return nil, AsConfigError(err)

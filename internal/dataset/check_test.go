@@ -43,7 +43,7 @@ func TestCheckTellsOfGaps(t *testing.T) {
 	}
 	h := check(t, dir, Coverage{"s-1": {{14, 15}}})
 	want := []SentryHealth{
-		{Sentry: "s", Boot: "1", Last: 29, Stored: 20, Rejected: 2, Missing: 7, Gaps: []Interval{{1, 2}, {13, 13}, {16, 19}}},
+		{Sentry: "s", Boot: "1", Last: 29, Stored: 20, Rejected: 2, Removed: 10, Missing: 7, Gaps: []Interval{{1, 2}, {13, 13}, {16, 19}}},
 		{Sentry: "s", Boot: "2", Last: 1, Stored: 1, Gaps: []Interval{}},
 	}
 	if d := cmp.Diff(want, h.Sentries); d != "" || h.Missing() != 7 || !h.OK() {

@@ -208,6 +208,7 @@ func TestColumnTypes(t *testing.T) {
 		"client_version": "VARCHAR", "visit_id": "VARCHAR", "direction": "VARCHAR", "transport": "VARCHAR", "fork_digest": "VARCHAR",
 		"head_slot": "UBIGINT", "finalized_epoch": "UBIGINT", "earliest_available_slot": "UBIGINT", "column_subnets": "INTEGER", "sync_subnets": "INTEGER[]",
 		"network": "VARCHAR", "crawler_id": "VARCHAR", "crawler_location": "VARCHAR", "timestamp": "BIGINT",
+		"subnet_rule": "VARCHAR", "clock_skew_ms": "BIGINT", "clock_error_ms": "BIGINT",
 	}
 	if d := cmp.Diff(want, types); d != "" {
 		t.Errorf("(-want +DuckDB):\n%s", d)

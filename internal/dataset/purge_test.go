@@ -166,7 +166,7 @@ func TestPurgeNamesWhatItLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	removed, err := w.Purge(t.Context(), optedOut)
-	if err == nil || !strings.Contains(err.Error(), damaged) || !strings.Contains(err.Error(), newer) || !strings.Contains(err.Error(), "[new] is of a later version") {
+	if err == nil || !strings.Contains(err.Error(), damaged) || !strings.Contains(err.Error(), newer) || !strings.Contains(err.Error(), "columns new are of a later version") {
 		t.Errorf("error %v", err)
 	}
 	if removed[Metadata] != 8 || removed[Discovery] == 0 || removed[Visit] == 0 {

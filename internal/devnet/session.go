@@ -66,7 +66,7 @@ func (s *session) judge(theirs eth2.Status, version int, now time.Time) {
 	switch {
 	case theirs.ForkDigest != period.Digest,
 		theirs.HeadSlot > slot+1,
-		version == 1 && fulu && n.profile.needsStatusV2:
+		version == 1 && fulu && n.profile.needsStatusV2 && n.persona != OldProtocols:
 		s.end(eth2.GoodbyeIrrelevantNetwork)
 	default:
 		s.statusOnce.Do(func() { close(s.statusOK) })

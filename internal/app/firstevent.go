@@ -1,0 +1,82 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// firstEvent receives the messages of a subscription before anybody can store them, to learn
+// the network of the first valid event. It holds that event until Run, so that a consumer
+// that is stopped right then stores what was delivered, like any other.
+type firstEvent struct {
+	*bus.Subscription
+	network chan string // of the first valid event
+	stop    context.CancelFunc
+	ended   chan struct{}
+	err     error                              // of the subscription's Run, after ended
+	handle  func(context.Context, bus.Message) // set before ready is closed; nil when nobody stores
+	ready   chan struct{}
+}
+
+// receiveFirst begins to receive. Run or abandon must be called.
+func receiveFirst(ctx context.Context, sub *bus.Subscription) *firstEvent {
+	f := &firstEvent{Subscription: sub, network: make(chan string, 1), ended: make(chan struct{}), ready: make(chan struct{})}
+	ctx, f.stop = context.WithCancel(ctx)
+	go func() {
+		defer close(f.ended)
+		f.err = sub.Run(ctx, f.receive)
+	}()
+	return f
+}
+
+func (f *firstEvent) receive(ctx context.Context, m bus.Message) {
+	select {
+	case <-f.ready:
+	default:
+		e, err := event.Decode(m.Subject, m.Data)
+		if err != nil { // to be rejected by the consumer, which is not there yet
+			_ = m.Nak(time.Second)
+			return
+		}
+		f.network <- event.CommonOf(e).Network
+		<-f.ready
+	}
+	if f.handle == nil {
+		_ = m.Nak(0)
+		return
+	}
+	f.handle(ctx, m)
+}
+
+// Run is the subscription's, with the event that is held.
+func (f *firstEvent) Run(ctx context.Context, handle func(context.Context, bus.Message)) error {
+	f.handle = handle
+	close(f.ready)
+	defer context.AfterFunc(ctx, f.stop)()
+	<-f.ended
+	return f.err
+}
+
+// abandon ends receiving. The messages stay in the stream.
+func (f *firstEvent) abandon() {
+	close(f.ready)
+	f.stop()
+	<-f.ended
+}
+
+// wait returns the network of the first valid event.
+func (f *firstEvent) wait(ctx context.Context) (name string, err error) {
+	select {
+	case name := <-f.network:
+		return name, nil
+	case <-f.ended:
+		if f.err != nil {
+			return "", f.err
+		}
+	case <-ctx.Done():
+	}
+	return "", ctx.Err()
+}
