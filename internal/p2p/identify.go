@@ -106,7 +106,7 @@ func readIdentity(in *chunkReader) (who identity, err error) {
 			return who, nil
 		case err != nil:
 			who.partial = err
-			return who, nil
+			return who, nil //nolint:nilerr // it is kept
 		case who.agent != "" && len(who.protocols) > 0:
 			return who, nil
 		}

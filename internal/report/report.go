@@ -38,6 +38,9 @@ type Counts struct {
 	Discoveries int `json:"discoveries"`
 	Handshakes  int `json:"handshakes"`
 	Visits      int `json:"visits"`
+	// ClockErrors are rows whose times are known to be wrong (clock_error_ms); nothing else
+	// of the report counts them.
+	ClockErrors int `json:"clock_errors"`
 }
 
 func newReport() *Report {
@@ -146,6 +149,10 @@ func (r *Report) isAfter(at int64) bool { return r.in.To > 0 && at >= r.in.To }
 func (r *Report) counts(at int64) bool { return at >= r.in.From }
 
 func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
+	if row.ClockErrorMS != nil {
+		r.rows.ClockErrors++
+		return nil
+	}
 	if r.recorded.add(row.Timestamp, row.Timestamp); r.isAfter(row.Timestamp) {
 		return nil
 	}
@@ -179,6 +186,10 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 }
 
 func (r *Report) addHandshake(row dataset.ValidatorRow) error {
+	if row.ClockErrorMS != nil {
+		r.rows.ClockErrors++
+		return nil
+	}
 	if r.recorded.add(row.Timestamp, row.Timestamp); r.isAfter(row.Timestamp) {
 		return nil
 	}
@@ -225,6 +236,10 @@ func clientOf(row dataset.ValidatorRow) (client string, release *string) {
 }
 
 func (r *Report) addVisit(row dataset.VisitRow) error {
+	if row.ClockErrorMS != nil {
+		r.rows.ClockErrors++
+		return nil
+	}
 	if r.recorded.add(row.Started, row.Ended); r.isAfter(row.Timestamp) {
 		return nil
 	}

@@ -49,6 +49,9 @@ func (s Summary) writeHead(p *page) {
 		field{"seen", clock(s.FirstSeen) + " to " + clock(s.LastSeen)},
 		field{"nodes", fmt.Sprintf("%d %s, %d completed a handshake, %d with a finished visit", s.Discovered, records, s.Handshaked, s.Visited)},
 		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits)})
+	if s.Rows.ClockErrors > 0 {
+		list = append(list, field{"left out", plural(s.Rows.ClockErrors, "row") + " of sentries whose clock was off"})
+	}
 	if s.Sentries > 0 {
 		list = append(list, field{"left out", plural(s.Sentries, "other Valtrack sentry") + ": no beacon nodes"})
 	}

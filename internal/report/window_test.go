@@ -47,7 +47,7 @@ func TestWindowOfASummary(t *testing.T) {
 	rows = append(rows, missed("b", hour(3)), dataset.DiscoveryRow{ID: "a", ENR: "enr:a", Common: dataset.Common{Network: "n", Timestamp: hour(0.5)}})
 	r := reportOf(t, dataset.Range{From: hour(2), To: hour(4)}, rows...)
 	s := r.Summary()
-	if s.Handshaked != 2 || s.Visited != 3 || s.Rows != (Counts{0, 13, 14}) || len(s.Window.Gaps) != 0 || s.Window.GapsMS != 0 {
+	if s.Handshaked != 2 || s.Visited != 3 || s.Rows != (Counts{Discoveries: 0, Handshakes: 13, Visits: 14}) || len(s.Window.Gaps) != 0 || s.Window.GapsMS != 0 {
 		t.Errorf("%+v, %+v", s, s.Window)
 	}
 	if n := r.nodes["a"]; *n.ClientVersion != "2" || n.Observations != 1 || n.ENR != "enr:a" || n.FirstSeen != hour(0.5) {

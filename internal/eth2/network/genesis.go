@@ -96,8 +96,10 @@ func unusable(err error) bool { return err != nil && !errors.Is(err, fs.ErrNotEx
 // contradiction is the error of two usable files that differ.
 func (s *sources) contradiction() error {
 	const format = "%s has %v and %s has %v: remove the one that is not this network's"
+	if s.stateErr != nil {
+		return nil //nolint:nilerr // nothing to compare with
+	}
 	switch {
-	case s.stateErr != nil:
 	case s.rootErr == nil && s.root != s.state.validatorsRoot:
 		return fmt.Errorf(format, rootFile, s.root, genesisFile, s.state.validatorsRoot)
 	case s.timeErr == nil && s.time != s.state.time:
