@@ -136,24 +136,22 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	var source consumer.Source = sub
+	abandon := func() {}
 	if !decided {
 		first := receiveFirst(ctx, sub)
+		source, abandon = first, first.abandon
 		if err := c.decideNetwork(ctx, &cfg, first); err != nil {
-			first.abandon()
+			abandon()
 			sub.Close()
 			return nil, err
 		}
-		defer func() {
-			if err != nil {
-				first.abandon()
-			}
-		}()
-		source = first
 	}
 	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
+		abandon()
 		return nil, err
 	}
 	c.add(c.storage.close)
+	c.add(abandon)
 	return c, nil
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
@@ -19,9 +20,10 @@ type firstEvent struct {
 	err     error                              // of the subscription's Run, after ended
 	handle  func(context.Context, bus.Message) // set before ready is closed; nil when nobody stores
 	ready   chan struct{}
+	release sync.Once // closes ready
 }
 
-// receiveFirst begins to receive. Run or abandon must be called.
+// receiveFirst begins to receive. abandon must be called, after Run when that is called.
 func receiveFirst(ctx context.Context, sub *bus.Subscription) *firstEvent {
 	f := &firstEvent{Subscription: sub, network: make(chan string, 1), ended: make(chan struct{}), ready: make(chan struct{})}
 	ctx, f.stop = context.WithCancel(ctx)
@@ -53,16 +55,15 @@ func (f *firstEvent) receive(ctx context.Context, m bus.Message) {
 
 // Run is the subscription's, with the event that is held.
 func (f *firstEvent) Run(ctx context.Context, handle func(context.Context, bus.Message)) error {
-	f.handle = handle
-	close(f.ready)
+	f.release.Do(func() { f.handle = handle; close(f.ready) })
 	defer context.AfterFunc(ctx, f.stop)()
 	<-f.ended
 	return f.err
 }
 
-// abandon ends receiving. The messages stay in the stream.
+// abandon ends receiving. Without Run, the messages stay in the stream.
 func (f *firstEvent) abandon() {
-	close(f.ready)
+	f.release.Do(func() { close(f.ready) })
 	f.stop()
 	<-f.ended
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
@@ -153,8 +154,8 @@ type DirNetwork struct {
 // NetworkOf is the network that a data directory belongs to; false when it is new. Errors
 // are ConfigErrors.
 func NetworkOf(dir string) (n DirNetwork, ok bool, err error) {
-	if above, err := checkPlace(dir); err != nil || above != "" {
-		return n, false, err
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return n, false, nil // a command that writes says what is wrong with the place
 	}
 	o, ok, err := readOwner(dir)
 	if err != nil {

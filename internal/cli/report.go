@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -168,26 +167,21 @@ func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 	return out, nil
 }
 
-// reportForks compares with the schedule of --network or --network-dir when given, else with
-// that of the network that the data names, if it is known.
+// reportForks compares with the schedule of the network that the data directory belongs to,
+// if it is known.
 func (in invocation) reportForks(r *report.Report, dir string) error {
-	names := r.Summary().Networks
-	var net network.Network
-	var err error
-	switch {
-	case in.cmd.IsSet(flagNetworkDir), in.cmd.IsSet(flagNetwork) && !in.simulated():
-		if net, err = in.network(); err != nil {
-			return err
-		}
-	case len(names) != 1:
+	if len(r.Summary().Networks) != 1 {
 		return in.writeView(r.Forks(nil))
-	case slices.Contains(network.Names(), names[0]):
-		net, err = network.Load(names[0])
-	default:
-		net, err = network.LoadFS(os.DirFS(in.truthDir(dir)), "")
 	}
+	data, decided, err := in.dataNetwork()
 	if err != nil {
-		return in.writeView(r.Forks(nil))
+		return err
+	}
+	net := data.Network
+	if !decided || data.Missing != nil {
+		if net, err = network.LoadFS(os.DirFS(in.truthDir(dir)), ""); err != nil {
+			return in.writeView(r.Forks(nil)) //nolint:nilerr // it says that the schedule is not known
+		}
 	}
 	return in.writeView(r.Forks(&report.Schedule{Network: net.Name, Schedule: net.Schedule, Clock: net.Clock}))
 }
