@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -138,7 +139,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	var source consumer.Source = sub
 	abandon := func() {}
 	if !decided {
-		first := receiveFirst(ctx, sub)
+		first := receiveFirst(ctx, sub, svc.log)
 		source, abandon = first, first.abandon
 		if err := c.decideNetwork(ctx, &cfg, first); err != nil {
 			abandon()
@@ -179,7 +180,11 @@ func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, first
 		return err
 	}
 	c.svc.log.Info("the data directory belongs to the network of the first event", slog.String("data_dir", c.dataDir), slog.String("network", name))
-	return c.openTracker(ctx, *cfg)
+	// Also when ctx has just ended: what was delivered until then is still stored.
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(storeTimeout, cancel) })()
+	return c.openTracker(late, *cfg)
 }
 
 // knownNetwork is an embedded network, or just the name of another one: its events are

@@ -72,7 +72,7 @@ func checkDataDir(dir string, use DirUse) error {
 	if err := checkFiles(dir, use); err != nil {
 		return err
 	}
-	if err := checkOwner(dir, use.Network); err != nil {
+	if err := checkOwner(dir, use); err != nil {
 		return err
 	}
 	if use.Sentry {

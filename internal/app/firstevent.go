@@ -1,12 +1,15 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 // firstEvent receives the messages of a subscription before anybody can store them, to learn
@@ -21,11 +24,13 @@ type firstEvent struct {
 	handle  func(context.Context, bus.Message) // set before ready is closed; nil when nobody stores
 	ready   chan struct{}
 	release sync.Once // closes ready
+	log     *slog.Logger
+	limit   *loglimit.Limiter
 }
 
 // receiveFirst begins to receive. abandon must be called, after Run when that is called.
-func receiveFirst(ctx context.Context, sub *bus.Subscription) *firstEvent {
-	f := &firstEvent{Subscription: sub, network: make(chan string, 1), ended: make(chan struct{}), ready: make(chan struct{})}
+func receiveFirst(ctx context.Context, sub *bus.Subscription, log *slog.Logger) *firstEvent {
+	f := &firstEvent{Subscription: sub, network: make(chan string, 1), ended: make(chan struct{}), ready: make(chan struct{}), log: log, limit: loglimit.Every(time.Minute)}
 	ctx, f.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(f.ended)
@@ -40,6 +45,10 @@ func (f *firstEvent) receive(ctx context.Context, m bus.Message) {
 	default:
 		e, err := event.Decode(m.Subject, m.Data)
 		if err != nil { // to be rejected by the consumer, which is not there yet
+			if f.limit.Allow() {
+				f.log.Warn("an invalid event waits for a valid one, which says what network this is; --network does, too",
+					slog.String("key", m.Key), slog.Any("reason", err))
+			}
 			_ = m.Nak(time.Second)
 			return
 		}
@@ -68,16 +77,19 @@ func (f *firstEvent) abandon() {
 	<-f.ended
 }
 
-// wait returns the network of the first valid event.
+// wait returns the network of the first valid event, also of one that comes while the
+// subscription ends with ctx.
 func (f *firstEvent) wait(ctx context.Context) (name string, err error) {
+	defer context.AfterFunc(ctx, f.stop)()
 	select {
 	case name := <-f.network:
 		return name, nil
 	case <-f.ended:
-		if f.err != nil {
-			return "", f.err
-		}
-	case <-ctx.Done():
 	}
-	return "", ctx.Err()
+	select {
+	case name := <-f.network:
+		return name, nil
+	default:
+		return "", cmp.Or(f.err, ctx.Err())
+	}
 }

@@ -87,6 +87,9 @@ func writeOwner(dir string, o owner) error {
 	if o.NetworkDir == "" {
 		o.NetworkDir, o.Simulated = have.NetworkDir, have.Simulated
 	}
+	if o.NetworkDir == have.NetworkDir { // also of a command that cannot simulate it
+		o.Simulated = o.Simulated || have.Simulated
+	}
 	if o.GenesisValidatorsRoot == (eth2.Root{}) {
 		o.GenesisValidatorsRoot = have.GenesisValidatorsRoot
 	}
@@ -101,13 +104,14 @@ func writeOwner(dir string, o owner) error {
 }
 
 // checkOwner refuses a network that the directory does not belong to: by its file or, where
-// there is none, by the rows in it.
-func checkOwner(dir string, net network.Network) error {
+// there is none, by the rows in it. A consumer needs rows that it can read.
+func checkOwner(dir string, use DirUse) error {
+	net := use.Network
 	if err := checkOwnerFile(dir, net); err != nil {
 		return err
 	}
 	_, ok, err := readOwner(dir)
-	if err != nil {
+	if err != nil || ok && !use.Consumer {
 		return err
 	}
 	names, err := dataset.Inspect(dir)

@@ -193,7 +193,7 @@ func (s *Sentry) Run(ctx context.Context) error {
 // reopenOnHangup has SIGHUP reopen the log files, as logrotate expects, until stop. A
 // terminal that goes away sends it too: there it ends the process, as it does by default.
 func (s *Sentry) reopenOnHangup(ctx context.Context) (stop func()) {
-	if s.logs == nil || s.svc.status.terminal {
+	if s.logs == nil || s.svc.onTerminal {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)

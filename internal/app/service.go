@@ -46,6 +46,8 @@ type Service struct {
 	ready   *readiness
 	status  *status
 	address string // of the metrics server; empty for none
+	// onTerminal: the log goes to a terminal, whether it may be repainted or not.
+	onTerminal bool
 }
 
 // NewService sets up log and metrics. It does not listen yet.
@@ -53,7 +55,7 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 	s := &Service{
 		metrics: telemetry.NewRegistry(), ready: &readiness{},
 		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
-		address: cfg.Metrics,
+		address: cfg.Metrics, onTerminal: telemetry.IsTerminal(cfg.Stderr),
 	}
 	var err error
 	s.log, err = cfg.NewLogger(s.status)

@@ -263,7 +263,7 @@ func storedConsumerID(dir string) (string, error) {
 		}
 	}
 	if id == "" || strings.ContainsAny(id, " .*>/\\\n") {
-		return "", ConfigErrorf("%s holds no id: 'nats consumer ls EVENTS' shows the durable %sID that it had: write that ID into the file, or give --%s; or remove the file to begin with a new durable, which gets only new events", path, durablePrefix, OptName)
+		return "", ConfigErrorf("%s holds no id: 'nats consumer ls' shows the stream's durables, among them the %sID that it had: write that ID into the file, or give --%s; or remove the file to begin with a new durable, which gets only new events", path, durablePrefix, OptName)
 	}
 	return id, nil
 }

@@ -66,7 +66,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
 	var servers string
 	if o.InProcess != nil {
-		servers, c.url = o.InProcess.URL(), "embedded"
+		servers, c.url, c.domain = o.InProcess.URL(), "embedded", ""
 	} else {
 		var err error
 		if servers, c.url, err = parseURLs(o.URL); err != nil {
@@ -105,9 +105,12 @@ func (c *Conn) apiPrefix() string {
 
 // dial retries until it succeeds, ctx ends, or a retry is pointless.
 func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn, error) {
-	opts, err := o.options()
-	if err != nil {
-		return nil, err
+	var opts []nats.Option
+	if o.InProcess == nil { // which asks for no sign-in
+		var err error
+		if opts, err = o.options(); err != nil {
+			return nil, err
+		}
 	}
 	opts = append(opts, c.options(o)...)
 	limit := loglimit.Every(logPeriod)

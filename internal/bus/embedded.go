@@ -47,9 +47,10 @@ type Embedded struct {
 	once  sync.Once
 	fault atomic.Pointer[string] // why nothing can be stored; nil when it can
 
-	mu  sync.Mutex
-	srv *server.Server // nil while it is stopped
-	url string
+	mu   sync.Mutex
+	srv  *server.Server // nil while it is stopped
+	url  string
+	port int // of the newest run that had the wanted one
 }
 
 // StartEmbedded starts a server whose store is in dir, which is created if missing. It
@@ -104,6 +105,9 @@ func (e *Embedded) start(port int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.srv, e.url = srv, srv.ClientURL()
+	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
+		e.port = addr.Port
+	}
 	return nil
 }
 
@@ -137,21 +141,15 @@ func (e *Embedded) Close() {
 	})
 }
 
-// stopServer ends the server's run and returns its port.
-func (e *Embedded) stopServer() (port int) {
+// stopServer ends the server's run.
+func (e *Embedded) stopServer() {
 	e.mu.Lock()
 	srv := e.srv
 	e.srv = nil
 	e.mu.Unlock()
-	if srv == nil {
-		return server.RANDOM_PORT
+	if srv != nil {
+		shutDown(srv)
 	}
-	port = server.RANDOM_PORT
-	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
-		port = addr.Port
-	}
-	shutDown(srv)
-	return port
 }
 
 // shutDown ends a server. It disconnects the clients first, since nats-server stops

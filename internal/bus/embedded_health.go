@@ -35,10 +35,14 @@ func (e *Embedded) Err() error {
 // watchHealth restarts the server after a write error, until ctx ends.
 func (e *Embedded) watchHealth(ctx context.Context) {
 	limit := loglimit.Every(logPeriod)
+	bad := 0 // checks in a row
 	for period := healthPeriod; sleep(ctx, period); {
 		reason := e.health()
 		if reason == "" {
-			period = healthPeriod
+			period, bad = healthPeriod, 0
+			continue
+		}
+		if bad++; bad == 1 { // such as a stream that is being deleted
 			continue
 		}
 		if e.fault.Swap(&reason) == nil {
@@ -73,10 +77,12 @@ func (e *Embedded) restart() error {
 	if err := probeDisk(e.dir); err != nil {
 		return err
 	}
-	port := e.stopServer()
+	e.stopServer()
+	port := e.port // also after a start that failed
 	err := e.start(port)
 	if err != nil {
 		err = e.start(server.RANDOM_PORT)
+		e.port = port
 	}
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 	"golang.org/x/term"
 
+	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
@@ -190,6 +191,9 @@ func (in invocation) reportForks(r *report.Report, dir string) error {
 func (in invocation) truthDir(dataDir string) string {
 	if dir := in.cmd.String(flagDevnetDir); dir != "" {
 		return dir
+	}
+	if n, ok, err := app.NetworkOf(dataDir); err == nil && ok && n.Dir != "" {
+		return n.Dir
 	}
 	return filepath.Join(dataDir, devnetName)
 }

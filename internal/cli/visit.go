@@ -51,14 +51,14 @@ func runVisit(ctx context.Context, in invocation) error {
 	if err != nil {
 		return usagef("visit: %w", err)
 	}
-	net, err := in.network()
+	net, err := in.usableNetwork()
 	if err != nil {
 		return err
 	}
 	if err := in.mayVisit(target, record); err != nil {
 		return err
 	}
-	seen, err := app.Visit(ctx, net, agentName(), target, record)
+	seen, err := app.Visit(ctx, net.Network, agentName(), target, record)
 	if err != nil {
 		return err
 	}

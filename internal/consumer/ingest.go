@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/crashpoint"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 // ingest takes the messages of one Run to committed segments. A message goes through
@@ -33,6 +35,7 @@ type ingest struct {
 	pending  []bus.Delivery   // to be acknowledged with it
 	events   uint64           // stored with it
 	clocks   clockErrors      // of these events
+	foreign  *loglimit.Limiter
 	stopping bool
 
 	// timer runs while something is due: the open segment's commit or, while blocked,
@@ -46,7 +49,7 @@ type ingest struct {
 
 // newIngest prepares a Run. Call finish after the last message was handled.
 func newIngest(c *Consumer) *ingest {
-	in := &ingest{Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}}
+	in := &ingest{Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, foreign: loglimit.Every(10 * time.Second)}
 	if c.cfg.Tracker != nil {
 		in.sinks = append(in.sinks, newTrackerSink(c))
 	}
@@ -114,6 +117,8 @@ func (in *ingest) process(m bus.Message) {
 	in.hold(m.Delivery)
 }
 
+var errOtherNetwork = errors.New("an event of network")
+
 // refuseForeign is an error for an event of another network: rows of two networks in one
 // dataset cannot be told apart later. A replay brings it to a consumer of its own network.
 func (in *ingest) refuseForeign(e event.Event) error {
@@ -121,7 +126,7 @@ func (in *ingest) refuseForeign(e event.Event) error {
 	if in.cfg.Network == "" || in.cfg.Network == network {
 		return nil
 	}
-	return fmt.Errorf("an event of network %q: the data directory belongs to %s", network, in.cfg.Network)
+	return fmt.Errorf("%w %q: the data directory belongs to %s", errOtherNetwork, network, in.cfg.Network)
 }
 
 // keyOf gives the event's producer and counter. A message without a key of ours
@@ -142,7 +147,9 @@ func (in *ingest) reject(m bus.Message, reason error) {
 		in.logFailed("term", m.Term())
 		return
 	}
-	in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
+	if !errors.Is(reason, errOtherNetwork) || in.foreign.Allow() {
+		in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
+	}
 	if err := in.rejected.append(m, reason); err != nil {
 		in.log.Error("cannot keep a rejected event, it will be redelivered", slog.Any("error", err))
 		in.logFailed("nak", m.Nak(retryMax))

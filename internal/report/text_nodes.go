@@ -89,6 +89,9 @@ func (e Evidence) WriteText(w io.Writer) error {
 	}, rows)
 	rows = [][]string{}
 	for _, v := range e.Visits {
+		if v.More { // a part of a watch, whose visit has another row
+			continue
+		}
 		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, printable(orEmpty(v.Error))})
 	}
 	p.table([]column{

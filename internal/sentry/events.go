@@ -137,8 +137,10 @@ func (s *Sentry) publishParts(handover context.Context, v *visit, log *subnetLog
 	for _, part := range log.takeParts() {
 		e := s.visitEnded(v)
 		e.Outcome, e.Error, e.More, e.Watch = event.OutcomeOK, "", true, part.watch()
-		e.Multiaddr, e.HandshakeMS = "", nil
-		s.publish(handover, e)
+		if !s.cfg.Exclude.event(e) { // which looks at the address, too
+			e.Multiaddr, e.HandshakeMS = "", nil
+			s.publish(handover, e)
+		}
 		v.part++
 		v.watched += part.to.Sub(part.from)
 		s.counters.add(func(st *Stats) { st.SubnetChanges += uint64(len(part.changes)) })
