@@ -181,7 +181,7 @@ func (in invocation) reportForks(r *report.Report, dir string) error {
 	net := data.Network
 	if !decided || data.Missing != nil {
 		if net, err = network.LoadFS(os.DirFS(in.truthDir(dir)), ""); err != nil {
-			return in.writeView(r.Forks(nil)) //nolint:nilerr // it says that the schedule is not known
+			return in.writeView(r.Forks(nil)) // it says that the schedule is not known
 		}
 	}
 	return in.writeView(r.Forks(&report.Schedule{Network: net.Name, Schedule: net.Schedule, Clock: net.Clock}))
