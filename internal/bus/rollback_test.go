@@ -226,7 +226,7 @@ func TestDirectPublisherReportsALoss(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "acknowledgements", func() bool { return p.Stats().Published == 100 })
+	until(t, "acknowledgements and deliveries", func() bool { return p.Stats().Published == 100 && got.distinct() == 100 })
 	server.kill()
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)

@@ -329,15 +329,37 @@ func checkOutcomes(t *testing.T, nodes map[string]*truthNode, visits map[string]
 	}
 }
 
+// visitsByID returns the row of each visit's end. Its watch may have come in parts before,
+// each of them once and none missing.
 func visitsByID(t *testing.T, data string) map[string]map[string]any {
 	t.Helper()
-	visits := map[string]map[string]any{}
+	visits, parts := map[string]map[string]any{}, map[string]map[int64]bool{}
 	for _, row := range duckdb(t, filepath.Join(data, "visit_events.parquet")) {
-		id := row["visit_id"].(string)
+		id, part := row["visit_id"].(string), integer(row["part"])
+		if parts[id] == nil {
+			parts[id] = map[int64]bool{}
+		}
+		if parts[id][part] {
+			t.Errorf("part %d of visit %s is duplicated", part, id)
+		}
+		parts[id][part] = true
+		if row["more"].(bool) {
+			continue
+		}
 		if visits[id] != nil {
 			t.Errorf("visit %s is duplicated", id)
 		}
 		visits[id] = row
+	}
+	for id, row := range visits {
+		if last := integer(row["part"]); int64(len(parts[id])) != last+1 {
+			t.Errorf("visit %s ends with part %d and has %d", id, last, len(parts[id]))
+		}
+	}
+	for id := range parts {
+		if visits[id] == nil {
+			t.Errorf("visit %s has no end", id)
+		}
 	}
 	return visits
 }
