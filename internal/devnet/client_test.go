@@ -216,12 +216,7 @@ func (c *crawler) request(ctx context.Context, id peer.ID, proto protocol.ID, bo
 	}
 	defer s.Reset()
 	_ = s.SetDeadline(time.Now().Add(patience))
-	if b := p2p.EncodeRequest(body); b != nil {
-		if _, err := s.Write(b); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.CloseWrite(); err != nil {
+	if err := p2p.WriteAndHalfClose(s, p2p.EncodeRequest(body)); err != nil {
 		return nil, err
 	}
 	return p2p.ReadResponse(s, max)

@@ -190,12 +190,7 @@ func (s *session) request(ctx context.Context, max int, body func(protocol.ID) [
 	if err := stream.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return nil, err
 	}
-	if b := p2p.EncodeRequest(body(stream.Protocol())); b != nil {
-		if _, err := stream.Write(b); err != nil {
-			return nil, fmt.Errorf("write %s: %w", stream.Protocol(), err)
-		}
-	}
-	if err := stream.CloseWrite(); err != nil {
+	if err := p2p.WriteAndHalfClose(stream, p2p.EncodeRequest(body(stream.Protocol()))); err != nil {
 		return nil, fmt.Errorf("write %s: %w", stream.Protocol(), err)
 	}
 	return p2p.ReadResponse(stream, max)

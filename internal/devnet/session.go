@@ -151,10 +151,7 @@ func (s *session) goodbye(ctx context.Context, code uint64) {
 	}
 	defer stream.Reset()
 	_ = stream.SetDeadline(time.Now().Add(goodbyeGrace))
-	if _, err := stream.Write(p2p.EncodeRequest(eth2.MarshalUint64(code))); err != nil {
-		return
-	}
-	if stream.CloseWrite() == nil {
+	if p2p.WriteAndHalfClose(stream, p2p.EncodeRequest(eth2.MarshalUint64(code))) == nil {
 		// The peer's answer or the end of the stream says that it has been read.
 		_, _ = p2p.ReadResponse(stream, eth2.Uint64Size)
 	}

@@ -103,7 +103,7 @@ func TestANodeThatFallsSilentIsLeftAlone(t *testing.T) {
 		banned   bool
 	}{{"silent", 0, false}, {"WHOAREYOU, then silent", 1, true}, {"one answer, then silent", 2, true}, {"always answers", 1000, false}} {
 		s := newServer(t, testForkID(1), func([]uint) []*v5wire.Nodes { return packed(nil, 3) })
-		s.drop = func(packet int) bool { return packet > tt.answered }
+		s.with(func() { s.drop = func(packet int) bool { return packet > tt.answered } })
 		f := newFinder(t, nil)
 		c := f.newCrawl(func(enr.Record) {})
 		got := f.query(t.Context(), visitOf(t, c, s, nil, distances(farLevels)))
@@ -150,15 +150,17 @@ func TestFindsNodesAtLowPorts(t *testing.T) {
 		list = append(list, nodeOf(t, key, 1, &forkID, gethenr.UDP(port)))
 	}
 	s := newServer(t, forkID, nil)
-	s.answer = func(distances []uint) []*v5wire.Nodes {
-		var at []*enode.Node
-		for _, n := range list {
-			if slices.Contains(distances, uint(enode.LogDist(s.local.ID(), n.ID()))) {
-				at = append(at, n)
+	s.with(func() {
+		s.answer = func(distances []uint) []*v5wire.Nodes {
+			var at []*enode.Node
+			for _, n := range list {
+				if slices.Contains(distances, uint(enode.LogDist(s.local.ID(), n.ID()))) {
+					at = append(at, n)
+				}
 			}
+			return packed(at, 3)
 		}
-		return packed(at, 3)
-	}
+	})
 	f := newFinder(t, func(c *Config) { c.Bootnodes = []string{s.local.Node().String()} })
 	found := newSeen()
 	run(t, f, found.found)
@@ -249,15 +251,17 @@ func TestFindsANodeThatLostItsSeq(t *testing.T) {
 	before := nodeOf(t, key, now.Seq()+57, &forkID, gethenr.UDP(1025)) // nothing is there
 	relay := newServer(t, forkID, nil)
 	answers := 0
-	relay.answer = func(distances []uint) []*v5wire.Nodes {
-		if slices.Contains(distances, uint(enode.LogDist(relay.local.ID(), now.ID()))) {
-			// One after the other: go-ethereum takes one record of a node from an answer.
-			both := []*enode.Node{before, now}
-			answers++
-			return packed(both[answers%2:][:1], 3)
+	relay.with(func() {
+		relay.answer = func(distances []uint) []*v5wire.Nodes {
+			if slices.Contains(distances, uint(enode.LogDist(relay.local.ID(), now.ID()))) {
+				// One after the other: go-ethereum takes one record of a node from an answer.
+				both := []*enode.Node{before, now}
+				answers++
+				return packed(both[answers%2:][:1], 3)
+			}
+			return packed(nil, 3)
 		}
-		return packed(nil, 3)
-	}
+	})
 	f := newFinder(t, func(c *Config) {
 		c.Revisit = time.Second
 		c.Known = []string{before.String()}

@@ -22,12 +22,12 @@ type server struct {
 	local *enode.LocalNode
 	conn  *net.UDPConn
 	codec *v5wire.Codec
+
+	mu sync.Mutex
 	// answer gives the NODES packets for a FINDNODE.
 	answer func(distances []uint) []*v5wire.Nodes
 	// drop tells whether a received packet is ignored; nil drops none.
-	drop func(packet int) bool
-
-	mu    sync.Mutex
+	drop  func(packet int) bool
 	asked [][]uint
 	got   int // packets
 }
@@ -58,6 +58,13 @@ func newServerWith(t *testing.T, key *ecdsa.PrivateKey, forkID eth2.ENRForkID, a
 	t.Cleanup(func() { conn.Close(); <-done; db.Close() })
 	go func() { defer close(done); s.serve() }()
 	return s
+}
+
+// with changes how a running server behaves.
+func (s *server) with(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
 }
 
 func (s *server) serve() {
@@ -92,8 +99,9 @@ func (s *server) handle(packet []byte, from netip.AddrPort) {
 	case *v5wire.Findnode:
 		s.mu.Lock()
 		s.asked = append(s.asked, m.Distances)
+		answer := s.answer
 		s.mu.Unlock()
-		for _, nodes := range s.answer(m.Distances) {
+		for _, nodes := range answer(m.Distances) {
 			nodes.ReqID = m.ReqID
 			s.send(id, from, nodes)
 		}

@@ -186,10 +186,7 @@ func floorVisit(ctx context.Context, client *testPeer, target Target) error {
 			return err
 		}
 		defer s.Close()
-		if _, err := s.Write(EncodeRequest(ssz)); err != nil {
-			return err
-		}
-		if err := s.CloseWrite(); err != nil {
+		if err := WriteAndHalfClose(s, EncodeRequest(ssz)); err != nil {
 			return err
 		}
 		_, err = io.ReadAll(s)

@@ -101,7 +101,7 @@ func roundTrip(stream network.Stream, in *chunkReader, versions []message, body 
 			return nil, err
 		}
 		out := append(opening(m.proto), EncodeRequest(body(m))...)
-		if err = writeAndHalfClose(stream, out); err != nil {
+		if err = WriteAndHalfClose(stream, out); err != nil {
 			return nil, err
 		}
 		if m, err = readSelection(stream, in, versions); err != nil {
@@ -122,7 +122,7 @@ func roundTrip(stream network.Stream, in *chunkReader, versions []message, body 
 		if err = stream.SetProtocol(m.proto); err != nil {
 			return nil, err
 		}
-		if err = writeAndHalfClose(stream, EncodeRequest(body(m))); err != nil {
+		if err = WriteAndHalfClose(stream, EncodeRequest(body(m))); err != nil {
 			return nil, err
 		}
 	}
@@ -133,7 +133,8 @@ func roundTrip(stream network.Stream, in *chunkReader, versions []message, body 
 	return ssz, err
 }
 
-func writeAndHalfClose(stream network.Stream, b []byte) error {
+// WriteAndHalfClose writes b, if it has any bytes, and ends our half of the stream.
+func WriteAndHalfClose(stream network.Stream, b []byte) error {
 	if len(b) > 0 {
 		if _, err := stream.Write(b); err != nil {
 			return err
