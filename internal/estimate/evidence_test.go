@@ -109,7 +109,7 @@ func TestWideTotal(t *testing.T) {
 		e.trust = TrustWide
 		list = append(list, m.Estimate(e))
 	}
-	if got := m.Total(list); got.Low > validators*nodes || got.High < validators*nodes {
+	if got := totalOf(m, list); got.Low > validators*nodes || got.High < validators*nodes {
 		t.Errorf("total [%.0f, %.0f], truth %d", got.Low, got.High, validators*nodes)
 	}
 }
