@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,7 +88,7 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 		case <-ticker.C:
 			attrs := figures()
 			if s.terminal {
-				s.paint(statusLine(time.Since(began), attrs))
+				s.paint(statusLine(time.Since(began), byImportance(attrs)))
 				continue
 			}
 			log.LogAttrs(ctx, slog.LevelInfo, "status", attrs...)
@@ -112,6 +113,26 @@ func (s *status) paint(line string) {
 	// A terminal that went away ends the process by SIGHUP, not here.
 	fmt.Fprint(s.w, eraseLine+line)
 	s.line = line
+}
+
+// byImportance orders figures for a line that may be cut: what is so now, and then, marked as
+// such, what was counted since the start.
+func byImportance(attrs []slog.Attr) []slog.Attr {
+	var now, counted []slog.Attr
+	for _, a := range attrs {
+		switch a.Key {
+		case "records", "dialled", "handshaked":
+			counted = append(counted, a)
+		case "reachable":
+			now = slices.Insert(now, 0, a)
+		default:
+			now = append(now, a)
+		}
+	}
+	if len(counted) > 0 {
+		counted[0].Key = "so far: " + counted[0].Key
+	}
+	return append(now, counted...)
 }
 
 const figureSeparator = "  "
