@@ -222,7 +222,7 @@ func makeDataDir(dir string, use DirUse) error {
 // claimDataDir assigns the locked directory to the command's network, if that is known.
 // Somebody may have used the directory since the checks.
 func claimDataDir(dir string, use DirUse) error {
-	if err := checkOwnerFile(dir, use.Network); err != nil || use.Network.Name == "" {
+	if err := checkOwnerFile(dir, use); err != nil || use.Network.Name == "" {
 		return err
 	}
 	return writeOwner(dir, ownerOf(use))
