@@ -27,6 +27,7 @@ type Purged struct {
 	Rows           map[string]int64
 	TrackedPeers   int
 	RejectedEvents int
+	PeerTable      int // peers of the sentry's peers.db
 }
 
 // Purge removes excluded peers from a data directory: their rows in every table, their
@@ -51,10 +52,11 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, err
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
-	var errs [3]error
+	var errs [4]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
 	done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked)
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
+	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir, noFile == nil, log)
 	for _, gone := range p.known {
 		if gone {
 			done.Peers++
@@ -64,6 +66,27 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
 	}
 	return done, forgetFound(dataDir)
+}
+
+// purgePeerTable removes the peers from the table of a sentry that does not run; one that runs
+// forgets them itself. locked is set when its lock is held here.
+func (p *purger) purgePeerTable(ctx context.Context, dataDir string, locked bool, log *slog.Logger) (int, error) {
+	if !sentry.HasPeerTable(dataDir) {
+		return 0, nil
+	}
+	if !locked {
+		lock, err := diskio.TakeLock(filepath.Join(dataDir, roleSentry+".lock"))
+		var held *diskio.LockedError
+		if errors.As(err, &held) {
+			log.Warn("the sentry that runs here keeps its peer table: it forgets these nodes when they are in its --exclude file", slog.String("holder", held.Holder()))
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		defer lock.Close()
+	}
+	return sentry.PurgePeerTable(ctx, dataDir, p.exclude, func(id string) bool { return p.known[id] })
 }
 
 // markRemoved has the keys of rejected events count as removed, not as missing.

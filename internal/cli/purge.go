@@ -30,6 +30,7 @@ type purgeView struct {
 	Rows           map[string]int64 `json:"rows"`
 	TrackedPeers   int              `json:"tracked_peers"`
 	RejectedEvents int              `json:"rejected_events"`
+	PeerTable      int              `json:"peer_table"`
 }
 
 func runPurge(ctx context.Context, in invocation) error {
