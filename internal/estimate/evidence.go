@@ -226,6 +226,19 @@ func (e *Evidence) Cells() (on, off uint64) {
 	return on, off
 }
 
+// SyncCells counts the sync committee subnets that the node was on and those that it was
+// not on, in each period in which it told them.
+func (e *Evidence) SyncCells() (on, off uint64) {
+	e.sum()
+	return uint64(e.sync.on), uint64(e.sync.off)
+}
+
+// OnlySync leaves the sync committee subnets, and nothing else.
+func (e *Evidence) OnlySync() *Evidence {
+	e.sum()
+	return &Evidence{kind: e.kind, sync: e.sync}
+}
+
 // nothingFilled reports whether no subnet was ever seen on: then the more validators,
 // the less likely, and large numbers are no likelier than the prior has them.
 func (e *Evidence) nothingFilled() bool {

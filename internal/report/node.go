@@ -14,6 +14,7 @@ type Node struct {
 	NodeID        string  `json:"node_id,omitempty"`
 	Client        string  `json:"client"`
 	ClientVersion *string `json:"client_version"`
+	ClientRelease *string `json:"client_release"` // the same, under its name in the datasets
 	OS            *string `json:"os"`
 	Arch          *string `json:"arch"`
 	// Estimated is nil before the first estimate: then its columns are absent.

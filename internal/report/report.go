@@ -208,6 +208,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	}
 	n.handshake = row.Timestamp
 	n.Client, n.ClientVersion = clientOf(row)
+	n.ClientRelease = n.ClientVersion
 	n.OS, n.Arch, n.Agent = row.OS, row.Arch, row.ClientVersion
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
@@ -248,6 +249,9 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	if w := row.Watch; w != nil {
 		n.seen(w.To)
 		n.connected = n.connected || r.counts(row.Timestamp)
+		if !r.counts(row.Timestamp) {
+			n.handshakes.metBefore = max(n.handshakes.metBefore, w.To)
+		}
 		for _, m := range w.MetaDataChanges {
 			n.told(w.From+m.At, toldByWatch, m.MetaData.CustodyGroupCount, attnetsOf(&m.MetaData.Attnets))
 		}

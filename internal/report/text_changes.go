@@ -17,7 +17,7 @@ func (c Changes) WriteText(w io.Writer) error {
 	list = append(list, field{"before", c.Before.text()})
 	if c.Comparable {
 		list = append(list,
-			field{"nodes", fmt.Sprintf("%d in the window, %d before", c.Nodes, c.NodesBefore)},
+			field{"nodes", c.counts()},
 			field{"changes", fmt.Sprintf("%d appeared, %d vanished, %d moved, %d upgraded", len(c.Appeared), len(c.Vanished), len(c.Moved), len(c.Upgraded))})
 		if c.NoHandshake > 0 {
 			list = append(list, field{"no handshake", plural(c.NoHandshake, "node") + " of before answered in the window without completing one"})
@@ -31,8 +31,17 @@ func (c Changes) WriteText(w io.Writer) error {
 		return p.writeTo(w)
 	}
 	p.fields(list)
-	p.sentence("Changes cannot be known: they need data of the window and of as long a time before it. Choose a later --from or a shorter --since.")
+	p.sentence("Changes cannot be known: they need data of the window and of as long a time before it. Choose a later --from or a shorter time, such as --changes 10m.")
 	return p.writeTo(w)
+}
+
+// counts says how many nodes there were, and how the two numbers go together.
+func (c Changes) counts() string {
+	text := fmt.Sprintf("%d in the window, %d before", c.Nodes, c.NodesBefore)
+	if c.Returned > 0 {
+		text += fmt.Sprintf("; %d of the window were not met in the span before it, but earlier: they are not new", c.Returned)
+	}
+	return text
 }
 
 // text is the span before a window, and what of it is missing.
