@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -144,6 +145,9 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 func (s *Service) listen() (*telemetry.Server, error) {
 	if s.address == "" {
 		return nil, nil
+	}
+	if _, _, err := net.SplitHostPort(s.address); err != nil {
+		return nil, ConfigErrorf("--%s %q: want an address with a port, such as 127.0.0.1:9100", OptMetrics, s.address)
 	}
 	server, err := telemetry.Listen(s.address, s.metrics, s.ready.err, s.log)
 	if err != nil {

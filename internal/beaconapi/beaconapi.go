@@ -34,13 +34,21 @@ type Client struct {
 // New checks the URL of a Beacon API, such as http://127.0.0.1:5052.
 func New(base string) (*Client, error) {
 	u, err := url.Parse(base)
-	if err != nil {
-		return nil, fmt.Errorf("beacon API: %w", err)
+	if err != nil { // such as 127.0.0.1:5052; the text may have a password
+		return nil, fmt.Errorf("beacon API %q: want a URL that begins with http:// or https://, such as http://127.0.0.1:5052", withoutUser(base))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("beacon API %q: want a URL such as http://127.0.0.1:5052", u.Redacted())
 	}
 	return &Client{strings.TrimRight(base, "/"), &http.Client{Timeout: timeout}}, nil
+}
+
+// withoutUser is a text that is no URL without what may be a name and a password.
+func withoutUser(text string) string {
+	if at := strings.LastIndex(text, "@"); at >= 0 {
+		return "xxxxx" + text[at:]
+	}
+	return text
 }
 
 // ActiveValidators counts the validators that have a duty in the epoch at now: each is

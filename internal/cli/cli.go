@@ -162,6 +162,9 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 // noArguments rejects arguments to a command that takes none.
 func (in invocation) noArguments() error {
 	if first := in.cmd.Args().First(); first != "" {
+		if len(in.cmd.Commands) > 0 {
+			return unknownCommand(in.cmd, first)
+		}
 		return usagef("%s takes no arguments, got %q; see '%s --help'", in.cmd.FullName(), first, in.cmd.FullName())
 	}
 	return nil
@@ -176,7 +179,7 @@ func (in invocation) dataDirectory() (string, error) {
 	case dir == "":
 		return "", usagef("--%s is empty: give a directory, such as %s", flagDataDir, defaultDataDir)
 	case err != nil:
-		return "", usagef("--%s: %w", flagDataDir, err)
+		return "", usagef("--%s: %w; give the directory that 'valtrack run' or a consumer writes to", flagDataDir, err)
 	case !info.IsDir():
 		return "", usagef("--%s %q is not a directory", flagDataDir, dir)
 	}

@@ -79,6 +79,11 @@ func duration(name string, value time.Duration, usage string) cli.Flag {
 
 func toggle(name, usage string) cli.Flag { return toggleWithDefault(name, usage, "") }
 
+// checkedToggle says of a value that is none what is wanted.
+func checkedToggle(name, want, usage string) cli.Flag {
+	return checked(&cli.BoolFlag{Name: name, Usage: usage, Sources: variables(variableOf(name))}, want)
+}
+
 // toggleWithDefault is off by default, which help describes in other words.
 func toggleWithDefault(name, usage, defaultText string) cli.Flag {
 	return checked(&cli.BoolFlag{Name: name, Usage: usage, DefaultText: defaultText, Sources: variables(variableOf(name))}, "true or false")

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -166,6 +168,8 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		return usagef("--%s %d: want at least 0", flagMaxWatched, n)
 	case n == 0:
 		cfg.MaxWatched = -1 // 0 is the default there
+	case n > cfg.MaxConnections && in.cmd.IsSet(flagMaxWatched):
+		return usagef("--%s %d: a watched node needs a connection, and --%s is %d; raise that, or watch fewer", flagMaxWatched, n, flagMaxConnections, cfg.MaxConnections)
 	default:
 		cfg.MaxWatched = n
 	}
@@ -175,11 +179,23 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		}
 	}
 	if path := in.cmd.String(flagExclude); path != "" {
-		if cfg.Exclude, err = sentry.LoadExclude(path); err != nil {
-			return usagef("--%s: %w", flagExclude, err)
+		if cfg.Exclude, err = loadExclude(path); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// loadExclude reads the file of --exclude.
+func loadExclude(path string) (*sentry.Exclude, error) {
+	x, err := sentry.LoadExclude(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usagef("--%s: %w; give the path of a file with peer ids, node ids, IP addresses and networks, one per line", flagExclude, err)
+	}
+	if err != nil {
+		return nil, usagef("--%s: %w", flagExclude, err)
+	}
+	return x, nil
 }
 
 func runSentry(ctx context.Context, in invocation) error {
