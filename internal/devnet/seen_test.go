@@ -101,17 +101,32 @@ func TestDialBack(t *testing.T) {
 	cfg := fast(12)
 	cfg.Faults = Mix{Unlisted: 0.3}
 	cfg.DialBack = true
+	dialBacks(t, cfg, 6, func(n Node) bool { return n.Persona == Unlisted || n.Index%dialBackEvery == 0 })
+}
+
+// Nodes without a port in their record dial strangers without being asked to.
+func TestNoPortDialsStrangers(t *testing.T) {
+	t.Parallel()
+	cfg := fast(12)
+	cfg.Faults = Mix{NoPort: 0.3}
+	dialBacks(t, cfg, 4, func(n Node) bool { return n.Persona == NoPort })
+}
+
+// dialBacks expects that the nodes that dial, of which there are so many at least, dial a
+// crawler, and no others.
+func dialBacks(t *testing.T, cfg Config, least int, dials func(Node) bool) {
+	t.Helper()
 	d := start(t, cfg)
 	c := newCrawler(t)
 	c.joinDiscovery(t, d)
 	want := make(map[string]bool)
-	for i, n := range d.Truth().Nodes {
-		if n.Persona == Unlisted || i%dialBackEvery == 0 {
+	for _, n := range d.Truth().Nodes {
+		if dials(n) {
 			want[n.PeerID] = true
 		}
 	}
-	if len(want) < 6 {
-		t.Fatalf("%d nodes that dial, want 6", len(want))
+	if len(want) < least {
+		t.Fatalf("%d nodes that dial, want %d", len(want), least)
 	}
 	eventually(t, "the Status of each node that dials", func() bool {
 		c.mu.Lock()
