@@ -187,8 +187,8 @@ func (d *Devnet) strangers() []enr.Record {
 			if own[eth2.NodeID(other.ID())] || seen[other.ID()] {
 				continue
 			}
-			seen[other.ID()] = true
-			if r := enr.FromNode(other); r.Eth2 != nil {
+			if r := enr.FromNode(other); r.Eth2 != nil { // others may know a newer record
+				seen[other.ID()] = true
 				out = append(out, r)
 			}
 		}

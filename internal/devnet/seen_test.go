@@ -174,16 +174,22 @@ func (c *crawler) joinDiscovery(t *testing.T, d *Devnet) {
 	local.SetFallbackUDP(conn.LocalAddr().(*net.UDPAddr).Port)
 	tcpPort, _ := c.ports()
 	local.Set(gethenr.TCP(tcpPort))
-	id, _ := d.Network().Schedule.ForkID(d.Network().Clock.EpochAt(time.Now()))
-	local.Set(enr.Eth2Entry(id))
 	disc, err := discover.ListenV5(conn, local, discover.Config{PrivateKey: key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(disc.Close)
-	for _, text := range d.Network().Bootnodes {
-		if _, err := disc.Findnode(enode.MustParse(text), []uint{256}); err != nil {
-			t.Fatal(err)
-		}
+	ask := func(bootnode string) {
+		eventually(t, "a bootnode's answer", func() bool { // a busy machine takes longer than go-ethereum waits
+			_, err := disc.Findnode(enode.MustParse(bootnode), []uint{256})
+			return err == nil
+		})
+	}
+	bootnodes := d.Network().Bootnodes
+	ask(bootnodes[0]) // which keeps a record without eth2
+	id, _ := d.Network().Schedule.ForkID(d.Network().Clock.EpochAt(time.Now()))
+	local.Set(enr.Eth2Entry(id))
+	for _, bootnode := range bootnodes[1:] {
+		ask(bootnode)
 	}
 }
