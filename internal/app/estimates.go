@@ -88,7 +88,11 @@ func (e *estimates) prepare(ctx context.Context) error {
 	}
 	if p := e.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			e.log.Warn("cannot read the number of active validators, starting with another one", slog.Uint64("number", p.ActiveValidators), slog.Any("error", failed))
+			source := "the last run"
+			if p.PAggUncertainty == assumedUncertainty {
+				source = "an assumption about the network, of " + e.assumed.Month
+			}
+			e.log.Warn("cannot read the number of active validators, starting with an earlier one", slog.Uint64("number", p.ActiveValidators), slog.String("from", source), slog.Any("error", failed))
 		}
 		if p.PAggUncertainty == assumedUncertainty {
 			e.log.Info("using an assumed number of active validators", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))

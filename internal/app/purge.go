@@ -68,6 +68,42 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	return done, forgetFound(dataDir)
 }
 
+// WouldPurge counts the rows and the tracked peers that Purge would remove. It changes
+// nothing, and a consumer may be running.
+func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found Purged, err error) {
+	p := purger{exclude: x, known: map[string]bool{}}
+	if err := p.scanAddresses(ctx, dataDir); err != nil {
+		return found, err
+	}
+	err = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) {
+		if p.foundAt(peer.ID, p.atAddress(peer)); p.peer(peer.ID) {
+			found.TrackedPeers++
+		}
+	})
+	if err != nil {
+		return found, err
+	}
+	found.Rows = map[string]int64{}
+	for _, table := range dataset.Tables() {
+		found.Rows[table] = 0
+		err := dataset.ScanTable(ctx, dataDir, table, dataset.Range{}, func(r dataset.Row) error {
+			if p.peer(r.Peer()) {
+				found.Rows[table]++
+			}
+			return nil
+		})
+		if err != nil {
+			return found, err
+		}
+	}
+	for _, gone := range p.known {
+		if gone {
+			found.Peers++
+		}
+	}
+	return found, nil
+}
+
 // purgePeerTable removes the peers from the table of a sentry that does not run; one that runs
 // forgets them itself. locked is set when its lock is held here.
 func (p *purger) purgePeerTable(ctx context.Context, dataDir string, locked bool, log *slog.Logger) (int, error) {

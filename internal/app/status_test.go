@@ -110,9 +110,9 @@ func TestStatusLineHasTheImportantFirst(t *testing.T) {
 	}
 	out := &screen{}
 	s := newStatus(out, true, time.Hour)
-	s.width = func() int { return 90 }
+	s.width = func() int { return 96 }
 	s.paint(statusLine(time.Minute, byImportance(attrs)))
 	if got := out.String(); !strings.HasSuffix(got, "commit in 42s  lag 0") {
-		t.Errorf("on 90 columns %q", got)
+		t.Errorf("on 96 columns %q", got)
 	}
 }

@@ -13,12 +13,16 @@ import (
 func TestStreamOfAnotherName(t *testing.T) {
 	url := startServer(t).URL()
 	first := connect(t, url, discardLog())
-	if _, err := NewDirectPublisher(t.Context(), first); err != nil {
+	p, err := NewDirectPublisher(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	second := connect(t, url, discardLog())
 	second.stream = "T2"
-	_, err := NewDirectPublisher(t.Context(), second)
+	_, err = NewDirectPublisher(t.Context(), second)
 	if !errors.Is(err, ErrForeignStream) || !strings.Contains(err.Error(), "give --stream EVENTS") || strings.Contains(err.Error(), "err_code") {
 		t.Errorf("%v", err)
 	}

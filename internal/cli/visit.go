@@ -74,6 +74,9 @@ func runVisit(ctx context.Context, in invocation) error {
 	if err := in.print(view); err != nil || view.Visited {
 		return err
 	}
+	if view.Ended != nil && view.Ended.Outcome == event.OutcomeWrongNetwork {
+		return fmt.Errorf("%w: %s; it was visited for network %s: --%s or --%s names another", errNotVisited, view.Reason, net.Name, flagNetwork, flagNetworkDir)
+	}
 	return fmt.Errorf("%w: %s", errNotVisited, view.Reason)
 }
 

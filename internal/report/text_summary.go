@@ -41,14 +41,17 @@ func (s Summary) writeHead(p *page) {
 	if s.Window != nil {
 		list = append(list, s.Window.fields()...)
 	}
-	seen, records, reached := "", "found by discovery", "completed a handshake"
+	seen, records, watched := "", "found by discovery", ""
 	if s.Window != nil {
-		seen, records, reached = " (these nodes, since they were first found)", "with a new or changed record", "completed a handshake or were still watched after an earlier one"
+		seen, records = " (these nodes, since they were first found)", "with a new or changed record"
+		if s.Handshaked > s.Rows.Handshakes {
+			watched = "; nodes that were still watched after an earlier handshake are counted, too"
+		}
 	}
 	list = append(list,
 		field{"seen", clock(s.FirstSeen) + " to " + clock(s.LastSeen) + seen},
-		field{"nodes", fmt.Sprintf("%d %s, %d %s, %d with a finished visit", s.Discovered, records, s.Handshaked, reached, s.Visited)},
-		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits)})
+		field{"nodes", fmt.Sprintf("%d %s, %d completed a handshake, %d with a finished visit", s.Discovered, records, s.Handshaked, s.Visited)},
+		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits%s", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits, watched)})
 	if s.Rows.ClockErrors > 0 {
 		list = append(list, field{"left out", plural(s.Rows.ClockErrors, "row") + " of sentries whose clock was off"})
 	}

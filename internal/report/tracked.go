@@ -67,6 +67,9 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		if out.Together, out.Used = new(estimated(p.Estimate.Estimate)), used(p.Estimate.Trust); p.Estimate.AllSubnets {
 			out.Used = "custody and sync committees: on all attestation subnets, these are no evidence"
 		}
+		if why.On+why.Off == 0 && !p.Estimate.AllSubnets {
+			out.Used += "; of the attestation subnets nothing could be used yet"
+		}
 		if why.SyncOn+why.SyncOff > 0 {
 			out.Sync = new(estimated(why.Sync))
 		}

@@ -51,7 +51,7 @@ func watchedPeers(t *testing.T) (*Report, *tracker.State) {
 	if err := tr.Recompute(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := reportOf(t, dataset.Range{}, append(append(slices.Concat(met("watched", at.UnixMilli(), "8.0.1", ""), met("all subnets", at.UnixMilli(), "8.0.1", ""), met("on sync subnets", at.UnixMilli(), "8.0.1", "")),
+	r := reportOf(t, dataset.Range{}, append(slices.Concat(met("watched", at.UnixMilli(), "8.0.1", ""), met("all subnets", at.UnixMilli(), "8.0.1", ""), met("on sync subnets", at.UnixMilli(), "8.0.1", "")),
 		dataset.DiscoveryRow{ID: "found"}, dataset.DiscoveryRow{ID: "missed"}, missed("missed", at.UnixMilli()), missed("missed", at.UnixMilli()))...)
 	r.setState(tr.State())
 	return r, tr.State()

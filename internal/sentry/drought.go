@@ -103,8 +103,8 @@ func (d *drought) check(s Stats, now time.Time) {
 	}
 	d.next = now.Add(droughtEvery * d.wait)
 	attrs := []any{
-		slog.Int("records", d.records), slog.Int("of_bootnodes", d.records-d.found), slog.Uint64("dialled", s.Dialled), slog.Uint64("connected", s.Connected),
-		slog.Int("bootnodes", d.bootnodes), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
+		slog.Int("records", d.records), slog.Uint64("dialled", s.Dialled), slog.Uint64("connected", s.Connected),
+		slog.Int("bootnodes", d.bootnodes), slog.Int("records_of_bootnodes", d.records-d.found), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
 	}
 	for _, why := range []unfit{unfitDigest, unfitExcluded, unfitShard, unfitAddress, unfitNoEth2} {
 		if n := d.seen[why]; n > 0 {

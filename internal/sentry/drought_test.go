@@ -57,7 +57,7 @@ func TestDrought(t *testing.T) {
 		"no eth2": {Config{}, []*enr.Record{{IP4: netip.MustParseAddr("1.2.3.4")}}, Stats{}, []string{"none is of a consensus node", "without_eth2=1"}},
 		"only the bootnodes' own records": {
 			Config{bootnodes: mainnet.Bootnodes}, recordsOf(t, mainnet.Bootnodes), Stats{},
-			[]string{"no node records come but those of the bootnodes", "check the firewall for UDP", "of_bootnodes=" + strconv.Itoa(len(mainnet.Bootnodes))},
+			[]string{"no node records come but those of the bootnodes", "check the firewall for UDP", "records_of_bootnodes=" + strconv.Itoa(len(mainnet.Bootnodes))},
 		},
 		"nothing": {Config{bootnodes: mainnet.Bootnodes}, nil, Stats{}, []string{"no bootnode answers", "bootnodes_excluded=0"}},
 		"dials fail": {
