@@ -105,7 +105,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p.filled([]column{
 		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
 	}, rows)
-	if n.handshake == 0 && len(e.Handshakes) == 0 && e.Tracked == nil {
+	if n.handshake == 0 && len(e.Handshakes) == 0 && e.Note != "" {
 		p.legend("custody groups", "record", "last heard")
 	} else {
 		p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "last heard")
@@ -168,7 +168,10 @@ func orDash(s string) string {
 func (d *Tracked) writeText(p *page) {
 	d.writeEstimates(p)
 	p.WriteByte('\n')
-	list := []field{{"used", d.Used}, {"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)}}
+	list := []field{{"used", d.Used}}
+	if d.CellsOn+d.CellsOff > 0 || d.Together != nil {
+		list = append(list, field{"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)})
+	}
 	if d.SyncOn+d.SyncOff > 0 {
 		list = append(list, field{"sync committees", fmt.Sprintf("on %d of %d subnets (four in each period of a committee)", d.SyncOn, d.SyncOn+d.SyncOff)})
 	}
@@ -182,8 +185,8 @@ func (d *Tracked) writeText(p *page) {
 	rows := [][]string{}
 	for _, x := range d.Days {
 		watched := fmt.Sprintf("%.1f", x.EpochsWatched)
-		if x.AllSubnets && x.EpochsWatched == 0 {
-			watched = "not used"
+		if x.AllSubnets {
+			watched += ", not used"
 		}
 		rows = append(rows, []string{
 			x.Date, x.Client, printable(x.Version), watched,
