@@ -94,7 +94,7 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	case err != nil:
 		return nil, err
 	}
-	logAbandoned(ctx, conn, durable, svc.log)
+	logAbandoned(ctx, conn, cfg.DataDir, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
 	}
@@ -129,7 +129,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 func (s *storage) close() { s.subscription.Close() }
 
 // logAbandoned warns about durables that make the stream keep events for nobody.
-func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Logger) {
+func logAbandoned(ctx context.Context, conn *bus.Conn, dataDir, own string, log *slog.Logger) {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	abandoned, err := conn.Abandoned(bounded, own)
@@ -138,7 +138,7 @@ func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Log
 	}
 	for _, d := range abandoned {
 		log.Warn("the stream keeps events for a durable that nobody consumes", slog.String("durable", d.Name),
-			slog.String("state", d.String()), slog.String("to_delete_it", "valtrack consumer --"+OptForget+" "+d.Name))
+			slog.String("state", d.String()), slog.String("to_delete_it", ForgetCommand(conn, dataDir, d.Name)))
 	}
 }
 
