@@ -1,13 +1,11 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -215,11 +213,11 @@ func KnownDurable(configured, dataDir string) string {
 	if configured != "" {
 		return configured
 	}
-	id, err := os.ReadFile(filepath.Join(dataDir, consumerIDFile))
-	if err != nil || len(bytes.TrimSpace(id)) == 0 {
+	text, _, err := readState(filepath.Join(dataDir, consumerIDFile))
+	if err != nil || text == "" {
 		return ""
 	}
-	return durablePrefix + strings.TrimSpace(string(id))
+	return durablePrefix + text
 }
 
 // durableName is the configured name, or one with the id in the data directory, which
@@ -248,14 +246,10 @@ func durableName(cfg ConsumerConfig) (string, error) {
 // that a new one would never get. Errors are ConfigErrors.
 func storedConsumerID(dir string) (string, error) {
 	path := filepath.Join(dir, consumerIDFile)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
+	id, there, err := readState(path)
+	if err != nil || !there {
 		return "", AsConfigError(err)
 	}
-	id := strings.TrimSpace(strings.Trim(string(data), "\x00"))
 	if id == "" {
 		networks, err := dataset.Inspect(dir)
 		if err == nil && len(networks) == 0 {
