@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -37,17 +39,30 @@ type datasets struct {
 	writer    *dataset.Writer
 	tracker   *tracker.Tracker // nil when the number of active validators is not known
 	estimates *estimates
+	consumer  atomic.Pointer[consumer.Consumer] // nil until the network is known
 	log       *slog.Logger
 }
 
 // openDatasets recovers the locked data directory. The lock is the writer's from then
-// on, even when it fails. Errors that the user can fix are ConfigErrors.
-func openDatasets(lock *dataset.Lock, log *slog.Logger) (*datasets, error) {
-	w, err := dataset.OpenLocked(lock, log)
+// on, even when it fails. /metrics reports on the datasets and their consumer from then on.
+// Errors that the user can fix are ConfigErrors.
+func openDatasets(lock *dataset.Lock, svc *Service) (*datasets, error) {
+	w, err := dataset.OpenLocked(lock, svc.log)
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	return &datasets{writer: w, log: log}, nil
+	d := &datasets{writer: w, log: svc.log}
+	consumer.NewMetrics(svc.metrics, d.stats)
+	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
+	return d, nil
+}
+
+// stats are the consumer's, zero while there is none.
+func (d *datasets) stats() consumer.Stats {
+	if c := d.consumer.Load(); c != nil {
+		return c.Stats()
+	}
+	return consumer.Stats{}
 }
 
 // openTracker opens the tracker of the network's events and brings it up to the datasets.
@@ -92,6 +107,7 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	case err != nil:
 		return nil, err
 	}
+	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
 	logAbandoned(ctx, conn, cfg.DataDir, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
@@ -100,14 +116,20 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 }
 
 // openStorage makes the consumer of a subscription, which is the storage's from then on,
-// even when it fails; source is the subscription, or what delivers its messages. From then on /readyz and /metrics report on the datasets. Errors that
-// the user can fix are ConfigErrors.
+// even when it fails; source is the subscription, or what delivers its messages. From then on
+// /readyz reports on the datasets. Errors that the user can fix are ConfigErrors.
 func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Source, d *datasets, b *Broker, svc *Service) (*storage, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
-	settings.Log, settings.Tracker, settings.Network = svc.log, d.tracker, cfg.Network.Name
+	settings.Log, settings.Tracker = svc.log, d.tracker
+	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
+	settings.OnRoot = func(root eth2.Root) error {
+		use := cfg.dirUse()
+		use.Network.GenesisValidatorsRoot = root
+		return claimDataDir(cfg.DataDir, use)
+	}
 	c, err := consumer.New(settings, d.writer, source)
 	if err != nil {
 		sub.Close()
@@ -115,9 +137,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	}
 	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
 	svc.ready.set(s.ready)
-	consumer.NewMetrics(svc.metrics, c.Stats)
-	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
-	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
+	d.consumer.Store(c)
 	if d.tracker != nil {
 		tracker.NewMetrics(svc.metrics, d.tracker.State)
 	}
