@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -188,6 +189,16 @@ func checkUnlocked(dir, file, role string) error {
 
 func inUse(dir, role string, locked *diskio.LockedError) error {
 	return ConfigErrorf("--%s %q is held by %s, a running %s; stop it or choose another directory", OptDataDir, dir, locked.Holder(), role)
+}
+
+// readState reads a small state file, without surrounding space. A power cut may have left
+// NUL bytes in the place of the text, which is then empty.
+func readState(path string) (text string, there bool, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	return strings.Trim(string(data), " \t\r\n\x00"), err == nil, err
 }
 
 // dataDir is an open data directory: checked, locked, and of one network.

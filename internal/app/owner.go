@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,16 +53,11 @@ func ownerOf(use DirUse) owner {
 // none: an earlier version did not fsync it.
 func readOwner(dir string) (o owner, ok bool, err error) {
 	path := filepath.Join(dir, networkFile)
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return o, false, nil
-	case err != nil:
+	text, _, err := readState(path)
+	if err != nil || text == "" {
 		return o, false, AsConfigError(err)
-	case len(bytes.TrimSpace(bytes.Trim(text, "\x00"))) == 0:
-		return o, false, nil
 	}
-	if err := json.Unmarshal(text, &o); err != nil {
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return o, false, ConfigErrorf("%s is damaged: %w; restore it, or remove it to have it written again", path, err)
 	}
 	if o.Name == "" {

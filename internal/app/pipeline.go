@@ -64,7 +64,7 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
-	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc.log); err != nil {
+	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc); err != nil {
 		return nil, err
 	}
 	p.add(p.datasets.close)

@@ -162,17 +162,14 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	return spooled{queue, p, conn}, nil
 }
 
-// oversizedFile has the events that a broker does not accept, in the form of a consumer's
-// rejected events, so that they can be replayed.
-const oversizedFile = "rejected_events.sentry.ndjson"
-
-// keepAside appends an event to oversizedFile; it is on disk afterwards.
+// keepAside appends an event that the broker does not accept to a file that can be
+// replayed; it is on disk afterwards.
 func keepAside(dir string, e event.Encoded, reason error) (err error) {
 	line, err := json.Marshal(eventlog.RejectedEvent{Time: time.Now().UnixMilli(), Reason: reason.Error(), Subject: e.Subject, Key: e.Key, Payload: string(e.Data)})
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, oversizedFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, eventlog.SentryRejectedName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}

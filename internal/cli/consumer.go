@@ -47,7 +47,7 @@ func (p *program) consumerCommand() *cli.Command {
 			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
 			"stands by and takes over when the first one stops.",
 		Flags: slices.Concat(consumerFlags(), natsFlags(), serviceFlags(), []cli.Flag{
-			text(flagForget, "", "delete this durable from the stream, which then keeps no more events for it, and exit"),
+			text(flagForget, "", "delete this durable from the stream, which then keeps no more events for it, and exit; with --nats embedded from the stream in --data-dir, when nobody runs it"),
 		}),
 	}, runConsumer)
 }

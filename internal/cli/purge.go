@@ -8,6 +8,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
@@ -16,8 +17,9 @@ func (p *program) purgeCommand() *cli.Command {
 		Name: "purge", Usage: "remove the rows of nodes whose operators opted out", ArgsUsage: "[ID...]",
 		Description: "Removes from --data-dir every row of the nodes, their rejected events and their state in the tracker.\n" +
 			"IDs are peer ids, node ids, IP addresses or networks; --exclude names a file of them. A node that was ever\n" +
-			"seen at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running. If it is\n" +
-			"interrupted, run it again. Event log files, the spool, rejected_events.sentry.ndjson, peers.db and the stream are not changed: give the sentry --" + flagExclude + " first.",
+			"seen at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
+			"sentry that has written " + eventlog.SentryRejectedName + " there. If it is interrupted, run it again.\n" +
+			"Event log files, the spool, peers.db and the stream are not changed: give the sentry --" + flagExclude + " first.",
 		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
 	}, runPurge)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -58,9 +59,14 @@ type Config struct {
 	CompactEvery time.Duration
 	// Retention is the age at which parts are removed; zero keeps them forever.
 	Retention time.Duration
-	// Network is the name of the network that the data directory belongs to. Events of
-	// others are rejected. Empty stores the events of all.
-	Network string
+	// Network is the name of the network that the data directory belongs to, and
+	// GenesisValidatorsRoot tells it from others of its name. Events of others are rejected;
+	// those without a root count by their name alone. Empty stores the events of all.
+	Network               string
+	GenesisValidatorsRoot eth2.Root
+	// OnRoot, unless it is nil, is called with the root of the first event that has one when
+	// GenesisValidatorsRoot is zero: that event decides. After an error it is not stored yet.
+	OnRoot func(eth2.Root) error
 	// Tracker, unless it is nil, gets every event of a committed segment once. Only the
 	// consumer may use it from New until Run has returned.
 	Tracker *tracker.Tracker
@@ -118,15 +124,18 @@ type Source interface {
 
 // Stats counts messages since the consumer was made.
 type Stats struct {
-	Stored     uint64    // events in committed segments
-	Rejected   uint64    // events that are invalid
-	Duplicates uint64    // messages of events that are stored already
-	Pending    int       // messages that wait for their segment's commit
-	CommitDue  time.Time // when they are committed at the latest, unless Pending is 0 or writes fail
-	Segments   uint64    // segments committed
-	Failures   uint64    // segments that could not be written
-	Merged     uint64    // parts merged into others
-	Removed    uint64    // parts removed by retention
+	Stored   uint64 // events in committed segments
+	Rejected uint64 // events that are invalid, or of another network
+	// OtherNetwork counts those of another network among Rejected, and NotKept those for
+	// which the file of rejected events has no room.
+	OtherNetwork, NotKept uint64
+	Duplicates            uint64    // messages of events that are stored already
+	Pending               int       // messages that wait for their segment's commit
+	CommitDue             time.Time // when they are committed at the latest, unless Pending is 0 or writes fail
+	Segments              uint64    // segments committed
+	Failures              uint64    // segments that could not be written
+	Merged                uint64    // parts merged into others
+	Removed               uint64    // parts removed by retention
 	// Missing counts, by sentry, the events that are neither stored nor rejected but
 	// were numbered before others that are. Do not change it.
 	Missing map[string]uint64

@@ -68,16 +68,17 @@ func readFast(text string, into Event) bool {
 	return s.end()
 }
 
-func (s *scanner) common() Common {
-	return Common{
-		Network: s.str(`{"network":`), CrawlerID: s.str(`,"crawler_id":`),
-		CrawlerLocation: s.str(`,"crawler_location":`), Timestamp: s.signed(`,"timestamp":`),
-		ClockSkewMS: s.optSkew(`,"clock_skew_ms":`),
+func (s *scanner) common(c *Common) {
+	c.Network, c.CrawlerID = s.str(`{"network":`), s.str(`,"crawler_id":`)
+	c.CrawlerLocation, c.Timestamp = s.str(`,"crawler_location":`), s.signed(`,"timestamp":`)
+	c.ClockSkewMS = s.optSkew(`,"clock_skew_ms":`)
+	if s.has(`,"genesis_validators_root":`) {
+		s.hex("", c.GenesisValidatorsRoot[:])
 	}
 }
 
 func (s *scanner) peerDiscovered(e *PeerDiscovered) {
-	e.Common = s.common()
+	s.common(&e.Common)
 	e.ENR, e.ID = s.str(`,"enr":`), s.str(`,"id":`)
 	s.hex(`,"node_id":`, e.NodeID[:])
 	e.Seq = s.num(`,"seq":`, math.MaxUint64)
@@ -94,7 +95,7 @@ func (s *scanner) peerDiscovered(e *PeerDiscovered) {
 }
 
 func (s *scanner) metadataReceived(e *MetadataReceived) {
-	e.Common = s.common()
+	s.common(&e.Common)
 	e.ENR, e.ID = s.optStr(`,"enr":`), s.str(`,"id":`)
 	if s.has(`,"node_id":`) {
 		e.NodeID = new(eth2.NodeID)
@@ -129,7 +130,7 @@ func (s *scanner) metaData(m *MetaData) {
 }
 
 func (s *scanner) visitEnded(e *VisitEnded) {
-	e.Common = s.common()
+	s.common(&e.Common)
 	e.VisitID = s.str(`,"visit_id":`)
 	if s.has(`,"part":`) {
 		e.Part = int(s.digits(math.MaxInt))

@@ -158,6 +158,7 @@ func checkValid(t testing.TB, events *published) {
 
 func TestVisitOfAHealthyPeer(t *testing.T) {
 	net := testNetwork(t, time.Now().Add(-1000*12*time.Second), 0)
+	net.GenesisValidatorsRoot = eth2.Root{1, 31: 2}
 	remote := healthyRemote(net)
 	h := newHost(t, remote, "Lighthouse/v8.1.0", stay)
 	c := startCrawler(t, net, true)
@@ -176,7 +177,7 @@ func TestVisitOfAHealthyPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &event.MetadataReceived{
-		Common: event.Common{Network: "testnet", CrawlerID: "crawler", CrawlerLocation: "here", Timestamp: got[0].Timestamp},
+		Common: event.Common{Network: "testnet", CrawlerID: "crawler", CrawlerLocation: "here", Timestamp: got[0].Timestamp, GenesisValidatorsRoot: net.GenesisValidatorsRoot},
 		ENR:    record.Raw, ID: h.PeerID(), NodeID: &nodeID,
 		Multiaddr: multiaddr(netip.AddrPortFrom(loopback(), h.QUICPort()), "/udp/", "/quic-v1"),
 		Epoch:     31,
