@@ -322,6 +322,7 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),
 	}
 	sentry.NewMetrics(svc.metrics, c.sentry.Stats)
+	discv5.NewMetrics(svc.metrics, n.finder.Stats)
 	return c
 }
 

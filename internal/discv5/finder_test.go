@@ -15,6 +15,7 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
+	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
@@ -343,7 +344,7 @@ func TestNoPacketsToOrFromSkippedAddresses(t *testing.T) {
 			t.Fatalf("%d bytes written, %v", n, err)
 		}
 	}
-	buf := make([]byte, maxPacket)
+	buf := make([]byte, wire.MaxPacket)
 	send(skipped, here, "from a skipped address")
 	send(friend, here, "from a friend")
 	if n, _, err := filter.ReadFromUDPAddrPort(buf); string(buf[:n]) != "from a friend" {

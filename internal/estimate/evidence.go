@@ -143,7 +143,9 @@ func (e *Evidence) sum() {
 	e.stale, e.sync = false, counts{}
 	all := e.AllSubnets()
 	for _, r := range e.periods {
-		if all && r.syncnets&everySyncnet == everySyncnet {
+		// A node that keeps every attestation subnet, or may do so, keeps the sync subnets
+		// with them: they wait together.
+		if e.fullness.mostlyFull() && r.syncnets&everySyncnet == everySyncnet {
 			continue
 		}
 		on := uint32(bits.OnesCount8(uint8(r.syncnets & everySyncnet)))
