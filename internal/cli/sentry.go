@@ -63,7 +63,8 @@ func (p *program) sentryCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
 		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl continues\n" +
-			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
+			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log,\n" +
+			"metadata_events.log and visit_events.log in --data-dir.",
 		Flags: slices.Concat(sentryFlags(), natsFlags(), serviceFlags()),
 	}, runSentry)
 }
