@@ -132,7 +132,7 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	case cfg.out == "-" && cfg.format == formatParquet:
 		return cfg, usagef("--%s -: parquet cannot be written to standard output, give a file", flagOut)
 	case !slices.Contains(exportFormats(), cfg.format) && in.cmd.String(flagFormat) == "":
-		return cfg, usagef("--%s %q: its extension names no format; end it in .%s, or give --%s", flagOut, cfg.out, strings.Join(exportFormats(), ", ."), flagFormat)
+		return cfg, usagef("--%s %q: its extension stands for --%s %q: want one of %s; end the name in one of these, or give --%s", flagOut, cfg.out, flagFormat, cfg.format, strings.Join(exportFormats(), ", "), flagFormat)
 	case !slices.Contains(exportFormats(), cfg.format):
 		return cfg, usagef("--%s %q: want one of %s", flagFormat, cfg.format, strings.Join(exportFormats(), ", "))
 	}
