@@ -77,12 +77,12 @@ func (v Visited) Why() string {
 	if e.Outcome == event.OutcomeOK {
 		return ""
 	}
-	if e.GoodbyeCode != nil {
-		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
-	}
 	// The errors of a dial that timed out or was refused say no more.
 	if v.Err != nil && e.Outcome != event.OutcomeDialTimeout && e.Outcome != event.OutcomeRefused {
 		words += " (" + strings.Join(strings.Fields(v.Err.Error()), " ") + ")"
+	}
+	if e.GoodbyeCode != nil {
+		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
 	}
 	return words
 }
