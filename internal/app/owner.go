@@ -168,6 +168,9 @@ func checkOwnerFile(dir string, use DirUse) error {
 		return errForeign(dir, have, use.Network)
 	}
 	is := ownerOf(use).GenesisTime
+	if use.Simulated && !have.Simulated && have.GenesisTime > 0 {
+		is = time.Now().Unix()
+	}
 	if was := have.began(dir); was > 0 && is > 0 && was != is {
 		return ConfigErrorf("--%s %q holds data of a network %s that began at %s, this one began at %s: another network of the same name; choose another directory, or remove %s there if only the genesis time was wrong",
 			OptDataDir, dir, have.Name, instant(was), instant(is), networkFile)

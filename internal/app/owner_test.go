@@ -45,6 +45,23 @@ func TestAnotherNetworkOfTheSameName(t *testing.T) {
 	}
 }
 
+// The network that a process simulates begins now: it is not the one that others gave.
+func TestASimulatedNetworkIsAnother(t *testing.T) {
+	dir := t.TempDir()
+	given := network.Network{Name: "devnet", GenesisTime: time.Unix(1_795_000_000, 0)}
+	d, err := openDataDir(dir, DirUse{Sentry: true, Network: given, NetworkDir: "/given"})
+	if err == nil {
+		err = d.close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	given.GenesisTime = time.Time{}
+	if _, err := openDataDir(dir, DirUse{Sentry: true, Network: given, NetworkDir: filepath.Join(dir, "devnet"), Simulated: true}); err == nil || !strings.Contains(err.Error(), "another network of the same name") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestASimulatedNetworkBeginsAgain(t *testing.T) {
 	dir := t.TempDir()
 	files := filepath.Join(dir, "devnet")
