@@ -109,8 +109,9 @@ accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 
 	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
 
 .PHONY: docs
-docs: ## write the generated pages, docs/metrics.md
+docs: ## write what is generated: docs/metrics.md, and the types in docs/data-dictionary.md
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
+	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
 
 .PHONY: ci
 ci: test lint race fuzz build ## what CI runs

@@ -265,8 +265,11 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 		return nil, PortError(err)
 	}
 	n.add(func() { n.logClose("libp2p", n.host.Close()) })
+	fork, nfd := cfg.Network.Schedule.ForkID(cfg.Network.Clock.EpochAt(time.Now()))
 	if n.finder, err = discv5.New(discv5.Config{
 		Key:          n.identity.Key,
+		Fork:         fork,
+		NFD:          nfd,
 		Listen:       cfg.Listen,
 		Port:         cfg.Port,
 		Advertise:    cfg.Advertise,

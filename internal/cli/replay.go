@@ -21,9 +21,10 @@ func (p *program) replayCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
 		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
-			"a fixed version can store; plain, or compressed with gzip or zstd. Events keep their keys, so replaying a file twice\n" +
-			"stores its events once. Invalid lines are logged and skipped; when no line is an event, the exit code is 1. Events of\n" +
-			"the earlier program name no network: give it with --network.",
+			"a fixed version can store; plain, or compressed with gzip or zstd. A file's name begins as that of the log, such as\n" +
+			"visit_events.log.1.gz. Events keep their keys, so replaying a file twice stores its events once. Invalid lines are\n" +
+			"logged and skipped; when no line is an event, the exit code is 1. Events of the earlier program name no network:\n" +
+			"give it with --network.",
 		Flags: append([]cli.Flag{jsonFlag()}, natsFlags()...),
 	}, runReplay)
 }

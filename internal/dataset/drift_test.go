@@ -245,8 +245,6 @@ func leaves(fields []parquet.Field, prefix string) (names []string) {
 // its rows: `a`, `b`, or `group` {`a`, `b`}.
 func dictionary(text string) map[string][]string {
 	heading := regexp.MustCompile("(?m)^## .*`(\\w+)\\.parquet`.*$")
-	group := regexp.MustCompile("`([\\w.]+)` \\{([^}]*)\\}")
-	name := regexp.MustCompile("`([\\w.]+)`")
 	out := map[string][]string{}
 	found := heading.FindAllStringSubmatchIndex(text, -1)
 	for _, at := range found {
@@ -258,18 +256,25 @@ func dictionary(text string) map[string][]string {
 			if !strings.HasPrefix(line, "| `") {
 				continue
 			}
-			cell := strings.SplitN(line, "|", 3)[1]
-			for _, g := range group.FindAllStringSubmatch(cell, -1) {
-				for _, n := range name.FindAllStringSubmatch(g[2], -1) {
-					out[table] = append(out[table], g[1]+"."+n[1])
-				}
-			}
-			for _, n := range name.FindAllStringSubmatch(group.ReplaceAllString(cell, ""), -1) {
-				out[table] = append(out[table], n[1])
-			}
+			out[table] = append(out[table], rowNames(strings.SplitN(line, "|", 3)[1])...)
 		}
 	}
 	return out
+}
+
+// rowNames are the columns that the first cell of a row names.
+func rowNames(cell string) (names []string) {
+	group := regexp.MustCompile("`([\\w.]+)` \\{([^}]*)\\}")
+	name := regexp.MustCompile("`([\\w.]+)`")
+	for _, g := range group.FindAllStringSubmatch(cell, -1) {
+		for _, n := range name.FindAllStringSubmatch(g[2], -1) {
+			names = append(names, g[1]+"."+n[1])
+		}
+	}
+	for _, n := range name.FindAllStringSubmatch(group.ReplaceAllString(cell, ""), -1) {
+		names = append(names, n[1])
+	}
+	return names
 }
 
 // Columns has the order of the row's JSON, which exports as CSV rely on.

@@ -46,6 +46,10 @@ type Config struct {
 	Advertise netip.Addr
 	// TCPPort and QUICPort are the libp2p ports of our record; 0 leaves them out.
 	TCPPort, QUICPort uint16
+	// Fork and NFD are what SetFork would set, for a record that is complete before the
+	// first packet is sent; a zero Fork leaves the entries out until SetFork is called.
+	Fork eth2.ENRForkID
+	NFD  eth2.ForkDigest
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
 	// Known are ENRs in text form from an earlier run: they are queried like found
@@ -178,6 +182,9 @@ func (f *Finder) describe() {
 	}
 	for _, e := range entries {
 		f.local.Set(e)
+	}
+	if f.cfg.Fork != (eth2.ENRForkID{}) {
+		f.SetFork(f.cfg.Fork, f.cfg.NFD)
 	}
 	f.local.SetFallbackUDP(int(f.port))
 	for _, a := range f.cfg.Listen {

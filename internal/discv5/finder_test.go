@@ -134,6 +134,16 @@ func TestOwnRecordIsHonest(t *testing.T) {
 	}
 }
 
+// Whoever is asked first keeps the record that it is shown.
+func TestFirstRecordHasTheFork(t *testing.T) {
+	want := testForkID(1)
+	f := newFinder(t, func(c *Config) { c.Fork, c.NFD = want, eth2.ForkDigest{5, 6, 7, 8} })
+	r, err := enr.Parse(f.ENR())
+	if err != nil || r.Eth2 == nil || *r.Eth2 != want || r.NFD == nil || *r.NFD != (eth2.ForkDigest{5, 6, 7, 8}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestAdvertise(t *testing.T) {
 	f := newFinder(t, func(c *Config) { c.Advertise = netip.MustParseAddr("198.51.100.7") })
 	if r, err := enr.Parse(f.ENR()); err != nil || r.IP4 != netip.MustParseAddr("198.51.100.7") {
