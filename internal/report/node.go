@@ -1,9 +1,10 @@
 package report
 
 import (
+	"slices"
+
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
-	"slices"
 )
 
 // Node is what is known of one node, with the names of the API's node row.

@@ -8,10 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,6 +61,27 @@ func TestLoggerFormats(t *testing.T) {
 	}
 	if _, err := NewLogger(io.Discard, "xml", slog.LevelInfo, false); err == nil {
 		t.Error("format xml gave no error")
+	}
+}
+
+// What outsiders chose cannot steer the terminal on which a log is read, nor forge a line.
+func TestLogIsPrintable(t *testing.T) {
+	evil := "a\x1b[2J\nb\u202ec\u009bd"
+	for format, decorated := range map[string]bool{FormatAuto: true, FormatText: false, FormatJSON: false} {
+		var b bytes.Buffer
+		log, err := NewLogger(&b, format, slog.LevelInfo, decorated)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.With(slog.String("peer", evil)).WithGroup("g").Info("msg "+evil, slog.String("text", evil), slog.Any("error", errors.New(evil)),
+			slog.Any("list", []string{evil}), slog.Group("group", slog.String("text", evil)))
+		line := b.String()
+		if decorated {
+			line = regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(line, "")
+		}
+		if body, ok := strings.CutSuffix(line, "\n"); !ok || !printable.Is(body) {
+			t.Errorf("%s: %q", format, line)
+		}
 	}
 }
 
