@@ -25,7 +25,7 @@ const (
 // ServiceConfig is the configuration that all commands that run until they are stopped share.
 type ServiceConfig struct {
 	// Stderr gets the log and the status line.
-	Stderr io.Writer
+	Stderr *telemetry.LogWriter
 	// NewLogger makes the logger that writes to w, which ends on Stderr.
 	NewLogger func(w io.Writer) (*slog.Logger, error)
 	// Repaint shows the status in one line that is repainted, for which Stderr must be a
@@ -57,6 +57,8 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
 		address: cfg.Metrics, onTerminal: telemetry.IsTerminal(cfg.Stderr),
 	}
+	telemetry.Register(s.metrics, cfg.Stderr.Dropped,
+		telemetry.Counter("valtrack_log_lines_dropped_total", "Lines of the log that were dropped because nobody read it.", func(lines uint64) uint64 { return lines }))
 	var err error
 	s.log, err = cfg.NewLogger(s.status)
 	return s, err

@@ -42,6 +42,9 @@ func (in invocation) logger(w io.Writer) (*slog.Logger, error) {
 	if err != nil {
 		return nil, usagef("--%s: %w", flagLogFormat, err)
 	}
+	in.stderr.OnDropped(func(lines uint64) {
+		log.Warn("log lines were dropped while nobody read them", slog.Uint64("lines", lines))
+	})
 	return log, nil
 }
 

@@ -67,8 +67,16 @@ func printableAttr(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// IsTerminal reports whether w is a file that is a terminal.
-func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+// IsTerminal reports whether w is a terminal.
+func IsTerminal(w io.Writer) bool { return Terminal(w) != nil }
+
+// Terminal is the terminal that w is, or that a LogWriter writes to; nil when it is none.
+func Terminal(w io.Writer) *os.File {
+	if l, ok := w.(*LogWriter); ok {
+		w = l.w
+	}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
 }
