@@ -158,6 +158,9 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 			}
 		}
 		in := invocation{cmd: cmd, stdout: p.stdout, stderr: p.stderr}
+		if err := in.applyUmask(); err != nil {
+			return err
+		}
 		in.warnUnknownVariables()
 		return run(ctx, in)
 	}

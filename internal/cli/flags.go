@@ -47,6 +47,7 @@ func globalFlags() []cli.Flag {
 		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
 		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
 		text(flagMetrics, "", "address of Prometheus metrics and health, such as 127.0.0.1:9100"),
+		text(flagUmask, defaultUmask, "permissions that others do not get on what is written; 027 lets the group read"),
 	}
 }
 

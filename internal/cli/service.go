@@ -34,6 +34,7 @@ func (in invocation) newService() (*app.Service, error) {
 		return nil, err
 	}
 	ignoreClosedPipes()
+	in.warnOpenDirectory()
 	return app.NewService(app.ServiceConfig{
 		Stderr: in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics), Profiles: in.cmd.Bool(flagPprof),
 	})
