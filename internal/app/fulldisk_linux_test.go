@@ -3,13 +3,16 @@ package app
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // A first start on a full disk leaves no state file that later starts refuse: whatever room
@@ -19,7 +22,8 @@ func TestFirstStartOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for pages := 1; pages <= 8; pages++ {
+	log := slog.New(slog.DiscardHandler)
+	for _, pages := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 23, 26, 30, 40, 50} {
 		t.Run(fmt.Sprint(pages, " pages"), func(t *testing.T) {
 			dir := t.TempDir()
 			mount := func(flags uintptr, pages int) error {
@@ -39,7 +43,15 @@ func TestFirstStartOnAFullDisk(t *testing.T) {
 				}
 				_, err1 := durableName(ConsumerConfig{DataDir: dir})
 				_, err2 := sentry.LoadIdentity(dir)
-				return errors.Join(err1, err2, d.close())
+				store, err3 := sentry.OpenStore(dir, net, 0, log)
+				if err3 == nil {
+					store.Close()
+				}
+				tr, err4 := tracker.Open(t.Context(), tracker.Config{Dir: dir, Network: net.Name, Log: log, Params: estimate.Params{Clock: net.Clock, ActiveValidators: 1}})
+				if err4 == nil {
+					err4 = tr.Close()
+				}
+				return errors.Join(err1, err2, err3, err4, d.close())
 			}
 			first := start()
 			if pages == 1 && !errors.Is(first, syscall.ENOSPC) {
@@ -50,7 +62,10 @@ func TestFirstStartOnAFullDisk(t *testing.T) {
 					t.Errorf("%s is empty", name)
 				}
 			}
-			if err := mount(syscall.MS_REMOUNT, 256); err != nil {
+			if first != nil && isConfigError(first) && !errors.Is(first, syscall.ENOSPC) {
+				t.Errorf("the first start blames the user: %v", first)
+			}
+			if err := mount(syscall.MS_REMOUNT, 1024); err != nil {
 				t.Fatal(err)
 			}
 			if err := start(); err != nil {
