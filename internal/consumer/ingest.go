@@ -95,6 +95,9 @@ func (in *ingest) process(m bus.Message) {
 	if err == nil {
 		err = in.refuseForeign(e)
 	}
+	if err == nil {
+		err = in.refuseFar(producer, counter)
+	}
 	if err != nil {
 		in.reject(m, err)
 		return

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"log/slog"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -36,7 +37,7 @@ func Rejected(dir string) (dataset.Coverage, error) {
 }
 
 func addTo(keys dataset.Coverage) func(event.Key) {
-	return func(k event.Key) { keys.Add(k.Producer(), k.Counter) }
+	return func(k event.Key) { addRejected(keys, k.Producer(), k.Counter) }
 }
 
 // append keeps the message; it is on disk afterwards.
@@ -44,8 +45,17 @@ func (r *rejectedFile) append(m bus.Message, reason error) error {
 	if err := r.file.Append(event.Encoded{Subject: m.Subject, Key: m.Key, Data: m.Data}, m.Seq, reason); err != nil {
 		return err
 	}
-	r.keys.Add(keyOf(m))
+	producer, counter := keyOf(m)
+	addRejected(r.keys, producer, counter)
 	return nil
+}
+
+// addRejected leaves out counters that refuseFar may have refused: what is below them would
+// count as missing.
+func addRejected(keys dataset.Coverage, producer string, counter uint64) {
+	if counter <= maxJump || strings.HasPrefix(producer, "@") {
+		keys.Add(producer, counter)
+	}
 }
 
 func (r *rejectedFile) Close() error { return r.file.Close() }
