@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
 )
 
 // FuzzPeerRow: no row of peers.db has an effect that no peer could have: it is refused, or

@@ -181,9 +181,11 @@ func TestKeptConnectionsAreBounded(t *testing.T) {
 			return err
 		}
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err == nil {
-			_, err = io.ReadAll(res.Body)
+		if err != nil {
+			return err
 		}
+		defer res.Body.Close()
+		_, err = io.ReadAll(res.Body)
 		return err
 	}
 	var conns []net.Conn
