@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"io"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // WriteNodes writes one line per node, in the order of the list. On a terminal an
@@ -36,7 +38,7 @@ func (p *page) nodes(nodes []*Node) {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
 		rows[i] = []string{
-			n.ID, orDash(n.Client), orDash(printable(orEmpty(n.ClientVersion))), estimate, cgc, long, printable(rule), short,
+			n.ID, orDash(n.Client), orDash(printable.Clean(orEmpty(n.ClientVersion))), estimate, cgc, long, printable.Clean(rule), short,
 			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
@@ -68,8 +70,8 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p.sentence("%s", e.Why)
 	p.WriteByte('\n')
 	p.fields([]field{
-		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable(n.Agent))},
-		{"address", orDash(printable(n.Multiaddr))}, {"custody groups", n.custodyText()},
+		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable.Clean(n.Agent))},
+		{"address", orDash(printable.Clean(n.Multiaddr))}, {"custody groups", n.custodyText()},
 	})
 	p.nodes([]*Node{n})
 	if e.Tracked != nil {
@@ -81,7 +83,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if h.ShortLivedSubnets != nil {
 			short = numbers(h.ShortLivedSubnets)
 		}
-		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable(h.ClientVersion)})
+		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable.Clean(h.ClientVersion)})
 	}
 	p.table([]column{
 		{"HANDSHAKE", plainColumn, 0}, {"EPOCH", plainColumn, 2}, {"SEQ", plainColumn, 3},
@@ -92,7 +94,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if v.More { // a part of a watch, whose visit has another row
 			continue
 		}
-		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, printable(orEmpty(v.Error))})
+		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, printable.Clean(orEmpty(v.Error))})
 	}
 	p.table([]column{
 		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
@@ -136,7 +138,7 @@ func (d *Tracked) writeText(p *page) {
 	rows := [][]string{}
 	for _, x := range d.Days {
 		rows = append(rows, []string{
-			x.Date, x.Client, printable(x.Version), fmt.Sprintf("%.1f", x.EpochsWatched),
+			x.Date, x.Client, printable.Clean(x.Version), fmt.Sprintf("%.1f", x.EpochsWatched),
 			fmt.Sprint(x.CellsOn), fmt.Sprint(x.CellsOff), fmt.Sprint(x.Subscriptions),
 		})
 	}
@@ -151,7 +153,7 @@ func (d *Tracked) writeText(p *page) {
 	p.table([]column{{name: "CUSTODY GROUPS"}, {name: "FROM"}}, rows)
 	rows = [][]string{}
 	for _, e := range d.Endpoints {
-		rows = append(rows, []string{printable(e.Address), clock(e.First), clock(e.Last)})
+		rows = append(rows, []string{printable.Clean(e.Address), clock(e.First), clock(e.Last)})
 	}
 	p.table([]column{{name: "ADDRESS"}, {name: "FROM"}, {name: "TO"}}, rows)
 	for _, o := range d.SameAddress {
