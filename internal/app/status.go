@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
 // repaintEvery is fast enough to look live and slow enough to read.
@@ -41,7 +42,7 @@ const defaultWidth = 80
 
 func widthOf(w io.Writer) func() int {
 	return func() int {
-		if f, ok := w.(*os.File); ok {
+		if f := telemetry.Terminal(w); f != nil {
 			if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 				return columns
 			}

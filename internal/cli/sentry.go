@@ -13,6 +13,7 @@ import (
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
@@ -89,6 +90,9 @@ func (in invocation) sentryConfig(net app.DirNetwork) (app.SentryConfig, error) 
 	} {
 		if len(name.value) > event.MaxNameSize {
 			return cfg, usagef("--%s %q: want at most %d bytes, it has %d", name.flag, name.value, event.MaxNameSize, len(name.value))
+		}
+		if !printable.Is(name.value) {
+			return cfg, usagef("--%s %q: want printable text in one line", name.flag, name.value)
 		}
 	}
 	if !in.cmd.IsSet(flagAllowPrivate) {

@@ -157,6 +157,7 @@ type Consumer struct {
 	log      *slog.Logger
 	writer   *dataset.Writer
 	rejected *rejectedFile
+	sentries sentryNames
 	// The constants above, except in tests.
 	retryMin, writeEvery time.Duration
 
@@ -178,7 +179,7 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin, writeEvery: writeEvery}
+	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, sentries: sentryNames{}, retryMin: retryMin, writeEvery: writeEvery}
 	c.updateCoverageStats(&c.stats)
 	return c, nil
 }
@@ -186,7 +187,8 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 // updateCoverageStats sets the counts by sentry.
 func (c *Consumer) updateCoverageStats(s *Stats) {
 	covered := c.writer.Covered()
-	s.Missing, s.Covered = covered.Missing(c.rejected.keys), covered.Counted()
+	s.Covered = c.sentries.bound(covered.Counted()) // first: those with events are named
+	s.Missing = c.sentries.bound(covered.Missing(c.rejected.keys))
 }
 
 // Run consumes until ctx ends, then commits and acknowledges what it has and

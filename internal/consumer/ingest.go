@@ -107,6 +107,9 @@ func (in *ingest) process(m bus.Message) {
 		common = event.CommonOf(e)
 		err = in.refuseForeign(&common)
 	}
+	if err == nil {
+		err = in.refuseFar(producer, counter)
+	}
 	if err != nil {
 		in.reject(m, err)
 		return

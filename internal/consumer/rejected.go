@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
@@ -64,7 +65,7 @@ func Rejected(dir string) (dataset.Coverage, error) {
 }
 
 func addTo(keys dataset.Coverage) func(event.Key) {
-	return func(k event.Key) { keys.Add(k.Producer(), k.Counter) }
+	return func(k event.Key) { addRejected(keys, k.Producer(), k.Counter) }
 }
 
 // add appends the message to the file, unless it is of another network and there is no room
@@ -91,7 +92,8 @@ func (r *rejectedFile) add(m bus.Message, reason error, foreign bool) (kept bool
 	if r.unsynced == nil {
 		r.unsynced = dataset.Coverage{}
 	}
-	r.unsynced.Add(keyOf(m))
+	producer, counter := keyOf(m)
+	addRejected(r.unsynced, producer, counter)
 	r.events++
 	return kept, nil
 }
@@ -103,6 +105,14 @@ func (r *rejectedFile) sync() error {
 		r.keys.Merge(r.unsynced)
 	}
 	return err
+}
+
+// addRejected leaves out counters that refuseFar may have refused: what is below them would
+// count as missing.
+func addRejected(keys dataset.Coverage, producer string, counter uint64) {
+	if counter <= maxJump || strings.HasPrefix(producer, "@") {
+		keys.Add(producer, counter)
+	}
 }
 
 func (r *rejectedFile) Close() error { return r.file.Close() }

@@ -58,6 +58,7 @@ func reference(subject string, data []byte) (Event, error) {
 	if err := json.Unmarshal(data, e); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
 	}
+	cleanText(e)
 	return e, e.Validate()
 }
 

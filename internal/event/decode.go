@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Decode is DecodeString of a copy of the message.
@@ -30,16 +31,30 @@ func DecodeString(subject, text string) (Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	validate := Event.validateValues // what is read fast is printable
 	if !readFast(text, e) {
+		validate = Event.Validate
 		e, _ = newEvent(subject) // what was read so far is of no use
 		if err := json.Unmarshal([]byte(text), e); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
 		}
+		cleanText(e)
 	}
-	if err := e.Validate(); err != nil {
+	if err := validate(e); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// cleanText makes text that a peer chose printable, which older sentries left to us: the
+// peer must not be able to have its visit refused.
+func cleanText(e Event) {
+	switch e := e.(type) {
+	case *MetadataReceived:
+		e.ClientVersion = printable.Clean(e.ClientVersion)
+	case *VisitEnded:
+		e.ClientVersion, e.Error = printable.Clean(e.ClientVersion), printable.Clean(e.Error)
+	}
 }
 
 func newEvent(subject string) (Event, error) {

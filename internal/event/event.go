@@ -26,6 +26,8 @@ type Event interface {
 	// Validate reports the first missing required field or value out of range,
 	// wrapped around ErrInvalid.
 	Validate() error
+	// validateValues is Validate of what is not text.
+	validateValues() error
 }
 
 // ErrInvalid marks an event that violates the contract.

@@ -1,9 +1,10 @@
 package report
 
 import (
+	"slices"
+
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
-	"slices"
 )
 
 // Node is what is known of one node, with the names of the API's node row.
@@ -53,6 +54,7 @@ type Node struct {
 
 	network          string
 	record           *uint64 // seq of the newest record; nil before the first
+	recordAt         int64   // when it was observed
 	recordCustody    *uint64 // the newest record's
 	handshake, visit int64   // time of the newest
 	custodyAt        int64   // when the custody group count and the subnets were told

@@ -164,11 +164,11 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 		r.networks[row.Network] = true
 		n.discovered = true
 	}
-	if n.record != nil && row.Seq < *n.record {
+	if n.record != nil && !tracker.LaterRecord(row.Timestamp, row.Seq, n.recordAt, *n.record) {
 		return nil
 	}
-	newer := n.record != nil && row.Seq > *n.record
-	n.record, n.ENR, n.NodeID = &row.Seq, row.ENR, row.NodeID
+	newer := n.record != nil && row.Seq != *n.record
+	n.record, n.recordAt, n.ENR, n.NodeID = &row.Seq, row.Timestamp, row.ENR, row.NodeID
 	n.IP, n.Port = cmp.Or(row.IP, row.IP6), row.Port
 	n.IP6 = row.IP6
 	n.NextForkVersion, n.NextForkEpoch, n.NFD = row.NextForkVersion, row.NextForkEpoch, row.NFD

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -279,17 +278,6 @@ func legends() map[string]string {
 		"vanished":           "was met in the span before the window, by a handshake or in a watch, and nothing answered when it was dialled in the window",
 		"moved":              "was reached at another IP address than before",
 	}
-}
-
-// printable drops control characters: agents, versions and errors are whatever a peer
-// chose, and must not control the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, s)
 }
 
 func unix(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

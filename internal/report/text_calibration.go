@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // WriteText writes the tests for people.
@@ -49,9 +50,9 @@ func (c Calibration) writeVersions(p *page) {
 			dispersion += fmt.Sprintf(" (%d of %d nodes show all duties)", v.AllDuties, v.Dispersed)
 		}
 		rows = append(rows, []string{
-			v.Client, printable(v.Version), fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
+			v.Client, printable.Clean(v.Version), fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
 		})
-		line := []string{v.Client, printable(v.Version)}
+		line := []string{v.Client, printable.Clean(v.Version)}
 		for _, n := range v.LifetimeCounts {
 			line = append(line, fmt.Sprint(n))
 		}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // maxChanges bounds the nodes that a list of changes names; JSON has all.
@@ -61,7 +63,7 @@ func (c Changes) writeTables(p *page) {
 	p.limited([]column{{"UPGRADED", plainColumn, 0}, {"FROM", textColumn, 0}, {"TO", textColumn, 0}, {"NODES", plainColumn, 0}}, rows)
 	rows = nil
 	for _, n := range c.Appeared {
-		rows = append(rows, []string{n.ID, n.Client, printable(n.Version), clock(n.At), orDash(n.Replaces)})
+		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.At), orDash(n.Replaces)})
 	}
 	p.limited([]column{
 		{"APPEARED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 1}, {"FIRST HANDSHAKE", plainColumn, 0},
@@ -69,7 +71,7 @@ func (c Changes) writeTables(p *page) {
 	}, rows)
 	rows = nil
 	for _, n := range c.Vanished {
-		rows = append(rows, []string{n.ID, n.Client, printable(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
+		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
 	}
 	p.limited([]column{
 		{"VANISHED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 2}, {"LAST HEARD", plainColumn, 0},
@@ -103,7 +105,7 @@ func upgrades(nodes []Upgraded) (rows [][]string) {
 		return slices.Compare(a[:], b[:])
 	})
 	for _, key := range keys {
-		rows = append(rows, []string{key[0], printable(key[1]), printable(key[2]), fmt.Sprint(counts[key])})
+		rows = append(rows, []string{key[0], printable.Clean(key[1]), printable.Clean(key[2]), fmt.Sprint(counts[key])})
 	}
 	return rows
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // WriteNodes writes one line per node, in the order of the list. On a terminal an
@@ -39,7 +41,7 @@ func (p *page) nodes(nodes []*Node) {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
 		rows[i] = []string{
-			n.ID, orDash(n.Client), orDash(printable(orEmpty(n.ClientVersion))), estimate, cgc, long, printable(rule), short,
+			n.ID, orDash(n.Client), orDash(printable.Clean(orEmpty(n.ClientVersion))), estimate, cgc, long, printable.Clean(rule), short,
 			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
@@ -74,7 +76,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	}
 	p.WriteByte('\n')
 	p.fields([]field{
-		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable(n.Agent))},
+		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable.Clean(n.Agent))},
 		{"address", n.addressText()}, {"custody groups", n.custodyText()},
 	})
 	if n.handshake > 0 || n.Estimated != nil {
@@ -89,7 +91,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if h.ShortLivedSubnets != nil {
 			short = numbers(h.ShortLivedSubnets)
 		}
-		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable(h.ClientVersion)})
+		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable.Clean(h.ClientVersion)})
 	}
 	p.filled([]column{
 		{"HANDSHAKE", plainColumn, 0}, {"EPOCH", plainColumn, 2}, {"SEQ", plainColumn, 3},
@@ -125,23 +127,23 @@ func (p *page) filled(columns []column, rows [][]string) {
 func reason(text, id string) string {
 	text = strings.NewReplacer("dial "+id+": ", "", "failed to dial "+id+": ", "", "failed to dial: ", "", "all dials failed", "").Replace(text)
 	text = strings.Join(strings.Fields(text), " ")
-	return strings.TrimPrefix(printable(text), "* ")
+	return strings.TrimPrefix(printable.Clean(text), "* ")
 }
 
 // addressText is where the node was reached or, when it never was, where its record says
 // that it is.
 func (n *Node) addressText() string {
 	if n.Multiaddr != "" {
-		return printable(n.Multiaddr)
+		return printable.Clean(n.Multiaddr)
 	}
 	ip := cmp.Or(orEmpty(n.IP), orEmpty(n.IP6))
 	switch {
 	case ip == "":
 		return "-"
 	case n.Port == nil:
-		return printable(ip) + ", from its record"
+		return printable.Clean(ip) + ", from its record"
 	}
-	return fmt.Sprintf("%s, port %d, from its record", printable(ip), *n.Port)
+	return fmt.Sprintf("%s, port %d, from its record", printable.Clean(ip), *n.Port)
 }
 
 func (n *Node) custodyText() string {
@@ -189,7 +191,7 @@ func (d *Tracked) writeText(p *page) {
 			watched += ", not used"
 		}
 		rows = append(rows, []string{
-			x.Date, x.Client, printable(x.Version), watched,
+			x.Date, x.Client, printable.Clean(x.Version), watched,
 			fmt.Sprint(x.CellsOn), fmt.Sprint(x.CellsOff), fmt.Sprint(x.Subscriptions),
 		})
 	}
@@ -204,7 +206,7 @@ func (d *Tracked) writeText(p *page) {
 	p.filled([]column{{name: "CUSTODY GROUPS"}, {name: "FROM"}}, rows)
 	rows = [][]string{}
 	for _, e := range d.Endpoints {
-		rows = append(rows, []string{printable(e.Address), clock(e.First), clock(e.Last)})
+		rows = append(rows, []string{printable.Clean(e.Address), clock(e.First), clock(e.Last)})
 	}
 	p.filled([]column{{name: "ADDRESS"}, {name: "FROM"}, {name: "TO"}}, rows)
 	for _, o := range d.SameAddress {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // maxVersions bounds the versions that a client's line names.
@@ -94,7 +95,7 @@ func versions(c ClientCount) string {
 			words = append(words, fmt.Sprintf("%d more", len(c.Versions)-i))
 			break
 		}
-		name := printable(v.Version)
+		name := printable.Clean(v.Version)
 		if name == "" {
 			name = "unknown"
 		}

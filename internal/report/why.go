@@ -8,6 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -16,7 +17,7 @@ import (
 func whyNode(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) string {
 	switch {
 	case n.sentry():
-		return fmt.Sprintf("Another Valtrack sentry (%s), not a beacon node: nothing is estimated.", printable(n.Agent))
+		return fmt.Sprintf("Another Valtrack sentry (%s), not a beacon node: nothing is estimated.", printable.Clean(n.Agent))
 	case n.handshake == 0 && n.visits == 0:
 		return "Nothing is known of its validators: its record was found, and it was not visited."
 	case n.handshake == 0:
