@@ -147,7 +147,7 @@ func flagLine(f cli.Flag) string {
 }
 
 // usageWidth is how wide the texts of options are in help.
-const usageWidth = 88
+const usageWidth = 98
 
 // wrapped breaks a text between words into lines of at most so many characters.
 func wrapped(text string, width int) (lines []string) {
