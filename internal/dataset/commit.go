@@ -198,13 +198,13 @@ func readCoverage(dir string, next uint64) (covered Coverage, newest int64, dama
 		return nil, 0, nil, err
 	}
 	var known []span // of metadata_events
-	for _, table := range append([]table{metadataTable()}, registry()...) {
+	for i, table := range append([]table{metadataTable()}, registry()[:len(registry())-1]...) {
 		all, err := spans(dir, table.name)
 		if err != nil {
 			return nil, 0, nil, err
 		}
 		for _, s := range all {
-			if s.first >= next || slices.ContainsFunc(known, s.within) || slices.ContainsFunc(damaged, func(p damagedPart) bool { return p.table == table.name && p.span == s }) {
+			if s.first >= next || i > 0 && slices.ContainsFunc(known, s.within) {
 				continue
 			}
 			f, err := table.readFooter(s.path(dir, table.name))
@@ -217,7 +217,7 @@ func readCoverage(dir string, next uint64) (covered Coverage, newest int64, dama
 			}
 			covered.Merge(f.keys)
 			newest = max(newest, f.stored)
-			if table.name == commitTable {
+			if i == 0 {
 				known = append(known, s)
 			}
 		}

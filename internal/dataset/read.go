@@ -224,12 +224,17 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 // openReader refuses a later version, whose columns may mean something else.
 func openReader[T any](f *os.File) (r *parquet.GenericReader[T], err error) {
 	defer recoverDamage(&err)
-	file, _, err := openParquet(f)
+	file, summed, err := openParquet(f)
 	if err != nil {
 		return nil, err
 	}
 	if err := refuseNewer(file); err != nil {
 		return nil, err
+	}
+	if !summed {
+		if err := checkPages(f, file); err != nil {
+			return nil, damage(err)
+		}
 	}
 	return parquet.NewGenericReader[T](file), nil
 }
