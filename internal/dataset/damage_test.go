@@ -82,7 +82,7 @@ func TestEveryFlipIsNoticed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for at := 0; at < len(data); at++ {
+			for at := range data {
 				if at < footer && r.IntN(50) != 0 || at >= footer && (at-footer)%step != 0 {
 					continue
 				}

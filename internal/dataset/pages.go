@@ -80,10 +80,8 @@ func checkFrame(f *os.File, at int64, h format.PageHeader) error {
 		return err
 	}
 	var frame kzstd.Header
-	if len(head) == 0 || frame.Decode(head) != nil {
-		return nil // the decoder refuses it too
-	}
-	if frame.FrameContentSize > maxPageBytes || frame.WindowSize > maxPageBytes {
+	// What is no frame is refused by the decoder.
+	if frame.Decode(head) == nil && (frame.FrameContentSize > maxPageBytes || frame.WindowSize > maxPageBytes) {
 		return fmt.Errorf("a page's content claims %d bytes", frame.FrameContentSize)
 	}
 	return nil
