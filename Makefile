@@ -102,6 +102,10 @@ crawl-quota: ## 3000 nodes that ban who sends too many packets, four starts of a
 watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m
 
+.PHONY: check-damage
+check-damage: ## 1000 kinds of damage to parts: each is noticed, and everything else goes on; eight minutes
+	VALTRACK_DAMAGE=1000 $(GO) test ./internal/dataset -run '^TestRandomDamage$$' -count=1 -v -timeout 30m
+
 .PHONY: soak
 soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under load, a long outage; 12 minutes (needs Linux, Node.js and npm)
 	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/valtrack-crash .

@@ -41,8 +41,8 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 	if errors.Is(err, dataset.ErrSplit) {
 		return fmt.Errorf("%w: %w", tracker.ErrDamaged, err)
 	}
-	if err == nil {
-		err = addTotals(ctx, w.Dir(), t)
+	if err = withoutDamaged(err, log); err == nil {
+		err = withoutDamaged(addTotals(ctx, w.Dir(), t), log)
 	}
 	if err == nil {
 		t.Apply(newest)
@@ -56,6 +56,15 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 		log.Info("the tracker has caught up with the datasets", slog.Int("events", events), slog.Uint64("from_segment", first), slog.Duration("took", time.Since(start)))
 	}
 	return nil
+}
+
+// withoutDamaged goes on without the rows of damaged parts: nobody can read them.
+func withoutDamaged(err error, log *slog.Logger) error {
+	if errors.Is(err, dataset.ErrDamaged) {
+		log.Error("the tracker lacks the events of damaged parts: restore them and run 'valtrack rebuild'", slog.Any("error", err))
+		return nil
+	}
+	return err
 }
 
 // addTotals sums the hours that the tracker does not have.
