@@ -93,8 +93,11 @@ func (s *Sentry) dial(ctx, handover context.Context, v *visit, target p2p.Target
 	defer cancel()
 	session, err := s.host.Dial(dialCtx, target)
 	switch {
-	case errors.Is(err, p2p.ErrAlreadyConnected), errors.Is(err, p2p.ErrTooManyConnections):
-		return result{} // the peer's own connection is the visit, or there was none
+	case errors.Is(err, p2p.ErrAlreadyConnected):
+		return result{} // the peer's own connection is the visit
+	case errors.Is(err, p2p.ErrShortage):
+		v.err = err
+		return s.noVisit(v)
 	case err != nil:
 		v.setOutcome(p2p.Outcome(err), err)
 		s.counters.add(func(st *Stats) { st.Dialled++ })
@@ -104,12 +107,24 @@ func (s *Sentry) dial(ctx, handover context.Context, v *visit, target p2p.Target
 	return s.observe(ctx, handover, v, session, requestSlot)
 }
 
+// noVisit is the result of a visit that a shortage of ours prevented. It says nothing about
+// the peer, so it is not recorded, and the peer does not back off.
+func (s *Sentry) noVisit(v *visit) result {
+	s.counters.add(func(st *Stats) { st.Shortages++ })
+	s.log.Debug("no visit", slog.String("peer", v.peerID), slog.Any("error", v.err))
+	return result{}
+}
+
 // observe carries out a visit from the connection to the goodbye. The session is closed
 // when it returns.
 func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session, requestSlot requestSlotFunc) result {
 	defer session.Close()
 	v.multiaddr, v.transport = multiaddrOf(v, session), session.Transport()
 	s.census(ctx, v, session)
+	if !v.handshaked() && errors.Is(v.err, p2p.ErrShortage) {
+		s.sayGoodbye(handover, session)
+		return s.noVisit(v)
+	}
 	var received *event.MetadataReceived
 	if v.handshaked() {
 		received = s.metadataReceived(v, time.Now())
