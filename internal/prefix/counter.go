@@ -23,7 +23,9 @@ func (c *Counter) Add(g Groups) {
 // Remove takes one use back.
 func (c *Counter) Remove(g Groups) {
 	for _, k := range [...]Key{g.Host, g.Net} {
-		if c.used[k]--; c.used[k] <= 0 {
+		if c.used[k] > 1 {
+			c.used[k]--
+		} else {
 			delete(c.used, k)
 		}
 	}
