@@ -31,7 +31,7 @@ func devnetFlags() []cli.Flag {
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
 		duration(flagDevnetSlot, defaultDevnetSlot, "slot duration of the simulated network"),
-		text(flagDevnetFaults, "healthy", "healthy, or mixed: healthy, hanging, lying and dead nodes"),
+		text(flagDevnetFaults, "healthy", "healthy; mixed: healthy, hanging, lying and dead nodes; or hostile: 30 % of nodes that attack a crawler, or as many as in hostile=20"),
 		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
 		text(flagDevnetDir, "", "directory for its network files and truth file; by default devnet in --data-dir"),
 	}

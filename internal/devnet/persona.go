@@ -3,6 +3,8 @@ package devnet
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -73,6 +75,7 @@ type trait struct {
 func traits() map[Persona]trait {
 	ok := []string{event.OutcomeOK}
 	good := trait{true, true, true, true, ok}
+	slow := []string{event.OutcomeOK, event.OutcomeStatus, event.OutcomeMetadata, event.OutcomeProtocol}
 	return map[Persona]trait{
 		Healthy:         good,
 		Dead:            {true, false, false, false, []string{event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable}},
@@ -96,14 +99,27 @@ func traits() map[Persona]trait {
 		NoAgent:         good,
 		Unlisted:        {true, false, true, true, ok},
 		Redials:         good,
+
+		HostileSilent:  good,
+		HostileSlow:    {true, true, true, true, slow},
+		HostileDead:    {true, false, false, false, []string{event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable}},
+		HostileVictim:  {true, false, false, false, []string{event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable}},
+		HostileFlap:    {true, true, true, true, []string{event.OutcomeOK, event.OutcomeProtocol}},
+		HostileCustody: good,
+		HostileClaim:   good,
+		HostileText:    good,
+		HostileNFD:     good,
+		HostileStreams: {true, true, false, false, []string{event.OutcomeProtocol, event.OutcomeReset}},
+		HostileTopics:  good,
 	}
 }
 
-// Personas lists every persona, Healthy first, the rest in alphabetical order.
+// Personas lists the personas of nodes that mean no harm, Healthy first, the rest in
+// alphabetical order.
 func Personas() []Persona {
 	var list []Persona
 	for p := range traits() {
-		if p != Healthy {
+		if p != Healthy && !p.hostile() {
 			list = append(list, p)
 		}
 	}
@@ -134,15 +150,24 @@ func MixedMix() Mix {
 	return m
 }
 
-// MixByName is the preset of that name: healthy or mixed.
+// MixByName is the preset of that name: healthy, mixed, hostile, or hostile=N with the share
+// of hostile nodes in percent.
 func MixByName(name string) (Mix, error) {
-	switch name {
-	case "healthy":
+	preset, percent, given := strings.Cut(name, "=")
+	switch {
+	case name == "healthy":
 		return HealthyMix(), nil
-	case "mixed":
+	case name == "mixed":
 		return MixedMix(), nil
+	case name == "hostile":
+		return HostileMix(DefaultHostileShare), nil
+	case preset == "hostile" && given:
+		if n, err := strconv.Atoi(percent); err == nil && n >= 1 && n <= 100 {
+			return HostileMix(float64(n) / 100), nil
+		}
+		return nil, fmt.Errorf("%q: the share of hostile nodes is not 1 to 100 percent", name)
 	}
-	return nil, fmt.Errorf("%q: want healthy or mixed", name)
+	return nil, fmt.Errorf("%q: want healthy or mixed, or hostile, or hostile=N with their share in percent", name)
 }
 
 func (m Mix) validate() error {
@@ -168,7 +193,7 @@ func (m Mix) validate() error {
 // The first healthy nodes are always healthy.
 func (m Mix) assign(n, healthy int, shuffle func(n int, swap func(i, j int))) []Persona {
 	var faults []Persona
-	for _, p := range Personas() {
+	for _, p := range append(Personas(), HostilePersonas()...) {
 		if share := m[p]; share > 0 && p != Healthy {
 			count := max(1, int(share*float64(n)+0.5))
 			for range count {
