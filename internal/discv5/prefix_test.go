@@ -36,6 +36,9 @@ func TestOneGroupHasFewQueries(t *testing.T) {
 			_, key := testKey(t)
 			c.table.offer(nodeOf(t, key, 1, &forkID, gethenr.IPv4Addr(ip), gethenr.UDP(9000+i)), now)
 		}
+		for _, n := range c.table.byID {
+			c.table.markTried(n) // first visits wait for others for more reasons
+		}
 		wake := time.NewTimer(time.Hour)
 		asked := map[bool]int{}
 		var visits []*visit
@@ -65,7 +68,9 @@ func TestPaceOfNetworks(t *testing.T) {
 		{"one on loopback", func(int) netip.Addr { return netip.MustParseAddr("127.66.0.1") }, addressBurst + 8*11},
 		{"one /64", func(i int) netip.Addr { return netip.AddrFrom16([16]byte{0x2a, 1, 4, 0xf8, 15: byte(i)}) }, addressBurst + 8*11},
 		{"one /24", func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 31, 196, byte(i)}) }, networkBurst + 32*11},
-		{"one /48", func(i int) netip.Addr { return netip.AddrFrom16([16]byte{0x2a, 1, 4, 0xf8, 7: byte(i), 15: byte(i >> 8)}) }, networkBurst + 32*11},
+		{"one /48", func(i int) netip.Addr {
+			return netip.AddrFrom16([16]byte{0x2a, 1, 4, 0xf8, 7: byte(i), 15: byte(i >> 8)})
+		}, networkBurst + 32*11},
 	} {
 		p := newPacer()
 		start := time.Unix(1_700_000_000, 0)

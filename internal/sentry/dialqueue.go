@@ -187,12 +187,14 @@ func (q *dialQueue) end(p *peer) (released []*peer) {
 	return released
 }
 
-// excuse takes back what a stranger's dial counted.
-func (q *dialQueue) excuse(b *booking) {
-	if b.stranger {
-		for _, g := range b.groups {
-			q.failures.Return(g)
-		}
+// excuse takes back what a peer's dial counted as a failure, once.
+func (q *dialQueue) excuse(p *peer) {
+	if p.dial == nil || !p.dial.stranger {
+		return
+	}
+	p.dial.stranger = false
+	for _, g := range p.dial.groups {
+		q.failures.Return(g)
 	}
 }
 

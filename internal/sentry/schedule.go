@@ -256,6 +256,7 @@ func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 func (s *schedule) answerSlotRequest(a slotRequest) {
 	a.visit.requestedSlot = true
 	s.table.setReachable(a.visit.peer, true) // it has completed its handshake, and a watch ends late
+	s.table.queue.excuse(a.visit.peer)
 	granted := s.slots.acquire(s.table, a.visit.peer, a.summary, time.Now())
 	if granted {
 		s.leavePlace(a.visit)

@@ -156,8 +156,8 @@ func (t *table) endVisit(p *peer, r result, now time.Time) {
 	p.visiting--
 	if p.visiting == 0 {
 		t.endDial(p)
-		if b := p.dial; b != nil && (r.handshaked || r.outcome == "" || r.outcome == event.OutcomeCanceled) {
-			t.queue.excuse(b)
+		if r.handshaked || r.outcome == "" || r.outcome == event.OutcomeCanceled {
+			t.queue.excuse(p)
 		}
 		p.dial = nil
 	}
