@@ -368,3 +368,22 @@ func TestShortageIsNoVisit(t *testing.T) {
 		t.Errorf("dialled again after %v", wait)
 	}
 }
+
+// Who took long has less time the next time, when others wait (H2).
+func TestSlowPeersHaveLessTimeWhenOthersWait(t *testing.T) {
+	table, net := newTestTable(t, 10)
+	table.offer(testRecord(net, "slow", 1, 1000), genesis)
+	p, _ := table.nextDue(genesis)
+	if got := table.visitLimit(p, genesis); got != visitTimeout {
+		t.Errorf("a stranger has %v", got)
+	}
+	table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: genesis, took: slowCensus + time.Second}, genesis)
+	later := genesis.Add(2 * net.Clock.EpochDuration())
+	if p, _ = table.nextDue(later); p == nil || table.visitLimit(p, later) != visitTimeout {
+		t.Fatal("it has less time though nobody waits, or is not due")
+	}
+	table.offer(testRecord(net, "other", 1, 2000), later)
+	if got := table.visitLimit(p, later); got != slowCensus {
+		t.Errorf("it has %v while another waits, want %v", got, slowCensus)
+	}
+}
