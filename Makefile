@@ -98,6 +98,10 @@ soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 crawl-quota: ## 3000 nodes that ban who sends too many packets, four starts of a sentry: nobody bans it
 	SOAK_QUOTA_NODES=3000 $(GO) test ./test/soak -run '^TestCrawlWithinQuotas$$' -count=1 -v -timeout 40m
 
+.PHONY: soak-hostile
+soak-hostile: ## 300 nodes, three of ten of which attack the sentry, for 30 minutes, and the same without those
+	SOAK_HOSTILE=30m $(GO) test ./test/soak -run '^TestHostile$$' -count=1 -v -timeout 60m
+
 .PHONY: watch-long
 watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m

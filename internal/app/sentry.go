@@ -257,6 +257,7 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 		QUICPort:       cfg.QUICPort,
 		Agent:          cfg.Agent,
 		MaxConnections: cfg.Crawl.MaxConnections,
+		MaxInbound:     cfg.Crawl.MaxInbound(),
 		AllowPrivate:   cfg.Crawl.AllowPrivate,
 		Local:          n.local,
 		Inbound:        n.local.Inbound,

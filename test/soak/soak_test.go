@@ -98,15 +98,19 @@ type program struct {
 	done chan error
 }
 
-func startSentry(t *testing.T, dir, data string) *program {
+// startSentry starts a sentry, with options in place of those for a small network.
+func startSentry(t *testing.T, dir, data string, options ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &program{done: make(chan error, 1)}
-	p.cmd = exec.Command(self, "sentry", "--network-dir", dir, "--data-dir", data, "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0",
-		"--max-connections", "200", "--max-watched", "30")
+	if len(options) == 0 {
+		options = []string{"--max-connections", "200", "--max-watched", "30"}
+	}
+	args := []string{"sentry", "--network-dir", dir, "--data-dir", data, "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0"}
+	p.cmd = exec.Command(self, append(args, options...)...)
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
 	if p.log, err = os.Create(filepath.Join(t.TempDir(), "sentry.log")); err != nil {
 		t.Fatal(err)
@@ -166,7 +170,7 @@ type epochCoverage struct {
 	missing []string // who, and why it seems
 }
 
-// coverage lists, for each epoch of [from, to), the nodes that were up in all of it
+// coverage lists, for each epoch of [from, to), the honest nodes that were up in all of it
 // and of the one before, and which of them had no visit.
 func coverage(d *devnet.Devnet, visits map[string][]visit, from, to eth2.Epoch) []epochCoverage {
 	var out []epochCoverage
@@ -175,6 +179,9 @@ func coverage(d *devnet.Devnet, visits map[string][]visit, from, to eth2.Epoch) 
 		c := epochCoverage{epoch: e}
 		start, end := clock.EpochStart(e), clock.EpochStart(e+1)
 		for _, n := range d.Truth().LiveDuring(clock.EpochStart(e-1).Add(slotDuration), end.Add(-slotDuration)) {
+			if n.Hostile {
+				continue
+			}
 			c.live++
 			if !slices.ContainsFunc(visits[n.PeerID], func(v visit) bool { return v.good() && v.overlaps(start, end) }) {
 				c.missing = append(c.missing, missed(d, n, visits[n.PeerID], start, end))
