@@ -3,7 +3,6 @@ package tracker
 import (
 	"cmp"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -30,10 +29,28 @@ type Totals struct {
 	StakeHigh        float64 `json:"stake_high"`
 	ActiveValidators uint64  `json:"active_validators"`
 	// Multiplicity is Validators over ActiveValidators. Verdict (M4) is failed when it is
-	// more than fallback nodes and distributed validators explain.
+	// more than fallback nodes and distributed validators explain, and unsure when too much
+	// of what the concentrated nodes claim is not in it.
 	Multiplicity float64        `json:"multiplicity"`
 	Verdict      string         `json:"verdict"`
 	Clients      []ClientTotals `json:"clients"` // most nodes first
+	Concentration
+}
+
+// Concentration is what of the totals depends on a few network prefixes. The numbers of
+// prefixes are 0 in totals that were computed from rows of peer_estimates.
+type Concentration struct {
+	// Concentrated nodes are in so many prefixes with more than may count in full. They
+	// claim Claimed validators, of which Admitted are counted. The intervals reach from
+	// none of the claimed validators to all.
+	Concentrated int     `json:"concentrated_nodes"`
+	Prefixes     int     `json:"concentrated_prefixes"`
+	Claimed      float64 `json:"concentrated_validators"`
+	Admitted     float64 `json:"concentrated_counted"`
+	// LargePrefixes claim more than 5 % of the active validators each, the largest of them
+	// LargestPrefix times their number.
+	LargePrefixes int     `json:"large_prefixes"`
+	LargestPrefix float64 `json:"largest_prefix_share"`
 }
 
 // ClientTotals are those of one client.
@@ -48,71 +65,48 @@ type ClientTotals struct {
 }
 
 // totalsOf sums the estimates of the nodes that counted gave.
-func totalsOf(nodes []*Peer, duplicateIDs uint64, m *estimate.Model, hour int64) Totals {
+func totalsOf(nodes []*Peer, duplicateIDs uint64, w weights, m *estimate.Model, hour int64) Totals {
 	var sum Sums
-	for _, p := range nodes {
-		sum.Add(p.Client.Kind, p.Estimate.Estimate)
+	for i, p := range nodes {
+		sum.Add(p.Client.Kind, p.Estimate.Estimate, w.of[i])
 	}
 	out := sum.totals(m, hour)
 	out.DuplicateIDs, out.InboundOnly = duplicateIDs, inboundOnly(nodes)
+	out.Prefixes, out.LargePrefixes, out.LargestPrefix = w.limited, w.large, w.largest/float64(max(1, out.ActiveValidators))
 	return out
 }
 
 // Sums add up estimates by client. The zero value is empty.
-type Sums struct{ clients map[eth2.ClientKind]*sums }
-
-type sums struct {
-	nodes int
-	estimate.Estimate
+type Sums struct {
+	clients map[eth2.ClientKind]*estimate.Sum
 }
 
-// Add adds one node. Of the estimate Mean, Variance, Shared, PValidator and Stake.Mean
-// are used.
-func (s *Sums) Add(client eth2.ClientKind, e estimate.Estimate) {
+// Add adds one node with its weight, see estimate.Sum.
+func (s *Sums) Add(client eth2.ClientKind, e estimate.Estimate, weight float64) {
 	if s.clients == nil {
-		s.clients = map[eth2.ClientKind]*sums{}
+		s.clients = map[eth2.ClientKind]*estimate.Sum{}
 	}
-	c := s.clients[client]
-	if c == nil {
-		c = &sums{}
-		s.clients[client] = c
+	if s.clients[client] == nil {
+		s.clients[client] = &estimate.Sum{}
 	}
-	c.nodes++
-	c.sum(e)
-}
-
-func (c *sums) sum(e estimate.Estimate) {
-	c.Mean += e.Mean
-	c.Variance += e.Variance
-	c.Shared += e.Shared
-	c.PValidator += e.PValidator
-	c.Stake.Mean += e.Stake.Mean
+	s.clients[client].Add(e, weight)
 }
 
 func (s *Sums) totals(m *estimate.Model, hour int64) Totals {
 	out := Totals{Hour: hour, Clients: []ClientTotals{}}
-	var all sums
+	var all estimate.Sum
 	for _, kind := range slices.Sorted(maps.Keys(s.clients)) {
 		c := s.clients[kind]
-		all.nodes += c.nodes
-		all.sum(c.Estimate)
-		t := c.total(m)
-		out.Clients = append(out.Clients, ClientTotals{string(kind), c.nodes, t.WithValidators, t.Validators, t.Low, t.High, t.StakeETH})
+		all.Merge(*c)
+		t := m.TotalOf(*c)
+		out.Clients = append(out.Clients, ClientTotals{string(kind), c.Nodes, t.WithValidators, t.Validators, t.Low, t.High, t.StakeETH})
 	}
 	slices.SortStableFunc(out.Clients, func(a, b ClientTotals) int { return cmp.Compare(b.Nodes, a.Nodes) })
-	t := all.total(m)
-	out.Nodes, out.WithValidators = all.nodes, t.WithValidators
+	t := m.TotalOf(all)
+	out.Nodes, out.WithValidators = all.Nodes, t.WithValidators
 	out.Validators, out.Low, out.High = t.Validators, t.Low, t.High
 	out.StakeETH, out.StakeLow, out.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
 	out.ActiveValidators, out.Multiplicity, out.Verdict = t.ActiveValidators, t.Multiplicity, t.Verdict.String()
+	out.Concentrated, out.Claimed, out.Admitted = t.Limited, t.Claimed, t.Admitted
 	return out
-}
-
-// total sums as the model does: means and variances add up, so the sum of many nodes
-// counts as one.
-func (c *sums) total(m *estimate.Model) estimate.Total {
-	if c.nodes == 0 || math.IsNaN(c.Mean) {
-		return m.Total(nil)
-	}
-	return m.Total([]estimate.Estimate{c.Estimate})
 }
