@@ -49,7 +49,7 @@ func (n simulated) watched(r *rand.Rand, at time.Time, epochs int) []event.Event
 		on |= 1 << subnet
 	}
 	static := on
-	for s := 0; s < slots; s++ {
+	for s := range slots {
 		next := duties[s] | duties[s+1] | static
 		for subnet := range 64 {
 			if bit := uint64(1) << subnet; (on^next)&bit != 0 {
