@@ -81,13 +81,21 @@ func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
 		}
 		hours[h].Add(eth2.ClientKind(r.Client), estimate.Estimate{
 			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, PValidator: r.PValidator, Stake: estimate.Stake{Mean: r.StakeMean},
-		})
+		}, weightOf(r))
 		return nil
 	})
 	for h, sum := range hours {
 		t.AddTotals(h.at, h.active, sum)
 	}
 	return err
+}
+
+// weightOf is a row's weight; rows of earlier versions have none.
+func weightOf(r dataset.EstimateRow) float64 {
+	if r.Weight == nil {
+		return 1
+	}
+	return *r.Weight
 }
 
 // appendEstimates appends the rows of an hour that has begun to the open segment.
@@ -149,7 +157,7 @@ func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {
 		Validators: int64(e.Median), ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, ValidatorsSD: math.Sqrt(e.Variance),
 		PValidator: e.PValidator, StakeETH: e.Stake.Median, StakeLow: e.Stake.Low, StakeHigh: e.Stake.High, StakeMean: e.Stake.Mean,
 		CustodyGroupCount: p.CustodyGroupCount, AllSubnets: e.AllSubnets, Observations: int64(p.Observations), EpochsWatched: e.EpochsWatched,
-		LastSeen: p.LastSeen, ActiveValidators: int64(p.ActiveValidators),
+		Weight: &p.Weight, LastSeen: p.LastSeen, ActiveValidators: int64(p.ActiveValidators),
 		Common: dataset.Common{Network: p.Crawler.Network, CrawlerID: p.Crawler.CrawlerID, CrawlerLocation: p.Crawler.CrawlerLocation, Timestamp: p.Hour},
 	}
 	if p.NodeID != nil {

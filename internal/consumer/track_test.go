@@ -50,7 +50,7 @@ func (k *tracked) next() (key string, e event.Event) {
 	h := handshake()
 	peer := n / 2 % 5
 	h.ID, h.VisitID = fmt.Sprintf("16U%d", peer), fmt.Sprintf("v%d", n/2)
-	h.Multiaddr = fmt.Sprintf("/ip4/192.0.2.%d/tcp/9000", peer)
+	h.Multiaddr = fmt.Sprintf("/ip4/192.0.%d.2/tcp/9000", peer)
 	h.Direction, h.Transport, h.Timestamp = event.Outbound, event.TCP, at.UnixMilli()
 	if n%2 == 0 {
 		return fmt.Sprintf("s-1-%d", k.sent), h

@@ -116,6 +116,13 @@ func (r *Report) setState(state *tracker.State) {
 		if p := state.Peer(id); p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
 			e := estimated(p.Estimate.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
+			n.Weight = new(float64)
+		}
+	}
+	counted, _ := state.Counted()
+	for i, w := range state.Weights() {
+		if n := r.nodes[counted[i].ID]; n != nil && n.Estimated != nil {
+			n.Weight = &w
 		}
 	}
 }
@@ -132,7 +139,10 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
 			row.StakeETH, row.StakeLow, row.StakeHigh,
 		}
-		n.EpochsWatched, n.AllSubnets = row.EpochsWatched, row.AllSubnets
+		n.EpochsWatched, n.AllSubnets, n.Weight = row.EpochsWatched, row.AllSubnets, row.Weight
+		if n.Weight == nil {
+			n.Weight = new(1.0)
+		}
 		return nil
 	})
 	if err = r.without(err); err != nil || state == nil {
