@@ -42,6 +42,8 @@ type estimates struct {
 	api     *beaconapi.Client // nil without one
 	assumed network.Assumed
 	log     *slog.Logger
+	// unavailable is why there is no tracker although there should be one.
+	unavailable error
 }
 
 func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) *estimates {
@@ -126,6 +128,11 @@ func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Track
 		if err = consumer.CatchUp(ctx, w, tr, e.log); err != nil {
 			err = errors.Join(err, tr.Close())
 		}
+	}
+	if errors.Is(err, tracker.ErrBusy) {
+		e.unavailable = fmt.Errorf("events are stored without estimates until a restart: %w", err)
+		e.log.Error("storing events without estimates until a restart", slog.Any("error", err))
+		return nil, nil
 	}
 	if errors.Is(err, tracker.ErrDamaged) || errors.Is(err, tracker.ErrNewer) || errors.Is(err, tracker.ErrOtherNetwork) {
 		return nil, AsConfigError(err)

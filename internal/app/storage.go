@@ -75,8 +75,9 @@ type storage struct {
 	log          *slog.Logger
 }
 
-// subscribe stands by while another process has the durable. Errors that the user can fix
-// are ConfigErrors.
+// subscribe makes the durable and this process its owner; before that nothing in the data
+// directory may be read that the owner before may still change. It stands by while another
+// process has the durable. Errors that the user can fix are ConfigErrors.
 func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bus.Conn, svc *Service) (*bus.Subscription, error) {
 	stoodBy := false
 	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
@@ -89,7 +90,7 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	switch {
 	case errors.Is(err, bus.ErrAckLimit):
 		return nil, ConfigErrorf("%w; give --%s at most half of that limit (max_ack_pending), or have it raised", err, OptSegmentRows)
-	case errors.Is(err, bus.ErrForeignStream):
+	case errors.Is(err, bus.ErrForeignStream), errors.Is(err, bus.ErrUnfit):
 		return nil, AsConfigError(err)
 	case err != nil:
 		return nil, err
@@ -101,22 +102,21 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	return sub, nil
 }
 
-// openStorage makes the consumer of a subscription, which is the storage's from then on,
-// even when it fails; source is the subscription, or what delivers its messages. From then on /readyz and /metrics report on the datasets. Errors that
-// the user can fix are ConfigErrors.
+// openStorage makes the consumer of a subscription; source is the subscription, or what
+// delivers its messages. From then on /metrics reports on the datasets. Errors that the
+// user can fix are ConfigErrors.
 func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Source, d *datasets, b *Broker, svc *Service) (*storage, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
 	settings.Log, settings.Tracker, settings.Network = svc.log, d.tracker, cfg.Network.Name
+	settings.NoTracker = d.estimates.unavailable
 	c, err := consumer.New(settings, d.writer, source)
 	if err != nil {
-		sub.Close()
 		return nil, AsConfigError(err)
 	}
 	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
-	svc.ready.set(s.ready)
 	consumer.NewMetrics(svc.metrics, c.Stats)
 	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
 	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
@@ -125,8 +125,6 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	}
 	return s, nil
 }
-
-func (s *storage) close() { s.subscription.Close() }
 
 // logAbandoned warns about durables that make the stream keep events for nobody.
 func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Logger) {
@@ -147,10 +145,20 @@ func (s *storage) ready() error {
 	if err := s.broker.Err(); err != nil {
 		return err
 	}
-	if err := s.consumer.Stats().Err; err != nil {
-		return fmt.Errorf("cannot write to the datasets: %w", err)
+	stats := s.consumer.Stats()
+	switch {
+	case stats.Stopped != nil:
+		return fmt.Errorf("the consumer has stopped, restart to store events again: %w", stats.Stopped)
+	case stats.Err != nil:
+		return fmt.Errorf("cannot write to the datasets: %w", stats.Err)
 	}
-	return s.subscription.Progress().Ready()
+	if err := s.subscription.Progress().Ready(); err != nil {
+		return err
+	}
+	if stats.Estimates != nil {
+		return fmt.Errorf("the estimates are behind: %w", stats.Estimates)
+	}
+	return nil
 }
 
 // figures are the consumer's part of the status line: events in committed segments,

@@ -32,6 +32,7 @@ type ingest struct {
 
 	mu       sync.Mutex
 	keys     dataset.Coverage // of the open segment
+	contents *contents        // of these, and of earlier segments
 	pending  []bus.Delivery   // to be acknowledged with it
 	events   uint64           // stored with it
 	clocks   clockErrors      // of these events
@@ -49,7 +50,7 @@ type ingest struct {
 
 // newIngest prepares a Run. Call finish after the last message was handled.
 func newIngest(c *Consumer) *ingest {
-	in := &ingest{Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, foreign: loglimit.Every(10 * time.Second)}
+	in := &ingest{Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, contents: newContents(), foreign: loglimit.Every(10 * time.Second)}
 	if c.cfg.Tracker != nil {
 		in.sinks = append(in.sinks, newTrackerSink(c))
 	}
@@ -80,18 +81,26 @@ func (in *ingest) process(m bus.Message) {
 		return
 	}
 	producer, counter := keyOf(m)
-	if in.writer.Covered().Has(producer, counter) {
+	stored, open := in.writer.Covered().Has(producer, counter), in.keys.Has(producer, counter)
+	switch {
+	case (stored || open) && in.contents.conflict(producer, counter, m):
+		in.count(func(s *Stats) { s.Conflicts++ })
+		in.reject(m, errConflict)
+		return
+	case stored:
 		in.count(func(s *Stats) { s.Duplicates++ })
 		in.logFailed("ack", m.Ack())
 		return
-	}
-	if in.keys.Has(producer, counter) {
+	case open:
 		in.count(func(s *Stats) { s.Duplicates++ })
 		in.hold(m.Delivery)
 		return
 	}
 	// Nobody changes a message's data. Copying it takes a quarter of the decoder's time.
 	e, err := event.DecodeString(m.Subject, unsafe.String(unsafe.SliceData(m.Data), len(m.Data)))
+	if far := in.checkJump(m, producer, counter); far != nil {
+		err = far // whatever it holds
+	}
 	if err == nil {
 		err = in.refuseForeign(e)
 	}
@@ -114,6 +123,7 @@ func (in *ingest) process(m bus.Message) {
 	}
 	in.events++
 	in.keys.Add(producer, counter)
+	in.contents.remember(producer, counter, m)
 	in.hold(m.Delivery)
 }
 

@@ -1,7 +1,9 @@
 package consumer
 
 import (
+	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -19,12 +21,17 @@ type rejectedFile struct {
 	keys dataset.Coverage
 }
 
-func openRejected(dir string, log *slog.Logger) (*rejectedFile, error) {
+// openRejected reads the file, whose keys are counted unless they are too far from those
+// that are covered.
+func openRejected(dir string, covered dataset.Coverage, log *slog.Logger) (*rejectedFile, error) {
 	r := &rejectedFile{keys: dataset.Coverage{}}
 	var err error
 	r.file, err = eventlog.OpenRejected(dir, log, addTo(r.keys))
 	if err != nil {
 		return nil, err
+	}
+	for producer, runs := range r.keys {
+		r.keys[producer] = slices.DeleteFunc(runs, func(run dataset.Interval) bool { return isFar(run[1], last(covered, producer)) })
 	}
 	return r, nil
 }
@@ -39,12 +46,15 @@ func addTo(keys dataset.Coverage) func(event.Key) {
 	return func(k event.Key) { keys.Add(k.Producer(), k.Counter) }
 }
 
-// append keeps the message; it is on disk afterwards.
+// append keeps the message; it is on disk afterwards. A key that is too far does not count:
+// everything below it would be missing.
 func (r *rejectedFile) append(m bus.Message, reason error) error {
 	if err := r.file.Append(event.Encoded{Subject: m.Subject, Key: m.Key, Data: m.Data}, m.Seq, reason); err != nil {
 		return err
 	}
-	r.keys.Add(keyOf(m))
+	if !errors.Is(reason, errFar) {
+		r.keys.Add(keyOf(m))
+	}
 	return nil
 }
 

@@ -163,8 +163,10 @@ func (w *Writer) recover() error {
 // its events will be redelivered.
 func (w *Writer) rollBack(table string, next uint64) error {
 	dir := Dir(w.dir, table)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+	if !w.recovered { // later a table that is missing has gone, and its rows with it
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	all, err := spans(w.dir, table)
 	if err != nil {

@@ -100,6 +100,10 @@ func (w *Writer) Found() time.Time { return w.found }
 // Dir is the data directory.
 func (w *Writer) Dir() string { return w.dir }
 
+// Check is an error when the data directory was moved or removed since it was locked: what
+// is written then is not where readers, and the next process, look.
+func (w *Writer) Check() error { return w.lock.Check() }
+
 // Close drops the open segment and releases the lock. Calling it again does
 // nothing.
 func (w *Writer) Close() error {
