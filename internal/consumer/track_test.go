@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -126,9 +125,7 @@ func TestTrackerFollowsTheDatasets(t *testing.T) {
 			last = f.send(t, key, e)
 		}
 		until(t, "the messages to be given back", func() bool { return strings.HasPrefix(last.String(), "nak") })
-		if err := os.Remove(blocked); err != nil {
-			t.Fatal(err)
-		}
+		replaceByDir(t, blocked)
 		*k = first
 		send(f, 2*segment)
 	})

@@ -31,7 +31,10 @@ func (w *Writer) Commit(keys Coverage) error {
 }
 
 func (w *Writer) commit(keys Coverage) error {
-	if err := errors.Join(w.lock.Check(), w.ensureOpen()); err != nil {
+	if err := w.lock.Check(); err != nil {
+		return err
+	}
+	if err := w.ensureOpen(); err != nil {
 		return err
 	}
 	entries, err := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli()}.entries()

@@ -43,6 +43,7 @@ func TestVolumeThatIsUnmounted(t *testing.T) {
 		"swap":    func() error { return w.swap(commitTable, []span{single(0)}, span{}, "") },
 		"merge":   func() error { _, err := w.Compact(t.Context(), time.Nanosecond); return err },
 		"retain":  func() error { _, err := w.Retain(t.Context(), time.Now().Add(time.Hour)); return err },
+		"append":  func() error { return Append(w, visitRows()[0]) },
 	} {
 		if err := do(); err == nil {
 			t.Errorf("%s: no error", name)

@@ -30,7 +30,10 @@ type generation struct {
 func (w *Writer) swap(table string, out []span, in span, file string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := errors.Join(w.lock.Check(), w.syncSwap()); err != nil {
+	if err := w.lock.Check(); err != nil {
+		return err
+	}
+	if err := w.syncSwap(); err != nil {
 		return err
 	}
 	dir, next := Dir(w.dir, table), filepath.Join(w.dir, compactingDir, table)

@@ -153,6 +153,9 @@ func (w *Writer) ensureOpen() error {
 	if w.open != nil {
 		return nil
 	}
+	if err := w.lock.Check(); err != nil { // nothing is made where the directory was
+		return err
+	}
 	s, err := openSegment(filepath.Join(w.dir, stagingDir, strconv.FormatUint(w.next, 10)))
 	if err != nil {
 		return fmt.Errorf("segment %d: %w", w.next, err)
