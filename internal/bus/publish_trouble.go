@@ -52,7 +52,13 @@ const codeStoreFailed = 10077
 
 // explain looks for what a person can do about a stream that refuses events.
 func (p *Publisher) explain(ctx context.Context, cause error) {
-	if !hasCode(cause, codeStoreFailed) || time.Since(p.explained) < waitingLogPeriod {
+	p.mu.Lock()
+	period := waitingLogPeriod
+	if p.trouble.advice == "" { // it has begun
+		period = logPeriod
+	}
+	p.mu.Unlock()
+	if !hasCode(cause, codeStoreFailed) || time.Since(p.explained) < period {
 		return
 	}
 	p.explained = time.Now()
@@ -92,7 +98,7 @@ func (c *Conn) fullStream(ctx context.Context) (string, error) {
 	}
 	var names []string
 	for _, d := range abandoned {
-		names = append(names, fmt.Sprintf("durable %s (%s): start its consumer, or delete it with 'valtrack consumer --forget %s'", d.Name, d, d.Name))
+		names = append(names, fmt.Sprintf("durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, c.ForgetCommand(d.Name)))
 	}
 	return fmt.Sprintf("stream %s is full (%d messages, %d bytes) and keeps events for durables that nobody consumes: %s",
 		c.stream, state.Msgs, state.Bytes, strings.Join(names, "; ")), nil
