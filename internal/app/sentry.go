@@ -165,6 +165,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	}
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
 		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: id.ID, Boot: id.Boot}.Producer(), WithoutConsumers: cfg.WithoutConsumers,
+		ForgetCommand: func(durable string) string { return forgetCommand(cfg, durable) },
 		KeepAside: func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
 	})
 	if err != nil {
@@ -178,6 +179,16 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 // oversizedFile has the events that a broker does not accept, in the form of a consumer's
 // rejected events, so that they can be replayed.
 const oversizedFile = "rejected_events.sentry.ndjson"
+
+// forgetCommand deletes a durable of the sentry's stream. A store in the data directory can
+// be opened when nobody runs it.
+func forgetCommand(cfg SentryConfig, durable string) string {
+	command := fmt.Sprintf("valtrack consumer --%s %s", OptForget, durable)
+	if cfg.NATS == EmbeddedNATS {
+		command += fmt.Sprintf(" --%s %s --%s %q", OptNATS, EmbeddedNATS, OptDataDir, cfg.DataDir)
+	}
+	return command
+}
 
 // keepAside appends an event to oversizedFile; it is on disk afterwards.
 func keepAside(dir string, e event.Encoded, reason error) (err error) {

@@ -136,7 +136,7 @@ func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Log
 	}
 	for _, d := range abandoned {
 		log.Warn("the stream keeps events for a durable that nobody consumes", slog.String("durable", d.Name),
-			slog.String("state", d.String()), slog.String("to_delete_it", conn.ForgetCommand(d.Name)))
+			slog.String("state", d.String()), slog.String("to_delete_it", "valtrack consumer --"+OptForget+" "+d.Name))
 	}
 }
 

@@ -54,8 +54,6 @@ type Conn struct {
 	url    string // without secrets
 	stream string // the stream's name
 	domain string // of JetStream; empty for the server's own
-	// embedded: the server is in this process.
-	embedded bool
 	// created is true once this connection has created the stream.
 	created atomic.Bool
 }
@@ -65,7 +63,7 @@ type Conn struct {
 // URL that cannot be parsed (ErrBadURL) or credentials that the server rejects are
 // errors at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain, embedded: o.InProcess != nil}
+	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
 	var servers string
 	if o.InProcess != nil {
 		servers, c.url, c.domain = nats.DefaultURL, "embedded", "" // the URL is not used

@@ -58,14 +58,6 @@ func (c *Conn) Abandoned(ctx context.Context, except string) (out []Durable, err
 	return out, nil
 }
 
-// ForgetCommand is what a person types to delete a durable that nobody consumes.
-func (c *Conn) ForgetCommand(durable string) string {
-	if c.embedded {
-		return "valtrack consumer --nats embedded --forget " + durable + " with this --data-dir, when this process is stopped"
-	}
-	return "valtrack consumer --forget " + durable
-}
-
 // owned reports whether a process has the durable, or may have it.
 func (c *Conn) owned(info *jetstream.ConsumerInfo) bool {
 	_, err := c.queryOwner(newOwner(c, info.Name, "").subject(), info.Config.Metadata[metaOwner])

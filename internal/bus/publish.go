@@ -63,6 +63,8 @@ type PublisherConfig struct {
 	// has one that was never sent, somebody else has published under its key. Empty where
 	// events may have been published before.
 	Own string
+	// ForgetCommand, unless it is nil, is what a person types to delete a durable of the stream.
+	ForgetCommand func(durable string) string
 	// WithoutConsumers also publishes events that no consumer of the stream receives: with
 	// Interest retention the server drops those.
 	WithoutConsumers bool

@@ -62,7 +62,7 @@ func (p *Publisher) explain(ctx context.Context, cause error) {
 		return
 	}
 	p.explained = time.Now()
-	advice, err := p.conn.fullStream(ctx)
+	advice, err := p.fullStream(ctx)
 	if err != nil {
 		p.conn.log.Debug("cannot tell why the stream refuses events", slog.Any("error", err))
 		return
@@ -76,7 +76,8 @@ func (p *Publisher) explain(ctx context.Context, cause error) {
 }
 
 // fullStream says what fills the stream and what to do about it; empty when it is not full.
-func (c *Conn) fullStream(ctx context.Context) (string, error) {
+func (p *Publisher) fullStream(ctx context.Context) (string, error) {
+	c := p.conn
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	s, err := c.js.Stream(ctx, c.stream)
@@ -98,7 +99,11 @@ func (c *Conn) fullStream(ctx context.Context) (string, error) {
 	}
 	var names []string
 	for _, d := range abandoned {
-		names = append(names, fmt.Sprintf("durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, c.ForgetCommand(d.Name)))
+		command := "valtrack consumer --forget " + d.Name
+		if p.cfg.ForgetCommand != nil {
+			command = p.cfg.ForgetCommand(d.Name)
+		}
+		names = append(names, fmt.Sprintf("durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, command))
 	}
 	return fmt.Sprintf("stream %s is full (%d messages, %d bytes) and keeps events for durables that nobody consumes: %s",
 		c.stream, state.Msgs, state.Bytes, strings.Join(names, "; ")), nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -110,28 +109,6 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	return detail, nil
 }
 
-// reach connects to a server, or to the embedded one of a data directory that no process
-// uses now.
-func (in invocation) reach(ctx context.Context, url string) (conn *bus.Conn, closeConn func(), err error) {
-	if url != app.EmbeddedNATS {
-		conn, err := in.dialNATS(ctx, url)
-		return conn, func() { conn.Close() }, err
-	}
-	access, err := in.natsAccess()
-	if err != nil {
-		return nil, nil, err
-	}
-	dir := in.cmd.String(flagDataDir)
-	if _, err := os.Stat(app.EmbeddedStore(dir)); err != nil {
-		return nil, nil, usagef("--%s %q has no embedded NATS: %w", flagDataDir, dir, err)
-	}
-	b, err := app.OpenBroker(ctx, url, dir, bus.Options{Access: access, Name: in.cmd.FullName(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, nil, err
-	}
-	return b.Conn(), b.Close, nil
-}
-
 // forget deletes a durable from the stream.
 func (in invocation) forget(ctx context.Context, durable string) error {
 	if strings.ContainsAny(durable, notInNames) {
@@ -139,11 +116,11 @@ func (in invocation) forget(ctx context.Context, durable string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	conn, closeConn, err := in.reach(ctx, cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS))
+	conn, err := in.dialNATS(ctx, cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS))
 	if err != nil {
 		return err
 	}
-	defer closeConn()
+	defer conn.Close()
 	switch err := conn.Forget(ctx, durable); {
 	case errors.Is(err, bus.ErrNoDurable), errors.Is(err, bus.ErrInUse):
 		return usagef("--%s: %w", flagForget, err)
