@@ -177,6 +177,17 @@ func middleOfNext(clock eth2.Clock, now time.Time) time.Time {
 	return middle
 }
 
+// abandonTracker closes the database of a consumer that has lost its durable or its data
+// directory: whoever has them now writes it.
+func abandonTracker(tr *tracker.Tracker, log *slog.Logger) {
+	if tr == nil {
+		return
+	}
+	if err := tr.Abandon(); err != nil {
+		log.Warn("close the tracker", slog.Any("error", err))
+	}
+}
+
 // closeTracker logs what could not be written: the next start reads it from the
 // datasets.
 func closeTracker(tr *tracker.Tracker, log *slog.Logger) {

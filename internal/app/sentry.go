@@ -166,7 +166,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
 		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: id.ID, Boot: id.Boot}.Producer(), WithoutConsumers: cfg.WithoutConsumers,
 		ForgetCommand: func(durable string) string { return forgetCommand(cfg, durable) },
-		KeepAside: func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
+		KeepAside:     func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
 	})
 	if err != nil {
 		return s, errors.Join(err, queue.Close())

@@ -39,6 +39,7 @@ type datasets struct {
 	writer    *dataset.Writer
 	tracker   *tracker.Tracker // nil when the number of active validators is not known
 	estimates *estimates
+	stopped   func() error // why the consumer has stopped before its time; nil before it is opened
 	log       *slog.Logger
 }
 
@@ -61,7 +62,11 @@ func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
 
 // close is called after the consumer's Run, which has closed the writer if it ran.
 func (d *datasets) close() {
-	closeTracker(d.tracker, d.log)
+	if d.stopped != nil && d.stopped() != nil {
+		abandonTracker(d.tracker, d.log)
+	} else {
+		closeTracker(d.tracker, d.log)
+	}
 	if err := d.writer.Close(); err != nil {
 		d.log.Warn("close the datasets", slog.Any("error", err))
 	}
@@ -117,6 +122,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		return nil, AsConfigError(err)
 	}
 	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
+	d.stopped = func() error { return c.Stats().Stopped }
 	consumer.NewMetrics(svc.metrics, c.Stats)
 	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
 	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)

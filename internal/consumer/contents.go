@@ -25,11 +25,8 @@ func (in *ingest) checkJump(m bus.Message, producer string, counter uint64) erro
 	if !isFar(counter, 0) {
 		return nil
 	}
-	if _, err := event.ParseKey(m.Key); err != nil { // a sequence number
-		return nil
-	}
 	highest := max(last(in.writer.Covered(), producer), last(in.keys, producer))
-	if isFar(counter, highest) {
+	if _, err := event.ParseKey(m.Key); err == nil && isFar(counter, highest) { // else it is a sequence number
 		return fmt.Errorf("%w: %d, after %d", errFar, counter, highest)
 	}
 	return nil
