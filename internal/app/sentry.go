@@ -155,6 +155,16 @@ func (s spooled) ready() error {
 	return errors.Join(writes, s.publisher.Stats().Err)
 }
 
+// forgetCommand deletes a durable of the sentry's stream. A store in the data directory can
+// be opened when nobody runs it.
+func forgetCommand(cfg SentryConfig, durable string) string {
+	command := fmt.Sprintf("valtrack consumer --%s %s", OptForget, durable)
+	if cfg.NATS == EmbeddedNATS {
+		command += fmt.Sprintf(" --%s %s --%s %q", OptNATS, EmbeddedNATS, OptDataDir, cfg.DataDir)
+	}
+	return command
+}
+
 // openPublisher does not wait for the server.
 func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (s spooled, err error) {
 	queue, err := spool.Open(spool.Config{
@@ -179,16 +189,6 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 // oversizedFile has the events that a broker does not accept, in the form of a consumer's
 // rejected events, so that they can be replayed.
 const oversizedFile = "rejected_events.sentry.ndjson"
-
-// forgetCommand deletes a durable of the sentry's stream. A store in the data directory can
-// be opened when nobody runs it.
-func forgetCommand(cfg SentryConfig, durable string) string {
-	command := fmt.Sprintf("valtrack consumer --%s %s", OptForget, durable)
-	if cfg.NATS == EmbeddedNATS {
-		command += fmt.Sprintf(" --%s %s --%s %q", OptNATS, EmbeddedNATS, OptDataDir, cfg.DataDir)
-	}
-	return command
-}
 
 // keepAside appends an event to oversizedFile; it is on disk afterwards.
 func keepAside(dir string, e event.Encoded, reason error) (err error) {
