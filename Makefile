@@ -42,6 +42,16 @@ lint: ## gofmt, go vet, golangci-lint, go.mod tidiness
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(GO) mod tidy -diff
 
+# govulncheck ends with 3 when there is a vulnerability. It needs the database of vuln.go.dev.
+.PHONY: audit
+audit: ## known vulnerabilities in what is called (needs the internet), and licences of what is linked
+	cd tools && $(GO) run ./licences ..
+	@out=$$(mktemp); trap 'rm -f $$out' EXIT; \
+	  $(GO) tool -modfile=tools/go.mod govulncheck ./... > $$out 2>&1; code=$$?; \
+	  if [ $$code = 1 ] && grep -qE 'fetching vulnerabilities: .*(no such host|dial tcp|i/o timeout|connection refused)' $$out; then \
+	    echo "govulncheck: NOT CHECKED: the vulnerability database cannot be reached"; \
+	  else cat $$out; exit $$code; fi
+
 # Before Go 1.27 the end of the time may pass for a failure (golang/go#75804): a real one
 # has its input written to a file.
 .PHONY: fuzz
@@ -109,11 +119,12 @@ accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 
 	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
 
 .PHONY: docs
-docs: ## write the generated pages, docs/metrics.md
+docs: ## write what is generated: docs/metrics.md, and the types in docs/data-dictionary.md
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
+	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
 
 .PHONY: ci
-ci: test lint race fuzz build ## what CI runs
+ci: test lint audit race fuzz build ## what CI runs
 
 $(DUCKDB): test/duckdb/package-lock.json
 	cd test/duckdb && npm ci --no-audit --no-fund

@@ -20,7 +20,7 @@ func pages(t *testing.T) map[string]string {
 		}
 		out[path] = string(text)
 	}
-	for _, path := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md"} {
+	for _, path := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"} {
 		add(path)
 	}
 	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
@@ -118,5 +118,43 @@ func TestLogLinesOfThePageExist(t *testing.T) {
 				t.Errorf("docs/operations.md explains the log line %q, which nothing logs", text)
 			}
 		}
+	}
+}
+
+// The limits of docs/security.md are in the code, and tests hold them.
+func TestLimitsOfThePage(t *testing.T) {
+	_, table, ok := strings.Cut(pages(t)["docs/security.md"], "\n## Limits\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	tests := goFiles(t, "_test.go")
+	quoted := regexp.MustCompile("`([^`]+)`")
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 7 || !strings.Contains(cells[4], "`") {
+			continue
+		}
+		rows++
+		for _, m := range quoted.FindAllStringSubmatch(cells[4], -1) {
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Errorf("%s: %v", strings.TrimSpace(cells[1]), err)
+			}
+		}
+		names := quoted.FindAllStringSubmatch(cells[5], -1)
+		if len(names) == 0 {
+			t.Errorf("%s: no test", strings.TrimSpace(cells[1]))
+		}
+		for _, m := range names {
+			if !strings.Contains(tests, "func "+m[1]+"(") {
+				t.Errorf("%s: the test %s does not exist", strings.TrimSpace(cells[1]), m[1])
+			}
+		}
+		for _, m := range quoted.FindAllStringSubmatch(cells[3], -1) {
+			if flag := strings.TrimPrefix(m[1], "--"); !strings.Contains(goFiles(t, ".go"), `"`+flag+`"`) {
+				t.Errorf("%s: there is no flag %s", strings.TrimSpace(cells[1]), m[1])
+			}
+		}
+	}
+	if !ok || rows < 20 {
+		t.Errorf("%d limits", rows)
 	}
 }

@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 const (
@@ -29,7 +31,7 @@ type Broker struct {
 // OpenBroker connects to the server at url, or starts one in this process, with its
 // store in the data directory, when url is EmbeddedNATS. It keeps trying until ctx
 // ends, or in the background when opts say so. opts.URL and opts.InProcess are set
-// here. Errors about the URL or the store are ConfigErrors.
+// here. Errors about the URL, the sign-in or the store are ConfigErrors.
 func OpenBroker(ctx context.Context, url, dataDir string, opts bus.Options) (*Broker, error) {
 	b := &Broker{log: opts.Log}
 	opts.URL = url
@@ -43,12 +45,28 @@ func OpenBroker(ctx context.Context, url, dataDir string, opts bus.Options) (*Br
 	var err error
 	if b.conn, err = bus.Connect(ctx, opts); err != nil {
 		b.Close()
-		if errors.Is(err, bus.ErrBadURL) || errors.Is(err, bus.ErrAccess) {
+		if errors.Is(err, bus.ErrBadURL) || errors.Is(err, bus.ErrAccess) || errors.Is(err, bus.ErrRefused) {
 			return nil, ConfigErrorf("--%s: %w", OptNATS, err)
 		}
 		return nil, err
 	}
 	return b, nil
+}
+
+// ForgetCommand is the command that deletes a durable from the connection's stream. A store
+// in dataDir can be opened when nobody runs it.
+func ForgetCommand(conn *bus.Conn, dataDir, durable string) string {
+	command := fmt.Sprintf("valtrack consumer --%s %s --%s %s", OptForget, durable, OptNATS, conn.URL())
+	if conn.URL() == EmbeddedNATS {
+		command += fmt.Sprintf(" --%s %q", OptDataDir, dataDir)
+	}
+	if conn.Stream() != event.Stream {
+		command += fmt.Sprintf(" --%s %s", OptStream, conn.Stream())
+	}
+	if conn.Domain() != "" {
+		command += fmt.Sprintf(" --%s %s", OptNATSDomain, conn.Domain())
+	}
+	return command
 }
 
 // Conn is the connection.

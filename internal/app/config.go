@@ -16,6 +16,7 @@ const (
 	OptNetwork          = "network"
 	OptNetworkDir       = "network-dir"
 	OptNATS             = "nats"
+	OptNATSDomain       = "nats-domain"
 	OptStream           = "stream"
 	OptSegmentRows      = "segment-rows"
 	OptForget           = "forget"

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -13,7 +14,9 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
@@ -41,6 +44,9 @@ func (cfg ConsumerConfig) dirUse() DirUse {
 
 // notConnected is the reason why a consumer is not ready at first.
 const notConnected = "not connected to NATS yet"
+
+// errNoFirstEvent is why a consumer whose data directory has no network yet is not ready.
+var errNoFirstEvent = errors.New("waiting for the first event, which says the network")
 
 // RunConsumer runs a Consumer until ctx ends, as Run does. While another process writes
 // the data directory it stands by; the address of the metrics server may be that
@@ -129,7 +135,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(sub.Close)
-	if c.datasets, err = openDatasets(lock, svc.log); err != nil {
+	if c.datasets, err = openDatasets(lock, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.datasets.close)
@@ -139,6 +145,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	} else {
 		first := receiveFirst(ctx, sub, svc.log)
 		c.add(first.abandon)
+		svc.ready.set(func() error { return cmp.Or(b.Err(), sub.Progress().Ready(), errNoFirstEvent) })
 		source, err = first, c.decideNetwork(ctx, &cfg, first)
 	}
 	if err != nil {
@@ -159,22 +166,21 @@ func (c *Consumer) openTracker(ctx context.Context, cfg ConsumerConfig) error {
 // yet, belongs to its network from then on.
 func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, first *firstEvent) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir), slog.String("network", "of the first event"))
-	c.svc.ready.set(func() error { return nil })
-	var name string
+	var of event.Common
 	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) (err error) {
-		name, err = first.wait(ctx)
+		of, err = first.wait(ctx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if cfg.Network, err = knownNetwork(name); err != nil {
+	if cfg.Network, err = networkOfEvent(of); err != nil {
 		return err
 	}
 	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
 		return err
 	}
-	c.svc.log.Info("the data directory belongs to the network of the first event", slog.String("data_dir", c.dataDir), slog.String("network", name))
+	c.svc.log.Info("the data directory belongs to the network of the first event", slog.String("data_dir", c.dataDir), slog.String("network", of.Network), slog.Any("genesis_validators_root", cfg.Network.GenesisValidatorsRoot))
 	// Also when ctx has just ended: what was delivered until then is still stored.
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -182,13 +188,17 @@ func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, first
 	return c.openTracker(late, *cfg)
 }
 
-// knownNetwork is an embedded network, or just the name of another one: its events are
-// stored, not estimated.
-func knownNetwork(name string) (network.Network, error) {
-	if slices.Contains(network.Names(), name) {
-		return network.Load(name)
+// networkOfEvent is an embedded network, or what the event says of another one: that one's
+// events are stored, not estimated.
+func networkOfEvent(of event.Common) (network.Network, error) {
+	root := of.GenesisValidatorsRoot
+	if slices.Contains(network.Names(), of.Network) {
+		net, err := network.Load(of.Network)
+		if err != nil || root == (eth2.Root{}) || root == net.GenesisValidatorsRoot {
+			return net, err
+		}
 	}
-	return network.Network{Name: name}, nil
+	return network.Network{Name: of.Network, GenesisValidatorsRoot: root}, nil
 }
 
 // Run stores events until ctx ends, then commits what it has.

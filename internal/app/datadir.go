@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -190,6 +191,16 @@ func inUse(dir, role string, locked *diskio.LockedError) error {
 	return ConfigErrorf("--%s %q is held by %s, a running %s; stop it or choose another directory", OptDataDir, dir, locked.Holder(), role)
 }
 
+// readState reads a small state file, without surrounding space. A power cut may have left
+// NUL bytes in the place of the text, which is then empty.
+func readState(path string) (text string, there bool, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	return strings.Trim(string(data), " \t\r\n\x00"), err == nil, err
+}
+
 // dataDir is an open data directory: checked, locked, and of one network.
 type dataDir struct {
 	// consumer is the consumer's lock; nil without that role, or once a writer has it.
@@ -211,7 +222,7 @@ func makeDataDir(dir string, use DirUse) error {
 // claimDataDir assigns the locked directory to the command's network, if that is known.
 // Somebody may have used the directory since the checks.
 func claimDataDir(dir string, use DirUse) error {
-	if err := checkOwnerFile(dir, use.Network); err != nil || use.Network.Name == "" {
+	if err := checkOwnerFile(dir, use); err != nil || use.Network.Name == "" {
 		return err
 	}
 	return writeOwner(dir, ownerOf(use))

@@ -70,14 +70,6 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 // what was given, else what the database was used with last, else what is assumed of
 // the network. When nothing is known, the error is an errNoNumber: a ConfigError, or the API's.
 func (e *estimates) prepare(ctx context.Context) error {
-	var failed error
-	if e.api != nil {
-		var n uint64
-		if n, failed = e.api.ActiveValidators(ctx, e.config.Params.Clock, time.Now()); failed == nil {
-			e.setActive(n, 0)
-			return nil
-		}
-	}
 	name := e.config.Network
 	if e.config.Params.ActiveValidators == 0 {
 		last, ok := tracker.LastParams(ctx, e.config.Dir, name)
@@ -88,9 +80,17 @@ func (e *estimates) prepare(ctx context.Context) error {
 			e.setActive(e.assumed.ActiveValidators, assumedUncertainty)
 		}
 	}
+	failed := e.ask(ctx)
+	if e.api != nil && failed == nil {
+		return nil
+	}
 	if p := e.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			e.log.Warn("cannot read the number of active validators, starting with another one", slog.Uint64("number", p.ActiveValidators), slog.Any("error", failed))
+			source := "the last run"
+			if p.PAggUncertainty == assumedUncertainty {
+				source = "an assumption about the network, of " + e.assumed.Month
+			}
+			e.log.Warn("cannot read the number of active validators, starting with an earlier one", slog.Uint64("number", p.ActiveValidators), slog.String("from", source), slog.Any("error", failed))
 		}
 		if p.PAggUncertainty == assumedUncertainty {
 			e.log.Info("using an assumed number of active validators", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))
@@ -101,6 +101,27 @@ func (e *estimates) prepare(ctx context.Context) error {
 		return fmt.Errorf("the number of active validators of %s%w: %w", name, errNoNumber, failed)
 	}
 	return ConfigErrorf("the number of active validators of %s%w: give --%s or --%s", name, errNoNumber, OptActiveValidators, OptBeaconAPI)
+}
+
+// startWait is how long a start waits for the Beacon API when another number is known:
+// follow asks again at once, and events wait meanwhile.
+const startWait = 3 * time.Second
+
+// ask takes the number of the Beacon API, if there is one.
+func (e *estimates) ask(ctx context.Context) error {
+	if e.api == nil {
+		return nil
+	}
+	if e.config.Params.ActiveValidators > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, startWait)
+		defer cancel()
+	}
+	n, err := e.api.ActiveValidators(ctx, e.config.Params.Clock, time.Now())
+	if err == nil {
+		e.setActive(n, 0)
+	}
+	return err
 }
 
 // errNoNumber marks an unknown number of active validators. Crawling and storing continue

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -88,6 +89,40 @@ func TestPrepare(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A Beacon API that does not finish its answer delays the start by seconds only, while
+// another number is known.
+func TestStartDoesNotWaitForTheBeaconAPI(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+			io.WriteString(w, " ")
+			http.NewResponseController(w).Flush()
+		}
+		close(ended)
+	}))
+	t.Cleanup(api.Close)
+	cfg := EstimatesConfig{}
+	var err error
+	if cfg.BeaconAPI, err = beaconapi.New(api.URL); err != nil {
+		t.Fatal(err)
+	}
+	net, err := network.Load("mainnet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEstimates(cfg, t.TempDir(), net, slog.New(slog.DiscardHandler))
+	began := time.Now()
+	if err := e.prepare(t.Context()); err != nil || e.config.Params.ActiveValidators != 950_000 {
+		t.Errorf("%d validators, %v", e.config.Params.ActiveValidators, err)
+	}
+	if waited := time.Since(began); waited > 5*startWait {
+		t.Errorf("the start waited %v", waited)
+	}
+	<-ended
 }
 
 // A data directory of another network is the user's mistake, and nothing happens to it.

@@ -17,7 +17,7 @@ import (
 // that is stopped right then stores what was delivered, like any other.
 type firstEvent struct {
 	*bus.Subscription
-	network chan string // of the first valid event
+	first   chan event.Common // of the first valid event
 	stop    context.CancelFunc
 	ended   chan struct{}
 	err     error                              // of the subscription's Run, after ended
@@ -30,7 +30,7 @@ type firstEvent struct {
 
 // receiveFirst begins to receive. abandon must be called, after Run when that is called.
 func receiveFirst(ctx context.Context, sub *bus.Subscription, log *slog.Logger) *firstEvent {
-	f := &firstEvent{Subscription: sub, network: make(chan string, 1), ended: make(chan struct{}), ready: make(chan struct{}), log: log, limit: loglimit.Every(time.Minute)}
+	f := &firstEvent{Subscription: sub, first: make(chan event.Common, 1), ended: make(chan struct{}), ready: make(chan struct{}), log: log, limit: loglimit.Every(time.Minute)}
 	ctx, f.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(f.ended)
@@ -52,7 +52,7 @@ func (f *firstEvent) receive(ctx context.Context, m bus.Message) {
 			_ = m.Nak(time.Second)
 			return
 		}
-		f.network <- event.CommonOf(e).Network
+		f.first <- event.CommonOf(e)
 		<-f.ready
 	}
 	if f.handle == nil {
@@ -77,19 +77,19 @@ func (f *firstEvent) abandon() {
 	<-f.ended
 }
 
-// wait returns the network of the first valid event, also of one that comes while the
-// subscription ends with ctx.
-func (f *firstEvent) wait(ctx context.Context) (name string, err error) {
+// wait returns what the first valid event says of its network, also of one that comes while
+// the subscription ends with ctx.
+func (f *firstEvent) wait(ctx context.Context) (event.Common, error) {
 	defer context.AfterFunc(ctx, f.stop)()
 	select {
-	case name := <-f.network:
-		return name, nil
+	case first := <-f.first:
+		return first, nil
 	case <-f.ended:
 	}
 	select {
-	case name := <-f.network:
-		return name, nil
+	case first := <-f.first:
+		return first, nil
 	default:
-		return "", cmp.Or(f.err, ctx.Err())
+		return event.Common{}, cmp.Or(f.err, ctx.Err())
 	}
 }

@@ -86,7 +86,7 @@ func TestMetricsPage(t *testing.T) {
 // openPipeline opens and closes a pipeline on a small simulated network.
 func openPipeline(t *testing.T) *Service {
 	svc, err := NewService(ServiceConfig{
-		Stderr:      io.Discard,
+		Stderr:      telemetry.NewLogWriter(io.Discard),
 		NewLogger:   func(w io.Writer) (*slog.Logger, error) { return slog.New(slog.NewTextHandler(w, nil)), nil },
 		StatusEvery: time.Hour,
 	})

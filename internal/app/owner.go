@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
@@ -32,6 +32,9 @@ type owner struct {
 	// path is below the data directory. Simulated: the process is the network.
 	NetworkDir string `json:"network_dir,omitempty"`
 	Simulated  bool   `json:"simulated,omitempty"`
+	// GenesisTime is in Unix seconds, 0 where it is not known: a simulated network has another
+	// one at each start.
+	GenesisTime int64 `json:"genesis_time,omitempty"`
 }
 
 func (o owner) String() string {
@@ -47,23 +50,39 @@ func (o owner) is(net network.Network) bool {
 }
 
 func ownerOf(use DirUse) owner {
-	return owner{use.Network.Name, use.Network.GenesisValidatorsRoot, use.NetworkDir, use.Simulated}
+	o := owner{Name: use.Network.Name, GenesisValidatorsRoot: use.Network.GenesisValidatorsRoot, NetworkDir: use.NetworkDir, Simulated: use.Simulated}
+	if t := use.Network.GenesisTime; !use.Simulated && t.Unix() > 0 {
+		o.GenesisTime = t.Unix()
+	}
+	return o
+}
+
+// began is when the owner's network began, in Unix seconds: of a simulated one as its files
+// say now. 0 where it is not known.
+func (o owner) began(dir string) int64 {
+	if !o.Simulated || o.NetworkDir == "" {
+		return o.GenesisTime
+	}
+	from := o.NetworkDir
+	if !filepath.IsAbs(from) {
+		from = filepath.Join(dir, from)
+	}
+	net, err := network.LoadFS(os.DirFS(from), o.Name)
+	if err != nil {
+		return 0
+	}
+	return net.GenesisTime.Unix()
 }
 
 // readOwner reads the file; false when there is none, or an empty one, which is as good as
 // none: an earlier version did not fsync it.
 func readOwner(dir string) (o owner, ok bool, err error) {
 	path := filepath.Join(dir, networkFile)
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return o, false, nil
-	case err != nil:
+	text, _, err := readState(path)
+	if err != nil || text == "" {
 		return o, false, AsConfigError(err)
-	case len(bytes.TrimSpace(bytes.Trim(text, "\x00"))) == 0:
-		return o, false, nil
 	}
-	if err := json.Unmarshal(text, &o); err != nil {
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return o, false, ConfigErrorf("%s is damaged: %w; restore it, or remove it to have it written again", path, err)
 	}
 	if o.Name == "" {
@@ -93,6 +112,12 @@ func writeOwner(dir string, o owner) error {
 	if o.GenesisValidatorsRoot == (eth2.Root{}) {
 		o.GenesisValidatorsRoot = have.GenesisValidatorsRoot
 	}
+	if o.GenesisTime == 0 {
+		o.GenesisTime = have.GenesisTime
+	}
+	if o.Simulated {
+		o.GenesisTime = 0
+	}
 	if ok && have == o {
 		return nil
 	}
@@ -107,7 +132,7 @@ func writeOwner(dir string, o owner) error {
 // there is none, by the rows in it. A consumer needs rows that it can read.
 func checkOwner(dir string, use DirUse) error {
 	net := use.Network
-	if err := checkOwnerFile(dir, net); err != nil {
+	if err := checkOwnerFile(dir, use); err != nil {
 		return err
 	}
 	_, ok, err := readOwner(dir)
@@ -129,18 +154,31 @@ func checkOwner(dir string, use DirUse) error {
 func CheckNetworkName(dir, name string) error {
 	have, ok, err := readOwner(dir)
 	if err == nil && ok && have.Name != name {
-		err = ConfigErrorf("--%s %q holds data of network %s, not of %s", OptDataDir, dir, have, name)
+		err = ConfigErrorf("--%s %q holds data of network %s, not of %s; leave --%s out, or give another --%s", OptDataDir, dir, have, name, OptNetwork, OptDataDir)
 	}
 	return err
 }
 
-func checkOwnerFile(dir string, net network.Network) error {
+func checkOwnerFile(dir string, use DirUse) error {
 	have, ok, err := readOwner(dir)
-	if err == nil && ok && net.Name != "" && !have.is(net) {
-		err = errForeign(dir, have, net)
+	if err != nil || !ok || use.Network.Name == "" {
+		return err
 	}
-	return err
+	if !have.is(use.Network) {
+		return errForeign(dir, have, use.Network)
+	}
+	is := ownerOf(use).GenesisTime
+	if use.Simulated && !have.Simulated && have.GenesisTime > 0 {
+		is = time.Now().Unix()
+	}
+	if was := have.began(dir); was > 0 && is > 0 && was != is {
+		return ConfigErrorf("--%s %q holds data of a network %s that began at %s, this one began at %s: another network of the same name; choose another directory, or remove %s there if only the genesis time was wrong",
+			OptDataDir, dir, have.Name, instant(was), instant(is), networkFile)
+	}
+	return nil
 }
+
+func instant(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(time.RFC3339) }
 
 // DirNetwork is the network of a data directory.
 type DirNetwork struct {

@@ -23,22 +23,26 @@ import (
 
 // Purged counts what a purge removed.
 type Purged struct {
-	Peers          int // peers with rows
+	Peers          int // peers with rows, or known to the tracker
 	Rows           map[string]int64
 	TrackedPeers   int
 	RejectedEvents int
+	PeerTable      int // peers of the sentry's peers.db
 }
 
 // Purge removes excluded peers from a data directory: their rows in every table, their
 // rejected events and their state in the tracker. A peer that has a row with an excluded
-// address is removed as a whole. A purge that was ended at any moment is finished by another
+// address, or of which the tracker knows one, is removed as a whole. A purge that was ended at any moment is finished by another
 // one. Errors that the user can fix are ConfigErrors.
 func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
-	lock, err := dataset.TakeLock(dataDir)
+	_, noFile := os.Stat(filepath.Join(dataDir, eventlog.SentryRejectedName))
+	// A sentry may be running, unless there is a file of its rejected events to be rewritten.
+	dir, err := openDataDir(dataDir, DirUse{Consumer: true, Named: true, Sentry: noFile == nil})
 	if err != nil {
-		return done, AsConfigError(err)
+		return done, err
 	}
-	w, err := dataset.OpenLocked(lock, log)
+	defer func() { err = errors.Join(err, dir.close()) }()
+	w, err := dataset.OpenLocked(dir.takeConsumer(), log)
 	if err != nil {
 		return done, AsConfigError(err)
 	}
@@ -48,10 +52,11 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, err
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
-	var errs [3]error
+	var errs [4]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
 	done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked)
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
+	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir, noFile == nil, log)
 	for _, gone := range p.known {
 		if gone {
 			done.Peers++
@@ -61,6 +66,63 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
 	}
 	return done, forgetFound(dataDir)
+}
+
+// WouldPurge counts the rows and the tracked peers that Purge would remove. It changes
+// nothing, and a consumer may be running.
+func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found Purged, err error) {
+	p := purger{exclude: x, known: map[string]bool{}}
+	if err := p.scanAddresses(ctx, dataDir); err != nil {
+		return found, err
+	}
+	err = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) {
+		if p.foundAt(peer.ID, p.atAddress(peer)); p.peer(peer.ID) {
+			found.TrackedPeers++
+		}
+	})
+	if err != nil {
+		return found, err
+	}
+	found.Rows = map[string]int64{}
+	for _, table := range dataset.Tables() {
+		found.Rows[table] = 0
+		err := dataset.ScanTable(ctx, dataDir, table, dataset.Range{}, func(r dataset.Row) error {
+			if p.peer(r.Peer()) {
+				found.Rows[table]++
+			}
+			return nil
+		})
+		if err != nil {
+			return found, err
+		}
+	}
+	for _, gone := range p.known {
+		if gone {
+			found.Peers++
+		}
+	}
+	return found, nil
+}
+
+// purgePeerTable removes the peers from the table of a sentry that does not run; one that runs
+// forgets them itself. locked is set when its lock is held here.
+func (p *purger) purgePeerTable(ctx context.Context, dataDir string, locked bool, log *slog.Logger) (int, error) {
+	if !sentry.HasPeerTable(dataDir) {
+		return 0, nil
+	}
+	if !locked {
+		lock, err := diskio.TakeLock(filepath.Join(dataDir, roleSentry+".lock"))
+		var held *diskio.LockedError
+		if errors.As(err, &held) {
+			log.Warn("the sentry that runs here keeps its peer table: it forgets these nodes when they are in its --exclude file", slog.String("holder", held.Holder()))
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		defer lock.Close()
+	}
+	return sentry.PurgePeerTable(ctx, dataDir, p.exclude, func(id string) bool { return p.known[id] })
 }
 
 // markRemoved has the keys of rejected events count as removed, not as missing.
@@ -91,8 +153,8 @@ func (p *purger) peer(id string) bool {
 // runs: the rows that showed the addresses may be gone when it is ended and run again.
 const foundFile = "purge_peers.json"
 
-// findPeers finds the peers that have a row with an excluded address, and those that an
-// earlier purge found that did not come to its end.
+// findPeers finds the peers of which a row or the tracker has an excluded address, and those
+// that an earlier purge found that did not come to its end.
 func (p *purger) findPeers(ctx context.Context, dataDir string) error {
 	path := filepath.Join(dataDir, foundFile)
 	var found []string
@@ -114,6 +176,8 @@ func (p *purger) findPeers(ctx context.Context, dataDir string) error {
 	if err := p.scanAddresses(ctx, dataDir); err != nil {
 		return err
 	}
+	// A tracker that cannot be read fails later, in its own purge: the rest is not left for that.
+	_ = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) { p.foundAt(peer.ID, p.atAddress(peer)) })
 	text, err := json.Marshal(slices.Sorted(maps.Keys(p.known)))
 	if err != nil {
 		return err
@@ -167,14 +231,14 @@ func (p *purger) mentioned(message []byte) bool {
 	return p.exclude.Text(message, func(id string) bool { return p.known[id] || p.exclude.Peer(id) })
 }
 
-func (p *purger) tracked(peer *tracker.Peer) bool {
-	if p.peer(peer.ID) || p.exclude.Multiaddr(peer.Multiaddr) || p.address(&peer.Record.IP) || p.address(&peer.Record.IP6) {
+func (p *purger) tracked(peer *tracker.Peer) bool { return p.peer(peer.ID) || p.atAddress(peer) }
+
+// atAddress reports whether the tracker has an excluded address of the peer.
+func (p *purger) atAddress(peer *tracker.Peer) bool {
+	if p.exclude.Multiaddr(peer.Multiaddr) || p.address(&peer.Record.IP) || p.address(&peer.Record.IP6) || p.names(peer.Address) {
 		return true
 	}
-	for _, e := range peer.Endpoints {
-		if p.exclude.Text([]byte(e.Address), p.exclude.Peer) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(peer.Endpoints, func(e tracker.Endpoint) bool { return p.names(e.Address) })
 }
+
+func (p *purger) names(text string) bool { return p.exclude.Text([]byte(text), p.exclude.Peer) }

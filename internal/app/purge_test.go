@@ -10,14 +10,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Peer ids of secp256k1 keys.
@@ -153,6 +157,85 @@ func checkNothingMissing(t *testing.T, dir string, removed int) {
 	}
 	if s := h.Sentries[0]; h.Missing() != 0 || s.Last != 16 || s.Removed != uint64(removed) || s.Stored != 12+s.Removed || s.Rejected != 4-s.Removed {
 		t.Errorf("sentry %+v", s)
+	}
+}
+
+// trackPeer gives a data directory a tracker that knows an address of the peer which no row
+// has.
+func trackPeer(t *testing.T, dir, id, ip string) {
+	t.Helper()
+	tr, err := tracker.Open(t.Context(), tracker.Config{
+		Dir: dir, Network: "n", Log: slog.New(slog.DiscardHandler),
+		Params: estimate.Params{
+			Clock:  eth2.Clock{Genesis: time.Unix(1763000000, 0), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32},
+			Preset: eth2.MainnetPreset(), ActiveValidators: 950_000,
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.Add(&event.PeerDiscovered{
+		Common: event.Common{Network: "n", CrawlerID: "c", Timestamp: time.Now().UnixMilli()}, ENR: "enr:-", ID: id, NodeID: eth2.NodeID{1}, Seq: 1, IP: ip,
+	})
+	tr.Apply(1)
+	if err := errors.Join(tr.Write(t.Context()), tr.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A peer whose address only the tracker knows is removed as a whole, and its events among
+// those that a broker did not accept, too.
+func TestPurgeOfAnAddressThatOnlyTheTrackerKnows(t *testing.T) {
+	dir := purgeable(t)
+	trackPeer(t, dir, peerC, "203.0.113.9")
+	aside := event.Encoded{Subject: event.SubjectVisitEnded, Key: "s-1-17", Data: []byte(`{"id":"` + peerC + `"}`)}
+	other := event.Encoded{Subject: event.SubjectVisitEnded, Key: "s-1-18", Data: []byte(`{"id":"` + peerA + `"}`)}
+	if err := errors.Join(keepAside(dir, aside, errors.New("too large")), keepAside(dir, other, errors.New("too large"))); err != nil {
+		t.Fatal(err)
+	}
+	x, err := sentry.NewExclude("", []string{"203.0.113.9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Peers != 1 || done.TrackedPeers != 1 || done.RejectedEvents != 3 || done.Rows[dataset.Visit] != 1 {
+		t.Errorf("removed %+v", done)
+	}
+	for _, row := range left(t, dir) {
+		if contains([]string{peerC}, row) {
+			t.Errorf("still there: %s", row)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, eventlog.SentryRejectedName))
+	if err != nil || strings.Contains(string(text), peerC) || !strings.Contains(string(text), peerA) {
+		t.Errorf("the sentry's rejected events are %s, %v", text, err)
+	}
+}
+
+// A sentry that may append to its rejected events must not run meanwhile.
+func TestPurgeBesideASentry(t *testing.T) {
+	dir := purgeable(t)
+	lock, err := takeLock(dir, roleSentry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	x, err := sentry.NewExclude("", []string{peerA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); err != nil || done.Peers != 1 {
+		t.Errorf("without such a file: %+v, %v", done, err)
+	}
+	if err := keepAside(dir, event.Encoded{Subject: event.SubjectVisitEnded, Key: "s-1-17", Data: []byte("{}")}, errors.New("too large")); err != nil {
+		t.Fatal(err)
+	}
+	var config *ConfigError
+	if _, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); !errors.As(err, &config) || !strings.Contains(err.Error(), "a running sentry") {
+		t.Errorf("with one: %v", err)
 	}
 }
 

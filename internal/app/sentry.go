@@ -155,16 +155,6 @@ func (s spooled) ready() error {
 	return errors.Join(writes, s.publisher.Stats().Err)
 }
 
-// forgetCommand deletes a durable of the sentry's stream. A store in the data directory can
-// be opened when nobody runs it.
-func forgetCommand(cfg SentryConfig, durable string) string {
-	command := fmt.Sprintf("valtrack consumer --%s %s", OptForget, durable)
-	if cfg.NATS == EmbeddedNATS {
-		command += fmt.Sprintf(" --%s %s --%s %q", OptNATS, EmbeddedNATS, OptDataDir, cfg.DataDir)
-	}
-	return command
-}
-
 // openPublisher does not wait for the server.
 func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (s spooled, err error) {
 	queue, err := spool.Open(spool.Config{
@@ -175,7 +165,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	}
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
 		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: id.ID, Boot: id.Boot}.Producer(), WithoutConsumers: cfg.WithoutConsumers,
-		ForgetCommand: func(durable string) string { return forgetCommand(cfg, durable) },
+		ForgetCommand: func(durable string) string { return ForgetCommand(conn, cfg.DataDir, durable) },
 		KeepAside:     func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
 	})
 	if err != nil {
@@ -186,17 +176,14 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	return spooled{queue, p, conn}, nil
 }
 
-// oversizedFile has the events that a broker does not accept, in the form of a consumer's
-// rejected events, so that they can be replayed.
-const oversizedFile = "rejected_events.sentry.ndjson"
-
-// keepAside appends an event to oversizedFile; it is on disk afterwards.
+// keepAside appends an event that the broker does not accept to a file that can be
+// replayed; it is on disk afterwards.
 func keepAside(dir string, e event.Encoded, reason error) (err error) {
 	line, err := json.Marshal(eventlog.RejectedEvent{Time: time.Now().UnixMilli(), Reason: reason.Error(), Subject: e.Subject, Key: e.Key, Payload: string(e.Data)})
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, oversizedFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, eventlog.SentryRejectedName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -292,8 +279,11 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 		return nil, PortError(err)
 	}
 	n.add(func() { n.logClose("libp2p", n.host.Close()) })
+	fork, nfd := cfg.Network.Schedule.ForkID(cfg.Network.Clock.EpochAt(time.Now()))
 	if n.finder, err = discv5.New(discv5.Config{
 		Key:          n.identity.Key,
+		Fork:         fork,
+		NFD:          nfd,
 		Listen:       cfg.Listen,
 		Port:         cfg.Port,
 		Advertise:    cfg.Advertise,
@@ -346,6 +336,7 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),
 	}
 	sentry.NewMetrics(svc.metrics, c.sentry.Stats)
+	discv5.NewMetrics(svc.metrics, n.finder.Stats)
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,7 @@ const (
 // ServiceConfig is the configuration that all commands that run until they are stopped share.
 type ServiceConfig struct {
 	// Stderr gets the log and the status line.
-	Stderr io.Writer
+	Stderr *telemetry.LogWriter
 	// NewLogger makes the logger that writes to w, which ends on Stderr.
 	NewLogger func(w io.Writer) (*slog.Logger, error)
 	// Repaint shows the status in one line that is repainted, for which Stderr must be a
@@ -33,9 +34,10 @@ type ServiceConfig struct {
 	Repaint bool
 	// StatusEvery is the time between two status lines that are logged.
 	StatusEvery time.Duration
-	// Metrics is the address of metrics, health and profiles, "host:port"; empty for
-	// none.
+	// Metrics is the address of metrics and health, "host:port"; empty for none.
 	Metrics string
+	// Profiles are served there too.
+	Profiles bool
 }
 
 // Service is what such a command has besides its own work: log, metrics, health and
@@ -46,6 +48,8 @@ type Service struct {
 	ready   *readiness
 	status  *status
 	address string // of the metrics server; empty for none
+	// profiles are served there.
+	profiles bool
 	// onTerminal: the log goes to a terminal, whether it may be repainted or not.
 	onTerminal bool
 }
@@ -55,8 +59,10 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 	s := &Service{
 		metrics: telemetry.NewRegistry(), ready: &readiness{},
 		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
-		address: cfg.Metrics, onTerminal: telemetry.IsTerminal(cfg.Stderr),
+		address: cfg.Metrics, profiles: cfg.Profiles, onTerminal: telemetry.IsTerminal(cfg.Stderr),
 	}
+	telemetry.Register(s.metrics, cfg.Stderr.Dropped,
+		telemetry.Counter("valtrack_log_lines_dropped_total", "Lines of the log that were dropped because nobody read it.", func(lines uint64) uint64 { return lines }))
 	var err error
 	s.log, err = cfg.NewLogger(s.status)
 	return s, err
@@ -145,7 +151,10 @@ func (s *Service) listen() (*telemetry.Server, error) {
 	if s.address == "" {
 		return nil, nil
 	}
-	server, err := telemetry.Listen(s.address, s.metrics, s.ready.err, s.log)
+	if _, _, err := net.SplitHostPort(s.address); err != nil {
+		return nil, ConfigErrorf("--%s %q: want an address with a port, such as 127.0.0.1:9100", OptMetrics, s.address)
+	}
+	server, err := telemetry.Listen(s.address, s.metrics, s.ready.err, s.profiles, s.log)
 	if err != nil {
 		return nil, ConfigErrorf("--%s: %w; choose another address", OptMetrics, err)
 	}

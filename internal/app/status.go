@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
 // repaintEvery is fast enough to look live and slow enough to read.
@@ -40,7 +42,7 @@ const defaultWidth = 80
 
 func widthOf(w io.Writer) func() int {
 	return func() int {
-		if f, ok := w.(*os.File); ok {
+		if f := telemetry.Terminal(w); f != nil {
 			if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
 				return columns
 			}
@@ -87,7 +89,7 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 		case <-ticker.C:
 			attrs := figures()
 			if s.terminal {
-				s.paint(statusLine(time.Since(began), attrs))
+				s.paint(statusLine(time.Since(began), byImportance(attrs)))
 				continue
 			}
 			log.LogAttrs(ctx, slog.LevelInfo, "status", attrs...)
@@ -112,6 +114,26 @@ func (s *status) paint(line string) {
 	// A terminal that went away ends the process by SIGHUP, not here.
 	fmt.Fprint(s.w, eraseLine+line)
 	s.line = line
+}
+
+// byImportance orders figures for a line that may be cut: what is so now, and then, marked as
+// such, what was counted since the start.
+func byImportance(attrs []slog.Attr) []slog.Attr {
+	var now, counted []slog.Attr
+	for _, a := range attrs {
+		switch a.Key {
+		case "records", "dialled", "handshaked":
+			counted = append(counted, a)
+		case "reachable":
+			now = slices.Insert(now, 0, a)
+		default:
+			now = append(now, a)
+		}
+	}
+	if len(counted) > 0 {
+		counted[0].Key = "so far: " + counted[0].Key
+	}
+	return append(now, counted...)
 }
 
 const figureSeparator = "  "

@@ -1,24 +1,24 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -39,18 +39,30 @@ type datasets struct {
 	writer    *dataset.Writer
 	tracker   *tracker.Tracker // nil when the number of active validators is not known
 	estimates *estimates
-	stopped   func() error // why the consumer has stopped before its time; nil before it is opened
+	consumer  atomic.Pointer[consumer.Consumer] // nil until the network is known
 	log       *slog.Logger
 }
 
 // openDatasets recovers the locked data directory. The lock is the writer's from then
-// on, even when it fails. Errors that the user can fix are ConfigErrors.
-func openDatasets(lock *dataset.Lock, log *slog.Logger) (*datasets, error) {
-	w, err := dataset.OpenLocked(lock, log)
+// on, even when it fails. /metrics reports on the datasets and their consumer from then on.
+// Errors that the user can fix are ConfigErrors.
+func openDatasets(lock *dataset.Lock, svc *Service) (*datasets, error) {
+	w, err := dataset.OpenLocked(lock, svc.log)
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	return &datasets{writer: w, log: log}, nil
+	d := &datasets{writer: w, log: svc.log}
+	consumer.NewMetrics(svc.metrics, d.stats)
+	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
+	return d, nil
+}
+
+// stats are the consumer's, zero while there is none.
+func (d *datasets) stats() consumer.Stats {
+	if c := d.consumer.Load(); c != nil {
+		return c.Stats()
+	}
+	return consumer.Stats{}
 }
 
 // openTracker opens the tracker of the network's events and brings it up to the datasets.
@@ -62,7 +74,7 @@ func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
 
 // close is called after the consumer's Run, which has closed the writer if it ran.
 func (d *datasets) close() {
-	if d.stopped != nil && d.stopped() != nil {
+	if d.stats().Stopped != nil {
 		abandonTracker(d.tracker, d.log)
 	} else {
 		closeTracker(d.tracker, d.log)
@@ -100,7 +112,8 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	case err != nil:
 		return nil, err
 	}
-	logAbandoned(ctx, conn, durable, svc.log)
+	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
+	logAbandoned(ctx, conn, cfg.DataDir, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
 	}
@@ -108,24 +121,25 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 }
 
 // openStorage makes the consumer of a subscription; source is the subscription, or what
-// delivers its messages. From then on /metrics reports on the datasets. Errors that the
-// user can fix are ConfigErrors.
+// delivers its messages. Errors that the user can fix are ConfigErrors.
 func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Source, d *datasets, b *Broker, svc *Service) (*storage, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
-	settings.Log, settings.Tracker, settings.Network = svc.log, d.tracker, cfg.Network.Name
-	settings.NoTracker = d.estimates.unavailable
+	settings.Log, settings.Tracker, settings.NoTracker = svc.log, d.tracker, d.estimates.unavailable
+	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
+	settings.OnRoot = func(root eth2.Root) error {
+		use := cfg.dirUse()
+		use.Network.GenesisValidatorsRoot = root
+		return claimDataDir(cfg.DataDir, use)
+	}
 	c, err := consumer.New(settings, d.writer, source)
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
 	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
-	d.stopped = func() error { return c.Stats().Stopped }
-	consumer.NewMetrics(svc.metrics, c.Stats)
-	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
-	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(d.writer.Dir()).Tables)
+	d.consumer.Store(c)
 	if d.tracker != nil {
 		tracker.NewMetrics(svc.metrics, d.tracker.State)
 	}
@@ -133,7 +147,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 }
 
 // logAbandoned warns about durables that make the stream keep events for nobody.
-func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Logger) {
+func logAbandoned(ctx context.Context, conn *bus.Conn, dataDir, own string, log *slog.Logger) {
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	abandoned, err := conn.Abandoned(bounded, own)
@@ -142,7 +156,7 @@ func logAbandoned(ctx context.Context, conn *bus.Conn, own string, log *slog.Log
 	}
 	for _, d := range abandoned {
 		log.Warn("the stream keeps events for a durable that nobody consumes", slog.String("durable", d.Name),
-			slog.String("state", d.String()), slog.String("to_delete_it", "valtrack consumer --"+OptForget+" "+d.Name))
+			slog.String("state", d.String()), slog.String("to_delete_it", ForgetCommand(conn, dataDir, d.Name)))
 	}
 }
 
@@ -229,11 +243,11 @@ func KnownDurable(configured, dataDir string) string {
 	if configured != "" {
 		return configured
 	}
-	id, err := os.ReadFile(filepath.Join(dataDir, consumerIDFile))
-	if err != nil || len(bytes.TrimSpace(id)) == 0 {
+	text, _, err := readState(filepath.Join(dataDir, consumerIDFile))
+	if err != nil || text == "" {
 		return ""
 	}
-	return durablePrefix + strings.TrimSpace(string(id))
+	return durablePrefix + text
 }
 
 // durableName is the configured name, or one with the id in the data directory, which
@@ -262,14 +276,10 @@ func durableName(cfg ConsumerConfig) (string, error) {
 // that a new one would never get. Errors are ConfigErrors.
 func storedConsumerID(dir string) (string, error) {
 	path := filepath.Join(dir, consumerIDFile)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
+	id, there, err := readState(path)
+	if err != nil || !there {
 		return "", AsConfigError(err)
 	}
-	id := strings.TrimSpace(strings.Trim(string(data), "\x00"))
 	if id == "" {
 		networks, err := dataset.Inspect(dir)
 		if err == nil && len(networks) == 0 {

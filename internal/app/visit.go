@@ -73,28 +73,16 @@ func (v Visited) Why() string {
 		return "the visit did not begin"
 	}
 	e := v.Ended
-	words := map[string]string{
-		event.OutcomeDialTimeout:  "no answer: the node is down, or a firewall drops what is sent to it",
-		event.OutcomeRefused:      "connection refused: nothing listens at that address and port",
-		event.OutcomeUnreachable:  "no connection: there is no route to the address, or what answers there is not the node of this peer id",
-		event.OutcomeNegotiation:  "connected, but the node does not speak libp2p as we do, or has another peer id",
-		event.OutcomeStatus:       "connected, but the node did not answer our Status request",
-		event.OutcomeWrongNetwork: "the node is on another network or fork",
-		event.OutcomeMetadata:     "the node answered Status, but not the request for its MetaData",
-		event.OutcomeGoodbye:      "the node said goodbye",
-		event.OutcomeReset:        "the node closed the connection",
-		event.OutcomeProtocol:     "the node violated the protocol",
-		event.OutcomeCanceled:     "the visit was interrupted",
-	}[e.Outcome]
+	words := event.OutcomeMeaning(e.Outcome)
 	if e.Outcome == event.OutcomeOK {
 		return ""
-	}
-	if e.GoodbyeCode != nil {
-		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
 	}
 	// The errors of a dial that timed out or was refused say no more.
 	if v.Err != nil && e.Outcome != event.OutcomeDialTimeout && e.Outcome != event.OutcomeRefused {
 		words += " (" + strings.Join(strings.Fields(v.Err.Error()), " ") + ")"
+	}
+	if e.GoodbyeCode != nil {
+		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
 	}
 	return words
 }

@@ -3,6 +3,7 @@ package beaconapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,9 +18,12 @@ import (
 const (
 	// timeout bounds one request; nodes compute the committees of an epoch once.
 	timeout = 30 * time.Second
-	// maxResponse bounds a response in bytes: the committees of a whole epoch are some
-	// 12 MB with a million validators, those of one slot 0.4 MB.
-	maxResponse = 64 << 20
+	// maxResponse bounds a response in bytes: the committees of one slot are some 0.4 MB with
+	// a million validators, those of the whole epoch 1.2 MB below exactBelow.
+	maxResponse = 16 << 20
+	// maxActive bounds the number that is believed. Mainnet has had about a million, and cannot
+	// grow tenfold within years (its churn limit).
+	maxActive = 10_000_000
 	// exactBelow is the number below which the committees of the whole epoch are read:
 	// those of one slot give the number only to within one validator per slot.
 	exactBelow = 100_000
@@ -34,13 +38,21 @@ type Client struct {
 // New checks the URL of a Beacon API, such as http://127.0.0.1:5052.
 func New(base string) (*Client, error) {
 	u, err := url.Parse(base)
-	if err != nil {
-		return nil, fmt.Errorf("beacon API: %w", err)
+	if err != nil { // such as 127.0.0.1:5052; the text may have a password
+		return nil, fmt.Errorf("beacon API %q: want a URL that begins with http:// or https://, such as http://127.0.0.1:5052", withoutUser(base))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("beacon API %q: want a URL such as http://127.0.0.1:5052", u.Redacted())
 	}
 	return &Client{strings.TrimRight(base, "/"), &http.Client{Timeout: timeout}}, nil
+}
+
+// withoutUser is a text that is no URL without what may be a name and a password.
+func withoutUser(text string) string {
+	if at := strings.LastIndex(text, "@"); at >= 0 {
+		return "xxxxx" + text[at:]
+	}
+	return text
 }
 
 // ActiveValidators counts the validators that have a duty in the epoch at now: each is
@@ -53,10 +65,23 @@ func (c *Client) ActiveValidators(ctx context.Context, clock eth2.Clock, now tim
 	if err != nil {
 		return 0, err
 	}
-	if n := inSlot * clock.SlotsPerEpoch; n >= exactBelow {
-		return n, nil
+	n := inSlot * clock.SlotsPerEpoch
+	if n >= exactBelow {
+		return plausible(n)
 	}
-	return c.committees(ctx, "?epoch="+strconv.FormatUint(uint64(clock.EpochAt(now)), 10))
+	n, err = c.committees(ctx, "?epoch="+strconv.FormatUint(uint64(clock.EpochAt(now)), 10))
+	if err != nil {
+		return 0, err
+	}
+	return plausible(n)
+}
+
+// plausible refuses a number that no network has: estimates are scaled by it.
+func plausible(n uint64) (uint64, error) {
+	if n < 1 || n > maxActive {
+		return 0, fmt.Errorf("beacon API: %d active validators: want 1 to %d", n, maxActive)
+	}
+	return n, nil
 }
 
 // committees counts the members of the committees that the query selects.
@@ -75,7 +100,7 @@ func (c *Client) committees(ctx context.Context, query string) (n uint64, err er
 	if response.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("beacon API: %s%s: %s", path, query, response.Status)
 	}
-	if n, err = countMembers(io.LimitReader(response.Body, maxResponse)); err != nil {
+	if n, err = countMembers(response.Body); err != nil {
 		return 0, fmt.Errorf("beacon API: %s%s: %w", path, query, err)
 	}
 	if n == 0 {
@@ -84,50 +109,123 @@ func (c *Client) committees(ctx context.Context, query string) (n uint64, err er
 	return n, nil
 }
 
-// countMembers reads {"data": [{"validators": ["1", ...]}, ...]} committee by committee.
+// countMembers reads {"data": [{"validators": ["1", ...]}, ...]} member by member: an answer
+// takes little memory, whatever it has.
 func countMembers(r io.Reader) (n uint64, err error) {
-	dec := json.NewDecoder(r)
-	if err := expect(dec, json.Delim('{')); err != nil {
-		return 0, err
-	}
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return 0, err
-		}
+	a := &tokens{json.NewDecoder(&capped{r, maxResponse})}
+	err = a.object(func(name string) error {
 		if name != "data" {
-			var other json.RawMessage
-			if err := dec.Decode(&other); err != nil {
-				return 0, err
-			}
-			continue
+			return a.skip()
 		}
-		if err := expect(dec, json.Delim('[')); err != nil {
-			return 0, err
-		}
-		for dec.More() {
-			var committee struct {
-				Validators []json.RawMessage `json:"validators"`
-			}
-			if err := dec.Decode(&committee); err != nil {
-				return 0, err
-			}
-			n += uint64(len(committee.Validators))
-		}
-		if err := expect(dec, json.Delim(']')); err != nil {
-			return 0, err
-		}
-	}
-	return n, expect(dec, json.Delim('}'))
+		return a.list(func() error {
+			return a.object(func(name string) error {
+				if name != "validators" {
+					return a.skip()
+				}
+				return a.list(func() error {
+					n++
+					return a.index()
+				})
+			})
+		})
+	})
+	return n, err
 }
 
-func expect(dec *json.Decoder, want json.Delim) error {
-	token, err := dec.Token()
+// tokens reads an answer token by token.
+type tokens struct{ *json.Decoder }
+
+// object calls member after each name of an object; member reads the value.
+func (a *tokens) object(member func(name string) error) error {
+	if err := a.expect(json.Delim('{')); err != nil {
+		return err
+	}
+	for a.More() {
+		name, err := a.Token()
+		if err != nil {
+			return err
+		}
+		if err := member(name.(string)); err != nil { // the decoder allows nothing else
+			return err
+		}
+	}
+	return a.expect(json.Delim('}'))
+}
+
+// list calls element for each element of a list, which element reads.
+func (a *tokens) list(element func() error) error {
+	if err := a.expect(json.Delim('[')); err != nil {
+		return err
+	}
+	for a.More() {
+		if err := element(); err != nil {
+			return err
+		}
+	}
+	return a.expect(json.Delim(']'))
+}
+
+// index reads the index of a validator, a number in a string.
+func (a *tokens) index() error {
+	token, err := a.Token()
+	if err != nil {
+		return err
+	}
+	text, ok := token.(string)
+	if _, err := strconv.ParseUint(text, 10, 64); !ok || err != nil {
+		return fmt.Errorf("response has %.40q, want the index of a validator", fmt.Sprint(token))
+	}
+	return nil
+}
+
+// maxDepth bounds how deep the values are nested that skip reads over: the decoder
+// remembers every level.
+const maxDepth = 100
+
+// skip reads over a value.
+func (a *tokens) skip() error {
+	for depth := 0; ; {
+		token, err := a.Token()
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		switch {
+		case depth == 0:
+			return nil
+		case depth > maxDepth:
+			return errors.New("response is nested too deeply")
+		}
+	}
+}
+
+func (a *tokens) expect(want json.Delim) error {
+	token, err := a.Token()
 	if err != nil {
 		return err
 	}
 	if token != want {
-		return fmt.Errorf("response has %v, want %v", token, want)
+		return fmt.Errorf("response has %.40q, want %v", fmt.Sprint(token), want)
 	}
 	return nil
+}
+
+// capped is an error instead of more than so many bytes.
+type capped struct {
+	r    io.Reader
+	left int
+}
+
+func (c *capped) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, fmt.Errorf("response is larger than %d bytes", maxResponse)
+	}
+	n, err := c.r.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
 }

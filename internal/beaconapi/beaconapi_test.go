@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,10 @@ func TestErrors(t *testing.T) {
 		"cut short":     {path + "?slot=96": answer(64, 400)[:5000]},
 		"another shape": {path + "?slot=96": `{"data":{}}`},
 		"not JSON":      {path + "?slot=96": `<html>`},
+		"no indices":    {path + "?slot=96": `{"data":[{"validators":[0,0,0]}]}`},
+		"texts":         {path + "?slot=96": `{"data":[{"validators":["0x00"]}]}`},
+		"too many":      {path + "?slot=96": answer(64, 5000)},
+		"too large":     {path + "?slot=96": `{"data":[{"validators":["1"]}]}`, path + "?epoch=3": endless(17 << 20)},
 	} {
 		if n, err := serve(t, answers).ActiveValidators(t.Context(), clock, at); err == nil {
 			t.Errorf("%s: %d without an error", name, n)
@@ -75,6 +80,58 @@ func TestErrors(t *testing.T) {
 			t.Errorf("took the URL %q", url)
 		}
 	}
+}
+
+// endless is an answer of at least so many bytes.
+func endless(bytes int) string {
+	return `{"data":[{"validators":[` + strings.Repeat(`"0",`, bytes/4) + `"0"]}]}`
+}
+
+// An answer takes a bounded time and little memory, whatever is in it.
+func TestHugeAnswers(t *testing.T) {
+	for name, text := range map[string][2]string{
+		"numbers":  {`{"data":[{"validators":[`, "0,"},
+		"indices":  {`{"data":[{"validators":[`, `"0",`},
+		"others":   {`{"x":[`, "0,"},
+		"brackets": {`{"x":[`, "["},
+		"names":    {`{`, `"a":0,`},
+		"members":  {`{"data":[`, `{"validators":[]},`},
+	} {
+		runtime.GC()
+		var before runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r := &endlessReader{text: text[0], unit: strings.Repeat(text[1], 1000)}
+		if n, err := countMembers(r); err == nil {
+			t.Errorf("%s: %d members", name, n)
+		}
+		if grown := int64(r.peak) - int64(before.HeapAlloc); grown > 16<<20 {
+			t.Errorf("%s: the heap grew by %d MB", name, grown>>20)
+		}
+		if r.size > maxResponse {
+			t.Errorf("%s: %d bytes were read", name, r.size)
+		}
+	}
+}
+
+// endlessReader repeats a unit after its text, and looks at the heap meanwhile.
+type endlessReader struct {
+	text, unit string
+	size       int
+	peak       uint64
+}
+
+func (e *endlessReader) Read(b []byte) (int, error) {
+	if e.text == "" {
+		e.text = e.unit
+	}
+	n := copy(b, e.text)
+	e.text = e.text[n:]
+	if e.size += n; e.size>>20 != (e.size-n)>>20 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		e.peak = max(e.peak, m.HeapAlloc)
+	}
+	return n, nil
 }
 
 func FuzzCountMembers(f *testing.F) {

@@ -24,6 +24,10 @@ const (
 	// reconnectWait is the pause between two attempts. A broker's restart takes
 	// seconds: waiting much longer than that only delays events.
 	reconnectWait = 500 * time.Millisecond
+	// tlsAttempts are made, tlsRetry apart, when the connection ends during the TLS
+	// handshake: the server may have refused us, and its reason may have been lost with the
+	// connection.
+	tlsAttempts, tlsRetry = 4, 100 * time.Millisecond
 	// logPeriod limits log lines about an ongoing problem.
 	logPeriod = 5 * time.Second
 	// flushTimeout bounds the wait for the last acks to leave on Close.
@@ -60,8 +64,8 @@ type Conn struct {
 
 // Connect connects to the server. While the server cannot be reached it keeps
 // trying and says so every few seconds, until ctx ends, or in the background. A
-// URL that cannot be parsed (ErrBadURL) or credentials that the server rejects are
-// errors at once.
+// URL that cannot be parsed (ErrBadURL) or a server that refuses us (ErrRefused) is an
+// error at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
 	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
 	var servers string
@@ -114,13 +118,16 @@ func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn,
 	}
 	opts = append(opts, c.options(o)...)
 	limit := loglimit.Every(logPeriod)
-	for {
+	for attempt := 1; ; attempt++ {
 		nc, err := nats.Connect(servers, opts...)
 		if err == nil {
 			return nc, nil
 		}
-		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+		if err := refused(err); err != nil {
 			return nil, fmt.Errorf("connect to NATS at %s: %w", c.url, err)
+		}
+		if errors.Is(err, nats.ErrTLS) && attempt < tlsAttempts && sleep(ctx, tlsRetry) {
+			continue
 		}
 		if o.InBackground {
 			o.InBackground = false
@@ -171,6 +178,15 @@ func (c *Conn) options(o Options) []nats.Option {
 	}
 	return opts
 }
+
+// URL is the server's address without secrets, "embedded" for one in this process.
+func (c *Conn) URL() string { return c.url }
+
+// Stream is the name of the stream.
+func (c *Conn) Stream() string { return c.stream }
+
+// Domain is the JetStream domain that has the stream; empty for the server's own.
+func (c *Conn) Domain() string { return c.domain }
 
 // Close sends what is buffered, acks among it, and closes the connection.
 func (c *Conn) Close() error {

@@ -1,14 +1,13 @@
 package bus
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/diskio/diskiotest"
 	"github.com/chainbound/valtrack/internal/spool"
 )
 
@@ -18,14 +17,7 @@ func TestEmbeddedOnAFullDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	dir := t.TempDir()
-	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=220m"); {
-	case errors.Is(err, syscall.EPERM):
-		t.Skipf("cannot mount a small disk: %v", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	dir := diskiotest.Mount(t, "220m")
 	log := newRecorder()
 	e, err := StartEmbedded(filepath.Join(dir, "jetstream"), slog.New(log))
 	if err != nil {
@@ -57,7 +49,7 @@ func TestEmbeddedOnAFullDisk(t *testing.T) {
 	publish(after(time.Second))
 	url := e.URL()
 	filler := filepath.Join(dir, "filler")
-	fill(t, filler)
+	diskiotest.Fill(t, filler)
 	publish(func() bool { return e.Err() != nil })
 	if e.Err() == nil {
 		t.Fatal("the full disk was not noticed")
@@ -79,21 +71,6 @@ func TestEmbeddedOnAFullDisk(t *testing.T) {
 	for _, line := range []string{"embedded NATS cannot store events", "embedded NATS was restarted"} {
 		if !log.has(line) {
 			t.Errorf("no line %q", line)
-		}
-	}
-}
-
-// fill writes until the disk is full.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 1<<20); len(block) > 0; {
-		if _, err := f.Write(block); err != nil {
-			block = block[:len(block)/2]
 		}
 	}
 }

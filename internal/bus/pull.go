@@ -20,6 +20,9 @@ const (
 	// requests the server has at a time, so that it can send on while a batch is handled.
 	pullMessages = 2048
 	pullRequests = 2
+	// pullBytes bounds what one request may bring, and so what waits in memory for the
+	// handler.
+	pullBytes = 16 << 20
 	// pullExpiry ends a request that is not fulfilled, and so bounds what a stop waits
 	// for: a request that is withdrawn instead leaves the messages that are on their way
 	// unanswered on the server. pullGrace is how much later it is given up as lost.
@@ -41,6 +44,7 @@ type puller struct {
 	inbox   string
 	batch   int // messages per request
 	body    []byte
+	single  []byte // a request for one message of any size
 	handle  func(*nats.Msg)
 	sub     *nats.Subscription
 	changed chan struct{} // receives a value when a request has ended
@@ -49,6 +53,7 @@ type puller struct {
 	requests []*pullRequest // not ended, oldest first, as the server fulfils them
 	sent     int            // requests so far
 	lost     int            // requests in a row that got no answer at all
+	large    bool           // the next message is larger than pullBytes
 	failed   error          // the first request that the server refused
 }
 
@@ -58,10 +63,11 @@ type pullRequest struct {
 	until time.Time
 }
 
-func newPuller(c *Conn, durable string, batch int, handle func(*nats.Msg)) *puller {
+func newPuller(c *Conn, durable string, batch, bytes int, handle func(*nats.Msg)) *puller {
 	return &puller{
 		nc: c.nc, subject: c.apiPrefix() + "CONSUMER.MSG.NEXT." + c.stream + "." + durable, inbox: c.nc.NewInbox() + ".", batch: batch,
-		body: fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, batch, pullExpiry), handle: handle, changed: make(chan struct{}, 1),
+		body:   fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d}`, batch, bytes, pullExpiry),
+		single: fmt.Appendf(nil, `{"batch":1,"expires":%d}`, pullExpiry), handle: handle, changed: make(chan struct{}, 1),
 	}
 }
 
@@ -117,7 +123,11 @@ func (p *puller) request(stopping bool) (open int, err error) {
 	for len(p.requests) < pullRequests && !stopping && p.failed == nil {
 		p.sent++
 		r := &pullRequest{reply: p.inbox + strconv.Itoa(p.sent), left: p.batch, until: time.Now().Add(pullExpiry + pullGrace)}
-		if p.failed = p.nc.PublishRequest(p.subject, r.reply, p.body); p.failed == nil {
+		body := p.body
+		if p.large {
+			r.left, body, p.large = 1, p.single, false
+		}
+		if p.failed = p.nc.PublishRequest(p.subject, r.reply, body); p.failed == nil {
 			p.requests = append(p.requests, r)
 		}
 	}
@@ -127,7 +137,7 @@ func (p *puller) request(stopping bool) (open int, err error) {
 // receive is called by the client for each message.
 func (p *puller) receive(m *nats.Msg) {
 	if strings.HasPrefix(m.Subject, p.inbox) { // a status, not an event
-		p.end(m.Subject, pullError(m.Header))
+		p.end(m.Subject, m.Header)
 		return
 	}
 	p.handle(m)
@@ -145,26 +155,30 @@ func (p *puller) receive(m *nats.Msg) {
 }
 
 // end removes the request of that reply subject and those before it.
-func (p *puller) end(reply string, err error) {
+func (p *puller) end(reply string, status nats.Header) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lost = 0
 	for i, r := range p.requests {
 		if r.reply == reply {
+			p.large = r.left == p.batch && status.Get("Description") == exceedsBytes
 			p.requests = p.requests[i+1:]
 			break
 		}
 	}
 	if p.failed == nil {
-		p.failed = err
+		p.failed = pullError(status)
 	}
 	notify(p.changed)
 }
 
+// exceedsBytes is the status of a request that may bring no more bytes.
+const exceedsBytes = "Message Size Exceeds MaxBytes"
+
 // pullError is nil for a request that ended as it should.
 func pullError(h nats.Header) error {
 	switch code, text := h.Get("Status"), h.Get("Description"); {
-	case code == "408" || code == "404" || code == "100" || text == "Batch Completed":
+	case code == "408" || code == "404" || code == "100" || text == "Batch Completed" || text == exceedsBytes:
 		return nil
 	case code == "503":
 		return nats.ErrNoResponders
@@ -174,9 +188,9 @@ func pullError(h nats.Header) error {
 }
 
 // consume handles messages until ctx ends, or the durable cannot be consumed.
-func (s *Subscription) consume(ctx context.Context, batch int, g *gate) error {
+func (s *Subscription) consume(ctx context.Context, batch, bytes int, g *gate) error {
 	in := inbox{nc: s.conn.nc, prefix: "$JS.ACK." + s.conn.stream + "." + s.opts.Durable + "."}
-	p := newPuller(s.conn, s.opts.Durable, batch, func(m *nats.Msg) {
+	p := newPuller(s.conn, s.opts.Durable, batch, bytes, func(m *nats.Msg) {
 		s.received.Add(1)
 		g.pass(in.message(m))
 		s.handled.Add(1)

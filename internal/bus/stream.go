@@ -33,6 +33,7 @@ const (
 	// Error codes of nats-server (server/errors.json) that nats.go does not name.
 	codeClusterNoLeader      = 10008
 	codeInsufficientResource = 10023
+	codeSubjectOverlap       = 10065
 	codeStorageExceeded      = 10047
 	codeNoStorage            = 10028
 	codeMaxBytesExceeded     = 10122 // the account's limit per stream
@@ -41,6 +42,9 @@ const (
 
 // ErrForeignStream marks a stream that belongs to another application.
 var ErrForeignStream = errors.New("the stream belongs to another application")
+
+// errSubjectsTaken is an ErrForeignStream: events are in a stream of another name.
+var errSubjectsTaken = fmt.Errorf("%w: another stream of the server has the subjects of events", ErrForeignStream)
 
 // ensureStream creates the stream if it is missing. In one that exists it adds missing
 // subjects and leaves every other setting as the operator has it. While the server does
@@ -168,12 +172,27 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 			c.log.Info("created stream", slog.String("stream", cfg.Name), slog.Int64("max_bytes", cfg.MaxBytes))
 			return s, nil
 		}
+		if hasCode(err, codeSubjectOverlap) {
+			return nil, c.taken(ctx)
+		}
 		// A server with less free disk than MaxBytes refuses the stream.
 		if !hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage, codeMaxBytesExceeded) || cfg.MaxBytes <= streamMinBytes {
 			return nil, err
 		}
 		cfg.MaxBytes /= 2
 	}
+}
+
+// taken is the error of a stream that cannot be created because another one on the server has
+// its subjects.
+func (c *Conn) taken(ctx context.Context) error {
+	for _, subject := range event.Subjects() {
+		if name, err := c.js.StreamNameBySubject(ctx, subject); err == nil {
+			return fmt.Errorf("%w: %s has the subjects of events (%s), which no second stream can have; give --stream %s, or remove that stream if nobody needs it",
+				errSubjectsTaken, name, subject, name)
+		}
+	}
+	return fmt.Errorf("%w: give the name of that stream with --stream", errSubjectsTaken)
 }
 
 func (c *Conn) addSubjects(ctx context.Context, s jetstream.Stream) (jetstream.Stream, error) {

@@ -208,7 +208,7 @@ func (s *Subscription) run(ctx context.Context, handle func(context.Context, Mes
 			return err
 		}
 		if err == nil {
-			err = s.consume(ctx, s.batch(consumer), g)
+			err = s.consume(ctx, s.batch(consumer), pullLimit(consumer), g)
 		}
 		if ctx.Err() == nil {
 			s.conn.log.Warn("subscription ended, subscribing again", slog.String("durable", s.opts.Durable), slog.Any("error", err))
@@ -225,6 +225,14 @@ func (s *Subscription) batch(consumer jetstream.Consumer) int {
 		n = min(n, limit)
 	}
 	return n
+}
+
+// pullLimit is how many bytes a request may ask for.
+func pullLimit(consumer jetstream.Consumer) int {
+	if limit := consumer.CachedInfo().Config.MaxRequestMaxBytes; limit > 0 {
+		return min(pullBytes, limit)
+	}
+	return pullBytes
 }
 
 func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {

@@ -113,7 +113,7 @@ func TestDurableGoesWhileNoRequestWaits(t *testing.T) {
 // A server that takes requests and never answers them is not waited for without end.
 func TestRequestsWithoutAnswers(t *testing.T) {
 	c := connect(t, startServer(t).URL(), discardLog())
-	p := newPuller(c, "none", 10, func(*nats.Msg) {})
+	p := newPuller(c, "none", 10, pullBytes, func(*nats.Msg) {})
 	p.subject = "nobody.answers"
 	if _, err := c.nc.Subscribe(p.subject, func(*nats.Msg) {}); err != nil {
 		t.Fatal(err)

@@ -141,11 +141,8 @@ func (in invocation) checkDevnet(context.Context) (string, error) {
 }
 
 func (in invocation) checkService(context.Context) (string, error) {
-	every := in.cmd.Duration(flagStatusEvery)
-	if every <= 0 {
-		return "", usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
-	}
-	return fmt.Sprintf("a status line every %v", every), nil
+	every, err := in.statusEvery()
+	return fmt.Sprintf("a status line every %v", every), err
 }
 
 // checkDataDir does what a start of 'run' checks before it writes anything.
@@ -183,7 +180,7 @@ func (in invocation) dirUse() (app.DirUse, error) {
 // checkPorts binds the sentry's ports and --metrics, and frees them again.
 func (in invocation) checkPorts(ctx context.Context) (string, error) {
 	if addr := in.cmd.String(flagMetrics); addr != "" {
-		s, err := telemetry.Listen(addr, telemetry.NewRegistry(), nil, slog.New(slog.DiscardHandler))
+		s, err := telemetry.Listen(addr, telemetry.NewRegistry(), nil, false, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return "", usagef("--%s: %w", flagMetrics, err)
 		}

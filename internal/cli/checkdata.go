@@ -80,6 +80,7 @@ func writeHealth(out io.Writer, h *dataset.Health) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
+	fmt.Fprintln(out, "(boot: one start of a sentry; last: the highest number of an event from it; of these, stored, rejected and missing)")
 	for _, s := range h.Sentries {
 		for i, gap := range s.Gaps {
 			if i == maxGapsShown {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
 // Exit codes, a contract with scripts.
@@ -62,7 +63,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	context.AfterFunc(ctx, stop)
 
 	out := newOutput(stdout)
-	p := &program{stdout: out, stderr: stderr}
+	log := telemetry.NewLogWriter(stderr)
+	defer log.Close()
+	p := &program{stdout: out, stderr: log}
 	root := p.root()
 	err := root.Run(ctx, prefixRecords(args))
 	if err != nil && !p.acting {
@@ -76,7 +79,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		err = out.err
 	}
 	if err != nil {
-		printError(stderr, err)
+		printError(log, err)
 	}
 	return err
 }
@@ -95,7 +98,8 @@ func prefixRecords(args []string) []string {
 
 // program is one run of the command line.
 type program struct {
-	stdout, stderr io.Writer
+	stdout io.Writer
+	stderr *telemetry.LogWriter
 	// acting is set when the command line is parsed: errors before that are
 	// the parser's.
 	acting bool
@@ -136,8 +140,9 @@ func (p *program) root() *cli.Command {
 
 // invocation is one command being run: its parsed flags and its streams.
 type invocation struct {
-	cmd            *cli.Command
-	stdout, stderr io.Writer
+	cmd    *cli.Command
+	stdout io.Writer
+	stderr *telemetry.LogWriter
 }
 
 // leaf completes a command that does something: it reads the configuration file
@@ -153,6 +158,9 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 			}
 		}
 		in := invocation{cmd: cmd, stdout: p.stdout, stderr: p.stderr}
+		if err := in.applyUmask(); err != nil {
+			return err
+		}
 		in.warnUnknownVariables()
 		return run(ctx, in)
 	}
@@ -162,6 +170,9 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 // noArguments rejects arguments to a command that takes none.
 func (in invocation) noArguments() error {
 	if first := in.cmd.Args().First(); first != "" {
+		if len(in.cmd.Commands) > 0 {
+			return unknownCommand(in.cmd, first)
+		}
 		return usagef("%s takes no arguments, got %q; see '%s --help'", in.cmd.FullName(), first, in.cmd.FullName())
 	}
 	return nil
@@ -176,7 +187,7 @@ func (in invocation) dataDirectory() (string, error) {
 	case dir == "":
 		return "", usagef("--%s is empty: give a directory, such as %s", flagDataDir, defaultDataDir)
 	case err != nil:
-		return "", usagef("--%s: %w", flagDataDir, err)
+		return "", usagef("--%s: %w; give the directory that 'valtrack run' or a consumer writes to", flagDataDir, err)
 	case !info.IsDir():
 		return "", usagef("--%s %q is not a directory", flagDataDir, dir)
 	}

@@ -122,6 +122,9 @@ func applyKey(cmd *cli.Command, name string, values []string) error {
 	}
 	if !known {
 		slices.Sort(names)
+		if near := nearest(name, names); near != "" {
+			return fmt.Errorf("unknown key %q; the keys are the options' names: did you mean %q?", name, near)
+		}
 		return fmt.Errorf("unknown key %q; the keys are the options' names: %s", name, strings.Join(slices.Compact(names), ", "))
 	}
 	return nil

@@ -44,10 +44,10 @@ func (p *program) consumerCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "consumer", Usage: "run the consumer",
 		Description: "Takes events from JetStream at --nats (default: " + app.DefaultNATS + ") and writes the datasets\n" +
-			strings.Join(dataset.Tables(), ", ") + " in --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
+			strings.Join(dataset.Tables(), ", ") + "\nin --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
 			"stands by and takes over when the first one stops.",
 		Flags: slices.Concat(consumerFlags(), natsFlags(), serviceFlags(), []cli.Flag{
-			text(flagForget, "", "delete this durable from the stream, which then keeps no more events for it, and exit"),
+			text(flagForget, "", "delete this durable from the stream, which then keeps no more events for it, and exit; with --nats embedded from the stream in --data-dir, when nobody runs it"),
 		}),
 	}, runConsumer)
 }

@@ -18,6 +18,7 @@ const (
 	flagDevnetNodes  = "devnet-nodes"
 	flagDevnetSlot   = "devnet-slot"
 	flagDevnetFaults = "devnet-faults"
+	flagDevnetRTT    = "devnet-round-trip"
 	flagDevnetSeed   = "devnet-seed"
 )
 
@@ -31,7 +32,8 @@ func devnetFlags() []cli.Flag {
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
 		duration(flagDevnetSlot, defaultDevnetSlot, "slot duration of the simulated network"),
-		text(flagDevnetFaults, "healthy", "healthy, or mixed: healthy, hanging, lying and dead nodes"),
+		text(flagDevnetFaults, "healthy", "healthy; mixed: healthy, hanging, lying and dead nodes; or personas with their shares, such as quota=1 or redials=0.3,dead=0.1"),
+		duration(flagDevnetRTT, 0, "time for which a discv5 packet and its answer travel"),
 		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
 		text(flagDevnetDir, "", "directory for its network files and truth file; by default devnet in --data-dir"),
 	}
@@ -55,6 +57,7 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 	cfg := devnet.Config{
 		Seed:         in.cmd.Uint64(flagDevnetSeed),
 		SlotDuration: in.cmd.Duration(flagDevnetSlot),
+		RoundTrip:    in.cmd.Duration(flagDevnetRTT),
 		Dir:          in.cmd.String(flagDevnetDir),
 	}
 	if n, known, err := app.NetworkOf(in.cmd.String(flagDataDir)); cfg.Dir == "" && err == nil && known && n.Simulated {
@@ -67,7 +70,7 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 		return cfg, usagef("--%s %v: want a duration above zero, such as 1s", flagDevnetSlot, cfg.SlotDuration)
 	}
 	var err error
-	if cfg.Faults, err = devnet.MixByName(in.cmd.String(flagDevnetFaults)); err != nil {
+	if cfg.Faults, err = devnet.ParseMix(in.cmd.String(flagDevnetFaults)); err != nil {
 		return cfg, usagef("--%s %w", flagDevnetFaults, err)
 	}
 	if cfg.Nodes, err = in.positive(flagDevnetNodes); err != nil {

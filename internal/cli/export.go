@@ -49,6 +49,7 @@ func (p *program) exportCommand() *cli.Command {
 			jsonFlag(),
 			text(flagFrom, "", "first time, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time range, exclusive, in the same formats"),
+			text(flagSince, "", "only the time since then, as 24h or 7d"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
 			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out"),
 			toggle(flagRaw, "write CSV cells as they are, also those that a spreadsheet would take for a formula; without it they get a leading apostrophe"),
@@ -113,6 +114,14 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	if err := inOrder(cfg.in); err != nil {
 		return cfg, err
 	}
+	if since := in.cmd.String(flagSince); since != "" {
+		if cfg.in != (dataset.Range{}) {
+			return cfg, usagef("--%s and --%s or --%s: give one or the other", flagSince, flagFrom, flagTo)
+		}
+		if cfg.in, err = sinceRange(flagSince, since, time.Now()); err != nil {
+			return cfg, err
+		}
+	}
 	cfg.format, cfg.raw = in.cmd.String(flagFormat), in.cmd.Bool(flagRaw)
 	if cfg.format == "" {
 		cfg.format = strings.TrimPrefix(filepath.Ext(cfg.out), ".")
@@ -122,6 +131,8 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 		return cfg, usagef("--%s FILE is missing, as in --%s %s.parquet", flagOut, flagOut, cfg.table)
 	case cfg.out == "-" && cfg.format == formatParquet:
 		return cfg, usagef("--%s -: parquet cannot be written to standard output, give a file", flagOut)
+	case !slices.Contains(exportFormats(), cfg.format) && in.cmd.String(flagFormat) == "":
+		return cfg, usagef("--%s %q: its extension stands for --%s %q: want one of %s; end the name in one of these, or give --%s", flagOut, cfg.out, flagFormat, cfg.format, strings.Join(exportFormats(), ", "), flagFormat)
 	case !slices.Contains(exportFormats(), cfg.format):
 		return cfg, usagef("--%s %q: want one of %s", flagFormat, cfg.format, strings.Join(exportFormats(), ", "))
 	}
@@ -138,12 +149,12 @@ func parseTime(flag, text string) (int64, error) {
 	if _, err := fmt.Sscanf(text, "%d", &ms); err == nil && fmt.Sprint(ms) == text {
 		return ms, checkMillis(flag, ms)
 	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339Nano} {
+	for _, layout := range []string{time.DateOnly, time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, "2006-01-02 15:04"} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t.UnixMilli(), nil
 		}
 	}
-	return 0, usagef("--%s %q: want 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds", flag, text)
+	return 0, usagef("--%s %q: want 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds; times without a zone are UTC", flag, text)
 }
 
 // Numbers of 13 digits are taken for Unix milliseconds: the years 2001 to 2286.

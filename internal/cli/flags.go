@@ -46,7 +46,8 @@ func globalFlags() []cli.Flag {
 		text(flagNetwork, defaultNetwork, strings.Join(network.Names(), ", ")+" or "+devnetName),
 		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
 		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
-		text(flagMetrics, "", "address of Prometheus metrics, health and profiles, such as 127.0.0.1:9100"),
+		text(flagMetrics, "", "address of Prometheus metrics and health, such as 127.0.0.1:9100"),
+		text(flagUmask, defaultUmask, "permissions that others do not get on what is written; 027 lets the group read"),
 	}
 }
 
@@ -78,6 +79,11 @@ func duration(name string, value time.Duration, usage string) cli.Flag {
 }
 
 func toggle(name, usage string) cli.Flag { return toggleWithDefault(name, usage, "") }
+
+// checkedToggle says of a value that is none what is wanted.
+func checkedToggle(name, want, usage string) cli.Flag {
+	return checked(&cli.BoolFlag{Name: name, Usage: usage, Sources: variables(variableOf(name))}, want)
+}
 
 // toggleWithDefault is off by default, which help describes in other words.
 func toggleWithDefault(name, usage, defaultText string) cli.Flag {

@@ -143,5 +143,23 @@ func flagLine(f cli.Flag) string {
 	default:
 		usage += " (default: " + value + ")"
 	}
-	return strings.Join(names, ", ") + "\t" + usage
+	return strings.Join(names, ", ") + "\t" + strings.Join(wrapped(usage, usageWidth), "\n\t")
+}
+
+// usageWidth is how wide the texts of options are in help.
+const usageWidth = 98
+
+// wrapped breaks a text between words into lines of at most so many characters.
+func wrapped(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }

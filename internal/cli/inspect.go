@@ -23,7 +23,7 @@ const (
 func (p *program) inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:            "inspect",
-		Usage:           "decode or compute one thing",
+		Usage:           "decode a node record, topic or agent, or compute a fork digest or subnets",
 		HideHelpCommand: true,
 		OnUsageError:    explainUsage,
 		Action:          rejectUnknownCommand,

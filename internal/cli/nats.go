@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/event"
 )
 
@@ -22,7 +24,7 @@ const checkTimeout = 5 * time.Second
 // Flags of the use of a NATS server.
 const (
 	flagStream     = app.OptStream
-	flagNATSDomain = "nats-domain"
+	flagNATSDomain = app.OptNATSDomain
 	flagNATSCreds  = "nats-creds"
 	flagNATSNKey   = "nats-nkey"
 	flagNATSCert   = "nats-cert"
@@ -65,7 +67,7 @@ func (in invocation) dialNATS(ctx context.Context, url string) (*bus.Conn, error
 	}
 	conn, err := bus.Connect(ctx, bus.Options{URL: url, Access: access, Name: in.cmd.FullName(), Log: slog.New(slog.DiscardHandler)})
 	switch {
-	case errors.Is(err, bus.ErrBadURL):
+	case errors.Is(err, bus.ErrBadURL), errors.Is(err, bus.ErrRefused):
 		return nil, usagef("--%s: %w", flagNATS, err)
 	case err != nil && ctx.Err() != nil:
 		return nil, fmt.Errorf("--%s: no answer within %v: %w", flagNATS, checkTimeout, err)
@@ -104,7 +106,7 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	}
 	detail := "connected, JetStream answers"
 	for _, d := range abandoned {
-		detail += fmt.Sprintf("; nobody consumes durable %s (%s): start its consumer, or delete it with 'valtrack consumer --%s %s'", d.Name, d, flagForget, d.Name)
+		detail += fmt.Sprintf("; nobody consumes durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, app.ForgetCommand(conn, in.cmd.String(flagDataDir), d.Name))
 	}
 	return detail, nil
 }
@@ -114,13 +116,13 @@ func (in invocation) forget(ctx context.Context, durable string) error {
 	if strings.ContainsAny(durable, notInNames) {
 		return usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagForget, durable)
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	conn, err := in.dialNATS(ctx, cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS))
+	conn, done, err := in.openNATS(ctx, cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS))
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	switch err := conn.Forget(ctx, durable); {
 	case errors.Is(err, bus.ErrNoDurable), errors.Is(err, bus.ErrInUse):
 		return usagef("--%s: %w", flagForget, err)
@@ -129,4 +131,34 @@ func (in invocation) forget(ctx context.Context, durable string) error {
 	}
 	_, err = fmt.Fprintf(in.stdout, "deleted durable %s\n", durable)
 	return err
+}
+
+// openNATS is dialNATS, also for the store of an embedded server that nobody runs.
+func (in invocation) openNATS(ctx context.Context, url string) (conn *bus.Conn, done func(), err error) {
+	if url != app.EmbeddedNATS {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		conn, err := in.dialNATS(ctx, url)
+		if err != nil {
+			return nil, nil, err
+		}
+		return conn, func() { conn.Close() }, nil
+	}
+	dir := in.cmd.String(flagDataDir)
+	if _, err := os.Stat(app.EmbeddedStore(dir)); err != nil {
+		return nil, nil, usagef("--%s %q has no stream: %w", flagDataDir, dir, err)
+	}
+	access, err := in.natsAccess()
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := app.OpenBroker(ctx, url, dir, bus.Options{Access: access, Name: in.cmd.FullName(), Log: slog.New(slog.DiscardHandler)})
+	var locked *diskio.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return nil, nil, usagef("--%s %s: %w: stop it first", flagNATS, url, err)
+	case err != nil:
+		return nil, nil, err
+	}
+	return b.Conn(), b.Close, nil
 }

@@ -115,7 +115,7 @@ func (in invocation) loadNetwork() (network.Network, error) {
 			name = "" // the directory's own
 		}
 		if info, err := os.Stat(dir); err != nil {
-			return network.Network{}, usagef("--%s: %w", flagNetworkDir, err)
+			return network.Network{}, usagef("--%s: %w; want a directory with config.yaml, genesis_validators_root.txt, genesis_time.txt and bootstrap_nodes.txt", flagNetworkDir, err)
 		} else if !info.IsDir() {
 			return network.Network{}, usagef("--%s %q is not a directory", flagNetworkDir, dir)
 		}

@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
-	"strconv"
 	"syscall"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
@@ -33,7 +32,7 @@ func (o *output) Write(p []byte) (n int, err error) {
 		p = append(o.partial, p...)
 		whole := len(p) - partialRune(p)
 		o.partial = append([]byte(nil), p[whole:]...)
-		_, err = o.w.Write(printable(p[:whole]))
+		_, err = o.w.Write(printable.Escape(p[:whole]))
 	}
 	if err != nil && o.err == nil {
 		o.err = fmt.Errorf("write to standard output: %w", err)
@@ -54,31 +53,11 @@ func partialRune(p []byte) int {
 	return 0
 }
 
-// printable replaces everything that a terminal would obey instead of showing it, such as
-// escape sequences and changes of direction, by Go's escapes. Newlines and tabs stay.
-func printable(text []byte) []byte {
-	out := make([]byte, 0, len(text))
-	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			out = fmt.Appendf(out, `\x%02x`, text[0])
-		case r == '\n' || r == '\t' || unicode.IsGraphic(r):
-			out = append(out, text[:size]...)
-		default:
-			quoted := strconv.QuoteRuneToASCII(r)
-			out = append(out, quoted[1:len(quoted)-1]...)
-		}
-		text = text[size:]
-	}
-	return out
-}
-
 // printError writes a command's error in one line.
 func printError(stderr io.Writer, err error) {
 	line := fmt.Appendf(nil, "valtrack: %v\n", err)
 	if telemetry.IsTerminal(stderr) {
-		line = printable(line)
+		line = printable.Escape(line)
 	}
 	stderr.Write(line)
 }

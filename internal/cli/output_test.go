@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"unicode"
-	"unicode/utf8"
 )
 
 // What remote nodes chose never reaches a terminal as a command to it.
@@ -35,21 +33,6 @@ func TestTerminalGetsPrintableText(t *testing.T) {
 			t.Errorf("%q byte by byte gives %q, want %q", in, b.String(), want)
 		}
 	}
-}
-
-func FuzzPrintable(f *testing.F) {
-	f.Add([]byte("a\x1b[2J\xe7\xaf"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		out := printable(text)
-		for _, r := range string(out) {
-			if r != '\n' && r != '\t' && !unicode.IsGraphic(r) {
-				t.Fatalf("%q gives %q", text, out)
-			}
-		}
-		if !utf8.Valid(out) {
-			t.Fatalf("%q gives %q", text, out)
-		}
-	})
 }
 
 // A pipe or a file gets the bytes as they are, and an error is kept.

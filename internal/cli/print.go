@@ -7,7 +7,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // writeJSON writes v as indented JSON with a newline.
@@ -78,7 +79,7 @@ func eachMember(object []byte, each func(name string, value json.RawMessage) err
 func plain(value json.RawMessage) string {
 	var s string
 	if json.Unmarshal(value, &s) == nil {
-		return strings.Map(visible, s)
+		return printable.Clean(s)
 	}
 	var list []json.RawMessage
 	if value[0] == '[' && json.Unmarshal(value, &list) == nil {
@@ -89,13 +90,4 @@ func plain(value json.RawMessage) string {
 		return strings.Join(words, " ")
 	}
 	return string(value)
-}
-
-// visible replaces what would move a terminal's cursor or change its state: some strings
-// are chosen by peers.
-func visible(r rune) rune {
-	if !unicode.IsPrint(r) {
-		return unicode.ReplacementChar
-	}
-	return r
 }

@@ -8,18 +8,31 @@ import (
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
 func (p *program) purgeCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "purge", Usage: "remove the rows of nodes whose operators opted out", ArgsUsage: "[ID...]",
-		Description: "Removes from --data-dir every row of the nodes, their rejected events and their state in the tracker.\n" +
+		Description: "Removes from --data-dir every row of the nodes, their rejected events and their state in the tracker and in peers.db\n" +
+			"(a sentry that runs forgets them itself when they are in its --" + flagExclude + " file).\n" +
 			"IDs are peer ids, node ids, IP addresses or networks; --exclude names a file of them. A node that was ever\n" +
-			"seen at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running. If it is\n" +
-			"interrupted, run it again. Event log files, the spool, rejected_events.sentry.ndjson, peers.db and the stream are not changed: give the sentry --" + flagExclude + " first.",
-		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
+			"seen at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
+			"sentry that has written " + eventlog.SentryRejectedName + " there. If it is interrupted, run it again.\n" +
+			"Event log files, the spool and the stream are not changed: give the sentry --" + flagExclude + " first.",
+		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "print how many rows and tracked peers would be removed, and remove nothing"), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
 	}, runPurge)
+}
+
+const flagDryRun = "dry-run"
+
+// purgePlan is `purge --dry-run --json`: what would be removed.
+type purgePlan struct {
+	DryRun       bool             `json:"dry_run"`
+	Peers        int              `json:"peers"`
+	Rows         map[string]int64 `json:"rows"`
+	TrackedPeers int              `json:"tracked_peers"`
 }
 
 // purgeView is `purge --json`: what was removed.
@@ -28,6 +41,7 @@ type purgeView struct {
 	Rows           map[string]int64 `json:"rows"`
 	TrackedPeers   int              `json:"tracked_peers"`
 	RejectedEvents int              `json:"rejected_events"`
+	PeerTable      int              `json:"peer_table"`
 }
 
 func runPurge(ctx context.Context, in invocation) error {
@@ -46,6 +60,13 @@ func runPurge(ctx context.Context, in invocation) error {
 	}
 	if !dataset.Exists(dir) {
 		return usagef("--%s %q has no datasets", flagDataDir, dir)
+	}
+	if in.cmd.Bool(flagDryRun) {
+		found, err := app.WouldPurge(ctx, dir, exclude)
+		if err != nil {
+			return err
+		}
+		return in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers})
 	}
 	log, err := in.logger(in.stderr)
 	if err != nil {

@@ -44,7 +44,7 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node, by peer id, node id, the first characters of one, ENR or IP address"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
-			toggle(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, or in another window"),
+			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, or in another window"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 			text(flagSince, "", "report on the time since then only, as 24h or 7d"),
@@ -92,7 +92,11 @@ func runReport(ctx context.Context, in invocation) error {
 	case in.cmd.Bool(flagTruth):
 		return in.reportTruth(r, dir)
 	}
-	return in.writeView(r.Summary())
+	if err := in.writeView(r.Summary()); err != nil || in.cmd.Bool(flagJSON) || dataset.Exists(dir) {
+		return err
+	}
+	_, err = fmt.Fprintf(in.stdout, "%s has no datasets: 'valtrack run' or a consumer makes them there; --%s names another directory\n", dir, flagDataDir)
+	return err
 }
 
 // changesPeriod reports whether the only argument is the period of --changes, as in
@@ -104,6 +108,11 @@ func (in invocation) changesPeriod() bool {
 // oneReport checks that at most one kind of report is wanted, and with a window only one
 // that has it.
 func (in invocation) oneReport() error {
+	for _, flag := range []string{flagNode, flagSince, flagFrom, flagTo} {
+		if in.cmd.IsSet(flag) && in.cmd.String(flag) == "" { // such as that of an empty shell variable
+			return usagef("--%s is empty: give it a value, or leave it out", flag)
+		}
+	}
 	var kinds []string
 	for _, flag := range []string{flagNodes, flagForks, flagChanges, flagTruth, flagCalibration} {
 		if in.cmd.Bool(flag) {
@@ -129,9 +138,9 @@ func (in invocation) oneReport() error {
 
 // reportRange is the time to report on; zero for all.
 func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
-	since := in.cmd.String(flagSince)
+	since, asTyped := in.cmd.String(flagSince), flagSince
 	if in.changesPeriod() {
-		since = in.cmd.Args().First()
+		since, asTyped = in.cmd.Args().First(), flagChanges
 	}
 	from, to := in.cmd.String(flagFrom), in.cmd.String(flagTo)
 	if since != "" && from+to != "" {
@@ -144,14 +153,7 @@ func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 		since = defaultChanges
 	}
 	if since != "" {
-		age, err := parseAge(flagSince, since)
-		switch {
-		case err != nil:
-			return out, err
-		case age <= 0:
-			return out, usagef("--%s %q: want a time such as 24h or 7d", flagSince, since)
-		}
-		return dataset.Range{From: max(1, now.Add(-age).UnixMilli())}, nil
+		return sinceRange(asTyped, since, now)
 	}
 	if out.From, err = parseTime(flagFrom, from); err != nil {
 		return out, err
@@ -166,6 +168,18 @@ func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 		return out, usagef("--%s %s is in the future", flagFrom, from)
 	}
 	return out, nil
+}
+
+// sinceRange is the time from an age until now.
+func sinceRange(flag, text string, now time.Time) (out dataset.Range, err error) {
+	age, err := parseAge(flag, text)
+	switch {
+	case err != nil:
+		return out, err
+	case age <= 0:
+		return out, usagef("--%s %q: want a time such as 24h or 7d", flag, text)
+	}
+	return dataset.Range{From: max(1, now.Add(-age).UnixMilli())}, nil
 }
 
 // reportForks compares with the schedule of the network that the data directory belongs to,

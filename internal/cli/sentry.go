@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
@@ -61,7 +64,8 @@ func (p *program) sentryCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
 		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl continues\n" +
-			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log, metadata_events.log and visit_events.log in --data-dir.",
+			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log,\n" +
+			"metadata_events.log and visit_events.log in --data-dir.",
 		Flags: slices.Concat(sentryFlags(), natsFlags(), serviceFlags()),
 	}, runSentry)
 }
@@ -86,6 +90,9 @@ func (in invocation) sentryConfig(net app.DirNetwork) (app.SentryConfig, error) 
 	} {
 		if len(name.value) > event.MaxNameSize {
 			return cfg, usagef("--%s %q: want at most %d bytes, it has %d", name.flag, name.value, event.MaxNameSize, len(name.value))
+		}
+		if !printable.Is(name.value) {
+			return cfg, usagef("--%s %q: want printable text in one line", name.flag, name.value)
 		}
 	}
 	if !in.cmd.IsSet(flagAllowPrivate) {
@@ -166,6 +173,8 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		return usagef("--%s %d: want at least 0", flagMaxWatched, n)
 	case n == 0:
 		cfg.MaxWatched = -1 // 0 is the default there
+	case n > cfg.MaxConnections && in.cmd.IsSet(flagMaxWatched):
+		return usagef("--%s %d: a watched node needs a connection, and --%s is %d; raise that, or watch fewer", flagMaxWatched, n, flagMaxConnections, cfg.MaxConnections)
 	default:
 		cfg.MaxWatched = n
 	}
@@ -175,11 +184,23 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		}
 	}
 	if path := in.cmd.String(flagExclude); path != "" {
-		if cfg.Exclude, err = sentry.LoadExclude(path); err != nil {
-			return usagef("--%s: %w", flagExclude, err)
+		if cfg.Exclude, err = loadExclude(path); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// loadExclude reads the file of --exclude.
+func loadExclude(path string) (*sentry.Exclude, error) {
+	x, err := sentry.LoadExclude(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usagef("--%s: %w; give the path of a file with peer ids, node ids, IP addresses and networks, one per line", flagExclude, err)
+	}
+	if err != nil {
+		return nil, usagef("--%s: %w", flagExclude, err)
+	}
+	return x, nil
 }
 
 func runSentry(ctx context.Context, in invocation) error {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -14,22 +15,41 @@ import (
 // flagStatusEvery is how often a service off a terminal logs what it has done.
 const flagStatusEvery = "status-every"
 
+// flagPprof adds profiles to what --metrics serves.
+const flagPprof = "pprof"
+
 // serviceFlags are on every command that runs until it is stopped.
 func serviceFlags() []cli.Flag {
-	return []cli.Flag{duration(flagStatusEvery, app.DefaultStatusEvery, "time between two log lines of what was done")}
+	return []cli.Flag{
+		duration(flagStatusEvery, app.DefaultStatusEvery, "time between two log lines of what was done"),
+		toggle(flagPprof, "serve profiles of this process at --metrics, under /debug/pprof/"),
+	}
 }
 
 // newService sets up logs on stderr, and metrics where --metrics asks for them. Errors
 // are of wrong usage.
 func (in invocation) newService() (*app.Service, error) {
-	every := in.cmd.Duration(flagStatusEvery)
-	if every <= 0 {
-		return nil, usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
+	every, err := in.statusEvery()
+	if err != nil {
+		return nil, err
 	}
 	ignoreClosedPipes()
+	in.warnOpenDirectory()
 	return app.NewService(app.ServiceConfig{
-		Stderr: in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics),
+		Stderr: in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics), Profiles: in.cmd.Bool(flagPprof),
 	})
+}
+
+// statusEvery checks the flags of serviceFlags.
+func (in invocation) statusEvery() (time.Duration, error) {
+	every := in.cmd.Duration(flagStatusEvery)
+	switch {
+	case every <= 0:
+		return 0, usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
+	case in.cmd.Bool(flagPprof) && in.cmd.String(flagMetrics) == "":
+		return 0, usagef("--%s has nowhere to serve profiles: give --%s ADDR, such as 127.0.0.1:9100", flagPprof, flagMetrics)
+	}
+	return every, nil
 }
 
 // logger writes to w, which ends on stderr, as --log-level and --log-format say.
@@ -42,6 +62,9 @@ func (in invocation) logger(w io.Writer) (*slog.Logger, error) {
 	if err != nil {
 		return nil, usagef("--%s: %w", flagLogFormat, err)
 	}
+	in.stderr.OnDropped(func(lines uint64) {
+		log.Warn("log lines were dropped while nobody read them", slog.Uint64("lines", lines))
+	})
 	return log, nil
 }
 

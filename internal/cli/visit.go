@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -16,15 +17,16 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
 func (p *program) visitCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "visit", Usage: "visit one node now and print what it shows", ArgsUsage: "ENR|MULTIADDR",
+		Name: "visit", Usage: "visit one node now and print what it shows", ArgsUsage: "ENR|MULTIADDR|ID|IP",
 		Description: "Connects to the node, exchanges Status and MetaData, reads its gossip hello and says goodbye, as a sentry's\n" +
-			"visit does, under an identity of its own. A MULTIADDR ends in /p2p/ and the peer id. --network or\n" +
-			"--network-dir must name the node's network. Nothing is stored. Fails when the node could not be visited.",
+			"visit does, under an identity of its own. A MULTIADDR ends in /p2p/ and the peer id. The\n" +
+			"address of an ID or IP is looked up in --data-dir. --network or --network-dir must name the node's network. Nothing is stored. Fails when the node could not be visited.",
 		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks that must not be visited")},
 	}, runVisit)
 }
@@ -45,6 +47,9 @@ var errNotVisited = errors.New("the node could not be visited")
 func runVisit(ctx context.Context, in invocation) error {
 	arg, err := in.oneArgument("ENR or multiaddr")
 	if err != nil {
+		return err
+	}
+	if arg, err = in.knownAddress(ctx, arg); err != nil {
 		return err
 	}
 	target, record, err := sentry.ParseTarget(arg)
@@ -69,7 +74,37 @@ func runVisit(ctx context.Context, in invocation) error {
 	if err := in.print(view); err != nil || view.Visited {
 		return err
 	}
+	if view.Ended != nil && view.Ended.Outcome == event.OutcomeWrongNetwork {
+		return fmt.Errorf("%w: %s; it was visited for network %s: --%s or --%s names another", errNotVisited, view.Reason, net.Name, flagNetwork, flagNetworkDir)
+	}
 	return fmt.Errorf("%w: %s", errNotVisited, view.Reason)
+}
+
+// knownAddress is the record or the multiaddr of the node that an id or an IP address names,
+// from the data directory; a record and a multiaddr are themselves.
+func (in invocation) knownAddress(ctx context.Context, text string) (string, error) {
+	if strings.HasPrefix(text, "/") || strings.HasPrefix(strings.ToLower(text), "enr:") {
+		return text, nil
+	}
+	const wanted = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
+	dir := in.cmd.String(flagDataDir)
+	if !dataset.Exists(dir) {
+		return "", usagef("visit %q: it is no ENR and no multiaddr, and --%s %q has no datasets to find its address in; %s", text, flagDataDir, dir, wanted)
+	}
+	r, err := report.Read(ctx, dir, dataset.Range{})
+	if err != nil {
+		return "", err
+	}
+	n, err := r.Find(text)
+	switch {
+	case err != nil:
+		return "", usagef("visit %q: not found in --%s %q: %w; %s", text, flagDataDir, dir, err, wanted)
+	case n.ENR != "":
+		return n.ENR, nil
+	case n.Multiaddr != "":
+		return n.Multiaddr + "/p2p/" + n.ID, nil
+	}
+	return "", usagef("visit %q: no address of %s is known in --%s %q; %s", text, n.ID, flagDataDir, dir, wanted)
 }
 
 // mayVisit refuses an excluded node.
@@ -78,9 +113,9 @@ func (in invocation) mayVisit(target p2p.Target, record *enr.Record) error {
 	if path == "" {
 		return nil
 	}
-	exclude, err := sentry.LoadExclude(path)
+	exclude, err := loadExclude(path)
 	if err != nil {
-		return usagef("--%s: %w", flagExclude, err)
+		return err
 	}
 	var id eth2.NodeID
 	if record != nil {

@@ -10,13 +10,6 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// maxClockSentries bounds the names in clockErrors and Stats: publishers choose them. Those
-// above are counted as otherSentries.
-const (
-	maxClockSentries = 1000
-	otherSentries    = "other"
-)
-
 // clockErrors are, by sentry, the open segment's events whose clock is known to be off. The
 // zero value is empty.
 type clockErrors map[string]*clockError
@@ -32,7 +25,7 @@ func (c *clockErrors) add(sentry string, off time.Duration) {
 	}
 	one := (*c)[sentry]
 	if one == nil {
-		if len(*c) >= maxClockSentries {
+		if len(*c) >= maxSentries {
 			sentry = otherSentries
 		}
 		if one = (*c)[sentry]; one == nil {
@@ -75,7 +68,7 @@ func (c clockErrors) addTo(total map[string]uint64) map[string]uint64 {
 		out = map[string]uint64{}
 	}
 	for sentry, one := range c {
-		if _, known := out[sentry]; !known && len(out) >= maxClockSentries {
+		if _, known := out[sentry]; !known && len(out) >= maxSentries {
 			sentry = otherSentries
 		}
 		out[sentry] += one.events

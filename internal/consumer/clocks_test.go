@@ -147,7 +147,7 @@ func TestClockErrorsAreBounded(t *testing.T) {
 	var total map[string]uint64
 	for round := range 3 {
 		var c clockErrors
-		for i := range 2 * maxClockSentries {
+		for i := range 2 * maxSentries {
 			c.add(fmt.Sprintf("%d-%d", round, i), time.Hour)
 		}
 		total = c.addTo(total)
@@ -156,7 +156,7 @@ func TestClockErrorsAreBounded(t *testing.T) {
 	for _, n := range total {
 		sum += n
 	}
-	if len(total) > maxClockSentries+1 || sum != 6*maxClockSentries {
+	if len(total) > maxSentries+1 || sum != 6*maxSentries {
 		t.Errorf("%d names, %d events", len(total), sum)
 	}
 }

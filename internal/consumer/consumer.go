@@ -12,6 +12,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -60,9 +61,14 @@ type Config struct {
 	CompactEvery time.Duration
 	// Retention is the age at which parts are removed; zero keeps them forever.
 	Retention time.Duration
-	// Network is the name of the network that the data directory belongs to. Events of
-	// others are rejected. Empty stores the events of all.
-	Network string
+	// Network is the name of the network that the data directory belongs to, and
+	// GenesisValidatorsRoot tells it from others of its name. Events of others are rejected;
+	// those without a root count by their name alone. Empty stores the events of all.
+	Network               string
+	GenesisValidatorsRoot eth2.Root
+	// OnRoot, unless it is nil, is called with the root of the first event that has one when
+	// GenesisValidatorsRoot is zero: that event decides. After an error it is not stored yet.
+	OnRoot func(eth2.Root) error
 	// NoTracker is why there is no tracker although there should be one.
 	NoTracker error
 	// Tracker, unless it is nil, gets every event of a committed segment once. Only the
@@ -122,16 +128,19 @@ type Source interface {
 
 // Stats counts messages since the consumer was made.
 type Stats struct {
-	Stored     uint64    // events in committed segments
-	Rejected   uint64    // events that are invalid
-	Duplicates uint64    // messages of events that are stored already
-	Conflicts  uint64    // messages with other content than what is stored under their key
-	Pending    int       // messages that wait for their segment's commit
-	CommitDue  time.Time // when they are committed at the latest, unless Pending is 0 or writes fail
-	Segments   uint64    // segments committed
-	Failures   uint64    // segments that could not be written
-	Merged     uint64    // parts merged into others
-	Removed    uint64    // parts removed by retention
+	Stored   uint64 // events in committed segments
+	Rejected uint64 // events that are invalid, or of another network
+	// OtherNetwork counts those of another network among Rejected, and NotKept those for
+	// which the file of rejected events has no room.
+	OtherNetwork, NotKept uint64
+	Duplicates            uint64    // messages of events that are stored already
+	Conflicts             uint64    // messages with other content than what is stored under their key
+	Pending               int       // messages that wait for their segment's commit
+	CommitDue             time.Time // when they are committed at the latest, unless Pending is 0 or writes fail
+	Segments              uint64    // segments committed
+	Failures              uint64    // segments that could not be written
+	Merged                uint64    // parts merged into others
+	Removed               uint64    // parts removed by retention
 	// Missing counts, by sentry, the events that are neither stored nor rejected but
 	// were numbered before others that are. Do not change it.
 	Missing map[string]uint64
@@ -157,6 +166,7 @@ type Consumer struct {
 	log      *slog.Logger
 	writer   *dataset.Writer
 	rejected *rejectedFile
+	sentries sentryNames
 	// The constants above, except in tests.
 	retryMin, writeEvery time.Duration
 
@@ -174,11 +184,11 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	if wait := source.AckWait(); wait < cfg.SegmentAge+commitMargin {
 		return nil, fmt.Errorf("ack wait %v is too short for segments of %v: want at least %v", wait, cfg.SegmentAge, cfg.SegmentAge+commitMargin)
 	}
-	rejected, err := openRejected(w.Dir(), w.Covered(), cfg.Log)
+	rejected, err := openRejected(w.Dir(), cfg.Log)
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, retryMin: retryMin, writeEvery: writeEvery}
+	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, sentries: sentryNames{}, retryMin: retryMin, writeEvery: writeEvery}
 	c.updateCoverageStats(&c.stats)
 	c.stats.Estimates = cfg.NoTracker
 	return c, nil
@@ -187,7 +197,8 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 // updateCoverageStats sets the counts by sentry.
 func (c *Consumer) updateCoverageStats(s *Stats) {
 	covered := c.writer.Covered()
-	s.Missing, s.Covered = covered.Missing(c.rejected.keys), covered.Counted()
+	s.Covered = c.sentries.bound(covered.Counted()) // first: those with events are named
+	s.Missing = c.sentries.bound(covered.Missing(c.rejected.keys))
 }
 
 // Run consumes until ctx ends, then commits and acknowledges what it has and

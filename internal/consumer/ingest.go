@@ -13,14 +13,14 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/crashpoint"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
-	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 // ingest takes the messages of one Run to committed segments. A message goes through
 // the functions of this file in their order: handle, process (dedupe, decode), store
-// (rows, enriched), hold, commit, ackMessages. What happens while writes fail, and when
-// the consumer stops, is in retry.go.
+// (rows, enriched), hold, commit, ackMessages. What cannot be stored goes to reject, in
+// rejected.go. What happens while writes fail, and when the consumer stops, is in retry.go.
 //
 // Messages come one after another, on the source's goroutine; the timer and the end of
 // ctx on others.
@@ -29,6 +29,7 @@ type ingest struct {
 	enrichers []Enricher
 	sinks     []sink
 	row       dataset.ValidatorRow // being enriched; here, as a local one would be allocated each time
+	root      eth2.Root            // of the network's genesis validators; zero while not known
 
 	mu       sync.Mutex
 	keys     dataset.Coverage // of the open segment
@@ -36,8 +37,11 @@ type ingest struct {
 	pending  []bus.Delivery   // to be acknowledged with it
 	events   uint64           // stored with it
 	clocks   clockErrors      // of these events
-	foreign  *loglimit.Limiter
 	stopping bool
+	// rejectTimer runs while rejected messages wait for their fsync; see rejected.go.
+	rejectTimer *time.Timer
+	// One log per kind of line.
+	invalidLog, foreignLog, dropLog, keepLog limitedLog
 
 	// timer runs while something is due: the open segment's commit or, while blocked,
 	// the next attempt to write.
@@ -50,13 +54,19 @@ type ingest struct {
 
 // newIngest prepares a Run. Call finish after the last message was handled.
 func newIngest(c *Consumer) *ingest {
-	in := &ingest{Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, contents: newContents(), foreign: loglimit.Every(10 * time.Second)}
+	in := &ingest{
+		Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, contents: newContents(), root: c.cfg.GenesisValidatorsRoot,
+		invalidLog: newLimitedLog(invalidLogEvery), keepLog: newLimitedLog(invalidLogEvery),
+		foreignLog: newLimitedLog(foreignLogEvery), dropLog: newLimitedLog(foreignLogEvery),
+	}
 	if c.cfg.Tracker != nil {
 		in.sinks = append(in.sinks, newTrackerSink(c))
 	}
 	in.resume = sync.NewCond(&in.mu)
 	in.timer = time.AfterFunc(time.Hour, in.tick)
 	in.timer.Stop()
+	in.rejectTimer = time.AfterFunc(time.Hour, in.syncRejectedLate)
+	in.rejectTimer.Stop()
 	return in
 }
 
@@ -98,18 +108,24 @@ func (in *ingest) process(m bus.Message) {
 	}
 	// Nobody changes a message's data. Copying it takes a quarter of the decoder's time.
 	e, err := event.DecodeString(m.Subject, unsafe.String(unsafe.SliceData(m.Data), len(m.Data)))
-	if far := in.checkJump(m, producer, counter); far != nil {
-		err = far // whatever it holds
+	var common event.Common
+	if err == nil {
+		common = event.CommonOf(e)
+		err = in.refuseForeign(&common)
 	}
 	if err == nil {
-		err = in.refuseForeign(e)
+		err = in.refuseFar(producer, counter)
 	}
 	if err != nil {
 		in.reject(m, err)
 		return
 	}
 	off := event.ClockError(e, m.Time)
-	if err := in.store(e, dataset.ClockError(off)); err != nil {
+	err = in.learnRoot(common.GenesisValidatorsRoot)
+	if err == nil {
+		err = in.store(e, dataset.ClockError(off))
+	}
+	if err != nil {
 		in.pending = append(in.pending, m.Delivery)
 		in.block(err)
 		return
@@ -131,12 +147,29 @@ var errOtherNetwork = errors.New("an event of network")
 
 // refuseForeign is an error for an event of another network: rows of two networks in one
 // dataset cannot be told apart later. A replay brings it to a consumer of its own network.
-func (in *ingest) refuseForeign(e event.Event) error {
-	network := event.CommonOf(e).Network
-	if in.cfg.Network == "" || in.cfg.Network == network {
+func (in *ingest) refuseForeign(common *event.Common) error {
+	root := common.GenesisValidatorsRoot
+	switch {
+	case in.cfg.Network == "":
+		return nil
+	case common.Network != in.cfg.Network:
+		return fmt.Errorf("%w %q: the data directory belongs to %s", errOtherNetwork, common.Network, in.cfg.Network)
+	case root != eth2.Root{} && in.root != eth2.Root{} && root != in.root:
+		return fmt.Errorf("%w %q with genesis validators root %s: the data directory belongs to the %s with root %s", errOtherNetwork, common.Network, root, in.cfg.Network, in.root)
+	}
+	return nil
+}
+
+// learnRoot makes the first root of the network's events that of the data directory.
+func (in *ingest) learnRoot(root eth2.Root) error {
+	if in.cfg.OnRoot == nil || in.root != (eth2.Root{}) || root == (eth2.Root{}) {
 		return nil
 	}
-	return fmt.Errorf("%w %q: the data directory belongs to %s", errOtherNetwork, network, in.cfg.Network)
+	if err := in.cfg.OnRoot(root); err != nil {
+		return err
+	}
+	in.root = root
+	return nil
 }
 
 // keyOf gives the event's producer and counter. A message without a key of ours
@@ -147,26 +180,6 @@ func keyOf(m bus.Message) (producer string, counter uint64) {
 		return m.Key[:strings.LastIndexByte(m.Key, '-')], key.Counter // as key.Producer makes it
 	}
 	return m.Time.UTC().Format("@200601021504"), m.Seq
-}
-
-// reject keeps an invalid event next to the datasets, once, and ends its
-// redelivery.
-func (in *ingest) reject(m bus.Message, reason error) {
-	if in.rejected.keys.Has(keyOf(m)) {
-		in.count(func(s *Stats) { s.Duplicates++ })
-		in.logFailed("term", m.Term())
-		return
-	}
-	if !errors.Is(reason, errOtherNetwork) || in.foreign.Allow() {
-		in.log.Warn("rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
-	}
-	if err := in.rejected.append(m, reason); err != nil {
-		in.log.Error("cannot keep a rejected event, it will be redelivered", slog.Any("error", err))
-		in.logFailed("nak", m.Nak(retryMax))
-		return
-	}
-	in.count(func(s *Stats) { s.Rejected++ })
-	in.logFailed("term", m.Term())
 }
 
 // store appends the event's rows to the open segment, with their clock_error_ms.
@@ -211,6 +224,7 @@ func (in *ingest) hold(d bus.Delivery) {
 
 // commit makes the open segment durable and only then acknowledges its messages.
 func (in *ingest) commit() {
+	in.syncRejected()
 	in.disarm()
 	if len(in.pending) == 0 {
 		return

@@ -6,7 +6,9 @@ import "github.com/chainbound/valtrack/internal/telemetry"
 func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 	telemetry.Register(reg, stats,
 		telemetry.Counter("valtrack_consumer_events_stored_total", "Events in committed segments.", func(s Stats) uint64 { return s.Stored }),
-		telemetry.Counter("valtrack_consumer_events_rejected_total", "Events that were invalid.", func(s Stats) uint64 { return s.Rejected }),
+		telemetry.Counter("valtrack_consumer_events_rejected_total", "Events that were invalid, or of another network.", func(s Stats) uint64 { return s.Rejected }),
+		telemetry.Counter("valtrack_consumer_events_other_network_total", "Rejected events that were of another network than the data directory.", func(s Stats) uint64 { return s.OtherNetwork }),
+		telemetry.Counter("valtrack_consumer_events_not_kept_total", "Rejected events of other networks for which rejected_events.ndjson has no room.", func(s Stats) uint64 { return s.NotKept }),
 		telemetry.Counter("valtrack_consumer_duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
 		telemetry.Counter("valtrack_consumer_key_conflicts_total", "Messages with other content than what is stored under their key; the first of each key is with the rejected events.", func(s Stats) uint64 { return s.Conflicts }),
 		telemetry.Counter("valtrack_consumer_segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),

@@ -3,12 +3,29 @@ package consumer
 import (
 	"errors"
 	"log/slog"
-	"slices"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
+	"github.com/chainbound/valtrack/internal/loglimit"
+)
+
+const (
+	// rejectDelay and maxRejects limit how long and how many rejected messages wait for
+	// the fsync that they share.
+	rejectDelay = 500 * time.Millisecond
+	maxRejects  = 1000
+	// maxForeign is the size of the file of rejected events, in bytes, up to which it keeps
+	// events of other networks. There may be as many of them as of our own, and they must
+	// not displace invalid ones.
+	maxForeign = 64 << 20
+	// Log lines about rejected events are this far apart: those about other networks may
+	// be sent for as long as both run.
+	invalidLogEvery, foreignLogEvery = 10 * time.Second, 10 * time.Minute
 )
 
 // rejectedFile is the data directory's file of rejected events, and their keys.
@@ -19,21 +36,23 @@ import (
 type rejectedFile struct {
 	file *eventlog.RejectedFile
 	keys dataset.Coverage
+	rejectBatch
 }
 
-// openRejected reads the file, whose keys are counted unless they are too far from those
-// that are covered.
-func openRejected(dir string, covered dataset.Coverage, log *slog.Logger) (*rejectedFile, error) {
+// rejectBatch are the rejected messages since the last fsync. The zero value is empty.
+type rejectBatch struct {
+	unsynced dataset.Coverage // keys
+	waiting  []bus.Delivery   // redelivered ones, too
+	events   uint64
+	foreign  uint64 // of these, events of other networks
+	dropped  uint64 // of these, events that are not kept, as the file has no room for them
+}
+
+func openRejected(dir string, log *slog.Logger) (*rejectedFile, error) {
 	r := &rejectedFile{keys: dataset.Coverage{}}
 	var err error
 	r.file, err = eventlog.OpenRejected(dir, log, addTo(r.keys))
-	if err != nil {
-		return nil, err
-	}
-	for producer, runs := range r.keys {
-		r.keys[producer] = slices.DeleteFunc(runs, func(run dataset.Interval) bool { return isFar(run[1], last(covered, producer)) })
-	}
-	return r, nil
+	return r, err
 }
 
 // Rejected reads the keys of the events that a data directory keeps as rejected.
@@ -43,19 +62,153 @@ func Rejected(dir string) (dataset.Coverage, error) {
 }
 
 func addTo(keys dataset.Coverage) func(event.Key) {
-	return func(k event.Key) { keys.Add(k.Producer(), k.Counter) }
+	return func(k event.Key) { addRejected(keys, k.Producer(), k.Counter) }
 }
 
-// append keeps the message; it is on disk afterwards. A key that is too far does not count:
-// everything below it would be missing.
-func (r *rejectedFile) append(m bus.Message, reason error) error {
-	if err := r.file.Append(event.Encoded{Subject: m.Subject, Key: m.Key, Data: m.Data}, m.Seq, reason); err != nil {
-		return err
+// add appends the message to the file, unless it is of another network and there is no room
+// for those, and to the batch.
+func (r *rejectedFile) add(m bus.Message, reason error, foreign bool) (kept bool, err error) {
+	kept = true
+	if foreign {
+		size, err := r.file.Size()
+		if err != nil {
+			return false, err
+		}
+		kept = size < maxForeign
 	}
-	if !errors.Is(reason, errFar) {
-		r.keys.Add(keyOf(m))
+	if kept {
+		if err := r.file.Append(event.Encoded{Subject: m.Subject, Key: m.Key, Data: m.Data}, m.Seq, reason); err != nil {
+			return false, err
+		}
+	} else {
+		r.dropped++
 	}
-	return nil
+	if foreign {
+		r.foreign++
+	}
+	if r.unsynced == nil {
+		r.unsynced = dataset.Coverage{}
+	}
+	producer, counter := keyOf(m)
+	addRejected(r.unsynced, producer, counter)
+	r.events++
+	return kept, nil
+}
+
+// sync fsyncs the batch; its events are known from then on.
+func (r *rejectedFile) sync() error {
+	err := r.file.Sync()
+	if err == nil {
+		r.keys.Merge(r.unsynced)
+	}
+	return err
+}
+
+// addRejected leaves out counters that refuseFar may have refused: what is below them would
+// count as missing.
+func addRejected(keys dataset.Coverage, producer string, counter uint64) {
+	if counter <= maxJump || strings.HasPrefix(producer, "@") {
+		keys.Add(producer, counter)
+	}
 }
 
 func (r *rejectedFile) Close() error { return r.file.Close() }
+
+// reject ends the redelivery of a message that cannot be stored, as soon as it is kept next
+// to the datasets. Messages share an fsync.
+func (in *ingest) reject(m bus.Message, reason error) {
+	producer, counter := keyOf(m)
+	if in.rejected.keys.Has(producer, counter) {
+		in.count(func(s *Stats) { s.Duplicates++ })
+		in.logFailed("term", m.Term())
+		return
+	}
+	if in.rejected.unsynced.Has(producer, counter) {
+		in.count(func(s *Stats) { s.Duplicates++ })
+	} else if !in.keepRejected(m, reason) {
+		return
+	}
+	if len(in.rejected.waiting) == 0 {
+		in.rejectTimer.Reset(rejectDelay)
+	}
+	in.rejected.waiting = append(in.rejected.waiting, m.Delivery)
+	if len(in.rejected.waiting) >= maxRejects {
+		in.syncRejected()
+	}
+}
+
+// keepRejected adds a message to the batch, or returns it to the stream.
+func (in *ingest) keepRejected(m bus.Message, reason error) bool {
+	foreign := errors.Is(reason, errOtherNetwork)
+	line := &in.invalidLog
+	if foreign {
+		line = &in.foreignLog
+	}
+	line.warn(in.log, "rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
+	kept, err := in.rejected.add(m, reason, foreign)
+	if err != nil {
+		in.keepLog.warn(in.log, "cannot keep a rejected event, it will be redelivered", slog.Any("error", err))
+		in.logFailed("nak", m.Nak(retryMax))
+		return false
+	}
+	if !kept {
+		in.dropLog.warn(in.log, "events of other networks are no longer kept, as the file of rejected events has no room for more: give that network a consumer with a data directory of its own, or its sentries another stream",
+			slog.String("file", filepath.Join(in.writer.Dir(), eventlog.RejectedName)), slog.Int("limit_bytes", maxForeign))
+	}
+	return true
+}
+
+// syncRejected makes the batch durable and only then ends the redelivery of its messages.
+func (in *ingest) syncRejected() {
+	in.rejectTimer.Stop()
+	batch := in.rejected.rejectBatch
+	if len(batch.waiting) == 0 {
+		return
+	}
+	err := in.rejected.sync()
+	in.rejected.rejectBatch = rejectBatch{}
+	if err != nil {
+		in.keepLog.warn(in.log, "cannot keep rejected events, they will be redelivered", slog.Int("events", len(batch.waiting)), slog.Any("error", err))
+	}
+	for _, d := range batch.waiting {
+		if err != nil {
+			in.logFailed("nak", d.Nak(retryMax))
+		} else {
+			in.logFailed("term", d.Term())
+		}
+	}
+	if err == nil {
+		in.count(func(s *Stats) {
+			s.Rejected += batch.events
+			s.OtherNetwork += batch.foreign
+			s.NotKept += batch.dropped
+		})
+	}
+}
+
+// syncRejectedLate is called by the timer.
+func (in *ingest) syncRejectedLate() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.syncRejected()
+}
+
+// limitedLog limits log lines, and says how many were left out.
+type limitedLog struct {
+	limit   *loglimit.Limiter
+	skipped uint64
+}
+
+func newLimitedLog(every time.Duration) limitedLog { return limitedLog{limit: loglimit.Every(every)} }
+
+func (l *limitedLog) warn(log *slog.Logger, message string, attrs ...any) {
+	if !l.limit.Allow() {
+		l.skipped++
+		return
+	}
+	if l.skipped > 0 {
+		attrs = append(attrs, slog.Uint64("lines_left_out", l.skipped))
+	}
+	l.skipped = 0
+	log.Warn(message, attrs...)
+}

@@ -92,9 +92,11 @@ func (in *ingest) finish(taken bool) {
 		in.log.Warn("leaving the last events to the other process", slog.Int("events", len(in.pending)))
 		in.dropAdded()
 		in.reset()
+		in.rejected.rejectBatch = rejectBatch{}
 	case in.blocked == nil:
 		in.commit()
 	}
+	in.syncRejected()
 	in.disarm()
 	if in.blocked != nil {
 		in.log.Warn("leaving the last events in the stream for the next start", slog.String("dir", in.writer.Dir()), slog.Any("error", in.blocked))

@@ -64,19 +64,19 @@ func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
 		at     int64
 		active uint64
 	}
-	hours := map[hour]*tracker.Sums{}
+	hours := map[hour]tracker.Sums{}
 	err := dataset.Scan(ctx, dir, dataset.Range{From: t.LastHour() + 1}, func(r dataset.EstimateRow) error {
 		h := hour{r.Timestamp, uint64(r.ActiveValidators)}
 		if hours[h] == nil {
-			hours[h] = &tracker.Sums{}
+			hours[h] = tracker.Sums{}
 		}
 		hours[h].Add(eth2.ClientKind(r.Client), estimate.Estimate{
-			Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, PValidator: r.PValidator, Stake: estimate.Stake{Mean: r.StakeMean},
+			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, PValidator: r.PValidator, Stake: estimate.Stake{Mean: r.StakeMean},
 		})
 		return nil
 	})
 	for h, sum := range hours {
-		t.AddTotals(h.at, h.active, *sum)
+		t.AddTotals(h.at, h.active, sum)
 	}
 	return err
 }

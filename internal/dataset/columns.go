@@ -17,6 +17,8 @@ type Common struct {
 	Timestamp       int64  `parquet:"timestamp,delta" json:"timestamp"` // Unix milliseconds UTC
 }
 
+// commonOf leaves out the genesis validators root: it is the same in all events of a data
+// directory, whose network.json has it, and a column of it would cost time in every row.
 func commonOf(c event.Common) Common {
 	return Common{Network: c.Network, CrawlerID: c.CrawlerID, CrawlerLocation: c.CrawlerLocation, Timestamp: c.Timestamp}
 }

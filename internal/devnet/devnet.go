@@ -89,10 +89,10 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	d.group.Go(func() error { return sched.run(ctx) })
-	if d.cfg.DialBack {
+	if slices.ContainsFunc(nodes, d.dialsStrangers) {
 		d.group.Go(func() error { return d.dialBack(ctx) })
 	}
-	if slices.ContainsFunc(nodes, func(n *node) bool { return n.persona == Redials }) {
+	if slices.ContainsFunc(nodes, (*node).dialsAgain) {
 		d.group.Go(func() error { return d.redial(ctx) })
 	}
 	return nil

@@ -82,13 +82,18 @@ func (d *Devnet) dialBack(ctx context.Context) error {
 			}
 			for i, n := range d.roster.all() {
 				h := d.hostOf(i)
-				if h == nil || n.persona != Unlisted && (n.persona != Healthy || i%dialBackEvery != 0) {
+				if h == nil || !d.dialsStrangers(n) {
 					continue
 				}
 				dials.Go(func() error { d.reach(ctx, n, h, info); return nil })
 			}
 		}
 	}
+}
+
+// dialsStrangers reports whether a node dials whoever it meets in discv5.
+func (d *Devnet) dialsStrangers(n *node) bool {
+	return n.persona == NoPort || d.cfg.DialBack && (n.persona == Unlisted || n.persona == Healthy && n.index%dialBackEvery == 0)
 }
 
 // reach connects to a stranger, with another try each slot, as a client that looks
@@ -108,7 +113,10 @@ func (d *Devnet) reach(ctx context.Context, n *node, h *host, info peer.AddrInfo
 	}
 }
 
-// redial lets the nodes of persona Redials dial, twelve times per slot, whoever has been
+// dialsAgain reports whether the node dials again whoever has left it.
+func (n *node) dialsAgain() bool { return n.persona == Redials || n.persona == NoPort }
+
+// redial lets the nodes of personas Redials and NoPort dial, twelve times per slot, whoever has been
 // connected with them and is not of the devnet, while it is not connected. Their addresses
 // are those of identify.
 func (d *Devnet) redial(ctx context.Context) error {
@@ -128,14 +136,19 @@ func (d *Devnet) redial(ctx context.Context) error {
 		}
 		for i, n := range d.roster.all() {
 			h := d.hostOf(i)
-			if h == nil || n.persona != Redials {
+			if h == nil || !n.dialsAgain() {
 				continue
 			}
 			for _, id := range h.Peerstore().PeersWithAddrs() {
 				if own[id] || h.Network().Connectedness(id) == network.Connected {
 					continue
 				}
-				dials.TryGo(func() error { d.dialAgain(ctx, n, h, id); return nil })
+				if !n.redialling.CompareAndSwap(false, true) {
+					break // one dial of a node at a time
+				}
+				if !dials.TryGo(func() error { defer n.redialling.Store(false); d.dialAgain(ctx, n, h, id); return nil }) {
+					n.redialling.Store(false)
+				}
 			}
 		}
 	}
@@ -154,7 +167,7 @@ func (d *Devnet) dialAgain(ctx context.Context, n *node, h *host, id peer.ID) {
 	}
 }
 
-// Redials is how often a node of persona Redials has dialled again.
+// Redials is how often a node of persona Redials or NoPort has dialled again.
 func (d *Devnet) Redials(index int) uint64 { return d.roster.all()[index].redials.Load() }
 
 // strangers are the records of consensus nodes that met the devnet in discv5.
@@ -174,8 +187,8 @@ func (d *Devnet) strangers() []enr.Record {
 			if own[eth2.NodeID(other.ID())] || seen[other.ID()] {
 				continue
 			}
-			seen[other.ID()] = true
-			if r := enr.FromNode(other); r.Eth2 != nil {
+			if r := enr.FromNode(other); r.Eth2 != nil { // others may know a newer record
+				seen[other.ID()] = true
 				out = append(out, r)
 			}
 		}

@@ -68,12 +68,15 @@ func (n *node) setSubnetEntries() {
 	}
 }
 
-// setEndpoints puts the address and the libp2p ports into the record.
+// setEndpoints puts the address and the libp2p ports into the record; of NoPort no ports.
 func (l *life) setEndpoints() {
 	local := l.node.local
 	local.SetStaticIP(net.IP(l.addr.AsSlice()))
 	if l.node.v6 {
 		local.SetStaticIP(net.IPv6loopback)
+	}
+	if l.node.persona == NoPort {
+		return
 	}
 	if l.tcp != 0 {
 		if l.node.v6 {

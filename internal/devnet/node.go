@@ -30,8 +30,10 @@ type node struct {
 	local    *enode.LocalNode
 	life     atomic.Pointer[life] // nil while the node is down
 	contacts contacts
-	met      metNodes      // in discv5
-	redials  atomic.Uint64 // of persona Redials
+	met      metNodes // in discv5
+
+	redials    atomic.Uint64 // how often it has dialled again
+	redialling atomic.Bool
 
 	// Of the scheduler's goroutine.
 	last    ports // of the latest life

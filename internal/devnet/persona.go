@@ -3,6 +3,8 @@ package devnet
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -60,6 +62,9 @@ const (
 	// Redials is healthy and has fewer peers than it wants: whoever was connected with it
 	// and is not any more it dials again, once a second (of slots of 12 s).
 	Redials Persona = "redials"
+	// NoPort is Redials with a record that has no TCP and no QUIC port: nobody can dial it.
+	// It dials the strangers that it meets in discv5.
+	NoPort Persona = "no_port"
 )
 
 // trait is what a persona means for a crawler.
@@ -96,6 +101,7 @@ func traits() map[Persona]trait {
 		NoAgent:         good,
 		Unlisted:        {true, false, true, true, ok},
 		Redials:         good,
+		NoPort:          {true, false, true, true, ok},
 	}
 }
 
@@ -119,12 +125,12 @@ func HealthyMix() Mix { return Mix{} }
 
 // MixedMix is a network as bad as a real one: 15 % dead addresses, 10 % gone, 10 %
 // that say goodbye at once, 5 % on another network, 5 % without eth2, and 17 %
-// with the other faults in equal parts. Unlisted and Redials are none.
+// with the other faults in equal parts. The others are no faults.
 func MixedMix() Mix {
 	m := Mix{Dead: 0.15, Gone: 0.10, Goodbye: 0.10, WrongDigest: 0.05, NoEth2: 0.05}
 	var rest []Persona
 	for _, p := range Personas() {
-		if _, named := m[p]; !named && p != Healthy && p != Unlisted && p != Quota && p != Redials {
+		if _, named := m[p]; !named && !slices.Contains([]Persona{Healthy, Unlisted, Quota, Redials, NoPort}, p) {
 			rest = append(rest, p)
 		}
 	}
@@ -134,15 +140,35 @@ func MixedMix() Mix {
 	return m
 }
 
-// MixByName is the preset of that name: healthy or mixed.
-func MixByName(name string) (Mix, error) {
-	switch name {
+// ParseMix reads the name of a preset, healthy or mixed, or a list of personas with their
+// shares, such as "quota=1" or "dead=0.2,redials=0.1". Without a share it is that of all
+// nodes: "quota". Errors contain the text. Shares are checked by Config.Check.
+func ParseMix(text string) (Mix, error) {
+	switch text {
 	case "healthy":
 		return HealthyMix(), nil
 	case "mixed":
 		return MixedMix(), nil
 	}
-	return nil, fmt.Errorf("%q: want healthy or mixed", name)
+	m := Mix{}
+	for item := range strings.SplitSeq(text, ",") {
+		name, number, given := strings.Cut(item, "=")
+		p, share := Persona(name), 1.0
+		if _, known := traits()[p]; !known {
+			return nil, fmt.Errorf("%q: want healthy or mixed, or personas with their shares, such as quota=0.5,dead=0.1, of %v", text, Personas())
+		}
+		if _, twice := m[p]; twice {
+			return nil, fmt.Errorf("%q: %s is there twice", text, p)
+		}
+		if given {
+			var err error
+			if share, err = strconv.ParseFloat(number, 64); err != nil {
+				return nil, fmt.Errorf("%q: %q is not a share of 0 to 1", text, number)
+			}
+		}
+		m[p] = share
+	}
+	return m, nil
 }
 
 func (m Mix) validate() error {
@@ -152,7 +178,7 @@ func (m Mix) validate() error {
 		if _, ok := known[p]; !ok {
 			return &ConfigError{"Faults", p, "no such persona"}
 		}
-		if share < 0 || share > 1 {
+		if !(share >= 0 && share <= 1) { // NaN is neither
 			return &ConfigError{"Faults", fmt.Sprintf("%s=%v", p, share), "want a share of 0 to 1"}
 		}
 		sum += share

@@ -2,9 +2,11 @@ package devnet
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -163,6 +165,18 @@ func TestPersonas(t *testing.T) {
 				eventually(t, "the node to dial again", func() bool { return len(v.Network().ConnsToPeer(v.id)) > 0 })
 			}
 		},
+		// Nobody can dial it by its record; who was connected is dialled.
+		NoPort: func(t *testing.T, v visit) {
+			r, err := enr.Parse(v.n.ENR)
+			if err != nil || r.TCP != 0 || r.QUIC != 0 || !r.IP4.IsValid() {
+				t.Errorf("record %+v, %v", r, err)
+			}
+			shakesHands(t, v)
+			if err := v.Network().ClosePeer(v.id); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the node to dial again", func() bool { return len(v.Network().ConnsToPeer(v.id)) > 0 })
+		},
 		NoGossip: func(t *testing.T, v visit) {
 			shakesHands(t, v)
 			if _, err := v.NewStream(t.Context(), v.id, p2p.MeshsubProtocols()...); !unsupported(err) {
@@ -274,6 +288,30 @@ func TestInbound(t *testing.T) {
 	}
 }
 
+func TestParseMix(t *testing.T) {
+	for text, want := range map[string]Mix{
+		"healthy": {}, "mixed": MixedMix(), "quota": {Quota: 1}, "redials=0.25,dead=.5": {Redials: 0.25, Dead: 0.5},
+		"awful": nil, "": nil, "mixed,dead=0.1": nil, "dead=": nil, "dead=half": nil, "dead=0.1,dead=0.2": nil, "dead=0.1,": nil,
+	} {
+		got, err := ParseMix(text)
+		if (err == nil) != (want != nil) || !maps.Equal(got, want) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), strconv.Quote(text)) {
+			t.Errorf("%q is not in the error %q", text, err)
+		}
+	}
+	for _, text := range []string{"dead=1.1", "dead=-0.1", "dead=NaN", "dead=0.6,gone=0.6"} {
+		m, err := ParseMix(text)
+		if err == nil {
+			err = Config{Faults: m}.Check()
+		}
+		if err == nil {
+			t.Errorf("%q is accepted", text)
+		}
+	}
+}
+
 func TestMixes(t *testing.T) {
 	const n = 1000
 	plans, _, err := planNodes(Config{Nodes: n, Faults: MixedMix()}.withDefaults(time.Now()))
@@ -291,8 +329,5 @@ func TestMixes(t *testing.T) {
 	}
 	if rest := n - got[Healthy] - 450; math.Abs(float64(rest-170)) > 12 {
 		t.Errorf("%d other faults, want about 170", rest)
-	}
-	if _, err := MixByName("awful"); err == nil || !strings.Contains(err.Error(), "awful") {
-		t.Errorf("MixByName: %v", err)
 	}
 }

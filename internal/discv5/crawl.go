@@ -44,10 +44,6 @@ const (
 	maxDeferral = 30 * time.Second
 	// saturatedWait is how long a first visit waits for others in its area.
 	saturatedWait = 100 * time.Millisecond
-	// tableEvery is how often the nodes that contacted us are picked up.
-	tableEvery = 15 * time.Second
-	// walkPause is the pause between two nodes of the random walk: a lookup about every 30 s.
-	walkPause = time.Second
 )
 
 // Run searches until ctx ends and calls found, from one goroutine at a time, with
@@ -72,6 +68,7 @@ func (f *Finder) Run(ctx context.Context, found func(enr.Record)) error {
 		})
 	}
 	g.Go(func() error { f.walk(ctx, walked); return nil })
+	g.Go(func() error { f.pingNodes(ctx); return nil })
 	g.Go(func() error { f.feedKnown(ctx, known); return nil })
 	g.Go(func() error {
 		defer close(visits)
@@ -108,8 +105,6 @@ func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
 }
 
 func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node, known <-chan knownRecord) {
-	tick := time.NewTicker(tableEvery)
-	defer tick.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
 	var pending *visit
@@ -129,14 +124,10 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 			c.handleAnswers(a)
 		case n := <-walked:
 			c.offer(n, time.Now())
-		case n := <-c.f.lowPorts:
+		case n := <-c.f.udp.contacts:
 			c.offer(n, time.Now())
 		case r := <-known:
 			c.offerKnown(r)
-		case <-tick.C:
-			for _, n := range c.f.udp.AllNodes() {
-				c.offer(n, time.Now())
-			}
 		case <-c.f.forked:
 			c.table.setDigest(c.f.ourDigest())
 		case <-wake.C:
@@ -297,7 +288,7 @@ func (c *crawl) isNew(n *enode.Node, now time.Time) bool {
 // offer puts a record into the table. It emits one that is new or newer, and of an
 // earlier run's the first that comes.
 func (c *crawl) offer(n *enode.Node, now time.Time) (newer, isNew bool) {
-	if !c.acceptable(n) {
+	if !c.f.acceptable(n) {
 		return false, false
 	}
 	newer, isNew = c.table.offer(n, now)
@@ -311,7 +302,7 @@ func (c *crawl) offer(n *enode.Node, now time.Time) (newer, isNew bool) {
 // offerOwn applies the record that a node itself gave, and emits it when it is another
 // than the known one, also with a lower seq.
 func (c *crawl) offerOwn(known *node, n *enode.Node, now time.Time) (changed bool) {
-	if !c.acceptable(n) || !c.table.offerOwn(known, n, now) {
+	if !c.f.acceptable(n) || !c.table.offerOwn(known, n, now) {
 		return false
 	}
 	c.emit(known, n)
@@ -329,7 +320,7 @@ func (c *crawl) emit(known *node, n *enode.Node) {
 // offerKnown puts a record of an earlier run into the table. It is emitted when its node
 // answers, or others report it: a crash may have lost its event.
 func (c *crawl) offerKnown(r knownRecord) {
-	if !c.acceptable(r.node) {
+	if !c.f.acceptable(r.node) {
 		return
 	}
 	if _, isNew := c.table.offer(r.node, time.Now()); isNew {
@@ -340,12 +331,12 @@ func (c *crawl) offerKnown(r knownRecord) {
 }
 
 // acceptable reports whether we can query the record's node, at an address that we may use.
-func (c *crawl) acceptable(n *enode.Node) bool {
+func (f *Finder) acceptable(n *enode.Node) bool {
 	addr, ok := n.UDPEndpoint()
 	if !ok {
 		return false
 	}
-	return enr.MayContact(addr.Addr(), c.f.cfg.AllowPrivate) && !c.f.skips(n)
+	return enr.MayContact(addr.Addr(), f.cfg.AllowPrivate) && !f.skips(n)
 }
 
 // skips reports whether the record's node is excluded.

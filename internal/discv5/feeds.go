@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
@@ -35,26 +34,5 @@ func (f *Finder) feedKnown(ctx context.Context, known chan<- knownRecord) {
 	}
 	if bad > 0 {
 		f.cfg.Log.Warn("skipping damaged records of an earlier run", slog.Int("records", bad))
-	}
-}
-
-// walk sends the nodes of random lookups to the crawl until ctx ends.
-func (f *Finder) walk(ctx context.Context, walked chan<- *enode.Node) {
-	it := f.udp.RandomNodes()
-	defer context.AfterFunc(ctx, it.Close)()
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for it.Next() {
-		select {
-		case walked <- it.Node():
-		case <-ctx.Done():
-			return
-		}
-		pause.Reset(walkPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return
-		}
 	}
 }

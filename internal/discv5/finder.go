@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
-	gethlog "github.com/ethereum/go-ethereum/log"
-	"github.com/ethereum/go-ethereum/p2p/discover"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
@@ -21,13 +19,8 @@ import (
 
 const (
 	// readBuffer is each socket's receive buffer: about 3000 of the largest packets
-	// (1280 bytes):
-	// answers come in bursts of up to five packets from every node being asked.
+	// (1280 bytes). Answers come in bursts of several packets from every node being asked.
 	readBuffer = 4 << 20
-	// responseTimeout is how long an answer may take, from when its request was due to be
-	// sent or the packet before came: a round trip, and the wait for its turn of the
-	// request and of the handshake after it.
-	responseTimeout = 700*time.Millisecond + maxPacketDelay
 	// workers is the number of nodes asked at the same time. A node that does not answer
 	// holds its worker for responseTimeout.
 	workers = 112
@@ -53,6 +46,10 @@ type Config struct {
 	Advertise netip.Addr
 	// TCPPort and QUICPort are the libp2p ports of our record; 0 leaves them out.
 	TCPPort, QUICPort uint16
+	// Fork and NFD are what SetFork would set, for a record that is complete before the
+	// first packet is sent; a zero Fork leaves the entries out until SetFork is called.
+	Fork eth2.ENRForkID
+	NFD  eth2.ForkDigest
 	// Bootnodes are ENRs in text form.
 	Bootnodes []string
 	// Known are ENRs in text form from an earlier run: they are queried like found
@@ -60,9 +57,8 @@ type Config struct {
 	// are left out.
 	Known []string
 	// Skip tells which nodes are excluded: not queried and not emitted, and no packet
-	// goes to one of their addresses or is read from it. A node that is skipped by its
-	// id only may still be pinged by go-ethereum's upkeep of the routing table. Skip is
-	// called often and from several goroutines. nil skips none.
+	// goes to one of their addresses or is read from it. Skip is called often and from
+	// several goroutines. nil skips none.
 	Skip func(id eth2.NodeID, addresses ...netip.Addr) bool
 	// AllowPrivate lets loopback and private addresses be asked and emitted (enr.MayContact).
 	AllowPrivate bool
@@ -100,18 +96,17 @@ type Finder struct {
 	port      uint16
 	db        *enode.DB
 	local     *enode.LocalNode
-	udp       *discover.UDPv5
+	udp       *transport
 	schemes   *verified
 	closeOnce sync.Once
 
 	// What Run has asked so far: FINDNODE requests, those of them for one distant
 	// bucket, and the records in their answers.
 	requests, far, records atomic.Int64
+	refused                refusalCounters
 	nodes                  atomic.Int64 // in the crawl's table
 
 	pace *pacer
-	// lowPorts has the records of answers that go-ethereum leaves out.
-	lowPorts chan *enode.Node
 
 	mu     sync.Mutex
 	digest eth2.ForkDigest
@@ -143,23 +138,11 @@ func New(cfg Config) (*Finder, error) {
 	f := &Finder{
 		cfg: cfg, bootnodes: bootnodes, port: conn.Port(), db: db,
 		local: enode.NewLocalNode(db, key), forked: make(chan struct{}, 1),
-		schemes: newVerified(cfg.MaxNodes), pace: newPacer(), lowPorts: make(chan *enode.Node, lowPortQueue),
+		schemes: newVerified(cfg.MaxNodes), pace: newPacer(),
 	}
 	f.bootnodes = slices.DeleteFunc(f.bootnodes, f.skips)
 	f.describe()
-	f.udp, err = discover.ListenV5(filteredSockets{conn, cfg.Skip, f.pace}, f.local, discover.Config{
-		PrivateKey: key,
-		Bootnodes:  f.bootnodes,
-		// The log lines about single nodes are of no use to an operator, and peers can cause any number of them.
-		Log:           gethlog.NewLogger(gethlog.DiscardHandler()),
-		ValidSchemes:  lowPortScheme{f.schemes, f.lowPorts},
-		V5RespTimeout: responseTimeout,
-	})
-	if err != nil {
-		conn.Close()
-		db.Close()
-		return nil, fmt.Errorf("discv5: %w", err)
-	}
+	f.udp = newTransport(filteredSockets{conn, cfg.Skip, f.pace}, f.local, key, f.schemes, cfg.Log)
 	return f, nil
 }
 
@@ -199,6 +182,9 @@ func (f *Finder) describe() {
 	}
 	for _, e := range entries {
 		f.local.Set(e)
+	}
+	if f.cfg.Fork != (eth2.ENRForkID{}) {
+		f.SetFork(f.cfg.Fork, f.cfg.NFD)
 	}
 	f.local.SetFallbackUDP(int(f.port))
 	for _, a := range f.cfg.Listen {
@@ -243,9 +229,10 @@ func (f *Finder) Nodes() int { return int(f.nodes.Load()) }
 // Close stops answering and frees the sockets. Run must have returned, or its ctx
 // have ended. Further calls do nothing.
 func (f *Finder) Close() error {
+	var err error
 	f.closeOnce.Do(func() {
-		f.udp.Close()
+		err = f.udp.close()
 		f.db.Close()
 	})
-	return nil
+	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
+	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
@@ -130,6 +131,16 @@ func TestOwnRecordIsHonest(t *testing.T) {
 	f.SetFork(testForkID(2), eth2.ForkDigest{})
 	if next, _ := enr.Parse(f.ENR()); next.Seq <= r.Seq || next.Eth2.ForkDigest != testForkID(2).ForkDigest {
 		t.Errorf("after the fork: seq %d after %d, eth2 %v", next.Seq, r.Seq, next.Eth2)
+	}
+}
+
+// Whoever is asked first keeps the record that it is shown.
+func TestFirstRecordHasTheFork(t *testing.T) {
+	want := testForkID(1)
+	f := newFinder(t, func(c *Config) { c.Fork, c.NFD = want, eth2.ForkDigest{5, 6, 7, 8} })
+	r, err := enr.Parse(f.ENR())
+	if err != nil || r.Eth2 == nil || *r.Eth2 != want || r.NFD == nil || *r.NFD != (eth2.ForkDigest{5, 6, 7, 8}) {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
@@ -333,7 +344,7 @@ func TestNoPacketsToOrFromSkippedAddresses(t *testing.T) {
 			t.Fatalf("%d bytes written, %v", n, err)
 		}
 	}
-	buf := make([]byte, maxPacket)
+	buf := make([]byte, wire.MaxPacket)
 	send(skipped, here, "from a skipped address")
 	send(friend, here, "from a friend")
 	if n, _, err := filter.ReadFromUDPAddrPort(buf); string(buf[:n]) != "from a friend" {

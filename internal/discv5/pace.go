@@ -37,13 +37,7 @@ const (
 // traffic is what went to and came from an endpoint or an address.
 type traffic struct {
 	fullAt time.Time // when the whole burst is available again (the TAT of GCRA)
-	heard  heard
-}
-
-// heard counts the packets that came from an endpoint.
-type heard struct {
-	packets int
-	large   int // those that may hold records
+	heard  int       // packets that came from it
 }
 
 // next is the earliest time for one more packet.
@@ -141,23 +135,21 @@ func (p *pacer) sweep(now time.Time) {
 }
 
 // received counts a packet from an endpoint to which we sent one lately.
-func (p *pacer) received(from netip.AddrPort, size int) {
+func (p *pacer) received(from netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := p.endpoints[from]; t != nil {
-		t.heard.packets++
-		if size >= minRecordsPacket {
-			t.heard.large++
-		}
+		t.heard++
 	}
 }
 
-// heardFrom is what has come from an endpoint since packets go to it.
-func (p *pacer) heardFrom(from netip.AddrPort) heard {
+// heardFrom is the number of packets that have come from an endpoint since packets go
+// to it.
+func (p *pacer) heardFrom(from netip.AddrPort) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := p.endpoints[from]; t != nil {
 		return t.heard
 	}
-	return heard{}
+	return 0
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
@@ -106,7 +107,7 @@ func TestPacketsWaitForTheirTurn(t *testing.T) {
 	if err := to.conns[0].SetReadDeadline(time.Now().Add(waitLong)); err != nil {
 		t.Fatal(err)
 	}
-	got := make([]byte, maxPacket)
+	got := make([]byte, wire.MaxPacket)
 	for i := range endpointBurst + 4 {
 		n, _, err := to.ReadFromUDPAddrPort(got)
 		if err != nil || string(got[:n]) != fmt.Sprintf("%02d", i) {

@@ -9,10 +9,6 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
-// maxAnswerPackets is how many packets of one answer go-ethereum reads. Who puts one
-// record into each cuts the answer for us.
-const maxAnswerPackets = 5
-
 // visit is one round of requests to one node.
 type visit struct {
 	node *node
@@ -60,14 +56,27 @@ func (f *Finder) query(ctx context.Context, v visit) answers {
 		a.notBefore = f.pace.ready(q.endpoint, now)
 		return a
 	}
-	q.before = f.pace.heardFrom(q.endpoint).packets
+	q.before = f.pace.heardFrom(q.endpoint)
 	if len(v.near) > 0 {
 		q.findNear(ctx, v.near)
 	}
 	q.findFar(ctx, v.far)
 	f.far.Add(int64(a.farAsked))
 	a.banned = a.noAnswer && q.wasHeard() && ctx.Err() == nil
+	f.route(record, &a)
 	return a
+}
+
+// route keeps the routing table to nodes that answer.
+func (f *Finder) route(record *enode.Node, a *answers) {
+	switch {
+	case a.noAnswer:
+		f.udp.routing.remove(record.ID())
+	case a.self != nil:
+		f.udp.routing.add(a.self)
+	case a.answered:
+		f.udp.routing.add(record)
+	}
 }
 
 // queries are the requests of one visit, in order. After one that is not answered no
@@ -83,7 +92,7 @@ type queries struct {
 
 // wasHeard reports whether the node sent anything during the visit.
 func (q *queries) wasHeard() bool {
-	return q.answered || q.f.pace.heardFrom(q.endpoint).packets > q.before
+	return q.answered || q.f.pace.heardFrom(q.endpoint) > q.before
 }
 
 func (q *queries) findNear(ctx context.Context, distances []uint) {
@@ -143,14 +152,10 @@ func (q *queries) findOnce(ctx context.Context, distances []uint) (got []*enode.
 		q.noAnswer = true
 		return nil, true
 	}
-	large := q.f.pace.heardFrom(q.endpoint).large
-	got, err := q.f.udp.Findnode(q.to, distances)
+	a, err := q.f.udp.findnode(ctx, q.to, distances)
 	q.sent++
-	q.f.requests.Add(1)
-	q.f.records.Add(int64(len(got)))
-	q.noAnswer = err != nil && len(got) == 0
+	q.f.count(&a)
+	q.noAnswer = a.packets == 0
 	q.answered = q.answered || !q.noAnswer
-	large = q.f.pace.heardFrom(q.endpoint).large - large
-	// An error after some packets is the timeout of the next.
-	return got, err != nil || len(got) >= bucketSize || large >= maxAnswerPackets
+	return a.nodes, err != nil || a.cut()
 }

@@ -28,37 +28,46 @@ func visitOf(t *testing.T, c *crawl, s *server, near, far []uint) visit {
 	return visit{node: n, text: n.text, near: near, far: far}
 }
 
-// An answer in more packets than go-ethereum reads is known as cut, and asked for
-// again at single distances. One in few packets is not.
+// An answer that lacks packets, or has more than are read, is known as cut, and asked
+// for again at single distances.
 func TestCutAnswersAreAskedForAgain(t *testing.T) {
 	forkID := testForkID(1)
 	for _, tt := range []struct {
 		each     int // records in a packet
+		far      int // records at distance 256; at 255 there are 5
+		lost     int // packets that are announced but not sent
 		requests int
 		cut      bool
-	}{{4, 1, false}, {3, 1, false}, {2, 3, false}, {1, 3, true}} {
-		var s *server
+	}{
+		{4, 7, 0, 1, false}, {3, 7, 0, 1, false}, {2, 7, 0, 1, false}, {1, 7, 0, 1, false},
+		{4, 12, 0, 3, false}, {1, 12, 0, 3, false}, // 17 records do not fit into an answer
+		{3, 7, 1, 3, true},
+	} {
 		var at [2][]*enode.Node
-		s = newServer(t, forkID, func(distances []uint) []*v5wire.Nodes {
-			var list []*enode.Node
-			for _, d := range distances {
-				list = append(list, at[256-d]...)
+		s := newServer(t, forkID, nil)
+		s.with(func() {
+			s.rawAnswer = func(distances []uint) []*rawNodes {
+				var list []*enode.Node
+				for _, d := range distances {
+					list = append(list, at[256-d]...)
+				}
+				packets := rawPacked(t, list, tt.each)
+				return packets[:len(packets)-tt.lost]
 			}
-			return packed(list, tt.each)
 		})
-		at = [2][]*enode.Node{s.atDistance(t, 256, 7, forkID), s.atDistance(t, 255, 5, forkID)}
+		at = [2][]*enode.Node{s.atDistance(t, 256, tt.far, forkID), s.atDistance(t, 255, 5, forkID)}
 		f := newFinder(t, nil)
 		c := f.newCrawl(func(enr.Record) {})
 		got := f.query(t.Context(), visitOf(t, c, s, []uint{255, 256}, nil))
 		if asked := s.requests(); len(asked) != tt.requests || got.nearCut != tt.cut {
-			t.Errorf("%d records in a packet: asked for %v, cut %v", tt.each, asked, got.nearCut)
+			t.Errorf("%+v: asked for %v, cut %v", tt, asked, got.nearCut)
 		}
 		found := map[enode.ID]bool{}
 		for _, n := range got.near {
 			found[n.ID()] = true
 		}
-		if !tt.cut && len(found) != 12 {
-			t.Errorf("%d records in a packet: %d of 12 found", tt.each, len(found))
+		if !tt.cut && len(found) != tt.far+5 {
+			t.Errorf("%+v: %d of %d found", tt, len(found), tt.far+5)
 		}
 	}
 }
@@ -141,7 +150,7 @@ func TestVisitsWaitForThePace(t *testing.T) {
 	}
 }
 
-// go-ethereum leaves out records with ports up to 1024.
+// Nodes at ports that go-ethereum leaves out, such as 443 and 53, are ordinary nodes.
 func TestFindsNodesAtLowPorts(t *testing.T) {
 	forkID := testForkID(1)
 	var list []*enode.Node
@@ -254,7 +263,7 @@ func TestFindsANodeThatLostItsSeq(t *testing.T) {
 	relay.with(func() {
 		relay.answer = func(distances []uint) []*v5wire.Nodes {
 			if slices.Contains(distances, uint(enode.LogDist(relay.local.ID(), now.ID()))) {
-				// One after the other: go-ethereum takes one record of a node from an answer.
+				// One after the other: of an answer, one record of a node is kept.
 				both := []*enode.Node{before, now}
 				answers++
 				return packed(both[answers%2:][:1], 3)

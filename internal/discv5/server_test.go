@@ -5,6 +5,7 @@ import (
 	crand "crypto/rand"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/discover/v5wire"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+	"github.com/ethereum/go-ethereum/rlp"
 
+	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
@@ -26,6 +29,8 @@ type server struct {
 	mu sync.Mutex
 	// answer gives the NODES packets for a FINDNODE.
 	answer func(distances []uint) []*v5wire.Nodes
+	// rawAnswer, when set, gives packets that go-ethereum would not.
+	rawAnswer func(distances []uint) []*rawNodes
 	// drop tells whether a received packet is ignored; nil drops none.
 	drop  func(packet int) bool
 	asked [][]uint
@@ -68,7 +73,7 @@ func (s *server) with(change func()) {
 }
 
 func (s *server) serve() {
-	buf := make([]byte, maxPacket)
+	buf := make([]byte, wire.MaxPacket)
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
@@ -99,8 +104,15 @@ func (s *server) handle(packet []byte, from netip.AddrPort) {
 	case *v5wire.Findnode:
 		s.mu.Lock()
 		s.asked = append(s.asked, m.Distances)
-		answer := s.answer
+		answer, raw := s.answer, s.rawAnswer
 		s.mu.Unlock()
+		if raw != nil {
+			for _, nodes := range raw(m.Distances) {
+				nodes.ReqID = m.ReqID
+				s.send(id, from, nodes)
+			}
+			return
+		}
 		for _, nodes := range answer(m.Distances) {
 			nodes.ReqID = m.ReqID
 			s.send(id, from, nodes)
@@ -155,4 +167,28 @@ func packed(nodes []*enode.Node, each int) []*v5wire.Nodes {
 		p.RespCount = uint8(len(packets))
 	}
 	return packets
+}
+
+// rawNodes is a NODES message with anything for records.
+type rawNodes struct {
+	ReqID     []byte
+	RespCount uint64
+	Records   []rlp.RawValue
+}
+
+func (*rawNodes) Name() string                { return "NODES" }
+func (*rawNodes) Kind() byte                  { return v5wire.NodesMsg }
+func (m *rawNodes) RequestID() []byte         { return m.ReqID }
+func (m *rawNodes) SetRequestID(id []byte)    { m.ReqID = id }
+func (*rawNodes) AppendLogInfo(l []any) []any { return l }
+
+// rawPacked puts nodes into NODES packets of so many records.
+func rawPacked(t testing.TB, nodes []*enode.Node, each int) (list []*rawNodes) {
+	for part := range slices.Chunk(nodes, each) {
+		list = append(list, &rawNodes{Records: rawRecords(t, part)})
+	}
+	for _, m := range list {
+		m.RespCount = uint64(len(list))
+	}
+	return list
 }

@@ -11,20 +11,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/udp"
 )
 
-const (
-	// maxPacket is the largest discv5 packet, in bytes (discv5-wire.md).
-	maxPacket = 1280
-	// minRecordsPacket is less than the size of a NODES packet with a record (71 bytes
-	// of header, 16 of authentication, and a record of some 130), and more than that
-	// of one without, of PING, PONG, FINDNODE and WHOAREYOU.
-	minRecordsPacket = 180
-)
-
-// sockets is one or more UDP sockets on one port, as a single discover.UDPConn.
+// sockets is one or more UDP sockets on one port, as a single one.
 // The first is read in place by the caller; with several, each has a reader that
 // hands its packets over one at a time.
 type sockets struct {
@@ -109,7 +101,7 @@ func (s *sockets) start() {
 
 func (s *sockets) read(conn *net.UDPConn) {
 	for {
-		buf := make([]byte, maxPacket)
+		buf := make([]byte, wire.MaxPacket+1)
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		select {
 		case s.packets <- packet{buf[:n], from, err}:
@@ -164,7 +156,7 @@ func (s *sockets) Close() error {
 }
 
 // filteredSockets drops packets from and to addresses that are skipped, and paces the
-// packets that are sent. All traffic of go-ethereum's discv5 passes through it.
+// packets that are sent. All discv5 traffic passes through it.
 type filteredSockets struct {
 	*sockets
 	skip func(eth2.NodeID, ...netip.Addr) bool
@@ -179,7 +171,7 @@ func (c filteredSockets) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, err
 			return n, from, err
 		}
 		if !c.skip(eth2.NodeID{}, from.Addr()) {
-			c.pace.received(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), n)
+			c.pace.received(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
 			return n, from, nil
 		}
 	}
@@ -201,7 +193,7 @@ func (c filteredSockets) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, e
 	case !at.After(now):
 		return c.sockets.WriteToUDPAddrPort(b, to)
 	}
-	packet := bytes.Clone(b) // the caller uses its buffer again
+	packet := bytes.Clone(b) // the caller may use its buffer again
 	time.AfterFunc(at.Sub(now), func() { _, _ = c.sockets.WriteToUDPAddrPort(packet, to) })
 	return len(b), nil
 }

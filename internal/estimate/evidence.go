@@ -143,7 +143,9 @@ func (e *Evidence) sum() {
 	e.stale, e.sync = false, counts{}
 	all := e.AllSubnets()
 	for _, r := range e.periods {
-		if all && r.syncnets&everySyncnet == everySyncnet {
+		// A node that keeps every attestation subnet, or may do so, keeps the sync subnets
+		// with them: they wait together.
+		if e.fullness.mostlyFull() && r.syncnets&everySyncnet == everySyncnet {
 			continue
 		}
 		on := uint32(bits.OnesCount8(uint8(r.syncnets & everySyncnet)))
@@ -224,6 +226,19 @@ func (e *Evidence) Cells() (on, off uint64) {
 		on, off = on+uint64(c.on), off+uint64(c.off)
 	}
 	return on, off
+}
+
+// SyncCells counts the sync committee subnets that the node was on and those that it was
+// not on, in each period in which it told them.
+func (e *Evidence) SyncCells() (on, off uint64) {
+	e.sum()
+	return uint64(e.sync.on), uint64(e.sync.off)
+}
+
+// OnlySync leaves the sync committee subnets, and nothing else.
+func (e *Evidence) OnlySync() *Evidence {
+	e.sum()
+	return &Evidence{kind: e.kind, sync: e.sync}
 }
 
 // nothingFilled reports whether no subnet was ever seen on: then the more validators,

@@ -109,7 +109,7 @@ func TestWideTotal(t *testing.T) {
 		e.trust = TrustWide
 		list = append(list, m.Estimate(e))
 	}
-	if got := m.Total(list); got.Low > validators*nodes || got.High < validators*nodes {
+	if got := totalOf(m, list); got.Low > validators*nodes || got.High < validators*nodes {
 		t.Errorf("total [%.0f, %.0f], truth %d", got.Low, got.High, validators*nodes)
 	}
 }
@@ -164,5 +164,63 @@ func TestGridAndPrior(t *testing.T) {
 	got := NewModel(mainnetParams(), DefaultPrior(), nil).Estimate(NewEvidence(lighthouse, Custody{}))
 	if got.Mean < 80 || got.Mean > 150 {
 		t.Errorf("a node of which nothing is known has %.0f validators, want about 110", got.Mean)
+	}
+}
+
+// A node that keeps all sync committee subnets by choice, with few validators, is never
+// estimated far beyond its custody group count: neither when it keeps all attestation
+// subnets as well, whatever its client, nor when it does not.
+func TestSyncSubnetsByChoice(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	for _, c := range []eth2.Client{lodestar, prysm, lighthouse, teku, stranger} {
+		for _, groups := range []uint64{4, 8, 16, 64} {
+			for name, day := range map[string]func() *Statistics{
+				"no subnets seen":            func() *Statistics { return NewStatistics(c) },
+				"all subnets at first sight": func() *Statistics { return snapshotsOf(p, c, 1000, 1, 0, 0) },
+				"all subnets for epochs":     func() *Statistics { return snapshotsOf(p, c, 1000, 20, 0, 0) },
+				"two long-lived subnets": func() *Statistics {
+					s := NewStatistics(c)
+					for i := range 5 {
+						s.AddSnapshot(p, Snapshot{At: slotTime(p, 1000+i, 9) + 5000, Subscribed: []int{1, 2}, LongLived: eth2.NewAttnets([]int{1, 2})})
+					}
+					return s
+				},
+			} {
+				for _, periods := range []int{1, 3} {
+					s := day()
+					for i := range periods {
+						s.AddSyncnets(p, slotTime(p, 1030+256*i, 0), everySyncnet)
+					}
+					var custody Custody
+					custody.Observe(0, groups)
+					e := NewEvidence(c, custody)
+					e.Add(s, TrustAll)
+					if got := m.Estimate(e); got.Mean > 3*float64(groups)+200 {
+						t.Errorf("%s, %d groups, %s, %d periods: mean %.0f, median %d, [%.0f to %.0f]", c.Kind, groups, name, periods, got.Mean, got.Median, got.Low, got.High)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The same subnets, with duties to match, are those of a large node.
+func TestSyncSubnetsOfALargeNode(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	for periods := 1; periods <= 3; periods++ {
+		s := NewStatistics(lighthouse)
+		for i := range periods {
+			s.AddSyncnets(p, slotTime(p, 1030+256*i, 0), everySyncnet)
+		}
+		var custody Custody
+		custody.Observe(0, 128)
+		e := NewEvidence(lighthouse, custody)
+		without := m.Estimate(e)
+		e.Add(s, TrustAll)
+		if with := m.Estimate(e); with.Mean <= without.Mean || with.High < 5000 {
+			t.Errorf("%d periods: mean %.0f, up to %.0f; without them %.0f", periods, with.Mean, with.High, without.Mean)
+		}
 	}
 }

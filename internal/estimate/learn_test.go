@@ -84,7 +84,7 @@ func TestTotal(t *testing.T) {
 		nodes = append(nodes, Estimate{Mean: 100, Variance: 400, PValidator: 1})
 	}
 	nodes = append(nodes, Estimate{Mean: 50}, Estimate{Mean: 1}, Estimate{Mean: 1})
-	got := m.Total(nodes)
+	got := totalOf(m, nodes)
 	if got.WithValidators != 99 || got.Validators != 99*100+50+2 {
 		t.Errorf("%+v", got)
 	}
@@ -95,10 +95,10 @@ func TestTotal(t *testing.T) {
 		t.Errorf("verdict %v", got.Verdict)
 	}
 	nodes[0].Mean = 2_000_000
-	if got := m.Total(nodes); got.Verdict != Failed || got.Multiplicity < 2 {
+	if got := totalOf(m, nodes); got.Verdict != Failed || got.Multiplicity < 2 {
 		t.Errorf("twice the network's validators pass: %+v", got)
 	}
-	if got := m.Total(nil); got.Verdict != TooFew || got.Validators != 0 {
+	if got := totalOf(m, nil); got.Verdict != TooFew || got.Validators != 0 {
 		t.Errorf("no nodes: %+v", got)
 	}
 }

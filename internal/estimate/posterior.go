@@ -91,7 +91,7 @@ func (m *Model) posterior(e *Evidence, s *space) []float64 {
 func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	w := sized(&s.weights, len(m.grid))
 	copy(w, m.logPrior)
-	m.syncTable().add(w, 0, e.sync)
+	m.addSync(w, e.sync)
 	if r := e.custody.reading(e.kind); r > 0 {
 		for i, l := range m.custodyTable(r, e.kind) {
 			w[i] += l
@@ -101,12 +101,17 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	if len(p.cells) == 0 {
 		factors = factors[:1] // the share of what is not there
 	}
-	terms := make([]term, len(factors))
+	choice := e.fullByDuties() && e.fullness.mostlyFull()
+	terms := make([]term, len(factors), len(factors)+1)
 	highest, most := blockMaxima(w), math.Inf(-1)
 	least := sized(&s.least, len(highest))
 	for k, f := range factors {
 		terms[k] = m.term(e, p, f)
 		most = math.Max(most, terms[k].reach(w, highest, least))
+	}
+	if choice {
+		terms = append(terms, term{logWeight: choiceWeight(factors)})
+		most = math.Max(most, terms[len(factors)].reach(w, highest, least))
 	}
 	logs := sized(&s.logs, len(terms)*len(w))
 	for k := range terms {
@@ -115,6 +120,37 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 	}
 	normalise(w, terms, most)
 	return w
+}
+
+// shareAllAttnets is the assumed share of nodes that keep all attestation subnets by choice
+// and do not say so, of the clients whose duties can fill them all for epochs. Such a node
+// shows every subnet, however many validators it has.
+const shareAllAttnets = 0.01
+
+// choiceWeight is the logarithm of that explanation's weight next to the factors'.
+func choiceWeight(factors []factor) float64 {
+	sum := 0.0
+	for _, f := range factors {
+		sum += math.Exp(f.logWeight)
+	}
+	return math.Log(sum * shareAllAttnets / (1 - shareAllAttnets))
+}
+
+// shareAllSyncnets is the assumed share of nodes that keep all four sync committee subnets
+// by choice, without seats.
+const shareAllSyncnets = 0.01
+
+// addSync adds the logarithms of the likelihood of sync committee subnets. All four on in
+// every period have two explanations, seats and choice.
+func (m *Model) addSync(w []float64, c counts) {
+	if c.off > 0 || c.on == 0 {
+		m.syncTable().add(w, 0, c)
+		return
+	}
+	on := float64(c.on)
+	for i, l := range m.syncTable().on[:len(w)] {
+		w[i] += math.Log(shareAllSyncnets + (1-shareAllSyncnets)*math.Exp(on*l))
+	}
 }
 
 // space is the memory of one calculation, reused by the next one: allocating it would

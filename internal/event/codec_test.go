@@ -34,6 +34,9 @@ func samples() map[string]Event {
 	}
 	watched.Watch.MetaDataChanges = append(watched.Watch.MetaDataChanges,
 		WatchMetaData{At: 40, MetaData: MetaData{SeqNumber: 5, Syncnets: ptr(eth2.Syncnets(3)), CustodyGroupCount: ptr(uint64(4))}})
+	for _, c := range []*Common{&handshake.Common, &found.Common, &census.Common, &watched.Common} {
+		c.GenesisValidatorsRoot = eth2.Root{0: 0x4b, 31: 0x95}
+	}
 	return map[string]Event{"metadata_received": handshake, "peer_discovered": found, "visit_ended": census, "visit_ended_watch": watched}
 }
 
@@ -55,6 +58,7 @@ func reference(subject string, data []byte) (Event, error) {
 	if err := json.Unmarshal(data, e); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
 	}
+	cleanText(e)
 	return e, e.Validate()
 }
 
@@ -243,6 +247,11 @@ func filled(text, more string, n int64, u uint64, bits []byte) []Event {
 		func() { visit.GoodbyeCode, visit.HandshakeMS = &u, &n },
 		func() { visit.Watch = watch },
 		func() { watch.Initial = handshake.SyncSubnets },
+		func() {
+			for _, c := range []*Common{&found.Common, &handshake.Common, &visit.Common} {
+				copy(c.GenesisValidatorsRoot[:], bits)
+			}
+		},
 	}
 	for i, set := range optional {
 		if has(i) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Decode is DecodeString of a copy of the message.
@@ -30,16 +31,30 @@ func DecodeString(subject, text string) (Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	validate := Event.validateValues // what is read fast is printable
 	if !readFast(text, e) {
+		validate = Event.Validate
 		e, _ = newEvent(subject) // what was read so far is of no use
 		if err := json.Unmarshal([]byte(text), e); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrInvalid, subject, err)
 		}
+		cleanText(e)
 	}
-	if err := e.Validate(); err != nil {
+	if err := validate(e); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// cleanText makes text that a peer chose printable, which older sentries left to us: the
+// peer must not be able to have its visit refused.
+func cleanText(e Event) {
+	switch e := e.(type) {
+	case *MetadataReceived:
+		e.ClientVersion = printable.Clean(e.ClientVersion)
+	case *VisitEnded:
+		e.ClientVersion, e.Error = printable.Clean(e.ClientVersion), printable.Clean(e.Error)
+	}
 }
 
 func newEvent(subject string) (Event, error) {
@@ -68,16 +83,17 @@ func readFast(text string, into Event) bool {
 	return s.end()
 }
 
-func (s *scanner) common() Common {
-	return Common{
-		Network: s.str(`{"network":`), CrawlerID: s.str(`,"crawler_id":`),
-		CrawlerLocation: s.str(`,"crawler_location":`), Timestamp: s.signed(`,"timestamp":`),
-		ClockSkewMS: s.optSkew(`,"clock_skew_ms":`),
+func (s *scanner) common(c *Common) {
+	c.Network, c.CrawlerID = s.str(`{"network":`), s.str(`,"crawler_id":`)
+	c.CrawlerLocation, c.Timestamp = s.str(`,"crawler_location":`), s.signed(`,"timestamp":`)
+	c.ClockSkewMS = s.optSkew(`,"clock_skew_ms":`)
+	if s.has(`,"genesis_validators_root":`) {
+		s.hex("", c.GenesisValidatorsRoot[:])
 	}
 }
 
 func (s *scanner) peerDiscovered(e *PeerDiscovered) {
-	e.Common = s.common()
+	s.common(&e.Common)
 	e.ENR, e.ID = s.str(`,"enr":`), s.str(`,"id":`)
 	s.hex(`,"node_id":`, e.NodeID[:])
 	e.Seq = s.num(`,"seq":`, math.MaxUint64)
@@ -94,7 +110,7 @@ func (s *scanner) peerDiscovered(e *PeerDiscovered) {
 }
 
 func (s *scanner) metadataReceived(e *MetadataReceived) {
-	e.Common = s.common()
+	s.common(&e.Common)
 	e.ENR, e.ID = s.optStr(`,"enr":`), s.str(`,"id":`)
 	if s.has(`,"node_id":`) {
 		e.NodeID = new(eth2.NodeID)
@@ -129,7 +145,7 @@ func (s *scanner) metaData(m *MetaData) {
 }
 
 func (s *scanner) visitEnded(e *VisitEnded) {
-	e.Common = s.common()
+	s.common(&e.Common)
 	e.VisitID = s.str(`,"visit_id":`)
 	if s.has(`,"part":`) {
 		e.Part = int(s.digits(math.MaxInt))

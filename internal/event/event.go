@@ -26,6 +26,8 @@ type Event interface {
 	// Validate reports the first missing required field or value out of range,
 	// wrapped around ErrInvalid.
 	Validate() error
+	// validateValues is Validate of what is not text.
+	validateValues() error
 }
 
 // ErrInvalid marks an event that violates the contract.
@@ -44,6 +46,9 @@ type Common struct {
 	// ClockSkewMS is how many milliseconds the sentry's clock was ahead of the broker's,
 	// below zero when it was behind. Nil when it was not measured lately.
 	ClockSkewMS *int64 `json:"clock_skew_ms,omitempty"`
+	// GenesisValidatorsRoot tells networks of one name apart. Zero is absent, as in the
+	// events of older sentries.
+	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root,omitzero"`
 }
 
 // PeerDiscovered reports a node record: a new node, or a higher seq. Pointers

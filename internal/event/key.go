@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Key identifies an event permanently: the sentry that made it, that sentry's boot
@@ -32,6 +34,9 @@ func ParseKey(s string) (Key, error) {
 	sentry, boot, ok2 := cutLast(rest)
 	if !ok1 || !ok2 || sentry == "" {
 		return Key{}, fmt.Errorf("event key %.80q: want <sentry>-<boot>-<counter>", s)
+	}
+	if !printable.Is(sentry) {
+		return Key{}, fmt.Errorf("event key %.80q: not printable", s)
 	}
 	b, err1 := strconv.ParseUint(boot, 10, 64)
 	c, err2 := strconv.ParseUint(counter, 10, 64)

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"math"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // scanner reads JSON of exactly the form that Encode writes, without escapes.
@@ -24,32 +24,11 @@ type scanner struct {
 // newScanner is bad from the beginning for text with a backslash, control
 // characters or bytes beyond ASCII, so that strings end at the next quote.
 func newScanner(text string) scanner {
-	data := unsafe.Slice(unsafe.StringData(text), len(text))
-	if strings.IndexByte(text, '\\') >= 0 || !printable(data) {
+	if strings.IndexByte(text, '\\') >= 0 || !printable.ASCII(text) {
 		return scanner{bad: true}
 	}
-	return scanner{text: text, data: data}
+	return scanner{text: text, data: unsafe.Slice(unsafe.StringData(text), len(text))}
 }
-
-// printable reports whether all bytes are ASCII from the space on.
-func printable(b []byte) bool {
-	for ; len(b) >= 8; b = b[8:] {
-		if x := binary.LittleEndian.Uint64(b); (x|(x-' '*ones))&highs != 0 {
-			return false
-		}
-	}
-	for _, c := range b {
-		if c < ' ' || c >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
-const (
-	ones  = 0x0101010101010101
-	highs = 0x80 * ones // the high bit of every byte
-)
 
 func (s *scanner) fail() {
 	s.bad = true

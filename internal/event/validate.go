@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // MaxNameSize bounds network, crawler_id and crawler_location, in bytes.
@@ -43,6 +44,17 @@ func (c *Common) check(subject string) error {
 	return nil
 }
 
+// validateText refuses text that is not printable: it is shown to people, and reaches files
+// and labels of metrics.
+func validateText(subject string, texts ...string) error {
+	for _, text := range texts {
+		if !printable.Is(text) {
+			return invalid(subject, "%.80q is not printable", text)
+		}
+	}
+	return nil
+}
+
 func validateID(subject, id string) error {
 	if id == "" || len(id) > maxID {
 		return invalid(subject, "id is missing or over %d bytes", maxID)
@@ -71,6 +83,13 @@ func (m *MetaData) validate(subject string) error {
 
 // Validate implements Event.
 func (e *PeerDiscovered) Validate() error {
+	if err := e.validateValues(); err != nil {
+		return err
+	}
+	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.ENR, e.ID, e.IP, e.IP6)
+}
+
+func (e *PeerDiscovered) validateValues() error {
 	const s = SubjectPeerDiscovered
 	if err := e.check(s); err != nil {
 		return err
@@ -92,6 +111,13 @@ func (e *PeerDiscovered) Validate() error {
 
 // Validate implements Event.
 func (e *MetadataReceived) Validate() error {
+	if err := e.validateValues(); err != nil {
+		return err
+	}
+	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.ENR, e.ID, e.Multiaddr, e.ClientVersion, e.VisitID)
+}
+
+func (e *MetadataReceived) validateValues() error {
 	const s = SubjectMetadataReceived
 	if err := e.check(s); err != nil {
 		return err
@@ -138,6 +164,13 @@ func validateDirection(subject, direction, transport string) error {
 
 // Validate implements Event.
 func (e *VisitEnded) Validate() error {
+	if err := e.validateValues(); err != nil {
+		return err
+	}
+	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.ID, e.VisitID, e.Multiaddr, e.ClientVersion, e.Error)
+}
+
+func (e *VisitEnded) validateValues() error {
 	const s = SubjectVisitEnded
 	if err := e.check(s); err != nil {
 		return err

@@ -16,9 +16,9 @@ import (
 // PurgeRejected removes from a data directory the rejected events whose message, or a line
 // that is not ours, gone reports, and counts them. Before anything is removed remember is
 // called with their keys; its error ends the purge. A crash leaves each file as it was or
-// without them. No consumer may be running.
+// without them. No consumer may be running, and no sentry that has a file of its own there.
 func PurgeRejected(dir string, gone func(data []byte) bool, remember func([]event.Key) error) (removed int, err error) {
-	for _, name := range []string{olderRejectedName, RejectedName} {
+	for _, name := range []string{olderRejectedName, RejectedName, SentryRejectedName} {
 		path := filepath.Join(dir, name)
 		n, err := purgeFile(path, gone, remember)
 		removed += n

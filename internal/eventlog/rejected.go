@@ -22,6 +22,9 @@ const (
 	// RejectedName is the file in a consumer's data directory with invalid events, one
 	// RejectedEvent per line.
 	RejectedName = "rejected_events.ndjson"
+	// SentryRejectedName is the file in a sentry's data directory with the events that the
+	// broker does not accept, in the same form.
+	SentryRejectedName = "rejected_events.sentry.ndjson"
 	// olderRejectedName is what RejectedName is renamed to when it is full.
 	olderRejectedName = "rejected_events.1.ndjson"
 
@@ -69,16 +72,18 @@ func parseRejected(line []byte) (event.Encoded, error) {
 	return event.Encoded{Subject: r.Subject, Key: r.Key, Data: r.data()}, nil
 }
 
-// RejectedFile appends to the file of rejected events in a data directory. Each event
-// is fsynced before Append returns. It is for one goroutine.
+// RejectedFile appends to the file of rejected events in a data directory. Events are on
+// disk once Sync has returned. It is for one goroutine.
 //
 // A publisher that sends nothing else must not fill the disk: a full file is renamed to
 // olderRejectedName, which replaces the one before it.
 type RejectedFile struct {
-	dir  string
-	file *os.File
-	max  int64 // bytes
-	log  *slog.Logger
+	dir    string
+	file   *os.File
+	max    int64 // bytes
+	synced int64 // size of the file up to where it is fsynced
+	failed error // of an fsync, which the next one would not report
+	log    *slog.Logger
 }
 
 // OpenRejected opens the file in dir, creating it if it is missing, and calls known
@@ -104,25 +109,40 @@ func openRejected(dir string, limit int64, log *slog.Logger, known func(event.Ke
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("rejected events: %w", err), r.file.Close())
 	}
+	r.synced, err = r.Size()
+	if err != nil {
+		return nil, errors.Join(err, r.file.Close())
+	}
 	return r, nil
 }
 
 func (r *RejectedFile) open() error {
 	f, err := os.OpenFile(filepath.Join(r.dir, RejectedName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
-	if err == nil {
-		if err = diskio.SyncDir(r.dir); err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("rejected events: %w", err)
 	}
-	r.file = f
+	size, err := f.Seek(0, io.SeekEnd)
+	if err := errors.Join(err, diskio.SyncDir(r.dir)); err != nil {
+		return fmt.Errorf("rejected events: %w", errors.Join(err, f.Close()))
+	}
+	r.file, r.synced = f, size
 	return nil
 }
 
-// Append keeps a message and why it was rejected; seq is its sequence number in the
-// stream.
+// Size is the size of the newest file in bytes.
+func (r *RejectedFile) Size() (int64, error) {
+	if err := r.follow(); err != nil {
+		return 0, err
+	}
+	size, err := r.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, fmt.Errorf("rejected events: %w", err)
+	}
+	return size, nil
+}
+
+// Append keeps a message and why it was rejected, once Sync has returned; seq is its
+// sequence number in the stream.
 func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 	line := RejectedEvent{
 		Time: time.Now().UnixMilli(), Reason: reason.Error(),
@@ -138,12 +158,9 @@ func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 		return fmt.Errorf("rejected event %s: %w", e.Key, err)
 	}
 	b = append(b, '\n')
-	if err := r.follow(); err != nil {
-		return err
-	}
-	size, err := r.file.Seek(0, io.SeekEnd)
+	size, err := r.Size()
 	if err != nil {
-		return fmt.Errorf("rejected events: %w", err)
+		return err
 	}
 	if size > 0 && size+int64(len(b)) > r.max {
 		if err := r.rotate(); err != nil {
@@ -155,10 +172,28 @@ func (r *RejectedFile) Append(e event.Encoded, seq uint64, reason error) error {
 		// A partial line would corrupt the next one.
 		return fmt.Errorf("rejected events: %w", errors.Join(err, r.file.Truncate(size)))
 	}
-	if err := r.file.Sync(); err != nil {
-		return fmt.Errorf("rejected events: %w", err)
-	}
 	return nil
+}
+
+// Sync fsyncs what was appended since the last Sync. After an error that is lost: another
+// fsync of the same descriptor would succeed, whatever was not written.
+func (r *RejectedFile) Sync() error {
+	err := r.failed
+	if err == nil {
+		err = r.file.Sync()
+	}
+	if err == nil {
+		r.synced, err = r.file.Seek(0, io.SeekEnd)
+		return err
+	}
+	old := r.file
+	err = errors.Join(err, old.Truncate(r.synced))
+	if openErr := r.open(); openErr != nil {
+		r.failed = errors.Join(err, openErr) // again at the next Sync
+		return r.failed
+	}
+	r.failed = nil
+	return fmt.Errorf("rejected events: %w", errors.Join(err, old.Close()))
 }
 
 // follow opens the file again when it was moved or removed.
@@ -169,11 +204,20 @@ func (r *RejectedFile) follow() error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("rejected events: %w", err)
 	}
-	moved := r.file
+	return r.replace()
+}
+
+// replace opens the file at its path and closes the one that was there, whose lines stay.
+func (r *RejectedFile) replace() error {
+	old := r.file
+	if err := old.Sync(); err != nil {
+		r.failed = fmt.Errorf("rejected events: %w", err)
+		return r.failed
+	}
 	if err := r.open(); err != nil {
 		return err
 	}
-	return moved.Close()
+	return old.Close()
 }
 
 // rotate makes room.
@@ -186,11 +230,7 @@ func (r *RejectedFile) rotate() error {
 	if err := os.Rename(filepath.Join(r.dir, RejectedName), older); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rejected events: %w", err)
 	}
-	full := r.file
-	if err := r.open(); err != nil { // the next line goes to the renamed file
-		return err
-	}
-	return full.Close()
+	return r.replace() // after an error the next line goes to the renamed file
 }
 
 // Close closes the file. Closing it again does nothing.

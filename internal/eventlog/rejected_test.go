@@ -175,3 +175,69 @@ func TestRejectedFileFollowsItsName(t *testing.T) {
 		t.Error("an event was kept in a directory that is not there")
 	}
 }
+
+// After a failed fsync the events since the one before are not known to be on disk; those
+// that were, and later ones, are.
+func TestRejectedFileThatCannotBeSynced(t *testing.T) {
+	dir := t.TempDir()
+	r, err := OpenRejected(dir, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(counter string) error {
+		return r.Append(event.Encoded{Key: "s-1-" + counter, Data: []byte("x")}, 1, errors.New("bad"))
+	}
+	if err := errors.Join(add("1"), r.Sync(), add("2")); err != nil {
+		t.Fatal(err)
+	}
+	good, broken, err := os.Pipe() // which cannot be fsynced
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer good.Close()
+	r.file.Close()
+	r.file = broken
+	if err := r.Sync(); err == nil || !strings.Contains(err.Error(), "rejected events") {
+		t.Errorf("error %v", err)
+	}
+	if err := errors.Join(add("3"), r.Sync(), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := rejectedKeys(dir)
+	if err != nil || keys[0] != "s-1-1" || keys[len(keys)-1] != "s-1-3" {
+		t.Errorf("keys %v, %v", keys, err)
+	}
+}
+
+// A full file is fsynced before the next one is begun: Sync knows only that one.
+func TestRejectedFileSyncsWhatItRenames(t *testing.T) {
+	dir := t.TempDir()
+	r, err := openRejected(dir, 200, quiet(), func(event.Key) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(counter string) error {
+		return r.Append(event.Encoded{Key: "s-1-" + counter, Data: []byte(strings.Repeat("x", 100))}, 1, errors.New("bad"))
+	}
+	if err := add("1"); err != nil {
+		t.Fatal(err)
+	}
+	good, broken, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer good.Close()
+	real := r.file
+	r.file = broken
+	if err := r.replace(); err == nil {
+		t.Error("a failed fsync of the full file is not an error")
+	}
+	r.file = real
+	broken.Close()
+	if err := r.Sync(); err == nil {
+		t.Error("and is forgotten at the next fsync")
+	}
+	if err := errors.Join(add("2"), r.Sync(), r.Close()); err != nil {
+		t.Error(err)
+	}
+}

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // The identify protocol (libp2p specs identify/README.md). Of what a peer says we
@@ -155,7 +158,7 @@ func (who *identity) merge(b []byte) error {
 		b = b[n:]
 		switch num {
 		case fieldAgentVersion:
-			who.agent = printable(value[:min(len(value), maxAgent)])
+			who.agent = strings.TrimSpace(printable.Clean(string(value[:min(len(value), maxAgent)])))
 		case fieldProtocols:
 			if id, ok := requestProtocol(string(value)); ok && !slices.Contains(who.protocols, id) {
 				who.protocols = append(who.protocols, id)

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Result codes of a response chunk (consensus-specs phase0/p2p-interface.md,
@@ -107,25 +108,13 @@ func (c *chunkReader) response(limit int) ([]byte, error) {
 		if err != nil {
 			text = nil // the code says what matters; the text is a courtesy
 		}
-		return nil, &ResponseError{Code: code, Message: printable(text)}
+		return nil, &ResponseError{Code: code, Message: strings.TrimSpace(printable.Clean(string(text)))}
 	}
 	ssz, err := c.payload(limit)
 	if err != nil {
 		return nil, fmt.Errorf("read response: %w", err)
 	}
 	return ssz, nil
-}
-
-// printable makes a peer's text fit for logs: valid UTF-8 without control
-// characters, at most maxErrorText bytes.
-func printable(text []byte) string {
-	clean := strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(string(text), ""))
-	return strings.TrimSpace(clean)
 }
 
 // chunkReader hands out bytes of src piece by piece from one small buffer. After

@@ -17,12 +17,14 @@ type Changes struct {
 	// was recorded in one of the two: then the lists are empty, and nothing is known.
 	Before     Window `json:"before"`
 	Comparable bool   `json:"comparable"`
-	// NodesBefore and Nodes completed a handshake in each.
+	// NodesBefore and Nodes completed a handshake in each, or were watched in it. Returned of
+	// Nodes were not met in the span before, but earlier.
 	NodesBefore int `json:"nodes_before"`
 	Nodes       int `json:"nodes"`
+	Returned    int `json:"returned"`
 	// Appeared nodes completed their first handshake of all in the window.
 	Appeared []Appeared `json:"appeared"`
-	// Vanished nodes completed a handshake before the window, and nothing answered in it when
+	// Vanished nodes were met in the span before the window, and nothing answered in it when
 	// they were dialled. NoHandshake counts those that answered without completing one, such
 	// as nodes that have no room, NotTried those that nobody dialled.
 	Vanished    []Vanished `json:"vanished"`
@@ -76,6 +78,8 @@ type Upgraded struct {
 type handshakes struct {
 	first       int64 // of all, Unix milliseconds
 	before, now handshake
+	// metBefore is when the node was last met before the range, by a handshake or in a watch.
+	metBefore int64
 }
 
 // handshake is what one says of its node. At 0 is none.
@@ -91,6 +95,7 @@ func (h *handshakes) add(row dataset.ValidatorRow, from int64) {
 	}
 	into := &h.now
 	if row.Timestamp < from {
+		h.metBefore = max(h.metBefore, row.Timestamp)
 		into = &h.before
 	}
 	if row.Timestamp < into.at {
@@ -114,12 +119,15 @@ func (r *Report) Changes() Changes {
 	gone := map[endpoint]string{}
 	for _, n := range r.nodes {
 		h := n.handshakes
-		wasThere := h.before.at >= c.Before.From && h.before.at > 0
+		wasThere := h.metBefore >= c.Before.From && h.metBefore > 0
 		if wasThere {
 			c.NodesBefore++
 		}
 		if n.reached() {
 			c.Nodes++
+			if !wasThere && h.first > 0 && h.first < c.Window.From {
+				c.Returned++
+			}
 		}
 		if !c.Comparable {
 			continue

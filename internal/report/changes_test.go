@@ -70,3 +70,29 @@ func TestChangesThatCannotBeKnown(t *testing.T) {
 		}
 	}
 }
+
+// A node that was only watched in the span before a window was there: it vanishes like one
+// that completed a handshake. One that comes back is not new.
+func TestChangesCountWatches(t *testing.T) {
+	const home = "/ip4/192.0.2.1/tcp/9000"
+	watch := func(id string, from, to float64, more bool) any {
+		return dataset.VisitRow{ID: id, Started: hour(from), Ended: hour(to), Outcome: "ok", More: more, Watch: &dataset.Watch{From: hour(from), To: hour(to)},
+			Common: dataset.Common{Network: "n", Timestamp: hour(to)}}
+	}
+	rows := slices.Concat(busy(-4, 4),
+		met("watched", hour(-1), "1", home), []any{watch("watched", -1, 0.5, true), watch("watched", 0.5, 1.9, true), missed("watched", hour(2.5))},
+		met("back", hour(-1), "1", home), met("back", hour(3), "1", home),
+		met("watched on", hour(-1), "1", home), []any{watch("watched on", -1, 1, true), watch("watched on", 1, 3, false)},
+	)
+	c := reportOf(t, dataset.Range{From: hour(2), To: hour(4)}, rows...).Changes()
+	if len(c.Vanished) != 1 || c.Vanished[0].ID != "watched" || c.Vanished[0].LastSeen != hour(1.9) {
+		t.Errorf("vanished: %+v", c.Vanished)
+	}
+	if c.NodesBefore != 3 || c.Nodes != 3 || c.Returned != 1 || len(c.Appeared) != 0 || c.NotTried != 0 {
+		t.Errorf("%+v", c)
+	}
+	var out bytes.Buffer
+	if err := c.WriteText(&out); err != nil || !strings.Contains(out.String(), "3 in the window, 3 before; 1 of the window were not met in the span before it") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+}

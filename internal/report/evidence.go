@@ -11,7 +11,9 @@ import (
 // explanation of its estimate. Lists are never nil.
 type Evidence struct {
 	// Why says in a sentence what is known of its validators, and from what.
-	Why         string                 `json:"why"`
+	Why string `json:"why"`
+	// Note says why the node is not counted; empty when it is.
+	Note        string                 `json:"note,omitempty"`
 	Node        *Node                  `json:"node"`
 	Tracked     *Tracked               `json:"tracked"` // null when it is not tracked
 	Discoveries []dataset.DiscoveryRow `json:"discoveries"`
@@ -28,6 +30,7 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 			e.Tracked = newTracked(r.state, p)
 		}
 	}
+	e.Note = noteOf(n)
 	e.Why = whyNode(n, r.state, p, e.Tracked)
 	if e.Discoveries, err = rowsOf(ctx, dataDir, func(row dataset.DiscoveryRow) bool { return row.ID == n.ID }); err != nil {
 		return e, err

@@ -1,9 +1,10 @@
 package report
 
 import (
+	"slices"
+
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
-	"slices"
 )
 
 // Node is what is known of one node, with the names of the API's node row.
@@ -14,6 +15,7 @@ type Node struct {
 	NodeID        string  `json:"node_id,omitempty"`
 	Client        string  `json:"client"`
 	ClientVersion *string `json:"client_version"`
+	ClientRelease *string `json:"client_release"` // the same, under its name in the datasets
 	OS            *string `json:"os"`
 	Arch          *string `json:"arch"`
 	// Estimated is nil before the first estimate: then its columns are absent.
@@ -52,6 +54,7 @@ type Node struct {
 
 	network          string
 	record           *uint64 // seq of the newest record; nil before the first
+	recordAt         int64   // when it was observed
 	recordCustody    *uint64 // the newest record's
 	handshake, visit int64   // time of the newest
 	custodyAt        int64   // when the custody group count and the subnets were told

@@ -164,11 +164,11 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 		r.networks[row.Network] = true
 		n.discovered = true
 	}
-	if n.record != nil && row.Seq < *n.record {
+	if n.record != nil && !tracker.LaterRecord(row.Timestamp, row.Seq, n.recordAt, *n.record) {
 		return nil
 	}
-	newer := n.record != nil && row.Seq > *n.record
-	n.record, n.ENR, n.NodeID = &row.Seq, row.ENR, row.NodeID
+	newer := n.record != nil && row.Seq != *n.record
+	n.record, n.recordAt, n.ENR, n.NodeID = &row.Seq, row.Timestamp, row.ENR, row.NodeID
 	n.IP, n.Port = cmp.Or(row.IP, row.IP6), row.Port
 	n.IP6 = row.IP6
 	n.NextForkVersion, n.NextForkEpoch, n.NFD = row.NextForkVersion, row.NextForkEpoch, row.NFD
@@ -208,6 +208,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	}
 	n.handshake = row.Timestamp
 	n.Client, n.ClientVersion = clientOf(row)
+	n.ClientRelease = n.ClientVersion
 	n.OS, n.Arch, n.Agent = row.OS, row.Arch, row.ClientVersion
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
@@ -248,6 +249,9 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	if w := row.Watch; w != nil {
 		n.seen(w.To)
 		n.connected = n.connected || r.counts(row.Timestamp)
+		if !r.counts(row.Timestamp) {
+			n.handshakes.metBefore = max(n.handshakes.metBefore, w.To)
+		}
 		for _, m := range w.MetaDataChanges {
 			n.told(w.From+m.At, toldByWatch, m.MetaData.CustodyGroupCount, attnetsOf(&m.MetaData.Attnets))
 		}

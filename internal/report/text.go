@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -267,7 +266,7 @@ func legends() map[string]string {
 		"node":               "a beacon node that completed a handshake; validators run behind it",
 		"custody groups":     "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
 		"short-lived subnet": "an attestation subnet that a node joins for a duty of a validator, and leaves: what estimates are made from",
-		"subnet rule":        "how the long-lived subnets follow from the node id and the epoch, which differs between families of clients; - when they have changed since the last handshake",
+		"subnet rule":        "how the long-lived subnets follow from the node id and the epoch, which differs between families of clients: spec as the specification has it, staggered as Lighthouse before 6, static as Lighthouse since 6 (names joined by + where these agree), all 64, or none of them; - when they have changed since the last handshake",
 		"long-lived subnet":  "an attestation subnet that a node is on permanently, whether it has validators or not",
 		"hello":              "the first message of gossip, which names a node's subnets; without it they are unknown",
 		"watch":              "a connection held for whole epochs, in which each joining and leaving of a subnet is recorded",
@@ -276,20 +275,9 @@ func legends() map[string]string {
 		"ready":              "the node's record announces the next fork that the schedule has; not ready: another one or none; unknown: there is no record, or no next fork",
 		"nfd":                "next fork digest, what a record says about the fork to come",
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
-		"vanished":           "completed a handshake before the window, and nothing answered when it was dialled in the window",
+		"vanished":           "was met in the span before the window, by a handshake or in a watch, and nothing answered when it was dialled in the window",
 		"moved":              "was reached at another IP address than before",
 	}
-}
-
-// printable drops control characters: agents, versions and errors are whatever a peer
-// chose, and must not control the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return -1
-	}, s)
 }
 
 func unix(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
@@ -304,13 +292,16 @@ func lastHeard(ms int64) string {
 
 func clock(ms int64) string { return unix(ms).Format(time.RFC3339) }
 
-// span is a duration as people say it: 36h0m, 12m, 40s.
+// span is a duration as people say it: 36h0m, 12m, 2m30s, 40s.
 func span(ms int64) string {
 	d := (time.Duration(ms) * time.Millisecond).Round(time.Second)
-	if d < time.Minute {
-		return d.String()
+	if d >= time.Hour {
+		d = d.Round(time.Minute)
 	}
-	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	if d >= time.Minute && d%time.Minute == 0 {
+		return strings.TrimSuffix(d.String(), "0s")
+	}
+	return d.String()
 }
 
 func share(n, total int) string {

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // WriteText writes the tests for people.
@@ -16,7 +17,7 @@ func (c Calibration) WriteText(w io.Writer) error {
 	}
 	p.fields([]field{
 		{"tested", clock(c.At)},
-		{"M4 totals", fmt.Sprintf("%s: %.2f times the active validators", c.Total, c.Multiplicity)},
+		{"M4 totals", fmt.Sprintf("%s: all nodes together have %.2g times the network's active validators", c.Total, c.Multiplicity)},
 	})
 	c.writeVersions(p)
 	rows := [][]string{}
@@ -30,7 +31,7 @@ func (c Calibration) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{name: "SPURIOUS SUBNETS"}, {name: "PER OBSERVATION"}}, rows)
 	p.WriteByte('\n')
-	p.sentence("M1 to M4 are explained in docs/methodology.md. Too few: not enough nodes for the test. !: only a part of the evidence is used. Unproven: no test had enough nodes.")
+	p.sentence("M1 to M4 are explained in docs/methodology.md: M1 whether duties vary from epoch to epoch as they should, M2 the validators that the subnets give over those that the custody groups give, M3 how long subscriptions last, M4 the total. Too few: not enough nodes for the test. !: only a part of the evidence is used. Unproven: no test had enough nodes. Lifetimes in slots: how many short-lived subscriptions lasted so long.")
 	return p.writeTo(w)
 }
 
@@ -46,20 +47,20 @@ func (c Calibration) writeVersions(p *page) {
 		}
 		dispersion := v.Dispersion
 		if v.Dispersed > 0 {
-			dispersion += fmt.Sprintf(" (%d of %d show all duties)", v.AllDuties, v.Dispersed)
+			dispersion += fmt.Sprintf(" (%d of %d nodes show all duties)", v.AllDuties, v.Dispersed)
 		}
 		rows = append(rows, []string{
-			v.Client, printable(v.Version), fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
+			v.Client, printable.Clean(v.Version), fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
 		})
-		line := []string{v.Client, printable(v.Version)}
+		line := []string{v.Client, printable.Clean(v.Version)}
 		for _, n := range v.LifetimeCounts {
 			line = append(line, fmt.Sprint(n))
 		}
 		lifetimes = append(lifetimes, line)
 	}
 	p.table([]column{
-		{"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0}, {"M1 DISPERSION", textColumn, 1},
-		{"M2 WATCHES", plainColumn, 2}, {"M2 SNAPSHOTS", plainColumn, 2}, {"M3 LIFETIMES", plainColumn, 2}, {"USED", textColumn, 0},
+		{"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 1}, {"M1 DISPERSION", plainColumn, 1},
+		{"M2 WATCHES", plainColumn, 2}, {"M2 SNAPSHOTS", plainColumn, 2}, {"M3 LIFETIMES", plainColumn, 2}, {"USED", plainColumn, 0},
 	}, rows)
 	columns := []column{{name: "LIFETIMES IN SLOTS"}, {"VERSION", textColumn, 0}}
 	for _, name := range []string{"0", "1", "2", "3", "4", "5-8", "9-16", "17-32", "33-64", "MORE"} {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // maxChanges bounds the nodes that a list of changes names; JSON has all.
@@ -17,7 +19,7 @@ func (c Changes) WriteText(w io.Writer) error {
 	list = append(list, field{"before", c.Before.text()})
 	if c.Comparable {
 		list = append(list,
-			field{"nodes", fmt.Sprintf("%d in the window, %d before", c.Nodes, c.NodesBefore)},
+			field{"nodes", c.counts()},
 			field{"changes", fmt.Sprintf("%d appeared, %d vanished, %d moved, %d upgraded", len(c.Appeared), len(c.Vanished), len(c.Moved), len(c.Upgraded))})
 		if c.NoHandshake > 0 {
 			list = append(list, field{"no handshake", plural(c.NoHandshake, "node") + " of before answered in the window without completing one"})
@@ -31,8 +33,17 @@ func (c Changes) WriteText(w io.Writer) error {
 		return p.writeTo(w)
 	}
 	p.fields(list)
-	p.sentence("Changes cannot be known: they need data of the window and of as long a time before it. Choose a later --from or a shorter --since.")
+	p.sentence("Changes cannot be known: they need data of the window and of as long a time before it. Choose a later --from or a shorter time, such as --changes 10m.")
 	return p.writeTo(w)
+}
+
+// counts says how many nodes there were, and how the two numbers go together.
+func (c Changes) counts() string {
+	text := fmt.Sprintf("%d in the window, %d before", c.Nodes, c.NodesBefore)
+	if c.Returned > 0 {
+		text += fmt.Sprintf("; %d of the window were not met in the span before it, but earlier: they are not new", c.Returned)
+	}
+	return text
 }
 
 // text is the span before a window, and what of it is missing.
@@ -52,7 +63,7 @@ func (c Changes) writeTables(p *page) {
 	p.limited([]column{{"UPGRADED", plainColumn, 0}, {"FROM", textColumn, 0}, {"TO", textColumn, 0}, {"NODES", plainColumn, 0}}, rows)
 	rows = nil
 	for _, n := range c.Appeared {
-		rows = append(rows, []string{n.ID, n.Client, printable(n.Version), clock(n.At), orDash(n.Replaces)})
+		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.At), orDash(n.Replaces)})
 	}
 	p.limited([]column{
 		{"APPEARED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 1}, {"FIRST HANDSHAKE", plainColumn, 0},
@@ -60,7 +71,7 @@ func (c Changes) writeTables(p *page) {
 	}, rows)
 	rows = nil
 	for _, n := range c.Vanished {
-		rows = append(rows, []string{n.ID, n.Client, printable(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
+		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
 	}
 	p.limited([]column{
 		{"VANISHED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 2}, {"LAST HEARD", plainColumn, 0},
@@ -94,7 +105,7 @@ func upgrades(nodes []Upgraded) (rows [][]string) {
 		return slices.Compare(a[:], b[:])
 	})
 	for _, key := range keys {
-		rows = append(rows, []string{key[0], printable(key[1]), printable(key[2]), fmt.Sprint(counts[key])})
+		rows = append(rows, []string{key[0], printable.Clean(key[1]), printable.Clean(key[2]), fmt.Sprint(counts[key])})
 	}
 	return rows
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // WriteText writes the readiness for people.
@@ -32,7 +33,7 @@ func (f Forks) WriteText(w io.Writer) error {
 	rows := [][]string{}
 	for _, v := range f.Versions {
 		rows = append(rows, []string{
-			v.Client, orUnknown(printable(v.Version)), fmt.Sprint(v.Nodes), f.known(v.Current), fmt.Sprint(v.Ready), fmt.Sprint(v.NotReady), fmt.Sprint(v.Unknown),
+			v.Client, orUnknown(printable.Clean(v.Version)), fmt.Sprint(v.Nodes), f.known(v.Current), fmt.Sprint(v.Ready), fmt.Sprint(v.NotReady), fmt.Sprint(v.Unknown),
 		})
 	}
 	p.table([]column{

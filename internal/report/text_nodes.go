@@ -1,8 +1,12 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // WriteNodes writes one line per node, in the order of the list. On a terminal an
@@ -11,6 +15,7 @@ func WriteNodes(w io.Writer, nodes []*Node) error {
 	p := newPage(w)
 	p.nodes(nodes)
 	if p.width > 0 {
+		p.sentence("(nodes that completed a handshake; 'valtrack export nodes' has those that were only found, too)")
 		p.legend("[low to high]", "custody groups", "long-lived subnet", "subnet rule", "short-lived subnet", "last heard")
 	}
 	return p.writeTo(w)
@@ -36,7 +41,7 @@ func (p *page) nodes(nodes []*Node) {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
 		rows[i] = []string{
-			n.ID, orDash(n.Client), orDash(printable(orEmpty(n.ClientVersion))), estimate, cgc, long, printable(rule), short,
+			n.ID, orDash(n.Client), orDash(printable.Clean(orEmpty(n.ClientVersion))), estimate, cgc, long, printable.Clean(rule), short,
 			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
@@ -66,12 +71,17 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p := newPage(w)
 	n := e.Node
 	p.sentence("%s", e.Why)
+	if e.Note != "" {
+		p.sentence("%s", e.Note)
+	}
 	p.WriteByte('\n')
 	p.fields([]field{
-		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable(n.Agent))},
-		{"address", orDash(printable(n.Multiaddr))}, {"custody groups", n.custodyText()},
+		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable.Clean(n.Agent))},
+		{"address", n.addressText()}, {"custody groups", n.custodyText()},
 	})
-	p.nodes([]*Node{n})
+	if n.handshake > 0 || n.Estimated != nil {
+		p.nodes([]*Node{n})
+	}
 	if e.Tracked != nil {
 		e.Tracked.writeText(p)
 	}
@@ -81,9 +91,9 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if h.ShortLivedSubnets != nil {
 			short = numbers(h.ShortLivedSubnets)
 		}
-		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable(h.ClientVersion)})
+		rows = append(rows, []string{clock(h.Timestamp), fmt.Sprint(h.Epoch), fmt.Sprint(h.SeqNumber), numbers(h.LongLivedSubnets), short, printable.Clean(h.ClientVersion)})
 	}
-	p.table([]column{
+	p.filled([]column{
 		{"HANDSHAKE", plainColumn, 0}, {"EPOCH", plainColumn, 2}, {"SEQ", plainColumn, 3},
 		{"LONG-LIVED", textColumn, 1}, {"SHORT-LIVED", textColumn, 0}, {"AGENT", textColumn, 1},
 	}, rows)
@@ -92,13 +102,48 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if v.More { // a part of a watch, whose visit has another row
 			continue
 		}
-		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, printable(orEmpty(v.Error))})
+		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, reason(orEmpty(v.Error), n.ID)})
 	}
-	p.table([]column{
+	p.filled([]column{
 		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
 	}, rows)
-	p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "last heard")
+	if n.handshake == 0 && len(e.Handshakes) == 0 && e.Note != "" {
+		p.legend("custody groups", "record", "last heard")
+	} else {
+		p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "last heard")
+	}
 	return p.writeTo(w)
+}
+
+// filled writes a table that has rows.
+func (p *page) filled(columns []column, rows [][]string) {
+	if len(rows) > 0 {
+		p.table(columns, rows)
+	}
+}
+
+// reason is an error of a visit without what every one of them repeats: the peer's id, and
+// that each of its addresses was dialled.
+func reason(text, id string) string {
+	text = strings.NewReplacer("dial "+id+": ", "", "failed to dial "+id+": ", "", "failed to dial: ", "", "all dials failed", "").Replace(text)
+	text = strings.Join(strings.Fields(text), " ")
+	return strings.TrimPrefix(printable.Clean(text), "* ")
+}
+
+// addressText is where the node was reached or, when it never was, where its record says
+// that it is.
+func (n *Node) addressText() string {
+	if n.Multiaddr != "" {
+		return printable.Clean(n.Multiaddr)
+	}
+	ip := cmp.Or(orEmpty(n.IP), orEmpty(n.IP6))
+	switch {
+	case ip == "":
+		return "-"
+	case n.Port == nil:
+		return printable.Clean(ip) + ", from its record"
+	}
+	return fmt.Sprintf("%s, port %d, from its record", printable.Clean(ip), *n.Port)
 }
 
 func (n *Node) custodyText() string {
@@ -125,7 +170,13 @@ func orDash(s string) string {
 func (d *Tracked) writeText(p *page) {
 	d.writeEstimates(p)
 	p.WriteByte('\n')
-	list := []field{{"used", d.Used}, {"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)}}
+	list := []field{{"used", d.Used}}
+	if d.CellsOn+d.CellsOff > 0 || d.Together != nil {
+		list = append(list, field{"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)})
+	}
+	if d.SyncOn+d.SyncOff > 0 {
+		list = append(list, field{"sync committees", fmt.Sprintf("on %d of %d subnets (four in each period of a committee)", d.SyncOn, d.SyncOn+d.SyncOff)})
+	}
 	if d.LostDays > 0 {
 		list = append(list, field{"lost", fmt.Sprintf("%d days that could not be decoded", d.LostDays)})
 	}
@@ -135,12 +186,16 @@ func (d *Tracked) writeText(p *page) {
 	p.fields(list)
 	rows := [][]string{}
 	for _, x := range d.Days {
+		watched := fmt.Sprintf("%.1f", x.EpochsWatched)
+		if x.AllSubnets {
+			watched += ", not used"
+		}
 		rows = append(rows, []string{
-			x.Date, x.Client, printable(x.Version), fmt.Sprintf("%.1f", x.EpochsWatched),
+			x.Date, x.Client, printable.Clean(x.Version), watched,
 			fmt.Sprint(x.CellsOn), fmt.Sprint(x.CellsOff), fmt.Sprint(x.Subscriptions),
 		})
 	}
-	p.table([]column{
+	p.filled([]column{
 		{"DAY", plainColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 1}, {"EPOCHS WATCHED", plainColumn, 0},
 		{"FILLED", plainColumn, 0}, {"EMPTY", plainColumn, 0}, {"SUBSCRIPTIONS", plainColumn, 2},
 	}, rows)
@@ -148,12 +203,12 @@ func (d *Tracked) writeText(p *page) {
 	for _, c := range d.CustodyHistory {
 		rows = append(rows, []string{fmt.Sprint(c.Count), clock(c.At)})
 	}
-	p.table([]column{{name: "CUSTODY GROUPS"}, {name: "FROM"}}, rows)
+	p.filled([]column{{name: "CUSTODY GROUPS"}, {name: "FROM"}}, rows)
 	rows = [][]string{}
 	for _, e := range d.Endpoints {
-		rows = append(rows, []string{printable(e.Address), clock(e.First), clock(e.Last)})
+		rows = append(rows, []string{printable.Clean(e.Address), clock(e.First), clock(e.Last)})
 	}
-	p.table([]column{{name: "ADDRESS"}, {name: "FROM"}, {name: "TO"}}, rows)
+	p.filled([]column{{name: "ADDRESS"}, {name: "FROM"}, {name: "TO"}}, rows)
 	for _, o := range d.SameAddress {
 		p.sentence("also found there: %s, at %s", o.ID, clock(o.LastSeen))
 	}
@@ -179,6 +234,7 @@ func (d *Tracked) writeEstimates(p *page) {
 	row("estimate", d.Together)
 	row("custody groups alone", d.Custody)
 	row("subnets alone", d.Subnets)
+	row("sync committees alone", d.Sync)
 	p.table([]column{
 		{"VALIDATORS", plainColumn, 0}, {"MEDIAN", plainColumn, 0}, {"90 %", plainColumn, 0}, {"MEAN", plainColumn, 2},
 		{"AT LEAST ONE", plainColumn, 1}, {"STAKE", plainColumn, 1},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // maxVersions bounds the versions that a client's line names.
@@ -41,14 +42,17 @@ func (s Summary) writeHead(p *page) {
 	if s.Window != nil {
 		list = append(list, s.Window.fields()...)
 	}
-	records := "found by discovery"
+	seen, records, watched := "", "found by discovery", ""
 	if s.Window != nil {
-		records = "with a new or changed record"
+		seen, records = " (these nodes, since they were first found)", "with a new or changed record"
+		if s.Handshaked > s.Rows.Handshakes {
+			watched = "; nodes that were still watched after an earlier handshake are counted, too"
+		}
 	}
 	list = append(list,
-		field{"seen", clock(s.FirstSeen) + " to " + clock(s.LastSeen)},
+		field{"seen", clock(s.FirstSeen) + " to " + clock(s.LastSeen) + seen},
 		field{"nodes", fmt.Sprintf("%d %s, %d completed a handshake, %d with a finished visit", s.Discovered, records, s.Handshaked, s.Visited)},
-		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits)})
+		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits%s", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits, watched)})
 	if s.Rows.ClockErrors > 0 {
 		list = append(list, field{"left out", plural(s.Rows.ClockErrors, "row") + " of sentries whose clock was off"})
 	}
@@ -91,7 +95,7 @@ func versions(c ClientCount) string {
 			words = append(words, fmt.Sprintf("%d more", len(c.Versions)-i))
 			break
 		}
-		name := printable(v.Version)
+		name := printable.Clean(v.Version)
 		if name == "" {
 			name = "unknown"
 		}
@@ -174,12 +178,20 @@ func (v *Validators) writeTables(p *page) {
 		rows = append(rows, []string{b.name(), fmt.Sprint(b.Nodes), share(b.Nodes, v.Nodes), fmt.Sprintf("%.0f", b.Validators)})
 	}
 	p.table([]column{{name: "VALIDATORS OF A NODE"}, {name: "NODES"}, {name: "SHARE"}, {name: "VALIDATORS"}}, rows)
-	p.sentence("(by the median: a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)")
+	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f sums means, which have a node's small chance of very many validators in them; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators)
 	rows = [][]string{}
 	for _, n := range v.Top {
-		rows = append(rows, []string{n.ID, n.Client, fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), fmt.Sprintf("%.0f ETH", n.StakeETH)})
+		rows = append(rows, []string{n.ID, n.Client, fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), fmt.Sprintf("%.0f", n.StakeETH), fmt.Sprintf("%.0f to %.0f", n.StakeLow, n.StakeHigh)})
 	}
-	p.table([]column{{"LARGEST NODES", idColumn, 0}, {name: "CLIENT"}, {name: "VALIDATORS"}, {name: "90 %"}, {"STAKE", plainColumn, 1}}, rows)
+	p.table([]column{{"LARGEST NODES", idColumn, 0}, {name: "CLIENT"}, {name: "VALIDATORS"}, {name: "90 %"}, {"STAKE, ETH", plainColumn, 1}, {"90 %", plainColumn, 1}}, rows)
+}
+
+// medians is the sum of the nodes' medians.
+func (v *Validators) medians() (sum float64) {
+	for _, b := range v.Histogram {
+		sum += b.Validators
+	}
+	return sum
 }
 
 func (b Bucket) name() string {
@@ -198,13 +210,13 @@ func (u Uncertainty) text() string {
 	case len(u.Nodes) > 0:
 		var names []string
 		for _, n := range u.Nodes {
-			name := fmt.Sprintf("%s %s", cutTo(n.ID, shortID+1), n.interval())
+			name := fmt.Sprintf("%s %s, mean %.0f", n.ID, n.interval(), n.ValidatorsMean)
 			if n.AllSubnets {
 				name += " (on all subnets)"
 			}
 			names = append(names, name)
 		}
-		return fmt.Sprintf("%.0f %% of it comes from %s: %s", 100*u.Share, plural(len(u.Nodes), "node"), strings.Join(names, ", "))
+		return fmt.Sprintf("%.0f %% of it comes from %s: %s", 100*u.Share, plural(len(u.Nodes), "node"), strings.Join(names, "; "))
 	case u.Assumptions > 0.5:
 		return fmt.Sprintf("%.0f %% of it comes from assumptions that are the same for all nodes", 100*u.Assumptions)
 	case u.Misfits > 0.5:

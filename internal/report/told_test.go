@@ -33,6 +33,7 @@ func TestToldLast(t *testing.T) {
 		{"a part of a watch that goes on", []any{handshake(100, ptr[uint64](4)), watch(110, 900, 50, 53, true)}, ptr[uint64](53), toldByWatch, 1, 900},
 		{"handshake after the watch", []any{handshake(1000, ptr[uint64](8)), watch(110, 900, 50, 53, false)}, ptr[uint64](8), toldByHandshake, 0, 1000},
 		{"newer record", []any{record(50, 1, 4), record(200, 2, 53), handshake(100, ptr[uint64](4))}, ptr[uint64](53), toldByRecord, 2, 200},
+		{"a lower seq, of a node that was set up again", []any{record(50, 57, 4), handshake(100, ptr[uint64](4)), record(200, 1, 53)}, ptr[uint64](53), toldByRecord, 2, 200},
 		{"record of before, found later", []any{record(200, 1, 4), handshake(100, ptr[uint64](53))}, ptr[uint64](53), toldByHandshake, 0, 200},
 		{"the same record again, of another sentry", []any{record(50, 1, 4), record(200, 1, 4), handshake(100, ptr[uint64](53))}, ptr[uint64](53), toldByHandshake, 0, 200},
 		{"MetaData without a count", []any{record(50, 1, 9), handshake(100, nil)}, ptr[uint64](9), toldByRecord, 0, 100},

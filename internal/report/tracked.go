@@ -11,14 +11,19 @@ import (
 // Tracked explains a node's estimate. Lists are never nil.
 type Tracked struct {
 	// Together is the estimate, null before the first; Custody and Subnets are what the
-	// custody groups and the subnets say each without the other, null where they say nothing.
-	// CellsOn counts the observed cells that were filled, CellsOff those that were not.
+	// custody groups and the subnets say each without the other, Sync what the sync committee
+	// subnets say alone; null where they say nothing. CellsOn counts the observed cells that
+	// were filled, CellsOff those that were not; SyncOn and SyncOff are those of the sync
+	// committees, a subnet and a period each.
 	Together *Estimated `json:"together"`
 	Custody  *Estimated `json:"custody"`
 	Subnets  *Estimated `json:"subnets"`
+	Sync     *Estimated `json:"sync"`
 	CellsOn  uint64     `json:"cells_on"`
 	CellsOff uint64     `json:"cells_off"`
-	// Used says how much of the subnets is believed, by the client version's tests.
+	SyncOn   uint64     `json:"sync_on"`
+	SyncOff  uint64     `json:"sync_off"`
+	// Used says which evidence the estimate is made from, by the client version's tests.
 	Used string `json:"used"`
 	Days []Day  `json:"days"`
 	// LostDays counts days that the consumer could not decode and has dropped: they are not
@@ -54,12 +59,20 @@ type OtherID struct {
 func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	why := state.Why(p)
 	out := &Tracked{
-		CellsOn: why.On, CellsOff: why.Off, Used: "nothing: not estimated yet",
+		CellsOn: why.On, CellsOff: why.Off, SyncOn: why.SyncOn, SyncOff: why.SyncOff, Used: "nothing: not estimated yet",
 		Days: []Day{}, LostDays: p.LostDays, CustodyHistory: append([]tracker.CustodyChange{}, p.CustodyHistory...),
 		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{},
 	}
 	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
-		out.Together, out.Used = new(estimated(p.Estimate.Estimate)), used(p.Estimate.Trust)
+		if out.Together, out.Used = new(estimated(p.Estimate.Estimate)), used(p.Estimate.Trust); p.Estimate.AllSubnets {
+			out.Used = "custody and sync committees: on all attestation subnets, these are no evidence"
+		}
+		if why.On+why.Off == 0 && !p.Estimate.AllSubnets {
+			out.Used += "; of the attestation subnets nothing could be used yet"
+		}
+		if why.SyncOn+why.SyncOff > 0 {
+			out.Sync = new(estimated(why.Sync))
+		}
 		if p.Custody.Latest > 0 {
 			out.Custody = new(estimated(why.Custody))
 		}

@@ -72,15 +72,16 @@ func (r *Report) Accuracy(file string) (a Accuracy, err error) {
 	known, met := map[string]bool{}, 0
 	for _, truth := range nodes {
 		known[truth.PeerID] = true
-		if truth.Ours && truth.Reachable && truth.Handshake {
+		n := r.nodes[truth.PeerID]
+		estimated := n != nil && n.Estimated != nil // also where nobody can dial the node, and it dialled us
+		if truth.Ours && truth.Reachable && truth.Handshake || estimated {
 			a.Nodes++
 		}
-		n := r.nodes[truth.PeerID]
 		if n == nil {
 			continue
 		}
 		met++
-		if n.Estimated != nil {
+		if estimated {
 			a.add(n, truth)
 		}
 	}

@@ -47,6 +47,11 @@ func TestAccuracy(t *testing.T) {
 	if len(a.List) != 3 || a.List[0].ID != "a" || !a.List[0].Inside || a.List[1].Inside {
 		t.Errorf("%+v", a.List)
 	}
+	// One that nobody can dial, but that dialled us, is among those that can.
+	write(`{"nodes": [{"peer_id": "a", "validators": 100, "ours": true, "reachable": false, "handshake": true}]}`)
+	if inbound, err := r.Accuracy(file); err != nil || inbound.Nodes != 1 || inbound.Estimated != 1 {
+		t.Errorf("%+v, %v", inbound, err)
+	}
 	var out bytes.Buffer
 	if err := a.WriteText(&out); err != nil || !strings.Contains(out.String(), "120 in truth, 125 estimated on the same nodes") {
 		t.Errorf("%v\n%s", err, &out)

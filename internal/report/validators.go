@@ -14,7 +14,7 @@ const topNodes = 10
 // Validators are the estimates of the whole network.
 type Validators struct {
 	tracker.Totals
-	// Histogram counts nodes by the median of their validators.
+	// Histogram counts nodes, and their validators, by the median.
 	Histogram []Bucket `json:"histogram"`
 	// Top are the nodes with the most validators, by the median.
 	Top []Validating `json:"top"`
@@ -79,7 +79,7 @@ type Bucket struct {
 	Low        int     `json:"low"`
 	High       int     `json:"high"`
 	Nodes      int     `json:"nodes"`
-	Validators float64 `json:"validators"` // the sum of the means
+	Validators float64 `json:"validators"` // the sum of the medians
 }
 
 // Validating is one node's estimate, with the names of the API's node row.
@@ -138,7 +138,7 @@ func newValidators(state *tracker.State) *Validators {
 		for i := len(out.Histogram) - 1; i >= 0; i-- {
 			if b := &out.Histogram[i]; p.Estimate.Median >= b.Low {
 				b.Nodes++
-				b.Validators += p.Estimate.Mean
+				b.Validators += float64(p.Estimate.Median)
 				break
 			}
 		}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -15,7 +17,7 @@ import (
 func whyNode(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) string {
 	switch {
 	case n.sentry():
-		return fmt.Sprintf("Another Valtrack sentry (%s), not a beacon node: nothing is estimated.", printable(n.Agent))
+		return fmt.Sprintf("Another Valtrack sentry (%s), not a beacon node: nothing is estimated.", printable.Clean(n.Agent))
 	case n.handshake == 0 && n.visits == 0:
 		return "Nothing is known of its validators: its record was found, and it was not visited."
 	case n.handshake == 0:
@@ -24,7 +26,33 @@ func whyNode(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) string 
 		return "Not estimated yet: estimates follow within minutes of a handshake, while a consumer runs."
 	}
 	reasons := []string{dutiesSeen(n, state, p, d), custodySeen(p)}
+	if text := syncSeen(d); text != "" {
+		reasons = append(reasons, text)
+	}
 	return headline(*d.Together) + ": " + strings.Join(reasons, "; ") + "."
+}
+
+// noteOf says of a node that never completed a handshake what that means; empty for others.
+func noteOf(n *Node) string {
+	if n.handshake > 0 || n.sentry() {
+		return ""
+	}
+	note := "It is in no total: only nodes that completed a handshake are counted."
+	switch text := event.OutcomeMeaning(n.LastOutcome); {
+	case n.visits == 0:
+		note += " A node that was found is not visited until it is its turn, and never when its record is of another fork, has no address that can be dialled, or is excluded or of another shard."
+	case text != "":
+		note = fmt.Sprintf("The outcome %q means: %s. ", n.LastOutcome, text) + note
+	}
+	return note
+}
+
+// syncSeen is what the node's sync committee subnets say, when it was on any.
+func syncSeen(d *Tracked) string {
+	if d.SyncOn == 0 || d.Sync == nil {
+		return ""
+	}
+	return fmt.Sprintf("it was on %d of %s, which alone says %s", d.SyncOn, plural(int(d.SyncOn+d.SyncOff), "sync committee subnet"), d.Sync.interval())
 }
 
 // headline is the estimate in words.
@@ -57,11 +85,26 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 	if d.CellsOn == 0 {
 		return out
 	}
-	out += fmt.Sprintf(", hence about %d", d.Subnets.Validators)
+	if follows(d, state, p) {
+		out += fmt.Sprintf(", hence about %d", d.Subnets.Validators)
+	} else {
+		// The watch shows duties of before and after it, or several that count as one.
+		out += fmt.Sprintf("; by how long this client stays on a duty's subnet, and by what is usual of all nodes, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
+	}
 	if p.Estimate.Trust == estimate.TrustWide {
 		out += ", or up to a factor of two from that, since its client version fits the assumptions badly"
 	}
 	return out
+}
+
+// follows reports whether the number that the subnets give is what anybody computes from
+// the duties, the watched epochs and the rate of the sentence.
+func follows(d *Tracked, state *tracker.State, p *tracker.Peer) bool {
+	if p.Estimate.EpochsWatched <= 0 {
+		return false
+	}
+	simple := float64(d.CellsOn) / p.Estimate.EpochsWatched / state.Params().AggregatorShare()
+	return math.Abs(simple-float64(d.Subnets.Validators)) <= 0.1*simple
 }
 
 // observed is the time in which duties could be seen.

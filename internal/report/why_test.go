@@ -2,8 +2,10 @@ package report
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ import (
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// watchedPeers tracks four peers: one that was watched, one on all subnets, one that was only
+// watchedPeers tracks five peers: one that was watched, one on all subnets, one on two sync committee subnets, one that was only
 // found, and one that was met once.
 func watchedPeers(t *testing.T) (*Report, *tracker.State) {
 	t.Helper()
@@ -42,12 +44,14 @@ func watchedPeers(t *testing.T) (*Report, *tracker.State) {
 		ClientVersion: "Lighthouse/v8.0.1-abcdef0/x86_64-linux"})
 	every := eth2.Attnets{255, 255, 255, 255, 255, 255, 255, 255}
 	meet("all subnets", every, 53)
+	tr.Add(&event.MetadataReceived{Common: common(at), ID: "on sync subnets", VisitID: "v-sync", ClientVersion: "Lighthouse/v8.0.1-abcdef0/x86_64-linux",
+		MetaData: &event.MetaData{CustodyGroupCount: ptr[uint64](128), Syncnets: ptr(eth2.Syncnets(3))}, SubscribedSubnets: []int{}, Direction: event.Inbound})
 	tr.Add(&event.PeerDiscovered{Common: common(at), ID: "found", Seq: 1})
 	tr.Apply(0)
 	if err := tr.Recompute(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := reportOf(t, dataset.Range{}, append(append(met("watched", at.UnixMilli(), "8.0.1", ""), met("all subnets", at.UnixMilli(), "8.0.1", "")...),
+	r := reportOf(t, dataset.Range{}, append(slices.Concat(met("watched", at.UnixMilli(), "8.0.1", ""), met("all subnets", at.UnixMilli(), "8.0.1", ""), met("on sync subnets", at.UnixMilli(), "8.0.1", "")),
 		dataset.DiscoveryRow{ID: "found"}, dataset.DiscoveryRow{ID: "missed"}, missed("missed", at.UnixMilli()), missed("missed", at.UnixMilli()))...)
 	r.setState(tr.State())
 	return r, tr.State()
@@ -108,5 +112,89 @@ func TestUncertainty(t *testing.T) {
 	}
 	if none := newUncertainty(nil, tracker.Totals{}); len(none.Nodes) != 0 || none.text() != "" {
 		t.Errorf("%+v", none)
+	}
+}
+
+// Where the sentence says "hence", its numbers give its result.
+func TestHenceFollows(t *testing.T) {
+	_, state := watchedPeers(t)
+	share := state.Params().AggregatorShare()
+	for _, c := range []struct {
+		cells   uint64
+		epochs  float64
+		subnets int
+		want    bool
+	}{
+		{100, 10, int(10 / share), true}, {55, 2, 662, false}, {17, 2, 142, false}, {406, 21, int(406 / 21.0 / share), true}, {3, 0, 40, false},
+	} {
+		p := &tracker.Peer{Estimate: &tracker.Estimate{EpochsWatched: c.epochs}}
+		d := &Tracked{CellsOn: c.cells, CellsOff: 1000, Subnets: &Estimated{Validators: c.subnets}}
+		text := dutiesSeen(&Node{}, state, p, d)
+		if got := strings.Contains(text, "hence about"); got != c.want || !strings.Contains(text, fmt.Sprintf("about %d", c.subnets)) {
+			t.Errorf("%+v: %s", c, text)
+		}
+	}
+}
+
+// What the sync committee subnets say is in the table, and in the sentence of a node that was
+// on some.
+func TestSyncEvidenceIsShown(t *testing.T) {
+	r, _ := watchedPeers(t)
+	e, err := r.Evidence(t.Context(), t.TempDir(), r.nodes["on sync subnets"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := e.WriteText(&out); err != nil {
+		t.Fatal(err)
+	}
+	if e.Tracked.Sync == nil || e.Tracked.SyncOn != 2 || e.Tracked.SyncOff != 2 || !strings.Contains(e.Why, "it was on 2 of 4 sync committee subnets, which alone says ") {
+		t.Errorf("%+v\n%s", e.Tracked, e.Why)
+	}
+	for _, want := range []string{"sync committees alone", "on 2 of 4 subnets"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
+
+// A node that was never reached has its reason and its address, and no empty tables.
+func TestNodesThatWereNeverReached(t *testing.T) {
+	const id = "16Uiu2HAm9dqnTSYPpqFevmJXXvRUavRzcEuYPVS2htkoQLumpu4w"
+	text := "dial " + id + ": failed to dial " + id + ": all dials failed\n  * [/ip4/127.10.0.87/tcp/43159] dial tcp4 127.10.0.87:43159: i/o timeout"
+	visit := ended(id, hour(1), "dial_timeout").(dataset.VisitRow)
+	visit.Error = &text
+	r := reportOf(t, dataset.Range{}, dataset.DiscoveryRow{ID: id, IP: ptr("192.0.2.3"), Port: ptr[int32](9000), Common: visit.Common}, visit)
+	e := Evidence{Node: r.nodes[id], Note: noteOf(r.nodes[id]), Visits: []dataset.VisitRow{visit}}
+	var out bytes.Buffer
+	if err := e.WriteText(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"192.0.2.3, port 9000, from its record", `The outcome "dial_timeout" means: no answer: the node is down`, "It is in no total",
+		"[/ip4/127.10.0.87/tcp/43159] dial tcp4 127.10.0.87:43159: i/o timeout"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+	for _, unwanted := range []string{"HANDSHAKE", "SHORT-LIVED", "failed to dial", "subnet rule"} {
+		if strings.Contains(out.String(), unwanted) {
+			t.Errorf("%q in\n%s", unwanted, &out)
+		}
+	}
+}
+
+// The histogram counts and sums by one rule: no bin has more than its nodes can have.
+func TestHistogramIsConsistent(t *testing.T) {
+	_, state := watchedPeers(t)
+	v := newValidators(state)
+	nodes := 0
+	for _, b := range v.Histogram {
+		nodes += b.Nodes
+		if high := float64(b.Nodes * b.High); b.Validators < float64(b.Nodes*b.Low) || b.High > 0 && b.Validators > high {
+			t.Errorf("%+v", b)
+		}
+	}
+	if nodes != v.Nodes {
+		t.Errorf("%d nodes in the histogram, %d in the total", nodes, v.Nodes)
 	}
 }

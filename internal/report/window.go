@@ -9,8 +9,10 @@ import (
 // bucket is the resolution of what was recorded when.
 const bucket = time.Minute
 
-// silence is the shortest gap that is reported of a window: a fifth of it, but no more than
-// a quarter of an hour, in which a sentry visits some node.
+// silence is the shortest gap between rows that is reported of a window: a fifth of it, but
+// at least two minutes, since rows are committed once a minute, and no more than a quarter
+// of an hour, in which a sentry visits some node. What is before the first row of all was not
+// recorded, however short it is.
 func silence(window int64) int64 {
 	return max(2*bucket.Milliseconds(), min(window/5, 15*time.Minute.Milliseconds()))
 }
@@ -23,8 +25,9 @@ type Window struct {
 	// DataFrom and DataTo bound the rows of all times; 0 without any.
 	DataFrom int64 `json:"data_from"`
 	DataTo   int64 `json:"data_to"`
-	// Gaps are the spans in which nothing was recorded, of at least a fifth of the window or a
-	// quarter of an hour; GapsMS is their sum. Never nil.
+	// Gaps are the spans in which nothing was recorded: before the first row of all, and
+	// between rows of at least a fifth of the window (two minutes at least) or a quarter of an
+	// hour. GapsMS is their sum. Never nil.
 	Gaps   []Span `json:"gaps"`
 	GapsMS int64  `json:"gaps_ms"`
 }
@@ -67,12 +70,17 @@ func (c *recorded) gaps(from, to int64) []Span {
 		}
 	}
 	at := from
+	if c.first-from >= time.Second.Milliseconds() && c.first < to {
+		gaps, at = append(gaps, Span{from, c.first}), c.first
+	}
 	for _, n := range slices.Sorted(maps.Keys(c.at)) {
 		start := n * bucket.Milliseconds()
 		if start >= to {
 			break
 		}
-		add(at, start)
+		if start > at {
+			add(at, start)
+		}
 		at = max(at, start+bucket.Milliseconds())
 	}
 	add(at, to)

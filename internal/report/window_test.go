@@ -103,3 +103,28 @@ func TestAWatchIsNoGap(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 }
+
+// What is before the first row of all was not recorded, however short it is; durations are not
+// rounded up to what nobody asked for.
+func TestTimeBeforeTheData(t *testing.T) {
+	rows := busy(1, 2)
+	minutes := func(n float64) float64 { return 1 + n/60 }
+	for _, c := range []struct {
+		from, to float64
+		want     []Span
+	}{
+		{minutes(-2.5), minutes(2.5), []Span{{hour(minutes(-2.5)), hour(1)}}},
+		{minutes(-1), minutes(9), []Span{{hour(minutes(-1)), hour(1)}, {hour(minutes(1)), hour(minutes(9))}}},
+		{minutes(0), minutes(2.5), []Span{}},
+	} {
+		w := reportOf(t, dataset.Range{From: hour(c.from), To: hour(c.to)}, rows...).Summary().Window
+		if diff := cmp.Diff(c.want, w.Gaps); diff != "" {
+			t.Errorf("%v to %v: %s", c.from, c.to, diff)
+		}
+	}
+	for ms, want := range map[int64]string{150_000: "2m30s", 120_000: "2m", 130_000: "2m10s", 40_000: "40s", 3_600_000: "1h0m", 90 * 60_000: "1h30m", 36*3_600_000 + 29_000: "36h0m"} {
+		if got := span(ms); got != want {
+			t.Errorf("%d ms are %q, want %q", ms, got, want)
+		}
+	}
+}

@@ -28,9 +28,13 @@ type drought struct {
 	log       *slog.Logger
 	bootnodes int
 	excluded  int // of the bootnodes
-	wait      time.Duration
-	next      time.Time // of a warning
-	over      bool
+	// own are the bootnodes' node ids: their records come from the configuration, not from
+	// the network.
+	own   map[eth2.NodeID]bool
+	found int // records of other nodes
+	wait  time.Duration
+	next  time.Time // of a warning
+	over  bool
 	// seen counts the records that came by why they are not dialled, "" for those that are.
 	seen    map[unfit]int
 	records int
@@ -53,10 +57,14 @@ func newDrought(cfg Config, f forks, now time.Time) *drought {
 	wait := max(f.clock.Scale(droughtAfter), droughtLeast)
 	d := &drought{
 		forks: f, log: cfg.log, bootnodes: len(cfg.bootnodes), wait: wait, next: now.Add(wait),
-		seen: make(map[unfit]int), digests: make(map[eth2.ForkDigest]int),
+		seen: make(map[unfit]int), digests: make(map[eth2.ForkDigest]int), own: make(map[eth2.NodeID]bool),
 	}
 	for _, text := range cfg.bootnodes {
-		if r, err := enr.Parse(text); err == nil && cfg.Exclude.record(&r) {
+		r, err := enr.Parse(text)
+		if err != nil {
+			continue
+		}
+		if d.own[r.NodeID] = true; cfg.Exclude.record(&r) {
 			d.excluded++
 		}
 	}
@@ -69,6 +77,9 @@ func (d *drought) observe(r *enr.Record, why unfit) {
 		return
 	}
 	d.records++
+	if !d.own[r.NodeID] {
+		d.found++
+	}
 	d.seen[why]++
 	if why != unfitDigest {
 		return
@@ -93,7 +104,7 @@ func (d *drought) check(s Stats, now time.Time) {
 	d.next = now.Add(droughtEvery * d.wait)
 	attrs := []any{
 		slog.Int("records", d.records), slog.Uint64("dialled", s.Dialled), slog.Uint64("connected", s.Connected),
-		slog.Int("bootnodes", d.bootnodes), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
+		slog.Int("bootnodes", d.bootnodes), slog.Int("records_of_bootnodes", d.records-d.found), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
 	}
 	for _, why := range []unfit{unfitDigest, unfitExcluded, unfitShard, unfitAddress, unfitNoEth2} {
 		if n := d.seen[why]; n > 0 {
@@ -135,6 +146,8 @@ func (d *drought) diagnosis(s Stats) string {
 		return "no node can be found: the exclude file covers all bootnodes; take one off it, or give another one with --bootnode"
 	case d.records == 0:
 		return "no node records come: no bootnode answers; check the firewall for UDP, and the bootnodes"
+	case d.found == 0 && d.seen[""] == 0:
+		return "no node records come but those of the bootnodes, which are configured: none of them answers, or they know no other node; check the firewall for UDP, and the bootnodes"
 	case most == unfitDigest:
 		return "node records come, but none is of our network and fork: check --network, and the genesis and forks of --network-dir, against their fork digest"
 	case most == unfitExcluded:

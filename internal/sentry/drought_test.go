@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,10 @@ func TestDrought(t *testing.T) {
 			Config{Exclude: excludeAll}, []*enr.Record{record(1, ours)}, Stats{}, []string{"--exclude", "excluded=1"},
 		},
 		"no eth2": {Config{}, []*enr.Record{{IP4: netip.MustParseAddr("1.2.3.4")}}, Stats{}, []string{"none is of a consensus node", "without_eth2=1"}},
+		"only the bootnodes' own records": {
+			Config{bootnodes: mainnet.Bootnodes}, recordsOf(t, mainnet.Bootnodes), Stats{},
+			[]string{"no node records come but those of the bootnodes", "check the firewall for UDP", "records_of_bootnodes=" + strconv.Itoa(len(mainnet.Bootnodes))},
+		},
 		"nothing": {Config{bootnodes: mainnet.Bootnodes}, nil, Stats{}, []string{"no bootnode answers", "bootnodes_excluded=0"}},
 		"dials fail": {
 			Config{AllowPrivate: true}, []*enr.Record{record(1, ours)}, Stats{Dialled: 4, Outcomes: map[string]uint64{"dial_timeout": 4}},
@@ -88,6 +93,18 @@ func TestDrought(t *testing.T) {
 			t.Errorf("%s: no second warning after an hour", name)
 		}
 	}
+}
+
+func recordsOf(t *testing.T, texts []string) (list []*enr.Record) {
+	t.Helper()
+	for _, text := range texts {
+		r, err := enr.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, &r)
+	}
+	return list
 }
 
 // A handshake ends it for good.

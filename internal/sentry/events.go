@@ -5,13 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Bounds on what peers say, in bytes.
@@ -24,6 +24,7 @@ func (s *Sentry) common(now time.Time) event.Common {
 	return event.Common{
 		Network: s.cfg.NetworkName, CrawlerID: s.cfg.CrawlerID, CrawlerLocation: s.cfg.CrawlerLocation,
 		Timestamp: now.UnixMilli(), ClockSkewMS: s.skew.milliseconds(now),
+		GenesisValidatorsRoot: s.cfg.genesisRoot,
 	}
 }
 
@@ -147,8 +148,10 @@ func (s *Sentry) publishParts(handover context.Context, v *visit, log *subnetLog
 	}
 }
 
-// shorten cuts s to at most max bytes of valid UTF-8.
+// shorten makes a text that a peer may have chosen printable, and cuts it to at most max
+// bytes.
 func shorten(s string, max int) string {
+	s = printable.Clean(s)
 	if len(s) > max {
 		cut := max
 		for cut > 0 && !utf8.RuneStart(s[cut]) {
@@ -156,7 +159,7 @@ func shorten(s string, max int) string {
 		}
 		s = s[:cut]
 	}
-	return strings.ToValidUTF8(s, "")
+	return s
 }
 
 // lossLogEvery is how often a publisher that fails is logged.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
@@ -50,7 +51,7 @@ func OpenStore(dir string, net network.Network, maxPeers int, log *slog.Logger) 
 	}
 	if err := s.open(context.Background()); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("peer table %s: %w", s.path, err)
+		return nil, fmt.Errorf("peer table %s: %w", s.path, withErrno(err))
 	}
 	return s, nil
 }
@@ -211,6 +212,16 @@ func classify(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", errDamaged, err)
+}
+
+// withErrno adds the system's error to SQLite's own code of a full disk, by which callers
+// know that a later start may succeed.
+func withErrno(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%w: %w", err, syscall.ENOSPC)
+	}
+	return err
 }
 
 // checkHead checks the schema version and the network. empty is true for a new file.

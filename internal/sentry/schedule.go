@@ -267,7 +267,9 @@ func (s *schedule) leavePlace(st *running) {
 
 func (s *schedule) offerRecord(o offer) {
 	now := time.Now()
-	s.drought.observe(o.record, s.unfit(o.record, now))
+	if !s.drought.over {
+		s.drought.observe(o.record, s.unfit(o.record, now))
+	}
 	publish := s.gate.admitsRecord(o.record, s.table.byID[o.record.PeerID], now) && s.table.offer(o.record, now)
 	if publish {
 		s.counters.add(func(st *Stats) {

@@ -73,8 +73,9 @@ type Config struct {
 	// Store keeps the peer table across restarts; nil keeps nothing.
 	Store *Store
 
-	log       *slog.Logger // New's
-	bootnodes []string     // the network's
+	log         *slog.Logger // New's
+	bootnodes   []string     // the network's
+	genesisRoot eth2.Root    // the network's
 }
 
 func (c Config) withDefaults(networkName string) Config {
@@ -139,7 +140,7 @@ func New(cfg Config, local *Local, host *p2p.Host, finder Finder, publisher Publ
 }
 
 func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
-	cfg.log, cfg.bootnodes = log, local.net.Bootnodes
+	cfg.log, cfg.bootnodes, cfg.genesisRoot = log, local.net.Bootnodes, local.net.GenesisValidatorsRoot
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
 		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(), lossLog: loglimit.Every(lossLogEvery),

@@ -13,12 +13,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	libp2pnet "github.com/libp2p/go-libp2p/core/network"
+	"github.com/quic-go/quic-go"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 func loopback() netip.Addr { return netip.MustParseAddr("127.0.0.1") }
@@ -158,6 +160,7 @@ func checkValid(t testing.TB, events *published) {
 
 func TestVisitOfAHealthyPeer(t *testing.T) {
 	net := testNetwork(t, time.Now().Add(-1000*12*time.Second), 0)
+	net.GenesisValidatorsRoot = eth2.Root{1, 31: 2}
 	remote := healthyRemote(net)
 	h := newHost(t, remote, "Lighthouse/v8.1.0", stay)
 	c := startCrawler(t, net, true)
@@ -176,7 +179,7 @@ func TestVisitOfAHealthyPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &event.MetadataReceived{
-		Common: event.Common{Network: "testnet", CrawlerID: "crawler", CrawlerLocation: "here", Timestamp: got[0].Timestamp},
+		Common: event.Common{Network: "testnet", CrawlerID: "crawler", CrawlerLocation: "here", Timestamp: got[0].Timestamp, GenesisValidatorsRoot: net.GenesisValidatorsRoot},
 		ENR:    record.Raw, ID: h.PeerID(), NodeID: &nodeID,
 		Multiaddr: multiaddr(netip.AddrPortFrom(loopback(), h.QUICPort()), "/udp/", "/quic-v1"),
 		Epoch:     31,
@@ -469,6 +472,15 @@ func TestHelloIsFiltered(t *testing.T) {
 	v.helloCame = false
 	if e := s.metadataReceived(v, now); e.SubscribedSubnets != nil || e.SyncSubnets != nil || e.ColumnSubnets != nil {
 		t.Errorf("no hello gave %v, %v, %v", e.SubscribedSubnets, e.SyncSubnets, e.ColumnSubnets)
+	}
+}
+
+// A peer that closes a connection may give a reason, which is in the visit's error.
+func TestErrorsOfVisitsArePrintable(t *testing.T) {
+	s := newSentry(Config{}, NewLocal(testNetwork(t, genesis, 0)), nil, nil, nil, discardLog())
+	e := s.visitEnded(&visit{err: &quic.ApplicationError{Remote: true, ErrorMessage: "\x1b[2Jgone\nlevel=ERROR \u202eforged"}, agent: "a\x1bb"})
+	if !strings.HasSuffix(e.Error, "[2Jgone level=ERROR forged") || e.ClientVersion != "ab" || !printable.Is(e.Error) {
+		t.Errorf("error %q, agent %q", e.Error, e.ClientVersion)
 	}
 }
 

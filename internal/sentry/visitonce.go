@@ -65,7 +65,7 @@ func ParseTarget(text string) (p2p.Target, *enr.Record, error) {
 	}
 	r, err := enr.Parse(text)
 	if err != nil {
-		return p2p.Target{}, nil, err
+		return p2p.Target{}, nil, fmt.Errorf("%w; or want a multiaddr, as /ip4/ADDRESS/tcp/PORT/p2p/PEER_ID", err)
 	}
 	target := targetOf(&r, true)
 	if !hasAddress(target) {

@@ -40,10 +40,18 @@ func (d *draft) seen(f *fold, c event.Common, at int64) {
 	d.LastSeen = max(d.LastSeen, at)
 }
 
+// LaterRecord reports whether a record that was observed at a time (Unix ms) replaces the one
+// that was observed before: the later observation counts, whatever its seq. A node that was
+// set up again with its old key begins with a low seq, and a sentry publishes a lower one only
+// when the node itself answered with it. Of two at one time the higher seq counts.
+func LaterRecord(at int64, seq uint64, before int64, seqBefore uint64) bool {
+	return at > before || at == before && seq >= seqBefore
+}
+
 // discovered folds a node record.
 func (d *draft) discovered(f *fold, e *event.PeerDiscovered) {
 	d.seen(f, e.Common, e.Timestamp)
-	if d.Record.At > 0 && (e.Seq < d.Record.Seq || e.Seq == d.Record.Seq && e.Timestamp < d.Record.At) {
+	if d.Record.At > 0 && !LaterRecord(e.Timestamp, e.Seq, d.Record.At, d.Record.Seq) {
 		return
 	}
 	id := e.NodeID

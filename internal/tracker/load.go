@@ -96,7 +96,8 @@ func inTransaction(ctx context.Context, source string, read func(queryer) error)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	db.SetMaxOpenConns(1)
-	if _, err := userVersion(ctx, db); err != nil {
+	version, err := userVersion(ctx, db)
+	if err != nil {
 		return err
 	}
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
@@ -104,6 +105,15 @@ func inTransaction(ctx context.Context, source string, read func(queryer) error)
 		return damaged(ctx, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
+	if version == 0 {
+		var objects int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&objects); err != nil {
+			return damaged(ctx, err)
+		}
+		if objects == 0 { // whoever began to create it had no room on the disk
+			return ErrMissing
+		}
+	}
 	return read(tx)
 }
 

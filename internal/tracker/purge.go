@@ -7,6 +7,24 @@ import (
 	"path/filepath"
 )
 
+// EachPeer calls peer with every peer in a data directory's database; without a database
+// there is none.
+func EachPeer(ctx context.Context, dir string, peer func(*Peer)) error {
+	if !exists(dir) {
+		return nil
+	}
+	return inReadOnly(ctx, dir, func(db queryer) error {
+		peers := map[string]*Peer{}
+		if err := loadPeers(ctx, db, peers); err != nil {
+			return damaged(ctx, err)
+		}
+		for _, p := range peers {
+			peer(p)
+		}
+		return nil
+	})
+}
+
 // Purge removes the peers that gone reports from a data directory's database, and from the
 // pages of its file, and counts them. Totals and counts of all peers together stay. It is
 // durable when it returns nil; without a database there is nothing to do. No consumer may

@@ -135,11 +135,13 @@ func (s *State) Days(p *Peer) (days []Day, undecodable uint32) {
 	return days, undecodable
 }
 
-// Why explains a peer's estimate: what its custody groups alone say, what its
-// subnets alone say, and how many of the observed cells were filled (On) and empty (Off).
+// Why explains a peer's estimate: what its custody groups alone say, what its subnets alone
+// say and, of these, its sync committee subnets alone; how many of the observed cells were
+// filled (On) and empty (Off), and the same of the sync committee subnets.
 type Why struct {
-	Custody, Subnets estimate.Estimate
-	On, Off          uint64
+	Custody, Subnets, Sync estimate.Estimate
+	On, Off                uint64
+	SyncOn, SyncOff        uint64
 }
 
 // Why explains an estimate with what was learned last.
@@ -148,6 +150,8 @@ func (s *State) Why(p *Peer) Why {
 	e, _, _ := evidenceOf(p, s.Params(), func(c eth2.Client, own estimate.Behaviour) estimate.Trust { return s.trust(p, c, own) })
 	out := Why{Custody: m.Estimate(estimate.NewEvidence(clientOf(p.Client), p.Custody))}
 	out.On, out.Off = e.Cells()
+	out.SyncOn, out.SyncOff = e.SyncCells()
+	out.Sync = m.Estimate(e.OnlySync())
 	alone := e.Clone()
 	alone.SetCustody(estimate.Custody{})
 	out.Subnets = m.Estimate(alone)

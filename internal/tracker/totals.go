@@ -3,7 +3,6 @@ package tracker
 import (
 	"cmp"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -49,7 +48,7 @@ type ClientTotals struct {
 
 // totalsOf sums the estimates of the nodes that counted gave.
 func totalsOf(nodes []*Peer, duplicateIDs uint64, m *estimate.Model, hour int64) Totals {
-	var sum Sums
+	sum := Sums{}
 	for _, p := range nodes {
 		sum.Add(p.Client.Kind, p.Estimate.Estimate)
 	}
@@ -58,61 +57,32 @@ func totalsOf(nodes []*Peer, duplicateIDs uint64, m *estimate.Model, hour int64)
 	return out
 }
 
-// Sums add up estimates by client. The zero value is empty.
-type Sums struct{ clients map[eth2.ClientKind]*sums }
+// Sums add up estimates by client.
+type Sums map[eth2.ClientKind]estimate.Sum
 
-type sums struct {
-	nodes int
-	estimate.Estimate
-}
-
-// Add adds one node. Of the estimate Mean, Variance, Shared, PValidator and Stake.Mean
+// Add adds one node. Of the estimate Low, Mean, Variance, Shared, PValidator and Stake.Mean
 // are used.
-func (s *Sums) Add(client eth2.ClientKind, e estimate.Estimate) {
-	if s.clients == nil {
-		s.clients = map[eth2.ClientKind]*sums{}
-	}
-	c := s.clients[client]
-	if c == nil {
-		c = &sums{}
-		s.clients[client] = c
-	}
-	c.nodes++
-	c.sum(e)
+func (s Sums) Add(client eth2.ClientKind, e estimate.Estimate) {
+	sum := s[client]
+	sum.Add(e)
+	s[client] = sum
 }
 
-func (c *sums) sum(e estimate.Estimate) {
-	c.Mean += e.Mean
-	c.Variance += e.Variance
-	c.Shared += e.Shared
-	c.PValidator += e.PValidator
-	c.Stake.Mean += e.Stake.Mean
-}
-
-func (s *Sums) totals(m *estimate.Model, hour int64) Totals {
+func (s Sums) totals(m *estimate.Model, hour int64) Totals {
 	out := Totals{Hour: hour, Clients: []ClientTotals{}}
-	var all sums
-	for _, kind := range slices.Sorted(maps.Keys(s.clients)) {
-		c := s.clients[kind]
-		all.nodes += c.nodes
-		all.sum(c.Estimate)
-		t := c.total(m)
-		out.Clients = append(out.Clients, ClientTotals{string(kind), c.nodes, t.WithValidators, t.Validators, t.Low, t.High, t.StakeETH})
+	kinds := slices.Sorted(maps.Keys(s))
+	groups := make([]estimate.Sum, len(kinds))
+	for i, kind := range kinds {
+		groups[i] = s[kind]
+		out.Nodes += s[kind].Nodes
+	}
+	t, clients := m.Totals(groups)
+	for i, c := range clients {
+		out.Clients = append(out.Clients, ClientTotals{string(kinds[i]), groups[i].Nodes, c.WithValidators, c.Validators, c.Low, c.High, c.StakeETH})
 	}
 	slices.SortStableFunc(out.Clients, func(a, b ClientTotals) int { return cmp.Compare(b.Nodes, a.Nodes) })
-	t := all.total(m)
-	out.Nodes, out.WithValidators = all.nodes, t.WithValidators
-	out.Validators, out.Low, out.High = t.Validators, t.Low, t.High
+	out.WithValidators, out.Validators, out.Low, out.High = t.WithValidators, t.Validators, t.Low, t.High
 	out.StakeETH, out.StakeLow, out.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
 	out.ActiveValidators, out.Multiplicity, out.Verdict = t.ActiveValidators, t.Multiplicity, t.Verdict.String()
 	return out
-}
-
-// total sums as the model does: means and variances add up, so the sum of many nodes
-// counts as one.
-func (c *sums) total(m *estimate.Model) estimate.Total {
-	if c.nodes == 0 || math.IsNaN(c.Mean) {
-		return m.Total(nil)
-	}
-	return m.Total([]estimate.Estimate{c.Estimate})
 }

@@ -55,12 +55,13 @@ func learnedCrawl(tr trial, seed uint64) (list []outcome, total estimate.Total, 
 	}
 	spurious := estimate.FitSpurious(base, evidence)
 	m := estimate.NewModel(p, estimate.FitPrior(estimate.NewModel(p, estimate.DefaultPrior(), spurious), evidence), spurious)
-	var estimates []estimate.Estimate
+	var sum estimate.Sum
 	for i, e := range evidence {
 		list[i].estimate = m.Estimate(e)
-		estimates = append(estimates, list[i].estimate)
+		sum.Add(list[i].estimate)
 	}
-	return list, m.Total(estimates), truth
+	total, _ = m.Totals([]estimate.Sum{sum})
+	return list, total, truth
 }
 
 // evidence observes one node.

@@ -198,7 +198,7 @@ func (r *ingestRound) launchConsumer(ctx context.Context, durable string) (p *pr
 	if metrics, err = freeAddress(ctx); err != nil {
 		return nil, "", err
 	}
-	p, err = launch(ctx, r.verbose, r.valtrack, "consumer", "--nats", r.broker.url, "--data-dir", dir, "--metrics", metrics)
+	p, err = launch(ctx, r.verbose, r.valtrack, "consumer", "--nats", r.broker.url, "--data-dir", dir, "--metrics", metrics, "--pprof")
 	if err == nil && r.profile != "" {
 		go func() {
 			if err := saveProfile(ctx, metrics, r.profile); err != nil {

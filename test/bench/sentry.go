@@ -46,7 +46,7 @@ func runSentry(ctx context.Context, o options, net *simulated, dir string, r sen
 		}
 	}
 	args := append([]string{"sentry", "--network-dir", net.dir, "--data-dir", dir, "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0",
-		"--metrics", r.metrics}, r.args...)
+		"--metrics", r.metrics, "--pprof"}, r.args...)
 	p, err := launch(ctx, o.verbose, o.valtrack, args...)
 	if err != nil {
 		return crawl{}, err

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,23 +11,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/diskio/diskiotest"
 )
 
 // `valtrack run` on a disk that fills and is freed: it says that it is not ready, goes on
 // by itself, loses no event and stores none twice.
 func TestRunOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	disk, logs := t.TempDir(), t.TempDir()
-	switch err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=220m"); {
-	case errors.Is(err, syscall.EPERM): // no root, or a container that may not
-		t.Skipf("cannot mount a small disk: %v", err)
-	case err != nil:
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	disk, logs := diskiotest.Mount(t, "220m"), t.TempDir()
 	valtrack := program{path: os.Args[0], env: []string{processEnv + "=valtrack"}}
 	data, metrics := filepath.Join(disk, "data"), freeAddress(t)
 	run, err := valtrack.start(t.Context(), logs, "run", "run", "--network", "devnet", "--devnet-nodes", "30", "--data-dir", data,
@@ -69,7 +62,7 @@ func TestRunOnAFullDisk(t *testing.T) {
 	}
 	until("some events", func() bool { return stored() > 50 })
 	filler := filepath.Join(disk, "filler")
-	fill(t, filler)
+	diskiotest.Fill(t, filler)
 	until("the fault of the broker", func() bool { return strings.Contains(ready(), "embedded NATS cannot store events") })
 	time.Sleep(12 * time.Second) // the outage
 	if err := os.Remove(filler); err != nil {
@@ -106,19 +99,4 @@ func freeAddress(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// fill writes until the disk is full.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 1<<20); len(block) > 0; {
-		if _, err := f.Write(block); err != nil {
-			block = block[:len(block)/2]
-		}
-	}
 }

@@ -64,10 +64,11 @@ func published(t *testing.T, sentry *process) int {
 	return n
 }
 
-func startDevnet(t *testing.T, nodes int) (dir string) {
+func startDevnet(t *testing.T, nodes int, more ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	p := start(t, "devnet", "--devnet-nodes", strconv.Itoa(nodes), "--devnet-slot", "500ms", "--devnet-faults", "mixed", "--devnet-dir", dir)
+	args := []string{"devnet", "--devnet-nodes", strconv.Itoa(nodes), "--devnet-slot", "500ms", "--devnet-faults", "mixed", "--devnet-dir", dir}
+	p := start(t, append(args, more...)...)
 	p.waitLog(t, "wrote the devnet files", 60*time.Second)
 	return dir
 }
@@ -137,6 +138,65 @@ func TestSentryAndConsumerOverNATSServer(t *testing.T) {
 	if got := storedEvents(t, stored); got != want {
 		t.Errorf("%d events stored, %d published", got, want)
 	}
+}
+
+// Two networks of one name are told apart by their genesis validators root: a consumer
+// that nobody told a network stores the events of the first one only.
+func TestTwoNetworksOfOneName(t *testing.T) {
+	port, stored := freePort(t), t.TempDir()
+	url := "nats://127.0.0.1:" + port
+	startNATS(t, port, t.TempDir())
+	c := start(t, "consumer", "--nats", url, "--data-dir", stored, "--segment-age", "1s", "--log-format", "text")
+	c.waitLog(t, "consuming", 30*time.Second)
+	sentry := func(seed string) *process {
+		dir := startDevnet(t, 12, "--devnet-seed", seed)
+		return start(t, "sentry", "--nats", url, "--network-dir", dir, "--data-dir", t.TempDir(), "--crawler-id", "seed-"+seed,
+			"--listen", "127.0.0.1", "--port", "0", "--quic-port", "0", "--log-format", "text")
+	}
+	first := sentry("1")
+	c.waitLog(t, "the data directory belongs to the network of the first event", time.Minute)
+	waitFor(t, time.Minute, "handshakes stored", func() bool { return len(reportedHandshakes(t, stored)) >= 3 }, first, c)
+	second := sentry("2")
+	c.waitLog(t, "rejected an event", time.Minute)
+	waitFor(t, time.Minute, "visits of the second network", func() bool { return regexp.MustCompile(`handshaked=[1-9]`).MatchString(second.text()) }, second, c)
+	second.stop(t, syscall.SIGTERM, 0)
+	first.stop(t, syscall.SIGTERM, 0)
+	want, refused := published(t, first), published(t, second)
+	counts := regexp.MustCompile(`stored events=(\d+) .*rejected=(\d+) `)
+	waitFor(t, time.Minute, "everything stored", func() bool { return len(exported(t, stored)) >= want }, c)
+	c.stop(t, syscall.SIGTERM, 0)
+	rows := exported(t, stored)
+	for _, r := range rows {
+		if r.CrawlerID != "seed-1" || r.Network != "devnet" {
+			t.Fatalf("stored an event of %+v", r)
+		}
+	}
+	m := counts.FindStringSubmatch(c.text())
+	if len(rows) != want || m == nil || m[1] != strconv.Itoa(want) || m[2] != strconv.Itoa(refused) {
+		t.Errorf("%d rows of %d published, %d to be refused, the consumer says %v", len(rows), want, refused, m)
+	}
+	if n := strings.Count(c.text(), "rejected an event"); n != 1 {
+		t.Errorf("%d lines about %d refused events", n, refused)
+	}
+	if !strings.Contains(c.text(), "with genesis validators root 0x") {
+		t.Errorf("the root of the refused network is not named:\n%s", c.tail())
+	}
+}
+
+type exportedRow struct {
+	Network   string `json:"network"`
+	CrawlerID string `json:"crawler_id"`
+}
+
+// exported reads the tables that hold one event per row.
+func exported(t *testing.T, data string) (out []exportedRow) {
+	t.Helper()
+	for _, table := range []string{"discovery_events", "metadata_events", "visit_events"} {
+		file := filepath.Join(t.TempDir(), table+".ndjson")
+		valtrack(t, "export", table, "--data-dir", data, "--out", file)
+		out = append(out, readLines[exportedRow](t, file)...)
+	}
+	return out
 }
 
 func consumerNames(t *testing.T, url string) []string {

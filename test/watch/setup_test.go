@@ -4,6 +4,7 @@ package watch
 import (
 	"context"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -102,8 +103,21 @@ func (c *collector) waitFor(t *testing.T, what string, limit time.Duration, cond
 type crawl struct {
 	*collector
 	net    *devnet.Devnet
+	host   *p2p.Host
 	sentry *sentry.Sentry
 	stop   func()
+}
+
+// dialledBy lets a node dial the sentry.
+func (c *crawl) dialledBy(t *testing.T, n devnet.Node) {
+	t.Helper()
+	address := fmt.Sprintf("/ip4/127.0.0.1/tcp/%d/p2p/%s", c.host.TCPPort(), c.host.PeerID())
+	if n.Transports[0] == "quic" {
+		address = fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/p2p/%s", c.host.QUICPort(), c.host.PeerID())
+	}
+	if err := c.net.Dial(t.Context(), n.Index, address); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func startCrawl(t *testing.T, net devnet.Config, cfg sentry.Config) *crawl {
@@ -124,7 +138,7 @@ func startCrawl(t *testing.T, net devnet.Config, cfg sentry.Config) *crawl {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &crawl{collector: &collector{news: make(chan struct{}, 1)}, net: d}
+	c := &crawl{collector: &collector{news: make(chan struct{}, 1)}, net: d, host: host}
 	cfg.CrawlerID, cfg.AllowPrivate = "test", true
 	c.sentry = sentry.New(cfg, local, host, records(slices.Clone(d.Truth().Nodes)), c.collector, discardLog())
 	ctx, cancel := context.WithCancel(t.Context())

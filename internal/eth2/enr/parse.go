@@ -32,12 +32,26 @@ func Parse(text string) (Record, error) {
 	usual, err := usualText(text)
 	var n *enode.Node
 	if err == nil {
-		n, err = enode.Parse(enode.ValidSchemes, usual)
+		if n, err = enode.Parse(enode.ValidSchemes, usual); err == nil {
+			return FromNode(n), nil
+		}
+		err = explain(err)
 	}
-	if err != nil {
-		return Record{}, fmt.Errorf("ENR %.80q: %w", strings.TrimSpace(text[:min(len(text), maxPasted)]), err)
+	return Record{}, fmt.Errorf("ENR %.80q: %w", strings.TrimSpace(text[:min(len(text), maxPasted)]), err)
+}
+
+// explain says what is wrong with a record and what is expected: the errors of the libraries
+// presume that the reader knows the encoding.
+func explain(err error) error {
+	why := "it is incomplete or damaged"
+	var letters base64.CorruptInputError
+	switch {
+	case errors.As(err, &letters):
+		why = "it has characters that are not base64, or is cut"
+	case errors.Is(err, gethenr.ErrInvalidSig):
+		why = "its signature is wrong"
 	}
-	return FromNode(n), nil
+	return fmt.Errorf("%s (%w); want the whole text of a node record, %q and base64", why, err, textPrefix)
 }
 
 // pasted maps the characters around and within a pasted record: white space, byte order

@@ -3,6 +3,7 @@ package enr_test
 import (
 	"encoding/base64"
 	"encoding/csv"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -315,5 +316,37 @@ func TestSampleRecords(t *testing.T) {
 	// Some nodes changed their subnets between publishing the record and the visit.
 	if sameAttnets != 122 {
 		t.Errorf("attnets of record and MetaData are the same in %d rows, want 122", sameAttnets)
+	}
+}
+
+// An error names the text and says what is expected, whatever is wrong with it.
+func TestErrorsSayWhatIsExpected(t *testing.T) {
+	whole := sign(t, gethenr.UDP(9000))
+	wrongSignature := []byte(whole)
+	if wrongSignature[20] != 'A' {
+		wrongSignature[20] = 'A'
+	} else {
+		wrongSignature[20] = 'B'
+	}
+	for _, test := range []struct{ text, why string }{
+		{"enr:abc", "incomplete or damaged"},
+		{"abc", "incomplete or damaged"},
+		{whole[:len(whole)/2], "damaged"},
+		{"1.2.3.4:9000", "not base64"},
+		{string(wrongSignature), "signature is wrong"},
+		{"enr:", "empty"},
+		{"", "empty"},
+		{"enode://abc@1.2.3.4:5", `which begins with "enr:"`},
+		{"enr:" + strings.Repeat("A", 500), "characters"},
+	} {
+		_, err := enr.Parse(test.text)
+		if err == nil {
+			t.Errorf("%q is parsed", test.text)
+			continue
+		}
+		got := err.Error()
+		if !strings.HasPrefix(got, fmt.Sprintf("ENR %.80q: ", test.text)) || !strings.Contains(got, test.why) || strings.Contains(got, `": rlp: `) {
+			t.Errorf("%q: %s", test.text, got)
+		}
 	}
 }

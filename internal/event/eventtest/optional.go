@@ -54,7 +54,8 @@ func optional(typ reflect.Type, path []int, visit func(path []int, name string))
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		at := append(path[:len(path):len(path)], i)
-		if strings.HasSuffix(f.Tag.Get("json"), ",omitempty") || f.Type.Kind() == reflect.Slice {
+		tag := f.Tag.Get("json")
+		if strings.HasSuffix(tag, ",omitempty") || strings.HasSuffix(tag, ",omitzero") || f.Type.Kind() == reflect.Slice {
 			visit(at, typ.Name()+"."+f.Name)
 		}
 		optional(f.Type, at, visit)

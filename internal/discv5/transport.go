@@ -1,0 +1,177 @@
+package discv5
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+
+	"github.com/chainbound/valtrack/internal/discv5/wire"
+	"github.com/chainbound/valtrack/internal/loglimit"
+)
+
+const (
+	// contactQueue bounds the nodes that contacted us and that the crawl has not seen yet.
+	contactQueue = 64
+	// readErrorPause is the pause after an error of the socket that is not its end.
+	readErrorPause = 100 * time.Millisecond
+)
+
+var errClosed = errors.New("the discv5 socket is closed")
+
+// transport sends our requests, and answers those of others.
+type transport struct {
+	conn    filteredSockets
+	local   *enode.LocalNode
+	schemes gethenr.IdentityScheme
+	routing *routing
+	log     *slog.Logger
+	// contacts has the nodes that completed a handshake with us.
+	contacts chan *enode.Node
+
+	mu    sync.Mutex
+	codec *wire.Codec
+	// calls has the call of a node: there is one at a time, since a handshake is under
+	// way during the first.
+	calls   map[enode.ID]*call
+	byNonce map[wire.Nonce]*call // by the last packet of each
+
+	closed chan struct{}
+	reader sync.WaitGroup
+}
+
+// newTransport starts to answer. It closes the connection.
+func newTransport(conn filteredSockets, local *enode.LocalNode, key *ecdsa.PrivateKey, schemes gethenr.IdentityScheme, log *slog.Logger) *transport {
+	t := &transport{
+		conn: conn, local: local, schemes: schemes, routing: newRouting(local.ID()), log: log,
+		contacts: make(chan *enode.Node, contactQueue),
+		codec:    wire.NewCodec(local, key, schemes),
+		calls:    make(map[enode.ID]*call), byNonce: make(map[wire.Nonce]*call),
+		closed: make(chan struct{}),
+	}
+	t.reader.Go(t.read)
+	return t
+}
+
+// close ends all calls and closes the connection. It is called once.
+func (t *transport) close() error {
+	close(t.closed)
+	err := t.conn.Close()
+	t.reader.Wait()
+	return err
+}
+
+func (t *transport) read() {
+	buf := make([]byte, wire.MaxPacket+1) // one more, to recognise packets that are too large
+	limit := loglimit.Every(time.Minute)
+	for {
+		n, from, err := t.conn.ReadFromUDPAddrPort(buf)
+		switch {
+		case err == nil:
+			t.handle(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()))
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			if limit.Allow() {
+				t.log.Warn("discv5 socket", slog.Any("error", err))
+			}
+			select {
+			case <-time.After(readErrorPause):
+			case <-t.closed:
+				return
+			}
+		}
+	}
+}
+
+// handle reads a packet from anybody. What is not a valid packet is dropped: whoever
+// sent it need not be who it claims to be.
+func (t *transport) handle(packet []byte, from netip.AddrPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p, err := t.codec.Decode(packet, from)
+	if err != nil {
+		return
+	}
+	if p.Node != nil {
+		select {
+		case t.contacts <- p.Node:
+		default: // the crawl is busy; others will report it
+		}
+	}
+	peer := wire.Peer{ID: p.From, Addr: from}
+	switch m := p.Message.(type) {
+	case nil:
+		if p.Whoareyou != nil {
+			t.repeat(p.Whoareyou, from)
+			return
+		}
+		t.write(t.codec.EncodeWhoareyou(peer, p.Nonce, t.routing.get(p.From)), from)
+	case *wire.Ping:
+		t.send(peer, &wire.Pong{ReqID: m.ReqID, ENRSeq: t.local.Node().Seq(), ToIP: from.Addr().AsSlice(), ToPort: from.Port()})
+	case *wire.Findnode:
+		for _, nodes := range t.answer(m, from.Addr()) {
+			t.send(peer, nodes)
+		}
+	case *wire.TalkRequest:
+		t.send(peer, &wire.TalkResponse{ReqID: m.ReqID}) // no protocol is known
+	default:
+		t.deliver(peer, m)
+	}
+}
+
+// send sends a response. mu is held.
+func (t *transport) send(to wire.Peer, m wire.Message) {
+	if packet, _, err := t.codec.Encode(to, m); err == nil {
+		t.write(packet, to.Addr)
+	}
+}
+
+// write sends a packet. An error is the same to us as a packet that is lost.
+func (t *transport) write(packet []byte, to netip.AddrPort) {
+	_, _ = t.conn.WriteToUDPAddrPort(packet, to)
+}
+
+// findnode asks for the nodes at some distances. The answer has what came before an
+// error; its error is that of the context, errClosed or errNoResponse.
+func (t *transport) findnode(ctx context.Context, n *enode.Node, distances []uint) (answer, error) {
+	a := answer{from: n.ID(), distances: distances, schemes: t.schemes}
+	id := newRequestID()
+	c, err := t.begin(ctx, n, &wire.Findnode{ReqID: id, Distances: distances})
+	if err != nil {
+		return a, err
+	}
+	defer t.end(c)
+	a.addr = c.to.Addr()
+	err = c.wait(ctx, t.closed, func(m wire.Message) bool {
+		nodes, ok := m.(*wire.Nodes)
+		return ok && a.add(nodes)
+	})
+	return a, err
+}
+
+// ping asks whether a node is alive, and tells our record where it sees us.
+func (t *transport) ping(ctx context.Context, n *enode.Node) error {
+	c, err := t.begin(ctx, n, &wire.Ping{ReqID: newRequestID(), ENRSeq: t.local.Node().Seq()})
+	if err != nil {
+		return err
+	}
+	defer t.end(c)
+	return c.wait(ctx, t.closed, func(m wire.Message) bool {
+		pong, ok := m.(*wire.Pong)
+		if !ok {
+			return false
+		}
+		if at, ok := pong.Endpoint(); ok {
+			t.local.UDPEndpointStatement(c.to, at)
+		}
+		return true
+	})
+}

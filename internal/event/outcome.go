@@ -1,0 +1,19 @@
+package event
+
+// OutcomeMeaning says in words what an outcome of a visit means; empty for OutcomeOK and for
+// one that is not known.
+func OutcomeMeaning(outcome string) string {
+	return map[string]string{
+		OutcomeDialTimeout:  "no answer: the node is down, or a firewall drops what is sent to it",
+		OutcomeRefused:      "connection refused: nothing listens at that address and port",
+		OutcomeUnreachable:  "no connection: there is no route to the address, or what answers there is not the node of this peer id",
+		OutcomeNegotiation:  "connected, but the node does not speak libp2p as we do, or has another peer id",
+		OutcomeStatus:       "connected, but the node did not answer our Status request",
+		OutcomeWrongNetwork: "the node is on another network or fork",
+		OutcomeMetadata:     "the node answered Status, but not the request for its MetaData",
+		OutcomeGoodbye:      "the node said goodbye",
+		OutcomeReset:        "the node closed the connection",
+		OutcomeProtocol:     "the node violated the protocol",
+		OutcomeCanceled:     "the visit was interrupted",
+	}[outcome]
+}
