@@ -119,13 +119,14 @@ type trackerSink struct {
 	tracker *tracker.Tracker
 	writer  *dataset.Writer
 	log     *slog.Logger
+	failed  func(error) // is told how each write went
 
 	writeEvery time.Duration
-	written    time.Time // when the tracker was, or Run began
+	written    time.Time // when the tracker was, or that failed, or Run began
 }
 
 func newTrackerSink(c *Consumer) *trackerSink {
-	return &trackerSink{tracker: c.cfg.Tracker, writer: c.writer, log: c.log, writeEvery: c.writeEvery, written: time.Now()}
+	return &trackerSink{tracker: c.cfg.Tracker, writer: c.writer, log: c.log, failed: func(err error) { c.count(func(s *Stats) { s.Estimates = err }) }, writeEvery: c.writeEvery, written: time.Now()}
 }
 
 // Add implements sink.
@@ -142,11 +143,13 @@ func (t *trackerSink) Commit(s segment) {
 		return
 	}
 	// The commit is done: a stop must not separate the two.
-	if err := t.tracker.Write(context.Background()); err != nil {
+	err := t.tracker.Write(context.Background())
+	t.failed(err)
+	t.written = time.Now()
+	if err != nil {
 		t.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
 		return
 	}
-	t.written = time.Now()
 	t.writer.HoldCompactionFrom(trackerHold, s.number+1)
 }
 

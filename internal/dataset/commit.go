@@ -30,7 +30,10 @@ func (w *Writer) Commit(keys Coverage) error {
 }
 
 func (w *Writer) commit(keys Coverage) error {
-	if err := errors.Join(w.lock.Check(), w.ensureOpen()); err != nil {
+	if err := w.lock.Check(); err != nil {
+		return err
+	}
+	if err := w.ensureOpen(); err != nil {
 		return err
 	}
 	f := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli(), committed: w.open.committed()}
@@ -167,8 +170,10 @@ func (w *Writer) recover() error {
 // its events will be redelivered.
 func (w *Writer) rollBack(table string, next uint64) error {
 	dir := Dir(w.dir, table)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+	if !w.recovered { // later a table that is missing has gone, and its rows with it
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	all, err := spans(w.dir, table)
 	if err != nil {

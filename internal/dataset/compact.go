@@ -116,6 +116,9 @@ func (w *Writer) HoldCompactionFrom(holder string, first uint64) {
 // in the order of segments. Parts that cannot be read are left out and are in the
 // error; damaged ones are set aside.
 func (w *Writer) committedParts(ctx context.Context, table table) (parts []partInfo, err error) {
+	if err := w.lock.Check(); err != nil {
+		return nil, err
+	}
 	w.mu.Lock()
 	next := w.next
 	for _, first := range w.holds {

@@ -109,6 +109,10 @@ func (w *Writer) Found() time.Time { return w.found }
 // Dir is the data directory.
 func (w *Writer) Dir() string { return w.dir }
 
+// Check is an error when the data directory was moved or removed since it was locked: what
+// is written then is not where readers, and the next process, look.
+func (w *Writer) Check() error { return w.lock.Check() }
+
 // Close drops the open segment and releases the lock. Calling it again does
 // nothing.
 func (w *Writer) Close() error {
@@ -160,6 +164,9 @@ func Append[T Row](w *Writer, row T) error {
 func (w *Writer) ensureOpen() error {
 	if w.open != nil {
 		return nil
+	}
+	if err := w.lock.Check(); err != nil { // nothing is made where the directory was
+		return err
 	}
 	s, err := openSegment(filepath.Join(w.dir, stagingDir, strconv.FormatUint(w.next, 10)))
 	if err != nil {
