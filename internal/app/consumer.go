@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -191,14 +192,25 @@ func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, first
 // networkOfEvent is an embedded network, or what the event says of another one: that one's
 // events are stored, not estimated.
 func networkOfEvent(of event.Common) (network.Network, error) {
-	root := of.GenesisValidatorsRoot
 	if slices.Contains(network.Names(), of.Network) {
-		net, err := network.Load(of.Network)
-		if err != nil || root == (eth2.Root{}) || root == net.GenesisValidatorsRoot {
-			return net, err
-		}
+		return network.Load(of.Network)
 	}
-	return network.Network{Name: of.Network, GenesisValidatorsRoot: root}, nil
+	return network.Network{Name: of.Network, GenesisValidatorsRoot: of.GenesisValidatorsRoot}, nil
+}
+
+// impostor is the error of an event whose network has the name of an embedded one and
+// another root. It does not decide what network a data directory is for: one message would
+// do that for good.
+func impostor(of event.Common) error {
+	if of.GenesisValidatorsRoot == (eth2.Root{}) || !slices.Contains(network.Names(), of.Network) {
+		return nil
+	}
+	net, err := network.Load(of.Network)
+	if err != nil || net.GenesisValidatorsRoot == of.GenesisValidatorsRoot {
+		return err
+	}
+	return fmt.Errorf("an event of network %q with genesis validators root %s, while that of %s is %s: to store another network of this name, give its --network-dir",
+		of.Network, of.GenesisValidatorsRoot, of.Network, net.GenesisValidatorsRoot)
 }
 
 // Run stores events until ctx ends, then commits what it has.

@@ -21,6 +21,7 @@ import (
 // reserves its 256 KiB window, and clients hold a handful of streams.
 const (
 	peerStreams  = 64
+	peerInbound  = 48        // of these, so that a peer's streams leave room for ours
 	streamWindow = 256 << 10 // bytes that a peer may have sent and we not read
 	connWindow   = 1 << 20
 	peerConns    = 8        // four addresses dialled at once, and as many inbound
@@ -85,12 +86,15 @@ func newResources(maxConnections, maxInbound int) (*resources, error) {
 	}
 	system, transient := conns, conns
 	system.Streams, system.StreamsInbound, system.StreamsOutbound = rcmgr.Unlimited, rcmgr.Unlimited, rcmgr.Unlimited
-	transient.Streams, transient.StreamsInbound, transient.StreamsOutbound = all, inbound, outbound
+	// Peers open streams on the connections that we dialled, too: several at once, as soon
+	// as a connection is there.
+	streams := all * peerInbound
+	transient.Streams, transient.StreamsInbound, transient.StreamsOutbound = 2*streams, streams, streams
 	partial := rcmgr.PartialLimitConfig{
 		System: system, Transient: transient,
 		PeerDefault: rcmgr.ResourceLimits{
 			Conns: peerConns, ConnsInbound: peerConns, ConnsOutbound: peerConns, FD: peerConns,
-			Streams: peerStreams, StreamsInbound: peerStreams, StreamsOutbound: peerStreams,
+			Streams: peerStreams, StreamsInbound: peerInbound, StreamsOutbound: peerStreams,
 			Memory: peerMemory,
 		},
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/prefix"
@@ -144,14 +145,7 @@ func TestStreamFlood(t *testing.T) {
 	p, h := startPeer(t), startHost(t, nil)
 	s := dial(t, h, p.target())
 	ctx := testContext(t)
-	var conn network.Conn
-	await(t, "the peer knows its connection", func() bool {
-		conns := p.Network().ConnsToPeer(h.swarm.LocalPeer())
-		if len(conns) > 0 {
-			conn = conns[0]
-		}
-		return conn != nil
-	})
+	conn := connOf(t, p, h)
 	opened := 0
 	for ; opened < 10_000; opened++ {
 		stream, err := conn.NewStream(ctx)
@@ -168,6 +162,68 @@ func TestStreamFlood(t *testing.T) {
 	}
 	if _, err := s.Ping(ctx); Outcome(err) != event.OutcomeProtocol {
 		t.Errorf("outcome %s: %v", Outcome(err), err)
+	}
+}
+
+// connOf waits until a peer knows the host's connection, and gives its end.
+func connOf(t *testing.T, p *testPeer, h *Host) (conn network.Conn) {
+	t.Helper()
+	await(t, "the peer knows its connection", func() bool {
+		conns := p.Network().ConnsToPeer(h.swarm.LocalPeer())
+		if len(conns) > 0 {
+			conn = conns[0]
+		}
+		return conn != nil
+	})
+	return conn
+}
+
+// halfOpen opens streams that never end their negotiation, as many as it may.
+func halfOpen(t *testing.T, conn network.Conn, streams int) {
+	t.Helper()
+	for range streams {
+		stream, err := conn.NewStream(testContext(t))
+		if err != nil {
+			return
+		}
+		stream.Write(opening(protoIdentify)[:1])
+	}
+}
+
+// Streams that a peer opens and never ends leave room for ours: it cannot make its failures
+// look like a shortage of ours.
+func TestStreamsOfAPeerLeaveRoom(t *testing.T) {
+	p, h := startPeer(t), startHost(t, nil)
+	p.SetStreamHandler(ProtoMetaDataV3, func(s network.Stream) { // slow, so that the requests overlap
+		time.Sleep(300 * time.Millisecond)
+		s.Write(EncodeResponse(0, theirMetaData().MarshalSSZ(3)))
+		s.Close()
+	})
+	s := dial(t, h, p.target())
+	halfOpen(t, connOf(t, p, h), peerStreams-4) // within the burst of the limit on new ones
+	var requests errgroup.Group
+	for range 10 {
+		requests.Go(func() error {
+			_, err := s.MetaData(testContext(t))
+			return err
+		})
+	}
+	if err := requests.Wait(); err != nil {
+		t.Errorf("%v; a shortage of ours: %v", err, errors.Is(err, ErrShortage))
+	}
+}
+
+// A peer opens several streams as soon as we have dialled it, and all of them count, also
+// in a host for a single connection.
+func TestFirstStreamsOfAPeer(t *testing.T) {
+	for range 20 {
+		p, h := startPeer(t), startHost(t, func(cfg *Config) { cfg.MaxConnections = 1 })
+		s := dial(t, h, p.target())
+		halfOpen(t, connOf(t, p, h), 8)
+		p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("kept")...))
+		if hello, err := s.Hello(testContext(t)); err != nil || len(hello) != 1 {
+			t.Fatalf("hello %v, %v", hello, err)
+		}
 	}
 }
 
