@@ -44,13 +44,15 @@ func newMeasures() (list []*measure) {
 	// Over the lives of a process: what a new one starts with grows with what is stored.
 	add("consumer heap over all lives, MiB", mib, 1, 2)
 	add("broker heap over all lives, MiB", mib, 1, 3)
-	add("sentry spool, MiB", mib, 0.5, 2)
-	add("sentry other files, MiB", mib, 1, 2)
+	// One segment of the spool, and the write-ahead logs of the databases, fill up before
+	// they are used again.
+	add("sentry spool, MiB", mib, 0.5, 9)
+	add("sentry other files, MiB", mib, 1, 10)
 	add("sentry files", 1, 4, 10)
 	add("consumer datasets, MiB", mib, 1, 3)
 	add("consumer dataset files", 1, 20, 60)
-	add("consumer tracker.db per peer, KiB", kib, 1, 4)
-	add("consumer other files, MiB", mib, 0.25, 1)
+	add("consumer tracker.db per peer, KiB", kib, 1, 5)
+	add("consumer other files, MiB", mib, 0.25, 5)
 	add("broker store, MiB", mib, 2, 6)
 	add("broker files", 1, 4, 10)
 	add("log files, MiB", mib, 0.5, 0.25)
@@ -230,9 +232,9 @@ func (r *recorder) groups(path string) (names []string) {
 		names = append(names, "sentry other files", "sentry files")
 	case parts[0] == "broker":
 		names = append(names, "broker store", "broker files")
-	case parts[0] == "consumer" && strings.HasSuffix(parts[1], ".parquet"):
+	case parts[0] == "consumer" && (strings.HasSuffix(parts[1], ".parquet") || parts[1] == "_compacting"):
 		names = append(names, "consumer datasets", "consumer dataset files")
-	case parts[0] == "consumer" && strings.HasPrefix(parts[1], "tracker.db"):
+	case parts[0] == "consumer" && parts[1] == "tracker.db":
 		names = append(names, "tracker.db")
 	case parts[0] == "consumer":
 		names = append(names, "consumer other files")
@@ -398,15 +400,17 @@ func TestGroups(t *testing.T) {
 	w.sentry, w.consumer, w.broker = &member{name: "sentry"}, &member{name: "consumer"}, &member{name: "broker"}
 	r := &recorder{w: w}
 	for path, want := range map[string][]string{
-		"sentry.log":                              {"log files"},
-		"sentry/spool/1.spool":                    {"sentry spool", "sentry files"},
-		"sentry/peers.db-wal":                     {"sentry other files", "sentry files"},
-		"sentry/sentry.json.tmp":                  {"temporary files", "sentry other files", "sentry files"},
-		"consumer/visit_events.parquet/1.parquet": {"consumer datasets", "consumer dataset files"},
-		"consumer/tracker.db":                     {"tracker.db"},
-		"consumer/removed_events.json":            {"consumer other files"},
-		"broker/jetstream/$G/1.blk":               {"broker store", "broker files"},
-		"tmp/something":                           {"temporary files"},
+		"sentry.log":                                    {"log files"},
+		"sentry/spool/1.spool":                          {"sentry spool", "sentry files"},
+		"sentry/peers.db-wal":                           {"sentry other files", "sentry files"},
+		"sentry/sentry.json.tmp":                        {"temporary files", "sentry other files", "sentry files"},
+		"consumer/visit_events.parquet/1.parquet":       {"consumer datasets", "consumer dataset files"},
+		"consumer/_compacting/visit_events.1/1.parquet": {"consumer datasets", "consumer dataset files"},
+		"consumer/tracker.db":                           {"tracker.db"},
+		"consumer/tracker.db-wal":                       {"consumer other files"},
+		"consumer/removed_events.json":                  {"consumer other files"},
+		"broker/jetstream/$G/1.blk":                     {"broker store", "broker files"},
+		"tmp/something":                                 {"temporary files"},
 	} {
 		if got := r.groups(filepath.Join(w.dir, path)); !slices.Equal(got, want) {
 			t.Errorf("%s counts for %v, want %v", path, got, want)
