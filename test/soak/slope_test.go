@@ -3,6 +3,7 @@ package soak
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -50,10 +51,12 @@ func trendOf(points []point) (out trend) {
 
 // livesOf splits points by life.
 func livesOf(points []point) (lives [][]point) {
-	for from, to := 0, 0; from < len(points); from = to {
-		for to = from; to < len(points) && points[to].life == points[from].life; to++ {
+	for len(points) > 0 {
+		n := slices.IndexFunc(points, func(p point) bool { return p.life != points[0].life })
+		if n < 0 {
+			n = len(points)
 		}
-		lives = append(lives, points[from:to])
+		lives, points = append(lives, points[:n]), points[n:]
 	}
 	return lives
 }
@@ -137,9 +140,9 @@ func dot(a, b []float64) (sum float64) {
 // freedom, within 1 % (Abramowitz and Stegun 26.7.5).
 func studentT(degrees int) float64 {
 	const z = 1.959964
+	const z3, z5, z7 = z * z * z, z * z * z * z * z, z * z * z * z * z * z * z
 	v := float64(degrees)
-	return z + (math.Pow(z, 3)+z)/(4*v) + (5*math.Pow(z, 5)+16*math.Pow(z, 3)+3*z)/(96*v*v) +
-		(3*math.Pow(z, 7)+19*math.Pow(z, 5)+17*math.Pow(z, 3)-15*z)/(384*v*v*v)
+	return z + (z3+z)/(4*v) + (5*z5+16*z3+3*z)/(96*v*v) + (3*z7+19*z5+17*z3-15*z)/(384*v*v*v)
 }
 
 // series are values of a noise whose neighbours are correlated, and which grows.
