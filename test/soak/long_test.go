@@ -26,8 +26,9 @@ const (
 	longSlot           = 200 * time.Millisecond
 	longEpoch          = longSlot * devnet.DefaultSlotsPerEpoch
 	longFaults         = "hang=0.03,goodbye=0.03,wrong_status=0.03,error_codes=0.03,garbage=0.03,oversize=0.03,malformed_topics=0.03,flood=0.03,slow=0.03,redials=0.03"
-	// Broker and consumer are killed in turns, this many times in all.
-	longKills = 7
+	// longKills are in all, of which each consumerTurn-th is the consumer's, which so lives
+	// through several deaths of the broker: what each leaves behind in it adds up.
+	longKills, consumerTurn = 11, 4
 	// startPatience bounds the time until a program that was started answers.
 	startPatience = 2 * time.Minute
 )
@@ -39,16 +40,15 @@ type schedule struct {
 	settled time.Duration // from the start, before what is measured counts
 	kill    time.Duration // between two kills
 	away    time.Duration // how long who was killed is away
-	// settledLife is as settled, from the start of a process that was killed.
-	settledLife time.Duration
-	compact     time.Duration
-	retention   time.Duration
+	compact time.Duration
+	// retention is so short that the datasets are as large as they will be before they are
+	// measured.
+	retention time.Duration
 }
 
 func scheduleOf(run time.Duration) schedule {
 	s := schedule{run: run, sample: min(10*time.Second, run/600), settled: run / 8, kill: run / (longKills + 1)}
-	s.away, s.settledLife = min(30*time.Second, s.kill/8), s.kill/2
-	// The datasets must be as large as they will be before they are measured.
+	s.away = min(30*time.Second, s.kill/8)
 	s.retention = min(15*time.Minute, s.settled/2)
 	s.compact = s.retention / 4
 	return s
@@ -106,7 +106,7 @@ func TestNothingGrows(t *testing.T) {
 	}
 	s := scheduleOf(run)
 	w := newWorld(t, startNetwork(t, run), s)
-	r := newRecorder(t, w)
+	r := newRecorder(t, w, s)
 	for _, m := range w.members() {
 		m.start(t)
 	}
@@ -207,7 +207,10 @@ func runFor(t *testing.T, w *world, r *recorder, s schedule) {
 	for time.Since(r.began) < s.run {
 		<-ticks.C
 		elapsed := time.Since(r.began)
-		victim := []*member{w.consumer, w.broker}[kills%2]
+		victim := w.broker
+		if (kills+1)%consumerTurn == 0 {
+			victim = w.consumer
+		}
 		if due := s.kill * time.Duration(kills+1); kills < longKills && elapsed >= due {
 			if victim.p != nil {
 				victim.kill(t)

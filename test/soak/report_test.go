@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// settledPoints are those after the run, and the life of the process, have settled.
+// settledPoints are those after the run, and a later life of the process, have settled.
 func (m *measure) settledPoints(s schedule) []point {
 	born := map[int]time.Duration{}
 	return slices.DeleteFunc(slices.Clone(m.points), func(p point) bool {
 		if _, known := born[p.life]; !known {
 			born[p.life] = p.at
 		}
-		return p.at < s.settled || p.life > 1 && p.at < born[p.life]+s.settledLife
+		return p.at < s.settled || p.life > 1 && p.at < born[p.life]+m.settled
 	})
 }
 
@@ -125,12 +125,12 @@ func TestVerdict(t *testing.T) {
 // TestSettledPoints: what a process does after its start, the first or a later one, does
 // not count as growth.
 func TestSettledPoints(t *testing.T) {
-	m := &measure{}
+	m := &measure{settled: 10 * time.Second}
 	for second := range 100 {
 		m.points = append(m.points, point{at: time.Duration(second) * time.Second, life: 1 + second/40})
 	}
 	got := map[int][]int{}
-	for _, p := range m.settledPoints(schedule{settled: 30 * time.Second, settledLife: 10 * time.Second}) {
+	for _, p := range m.settledPoints(schedule{settled: 30 * time.Second}) {
 		got[p.life] = append(got[p.life], int(p.at.Seconds()))
 	}
 	for life, from := range map[int]int{1: 30, 2: 50, 3: 90} {
