@@ -78,7 +78,7 @@ func (m *member) kill(t *testing.T) {
 		t.Fatalf("kill %s: %v", m.name, err)
 	}
 	<-m.p.done
-	m.p = nil
+	m.p.replaced, m.p = true, nil
 }
 
 // world is what runs.

@@ -95,9 +95,10 @@ func TestChurn(t *testing.T) {
 
 // program is a running sentry.
 type program struct {
-	cmd  *exec.Cmd
-	log  *os.File
-	done chan error
+	cmd      *exec.Cmd
+	log      *os.File
+	done     chan error
+	replaced bool // another process continues its log
 }
 
 // startSentry starts a sentry, with options in place of those for a small network.
@@ -134,7 +135,7 @@ func startProgram(t *testing.T, log, path string, args ...string) *program {
 	go func() { p.done <- p.cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
-		if t.Failed() {
+		if t.Failed() && !p.replaced {
 			text, _ := os.ReadFile(log)
 			t.Logf("%s:\n%s", filepath.Base(log), text[max(0, len(text)-4000):])
 		}
