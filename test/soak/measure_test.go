@@ -23,8 +23,7 @@ type measure struct {
 	// allowed is the growth per hour that is not worth a failure; least that within the
 	// measured time, since a short run has not quite settled.
 	allowed, least float64
-	// settled is how long after the start of a process, and of the run at least
-	// schedule.settled, what is measured does not count yet.
+	// settled is how long after the start of a process what is measured does not count yet.
 	settled time.Duration
 	points  []point
 }
@@ -57,6 +56,9 @@ func newMeasures(s schedule) (list []*measure) {
 	add("sentry files", 1, 4, 10)
 	add("consumer datasets, MiB", mib, 1, 3)
 	add("consumer dataset files", 1, 20, 60)
+	// The parts that merges replaced are kept for ten minutes, but not through a start.
+	add("consumer replaced parts", 1, 20, 60)
+	list[len(list)-1].settled = 12 * time.Minute
 	add("consumer tracker.db per peer, KiB", kib, 1, 5)
 	add("consumer other files, MiB", mib, 0.25, 5)
 	add("broker store, MiB", mib, 2, 6)
@@ -213,6 +215,7 @@ func (r *recorder) sampleFiles() error {
 	for _, name := range []string{"sentry files", "consumer dataset files", "broker files", "temporary files"} {
 		r.add(name, 0, float64(groups[name].files))
 	}
+	r.add("consumer replaced parts", r.w.consumer.life, float64(groups["consumer replaced parts"].files))
 	if r.peers > 0 {
 		r.add("consumer tracker.db per peer, KiB", 0, float64(groups["tracker.db"].bytes)/r.peers)
 	}
@@ -238,7 +241,9 @@ func (r *recorder) groups(path string) (names []string) {
 		names = append(names, "sentry other files", "sentry files")
 	case parts[0] == "broker":
 		names = append(names, "broker store", "broker files")
-	case parts[0] == "consumer" && (strings.HasSuffix(parts[1], ".parquet") || parts[1] == "_compacting"):
+	case parts[0] == "consumer" && parts[1] == "_compacting":
+		names = append(names, "consumer replaced parts")
+	case parts[0] == "consumer" && strings.HasSuffix(parts[1], ".parquet"):
 		names = append(names, "consumer datasets", "consumer dataset files")
 	case parts[0] == "consumer" && parts[1] == "tracker.db":
 		names = append(names, "tracker.db")
@@ -283,7 +288,7 @@ func TestGroups(t *testing.T) {
 		"sentry/peers.db-wal":                           {"sentry other files", "sentry files"},
 		"sentry/sentry.json.tmp":                        {"temporary files", "sentry other files", "sentry files"},
 		"consumer/visit_events.parquet/1.parquet":       {"consumer datasets", "consumer dataset files"},
-		"consumer/_compacting/visit_events.1/1.parquet": {"consumer datasets", "consumer dataset files"},
+		"consumer/_compacting/visit_events.1/1.parquet": {"consumer replaced parts"},
 		"consumer/tracker.db":                           {"tracker.db"},
 		"consumer/tracker.db-wal":                       {"consumer other files"},
 		"consumer/removed_events.json":                  {"consumer other files"},

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// settledPoints are those after the run, and a later life of the process, have settled.
+// settledPoints are those after both the run and the life of the process have settled.
 func (m *measure) settledPoints(s schedule) []point {
 	born := map[int]time.Duration{}
 	return slices.DeleteFunc(slices.Clone(m.points), func(p point) bool {
 		if _, known := born[p.life]; !known {
 			born[p.life] = p.at
 		}
-		return p.at < s.settled || p.life > 1 && p.at < born[p.life]+m.settled
+		return p.at < s.settled || p.at < born[p.life]+m.settled
 	})
 }
 
@@ -53,13 +53,16 @@ func (r *recorder) report(t *testing.T, s schedule, long bool) {
 	for _, m := range r.measures {
 		points := m.settledPoints(s)
 		tenth := max(1, len(points)/10)
-		if len(points) == 0 {
+		if len(m.points) == 0 {
 			t.Errorf("%s: no samples", m.name)
-			continue
 		}
 		is, limit := trendOf(points), m.limit(s)
 		word := verdict(is, limit)
 		verdicts[word]++
+		if !is.known {
+			fmt.Fprintf(table, "%s\t\t\t\t\t%.2f\t%s\t\n", m.name, limit, word)
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%+.2f\t%+.2f to %+.2f\t%.2f\t%s\t\n", m.name, middle(points[:tenth]), middle(points[len(points)-tenth:]),
 			is.perHour, is.low, is.high, limit, word)
 		if long && word == "GROWS" {
@@ -78,6 +81,7 @@ func (r *recorder) report(t *testing.T, s schedule, long bool) {
 	}
 }
 
+// middle is the median of the values.
 func middle(points []point) float64 {
 	var values []float64
 	for _, p := range points {
