@@ -104,9 +104,17 @@ soak-long: ## nothing grows: sentry, consumer and broker for SOAK_HOURS (default
 crawl-quota: ## 3000 nodes that ban who sends too many packets, four starts of a sentry: nobody bans it
 	SOAK_QUOTA_NODES=3000 $(GO) test ./test/soak -run '^TestCrawlWithinQuotas$$' -count=1 -v -timeout 40m
 
+.PHONY: soak-hostile
+soak-hostile: ## 300 nodes, three of ten of which attack the sentry, for 30 minutes, and the same without those
+	SOAK_HOSTILE=30m $(GO) test ./test/soak -run '^TestHostile$$' -count=1 -v -timeout 60m
+
 .PHONY: watch-long
 watch-long: ## 300 nodes watched for 20 epochs, six minutes
 	VALTRACK_LONG=1 $(GO) test ./test/watch -run '^TestWatchReproducesTheDuties$$' -count=1 -v -timeout 40m
+
+.PHONY: check-damage
+check-damage: ## 1000 kinds of damage to parts: each is noticed, and everything else goes on; eight minutes
+	VALTRACK_DAMAGE=1000 $(GO) test ./internal/dataset -run '^TestRandomDamage$$' -count=1 -v -timeout 30m
 
 .PHONY: soak
 soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under load, a long outage; 12 minutes (needs Linux, Node.js and npm)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -107,8 +108,9 @@ type Consumer struct {
 	cleanups
 }
 
-// openConsumer recovers the data directory and subscribes; it waits for NATS. The lock
-// belongs to the consumer from then on, even when it fails.
+// openConsumer subscribes, and recovers the data directory once the durable is this
+// process's; it waits for NATS. The lock belongs to the consumer from then on, even when it
+// fails.
 func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, svc *Service) (_ *Consumer, err error) {
 	c := &Consumer{dataDir: cfg.DataDir, lock: lock, svc: svc}
 	defer func() {
@@ -116,19 +118,10 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 			c.Close()
 		}
 	}()
+	c.add(func() { lock.Close() }) // if no writer has
 	svc.ready.setReason(notConnected)
 	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	if c.datasets, err = openDatasets(lock, svc); err != nil {
 		return nil, err
-	}
-	c.add(c.datasets.close)
-	decided := cfg.Network.Name != ""
-	if decided {
-		if err := c.openTracker(ctx, cfg); err != nil {
-			return nil, err
-		}
 	}
 	if c.durable, err = durableName(cfg); err != nil {
 		return nil, err
@@ -142,26 +135,27 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if err != nil {
 		return nil, err
 	}
-	var source consumer.Source = sub
-	abandon := func() {}
-	if !decided {
-		first := receiveFirst(ctx, sub, svc.log)
-		source, abandon = first, first.abandon
-		svc.ready.set(func() error {
-			return cmp.Or(b.Err(), sub.Progress().Stalled, errNoFirstEvent)
-		})
-		if err := c.decideNetwork(ctx, &cfg, first); err != nil {
-			abandon()
-			sub.Close()
-			return nil, err
-		}
-	}
-	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
-		abandon()
+	c.add(sub.Close)
+	if c.datasets, err = openDatasets(lock, svc); err != nil {
 		return nil, err
 	}
-	c.add(c.storage.close)
-	c.add(abandon)
+	c.add(c.datasets.close)
+	var source consumer.Source = sub
+	if cfg.Network.Name != "" {
+		err = c.openTracker(ctx, cfg)
+	} else {
+		first := receiveFirst(ctx, sub, svc.log)
+		c.add(first.abandon)
+		svc.ready.set(func() error { return cmp.Or(b.Err(), sub.Progress().Ready(), errNoFirstEvent) })
+		source, err = first, c.decideNetwork(ctx, &cfg, first)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
+		return nil, err
+	}
+	svc.ready.set(c.storage.ready)
 	return c, nil
 }
 
@@ -198,26 +192,35 @@ func (c *Consumer) decideNetwork(ctx context.Context, cfg *ConsumerConfig, first
 // networkOfEvent is an embedded network, or what the event says of another one: that one's
 // events are stored, not estimated.
 func networkOfEvent(of event.Common) (network.Network, error) {
-	root := of.GenesisValidatorsRoot
 	if slices.Contains(network.Names(), of.Network) {
-		net, err := network.Load(of.Network)
-		if err != nil || root == (eth2.Root{}) || root == net.GenesisValidatorsRoot {
-			return net, err
-		}
+		return network.Load(of.Network)
 	}
-	return network.Network{Name: of.Network, GenesisValidatorsRoot: root}, nil
+	return network.Network{Name: of.Network, GenesisValidatorsRoot: of.GenesisValidatorsRoot}, nil
+}
+
+// impostor is the error of an event whose network has the name of an embedded one and
+// another root. It does not decide what network a data directory is for: one message would
+// do that for good.
+func impostor(of event.Common) error {
+	if of.GenesisValidatorsRoot == (eth2.Root{}) || !slices.Contains(network.Names(), of.Network) {
+		return nil
+	}
+	net, err := network.Load(of.Network)
+	if err != nil || net.GenesisValidatorsRoot == of.GenesisValidatorsRoot {
+		return err
+	}
+	return fmt.Errorf("an event of network %q with genesis validators root %s, while that of %s is %s: to store another network of this name, give its --network-dir",
+		of.Network, of.GenesisValidatorsRoot, of.Network, net.GenesisValidatorsRoot)
 }
 
 // Run stores events until ctx ends, then commits what it has.
 func (c *Consumer) Run(ctx context.Context) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir))
-	err := whileThere(ctx, c.lock.Check, func(ctx context.Context) error {
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return c.storage.consumer.Run(ctx) })
-		g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
-		g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
-		return g.Wait()
-	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.storage.consumer.Run(ctx) })
+	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
+	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+	err := g.Wait()
 	c.storage.logStopped()
 	return err
 }

@@ -42,6 +42,8 @@ type estimates struct {
 	api     *beaconapi.Client // nil without one
 	assumed network.Assumed
 	log     *slog.Logger
+	// unavailable is why there is no tracker although there should be one.
+	unavailable error
 }
 
 func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) *estimates {
@@ -148,6 +150,11 @@ func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Track
 			err = errors.Join(err, tr.Close())
 		}
 	}
+	if errors.Is(err, tracker.ErrBusy) {
+		e.unavailable = fmt.Errorf("events are stored without estimates until a restart: %w", err)
+		e.log.Error("storing events without estimates until a restart", slog.Any("error", err))
+		return nil, nil
+	}
 	if errors.Is(err, tracker.ErrDamaged) || errors.Is(err, tracker.ErrNewer) || errors.Is(err, tracker.ErrOtherNetwork) {
 		return nil, AsConfigError(err)
 	}
@@ -189,6 +196,17 @@ func middleOfNext(clock eth2.Clock, now time.Time) time.Time {
 		middle = middle.Add(clock.EpochDuration())
 	}
 	return middle
+}
+
+// abandonTracker closes the database of a consumer that has lost its durable or its data
+// directory: whoever has them now writes it.
+func abandonTracker(tr *tracker.Tracker, log *slog.Logger) {
+	if tr == nil {
+		return
+	}
+	if err := tr.Abandon(); err != nil {
+		log.Warn("close the tracker", slog.Any("error", err))
+	}
 }
 
 // closeTracker logs what could not be written: the next start reads it from the

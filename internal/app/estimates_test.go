@@ -1,12 +1,14 @@
 package app
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -153,4 +155,47 @@ func TestOpenTrackerOfAnotherNetwork(t *testing.T) {
 func isConfigError(err error) bool {
 	var bad *ConfigError
 	return errors.As(err, &bad)
+}
+
+// A database that another program has locked is no reason not to store events.
+func TestLockedTrackerIsDoneWithout(t *testing.T) {
+	dir := t.TempDir()
+	log := slog.New(slog.DiscardHandler)
+	net, err := network.Load("mainnet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := dataset.Open(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	open := func() (*tracker.Tracker, error, error) {
+		e := newEstimates(EstimatesConfig{}, dir, net, log)
+		tr, err := e.open(t.Context(), w)
+		return tr, e.unavailable, err
+	}
+	tr, unavailable, err := open()
+	if err != nil || tr == nil || unavailable != nil {
+		t.Fatalf("%v, %v, %v", tr, unavailable, err)
+	}
+	if err := tr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, tracker.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tracker.Check(dir, "mainnet"); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	tr, unavailable, err = open()
+	if err != nil || tr != nil || !errors.Is(unavailable, tracker.ErrBusy) {
+		t.Errorf("locked: %v, %v, %v", tr, unavailable, err)
+	}
 }

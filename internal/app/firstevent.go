@@ -44,6 +44,9 @@ func (f *firstEvent) receive(ctx context.Context, m bus.Message) {
 	case <-f.ready:
 	default:
 		e, err := event.Decode(m.Subject, m.Data)
+		if err == nil {
+			err = impostor(event.CommonOf(e))
+		}
 		if err != nil { // to be rejected by the consumer, which is not there yet
 			if f.limit.Allow() {
 				f.log.Warn("an invalid event waits for a valid one, which says what network this is; --network does, too",

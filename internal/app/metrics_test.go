@@ -114,7 +114,7 @@ func TestMetricsOfTheDatasets(t *testing.T) {
 	metrics := telemetry.NewRegistry()
 	consumer.NewMetrics(metrics, func() consumer.Stats { return consumer.Stats{Covered: map[string]uint64{"s": 7}} })
 	dataset.NewMetrics(metrics, func() []dataset.TableFigures {
-		return []dataset.TableFigures{{Table: dataset.Visit, Rows: 30, Parts: 2, Unreadable: 1, DuplicateKeys: 4}, {Table: dataset.Metadata, Rows: 20, Parts: 3}}
+		return []dataset.TableFigures{{Table: dataset.Visit, Rows: 30, Parts: 2, Unreadable: 1, SetAside: 5, DuplicateKeys: 4}, {Table: dataset.Metadata, Rows: 20, Parts: 3}}
 	})
 	families, err := metrics.Gather()
 	if err != nil {
@@ -137,6 +137,7 @@ func TestMetricsOfTheDatasets(t *testing.T) {
 		"valtrack_events_covered":           {"s": 7},
 		"valtrack_dataset_rows":             {"visit_events": 30, "metadata_events": 20},
 		"valtrack_dataset_parts":            {"visit_events": 2, "metadata_events": 3},
+		"valtrack_dataset_damaged_parts":    {"visit_events": 5, "metadata_events": 0},
 		"valtrack_dataset_duplicate_keys":   {"visit_events": 4, "metadata_events": 0},
 		"valtrack_dataset_unreadable_parts": {"visit_events": 1, "metadata_events": 0},
 	}

@@ -42,21 +42,21 @@ type Pipeline struct {
 	datasets *datasets
 	storage  *storage
 	crawl    *crawl
+	log      *slog.Logger
 	cleanups
 }
 
 // OpenPipeline builds the services; it waits for NATS. Errors that the user can fix are
 // ConfigErrors.
 func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pipeline, err error) {
-	p := &Pipeline{}
+	p := &Pipeline{log: svc.log}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
-	dataDir := cfg.Consumer.DataDir
 	svc.ready.setReason(notConnected)
-	p.dir, err = openDataDir(dataDir, cfg.DirUse())
+	p.dir, err = openDataDir(cfg.Consumer.DataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
 	}
@@ -64,18 +64,15 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
-	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc); err != nil {
+	if err := p.openHalves(ctx, cfg, svc); err != nil {
 		return nil, err
 	}
-	p.add(p.datasets.close)
-	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Consumer.Estimates, dataDir, cfg.Consumer.Network, svc.log)); err != nil {
-		return nil, err
-	}
-	if err := p.openCrawl(ctx, cfg, svc); err != nil {
-		return nil, err
-	}
+	svc.ready.set(p.ready)
 	return p, nil
 }
+
+// ready is nil when both halves do their work.
+func (p *Pipeline) ready() error { return errors.Join(p.storage.ready(), p.crawl.ready()) }
 
 // openNetwork starts the simulated network, if it is to be one, and makes it the
 // network of cfg.
@@ -97,31 +94,22 @@ func (p *Pipeline) openNetwork(ctx context.Context, cfg *PipelineConfig, log *sl
 	return nil
 }
 
-// openCrawl opens everything between the network and the datasets. Ports come before
+// openHalves opens everything between the network and the datasets. Ports come before
 // the broker, which may keep us waiting: that they are in use is known at once.
-func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Service) error {
+func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Service) error {
 	n, err := openNode(cfg.Sentry, svc.log)
 	if err != nil {
 		return err
 	}
 	p.add(n.close)
-	durable, err := durableName(cfg.Consumer)
-	if err != nil {
-		return err
-	}
 	b, err := OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir, bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, Log: svc.log})
 	if err != nil {
 		return err
 	}
 	p.add(b.Close)
-	sub, err := subscribe(ctx, cfg.Consumer, durable, b.conn, svc)
-	if err != nil {
+	if err := p.openStorage(ctx, cfg.Consumer, b, svc); err != nil {
 		return err
 	}
-	if p.storage, err = openStorage(cfg.Consumer, sub, sub, p.datasets, b, svc); err != nil {
-		return err
-	}
-	p.add(p.storage.close)
 	events, err := openPublisher(cfg.Sentry, n.identity, b.conn, svc)
 	if err != nil {
 		return err
@@ -131,15 +119,36 @@ func (p *Pipeline) openCrawl(ctx context.Context, cfg PipelineConfig, svc *Servi
 	return nil
 }
 
+// openStorage opens the consumer's half: the durable first, then what its owner writes.
+func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, b *Broker, svc *Service) error {
+	durable, err := durableName(cfg)
+	if err != nil {
+		return err
+	}
+	sub, err := subscribe(ctx, cfg, durable, b.conn, svc)
+	if err != nil {
+		return err
+	}
+	p.add(sub.Close)
+	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc); err != nil {
+		return err
+	}
+	p.add(p.datasets.close)
+	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log)); err != nil {
+		return err
+	}
+	p.storage, err = openStorage(cfg, sub, sub, p.datasets, b, svc)
+	return err
+}
+
 // Run runs both until ctx ends or the data directory has gone.
 func (p *Pipeline) Run(ctx context.Context) error { return whileThere(ctx, p.dir.check, p.run) }
 
 // run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
-// commits.
+// commits. When the consumer ends before that, the crawl goes on: its events wait in the
+// stream and the spool.
 func (p *Pipeline) run(ctx context.Context) error {
-	crawling, stopCrawling := context.WithCancel(ctx)
-	defer stopCrawling()
 	// The consumer runs longer than ctx, since what is published after that must be stored.
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStoring()
@@ -151,13 +160,15 @@ func (p *Pipeline) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
 		defer ended()
-		defer stopCrawling() // without a consumer the crawl has no use
 		storeErr = p.storage.consumer.Run(storing)
+		if storeErr != nil {
+			p.log.Error("the consumer has stopped, the crawl goes on: restart to store its events", slog.Any("error", storeErr))
+		}
 		return nil
 	})
 	g.Go(func() error {
 		defer stopStoring()
-		crawlErr = p.crawl.run(crawling, p.figures)
+		crawlErr = p.crawl.run(ctx, p.figures)
 		p.storage.drain(stored)
 		return nil
 	})

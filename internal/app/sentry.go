@@ -127,8 +127,12 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		return nil, err
 	}
 	s.add(b.Close)
-	s.svc.ready.set(b.Err)
-	return openPublisher(cfg, id, b.conn, s.svc)
+	events, err := openPublisher(cfg, id, b.conn, s.svc)
+	if err != nil {
+		return nil, err
+	}
+	s.svc.ready.set(func() error { return errors.Join(b.Err(), events.ready()) })
+	return events, nil
 }
 
 // spooled puts the sentry's events into the spool in the data directory, from where
@@ -142,20 +146,30 @@ type spooled struct {
 // Close closes the spool, too.
 func (s spooled) Close(ctx context.Context) error { return s.publisher.Close(ctx) }
 
+// ready is nil unless events cannot be kept, or wait for longer than they should.
+func (s spooled) ready() error {
+	var writes error
+	if err := s.Stats().Err; err != nil {
+		writes = fmt.Errorf("cannot write the spool: %w", err)
+	}
+	return errors.Join(writes, s.publisher.Stats().Err)
+}
+
 // openPublisher does not wait for the server.
-func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (sink, error) {
+func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Service) (s spooled, err error) {
 	queue, err := spool.Open(spool.Config{
 		Dir: filepath.Join(cfg.DataDir, spoolDir), Sentry: id.ID, Boot: id.Boot, MaxBytes: cfg.SpoolSize, Log: svc.log,
 	})
 	if err != nil {
-		return nil, AsConfigError(err)
+		return s, AsConfigError(err)
 	}
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
-		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), WithoutConsumers: cfg.WithoutConsumers,
-		KeepAside: func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
+		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: id.ID, Boot: id.Boot}.Producer(), WithoutConsumers: cfg.WithoutConsumers,
+		ForgetCommand: func(durable string) string { return ForgetCommand(conn, cfg.DataDir, durable) },
+		KeepAside:     func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
 	})
 	if err != nil {
-		return nil, errors.Join(err, queue.Close())
+		return s, errors.Join(err, queue.Close())
 	}
 	spool.NewMetrics(svc.metrics, queue.Stats)
 	bus.NewPublisherMetrics(svc.metrics, p.Stats)
@@ -257,6 +271,7 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 		QUICPort:       cfg.QUICPort,
 		Agent:          cfg.Agent,
 		MaxConnections: cfg.Crawl.MaxConnections,
+		MaxInbound:     cfg.Crawl.MaxInbound(),
 		AllowPrivate:   cfg.Crawl.AllowPrivate,
 		Local:          n.local,
 		Inbound:        n.local.Inbound,
@@ -371,6 +386,14 @@ func followClock(ctx context.Context, conn *bus.Conn, s *sentry.Sentry, log *slo
 		case <-time.After(wait):
 		}
 	}
+}
+
+// ready is nil when events are kept and sent.
+func (c *crawl) ready() error {
+	if events, ok := c.events.(spooled); ok {
+		return events.ready()
+	}
+	return nil
 }
 
 // close closes the sink of the events when the crawl did not run.

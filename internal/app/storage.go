@@ -74,7 +74,11 @@ func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
 
 // close is called after the consumer's Run, which has closed the writer if it ran.
 func (d *datasets) close() {
-	closeTracker(d.tracker, d.log)
+	if d.stats().Stopped != nil {
+		abandonTracker(d.tracker, d.log)
+	} else {
+		closeTracker(d.tracker, d.log)
+	}
 	if err := d.writer.Close(); err != nil {
 		d.log.Warn("close the datasets", slog.Any("error", err))
 	}
@@ -88,8 +92,9 @@ type storage struct {
 	log          *slog.Logger
 }
 
-// subscribe stands by while another process has the durable. Errors that the user can fix
-// are ConfigErrors.
+// subscribe makes the durable and this process its owner; before that nothing in the data
+// directory may be read that the owner before may still change. It stands by while another
+// process has the durable. Errors that the user can fix are ConfigErrors.
 func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bus.Conn, svc *Service) (*bus.Subscription, error) {
 	stoodBy := false
 	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{
@@ -102,7 +107,7 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	switch {
 	case errors.Is(err, bus.ErrAckLimit):
 		return nil, ConfigErrorf("%w; give --%s at most half of that limit (max_ack_pending), or have it raised", err, OptSegmentRows)
-	case errors.Is(err, bus.ErrForeignStream):
+	case errors.Is(err, bus.ErrForeignStream), errors.Is(err, bus.ErrUnfit):
 		return nil, AsConfigError(err)
 	case err != nil:
 		return nil, err
@@ -115,15 +120,14 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	return sub, nil
 }
 
-// openStorage makes the consumer of a subscription, which is the storage's from then on,
-// even when it fails; source is the subscription, or what delivers its messages. From then on
-// /readyz reports on the datasets. Errors that the user can fix are ConfigErrors.
+// openStorage makes the consumer of a subscription; source is the subscription, or what
+// delivers its messages. Errors that the user can fix are ConfigErrors.
 func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Source, d *datasets, b *Broker, svc *Service) (*storage, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
-	settings.Log, settings.Tracker = svc.log, d.tracker
+	settings.Log, settings.Tracker, settings.NoTracker = svc.log, d.tracker, d.estimates.unavailable
 	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
 	settings.OnRoot = func(root eth2.Root) error {
 		use := cfg.dirUse()
@@ -132,19 +136,15 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	}
 	c, err := consumer.New(settings, d.writer, source)
 	if err != nil {
-		sub.Close()
 		return nil, AsConfigError(err)
 	}
 	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
-	svc.ready.set(s.ready)
 	d.consumer.Store(c)
 	if d.tracker != nil {
 		tracker.NewMetrics(svc.metrics, d.tracker.State)
 	}
 	return s, nil
 }
-
-func (s *storage) close() { s.subscription.Close() }
 
 // logAbandoned warns about durables that make the stream keep events for nobody.
 func logAbandoned(ctx context.Context, conn *bus.Conn, dataDir, own string, log *slog.Logger) {
@@ -165,10 +165,20 @@ func (s *storage) ready() error {
 	if err := s.broker.Err(); err != nil {
 		return err
 	}
-	if err := s.consumer.Stats().Err; err != nil {
-		return fmt.Errorf("cannot write to the datasets: %w", err)
+	stats := s.consumer.Stats()
+	switch {
+	case stats.Stopped != nil:
+		return fmt.Errorf("the consumer has stopped, restart to store events again: %w", stats.Stopped)
+	case stats.Err != nil:
+		return fmt.Errorf("cannot write to the datasets: %w", stats.Err)
 	}
-	return s.subscription.Progress().Ready()
+	if err := s.subscription.Progress().Ready(); err != nil {
+		return err
+	}
+	if stats.Estimates != nil {
+		return fmt.Errorf("the estimates are behind: %w", stats.Estimates)
+	}
+	return nil
 }
 
 // figures are the consumer's part of the status line: events in committed segments,

@@ -90,12 +90,26 @@ func until(t *testing.T, what string, ok func() bool) {
 
 func startServer(t *testing.T, opts ...func(*server.Options)) *Embedded {
 	t.Helper()
-	e, err := startEmbedded(t.TempDir(), discardLog(), opts...)
+	e, err := startEmbedded(t.TempDir(), discardLog(), append([]func(*server.Options){listening}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Close)
 	return e
+}
+
+const embeddedHost = "127.0.0.1"
+
+// listening has the embedded server listen on a free port.
+func listening(o *server.Options) {
+	o.DontListen, o.Host, o.Port = false, embeddedHost, server.RANDOM_PORT
+}
+
+// URL is the address of a server that listens.
+func (e *Embedded) URL() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.srv.ClientURL()
 }
 
 func connect(t *testing.T, url string, log *slog.Logger) *Conn {
@@ -187,7 +201,12 @@ func portOf(t *testing.T, e *Embedded) int {
 }
 
 // onPort has the embedded server listen on that port, not on a free one.
-func onPort(port int) func(*server.Options) { return func(o *server.Options) { o.Port = port } }
+func onPort(port int) func(*server.Options) {
+	return func(o *server.Options) {
+		listening(o)
+		o.Port = port
+	}
+}
 
 // keyedPublisher is a DirectPublisher that numbers events as a sentry does.
 type keyedPublisher struct {

@@ -70,7 +70,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
 	var servers string
 	if o.InProcess != nil {
-		servers, c.url, c.domain = o.InProcess.URL(), "embedded", ""
+		servers, c.url, c.domain = nats.DefaultURL, "embedded", "" // the URL is not used
 	} else {
 		var err error
 		if servers, c.url, err = parseURLs(o.URL); err != nil {

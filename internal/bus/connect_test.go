@@ -96,7 +96,7 @@ func TestInProcessConnection(t *testing.T) {
 	if _, err := c.ensureStream(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// The nats command line tool sees the same server.
+	// Who connects over the network, where it listens, sees the same server.
 	nc, err := nats.Connect(e.URL())
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -105,7 +106,7 @@ func (q *memoryQueue) Take(n int) ([]event.Encoded, int, error) {
 	return rest[:n:n], len(rest) - n, nil
 }
 
-func (q *memoryQueue) Ack(n int, _ [24]byte) {
+func (q *memoryQueue) Ack(n int, _ [32]byte, _ time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	clear(q.events[:n]) // so that their memory can be reused

@@ -26,13 +26,13 @@ func TestMemoryQueue(t *testing.T) {
 	}
 	take(3, 2, keys[:3])
 	take(0, 2, nil)
-	q.Ack(2, [24]byte{})
+	q.Ack(2, [32]byte{}, 0)
 	take(10, 0, keys[3:])
 	if n := q.Rewind(); n != 3 {
 		t.Errorf("%d events after the rewind, want those that are not acknowledged", n)
 	}
 	take(10, 0, keys[2:])
-	q.Ack(3, [24]byte{})
+	q.Ack(3, [32]byte{}, 0)
 	if len(q.slots) != 0 {
 		t.Errorf("%d slots are taken, want none", len(q.slots))
 	}

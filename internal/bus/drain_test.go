@@ -115,16 +115,20 @@ func TestStalledReasons(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		info    jetstream.ConsumerInfo
+		busy    bool
 		quiet   time.Duration
 		stalled bool
 	}{
-		{"idle", jetstream.ConsumerInfo{}, time.Hour, false},
-		{"paused and idle", jetstream.ConsumerInfo{Paused: true}, time.Hour, false},
-		{"paused", jetstream.ConsumerInfo{Paused: true, NumPending: 1}, 0, true},
-		{"busy", jetstream.ConsumerInfo{NumPending: 1}, stalledAfter - 1, false},
-		{"nothing comes", jetstream.ConsumerInfo{NumPending: 1}, stalledAfter, true},
+		{"idle", jetstream.ConsumerInfo{}, false, time.Hour, false},
+		{"paused and idle", jetstream.ConsumerInfo{Paused: true}, false, time.Hour, false},
+		{"paused", jetstream.ConsumerInfo{Paused: true, NumPending: 1}, false, 0, true},
+		{"slow to come", jetstream.ConsumerInfo{NumPending: 1}, false, stalledAfter - 1, false},
+		{"nothing comes", jetstream.ConsumerInfo{NumPending: 1}, false, stalledAfter, true},
+		{"a commit takes long", jetstream.ConsumerInfo{NumPending: 1}, true, busyAfter - 1, false},
+		{"the disk hangs", jetstream.ConsumerInfo{NumPending: 1}, true, busyAfter, true},
+		{"the disk hangs and nothing waits", jetstream.ConsumerInfo{}, true, busyAfter, true},
 	} {
-		if err := s.stalled(&tt.info, tt.quiet); (err != nil) != tt.stalled {
+		if err := s.stalled(&tt.info, tt.busy, tt.quiet); (err != nil) != tt.stalled {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}

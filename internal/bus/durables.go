@@ -48,7 +48,7 @@ func (c *Conn) Abandoned(ctx context.Context, except string) (out []Durable, err
 			}
 		}
 		idle := info.NumWaiting == 0 && !info.PushBound && info.Config.Durable != ""
-		if idle && d.Kept > 0 && info.Name != except && !c.owned(info.Name) {
+		if idle && d.Kept > 0 && info.Name != except && !c.owned(info) {
 			out = append(out, d)
 		}
 	}
@@ -59,8 +59,8 @@ func (c *Conn) Abandoned(ctx context.Context, except string) (out []Durable, err
 }
 
 // owned reports whether a process has the durable, or may have it.
-func (c *Conn) owned(durable string) bool {
-	_, err := newOwner(c, durable, "").query(ownerTimeout, func(ownerAnswer) bool { return true })
+func (c *Conn) owned(info *jetstream.ConsumerInfo) bool {
+	_, err := c.queryOwner(newOwner(c, info.Name, "").subject(), info.Config.Metadata[metaOwner])
 	return !errors.Is(err, nats.ErrNoResponders)
 }
 
@@ -79,7 +79,7 @@ func (c *Conn) Forget(ctx context.Context, durable string) error {
 		return fmt.Errorf("stream %s at %s: %w: %s", c.stream, c.url, ErrNoDurable, durable)
 	case err != nil:
 		return fmt.Errorf("durable %s at %s: %w", durable, c.url, err)
-	case consumer.CachedInfo().NumWaiting > 0 || consumer.CachedInfo().PushBound || c.owned(durable):
+	case consumer.CachedInfo().NumWaiting > 0 || consumer.CachedInfo().PushBound || c.owned(consumer.CachedInfo()):
 		return fmt.Errorf("stream %s at %s: %w %s: stop it first", c.stream, c.url, ErrInUse, durable)
 	}
 	if err := c.js.DeleteConsumer(ctx, c.stream, durable); err != nil {

@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	embeddedHost = "127.0.0.1"
 	// embeddedReady limits the start: recovery of a large store reads its index.
 	embeddedReady = 30 * time.Second
 	// embeddedSync is how often the store is fsynced. A killed process loses nothing,
@@ -34,9 +33,10 @@ const (
 // errRestarting refuses connections while the embedded server is stopped.
 var errRestarting = errors.New("embedded NATS is restarting")
 
-// Embedded is a nats-server in this process with a JetStream file store. After a write
-// error nats-server never writes to a stream again, so this one is then restarted, as
-// soon as its disk can be written.
+// Embedded is a nats-server in this process with a JetStream file store. It does not
+// listen anywhere: only this process can connect. After a write error nats-server never
+// writes to a stream again, so this one is then restarted, as soon as its disk can be
+// written.
 type Embedded struct {
 	dir   string
 	log   *slog.Logger
@@ -47,15 +47,12 @@ type Embedded struct {
 	once  sync.Once
 	fault atomic.Pointer[string] // why nothing can be stored; nil when it can
 
-	mu   sync.Mutex
-	srv  *server.Server // nil while it is stopped
-	url  string
-	port int // of the newest run that had the wanted one
+	mu  sync.Mutex
+	srv *server.Server // nil while it is stopped
 }
 
 // StartEmbedded starts a server whose store is in dir, which is created if missing. It
-// listens on loopback only, on a free port, so that the nats command line tool can
-// connect. It installs no signal handlers. Close it.
+// installs no signal handlers. Close it.
 func StartEmbedded(dir string, log *slog.Logger) (*Embedded, error) {
 	return startEmbedded(dir, log)
 }
@@ -66,10 +63,10 @@ func startEmbedded(dir string, log *slog.Logger, opts ...func(*server.Options)) 
 		return nil, err
 	}
 	e := &Embedded{dir: dir, log: log, lock: lock, opts: opts}
-	if err := e.start(server.RANDOM_PORT); err != nil {
+	if err := e.start(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	log.Info("embedded NATS is ready", slog.String("url", e.URL()), slog.String("store", dir))
+	log.Info("embedded NATS is ready", slog.String("store", dir))
 	ctx, stop := context.WithCancel(context.Background()) // Close ends it
 	e.stop = stop
 	e.watch.Go(func() { e.watchHealth(ctx) })
@@ -77,11 +74,10 @@ func startEmbedded(dir string, log *slog.Logger, opts ...func(*server.Options)) 
 }
 
 // start begins a run of the server.
-func (e *Embedded) start(port int) error {
+func (e *Embedded) start() error {
 	o := &server.Options{
 		ServerName:         "valtrack",
-		Host:               embeddedHost,
-		Port:               port,
+		DontListen:         true,
 		JetStream:          true,
 		StoreDir:           e.dir,
 		SyncInterval:       embeddedSync,
@@ -104,18 +100,8 @@ func (e *Embedded) start(port int) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.srv, e.url = srv, srv.ClientURL()
-	if addr, ok := srv.Addr().(*net.TCPAddr); ok {
-		e.port = addr.Port
-	}
+	e.srv = srv
 	return nil
-}
-
-// URL is the address of the loopback listener.
-func (e *Embedded) URL() string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.url
 }
 
 // InProcessConn connects to the server without the network.

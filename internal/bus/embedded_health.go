@@ -16,9 +16,11 @@ import (
 
 const (
 	// healthPeriod is how often the embedded server is checked, and restartPeriod how often
-	// its restart is tried while its disk cannot be written.
+	// its restart is tried while its disk cannot be written. After three restarts that did
+	// not help, or not for long, the pauses double up to restartMax.
 	healthPeriod  = time.Second
 	restartPeriod = 2 * time.Second
+	restartMax    = time.Minute
 	// probeBytes is what must fit on the disk before a restart: a start writes indexes, and
 	// a disk that is full again at once helps nobody.
 	probeBytes = 4 << 20
@@ -36,6 +38,7 @@ func (e *Embedded) Err() error {
 func (e *Embedded) watchHealth(ctx context.Context) {
 	limit := loglimit.Every(logPeriod)
 	bad := 0 // checks in a row
+	var tries restarts
 	for period := healthPeriod; sleep(ctx, period); {
 		reason := e.health()
 		if reason == "" {
@@ -49,15 +52,39 @@ func (e *Embedded) watchHealth(ctx context.Context) {
 			e.log.Error("embedded NATS cannot store events, restarting it when its disk can be written", slog.String("store", e.dir), slog.String("reason", reason))
 		}
 		period = restartPeriod
-		err := e.restart()
+		err := probeDisk(e.dir)
+		if err == nil { // only a restart that did not help is tried more rarely
+			err = e.restart()
+			period = tries.next(time.Now())
+		}
 		switch {
 		case err == nil:
 			e.fault.Store(nil)
-			e.log.Info("embedded NATS was restarted and stores events again", slog.String("url", e.URL()), slog.String("store", e.dir))
+			e.log.Info("embedded NATS was restarted and stores events again", slog.String("store", e.dir))
+		case period > restartPeriod:
+			advice := fmt.Sprintf("%v; restarts do not help, the next is in %v: stop, and restore or move away %s, whose events are lost then unless the spool has them", err, period, e.dir)
+			e.fault.Store(&advice)
+			e.log.Error("embedded NATS cannot be restarted", slog.String("store", e.dir), slog.Duration("retry_in", period), slog.Any("error", err))
 		case limit.Allow():
 			e.log.Warn("cannot restart embedded NATS yet", slog.String("store", e.dir), slog.Any("error", err))
 		}
 	}
+}
+
+// restarts are those that followed each other closely: they do not help.
+type restarts struct {
+	last  time.Time
+	count int
+}
+
+// next counts a restart, and returns the time until the one after it.
+func (r *restarts) next(now time.Time) time.Duration {
+	if now.Sub(r.last) > 2*restartMax {
+		r.count = 0
+	}
+	r.last = now
+	r.count++
+	return min(restartPeriod<<max(0, r.count-3), restartMax)
 }
 
 // health is why the server cannot store events, empty when it can.
@@ -71,20 +98,11 @@ func (e *Embedded) health() string {
 	return srv.Healthz(&server.HealthzOptions{}).Error
 }
 
-// restart stops the server and starts it again, on the same port if that is still free.
-// What it had acknowledged and not written, publishers with a spool send again.
+// restart stops the server and starts it again. What it had acknowledged and not written,
+// publishers with a spool send again.
 func (e *Embedded) restart() error {
-	if err := probeDisk(e.dir); err != nil {
-		return err
-	}
 	e.stopServer()
-	port := e.port // also after a start that failed
-	err := e.start(port)
-	if err != nil {
-		err = e.start(server.RANDOM_PORT)
-		e.port = port
-	}
-	if err != nil {
+	if err := e.start(); err != nil {
 		return err
 	}
 	if reason := e.health(); reason != "" {

@@ -1,17 +1,20 @@
 package bus
 
 import (
+	"cmp"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
@@ -23,8 +26,10 @@ var ErrTaken = errors.New("another process has taken over the durable")
 const (
 	// ownerTimeout is how long an owner has to answer.
 	ownerTimeout = time.Second
-	// claimTimeout is how long other candidates have to answer, twice.
-	claimTimeout = 150 * time.Millisecond
+	// claimTimeout is how long a candidate waits until it looks whether its claim has held,
+	// and claimContested how much longer if there are other candidates.
+	claimTimeout   = 300 * time.Millisecond
+	claimContested = 2 * time.Second
 	// ownerPoll is the pause between two queries of a process that stands by, ownerFree
 	// how many queries in a row must find no owner: owners reconnect after a broker's
 	// restart.
@@ -32,33 +37,40 @@ const (
 	ownerFree = 3
 	// standByPeriod is how often it is reported that this process stands by.
 	standByPeriod = 10 * time.Minute
-	// ownerCheck is how often an owner checks for another one.
-	ownerCheck = 2 * time.Second
-	// maxOwners limits the answers that are read.
-	maxOwners = 16
+	// maxAnswers limits the answers that are read, and nonceSize is that of a query, in bytes.
+	maxAnswers = 1000
+	nonceSize  = 32
 )
 
-// owner is a process's lease on a durable. Nothing is stored anywhere: the lease is a
-// subscription that answers who has the durable, so it ends with the connection, however
-// the process ends. When nobody answers for a durable, the server says so at once.
+// Entries of a durable's metadata: the owner's id, which is random and the secret with which
+// it answers, and its name for messages.
+const (
+	metaOwner     = "valtrack_owner"
+	metaOwnerName = "valtrack_owner_name"
+)
+
+// owner is a process's lease on a durable. Who owns it is recorded in the durable's metadata,
+// so that nobody can claim it who may not change the durable. Whether that process still
+// lives is asked on a subject on which it answers, with a proof that it has the recorded id:
+// so the lease ends with the connection, however the process ends. When nobody answers for
+// a durable, the server says so at once.
 // docs/adr/0010-owner-lease.md compares it with what JetStream offers.
 //
-// acquire, watch and release are called one after another; the client calls answer from
-// its own goroutine.
+// Its methods are called one after another, except answer, which the client calls.
 type owner struct {
 	conn    *Conn
 	durable string
 	name    string
 	id      string
-	sub     *nats.Subscription // nil while this process is not the owner
-	since   atomic.Int64       // when it became the owner, Unix ns; 0 for a candidate
+	// replaces is the recorded id that this process may replace with its own.
+	replaces string
+	sub      *nats.Subscription // nil while this process is not the owner
 }
 
-// ownerAnswer is what an owner or candidate answers.
+// ownerAnswer is what an owner answers. Proof is the HMAC-SHA256 of the query under its id.
 type ownerAnswer struct {
-	ID    string `json:"id"`
 	Name  string `json:"name"`
-	Since int64  `json:"since"` // Unix ns; 0 for a candidate
+	Proof []byte `json:"proof"`
 }
 
 // subject is where the durable's owner answers.
@@ -68,25 +80,33 @@ func newOwner(c *Conn, durable, name string) *owner {
 	return &owner{conn: c, durable: durable, name: name, id: rand.Text()}
 }
 
-// acquire waits until no other process owns the durable and becomes its owner. standBy is
-// called with the owner's name when the wait begins, and again from time to time.
-func (o *owner) acquire(ctx context.Context, standBy func(name string)) error {
-	report := loglimit.Every(standByPeriod)
+// acquire waits until no other process owns the durable and makes this one its owner, with
+// claim. standBy is called with the owner's name when the wait begins, and again from time to time.
+func (o *owner) acquire(ctx context.Context, standBy func(name string), claim func(context.Context) (bool, error)) error {
+	report, failed := loglimit.Every(standByPeriod), loglimit.Every(logPeriod)
 	waited := false
 	free := 0
 	for {
-		other, sure := o.findOwner(ctx)
-		if other == "" {
+		other, sure, err := o.findOwner(ctx)
+		switch {
+		case err != nil && !isTransient(err) && !missingJetStream(err):
+			return fmt.Errorf("owner of durable %s: %w", o.durable, err)
+		case err != nil:
+			free = 0
+			if failed.Allow() {
+				o.conn.log.Warn("JetStream does not respond, retrying", slog.String("url", o.conn.url), slog.Any("error", err))
+			}
+		case other == "":
 			free++
-		} else {
+		default:
 			free, waited = 0, true
 			if report.Allow() {
 				standBy(other)
 			}
 		}
 		if free >= ownerFree || free > 0 && sure && !waited {
-			if o.claim() {
-				return nil
+			if done, err := claim(ctx); done || err != nil {
+				return err
 			}
 			free = 0
 		}
@@ -100,67 +120,112 @@ func (o *owner) acquire(ctx context.Context, standBy func(name string)) error {
 // findOwner returns the name of the durable's owner, empty for none. That is certain when the server
 // says so, but not when there is an owner that neither answers nor requests messages,
 // such as one behind a dead connection that the server has not noticed yet.
-func (o *owner) findOwner(ctx context.Context) (name string, sure bool) {
-	const silent = "a process that does not answer"
-	others, err := o.query(ownerTimeout, func(a ownerAnswer) bool { return a.Since > 0 })
+func (o *owner) findOwner(ctx context.Context) (name string, sure bool, err error) {
+	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	consumer, err := o.conn.js.Consumer(bounded, o.conn.stream, o.durable)
+	pulls := false
+	switch {
+	case err == nil:
+		info := consumer.CachedInfo()
+		o.replaces, pulls = info.Config.Metadata[metaOwner], info.NumWaiting > 0
+	case errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound):
+		o.replaces = ""
+	case errors.Is(err, jetstream.ErrNotPullConsumer):
+		return "", true, nil // the claim refuses it
+	default:
+		return "", false, err
+	}
+	name, err = o.conn.queryOwner(o.subject(), o.replaces)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return "", true
+		return "", true, nil
 	case err != nil:
-		return silent, false
-	case len(others) > 0:
-		return others[len(others)-1].Name, true
+		return "", false, err
+	case name == "" && pulls:
+		name = "a process that does not answer"
 	}
-	consumer, err := o.conn.js.Consumer(ctx, o.conn.stream, o.durable)
-	if err != nil || consumer.CachedInfo().NumWaiting > 0 {
-		return silent, false
-	}
-	return "", false
+	return name, false, nil
 }
 
-// claim makes this process the owner, unless another one answers as well: of two that
-// start at the same time neither becomes the owner, and both try again.
-func (o *owner) claim() bool {
-	sub, err := o.conn.nc.Subscribe(o.subject(), o.answer)
+// queryOwner returns the name of the process that proves that it has the id; empty when none
+// does in time, and nats.ErrNoResponders when no process can. Answers without proof are
+// anybody's.
+func (c *Conn) queryOwner(subject, id string) (name string, err error) {
+	err = c.queryAll(subject, ownerTimeout, func(a ownerAnswer, proven func(id string) bool) (enough bool) {
+		if id != "" && proven(id) {
+			name = cmp.Or(a.Name, "a process without a name")
+		}
+		return name != ""
+	})
+	return name, err
+}
+
+// queryAll passes each answer to a query to take, until the time is over or enough was
+// answered.
+func (c *Conn) queryAll(subject string, within time.Duration, take func(a ownerAnswer, proven func(id string) bool) (enough bool)) error {
+	inbox := c.nc.NewInbox()
+	replies, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
-		return false
+		return err
 	}
-	if err = o.conn.nc.FlushTimeout(flushTimeout); err == nil {
-		// Twice: the subscription of a candidate at another server of the cluster becomes
-		// known some milliseconds later.
-		for range 2 {
-			var others []ownerAnswer
-			others, err = o.query(claimTimeout, func(ownerAnswer) bool { return true })
-			if err == nil && len(others) > 0 {
-				err = ErrTaken
-			}
-			if err != nil {
-				break
-			}
+	defer replies.Unsubscribe() //nolint:errcheck // if it fails, it ends with the connection
+	nonce := make([]byte, nonceSize)
+	rand.Read(nonce) // never fails
+	if err := c.nc.PublishRequest(subject, inbox, nonce); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(within)
+	for range maxAnswers {
+		m, err := replies.NextMsg(time.Until(deadline))
+		if errors.Is(err, nats.ErrTimeout) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		var a ownerAnswer
+		_ = json.Unmarshal(m.Data, &a) // what cannot be read proves nothing
+		if take(a, func(id string) bool { return hmac.Equal(a.Proof, proof(id, nonce)) }) {
+			break
 		}
 	}
-	if err != nil {
-		_ = sub.Unsubscribe() // if it fails, it ends with the connection
+	return nil
+}
+
+// contested reports whether other processes answer too, after claimTimeout.
+func (o *owner) contested() (bool, error) {
+	others := 0
+	err := o.conn.queryAll(o.subject(), claimTimeout, func(_ ownerAnswer, proven func(string) bool) bool {
+		if !proven(o.id) {
+			others++
+		}
 		return false
+	})
+	return others > 0, err
+}
+
+func proof(id string, nonce []byte) []byte {
+	mac := hmac.New(sha256.New, []byte(id))
+	mac.Write(nonce)
+	return mac.Sum(nil)
+}
+
+// listen begins to answer queries, before anybody can find this process's id in the durable.
+func (o *owner) listen() error {
+	sub, err := o.conn.nc.Subscribe(o.subject(), o.answer)
+	if err != nil {
+		return err
 	}
 	o.sub = sub
-	o.since.Store(time.Now().UnixNano())
-	return true
-}
-
-// release gives up the durable, after the acks that were sent before.
-func (o *owner) release() {
-	if o.sub != nil {
-		_ = o.sub.Unsubscribe() // if it fails, it ends with the connection
-	}
-}
-
-func (o *owner) self() ownerAnswer {
-	return ownerAnswer{ID: o.id, Name: o.name, Since: o.since.Load()}
+	return o.conn.nc.FlushTimeout(flushTimeout)
 }
 
 func (o *owner) answer(m *nats.Msg) {
-	b, err := json.Marshal(o.self())
+	if len(m.Data) != nonceSize {
+		return
+	}
+	b, err := json.Marshal(ownerAnswer{Name: o.name, Proof: proof(o.id, m.Data)})
 	if err == nil {
 		err = m.Respond(b)
 	}
@@ -169,57 +234,33 @@ func (o *owner) answer(m *nats.Msg) {
 	}
 }
 
-// query returns the answers of other processes within the time, or until one is enough;
-// nats.ErrNoResponders when no process answers, not even this one.
-func (o *owner) query(within time.Duration, enough func(ownerAnswer) bool) ([]ownerAnswer, error) {
-	inbox := o.conn.nc.NewInbox()
-	replies, err := o.conn.nc.SubscribeSync(inbox)
-	if err != nil {
-		return nil, err
+// release gives up the durable, after the acks that were sent before.
+func (o *owner) release() {
+	if o.sub != nil {
+		_ = o.sub.Unsubscribe() // if it fails, it ends with the connection
+		o.sub = nil
 	}
-	defer replies.Unsubscribe() //nolint:errcheck // if it fails, it ends with the connection
-	if err := o.conn.nc.PublishRequest(o.subject(), inbox, nil); err != nil {
-		return nil, err
-	}
-	var others []ownerAnswer
-	deadline := time.Now().Add(within)
-	for range maxOwners {
-		m, err := replies.NextMsg(time.Until(deadline))
-		if errors.Is(err, nats.ErrTimeout) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		var a ownerAnswer
-		if json.Unmarshal(m.Data, &a) != nil || a.ID == o.id {
-			continue
-		}
-		others = append(others, a)
-		if enough(a) {
-			break
-		}
-	}
-	return others, nil
 }
 
-// watch looks for another owner until ctx ends. There can be one when this process was
-// mistaken for dead; the later of the two keeps the durable, since it has requested the
-// messages that the first left unanswered. ErrTaken says that the later one is the
-// other.
-func (o *owner) watch(ctx context.Context) error {
-	mine := o.self()
-	later := func(a ownerAnswer) bool {
-		return a.Since > mine.Since || a.Since == mine.Since && a.ID > mine.ID
+// check is ErrTaken when the durable's metadata has another owner, which has requested the
+// messages that this one left unanswered.
+func (o *owner) check(meta map[string]string) error {
+	if id := meta[metaOwner]; id == "" || id == o.id || id == o.replaces { // "" after somebody edited it
+		return nil
 	}
-	for sleep(ctx, ownerCheck) {
-		others, err := o.query(ownerTimeout, later)
-		if err != nil || len(others) == 0 {
-			continue // unreachable: then messages are, too
-		}
-		if a := others[len(others)-1]; later(a) {
-			return fmt.Errorf("%w: %s is now consumed by %s", ErrTaken, o.durable, a.Name)
+	return fmt.Errorf("%w: %s is now consumed by %s", ErrTaken, o.durable, meta[metaOwnerName])
+}
+
+// record puts this process into the metadata; false when it is there already.
+func (o *owner) record(meta map[string]string) (map[string]string, bool) {
+	if meta[metaOwner] == o.id {
+		return meta, false
+	}
+	recorded := map[string]string{metaOwner: o.id, metaOwnerName: o.name}
+	for k, v := range meta {
+		if _, ok := recorded[k]; !ok {
+			recorded[k] = v
 		}
 	}
-	return nil
+	return recorded, true
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 func exclusive(name string) SubscribeOptions {
@@ -151,24 +152,113 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	closePublisher(t, p)
-	second := newOwner(connect(t, url, discardLog()), "consumer-test", "the second")
-	second.since.Store(sub.owner.self().Since + int64(time.Second))
-	if _, err := second.conn.nc.Subscribe("valtrack.owner.EVENTS.consumer-test", second.answer); err != nil {
-		t.Fatal(err)
-	}
-	waited := false
+	waited, waits := false, make(chan struct{}, 1)
+	var second *Subscription
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		<-waits
+		sub.owner.release() // it does not answer any more
+		var err error
+		if second, err = connect(t, url, discardLog()).Subscribe(t.Context(), exclusive("the second")); err != nil {
+			t.Error(err)
+		}
+	})
 	err = sub.Run(t.Context(), func(ctx context.Context, _ Message) {
+		notify(waits)
 		<-ctx.Done()
 		waited = true
 	})
 	if !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), "the second") || !waited {
 		t.Errorf("error %v, a handle that waits: %t", err, waited)
 	}
+	taking.Wait()
 	// The other stays.
-	ctx, cancel := context.WithTimeout(t.Context(), 2*ownerCheck)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*progressPeriod)
 	defer cancel()
 	if err := second.watch(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who may not change the durable cannot own it, nor keep others from it, by what it answers.
+func TestAnswersWithoutProof(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	url := startServer(t).URL()
+	forger := connect(t, url, discardLog())
+	forge := func(m *nats.Msg) {
+		for _, answer := range []string{
+			`{"id":"F","name":"forger","since":4102444800000000000}`, `{"name":"forger"}`, `{"name":"forger","proof":"AAAA"}`, "", "null", "[",
+		} {
+			m.Respond([]byte(answer))
+		}
+	}
+	if _, err := forger.nc.Subscribe("valtrack.owner.EVENTS.>", forge); err != nil {
+		t.Fatal(err)
+	}
+	if err := forger.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c := connect(t, url, discardLog())
+	opts := exclusive("the owner")
+	opts.StandBy = func(name string) { t.Errorf("stands by for %q", name) }
+	sub, err := c.Subscribe(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := publishDirectly(t, c, 1)
+	if err := p.Publish(t.Context(), discovered(1)); err != nil {
+		t.Fatal(err)
+	}
+	closePublisher(t, p)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*progressPeriod)
+	defer cancel()
+	received := 0
+	if err := sub.Run(ctx, func(_ context.Context, m Message) { received++; m.Ack() }); err != nil || received != 1 {
+		t.Errorf("%d messages, %v", received, err)
+	}
+	// Others believe the owner.
+	ctx, cancel = context.WithCancel(t.Context())
+	opts = exclusive("the second")
+	opts.StandBy = func(name string) {
+		if name != "the owner" {
+			t.Errorf("stands by for %q", name)
+		}
+		cancel()
+	}
+	if _, err := connect(t, url, discardLog()).Subscribe(ctx, opts); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// A durable that drops events before they are stored is refused, with what to do.
+func TestUnfitDurables(t *testing.T) {
+	c := connect(t, startServer(t).URL(), discardLog())
+	s, err := c.ensureStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, cfg := range map[string]jetstream.ConsumerConfig{
+		"none": {AckPolicy: jetstream.AckNonePolicy},
+		"all":  {AckPolicy: jetstream.AckAllPolicy},
+		"push": {AckPolicy: jetstream.AckExplicitPolicy, DeliverSubject: "to"},
+	} {
+		cfg.Durable = name
+		if cfg.DeliverSubject != "" {
+			_, err = s.CreatePushConsumer(t.Context(), cfg)
+		} else {
+			_, err = s.CreateConsumer(t.Context(), cfg)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, exclusive := range []bool{false, true} {
+			_, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: name, AckWait: time.Minute, MaxAckPending: 10, Exclusive: exclusive})
+			if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "--forget "+name) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
 
@@ -185,15 +275,15 @@ func TestOwnerThatDoesNotAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := newOwner(c, "consumer-test", "")
-	if name, sure := o.findOwner(t.Context()); name != "" || sure {
-		t.Errorf("no messages asked for: %q, sure %v", name, sure)
+	if name, sure, err := o.findOwner(t.Context()); name != "" || sure || err != nil {
+		t.Errorf("no messages asked for: %q, sure %v, %v", name, sure, err)
 	}
 	collect(t, sub)
 	until(t, "messages to be asked for", func() bool {
 		durable, err := c.js.Consumer(t.Context(), "EVENTS", "consumer-test")
 		return err == nil && durable.CachedInfo().NumWaiting > 0
 	})
-	if name, _ := o.findOwner(t.Context()); name == "" {
+	if name, _, err := o.findOwner(t.Context()); name == "" || err != nil {
 		t.Error("taken for dead while it asks for messages")
 	}
 }

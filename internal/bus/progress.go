@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	// progressPeriod is how often the server is asked how far a subscription is behind,
-	// and stalledAfter how long no message may come while some wait.
+	// progressPeriod is how often the server is asked how far a subscription is behind and
+	// who owns its durable, stalledAfter how long no message may come while some wait, and
+	// busyAfter how long one may be handled: commits of a large backlog take half a minute.
 	progressPeriod = 2 * time.Second
 	stalledAfter   = 30 * time.Second
+	busyAfter      = 2 * time.Minute
 )
 
 // Lag is how far a subscription is behind, by the server's own count.
@@ -75,21 +77,20 @@ func lagOf(info *jetstream.ConsumerInfo) Lag {
 	return Lag{Pending: info.NumPending, AckPending: info.NumAckPending}
 }
 
-// watchProgress looks at the durable until ctx ends.
-func (s *Subscription) watchProgress(ctx context.Context) error {
-	seen, since := s.received.Load(), time.Now() // when the count last changed
+// watch looks at the durable until ctx ends. ErrTaken says that it has another owner.
+func (s *Subscription) watch(ctx context.Context) error {
+	last := flow{since: time.Now()}
 	for {
-		bounded, cancel := context.WithTimeout(ctx, checkTimeout)
-		info, err := s.info(bounded)
-		cancel()
+		info, err := s.look(ctx)
+		if errors.Is(err, ErrTaken) {
+			return err
+		}
 		before := s.Progress()
 		now := before
 		now.Known = err == nil
+		last = last.next(s.received.Load(), s.handled.Load(), err == nil && info.NumPending == 0)
 		if err == nil {
-			if n := s.received.Load(); n != seen || info.NumPending == 0 {
-				seen, since = n, time.Now()
-			}
-			now.Lag, now.Stalled = lagOf(info), s.stalled(info, time.Since(since))
+			now.Lag, now.Stalled = lagOf(info), s.stalled(info, last.busy(), time.Since(last.since))
 		}
 		s.progress.Store(&now)
 		s.logChange(before.Stalled, now.Stalled)
@@ -99,11 +100,50 @@ func (s *Subscription) watchProgress(ctx context.Context) error {
 	}
 }
 
-// stalled is why messages wait and none comes, which was so for that long; nil when they
-// come.
-func (s *Subscription) stalled(info *jetstream.ConsumerInfo, quiet time.Duration) error {
+// look asks the server about the durable.
+func (s *Subscription) look(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	info, err := s.info(ctx)
+	if err != nil || s.owner == nil {
+		return info, err
+	}
+	if err := s.owner.check(info.Config.Metadata); err != nil {
+		return nil, err
+	}
+	if _, missing := s.owner.record(info.Config.Metadata); missing { // somebody edited it
+		stream, err := s.conn.js.Stream(ctx, s.conn.stream)
+		if err == nil {
+			_, err = s.tryEnsureConsumer(ctx, stream)
+		}
+		return info, err
+	}
+	return info, nil
+}
+
+// flow is whether messages come, and are handled.
+type flow struct {
+	received, handled uint64
+	since             time.Time // when either changed, or nothing waited on either side
+}
+
+func (f flow) next(received, handled uint64, nonePending bool) flow {
+	if received != f.received || handled != f.handled || nonePending && received == handled {
+		return flow{received, handled, time.Now()}
+	}
+	return f
+}
+
+// busy: a message is being handled.
+func (f flow) busy() bool { return f.received != f.handled }
+
+// stalled is why messages wait and none comes, or one is not handled (busy), which was so
+// for that long; nil when they come.
+func (s *Subscription) stalled(info *jetstream.ConsumerInfo, busy bool, quiet time.Duration) error {
 	switch {
-	case info.NumPending == 0:
+	case busy && quiet >= busyAfter:
+		return fmt.Errorf("the consumer has been handling one message for %v: its disk hangs, or is far too slow", quiet.Round(time.Second))
+	case info.NumPending == 0 || busy:
 		return nil
 	case info.Paused:
 		return fmt.Errorf("durable %s is paused on the server for another %v, and %d messages wait: 'nats consumer resume %s %s' resumes it",
@@ -132,7 +172,7 @@ func NewSubscriptionMetrics(reg *telemetry.Registry, progress func() Progress) {
 			}
 			return float64(p.Pending)
 		}),
-		telemetry.Gauge("valtrack_consumer_stalled", "1 while messages wait in the stream and none comes.", func(p Progress) int {
+		telemetry.Gauge("valtrack_consumer_stalled", "1 while messages wait in the stream and none comes, or none is handled.", func(p Progress) int {
 			if p.Stalled != nil {
 				return 1
 			}

@@ -39,7 +39,7 @@ type Queue interface {
 	Take(n int) (events []event.Encoded, left int, err error)
 	// Ack says that the oldest n of the events that Take has returned are acknowledged.
 	// The queue keeps mark with that for the next process.
-	Ack(n int, mark [24]byte)
+	Ack(n int, mark [32]byte, keep time.Duration)
 	// Rewind makes Take return again every event that is still kept, and counts them.
 	Rewind() int
 	// Close is called once, last. An error means that events are lost.
@@ -54,10 +54,17 @@ type PublisherConfig struct {
 	// Added receives a value after events were added to the queue.
 	Added <-chan struct{}
 	// Mark is the one that an earlier process passed to the queue's last Ack, or zeros.
-	Mark [24]byte
+	Mark [32]byte
 	// KeepAside, unless it is nil, stores an event that is larger than the broker accepts.
 	// While it fails the event stays in the queue. The client's goroutines call it.
 	KeepAside func(e event.Encoded, reason error) error
+	// Own begins the keys of the events that this process makes (event.Key.Producer). Their
+	// counters grow with their place in the queue. When the broker answers that it already
+	// has one that was never sent, somebody else has published under its key. Empty where
+	// events may have been published before.
+	Own string
+	// ForgetCommand, unless it is nil, is what a person types to delete a durable of the stream.
+	ForgetCommand func(durable string) string
 	// WithoutConsumers also publishes events that no consumer of the stream receives: with
 	// Interest retention the server drops those.
 	WithoutConsumers bool
@@ -80,6 +87,7 @@ type Publisher struct {
 	// ones for a while.
 	persistent bool
 	broker     brokerState // the worker's
+	explained  time.Time   // when explain last asked the stream; the worker's
 	wake       chan struct{}
 	changed    chan struct{} // receives a value when drain should look again
 	stop       context.CancelFunc
@@ -94,8 +102,11 @@ type Publisher struct {
 	lost     error // acknowledged events that the broker lost and the queue has no more
 	mark     streamMark
 	waiting  error // why nothing is sent, nil when there is no reason
-	draining bool  // Close has begun
-	drained  bool  // and the worker has found nothing left
+	trouble  trouble
+	newest   uint64     // the highest counter of this process's events that was sent
+	forged   []*pending // the worker's to report
+	draining bool       // Close has begun
+	drained  bool       // and the worker has found nothing left
 	stats    PublisherStats
 }
 
@@ -105,11 +116,15 @@ type PublisherStats struct {
 	Retried    uint64 // sent once more after a failure
 	Duplicates uint64 // acknowledged as already known
 	Dropped    uint64 // larger than the stream accepts
+	Forged     uint64 // answered as already known, but never sent: see PublisherConfig.Own
 	Rewinds    uint64 // times that what is kept was sent again: see checkRollback
 	// Held is true while nothing is sent because the stream has no consumer.
 	Held bool
 	// Oldest is when the oldest event in flight was made, zero when there is none.
 	Oldest time.Time
+	// Err is why no event has been acknowledged for troubleAfter although some wait, and what
+	// to do; nil while they are.
+	Err error
 }
 
 // NewPublisher publishes what the queue holds and will hold. It does not wait for the
@@ -217,6 +232,7 @@ func (p *Publisher) Stats() PublisherStats {
 	s := p.stats
 	s.Held = errors.Is(p.waiting, errNoConsumer)
 	s.Oldest = p.window.oldest()
+	s.Err = p.trouble.err(p.conn.url)
 	return s
 }
 
@@ -238,6 +254,7 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures = 0
+	p.trouble = trouble{}
 	e, ok := p.window.byMsg[m]
 	if !ok {
 		return
@@ -246,6 +263,10 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	p.stats.Published++
 	if duplicate {
 		p.stats.Duplicates++
+		if e.first {
+			p.stats.Forged++
+			p.forged = append(p.forged, e)
+		}
 	}
 	p.window.done(e)
 	notify(p.wake)
@@ -256,8 +277,7 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 func (p *Publisher) failed(m *nats.Msg, err error) {
 	tooLarge := errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload)
 	if tooLarge && p.cfg.KeepAside != nil && p.isSent(m) {
-		e := event.Encoded{Subject: m.Subject, Key: m.Header.Get(jetstream.MsgIDHeader), Data: m.Data}
-		if asideErr := p.cfg.KeepAside(e, err); asideErr != nil {
+		if asideErr := p.cfg.KeepAside((&pending{msg: m}).encoded(), err); asideErr != nil {
 			tooLarge, err = false, errors.Join(err, asideErr)
 		}
 	}
@@ -292,6 +312,7 @@ func (p *Publisher) countFailure(m *nats.Msg, err error, drop bool) bool {
 	}
 	p.failures++
 	p.failure = err
+	p.trouble.begin(err)
 	p.stats.Retried++
 	p.window.requeue(e)
 	return true

@@ -16,7 +16,7 @@ func BenchmarkPublish(b *testing.B) {
 	for _, spooled := range []bool{true, false} {
 		name := map[bool]string{true: "spool", false: "window"}[spooled]
 		b.Run(name, func(b *testing.B) {
-			server, err := StartEmbedded(b.TempDir(), discardLog())
+			server, err := startEmbedded(b.TempDir(), discardLog(), listening)
 			if err != nil {
 				b.Fatal(err)
 			}

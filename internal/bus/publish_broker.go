@@ -30,26 +30,31 @@ var (
 
 // streamMark identifies the broker and the state of its store that has
 // acknowledged events: the stream's creation in Unix nanoseconds, the highest sequence
-// number that it has acknowledged (0: none yet), and the run of the server (serverRun).
+// number that it has acknowledged (0: none yet), the run of the server (serverRun), and
+// the durables that it kept events for (durables.hash; 0 where that is not known, or a
+// rewind for one that has gone is still due).
 type streamMark struct {
-	created int64
-	lastSeq uint64
-	server  uint64
+	created  int64
+	lastSeq  uint64
+	server   uint64
+	durables uint64
 }
 
 // encode is the form that a queue keeps.
-func (m streamMark) encode() (b [24]byte) {
+func (m streamMark) encode() (b [32]byte) {
 	binary.LittleEndian.PutUint64(b[:], uint64(m.created))
 	binary.LittleEndian.PutUint64(b[8:], m.lastSeq)
 	binary.LittleEndian.PutUint64(b[16:], m.server)
+	binary.LittleEndian.PutUint64(b[24:], m.durables)
 	return b
 }
 
-func decodeMark(b [24]byte) streamMark {
+func decodeMark(b [32]byte) streamMark {
 	return streamMark{
-		created: int64(binary.LittleEndian.Uint64(b[:])),
-		lastSeq: binary.LittleEndian.Uint64(b[8:]),
-		server:  binary.LittleEndian.Uint64(b[16:]),
+		created:  int64(binary.LittleEndian.Uint64(b[:])),
+		lastSeq:  binary.LittleEndian.Uint64(b[8:]),
+		server:   binary.LittleEndian.Uint64(b[16:]),
+		durables: binary.LittleEndian.Uint64(b[24:]),
 	}
 }
 
@@ -63,15 +68,23 @@ type brokerState struct {
 	logged     string // the last reason to wait that was logged
 	// known are the server runs that need no rewind when we connect to them again.
 	known map[uint64]bool
+	// durables are those of the last check, nil before the first.
+	durables durables
+	// rewindAt is when to rewind for durables that have gone; zero when none have.
+	rewindAt time.Time
+	// keep is how long the queue must keep acknowledged events for such a rewind.
+	keep time.Duration
 }
 
 func newBrokerState() brokerState {
 	return brokerState{waitingLog: loglimit.Every(waitingLogPeriod), known: make(map[uint64]bool), reconnects: math.MaxUint64}
 }
 
-// reconnected is true when checkRollback has not seen this connection.
-func (p *Publisher) reconnected() bool {
-	return p.persistent && p.conn.nc.IsConnected() && p.conn.nc.Stats().Reconnects != p.broker.reconnects
+// checkDue is true when the broker may have lost what it acknowledged and that was not
+// checked yet: also while there is nothing to send, what was sent may be gone.
+func (p *Publisher) checkDue() bool {
+	return p.persistent && p.conn.nc.IsConnected() &&
+		(p.conn.nc.Stats().Reconnects != p.broker.reconnects || time.Since(p.broker.checked) >= checkPeriod)
 }
 
 // checkBroker returns the reason why nothing can be published now, or nil.
@@ -97,42 +110,12 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
-	info := s.CachedInfo()
 	if err := p.checkInterest(bounded, s); err != nil {
 		return err
 	}
-	p.checkRollback(info, server)
+	p.checkRollback(s.CachedInfo(), server)
+	p.rewindIfDue(s.CachedInfo())
 	b.checked, b.reconnects = time.Now(), reconnects
-	return nil
-}
-
-// checkInterest is errNoConsumer when the server would drop an event at once.
-func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error {
-	if s.CachedInfo().Config.Retention != jetstream.InterestPolicy || p.cfg.WithoutConsumers {
-		return nil
-	}
-	var filters []string
-	all := false
-	consumers := s.ListConsumers(ctx)
-	for c := range consumers.Info() { // to the end: the client waits for that
-		switch {
-		case len(c.Config.FilterSubjects) > 0:
-			filters = append(filters, c.Config.FilterSubjects...)
-		case c.Config.FilterSubject != "":
-			filters = append(filters, c.Config.FilterSubject)
-		default:
-			all = true
-		}
-	}
-	if all {
-		return nil
-	}
-	if err := consumers.Err(); err != nil {
-		return fmt.Errorf("consumers of stream %s at %s: %w", p.conn.stream, p.conn.url, err)
-	}
-	if missing := uncovered(filters); len(missing) > 0 {
-		return fmt.Errorf("%w for %v and would drop them: start 'valtrack consumer'", errNoConsumer, missing)
-	}
 	return nil
 }
 
@@ -150,25 +133,35 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
 	}
 	p.broker.known[server] = true
-	if reason != "" {
-		p.window.clear()
-		p.mark.lastSeq = info.State.LastSeq
-		p.stats.Rewinds++
-	}
 	p.mu.Unlock()
-	if reason == "" {
-		return
+	if reason != "" {
+		p.rewind(info, reason)
 	}
+}
+
+// rewind sends every event that is still kept again.
+func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string) {
+	p.mu.Lock()
+	acked := p.mark.lastSeq
+	p.window.clear()
+	p.mark.lastSeq = info.State.LastSeq
+	p.stats.Rewinds++
+	p.mu.Unlock()
 	if !p.persistent {
-		p.conn.log.Error("the broker may have lost events: publish all of them again", slog.String("reason", reason))
-		p.mu.Lock()
-		p.lost = fmt.Errorf("%w: %s", errNotPublished, reason)
-		p.mu.Unlock()
+		p.reportLoss(reason)
 	}
 	n := p.cfg.Queue.Rewind()
 	notify(p.wake)
 	p.conn.log.Warn("sending the events in the spool again", slog.String("reason", reason),
-		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", before.lastSeq), slog.Int("events", n))
+		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", acked), slog.Int("events", n))
+}
+
+// reportLoss makes Close fail, for a queue that has acknowledged events no more.
+func (p *Publisher) reportLoss(reason string) {
+	p.conn.log.Error("the broker may have lost events: publish all of them again", slog.String("reason", reason))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lost = fmt.Errorf("%w: %s", errNotPublished, reason)
 }
 
 // rollbackReason returns why a broker may have lost what it acknowledged, "" when it has

@@ -222,7 +222,7 @@ func TestBacklogWithAKnownEvent(t *testing.T) {
 		}
 	}
 	known := newWindow()
-	known.add(takeAll(t, spool)[500:501])
+	known.add(takeAll(t, spool)[500:501], "")
 	if _, err := c.js.PublishMsg(t.Context(), known.flight[0].msg); err != nil {
 		t.Fatal(err)
 	}

@@ -17,20 +17,22 @@ func (p *Publisher) work(ctx context.Context) {
 	for p.awaitEvents(ctx, limit) && p.pause(ctx, limit) && p.awaitBroker(ctx) {
 		p.send()
 	}
+	p.reportForged()
 }
 
 // awaitEvents fills the window and waits until something is to be sent, or the broker
 // is one that may have lost what it acknowledged. It is false when ctx ended.
 func (p *Publisher) awaitEvents(ctx context.Context, limit *loglimit.Limiter) bool {
 	for {
+		p.reportForged()
 		p.ackEvents()
 		err := p.fill()
 		if err != nil && limit.Allow() {
 			p.conn.log.Error("cannot read the spool, trying again", slog.Any("error", err))
 		}
-		reconnected := p.reconnected()
+		due := p.checkDue()
 		p.mu.Lock()
-		ready := len(p.window.queued) > 0 || reconnected && p.mark.lastSeq > 0
+		ready := len(p.window.queued) > 0 || due && p.mark.lastSeq > 0
 		p.mu.Unlock()
 		if ready {
 			return ctx.Err() == nil
@@ -58,7 +60,7 @@ func (p *Publisher) ackEvents() {
 	p.window.acked = 0
 	p.mu.Unlock()
 	if n > 0 {
-		p.cfg.Queue.Ack(n, mark.encode())
+		p.cfg.Queue.Ack(n, mark.encode(), p.broker.keep)
 	}
 }
 
@@ -70,7 +72,7 @@ func (p *Publisher) fill() error {
 		p.mu.Unlock()
 		events, left, err := p.cfg.Queue.Take(room) // with all that was added before Close began
 		p.mu.Lock()
-		p.window.add(events)
+		p.window.add(events, p.cfg.Own)
 		p.left = left
 		if draining && err == nil && room > 0 && len(p.window.flight) == 0 {
 			p.drained = true
@@ -93,6 +95,7 @@ func (p *Publisher) pause(ctx context.Context, limit *loglimit.Limiter) bool {
 	if err == nil {
 		return true
 	}
+	p.explain(ctx, err)
 	if limit.Allow() {
 		p.conn.log.Warn("events not acknowledged, sending them again", slog.Int("pending", pending), slog.Any("error", err))
 	}
@@ -116,13 +119,16 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 		p.mu.Lock()
 		p.waiting = reason
 		pending := p.pending()
+		if reason != nil && pending > 0 {
+			p.trouble.begin(reason)
+		}
 		p.mu.Unlock()
 		notify(p.changed)
 		if reason == nil {
 			b.logged = ""
 			return true
 		}
-		if b.waitingLog.Allow() || reason.Error() != b.logged {
+		if pending > 0 && (b.waitingLog.Allow() || reason.Error() != b.logged) {
 			b.logged = reason.Error()
 			p.conn.log.Warn("events are waiting", slog.Int("pending", pending), slog.Any("reason", reason))
 		}
@@ -136,6 +142,11 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 func (p *Publisher) send() {
 	p.mu.Lock()
 	events := p.window.takeQueued()
+	for _, e := range events {
+		if e.own > p.newest {
+			p.newest, e.first = e.own, true
+		}
+	}
 	p.mu.Unlock()
 	for _, e := range events {
 		if _, err := p.js.PublishMsgAsync(e.msg); err != nil {

@@ -27,7 +27,12 @@ const (
 	// for: a request that is withdrawn instead leaves the messages that are on their way
 	// unanswered on the server. pullGrace is how much later it is given up as lost.
 	pullExpiry, pullGrace = 500 * time.Millisecond, time.Second
+	// maxLost is how many requests in a row may be lost, before the stream and the durable
+	// are looked at again: they may have gone.
+	maxLost = 2 * pullRequests
 )
+
+var errLost = errors.New("the server does not answer requests for messages")
 
 // puller requests messages of a durable (JetStream's pull protocol, NATS ADR-13) and
 // knows when the server has answered every request completely, which the client
@@ -47,6 +52,7 @@ type puller struct {
 	mu       sync.Mutex
 	requests []*pullRequest // not ended, oldest first, as the server fulfils them
 	sent     int            // requests so far
+	lost     int            // requests in a row that got no answer at all
 	large    bool           // the next message is larger than pullBytes
 	failed   error          // the first request that the server refused
 }
@@ -108,7 +114,11 @@ func (p *puller) request(stopping bool) (open int, err error) {
 	defer p.mu.Unlock()
 	// While the handler has messages to go, the end of a request may be behind them.
 	if waiting, _, err := p.sub.Pending(); err != nil || waiting == 0 {
+		before := len(p.requests)
 		p.requests = slices.DeleteFunc(p.requests, func(r *pullRequest) bool { return time.Now().After(r.until) })
+		if p.lost += before - len(p.requests); p.lost >= maxLost && p.failed == nil {
+			p.failed = errLost
+		}
 	}
 	for len(p.requests) < pullRequests && !stopping && p.failed == nil {
 		p.sent++
@@ -133,6 +143,7 @@ func (p *puller) receive(m *nats.Msg) {
 	p.handle(m)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.lost = 0
 	if len(p.requests) == 0 {
 		return
 	}
@@ -147,6 +158,7 @@ func (p *puller) receive(m *nats.Msg) {
 func (p *puller) end(reply string, status nats.Header) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.lost = 0
 	for i, r := range p.requests {
 		if r.reply == reply {
 			p.large = r.left == p.batch && status.Get("Description") == exceedsBytes
@@ -181,6 +193,7 @@ func (s *Subscription) consume(ctx context.Context, batch, bytes int, g *gate) e
 	p := newPuller(s.conn, s.opts.Durable, batch, bytes, func(m *nats.Msg) {
 		s.received.Add(1)
 		g.pass(in.message(m))
+		s.handled.Add(1)
 	})
 	abandon := make(chan struct{})
 	defer context.AfterFunc(ctx, func() {

@@ -22,9 +22,13 @@ const (
 	drainTimeout, giveBackTimeout = 2 * time.Second, time.Second
 )
 
-// ErrAckLimit marks a durable that needs more unanswered messages than the server or
-// account allows.
-var ErrAckLimit = errors.New("the server limits the messages that a consumer may leave unacknowledged")
+var (
+	// ErrAckLimit marks a durable that needs more unanswered messages than the server or
+	// account allows.
+	ErrAckLimit = errors.New("the server limits the messages that a consumer may leave unacknowledged")
+	// ErrUnfit marks a durable that somebody made in a way in which events would be lost.
+	ErrUnfit = errors.New("the durable cannot be used")
+)
 
 // Message is one delivery of an event.
 type Message struct {
@@ -77,9 +81,10 @@ type Subscription struct {
 	conn  *Conn
 	opts  SubscribeOptions
 	owner *owner // nil unless Exclusive
-	// received counts messages, for the watch that looks whether any come.
-	received atomic.Uint64
-	progress atomic.Pointer[Progress]
+	// received and handled count messages, for the watch that looks whether any come, and
+	// whether they are handled.
+	received, handled atomic.Uint64
+	progress          atomic.Pointer[Progress]
 }
 
 // Subscribe creates the stream and the durable consumer if they are missing. From then
@@ -89,21 +94,15 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 		return nil, fmt.Errorf("subscribe %q: durable name, ack wait %v and max ack pending %d must be set", o.Durable, o.AckWait, o.MaxAckPending)
 	}
 	s := &Subscription{conn: c, opts: o}
-	if o.Exclusive {
-		s.owner = newOwner(c, o.Durable, o.Name)
-		standBy := o.StandBy
-		if standBy == nil {
-			standBy = func(string) {}
-		}
-		if err := s.owner.acquire(ctx, standBy); err != nil {
-			return nil, err
-		}
+	err := s.acquire(ctx)
+	var consumer jetstream.Consumer
+	if err == nil {
+		consumer, err = s.ensureConsumer(ctx)
 	}
-	consumer, err := s.ensureConsumer(ctx)
 	if err != nil {
 		s.Close()
-		if errors.Is(err, ErrAckLimit) && c.created.Load() {
-			err = errors.Join(err, c.js.DeleteStream(ctx, c.stream)) // nobody can use it yet
+		if errors.Is(err, ErrAckLimit) {
+			err = errors.Join(err, c.deleteUnused(ctx))
 		}
 		return nil, err
 	}
@@ -111,6 +110,66 @@ func (c *Conn) Subscribe(ctx context.Context, o SubscribeOptions) (*Subscription
 		s.reclaim(ctx, consumer)
 	}
 	return s, nil
+}
+
+// acquire makes this process the owner of an exclusive durable.
+func (s *Subscription) acquire(ctx context.Context) error {
+	if !s.opts.Exclusive {
+		return nil
+	}
+	if _, err := s.conn.findStream(ctx); err != nil { // says what is wrong before any wait
+		return err
+	}
+	s.owner = newOwner(s.conn, s.opts.Durable, s.opts.Name)
+	standBy := s.opts.StandBy
+	if standBy == nil {
+		standBy = func(string) {}
+	}
+	return s.owner.acquire(ctx, standBy, s.claim)
+}
+
+// claim records this process in the durable, unless another one has been recorded since
+// findOwner looked. Of two that do so at the same time the later stays.
+func (s *Subscription) claim(ctx context.Context) (bool, error) {
+	var info *jetstream.ConsumerInfo
+	err := s.owner.listen()
+	if err == nil {
+		_, err = s.ensureConsumer(ctx)
+	}
+	contested := false
+	if err == nil {
+		contested, err = s.owner.contested()
+	}
+	if err == nil && (!contested || sleep(ctx, claimContested)) {
+		info, err = s.info(ctx)
+	}
+	if err == nil && info != nil {
+		switch info.Config.Metadata[metaOwner] {
+		case s.owner.id:
+			s.owner.replaces = ""
+			return true, nil
+		case "":
+			err = fmt.Errorf("NATS at %s keeps no metadata of consumers: use nats-server 2.10 or newer", s.conn.url)
+		}
+	}
+	s.owner.release()
+	if errors.Is(err, ErrTaken) || errors.Is(err, jetstream.ErrConsumerNotFound) || isTransient(err) || ctx.Err() != nil {
+		err = nil // acquire goes on
+	}
+	return false, err
+}
+
+// deleteUnused deletes the stream that this connection has created, unless somebody uses it
+// by now.
+func (c *Conn) deleteUnused(ctx context.Context) error {
+	if !c.created.Load() {
+		return nil
+	}
+	s, err := c.js.Stream(ctx, c.stream)
+	if err != nil || s.CachedInfo().State.Consumers > 0 || s.CachedInfo().State.Msgs > 0 {
+		return err
+	}
+	return c.js.DeleteStream(ctx, c.stream)
 }
 
 // Close gives up the durable, once Run has returned and everything is answered. The end
@@ -133,10 +192,7 @@ func (s *Subscription) AckWait() time.Duration { return s.opts.AckWait }
 // messages that were not answered until then.
 func (s *Subscription) Run(ctx context.Context, handle func(context.Context, Message)) error {
 	g, ctx := errgroup.WithContext(ctx)
-	if s.owner != nil {
-		g.Go(func() error { return s.owner.watch(ctx) })
-	}
-	g.Go(func() error { return s.watchProgress(ctx) })
+	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.run(ctx, handle) })
 	return g.Wait()
 }
@@ -193,7 +249,7 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 		switch {
 		case hasCode(err, codeMaxAckPending):
 			return nil, fmt.Errorf("consumer %s: %w: this one needs %d: %w", s.opts.Durable, ErrAckLimit, s.opts.MaxAckPending, err)
-		case !isTransient(err):
+		case !isTransient(err) && !errors.Is(err, jetstream.ErrConsumerExists): // another process was first
 			return nil, fmt.Errorf("consumer %s: %w", s.opts.Durable, err)
 		}
 		if limit.Allow() {
@@ -206,26 +262,32 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 }
 
 // tryEnsureConsumer keeps what an operator changed on the durable, except for the two
-// settings on which the order of commits depends.
+// settings on which the order of commits depends. It records the owner of an exclusive
+// one, and is ErrTaken when there is another.
 func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
 	consumer, err := stream.Consumer(ctx, s.opts.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable:       s.opts.Durable,
-			AckPolicy:     jetstream.AckExplicitPolicy,
-			DeliverPolicy: jetstream.DeliverAllPolicy,
-			AckWait:       s.opts.AckWait,
-			MaxAckPending: s.opts.MaxAckPending,
-			// Other messages of the stream are not ours to take and acknowledge.
-			FilterSubjects: event.Subjects(),
-		})
+		return s.createConsumer(ctx, stream)
+	}
+	if errors.Is(err, jetstream.ErrNotPullConsumer) {
+		return nil, s.unfit("is a push consumer")
 	}
 	if err != nil {
 		return nil, err
 	}
 	cfg := consumer.CachedInfo().Config
+	if cfg.AckPolicy != jetstream.AckExplicitPolicy {
+		return nil, s.unfit(fmt.Sprintf("has the ack policy %v, with which the stream drops events before they are stored", cfg.AckPolicy))
+	}
+	claimed := false
+	if s.owner != nil {
+		if err := s.owner.check(cfg.Metadata); err != nil {
+			return nil, err
+		}
+		cfg.Metadata, claimed = s.owner.record(cfg.Metadata)
+	}
 	unfiltered := cfg.FilterSubject == "" && len(cfg.FilterSubjects) == 0 && holdsOthers(stream.CachedInfo().Config)
-	if cfg.AckWait == s.opts.AckWait && cfg.MaxAckPending == s.opts.MaxAckPending && !unfiltered {
+	if cfg.AckWait == s.opts.AckWait && cfg.MaxAckPending == s.opts.MaxAckPending && !unfiltered && !claimed {
 		return consumer, nil
 	}
 	cfg.AckWait, cfg.MaxAckPending = s.opts.AckWait, s.opts.MaxAckPending
@@ -233,4 +295,24 @@ func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.S
 		cfg.FilterSubjects = event.Subjects()
 	}
 	return stream.UpdateConsumer(ctx, cfg)
+}
+
+func (s *Subscription) createConsumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
+	cfg := jetstream.ConsumerConfig{
+		Durable:       s.opts.Durable,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckWait:       s.opts.AckWait,
+		MaxAckPending: s.opts.MaxAckPending,
+		// Other messages of the stream are not ours to take and acknowledge.
+		FilterSubjects: event.Subjects(),
+	}
+	if s.owner != nil {
+		cfg.Metadata, _ = s.owner.record(nil)
+	}
+	return stream.CreateConsumer(ctx, cfg)
+}
+
+func (s *Subscription) unfit(why string) error {
+	return fmt.Errorf("%w: it %s; delete it with 'valtrack consumer --forget %s', or give another --name", ErrUnfit, why, s.opts.Durable)
 }

@@ -12,7 +12,7 @@ import (
 
 // BenchmarkSubscribe takes a backlog from the stream and acknowledges it.
 func BenchmarkSubscribe(b *testing.B) {
-	server, err := StartEmbedded(b.TempDir(), discardLog())
+	server, err := startEmbedded(b.TempDir(), discardLog(), listening)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -29,7 +29,13 @@ type window struct {
 type pending struct {
 	msg   *nats.Msg
 	at    time.Time // when it was made
+	own   uint64    // its counter, of an event that this process has made; else 0
+	first bool      // it was sent once, and never before
 	state pendingState
+}
+
+func (p *pending) encoded() event.Encoded {
+	return event.Encoded{Subject: p.msg.Subject, Key: p.msg.Header.Get(jetstream.MsgIDHeader), Time: p.at, Data: p.msg.Data}
 }
 
 type pendingState uint8
@@ -50,12 +56,16 @@ func (w *window) room() int {
 	return publishWindow - len(w.flight)
 }
 
-func (w *window) add(events []event.Encoded) {
+// own begins the keys of events that this process has made; see PublisherConfig.
+func (w *window) add(events []event.Encoded, own string) {
 	for _, e := range events {
 		m := nats.NewMsg(e.Subject)
 		m.Header = nats.Header{jetstream.MsgIDHeader: []string{e.Key}}
 		m.Data = e.Data
 		p := &pending{msg: m, at: e.Time}
+		if key, err := event.ParseKey(e.Key); own != "" && err == nil && key.Producer() == own {
+			p.own = key.Counter
+		}
 		w.bytes += len(m.Data)
 		w.byMsg[m] = p
 		w.flight = append(w.flight, p)
@@ -91,7 +101,7 @@ func (w *window) done(e *pending) {
 // requeue has an event that was sent sent again.
 func (w *window) requeue(e *pending) {
 	w.sent--
-	e.state = queued
+	e.state, e.first = queued, false
 	w.queued = append(w.queued, e)
 }
 

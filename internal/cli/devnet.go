@@ -32,7 +32,7 @@ func devnetFlags() []cli.Flag {
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
 		duration(flagDevnetSlot, defaultDevnetSlot, "slot duration of the simulated network"),
-		text(flagDevnetFaults, "healthy", "healthy; mixed: healthy, hanging, lying and dead nodes; or personas with their shares, such as quota=1 or redials=0.3,dead=0.1"),
+		text(flagDevnetFaults, "healthy", "healthy; mixed: healthy, hanging, lying and dead nodes; hostile or hostile=0.2: that share of nodes (else 0.3) attacks; or personas with their shares, such as quota=1 or redials=0.3,dead=0.1"),
 		duration(flagDevnetRTT, 0, "time for which a discv5 packet and its answer travel"),
 		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
 		text(flagDevnetDir, "", "directory for its network files and truth file; by default devnet in --data-dir"),

@@ -18,6 +18,9 @@ func (cfg exportConfig) scan(ctx context.Context, each func(dataset.Row) error) 
 		return dataset.ScanTable(ctx, cfg.dataDir, cfg.table, cfg.in, each)
 	}
 	r, err := report.Read(ctx, cfg.dataDir, cfg.in)
+	if err == nil {
+		err = r.Damaged()
+	}
 	if err != nil {
 		return err
 	}

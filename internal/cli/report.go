@@ -78,6 +78,9 @@ func runReport(ctx context.Context, in invocation) error {
 		return in.writeView(report.NewCalibration(state))
 	}
 	r, err := report.Read(ctx, dir, span)
+	if err == nil && r.Damaged() != nil {
+		fmt.Fprintf(in.stderr, "warning: the report lacks the rows of damaged parts, run 'valtrack check data': %v\n", r.Damaged())
+	}
 	switch {
 	case err != nil:
 		return err

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -30,12 +31,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitCode,
-			"waitfor":  waitFor,
-			"port":     freePort,
-			"lines":    atLeast,
-			"http":     httpGet,
-			"waithttp": waitHTTP,
+			"exitcode":   exitCode,
+			"waitfor":    waitFor,
+			"port":       freePort,
+			"lines":      atLeast,
+			"http":       httpGet,
+			"waithttp":   waitHTTP,
+			"natsserver": natsServer,
 
 			"noearlydial": noEarlyDial,
 		},
@@ -91,6 +93,25 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Fatalf("%s has no match of %q after %v:\n%s", args[0], args[1], waitLimit, last)
+}
+
+// natsServer starts a NATS server with JetStream and sets a variable to its URL:
+// `natsserver NAME`.
+func natsServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: natsserver name")
+	}
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: ts.MkAbs("natsserver-" + args[0]), NoSigs: true})
+	ts.Check(err)
+	srv.Start()
+	ts.Defer(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(waitLimit) {
+		ts.Fatalf("the NATS server does not start")
+	}
+	ts.Setenv(args[0], srv.ClientURL())
 }
 
 // atLeast waits until a file has N lines: `lines FILE N`.

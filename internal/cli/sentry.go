@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/printable"
@@ -138,6 +139,9 @@ func (in invocation) addressConfig(cfg *app.SentryConfig) error {
 		var err error
 		if cfg.Advertise, err = netip.ParseAddr(text); err != nil {
 			return usagef("--%s %q: want an IP address", flagAdvertise, text)
+		}
+		if !enr.MayContact(cfg.Advertise, cfg.Crawl.AllowPrivate) {
+			return usagef("--%s %q: other nodes cannot reach this address; give the public one, or --%s in a network of private addresses", flagAdvertise, text, flagAllowPrivate)
 		}
 	}
 	var err error

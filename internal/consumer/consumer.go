@@ -41,6 +41,8 @@ const (
 	// retryMin and retryMax bound the pause after a write failed; it doubles from one
 	// to the other.
 	retryMin, retryMax = time.Second, time.Minute
+	// checkEvery is how often the consumer looks whether its data directory is there.
+	checkEvery = time.Second
 	// writeEvery is how often the tracker is written while segments are committed for
 	// their size: a backlog. A crash then costs reading that much from the datasets, a
 	// second or two, and each write costs as much as the events of a second.
@@ -67,6 +69,8 @@ type Config struct {
 	// OnRoot, unless it is nil, is called with the root of the first event that has one when
 	// GenesisValidatorsRoot is zero: that event decides. After an error it is not stored yet.
 	OnRoot func(eth2.Root) error
+	// NoTracker is why there is no tracker although there should be one.
+	NoTracker error
 	// Tracker, unless it is nil, gets every event of a committed segment once. Only the
 	// consumer may use it from New until Run has returned.
 	Tracker *tracker.Tracker
@@ -130,6 +134,7 @@ type Stats struct {
 	// which the file of rejected events has no room.
 	OtherNetwork, NotKept uint64
 	Duplicates            uint64    // messages of events that are stored already
+	Conflicts             uint64    // messages with other content than what is stored under their key
 	Pending               int       // messages that wait for their segment's commit
 	CommitDue             time.Time // when they are committed at the latest, unless Pending is 0 or writes fail
 	Segments              uint64    // segments committed
@@ -148,6 +153,10 @@ type Stats struct {
 	LastCommit  time.Time // zero before the first
 	// Err is why writes fail at present; nil when they do not.
 	Err error
+	// Estimates is why the tracker lacks what is stored; nil when it does not.
+	Estimates error
+	// Stopped is why Run has ended although its context has not; nil before.
+	Stopped error
 }
 
 // Consumer stores the events of one source in one data directory.
@@ -181,6 +190,7 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	}
 	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, sentries: sentryNames{}, retryMin: retryMin, writeEvery: writeEvery}
 	c.updateCoverageStats(&c.stats)
+	c.stats.Estimates = cfg.NoTracker
 	return c, nil
 }
 
@@ -195,8 +205,17 @@ func (c *Consumer) updateCoverageStats(s *Stats) {
 // returns nil. While writes to the data directory fail it acknowledges nothing, logs
 // that and tries again; when they fail at the end, the last events stay in the stream,
 // which is no error. It returns an error when the source fails, and stores nothing
-// more when that is bus.ErrTaken. Run may be called once.
+// more when that is bus.ErrTaken; and when the data directory was moved or removed. Run may
+// be called once.
 func (c *Consumer) Run(ctx context.Context) error {
+	err := c.run(ctx)
+	if err != nil {
+		c.count(func(s *Stats) { s.Stopped = err })
+	}
+	return err
+}
+
+func (c *Consumer) run(ctx context.Context) error {
 	if c.cfg.Tracker != nil {
 		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
 			return errors.Join(err, c.rejected.Close(), c.writer.Close())
@@ -214,7 +233,24 @@ func (c *Consumer) Run(ctx context.Context) error {
 		c.maintain(ctx)
 		return nil
 	})
+	g.Go(func() error { return c.watchDirectory(ctx) })
 	return errors.Join(g.Wait(), c.rejected.Close(), c.writer.Close())
+}
+
+// watchDirectory returns an error when the data directory has gone, nil when ctx has ended.
+func (c *Consumer) watchDirectory(ctx context.Context) error {
+	ticker := time.NewTicker(checkEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := c.writer.Check(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // Stats may be called at any time.

@@ -33,6 +33,7 @@ type ingest struct {
 
 	mu       sync.Mutex
 	keys     dataset.Coverage // of the open segment
+	contents *contents        // of these, and of earlier segments
 	pending  []bus.Delivery   // to be acknowledged with it
 	events   uint64           // stored with it
 	clocks   clockErrors      // of these events
@@ -54,7 +55,7 @@ type ingest struct {
 // newIngest prepares a Run. Call finish after the last message was handled.
 func newIngest(c *Consumer) *ingest {
 	in := &ingest{
-		Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, root: c.cfg.GenesisValidatorsRoot,
+		Consumer: c, enrichers: Enrichers(), keys: dataset.Coverage{}, contents: newContents(), root: c.cfg.GenesisValidatorsRoot,
 		invalidLog: newLimitedLog(invalidLogEvery), keepLog: newLimitedLog(invalidLogEvery),
 		foreignLog: newLimitedLog(foreignLogEvery), dropLog: newLimitedLog(foreignLogEvery),
 	}
@@ -90,12 +91,17 @@ func (in *ingest) process(m bus.Message) {
 		return
 	}
 	producer, counter := keyOf(m)
-	if in.writer.Covered().Has(producer, counter) {
+	stored, open := in.writer.Covered().Has(producer, counter), in.keys.Has(producer, counter)
+	switch {
+	case (stored || open) && in.contents.conflict(producer, counter, m):
+		in.count(func(s *Stats) { s.Conflicts++ })
+		in.reject(m, errConflict)
+		return
+	case stored:
 		in.count(func(s *Stats) { s.Duplicates++ })
 		in.logFailed("ack", m.Ack())
 		return
-	}
-	if in.keys.Has(producer, counter) {
+	case open:
 		in.count(func(s *Stats) { s.Duplicates++ })
 		in.hold(m.Delivery)
 		return
@@ -133,6 +139,7 @@ func (in *ingest) process(m bus.Message) {
 	}
 	in.events++
 	in.keys.Add(producer, counter)
+	in.contents.remember(producer, counter, m)
 	in.hold(m.Delivery)
 }
 

@@ -10,6 +10,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Counter("valtrack_consumer_events_other_network_total", "Rejected events that were of another network than the data directory.", func(s Stats) uint64 { return s.OtherNetwork }),
 		telemetry.Counter("valtrack_consumer_events_not_kept_total", "Rejected events of other networks for which rejected_events.ndjson has no room.", func(s Stats) uint64 { return s.NotKept }),
 		telemetry.Counter("valtrack_consumer_duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
+		telemetry.Counter("valtrack_consumer_key_conflicts_total", "Messages with other content than what is stored under their key; the first of each key is with the rejected events.", func(s Stats) uint64 { return s.Conflicts }),
 		telemetry.Counter("valtrack_consumer_segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),
 		telemetry.Counter("valtrack_consumer_segment_failures_total", "Segments that could not be written.", func(s Stats) uint64 { return s.Failures }),
 		telemetry.Counter("valtrack_consumer_parts_merged_total", "Parts merged into others.", func(s Stats) uint64 { return s.Merged }),
@@ -21,8 +22,17 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 			}
 			return float64(s.LastCommit.UnixMilli()) / 1000
 		}),
+		telemetry.Gauge("valtrack_consumer_estimates_behind", "1 while the database of estimates cannot be written: events are stored without it.", func(s Stats) int { return oneIf(s.Estimates != nil) }),
+		telemetry.Gauge("valtrack_consumer_stopped", "1 when the consumer has stopped and its process goes on, as a run does.", func(s Stats) int { return oneIf(s.Stopped != nil) }),
 		telemetry.CounterBy("valtrack_consumer_clock_errors_total", "sentry", "Events whose times were impossible, or whose sentry measured that its clock was off by minutes: stored, but not used for estimates.", func(s Stats) map[string]uint64 { return s.ClockErrors }),
 		telemetry.GaugeBy("valtrack_events_missing", "sentry", "Events neither stored nor rejected whose counters are below those of others of the same boot. Falls when they arrive.", func(s Stats) map[string]uint64 { return s.Missing }),
 		telemetry.GaugeBy("valtrack_events_covered", "sentry", "Events of a sentry that are stored, or were removed because of their age.", func(s Stats) map[string]uint64 { return s.Covered }),
 	)
+}
+
+func oneIf(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -115,9 +114,7 @@ func TestRedeliveryAfterAFailedSegment(t *testing.T) {
 		}
 	}
 	until(t, "a failure", func() bool { return c.Stats().Failures > 0 })
-	if err := os.Remove(dataset.Dir(dir, dataset.Discovery)); err != nil {
-		t.Fatal(err)
-	}
+	replaceByDir(t, dataset.Dir(dir, dataset.Discovery))
 	until(t, "all events", func() bool { return c.Stats().Stored == 25 })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -52,10 +52,7 @@ func openRejected(dir string, log *slog.Logger) (*rejectedFile, error) {
 	r := &rejectedFile{keys: dataset.Coverage{}}
 	var err error
 	r.file, err = eventlog.OpenRejected(dir, log, addTo(r.keys))
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	return r, err
 }
 
 // Rejected reads the keys of the events that a data directory keeps as rejected.

@@ -43,9 +43,9 @@ func (s sentryNames) bound(counts map[string]uint64) map[string]uint64 {
 	return out
 }
 
-// maxJump is how far a counter may be beyond the last one of its producer: a year of events.
-// A sentry counts by one, and loses no such number; a forged counter would make all that is
-// below it count as missing.
+// maxJump is how far a counter may be beyond the last one of its producer. A sentry skips the
+// counters of what its spool had to drop: those of a year, at 30 events/s. A forged counter
+// would make all that is below it count as missing.
 const maxJump = 1 << 30
 
 // refuseFar is an error for an event whose counter cannot be right.

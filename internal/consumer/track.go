@@ -41,8 +41,8 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 	if errors.Is(err, dataset.ErrSplit) {
 		return fmt.Errorf("%w: %w", tracker.ErrDamaged, err)
 	}
-	if err == nil {
-		err = addTotals(ctx, w.Dir(), t)
+	if err = withoutDamaged(err, log); err == nil {
+		err = withoutDamaged(addTotals(ctx, w.Dir(), t), log)
 	}
 	if err == nil {
 		t.Apply(newest)
@@ -56,6 +56,15 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 		log.Info("the tracker has caught up with the datasets", slog.Int("events", events), slog.Uint64("from_segment", first), slog.Duration("took", time.Since(start)))
 	}
 	return nil
+}
+
+// withoutDamaged goes on without the rows of damaged parts: nobody can read them.
+func withoutDamaged(err error, log *slog.Logger) error {
+	if errors.Is(err, dataset.ErrDamaged) {
+		log.Error("the tracker lacks the events of damaged parts: restore them and run 'valtrack rebuild'", slog.Any("error", err))
+		return nil
+	}
+	return err
 }
 
 // addTotals sums the hours that the tracker does not have.
@@ -72,13 +81,21 @@ func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
 		}
 		hours[h].Add(eth2.ClientKind(r.Client), estimate.Estimate{
 			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, PValidator: r.PValidator, Stake: estimate.Stake{Mean: r.StakeMean},
-		})
+		}, weightOf(r))
 		return nil
 	})
 	for h, sum := range hours {
 		t.AddTotals(h.at, h.active, sum)
 	}
 	return err
+}
+
+// weightOf is a row's weight; rows of earlier versions have none.
+func weightOf(r dataset.EstimateRow) float64 {
+	if r.Weight == nil {
+		return 1
+	}
+	return *r.Weight
 }
 
 // appendEstimates appends the rows of an hour that has begun to the open segment.
@@ -102,13 +119,14 @@ type trackerSink struct {
 	tracker *tracker.Tracker
 	writer  *dataset.Writer
 	log     *slog.Logger
+	failed  func(error) // is told how each write went
 
 	writeEvery time.Duration
-	written    time.Time // when the tracker was, or Run began
+	written    time.Time // when the tracker was, or that failed, or Run began
 }
 
 func newTrackerSink(c *Consumer) *trackerSink {
-	return &trackerSink{tracker: c.cfg.Tracker, writer: c.writer, log: c.log, writeEvery: c.writeEvery, written: time.Now()}
+	return &trackerSink{tracker: c.cfg.Tracker, writer: c.writer, log: c.log, failed: func(err error) { c.count(func(s *Stats) { s.Estimates = err }) }, writeEvery: c.writeEvery, written: time.Now()}
 }
 
 // Add implements sink.
@@ -125,11 +143,13 @@ func (t *trackerSink) Commit(s segment) {
 		return
 	}
 	// The commit is done: a stop must not separate the two.
-	if err := t.tracker.Write(context.Background()); err != nil {
+	err := t.tracker.Write(context.Background())
+	t.failed(err)
+	t.written = time.Now()
+	if err != nil {
 		t.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
 		return
 	}
-	t.written = time.Now()
 	t.writer.HoldCompactionFrom(trackerHold, s.number+1)
 }
 
@@ -140,7 +160,7 @@ func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {
 		Validators: int64(e.Median), ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, ValidatorsSD: math.Sqrt(e.Variance),
 		PValidator: e.PValidator, StakeETH: e.Stake.Median, StakeLow: e.Stake.Low, StakeHigh: e.Stake.High, StakeMean: e.Stake.Mean,
 		CustodyGroupCount: p.CustodyGroupCount, AllSubnets: e.AllSubnets, Observations: int64(p.Observations), EpochsWatched: e.EpochsWatched,
-		LastSeen: p.LastSeen, ActiveValidators: int64(p.ActiveValidators),
+		Weight: &p.Weight, LastSeen: p.LastSeen, ActiveValidators: int64(p.ActiveValidators),
 		Common: dataset.Common{Network: p.Crawler.Network, CrawlerID: p.Crawler.CrawlerID, CrawlerLocation: p.Crawler.CrawlerLocation, Timestamp: p.Hour},
 	}
 	if p.NodeID != nil {

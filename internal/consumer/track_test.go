@@ -1,10 +1,11 @@
 package consumer
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
-	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func (k *tracked) next() (key string, e event.Event) {
 	h := handshake()
 	peer := n / 2 % 5
 	h.ID, h.VisitID = fmt.Sprintf("16U%d", peer), fmt.Sprintf("v%d", n/2)
-	h.Multiaddr = fmt.Sprintf("/ip4/192.0.2.%d/tcp/9000", peer)
+	h.Multiaddr = fmt.Sprintf("/ip4/192.0.%d.2/tcp/9000", peer)
 	h.Direction, h.Transport, h.Timestamp = event.Outbound, event.TCP, at.UnixMilli()
 	if n%2 == 0 {
 		return fmt.Sprintf("s-1-%d", k.sent), h
@@ -124,9 +125,7 @@ func TestTrackerFollowsTheDatasets(t *testing.T) {
 			last = f.send(t, key, e)
 		}
 		until(t, "the messages to be given back", func() bool { return strings.HasPrefix(last.String(), "nak") })
-		if err := os.Remove(blocked); err != nil {
-			t.Fatal(err)
-		}
+		replaceByDir(t, blocked)
 		*k = first
 		send(f, 2*segment)
 	})
@@ -271,5 +270,54 @@ func TestTrackerThatCannotCatchUp(t *testing.T) {
 	err = CatchUp(t.Context(), w, tr, discardLog())
 	if !errors.Is(err, tracker.ErrDamaged) || !strings.Contains(err.Error(), "valtrack rebuild") {
 		t.Errorf("ahead: %v", err)
+	}
+}
+
+// Another program locks the database for a while: events are stored and acknowledged all the
+// same, and soon; that the estimates are behind is said until they are not.
+func TestLockedTrackerDoesNotStopCommits(t *testing.T) {
+	dir := t.TempDir()
+	k := newTracked(dir)
+	f := newFeed()
+	c := start(t, dir, Config{SegmentAge: 10 * time.Millisecond, Tracker: k.open(t)}, f)
+	key, e := k.next()
+	first := f.send(t, key, e)
+	until(t, "a commit", func() bool { return first.String() == "ack" && c.Stats().Estimates == nil })
+	unlock := lockDatabase(t, filepath.Join(dir, tracker.File))
+	began := time.Now()
+	key, e = k.next()
+	second := f.send(t, key, e)
+	until(t, "a commit without the tracker", func() bool { return second.String() == "ack" })
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if err := c.Stats().Estimates; !errors.Is(err, tracker.ErrBusy) {
+		t.Errorf("estimates: %v", err)
+	}
+	unlock()
+	key, e = k.next()
+	f.send(t, key, e)
+	until(t, "the tracker", func() bool { return c.Stats().Stored == 3 && c.Stats().Estimates == nil })
+	c.stop(t)
+	if err := c.cfg.Tracker.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// lockDatabase locks a database against writers until unlock.
+func lockDatabase(t *testing.T, path string) (unlock func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

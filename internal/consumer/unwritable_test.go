@@ -23,9 +23,7 @@ func TestUnwritableDirectory(t *testing.T) {
 	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
 		t.Errorf("stats %+v", s)
 	}
-	if err := os.Remove(blocked); err != nil {
-		t.Fatal(err)
-	}
+	replaceByDir(t, blocked)
 	first, second = f.send(t, "s-1-1", visit("v1")), f.send(t, "s-1-2", visit("v2")) // as the server does
 	until(t, "the acks", func() bool { return first.String() == "ack" && second.String() == "ack" })
 	if s := c.Stats(); s.Stored != 2 || s.Duplicates != 0 || s.Err != nil {
@@ -47,6 +45,14 @@ func TestStopWhileUnwritable(t *testing.T) {
 	c.stop(t) // the event is in the stream
 	if s := c.Stats(); s.Stored != 0 || s.Err == nil {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// replaceByDir undoes it: a writer makes the tables' directories when it opens only.
+func replaceByDir(t *testing.T, path string) {
+	t.Helper()
+	if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -19,7 +19,8 @@ var ErrSplit = errors.New("the segment is merged with earlier ones")
 // EventsAfter calls each with the event of every row in the segments from first on whose
 // clock is not known to be off (ClockError), and stops at its first error: peer by peer, and those of a peer by their timestamps, so
 // that only some rows of each file are in memory. The error is ErrSplit when a part has
-// rows of earlier segments too, which for first 0 cannot be.
+// rows of earlier segments too, which for first 0 cannot be. It is ErrDamaged if every event
+// was read but those of damaged parts, which it names.
 //
 // It uses a temporary directory next to the datasets: the caller holds the data directory's
 // lock, and does not run Compact meanwhile.
@@ -29,6 +30,8 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 	if err := os.RemoveAll(work); err != nil {
 		return err
 	}
+	var damaged error
+	skipped := func(err error) { damaged = errors.Join(damaged, err) }
 	var readers []eventReader
 	defer func() {
 		for _, r := range readers {
@@ -36,7 +39,7 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 		}
 	}()
 	for _, t := range eventTables() {
-		r, err := t.events(ctx, dataDir, work, first)
+		r, err := t.events(ctx, dataDir, work, first, skipped)
 		if err != nil {
 			return err
 		}
@@ -48,7 +51,7 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 		}
 		r := firstReader(readers)
 		if r == nil {
-			return nil
+			return damaged
 		}
 		e, err := r.popEvent()
 		if err != nil {
@@ -108,9 +111,10 @@ type tableEvents[T Row] struct {
 	toEvent func(T) (event.Event, error)
 }
 
-// openEvents reads a table's committed segments from first on.
-func openEvents[T Row](ctx context.Context, dataDir, work string, first uint64, toEvent func(T) (event.Event, error)) (eventReader, error) {
-	rows, err := sortedRows[T](ctx, dataDir, work, first)
+// openEvents reads a table's committed segments from first on. skipped is called for each
+// damaged part.
+func openEvents[T Row](ctx context.Context, dataDir, work string, first uint64, skipped func(error), toEvent func(T) (event.Event, error)) (eventReader, error) {
+	rows, err := sortedRows[T](ctx, dataDir, work, first, skipped)
 	if err != nil {
 		rows.close()
 		var zero T
@@ -136,9 +140,9 @@ func (t *tableEvents[T]) popEvent() (event.Event, error) {
 
 func (t *tableEvents[T]) close() { t.rows.close() }
 
-// sortedRows returns the rows of a table's committed segments from first on. Close the
-// heap, also after an error.
-func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) (mergeHeap[T], error) {
+// sortedRows returns the rows of a table's committed segments from first on, without those
+// of damaged parts. Close the heap, also after an error.
+func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64, skipped func(error)) (mergeHeap[T], error) {
 	var zero T
 	parts, err := openTable(dataDir, zero.Table())
 	if err != nil || parts == nil {
@@ -153,7 +157,11 @@ func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64) 
 		if s.first < first {
 			return nil, fmt.Errorf("%w: %s, from %d on", ErrSplit, s.file(), first)
 		}
-		f, err := footerIn[T](parts, s)
+		f, err := verifiedIn[T](ctx, parts, s)
+		if errors.Is(err, ErrDamaged) {
+			skipped(fmt.Errorf("part %s: %w", s.path(dataDir, zero.Table()), err))
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

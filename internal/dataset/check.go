@@ -1,16 +1,17 @@
 package dataset
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"hash/maphash"
+	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
-)
+	"time"
 
-// maxCompared bounds the rows that Check remembers at once, some 32 bytes each.
-const maxCompared = 16_000_000
+	"github.com/chainbound/valtrack/internal/diskio"
+)
 
 // Health is what Check found in a data directory.
 type Health struct {
@@ -23,11 +24,12 @@ type TableHealth struct {
 	Table string `json:"table"`
 	Parts int    `json:"parts"`
 	Rows  int64  `json:"rows"`
-	// From and To are the oldest and the newest row's timestamps, Unix milliseconds.
+	// From and To are the oldest and the newest row's timestamps, Unix milliseconds, without
+	// the rows that ClockErrors counts.
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
-	// DuplicateRows counts rows that repeat an earlier one's peer, sentry,
-	// time, visit and part or sequence number; DuplicateKeys the event keys that two
+	// DuplicateRows counts rows that are equal to an earlier one in every column, of tables
+	// without events those that repeat a peer and time; DuplicateKeys the event keys that two
 	// parts cover.
 	DuplicateRows int64  `json:"duplicate_rows"`
 	DuplicateKeys uint64 `json:"duplicate_keys"`
@@ -37,8 +39,21 @@ type TableHealth struct {
 	Purged int64 `json:"purged"`
 	// NotCompared counts rows that were read but, to save memory, not compared with all
 	// others: their timestamps are far out of order.
-	NotCompared int64        `json:"not_compared"`
-	Unreadable  []Unreadable `json:"unreadable"`
+	NotCompared int64 `json:"not_compared"`
+	// Unreadable are parts that are damaged, or are not what their name says.
+	Unreadable []Unreadable `json:"unreadable"`
+	// SetAside are damaged parts that a consumer has moved out of the way: their rows are
+	// missing.
+	SetAside []string `json:"set_aside,omitempty"`
+	// Holes are segments without a part that retention did not remove, or with a damaged one.
+	Holes []Hole `json:"holes,omitempty"`
+	// Disagreeing are parts whose rows or event keys are not those that other parts of the
+	// same segments name.
+	Disagreeing []Disagreement `json:"disagreeing,omitempty"`
+	// Overlapping are parts with the number of a merged one but other rows.
+	Overlapping []string `json:"overlapping,omitempty"`
+	// NoChecksum counts parts of earlier versions: only what makes them unreadable is found.
+	NoChecksum int `json:"no_checksum"`
 	// Foreign are entries of the table's directory that Valtrack did not write: readers
 	// that take every *.parquet count their rows too, or fail.
 	Foreign []string `json:"foreign"`
@@ -51,6 +66,23 @@ type TableHealth struct {
 type Unreadable struct {
 	File  string `json:"file"`
 	Error string `json:"error"`
+}
+
+// Hole is a run of segments, both ends included.
+type Hole struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+	// Rows are missing; null when nobody has counted them. Events bounds them: the events
+	// that other tables' parts of these segments cover.
+	Rows   *int64 `json:"rows"`
+	Events uint64 `json:"events"`
+}
+
+// Disagreement is what is wrong with the parts of a run of segments.
+type Disagreement struct {
+	First   uint64 `json:"first"`
+	Last    uint64 `json:"last"`
+	Problem string `json:"problem"`
 }
 
 // SentryHealth is about the events of one boot of a sentry, by their counters.
@@ -68,15 +100,17 @@ type SentryHealth struct {
 	Gaps    []Interval `json:"gaps"` // of counters, both ends missing
 }
 
-// OK reports whether the parts are Sound and there are no foreign files.
+// OK reports whether the parts are Sound and there are no foreign files. Missing events and
+// rows are apart.
 func (h *Health) OK() bool {
 	return h.Sound() && !slices.ContainsFunc(h.Tables, func(t TableHealth) bool { return len(t.Foreign) > 0 })
 }
 
-// Sound reports whether there are no duplicates and everything can be read.
+// Sound reports whether there are no duplicates and every part that is there is what was
+// written.
 func (h *Health) Sound() bool {
 	return !slices.ContainsFunc(h.Tables, func(t TableHealth) bool {
-		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable) > 0
+		return t.DuplicateRows > 0 || t.DuplicateKeys > 0 || len(t.Unreadable)+len(t.SetAside)+len(t.Disagreeing)+len(t.Overlapping) > 0
 	})
 }
 
@@ -88,20 +122,41 @@ func (h *Health) Missing() (n uint64) {
 	return n
 }
 
+// MissingRows counts the rows in holes. Where nobody has counted them it is as many as
+// there can be, and at least one per hole.
+func (h *Health) MissingRows() (n uint64) {
+	for _, t := range h.Tables {
+		for _, hole := range t.Holes {
+			if hole.Rows != nil {
+				n += uint64(*hole.Rows)
+			} else {
+				n += max(1, hole.Events)
+			}
+		}
+	}
+	return n
+}
+
 // Check reads every file of the datasets to its end, also while a consumer writes.
 // rejected are the keys of rejected events, which are kept next to the datasets.
 func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, error) {
+	next, err := afterAll(dataDir)
+	if err != nil {
+		return nil, err
+	}
 	h := &Health{Tables: []TableHealth{}, Sentries: []SentryHealth{}}
-	var covered Coverage
+	damaged := map[string][]span{}
 	for _, table := range registry() {
-		t, keys, err := table.check(ctx, dataDir)
+		t, bad, err := checkTable(ctx, dataDir, table, next)
 		if err != nil {
 			return nil, fmt.Errorf("check %s: %w", Dir(dataDir, table.name), err)
 		}
 		h.Tables = append(h.Tables, t)
-		if table.name == commitTable {
-			covered = keys
-		}
+		damaged[table.name] = bad
+	}
+	covered, err := h.compareTables(ctx, dataDir, damaged)
+	if err != nil {
+		return nil, err
 	}
 	removed, err := readRemoved(dataDir)
 	if err != nil {
@@ -110,6 +165,64 @@ func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, err
 	covered.Merge(removed)
 	h.Sentries = sentries(covered, rejected, removed)
 	return h, nil
+}
+
+// retries is how often Check lists the parts again when a consumer that runs at the same
+// time has replaced them, retryPause apart.
+const (
+	retries    = 5
+	retryPause = 300 * time.Millisecond
+)
+
+// checkTable reads a table again when a consumer has removed parts that were listed, as when
+// it starts.
+func checkTable(ctx context.Context, dataDir string, table table, next uint64) (t TableHealth, bad []span, err error) {
+	for range retries {
+		if t, bad, err = table.check(ctx, dataDir, next); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err != nil {
+		return t, nil, err
+	}
+	if t.Foreign, err = foreignFiles(dataDir, table.name); err != nil {
+		return t, nil, err
+	}
+	if t.Foreign == nil {
+		t.Foreign = []string{}
+	}
+	t.SetAside, err = setAsideFiles(dataDir, table.name)
+	return t, bad, err
+}
+
+// compareTables compares what the tables' parts say about each other, and returns the keys of
+// all. A commit or merge between two listings looks like a hole: while somebody writes, only
+// what is still wrong in another look is reported.
+func (h *Health) compareTables(ctx context.Context, dataDir string, damaged map[string][]span) (covered Coverage, err error) {
+	for try := range retries {
+		var all *listing
+		if all, err = listAll(dataDir); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return nil, err
+		}
+		all.leaveOut(damaged)
+		wrong := all.compare()
+		if len(wrong) == 0 || try == retries-1 || diskio.CheckLock(filepath.Join(dataDir, LockFile)) == nil {
+			for i := range h.Tables {
+				found := wrong[h.Tables[i].Table]
+				h.Tables[i].Holes, h.Tables[i].Disagreeing, h.Tables[i].Overlapping = found.Holes, found.Disagreeing, found.Overlapping
+			}
+			return all.covered(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(retryPause):
+		}
+	}
+	return nil, err
 }
 
 func sentries(covered, rejected, removed Coverage) []SentryHealth {
@@ -133,98 +246,4 @@ func sentries(covered, rejected, removed Coverage) []SentryHealth {
 		})
 	}
 	return out
-}
-
-// checkRows reads a table in the order of its parts' oldest rows. Rows that are
-// equal have the same timestamp, so that only those are remembered that a later part
-// may have too.
-func checkRows[T Row](ctx context.Context, dataDir string) (TableHealth, Coverage, error) {
-	var zero T
-	t, keys := TableHealth{Table: zero.Table(), Unreadable: []Unreadable{}, Foreign: []string{}, UnknownColumns: []string{}}, Coverage{}
-	foreign, err := foreignFiles(dataDir, t.Table)
-	if err != nil {
-		return t, keys, err
-	}
-	t.Foreign = append(t.Foreign, foreign...)
-	parts, err := openTable(dataDir, t.Table)
-	if err != nil || parts == nil {
-		return t, keys, err
-	}
-	defer parts.dir.Close()
-	var readable []partInfo
-	for _, s := range slices.Concat(parts.live, parts.stale) { // others read the stale ones too
-		f, err := footerIn[T](parts, s)
-		if err != nil {
-			t.unreadable(s.path(dataDir, t.Table), err)
-			continue
-		}
-		t.DuplicateKeys += keys.overlap(f.keys)
-		keys.Merge(f.keys)
-		t.ClockErrors += f.clockErrors
-		t.Purged += f.purged
-		t.unknown(f.unknown)
-		readable = append(readable, partInfo{s, f})
-	}
-	slices.SortFunc(readable, func(a, b partInfo) int { return cmp.Compare(a.oldest, b.oldest) })
-	seed, seen := maphash.MakeSeed(), map[uint64]int64{} // hash to timestamp
-	for i, p := range readable {
-		rows := int64(0)
-		err := scanPart(ctx, parts, p.span, Range{}, func(row T) error {
-			rows++
-			t.span(row.At())
-			h := maphash.Comparable(seed, row.key())
-			switch _, twice := seen[h]; {
-			case twice:
-				t.DuplicateRows++
-			case len(seen) < maxCompared:
-				seen[h] = row.At()
-			default:
-				t.NotCompared++
-			}
-			return nil
-		})
-		t.Rows += rows
-		t.Parts++
-		if ctx.Err() != nil {
-			return t, keys, ctx.Err()
-		}
-		if err == nil && rows != p.rows {
-			err = fmt.Errorf("%d rows, its footer says %d", rows, p.rows)
-		}
-		if err != nil {
-			t.unreadable(p.path(dataDir, t.Table), err)
-		}
-		if i+1 < len(readable) {
-			maps.DeleteFunc(seen, func(_ uint64, at int64) bool { return at < readable[i+1].oldest })
-		}
-	}
-	return t, keys, nil
-}
-
-func (t *TableHealth) unreadable(file string, err error) {
-	t.Unreadable = append(t.Unreadable, Unreadable{File: file, Error: err.Error()})
-}
-
-func (t *TableHealth) unknown(columns []string) {
-	for _, c := range columns {
-		if !slices.Contains(t.UnknownColumns, c) {
-			t.UnknownColumns = append(t.UnknownColumns, c)
-		}
-	}
-}
-
-func (t *TableHealth) span(at int64) {
-	if t.From == 0 || at < t.From {
-		t.From = at
-	}
-	t.To = max(t.To, at)
-}
-
-func footerIn[T Row](parts *tableParts, s span) (footer, error) {
-	f, err := parts.open(s)
-	if err != nil {
-		return footer{}, err
-	}
-	defer f.Close()
-	return tableOf[T]().footerOf(f)
 }

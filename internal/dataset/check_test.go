@@ -125,7 +125,7 @@ func pagesEnd(t *testing.T, path string) int {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	file, err := openParquet(f)
+	file, _, err := openParquet(f)
 	if err != nil {
 		t.Fatal(err)
 	}

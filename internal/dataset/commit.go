@@ -3,7 +3,6 @@ package dataset
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,10 +30,14 @@ func (w *Writer) Commit(keys Coverage) error {
 }
 
 func (w *Writer) commit(keys Coverage) error {
-	if err := errors.Join(w.lock.Check(), w.ensureOpen()); err != nil {
+	if err := w.lock.Check(); err != nil {
 		return err
 	}
-	entries, err := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli()}.entries()
+	if err := w.ensureOpen(); err != nil {
+		return err
+	}
+	f := footer{span: single(w.next).String(), keys: keys, stored: w.now().UnixMilli(), committed: w.open.committed()}
+	entries, err := f.entries()
 	if err != nil {
 		return err
 	}
@@ -42,6 +45,7 @@ func (w *Writer) commit(keys Coverage) error {
 		if err := w.step("finish " + p.table()); err != nil {
 			return err
 		}
+		entries[footerTable] = p.table()
 		if err := p.finish(entries); err != nil {
 			return err
 		}
@@ -102,7 +106,7 @@ func (w *Writer) step(name string) error {
 
 // Recover brings the data directory into the state after the last commit: staged
 // files and parts of an uncommitted segment are removed, and Covered is read from the
-// footers again. Open does it too.
+// footers again. Parts whose footer is damaged are set aside. Open does it too.
 func (w *Writer) Recover() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +150,10 @@ func (w *Writer) recover() error {
 	if err := diskio.SyncDir(w.dir); err != nil {
 		return err
 	}
-	covered, newest, err := readCoverage(w.dir, next)
+	covered, newest, damaged, err := readCoverage(w.dir, next)
+	if err == nil {
+		err = w.setAside(damaged)
+	}
 	if err != nil {
 		return err
 	}
@@ -163,14 +170,15 @@ func (w *Writer) recover() error {
 // its events will be redelivered.
 func (w *Writer) rollBack(table string, next uint64) error {
 	dir := Dir(w.dir, table)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+	if !w.recovered { // later a table that is missing has gone, and its rows with it
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	all, err := spans(w.dir, table)
 	if err != nil {
 		return err
 	}
-	_, stale := split(all)
 	for _, s := range all {
 		if s.first >= next {
 			w.log.Warn("removing a part of a segment that was not committed", slog.String("part", s.path(w.dir, table)))
@@ -180,42 +188,44 @@ func (w *Writer) rollBack(table string, next uint64) error {
 			return err
 		}
 	}
-	for _, s := range stale {
-		w.log.Warn("removing a part whose rows are in a merged one", slog.String("part", s.path(w.dir, table)))
-		if err := os.Remove(s.path(w.dir, table)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := w.removeStale(table, slices.DeleteFunc(all, func(s span) bool { return s.first >= next })); err != nil {
+		return err
 	}
 	return diskio.SyncDir(dir)
 }
 
 // readCoverage returns the event keys of the parts of segments before next, including those
 // that retention has removed, and when the newest was committed, Unix milliseconds. A segment's parts have
-// the same keys: metadata_events is read, and of the others only what it lacks.
-func readCoverage(dir string, next uint64) (covered Coverage, newest int64, err error) {
+// the same keys: metadata_events is read, and of the others only what it lacks. Parts that
+// are found to be damaged are left out: their keys are in another table's.
+func readCoverage(dir string, next uint64) (covered Coverage, newest int64, damaged []damagedPart, err error) {
 	if covered, err = readRemoved(dir); err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
-	known, err := spans(dir, commitTable)
-	if err != nil {
-		return nil, 0, err
-	}
-	for i, table := range append([]table{metadataTable()}, registry()...) {
+	var known []span // of metadata_events
+	for i, table := range append([]table{metadataTable()}, registry()[:len(registry())-1]...) {
 		all, err := spans(dir, table.name)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, nil, err
 		}
 		for _, s := range all {
 			if s.first >= next || i > 0 && slices.ContainsFunc(known, s.within) {
 				continue
 			}
 			f, err := table.readFooter(s.path(dir, table.name))
+			if errors.Is(err, ErrDamaged) {
+				damaged = append(damaged, damagedPart{table.name, s, err})
+				continue
+			}
 			if err != nil {
-				return nil, 0, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, those of the other tables stay", err)
+				return nil, 0, nil, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, those of the other tables stay", err)
 			}
 			covered.Merge(f.keys)
 			newest = max(newest, f.stored)
+			if i == 0 {
+				known = append(known, s)
+			}
 		}
 	}
-	return covered, newest, nil
+	return covered, newest, damaged, nil
 }

@@ -42,17 +42,9 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 	var failed error
 	for _, table := range registry() {
 		for _, unit := range []time.Duration{every, daySpans * every} {
-			parts, err := w.committedParts(ctx, table)
-			for _, group := range groups(parts, unit, w.now()) {
-				if ctx.Err() != nil {
-					return done, errors.Join(failed, ctx.Err())
-				}
-				if mergeErr := w.merge(ctx, table, group); mergeErr != nil {
-					err = errors.Join(err, mergeErr)
-					continue
-				}
-				done.Parts += len(group)
-				done.Into++
+			err := w.compactTable(ctx, table, unit, &done)
+			if ctx.Err() != nil {
+				return done, errors.Join(failed, ctx.Err())
 			}
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("compact %s: %w", Dir(w.dir, table.name), err))
@@ -60,6 +52,55 @@ func (w *Writer) Compact(ctx context.Context, every time.Duration) (Merged, erro
 		}
 	}
 	return done, failed
+}
+
+// compactTable merges a table's parts of each ended unit of time. A damaged part is set
+// aside, is in the error, and the others are merged.
+func (w *Writer) compactTable(ctx context.Context, table table, unit time.Duration, done *Merged) error {
+	var damaged error
+	for {
+		parts, err := w.committedParts(ctx, table)
+		again := false
+		for _, group := range groups(parts, unit, w.now()) {
+			bad, mergeErr := w.verify(ctx, table, group)
+			if len(bad) > 0 {
+				again, damaged = true, errors.Join(damaged, mergeErr)
+				break // without these parts the groups are different
+			}
+			if mergeErr == nil {
+				mergeErr = w.merge(ctx, table, group)
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if mergeErr != nil {
+				err = errors.Join(err, mergeErr)
+				continue
+			}
+			done.Parts += len(group)
+			done.Into++
+		}
+		if !again {
+			return errors.Join(damaged, err)
+		}
+	}
+}
+
+// verify reads the parts, and sets aside those that are damaged.
+func (w *Writer) verify(ctx context.Context, table table, parts []partInfo) (bad []damagedPart, err error) {
+	for _, p := range parts {
+		partErr := table.verify(ctx, p.path(w.dir, table.name))
+		if errors.Is(partErr, ErrDamaged) {
+			bad = append(bad, damagedPart{table.name, p.span, partErr})
+		}
+		err = errors.Join(err, partErr)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if asideErr := w.setAside(bad); asideErr != nil {
+		return nil, errors.Join(err, asideErr)
+	}
+	return bad, err
 }
 
 // HoldCompactionFrom makes Compact and Retain leave the segments from first on alone,
@@ -73,8 +114,11 @@ func (w *Writer) HoldCompactionFrom(holder string, first uint64) {
 
 // committedParts reads the footers of a table's parts that may be merged or removed,
 // in the order of segments. Parts that cannot be read are left out and are in the
-// error.
+// error; damaged ones are set aside.
 func (w *Writer) committedParts(ctx context.Context, table table) (parts []partInfo, err error) {
+	if err := w.lock.Check(); err != nil {
+		return nil, err
+	}
 	w.mu.Lock()
 	next := w.next
 	for _, first := range w.holds {
@@ -85,7 +129,10 @@ func (w *Writer) committedParts(ctx context.Context, table table) (parts []partI
 	if err != nil {
 		return nil, err
 	}
-	live, _ := split(all)
+	read := func(s span) (footer, error) { return table.readFooter(s.path(w.dir, table.name)) }
+	live, stale := split(all)
+	live, _ = resolve(live, stale, read)
+	var damaged []damagedPart
 	for _, s := range live {
 		if s.last >= next {
 			continue
@@ -93,14 +140,19 @@ func (w *Writer) committedParts(ctx context.Context, table table) (parts []partI
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		f, footerErr := table.readFooter(s.path(w.dir, table.name))
+		f, footerErr := read(s)
 		if footerErr != nil {
 			err = errors.Join(err, footerErr)
+			if errors.Is(footerErr, ErrDamaged) {
+				damaged = append(damaged, damagedPart{table.name, s, footerErr})
+			}
 			continue
 		}
 		parts = append(parts, partInfo{s, f})
 	}
-	return parts, err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return parts, errors.Join(err, w.setAside(damaged))
 }
 
 // groups selects the parts to merge: runs of at least two that follow one another and
@@ -140,12 +192,13 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o755)); err != nil {
 		return err
 	}
-	result := footer{keys: Coverage{}, sorted: true}
+	result := footer{keys: Coverage{}, sorted: true, table: table.name, committed: map[string]int64{}}
 	in := make([]source, 0, len(group))
 	for _, p := range group {
 		result.keys.Merge(p.keys)
 		result.stored = max(result.stored, p.stored)
 		result.purged += p.purged
+		result.committed = addCommitted(result.committed, p.committed)
 		in = append(in, source{path: p.path(w.dir, table.name), rows: p.rows, sorted: p.sorted})
 	}
 	whole := span{group[0].first, group[len(group)-1].last}
@@ -159,6 +212,17 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 		err = w.swap(table.name, out, whole, file)
 	}
 	return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
+}
+
+// addCommitted sums rows by table; nil when one of the two is not known.
+func addCommitted(a, b map[string]int64) map[string]int64 {
+	if a == nil || b == nil {
+		return nil
+	}
+	for table, rows := range b {
+		a[table] += rows
+	}
+	return a
 }
 
 // Retain removes the parts that are older than the moment: those committed before
@@ -199,6 +263,9 @@ func (w *Writer) retainTable(ctx context.Context, table table, before int64) (in
 		if err := addRemoved(w.dir, keys); err != nil {
 			return 0, err
 		}
+	}
+	if err := addRemovedParts(w.dir, table.name, out); err != nil {
+		return 0, err
 	}
 	if err := os.MkdirAll(filepath.Join(w.dir, compactingDir), 0o755); err != nil {
 		return 0, err

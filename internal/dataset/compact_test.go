@@ -166,6 +166,7 @@ func TestCompactByHourAndDay(t *testing.T) {
 	}
 	want := footer{
 		schema: schemaText(), span: "1-4", keys: Coverage{"s-1": {{0, 110}}}, stored: noon.Add(2 * time.Hour).UnixMilli(), sorted: true,
+		table: Metadata, committed: map[string]int64{Discovery: 111, Metadata: 111, ValidatorMetadata: 111, Visit: 111, PeerEstimates: 0}, summed: true,
 		rows: 111, oldest: 1763800000000, newest: 1763800000110,
 	}
 	if d := cmp.Diff(want, f, cmp.AllowUnexported(footer{})); d != "" {
@@ -559,7 +560,7 @@ func TestACopyWithPartsThatWereMerged(t *testing.T) {
 	everyTable(t, before, upTo(20))
 }
 
-func TestCompactLeavesADamagedPartAlone(t *testing.T) {
+func TestCompactSetsADamagedPartAside(t *testing.T) {
 	w, c, dir := committedTens(t, 4)
 	path := single(2).path(dir, Visit)
 	if err := os.WriteFile(path, []byte("PAR1"), 0o644); err != nil {
@@ -569,10 +570,20 @@ func TestCompactLeavesADamagedPartAlone(t *testing.T) {
 	if _, err := w.Compact(t.Context(), time.Hour); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v does not name %s", err, path)
 	}
-	if d := cmp.Diff([]string{"part-00000000.parquet", "part-00000001.parquet", "part-00000002.parquet", "part-00000003-00000004.parquet"}, files(t, dir, Visit)); d != "" {
+	if d := cmp.Diff([]string{"part-00000000.parquet", "part-00000001.parquet", "part-00000003-00000004.parquet"}, files(t, dir, Visit)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+	wasSetAside(t, dir, Visit, single(2), "PAR1")
 	if got := len(files(t, dir, Metadata)); got != 2 {
 		t.Errorf("%d parts of another table, want 2", got)
+	}
+}
+
+// wasSetAside checks that a damaged part is kept, as it was, out of the way.
+func wasSetAside(t *testing.T, dir, table string, s span, content string) {
+	t.Helper()
+	got, err := os.ReadFile(filepath.Join(dir, damagedDir, table, s.file()))
+	if err != nil || string(got) != content {
+		t.Errorf("the damaged part was not set aside: %q, %v", got, err)
 	}
 }

@@ -78,3 +78,42 @@ func TestCoverageIsASet(t *testing.T) {
 		}
 	}
 }
+
+// FuzzCoverage reads two sets as they are in footers and in removed_events.json, and
+// computes with them: what is decoded has its runs in order, and unions and intersections
+// have as many keys as they must.
+func FuzzCoverage(f *testing.F) {
+	for _, text := range []string{`{}`, `{"a-1":[[1,3],[5,9]],"b-1":[[2,2]]}`, `{"a-1":[[0,18446744073709551615]]}`, `{"a-1":[[4,4]]}`, `{"a-1":[[3,1]]}`, `{"a-1":[[1,2],[3,4]]}`, `{"a-1":null}`, `[`} {
+		f.Add(text, `{"a-1":[[2,4],[11,12]],"c-1":[[1,1]]}`)
+	}
+	f.Fuzz(func(t *testing.T, left, right string) {
+		a, errA := decodeCoverage(left)
+		b, errB := decodeCoverage(right)
+		if errA != nil || errB != nil {
+			return
+		}
+		total := func(c Coverage) (n uint64) {
+			for _, runs := range c {
+				n += count(runs)
+			}
+			return n
+		}
+		both, sum := a.overlap(b), total(a)+total(b) // modulo 2^64, as all counts
+		union := Coverage{}
+		union.Merge(a)
+		union.Merge(b)
+		if total(union) != sum-both || b.overlap(union) != total(b) || !union.contains(a) || !union.contains(b) {
+			t.Errorf("%v and %v: union %v, %d in both", a, b, union, both)
+		}
+		text, err := union.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := decodeCoverage(text); err != nil || !cmp.Equal(union, back) {
+			t.Errorf("%v comes back as %v, %v", union, back, err)
+		}
+		for producer := range union {
+			union.Gaps(producer, b)
+		}
+	})
+}

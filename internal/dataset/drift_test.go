@@ -201,7 +201,7 @@ func TestDataDictionaryHasEveryColumn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file, err := openParquet(f)
+		file, _, err := openParquet(f)
 		if err != nil {
 			t.Fatal(err)
 		}

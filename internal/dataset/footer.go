@@ -1,14 +1,17 @@
 package dataset
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -21,6 +24,9 @@ const (
 	footerStored  = "valtrack.stored"  // of the newest commit, Unix milliseconds
 	footerSorted  = "valtrack.sorted"  // how the rows are sorted
 	footerPurged  = "valtrack.purged"  // number of rows that Purge removed
+	footerTable   = "valtrack.table"
+	footerRows    = "valtrack.rows" // rows that were committed, by table, as JSON
+	// footerSum is in sum.go.
 )
 
 // sortedByID is the order of a merged part's rows.
@@ -35,8 +41,13 @@ type footer struct {
 	stored int64 // Unix milliseconds
 	sorted bool
 	purged int64 // rows that Purge removed
+	table  string
+	// committed counts the rows of the part's segments in all tables, those that Purge removed
+	// too: each table says what the others must have. Nil when it is not known.
+	committed map[string]int64
 
-	rows int64
+	summed bool // it has a checksum
+	rows   int64
 	// oldest and newest are the rows' timestamps, Unix milliseconds; 0 for a part
 	// without rows.
 	oldest, newest int64
@@ -48,6 +59,10 @@ type footer struct {
 // entries are the footer's keys and values to write.
 func (f footer) entries() (map[string]string, error) {
 	keys, err := f.keys.encode()
+	if err != nil {
+		return nil, err
+	}
+	committed, err := json.Marshal(f.committed)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +78,12 @@ func (f footer) entries() (map[string]string, error) {
 	if f.purged > 0 {
 		out[footerPurged] = strconv.FormatInt(f.purged, 10)
 	}
+	if f.committed != nil {
+		out[footerRows] = string(committed)
+	}
+	if f.table != "" {
+		out[footerTable] = f.table
+	}
 	return out, nil
 }
 
@@ -70,7 +91,8 @@ func (f footer) entries() (map[string]string, error) {
 // something else.
 var errNewer = errors.New("a later version of valtrack has written it: use that version")
 
-// readFooter reads the footer of a table's part without its rows.
+// readFooter reads the footer of a table's part without its rows. The error is ErrDamaged
+// also for a part of another table, or of other segments than its name says.
 func (t table) readFooter(path string) (footer, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -78,44 +100,71 @@ func (t table) readFooter(path string) (footer, error) {
 	}
 	defer f.Close()
 	out, err := t.footerOf(f)
+	if err == nil {
+		err = out.checkPlace(t.name, filepath.Base(path))
+	}
 	if err != nil {
 		return footer{}, fmt.Errorf("part %s: %w", path, err)
 	}
 	return out, nil
 }
 
+// checkPlace is ErrDamaged when the part does not belong where it is.
+func (f footer) checkPlace(table, file string) error {
+	if f.table != "" && f.table != table {
+		return fmt.Errorf("%w: it is a part of %s", ErrDamaged, f.table)
+	}
+	if s, ok := parseFile(file); ok && f.span != "" && f.span != s.String() {
+		return fmt.Errorf("%w: it is the part of segment %s under another name", ErrDamaged, f.span)
+	}
+	return nil
+}
+
+// footerOf reads the footer of a file that the caller closes.
 func (t table) footerOf(f *os.File) (out footer, err error) {
-	p, err := openParquet(f)
+	defer recoverDamage(&err)
+	p, summed, err := openParquet(f)
 	if err != nil {
 		return out, err
 	}
-	out.rows = p.NumRows()
 	if err := refuseNewer(p); err != nil {
 		return out, err
 	}
-	out.schema, _ = p.Lookup(footerSchema)
+	out.rows, out.summed = p.NumRows(), summed
 	out.unknown = t.unknownColumns(p)
-	out.span, _ = p.Lookup(footerSegment)
-	sorted, _ := p.Lookup(footerSorted)
-	out.sorted = sorted == sortedByID
-	if text, ok := p.Lookup(footerStored); ok {
-		if out.stored, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return out, fmt.Errorf("footer %s: %w", footerStored, err)
-		}
-	}
-	if text, ok := p.Lookup(footerPurged); ok {
-		if out.purged, err = strconv.ParseInt(text, 10, 64); err != nil {
-			return out, fmt.Errorf("footer %s: %w", footerPurged, err)
-		}
-	}
-	out.keys = Coverage{}
-	if text, ok := p.Lookup(footerSeqs); ok {
-		if out.keys, err = decodeCoverage(text); err != nil {
-			return out, err
-		}
-	}
 	out.readStatistics(p)
-	return out, nil
+	return out, damage(out.readEntries(p.Lookup))
+}
+
+// readEntries is the inverse of entries.
+func (f *footer) readEntries(lookup func(key string) (string, bool)) error {
+	f.schema, _ = lookup(footerSchema)
+	f.span, _ = lookup(footerSegment)
+	f.table, _ = lookup(footerTable)
+	sorted, _ := lookup(footerSorted)
+	f.sorted = sorted == sortedByID
+	for key, into := range map[string]*int64{footerStored: &f.stored, footerPurged: &f.purged} {
+		if text, ok := lookup(key); ok {
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil || n < 0 {
+				return fmt.Errorf("footer %s: %q", key, text)
+			}
+			*into = n
+		}
+	}
+	if text, ok := lookup(footerRows); ok {
+		if err := json.Unmarshal([]byte(text), &f.committed); err != nil {
+			return fmt.Errorf("footer %s: %w", footerRows, err)
+		}
+	}
+	f.keys = Coverage{}
+	if text, ok := lookup(footerSeqs); ok {
+		var err error
+		if f.keys, err = decodeCoverage(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refuseNewer is an errNewer for a part that a later version wrote.
@@ -175,11 +224,46 @@ func (f *footer) lastTime(now time.Time) int64 {
 	return max(f.stored, f.newest)
 }
 
-// openParquet checks a file and reads its footer.
-func openParquet(f *os.File) (*parquet.File, error) {
-	info, err := f.Stat()
+// openParquet reads the footer of a file and verifies it, if it has a checksum.
+func openParquet(f *os.File) (p *parquet.File, summed bool, err error) {
+	defer recoverDamage(&err)
+	end, err := readTail(f)
 	if err != nil {
-		return nil, err
+		return nil, false, damage(err)
 	}
-	return parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	if summed, err = end.verifyFooter(); err != nil {
+		return nil, false, damage(err)
+	}
+	if !summed { // else nobody has changed it
+		if _, err := walkThrift(end.raw); err != nil {
+			return nil, false, damage(err)
+		}
+	}
+	size := end.start + int64(len(end.raw))
+	if p, err = parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true)); err == nil {
+		err = checkChunks(p, end.start)
+	}
+	return p, summed, damage(err)
+}
+
+// checkChunks refuses what would make the decoders read or allocate more than a part can
+// have: columns beyond the file's body, and compression that is not ours.
+func checkChunks(p *parquet.File, body int64) error {
+	for _, group := range p.Metadata().RowGroups {
+		for _, c := range group.Columns {
+			m := c.MetaData
+			name := strings.Join(m.PathInSchema, ".")
+			if m.Codec != format.Zstd && m.Codec != format.Uncompressed {
+				return fmt.Errorf("column %s is compressed with %v, which valtrack does not write", name, m.Codec)
+			}
+			start := m.DataPageOffset
+			if m.DictionaryPageOffset > 0 {
+				start = min(start, m.DictionaryPageOffset)
+			}
+			if start < 4 || m.TotalCompressedSize < 0 || start > body || m.TotalCompressedSize > body-start || m.NumValues < 0 {
+				return fmt.Errorf("column %s is not within the file", name)
+			}
+		}
+	}
+	return nil
 }

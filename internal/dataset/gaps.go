@@ -1,9 +1,6 @@
 package dataset
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // sentryOf returns the sentry of a producer, which is <sentry>-<boot>. Messages that
 // came without a key are numbered differently, with gaps that mean nothing: by the
@@ -28,10 +25,8 @@ func (c Coverage) Gaps(producer string, rejected Coverage) (gaps []Interval) {
 		return nil
 	}
 	runs := c[producer]
-	if len(rejected[producer]) > 0 {
-		known := Coverage{producer: slices.Clone(runs)}
-		known.Merge(Coverage{producer: rejected[producer]})
-		runs = known[producer]
+	if more := rejected[producer]; len(more) > 0 {
+		runs = appendMerged(make([]Interval, 0, len(runs)+len(more)), runs, more)
 	}
 	next := uint64(1)
 	for _, run := range runs {
@@ -76,12 +71,34 @@ func count(runs []Interval) (n uint64) {
 // overlap counts the keys of other that are in the set already.
 func (c Coverage) overlap(other Coverage) (n uint64) {
 	for producer, runs := range other {
-		for _, run := range runs {
-			for _, have := range c[producer] {
-				if from, to := max(run[0], have[0]), min(run[1], have[1]); from <= to {
-					n += to - from + 1
-				}
-			}
+		n += overlapRuns(c[producer], runs)
+	}
+	return n
+}
+
+// contains reports whether every key of other is in the set.
+func (c Coverage) contains(other Coverage) bool {
+	for producer, runs := range other {
+		if overlapRuns(c[producer], runs) != count(runs) {
+			return false
+		}
+	}
+	return true
+}
+
+func overlapRuns(a, b []Interval) (n uint64) {
+	if len(b) == 0 {
+		return 0
+	}
+	from, _ := search(a, b[0][0])
+	for a = a[max(0, from-1):]; len(a) > 0 && len(b) > 0; {
+		if from, to := max(a[0][0], b[0][0]), min(a[0][1], b[0][1]); from <= to {
+			n += to - from + 1
+		}
+		if a[0][1] < b[0][1] {
+			a = a[1:]
+		} else {
+			b = b[1:]
 		}
 	}
 	return n

@@ -13,7 +13,7 @@ import (
 
 // Inspect reports what would keep a writer from using a data directory, without changing
 // anything, and returns the networks of the rows, sorted: those that the parts' statistics
-// name. A part that cannot be read is no obstacle, except where the writer needs its keys.
+// name. A damaged part is no obstacle: the writer sets it aside.
 func Inspect(dir string) (networks []string, err error) {
 	for _, table := range Tables() {
 		info, err := os.Lstat(Dir(dir, table))
@@ -44,7 +44,7 @@ func Inspect(dir string) (networks []string, err error) {
 		}
 	}
 	// A part that is not there was merged away by a writer since it was listed.
-	if _, _, err := readCoverage(dir, next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, _, _, err := readCoverage(dir, next); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return slices.Sorted(maps.Keys(names)), nil
@@ -58,7 +58,7 @@ func networksIn(path string, names map[string]bool) error {
 		return err
 	}
 	defer f.Close()
-	p, err := openParquet(f)
+	p, _, err := openParquet(f)
 	if err != nil {
 		return err
 	}

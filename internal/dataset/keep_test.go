@@ -45,7 +45,7 @@ func TestKeptSegmentsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// A part that cannot be read keeps no other from being removed.
+// A damaged part, which is set aside, keeps no other from being removed.
 func TestRetainGoesOnPastADamagedPart(t *testing.T) {
 	w, c, dir := committedTens(t, 3)
 	path := single(2).path(dir, Discovery)
@@ -57,12 +57,13 @@ func TestRetainGoesOnPastADamagedPart(t *testing.T) {
 	}
 	for table, want := range map[string][]string{
 		// The first was committed by the real clock.
-		Discovery: {"part-00000000.parquet", "part-00000002.parquet", "part-00000003.parquet"}, Metadata: {"part-00000000.parquet", "part-00000003.parquet"},
+		Discovery: {"part-00000000.parquet", "part-00000003.parquet"}, Metadata: {"part-00000000.parquet", "part-00000003.parquet"},
 	} {
 		if got := files(t, dir, table); !slices.Equal(got, want) {
 			t.Errorf("%s has %v, want %v", table, got, want)
 		}
 	}
+	wasSetAside(t, dir, Discovery, single(2), "PAR1")
 }
 
 // What a merge or a removal replaced goes when its readers have had their time.

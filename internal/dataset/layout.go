@@ -17,6 +17,7 @@ import (
 const (
 	stagingDir    = "_staging"    // the open segment
 	compactingDir = "_compacting" // see compact.go
+	damagedDir    = "_damaged"    // per table, the damaged parts that a writer has set aside
 )
 
 const (
@@ -93,10 +94,13 @@ func spansOf(entries []fs.DirEntry) (out []span) {
 			out = append(out, s)
 		}
 	}
-	slices.SortFunc(out, func(a, b span) int {
-		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(b.last, a.last))
-	})
+	slices.SortFunc(out, compareSpans)
 	return out
+}
+
+// compareSpans sorts by the first segment, and of those with the same the longest first.
+func compareSpans(a, b span) int {
+	return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(b.last, a.last))
 }
 
 // foreignFiles lists the paths in a table's directory that are not parts, such as copies
@@ -132,7 +136,7 @@ func spans(dataDir, table string) ([]span, error) {
 }
 
 // split separates the live parts from those whose rows are also in a
-// merged part. The swap of compact.go leaves none of the latter behind, but
+// merged part, by their names: see resolve. The swap of compact.go leaves none of the latter behind, but
 // a copy of the directory that was made during one may have them.
 func split(all []span) (live, stale []span) {
 	for _, s := range all {

@@ -35,14 +35,22 @@ type source struct {
 }
 
 // mergeRows writes the rows of the files into one file in dir, sorted by (id,
-// timestamp), rows that are equal in both in the order of in, and fsyncs it.
+// timestamp), rows that are equal in both in the order of in, and fsyncs it. It is an error
+// when there are not as many as the files claim to have.
 func mergeRows[T Row](ctx context.Context, dir string, in []source, f footer) (string, error) {
 	m := merger[T]{dir: dir}
 	runs, err := m.sortedRuns(ctx, in)
 	if err != nil {
 		return "", err
 	}
-	return m.mergeRuns(ctx, runs, f)
+	file, rows, err := m.mergeRuns(ctx, runs, f)
+	for _, s := range in {
+		rows -= s.rows
+	}
+	if err == nil && rows != 0 {
+		err = fmt.Errorf("merge %s and later parts: the result has %+d rows", in[0].path, rows)
+	}
+	return file, err
 }
 
 // merger does one merge. A file of sorted rows is a run.
@@ -56,7 +64,7 @@ func (m *merger[T]) sortedRuns(ctx context.Context, in []source) ([]string, erro
 	runs, err := m.sortFiles(ctx, in)
 	for err == nil && len(runs) > fanIn {
 		var run string
-		if run, err = m.mergeRuns(ctx, runs[:fanIn], footer{}); err == nil {
+		if run, _, err = m.mergeRuns(ctx, runs[:fanIn], footer{}); err == nil {
 			runs = append([]string{run}, runs[fanIn:]...)
 		}
 	}
@@ -122,34 +130,34 @@ func (m *merger[T]) create() (*part[T], error) {
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("id"), parquet.Ascending("timestamp"))))
 }
 
-// mergeRuns writes the rows of runs to a file with the footer.
-func (m *merger[T]) mergeRuns(ctx context.Context, runs []string, f footer) (string, error) {
+// mergeRuns writes the rows of runs to a file with the footer, and counts them.
+func (m *merger[T]) mergeRuns(ctx context.Context, runs []string, f footer) (file string, n int64, err error) {
 	entries, err := f.entries()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	p, err := m.create()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	defer p.abandon()
 	rows, err := openRuns[T](runs)
 	defer func() { rows.close() }()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	for n := 0; len(rows) > 0; n++ {
+	for ; len(rows) > 0; n++ {
 		if n%writeBatch == 0 && ctx.Err() != nil {
-			return "", ctx.Err()
+			return "", 0, ctx.Err()
 		}
 		if err := p.append(rows[0].row()); err != nil {
-			return "", err
+			return "", 0, err
 		}
 		if err := rows.dropRow(); err != nil {
-			return "", err
+			return "", 0, err
 		}
 	}
-	return p.file.Name(), p.finish(entries)
+	return p.file.Name(), n, p.finish(entries)
 }
 
 // byPeer is the order of a merged part's rows.

@@ -53,18 +53,21 @@ type stagedPart interface {
 
 // part is one table's file of the open segment.
 type part[T Row] struct {
-	file *os.File
-	w    *parquet.GenericWriter[T]
-	buf  []T
+	file   *os.File
+	w      *parquet.GenericWriter[T]
+	buf    []T
+	summed bool // finish writes a checksum
 }
 
 func createPart[T Row](dir string, options ...parquet.WriterOption) (*part[T], error) {
 	var zero T
-	f, err := os.OpenFile(filepath.Join(dir, zero.Table()+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, zero.Table()+partSuffix), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return newPart[T](f, options...), nil
+	p := newPart[T](f, append(options, parquet.CreatedBy("valtrack", schemaText(), summedBuild))...)
+	p.summed = true
+	return p, nil
 }
 
 func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
@@ -105,7 +108,14 @@ func (p *part[T]) finish(footer map[string]string) error {
 	for key, value := range footer {
 		p.w.SetKeyValueMetadata(key, value)
 	}
-	if err := errors.Join(p.w.Close(), p.file.Sync(), p.file.Close()); err != nil {
+	if p.summed {
+		p.w.SetKeyValueMetadata(footerSum, string(noSum))
+	}
+	err := p.w.Close()
+	if err == nil && p.summed {
+		err = writeSum(p.file)
+	}
+	if err := errors.Join(err, p.file.Sync(), p.file.Close()); err != nil {
 		return fmt.Errorf("finish %s: %w", p.table(), err)
 	}
 	return nil

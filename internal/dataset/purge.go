@@ -17,13 +17,17 @@ import (
 // they are and in their order. Event keys stay covered, and the part's footer counts what
 // was removed.
 //
-// Parts that cannot be read, or have columns that this version does not know, stay and are
-// in the error. No consumer may run with w.
+// Parts that cannot be read, have columns that this version does not know or were set aside
+// stay and are in the error. No consumer may run with w.
 func (w *Writer) Purge(ctx context.Context, gone func(peer string) bool) (removed map[string]int64, err error) {
 	removed = map[string]int64{}
 	for _, table := range registry() {
 		all, listErr := spans(w.dir, table.name)
-		err = errors.Join(err, listErr)
+		aside, asideErr := setAsideFiles(w.dir, table.name)
+		err = errors.Join(err, listErr, asideErr)
+		for _, path := range aside {
+			err = errors.Join(err, fmt.Errorf("purge %s: it is damaged and may have rows of these peers: remove it, or put a whole copy in its place and purge again", path))
+		}
 		for _, s := range all {
 			if ctx.Err() != nil {
 				return removed, errors.Join(err, ctx.Err())
@@ -44,6 +48,9 @@ func (w *Writer) purgePart(ctx context.Context, table table, s span, gone func(s
 	path := s.path(w.dir, table.name)
 	f, err := table.readFooter(path)
 	if err != nil {
+		return 0, err
+	}
+	if err := table.verify(ctx, path); err != nil { // a new checksum would hide the damage
 		return 0, err
 	}
 	if any, err := hasPeer(ctx, path, gone); err != nil || !any {

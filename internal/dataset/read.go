@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -24,7 +25,8 @@ func (r Range) has(at int64) bool {
 // segments were committed, within a merged part by (id, timestamp), and stops at
 // its first error. It may run while a writer writes: it sees the segments
 // committed before its start, each row once. A data directory without the table
-// has no rows.
+// has no rows. A part is verified before each has any of its rows; the error is ErrDamaged
+// if all rows were read but those of damaged parts, which it names.
 func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) error) error {
 	var zero T
 	parts, err := openTable(dataDir, zero.Table())
@@ -32,12 +34,19 @@ func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) err
 		return err
 	}
 	defer parts.dir.Close()
+	var damaged error
 	for _, s := range parts.live {
-		if err := scanPart(ctx, parts, s, in, each); err != nil {
-			return fmt.Errorf("read %s: %w", s.path(dataDir, zero.Table()), err)
+		err := scanPart(ctx, parts, s, in, each)
+		if err != nil {
+			err = fmt.Errorf("read %s: %w", s.path(dataDir, zero.Table()), err)
+		}
+		if errors.Is(err, ErrDamaged) {
+			damaged = errors.Join(damaged, err)
+		} else if err != nil {
+			return err
 		}
 	}
-	return nil
+	return damaged
 }
 
 // ScanTable is Scan for a table that is known by its name.
@@ -54,7 +63,7 @@ func ScanTable(ctx context.Context, dataDir, table string, in Range, each func(R
 // for a while.
 type tableParts struct {
 	dir         *os.Root
-	live, stale []span // as split gives them
+	live, stale []span // as resolve gives them
 }
 
 // openTable is nil when there is no such table. Close dir.
@@ -63,6 +72,11 @@ func openTable(dataDir, table string) (*tableParts, error) {
 	if err != nil || !any {
 		return nil, err
 	}
+	return openUpTo(dataDir, table, newest)
+}
+
+// openUpTo is openTable for the segments up to newest.
+func openUpTo(dataDir, table string, newest uint64) (*tableParts, error) {
 	dir, err := os.OpenRoot(Dir(dataDir, table))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -74,10 +88,17 @@ func openTable(dataDir, table string) (*tableParts, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("list %s: %w", table, err), dir.Close())
 	}
+	entries = slices.DeleteFunc(entries, fs.DirEntry.IsDir)
 	// A merged part holds committed segments only, also beyond newest.
 	all := slices.DeleteFunc(spansOf(entries), func(s span) bool { return s.first > newest })
+	t, err := lookup(table)
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
 	live, stale := split(all)
-	return &tableParts{dir, live, stale}, nil
+	out := &tableParts{dir: dir}
+	out.live, out.stale = resolve(live, stale, func(s span) (footer, error) { return out.footer(t, s) })
+	return out, nil
 }
 
 // open also explains a missing file.
@@ -89,18 +110,79 @@ func (p *tableParts) open(s span) (*os.File, error) {
 	return f, err
 }
 
+// footer reads a part's footer.
+func (p *tableParts) footer(t table, s span) (footer, error) {
+	f, err := p.open(s)
+	if err != nil {
+		return footer{}, err
+	}
+	defer f.Close()
+	return t.footerOf(f)
+}
+
 func scanPart[T Row](ctx context.Context, p *tableParts, s span, in Range, each func(T) error) error {
 	f, err := p.open(s)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if _, err := verifyPart[T](ctx, f); err != nil {
+		return err
+	}
 	return eachRowOf(ctx, f, func(row T) error {
 		if !in.has(row.At()) {
 			return nil
 		}
 		return each(row)
 	})
+}
+
+// verifyPart reads the whole part: that it matches its checksum or, without one, that all
+// its rows can be read. The error is ErrDamaged otherwise.
+func verifyPart[T Row](ctx context.Context, f *os.File) (footer, error) {
+	var zero T
+	out, err := tableOf[T]().footerOf(f)
+	if err == nil {
+		err = out.checkPlace(zero.Table(), filepath.Base(f.Name()))
+	}
+	switch {
+	case err != nil:
+		return out, err
+	case out.summed:
+		return out, damage(verifyBody(f))
+	}
+	var rows int64
+	err = eachRowOf(ctx, f, func(T) error {
+		rows++
+		return nil
+	})
+	if err == nil && rows != out.rows {
+		err = fmt.Errorf("%w: %d rows, its footer says %d", ErrDamaged, rows, out.rows)
+	}
+	return out, err
+}
+
+// verifiedIn is verifyPart for a part of a table.
+func verifiedIn[T Row](ctx context.Context, p *tableParts, s span) (footer, error) {
+	f, err := p.open(s)
+	if err != nil {
+		return footer{}, err
+	}
+	defer f.Close()
+	return verifyPart[T](ctx, f)
+}
+
+// verifyFile is verifyPart for a path.
+func verifyFile[T Row](ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := verifyPart[T](ctx, f); err != nil {
+		return fmt.Errorf("part %s: %w", path, err)
+	}
+	return nil
 }
 
 // eachRow calls each with every row of a file and stops at its first error.
@@ -139,28 +221,32 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 	}
 }
 
-// openReader reads the footer first, so that a damaged one is an error: parquet-go's
-// readers panic on it. The columns of a later version may mean something else.
-func openReader[T any](f *os.File) (*parquet.GenericReader[T], error) {
-	file, err := openParquet(f)
+// openReader refuses a later version, whose columns may mean something else.
+func openReader[T any](f *os.File) (r *parquet.GenericReader[T], err error) {
+	defer recoverDamage(&err)
+	file, summed, err := openParquet(f)
 	if err != nil {
 		return nil, err
 	}
 	if err := refuseNewer(file); err != nil {
 		return nil, err
 	}
+	if !summed {
+		if err := checkPages(f, file); err != nil {
+			return nil, damage(err)
+		}
+	}
 	return parquet.NewGenericReader[T](file), nil
 }
 
-// readRows reads rows that the caller may keep; io.EOF at the end. The decoders
-// panic on some damaged pages: that is an error here, as a file's content must not
-// end the process.
+// readRows reads rows that the caller may keep; io.EOF at the end.
 func readRows[T any](r *parquet.GenericReader[T], rows []T) (n int, err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			n, err = 0, fmt.Errorf("damaged: %v", p)
+		if err != nil && !errors.Is(err, io.EOF) {
+			n, err = 0, damage(err)
 		}
 	}()
+	defer recoverDamage(&err)
 	clear(rows) // the reader would write into the lists of rows we gave away
 	return r.Read(rows)
 }

@@ -16,6 +16,8 @@ type TableFigures struct {
 	Parts, Unreadable int
 	// DuplicateKeys counts the event keys that two parts cover.
 	DuplicateKeys uint64
+	// SetAside counts the damaged parts that were moved out of the table.
+	SetAside int
 }
 
 // Survey counts rows and keys by the parts' footers. It reads the footer of each file
@@ -67,6 +69,11 @@ func (s *Survey) Tables() []TableFigures {
 
 func (s *Survey) table(table table) (TableFigures, error) {
 	t, known, keys := TableFigures{Table: table.name}, map[string]surveyed{}, Coverage{}
+	aside, err := setAsideFiles(s.dir, table.name)
+	if err != nil {
+		return t, err
+	}
+	t.SetAside = len(aside)
 	parts, err := openTable(s.dir, table.name)
 	if err != nil || parts == nil {
 		return t, err

@@ -30,6 +30,9 @@ type generation struct {
 func (w *Writer) swap(table string, out []span, in span, file string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.lock.Check(); err != nil {
+		return err
+	}
 	if err := w.syncSwap(); err != nil {
 		return err
 	}

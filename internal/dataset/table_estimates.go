@@ -15,7 +15,7 @@ type EstimateRow struct {
 	Client        string  `parquet:"client,dict" json:"client"`
 	ClientRelease *string `parquet:"client_release,optional,dict" json:"client_release"`
 	// Validators is the median of the posterior, ValidatorsLow and ValidatorsHigh the
-	// ends of its middle 90 %. Sums take the means.
+	// ends of its middle 90 %. Sums take the means, each times its weight.
 	Validators     int64   `parquet:"validators" json:"validators"`
 	ValidatorsLow  float64 `parquet:"validators_low" json:"validators_low"`
 	ValidatorsHigh float64 `parquet:"validators_high" json:"validators_high"`
@@ -30,6 +30,10 @@ type EstimateRow struct {
 	StakeMean         float64 `parquet:"stake_mean" json:"stake_mean"`
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
 	AllSubnets        bool    `parquet:"all_subnets" json:"all_subnets"`
+	// Weight is what the node counts for in the totals of its hour, from 0 to 1: below 1 where
+	// its network prefix has too many nodes, or claims too much. Null in rows of earlier
+	// versions, which counted every node in full.
+	Weight *float64 `parquet:"weight,optional,dict" json:"weight"`
 	// Observations counts all handshakes so far; EpochsWatched the epochs that the estimate's
 	// watches cover.
 	Observations  int64   `parquet:"observations" json:"observations"`

@@ -73,17 +73,20 @@ type table struct {
 	create func(dir string) (stagedPart, error)
 	// merge is mergeRows, check is checkRows, scan is Scan and export is exportRows.
 	merge  func(ctx context.Context, dir string, in []source, f footer) (string, error)
-	check  func(ctx context.Context, dataDir string) (TableHealth, Coverage, error)
+	check  func(ctx context.Context, dataDir string, newest uint64) (TableHealth, []span, error)
 	scan   func(ctx context.Context, dataDir string, in Range, each func(Row) error) error
 	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
 	// purge is purgeRows.
 	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
+	// verify is verifyFile and within is partWithin.
+	verify func(ctx context.Context, path string) error
+	within func(path, merged string) (bool, error)
 	// row is an empty row: its type has the columns.
 	row Row
 	// events is openEvents; nil for a table whose rows are derived from events that
 	// another table has. Of rows with one peer and time those of the table with the
 	// lowest eventRank come first.
-	events    func(ctx context.Context, dataDir, work string, first uint64) (eventReader, error)
+	events    func(ctx context.Context, dataDir, work string, first uint64, skipped func(error)) (eventReader, error)
 	eventRank int
 }
 
@@ -95,9 +98,10 @@ func tableOf[T Row]() table {
 		create: func(dir string) (stagedPart, error) {
 			return createPart[T](dir)
 		},
-		merge: mergeRows[T],
-		purge: purgeRows[T],
-		check: checkRows[T],
+		merge:  mergeRows[T],
+		purge:  purgeRows[T],
+		check:  checkRows[T],
+		verify: verifyFile[T], within: partWithin[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
 		},
@@ -110,8 +114,8 @@ func tableOf[T Row]() table {
 func eventTableOf[T Row](rank int, toEvent func(T) (event.Event, error)) table {
 	t := tableOf[T]()
 	t.eventRank = rank
-	t.events = func(ctx context.Context, dataDir, work string, first uint64) (eventReader, error) {
-		return openEvents(ctx, dataDir, work, first, toEvent)
+	t.events = func(ctx context.Context, dataDir, work string, first uint64, skipped func(error)) (eventReader, error) {
+		return openEvents(ctx, dataDir, work, first, skipped, toEvent)
 	}
 	return t
 }

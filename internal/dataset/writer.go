@@ -48,7 +48,16 @@ type Writer struct {
 type segment struct {
 	dir   string       // in _staging
 	parts []stagedPart // one per table, in the order of the registry
-	rows  int
+	rows  []int64      // of each part
+}
+
+// committed counts the rows by table, for the footers.
+func (s *segment) committed() map[string]int64 {
+	out := make(map[string]int64, len(s.parts))
+	for i, p := range s.parts {
+		out[p.table()] = s.rows[i]
+	}
+	return out
 }
 
 // Open locks the data directory (ErrLocked when another process writes it),
@@ -100,6 +109,10 @@ func (w *Writer) Found() time.Time { return w.found }
 // Dir is the data directory.
 func (w *Writer) Dir() string { return w.dir }
 
+// Check is an error when the data directory was moved or removed since it was locked: what
+// is written then is not where readers, and the next process, look.
+func (w *Writer) Check() error { return w.lock.Check() }
+
 // Close drops the open segment and releases the lock. Calling it again does
 // nothing.
 func (w *Writer) Close() error {
@@ -116,11 +129,14 @@ func (w *Writer) Close() error {
 func (w *Writer) Covered() Coverage { return w.covered }
 
 // Rows counts the rows of the open segment.
-func (w *Writer) Rows() int {
+func (w *Writer) Rows() (n int) {
 	if w.open == nil {
 		return 0
 	}
-	return w.open.rows
+	for _, rows := range w.open.rows {
+		n += int(rows)
+	}
+	return n
 }
 
 // Segment is the number of the open or next segment.
@@ -131,7 +147,7 @@ func Append[T Row](w *Writer, row T) error {
 	if err := w.ensureOpen(); err != nil {
 		return err
 	}
-	for _, p := range w.open.parts {
+	for i, p := range w.open.parts {
 		p, ok := p.(*part[T])
 		if !ok {
 			continue
@@ -139,7 +155,7 @@ func Append[T Row](w *Writer, row T) error {
 		if err := p.append(row); err != nil {
 			return fmt.Errorf("segment %d: %w", w.next, err)
 		}
-		w.open.rows++
+		w.open.rows[i]++
 		return nil
 	}
 	return fmt.Errorf("segment %d: no table for %T", w.next, row)
@@ -148,6 +164,9 @@ func Append[T Row](w *Writer, row T) error {
 func (w *Writer) ensureOpen() error {
 	if w.open != nil {
 		return nil
+	}
+	if err := w.lock.Check(); err != nil { // nothing is made where the directory was
+		return err
 	}
 	s, err := openSegment(filepath.Join(w.dir, stagingDir, strconv.FormatUint(w.next, 10)))
 	if err != nil {
@@ -172,6 +191,7 @@ func openSegment(dir string) (*segment, error) {
 		}
 		s.parts = append(s.parts, p)
 	}
+	s.rows = make([]int64, len(s.parts))
 	return s, nil
 }
 

@@ -80,6 +80,7 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 		n.setForkEntries(epoch)
 		n.setSubnetEntries()
 		n.last = n.life.Load().ports
+		n.misstate(nodes, sched.slot)
 	}
 	sched.route = fillTables(nodes, stream(d.cfg.Seed, "tables"))
 	if err := d.describe(); err != nil {
@@ -89,6 +90,7 @@ func (d *Devnet) start(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	d.group.Go(func() error { return sched.run(ctx) })
+	d.group.Go(func() error { return d.attack(ctx) })
 	if slices.ContainsFunc(nodes, d.dialsStrangers) {
 		d.group.Go(func() error { return d.dialBack(ctx) })
 	}
@@ -230,6 +232,7 @@ func (n *node) describe() Node {
 		OS:               n.os,
 		Arch:             n.arch,
 		Persona:          n.persona,
+		Hostile:          n.persona.hostile(),
 		Ours:             n.trait.ours,
 		Reachable:        n.trait.reachable,
 		Handshake:        n.trait.handshake,

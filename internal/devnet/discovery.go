@@ -95,11 +95,12 @@ func (l *life) setEndpoints() {
 }
 
 // startDiscovery completes the record and answers discv5 on the UDP port, 0 for
-// any. Dead, gone and unlisted nodes get a port at which nothing answers.
+// any. Dead, gone and unlisted nodes, and those that claim another's port, get one at which
+// nothing answers.
 func (l *life) startDiscovery(port uint16) error {
 	n := l.node
 	l.setEndpoints()
-	if n.persona == Dead || n.persona == Gone || n.persona == Unlisted {
+	if n.persona.dead() || n.persona == Gone || n.persona == Unlisted || n.persona == HostileClaim {
 		port, err := l.holdUDP()
 		if err != nil {
 			return err

@@ -107,6 +107,11 @@ func (s *session) gossip(ctx context.Context) error {
 	if err := s.announceAll(stream, hello); err != nil {
 		return err
 	}
+	if s.node.persona == HostileTopics {
+		if err := floodTopics(stream); err != nil {
+			return err
+		}
+	}
 	if s.node.persona == Flood {
 		if err := flood(ctx, stream); err != nil {
 			return err

@@ -57,10 +57,10 @@ func (n *node) open(ctx context.Context, wish ports) error {
 // startHost opens the libp2p host, or its replacement in its place, and serves it.
 func (l *life) startHost(ctx context.Context, wish ports) error {
 	n := l.node
-	switch n.persona {
-	case Dead, NoEth2:
+	switch {
+	case n.persona.dead(), n.persona == NoEth2:
 		return l.holdPorts()
-	case Gone:
+	case n.persona == Gone:
 		return l.openBlackHole(ctx)
 	}
 	h, err := newHost(&n.plan, wish)

@@ -53,7 +53,7 @@ func newNode(p plan, clock eth2.Clock, record, wire eth2.Schedule, cfg Config, l
 
 // hasHost says whether the node has a libp2p host.
 func (n *node) hasHost() bool {
-	return n.persona != Dead && n.persona != Gone && n.persona != NoEth2
+	return !n.persona.dead() && n.persona != Gone && n.persona != NoEth2
 }
 
 // metaData is what the node serves now.

@@ -78,6 +78,7 @@ type trait struct {
 func traits() map[Persona]trait {
 	ok := []string{event.OutcomeOK}
 	good := trait{true, true, true, true, ok}
+	slow := []string{event.OutcomeOK, event.OutcomeStatus, event.OutcomeMetadata, event.OutcomeProtocol}
 	return map[Persona]trait{
 		Healthy:         good,
 		Dead:            {true, false, false, false, []string{event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable}},
@@ -102,14 +103,27 @@ func traits() map[Persona]trait {
 		Unlisted:        {true, false, true, true, ok},
 		Redials:         good,
 		NoPort:          {true, false, true, true, ok},
+
+		HostileSilent:  good,
+		HostileSlow:    {true, true, true, true, slow},
+		HostileDead:    {true, false, false, false, []string{event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable}},
+		HostileVictim:  {true, false, false, false, []string{event.OutcomeRefused, event.OutcomeDialTimeout, event.OutcomeUnreachable}},
+		HostileFlap:    {true, true, true, true, []string{event.OutcomeOK, event.OutcomeProtocol}},
+		HostileCustody: good,
+		HostileClaim:   good,
+		HostileText:    good,
+		HostileNFD:     good,
+		HostileStreams: {true, true, false, false, []string{event.OutcomeProtocol, event.OutcomeReset}},
+		HostileTopics:  good,
 	}
 }
 
-// Personas lists every persona, Healthy first, the rest in alphabetical order.
+// Personas lists the personas of nodes that mean no harm, Healthy first, the rest in
+// alphabetical order.
 func Personas() []Persona {
 	var list []Persona
 	for p := range traits() {
-		if p != Healthy {
+		if p != Healthy && !p.hostile() {
 			list = append(list, p)
 		}
 	}
@@ -140,22 +154,30 @@ func MixedMix() Mix {
 	return m
 }
 
-// ParseMix reads the name of a preset, healthy or mixed, or a list of personas with their
-// shares, such as "quota=1" or "dead=0.2,redials=0.1". Without a share it is that of all
-// nodes: "quota". Errors contain the text. Shares are checked by Config.Check.
+// ParseMix reads the name of a preset (healthy, mixed, hostile, or hostile=S with the share of
+// hostile nodes) or a list of personas with their shares, such as "quota=1" or
+// "dead=0.2,redials=0.1". Without a share it is that of all nodes: "quota". Errors contain
+// the text. Shares of personas are checked by Config.Check.
 func ParseMix(text string) (Mix, error) {
-	switch text {
-	case "healthy":
+	switch preset, share, given := strings.Cut(text, "="); {
+	case text == "healthy":
 		return HealthyMix(), nil
-	case "mixed":
+	case text == "mixed":
 		return MixedMix(), nil
+	case text == "hostile":
+		return HostileMix(DefaultHostileShare), nil
+	case preset == "hostile" && given:
+		if s, err := strconv.ParseFloat(share, 64); err == nil && s > 0 && s <= 1 {
+			return HostileMix(s), nil
+		}
+		return nil, fmt.Errorf("%q: want a share of hostile nodes above 0, at most 1", text)
 	}
 	m := Mix{}
 	for item := range strings.SplitSeq(text, ",") {
 		name, number, given := strings.Cut(item, "=")
 		p, share := Persona(name), 1.0
 		if _, known := traits()[p]; !known {
-			return nil, fmt.Errorf("%q: want healthy or mixed, or personas with their shares, such as quota=0.5,dead=0.1, of %v", text, Personas())
+			return nil, fmt.Errorf("%q: want healthy or mixed, or hostile, or personas with their shares, such as quota=0.5,dead=0.1, of %v", text, Personas())
 		}
 		if _, twice := m[p]; twice {
 			return nil, fmt.Errorf("%q: %s is there twice", text, p)
@@ -194,7 +216,7 @@ func (m Mix) validate() error {
 // The first healthy nodes are always healthy.
 func (m Mix) assign(n, healthy int, shuffle func(n int, swap func(i, j int))) []Persona {
 	var faults []Persona
-	for _, p := range Personas() {
+	for _, p := range append(Personas(), HostilePersonas()...) {
 		if share := m[p]; share > 0 && p != Healthy {
 			count := max(1, int(share*float64(n)+0.5))
 			for range count {

@@ -35,6 +35,8 @@ type plan struct {
 	quic, tcp bool
 	v6        bool // libp2p is at ::1, not at addr
 
+	victim int // index of a hostile node's victim
+
 	validators int
 	cgc        uint64
 	allSubnets bool
@@ -83,6 +85,7 @@ func planNodes(cfg Config) ([]plan, *addresses, error) {
 		p.v6 = v6 && i >= bootnodes && !deadEnd && stream(cfg.Seed, "ipv6", uint64(i)).Float64() < cfg.IPv6
 		plans[i] = p
 	}
+	makeHostile(plans, cfg.Seed, addrs.one)
 	return plans, addrs, nil
 }
 

@@ -107,7 +107,7 @@ func (n *node) answer(ctx context.Context, s *session, stream network.Stream, h 
 	if stream.Protocol() != p2p.ProtoPingV1 {
 		out = n.spoil(out)
 	}
-	if n.persona == Slow && !wait(ctx, n.slowDelay) {
+	if delay := n.answerDelay(); delay > 0 && !wait(ctx, delay) {
 		return r, ctx.Err()
 	}
 	_, err = stream.Write(out)

@@ -162,12 +162,15 @@ func (s *scheduler) advance(ctx context.Context) error {
 				return err
 			}
 		}
+		if n.persona == HostileVictim && n.misstate(s.roster.all(), s.slot) {
+			s.route.spread(s.roster.all(), n)
+		}
 		mine := deltas[int32(i)]
-		if !n.hasHost() || (len(mine) == 0 && !newEpoch) {
+		if !n.hasHost() || (len(mine) == 0 && !newEpoch && n.persona != HostileFlap) {
 			continue
 		}
 		var failed error
-		n.subs.update(mine, subnetMask(n.backbone(epoch)), func(c subnetChange) {
+		n.subs.update(mine, n.subnetsAt(epoch, s.slot), func(c subnetChange) {
 			if err := s.history.record(i, time.Now(), c.subnet, c.on); err != nil {
 				failed = err
 			}

@@ -99,6 +99,9 @@ func (s *session) run(ctx context.Context) {
 		}
 	})
 	tasks.Go(func() { s.exchange(ctx) })
+	if s.node.persona == HostileStreams {
+		tasks.Go(func() { s.floodStreams(ctx) })
+	}
 
 	var noStatus <-chan time.Time
 	if s.node.profile.needsStatus && s.conn.Stat().Direction == network.DirInbound {

@@ -22,6 +22,8 @@ type Node struct {
 	Arch    string          `json:"arch"`
 
 	Persona Persona `json:"persona"`
+	// Hostile says that the node attacks who crawls the network.
+	Hostile bool `json:"hostile"`
 	// Ours says that the record carries this network's fork digest, so that a
 	// crawler dials the node.
 	Ours bool `json:"ours"`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 const (
@@ -88,10 +89,24 @@ type crawl struct {
 	farYield float64
 	visits   int
 	top      int // distance up to which near requests ask
+	// running counts the visits by group of addresses. A node whose group has its share
+	// waits for one of the group's turns.
+	running prefix.Counter
+	turns   prefix.Rate
 }
 
+// queryBudget bounds the running visits of one group of addresses: a node that does not
+// answer holds a worker for long, and records are free. turnBudget bounds how often those
+// that wait look again, in a turnPeriod.
+var (
+	queryBudget = prefix.Budget{Host: 4, Net: 8}
+	turnBudget  = prefix.Budget{Host: 8, Net: 16}
+)
+
+const turnPeriod = 4 * time.Second
+
 func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
-	c := &crawl{f: f, found: found, farYield: bucketSize}
+	c := &crawl{f: f, found: found, farYield: bucketSize, turns: prefix.Rate{Budget: turnBudget, Period: turnPeriod}}
 	c.table = newNodes(f.local.ID(), f.cfg.MaxNodes, f.cfg.Revisit)
 	c.table.setDigest(f.ourDigest())
 	now := time.Now()
@@ -107,6 +122,8 @@ func (f *Finder) newCrawl(found func(enr.Record)) *crawl {
 func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan answers, walked <-chan *enode.Node, known <-chan knownRecord) {
 	wake := time.NewTimer(0)
 	defer wake.Stop()
+	tick := time.NewTicker(turnPeriod)
+	defer tick.Stop()
 	var pending *visit
 	for {
 		var out chan<- visit
@@ -128,6 +145,8 @@ func (c *crawl) run(ctx context.Context, visits chan<- visit, results <-chan ans
 			c.offer(n, time.Now())
 		case r := <-known:
 			c.offerKnown(r)
+		case <-tick.C:
+			c.turns.Forget(time.Now())
 		case <-c.f.forked:
 			c.table.setDigest(c.f.ourDigest())
 		case <-wake.C:
@@ -153,6 +172,8 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 		return nil
 	}
 	c.visits++
+	n.visitedAt = n.at // a newer record may change that meanwhile
+	c.running.Add(n.visitedAt)
 	v := &visit{node: n, text: n.text}
 	if !n.tried {
 		v.area = c.areas.of(n.id)
@@ -185,6 +206,12 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 func (c *crawl) nextVisit(now time.Time) (*node, time.Time) {
 	for {
 		n, at := c.table.nextDue(now)
+		if n != nil && c.running.Full(n.at, queryBudget) != 0 {
+			turn := c.turns.Next(n.at, now.Add(turnPeriod/time.Duration(turnBudget.Host)))
+			c.turns.Add(n.at, turn)
+			c.table.requeue(n, turn)
+			continue
+		}
 		if n == nil || n.tried || n.bootnode {
 			return n, at
 		}
@@ -230,6 +257,7 @@ func steadyTop(last, size int) int {
 // handleAnswers applies the answers of a visit to the table.
 func (c *crawl) handleAnswers(a answers) {
 	now := time.Now()
+	c.running.Remove(a.node.visitedAt)
 	switch {
 	case !a.notBefore.IsZero():
 		a.area.end(false, false)

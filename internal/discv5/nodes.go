@@ -8,6 +8,7 @@ import (
 	"github.com/ethereum/go-ethereum/p2p/enode"
 
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // Times between visits of one node.
@@ -27,6 +28,8 @@ const (
 	// leaveAlone is how long a node is not visited that may have banned us: for how
 	// long Lighthouse's packet filter bans.
 	leaveAlone = time.Hour
+	// moveInterval is how often a new endpoint ends the wait, after the first two.
+	moveInterval = time.Hour
 	// minRetry and maxRetry bound the wait after a visit without an answer; a
 	// network's worth of dead records must not crowd out live nodes.
 	minRetry = 10 * time.Second
@@ -51,6 +54,10 @@ type node struct {
 	claimFailed uint64
 	digest      eth2.ForkDigest // the record's
 	forked      bool            // it has an eth2 entry, hence a digest
+
+	// at are the groups of the record's endpoint, visitedAt those of the ongoing visit.
+	at, visitedAt prefix.Groups
+	moves         time.Time // when a new endpoint may end the wait twice again
 
 	ours     bool // it carries our fork digest, or any while we have none
 	bootnode bool
@@ -176,7 +183,7 @@ func (t *nodes) believes(n *node, record *enode.Node, now time.Time) bool {
 		n.claim = record.String()
 	case n.fails > 0 && seq != n.claimFailed && n.claim == "" && !n.hasEndpoint(record):
 		n.claim = record.String()
-		if !n.asking {
+		if !n.asking && n.mayMove(now) {
 			n.due = now
 			heap.Fix(t.queueOf(n), int(n.index))
 		}
@@ -218,14 +225,16 @@ func (t *nodes) noAnswerAt(n *node, asked string, now time.Time) *enode.Node {
 	return nil
 }
 
-// update replaces the record with a newer one. A new address makes a node that did not answer due again.
+// update replaces the record with a newer one. A new address makes a node that did not
+// answer due again, but only now and then: whoever makes up addresses would be asked
+// without end.
 func (t *nodes) update(n *node, record *enode.Node, now time.Time) {
 	moved := !n.hasEndpoint(record)
 	if !n.asking {
 		heap.Remove(t.queueOf(n), int(n.index))
 	}
 	t.describe(n, record)
-	if moved {
+	if moved && n.mayMove(now) {
 		n.fails, n.due = 0, now
 	}
 	if !n.asking {
@@ -238,6 +247,18 @@ func (t *nodes) describe(n *node, record *enode.Node) {
 	n.text, n.seq = record.String(), record.Seq()
 	n.digest, n.forked = digestOf(record)
 	n.ours = t.isOurs(n)
+	endpoint, _ := record.UDPEndpoint()
+	n.at = prefix.Of(endpoint.Addr())
+}
+
+// mayMove reports whether a new endpoint may end the wait now, and counts it.
+func (n *node) mayMove(now time.Time) bool {
+	moves := laterOf(now, n.moves).Add(moveInterval)
+	if moves.Sub(now) > 2*moveInterval {
+		return false
+	}
+	n.moves = moves
+	return true
 }
 
 func (t *nodes) isOurs(n *node) bool {

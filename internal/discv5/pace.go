@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // Pace of our packets, of every kind: requests, handshakes, answers, repeats. The
@@ -17,11 +17,13 @@ const (
 	// requests.
 	endpointInterval = 250 * time.Millisecond
 	endpointBurst    = 4
-	// addressInterval and addressBurst bound those to one address, for which there may
-	// be records of any number of nodes. Addresses that are not globally reachable are
-	// exempt: they are of this machine or network.
+	// addressInterval and addressBurst bound those to one address (IPv6: one /64), for
+	// which there may be records of any number of nodes, networkInterval and
+	// networkBurst those to one /24 (/48).
 	addressInterval = 125 * time.Millisecond
 	addressBurst    = 8
+	networkInterval = addressInterval / 4
+	networkBurst    = 4 * addressBurst
 	// maxPacketDelay bounds how long a packet waits for its turn, and so the queue of
 	// an endpoint to four packets. One that would wait longer is dropped, as a network
 	// would.
@@ -60,12 +62,12 @@ func laterOf(a, b time.Time) time.Time {
 type pacer struct {
 	mu        sync.Mutex
 	endpoints map[netip.AddrPort]*traffic
-	addresses map[netip.Addr]*traffic
+	addresses map[prefix.Key]*traffic // and networks
 	swept     time.Time
 }
 
 func newPacer() *pacer {
-	return &pacer{endpoints: make(map[netip.AddrPort]*traffic), addresses: make(map[netip.Addr]*traffic)}
+	return &pacer{endpoints: make(map[netip.AddrPort]*traffic), addresses: make(map[prefix.Key]*traffic)}
 }
 
 // reserve returns when a packet may be sent, and counts it; false when it must be
@@ -74,7 +76,8 @@ func (p *pacer) reserve(to netip.AddrPort, now time.Time) (time.Time, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sweep(now)
-	if len(p.endpoints) >= maxPaced && p.endpoints[to] == nil || len(p.addresses) >= maxPaced && p.addresses[to.Addr()] == nil {
+	groups := prefix.Of(to.Addr())
+	if len(p.endpoints) >= maxPaced && p.endpoints[to] == nil || len(p.addresses) >= maxPaced-1 && p.addresses[groups.Host] == nil {
 		return time.Time{}, false
 	}
 	at := p.next(to, now, 1)
@@ -82,8 +85,11 @@ func (p *pacer) reserve(to netip.AddrPort, now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	trafficOf(p.endpoints, to).add(at, endpointInterval)
-	if enr.GloballyReachable(to.Addr()) {
-		trafficOf(p.addresses, to.Addr()).add(at, addressInterval)
+	if groups.Host != 0 {
+		trafficOf(p.addresses, groups.Host).add(at, addressInterval)
+	}
+	if groups.Net != 0 {
+		trafficOf(p.addresses, groups.Net).add(at, networkInterval)
 	}
 	return at, true
 }
@@ -101,8 +107,12 @@ func (p *pacer) next(to netip.AddrPort, now time.Time, packets int) time.Time {
 	if t := p.endpoints[to]; t != nil {
 		at = laterOf(at, t.next(now, endpointInterval, endpointBurst-packets+1))
 	}
-	if t := p.addresses[to.Addr()]; t != nil {
+	groups := prefix.Of(to.Addr())
+	if t := p.addresses[groups.Host]; t != nil {
 		at = laterOf(at, t.next(now, addressInterval, addressBurst-packets+1))
+	}
+	if t := p.addresses[groups.Net]; t != nil {
+		at = laterOf(at, t.next(now, networkInterval, networkBurst-packets+1))
 	}
 	return at
 }

@@ -43,24 +43,48 @@ func (h Behaviour) dispersion(p Params) (enough, all bool) {
 	return true, logOdds > odds
 }
 
-// fits tests whether subscriptions begin when, and last as long as, a window says (M3).
-func (h Behaviour) fits(w window, p Params) Verdict {
-	const enough = 50
-	ended := uint32(0)
+// lifetimes sum how long the subscriptions of nodes last and when they begin. Each node has
+// a bounded part: one that subscribes all the time must not outvote the others.
+type lifetimes struct {
+	bins           [LifetimeBins]float64
+	ended, slots   float64
+	seen           float64 // ended ones, without the bound
+	begun, atStart float64
+}
+
+// add adds a node with what it has shown, up to a number of subscriptions.
+func (l *lifetimes) add(h Behaviour) {
+	const most = 20
+	ended := 0.0
 	for _, n := range h.Lifetimes {
-		ended += n
+		ended += float64(n)
 	}
+	weight := min(1, most/math.Max(1, ended))
+	for i, n := range h.Lifetimes {
+		l.bins[i] += weight * float64(n)
+	}
+	l.seen += ended
+	l.ended += weight * ended
+	l.slots += weight * float64(h.Slots)
+	weight = min(1, most/math.Max(1, float64(h.Subscribed)))
+	l.begun += weight * float64(h.Subscribed)
+	l.atStart += weight * float64(h.AtEpochStart)
+}
+
+// fits tests whether subscriptions begin when, and last as long as, a window says (M3).
+func (l lifetimes) fits(w window, p Params) Verdict {
+	const enough = 50
 	slots := float64(p.slots())
-	mean := float64(h.Slots) / math.Max(1, float64(ended))
-	atStart := float64(h.AtEpochStart) / math.Max(1, float64(h.Subscribed))
+	mean := l.slots / math.Max(1, l.ended)
+	atStart := l.atStart / math.Max(1, l.begun)
 	const mostly, hardly = 0.6, 0.4
 	switch w.policy {
 	case epochStart:
-		return verdict(ended >= enough, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
+		return verdict(l.seen >= enough, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
 	case epochAhead:
-		return verdict(ended >= enough, mean >= 0.75*slots)
+		return verdict(l.seen >= enough, mean >= 0.75*slots)
 	default:
-		at := float64(h.Lifetimes[lifetimeBin(w.slots)]) / math.Max(1, float64(ended))
-		return verdict(ended >= enough, at >= mostly && (atStart <= hardly || slots < 8))
+		at := l.bins[lifetimeBin(w.slots)] / math.Max(1, l.ended)
+		return verdict(l.seen >= enough, at >= mostly && (atStart <= hardly || slots < 8))
 	}
 }

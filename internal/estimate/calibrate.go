@@ -16,9 +16,12 @@ const (
 	TooFew Verdict = iota // nodes for the test
 	Passed
 	Failed
+	Unsure // too much of what it tests is doubtful
 )
 
-func (v Verdict) String() string { return [...]string{"too few", "passed", "failed"}[min(v, Failed)] }
+func (v Verdict) String() string {
+	return [...]string{"too few", "passed", "failed", "unsure"}[min(v, Unsure)]
+}
 
 func verdict(enough, good bool) Verdict {
 	switch {
@@ -119,6 +122,7 @@ func (c *Calibration) Trust(p Params, client eth2.Client, own Behaviour) Trust {
 type versionCheck struct {
 	VersionCheck
 	windows            []candidate
+	lifetimes          lifetimes
 	watched, snapshots []float64 // ratios to the custody group count
 }
 
@@ -130,6 +134,7 @@ func (v *versionCheck) add(m *Model, n Node) {
 		own.Add(s.Behaviour())
 	}
 	v.Behaviour.Add(own)
+	v.lifetimes.add(own)
 	if enough, all := own.dispersion(m.params); enough {
 		v.Dispersed++
 		if all {
@@ -144,7 +149,7 @@ func (v *versionCheck) add(m *Model, n Node) {
 // conclude sets the verdicts.
 func (v *versionCheck) conclude(m *Model) {
 	if len(v.windows) == 1 {
-		v.Lifetimes = v.Behaviour.fits(v.windows[0].window, m.params)
+		v.Lifetimes = v.lifetimes.fits(v.windows[0].window, m.params)
 	}
 	v.Dispersion = verdict(v.Dispersed >= 5, 2*v.AllDuties <= v.Dispersed)
 	v.WatchedRatio, v.Watched = custodyVerdict(v.watched)

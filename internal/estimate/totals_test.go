@@ -11,8 +11,12 @@ import (
 func totalOf(m *Model, nodes []Estimate) Total {
 	var s Sum
 	for _, e := range nodes {
-		s.Add(e)
+		s.Add(e, 1)
 	}
+	return totalOfSum(m, s)
+}
+
+func totalOfSum(m *Model, s Sum) Total {
 	all, _ := m.Totals([]Sum{s})
 	return all
 }
@@ -70,7 +74,7 @@ func TestTotalsOfSkewedNodes(t *testing.T) {
 		for g, nodes := range groups {
 			for _, p := range nodes {
 				e := p.estimate()
-				sums[g].Add(e)
+				sums[g].Add(e, 1)
 				largest, ends[g] = max(largest, e.Low), max(ends[g], e.Low)
 			}
 		}

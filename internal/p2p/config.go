@@ -47,6 +47,7 @@ type Config struct {
 	Agent    string       // identify's agent version
 
 	MaxConnections int  // sessions and dials together; 0: DefaultMaxConnections
+	MaxInbound     int  // inbound connections, those in their handshake included; 0: MaxConnections
 	AllowPrivate   bool // dial addresses that are not globally reachable too (enr.MayContact)
 
 	Local Local
@@ -80,6 +81,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = DefaultMaxConnections
+	}
+	if cfg.MaxInbound <= 0 {
+		cfg.MaxInbound = cfg.MaxConnections
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -46,7 +46,7 @@ func (h *Host) Dial(ctx context.Context, target Target) (*Session, error) {
 	defer cancel(nil)
 	dial, err := h.beginDial(p, addrs, cancel)
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", p, err)
+		return nil, fmt.Errorf("dial %s: %w", p, asShortage(err))
 	}
 	conn, err := h.swarm.DialPeer(network.WithForceDirectDial(ctx, "no backoff of the swarm's own"), p)
 	session := h.endDial(p, dial)
@@ -59,7 +59,7 @@ func (h *Host) Dial(ctx context.Context, target Target) (*Session, error) {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrAlreadyConnected) || errors.Is(cause, ErrClosed) {
 			err = cause
 		}
-		return nil, fmt.Errorf("dial %s: %w", p, err)
+		return nil, fmt.Errorf("dial %s: %w", p, asShortage(err))
 	case session == nil || session.conn != conn:
 		if session != nil {
 			session.Close()
@@ -78,7 +78,9 @@ func (h *Host) beginDial(p peer.ID, addrs []ma.Multiaddr, cancel context.CancelC
 	if s := h.sessions[p]; s != nil && !s.conn.IsClosed() || h.dials[p] != nil {
 		return nil, ErrAlreadyConnected
 	}
-	if len(h.sessions)+len(h.dials) >= h.cfg.MaxConnections {
+	// Inbound sessions do not count: peers could stop our dials by dialling us. How many
+	// stay is the schedule's decision.
+	if h.outbound+len(h.dials) >= h.cfg.MaxConnections {
 		return nil, ErrTooManyConnections
 	}
 	dial := newPendingDial(addrs, cancel)

@@ -34,6 +34,8 @@ var (
 	ErrUnsupported = errors.New("protocol not supported")
 	// ErrNoHello means that no gossip hello came in time.
 	ErrNoHello = errors.New("no gossip hello")
+	// errStreamFlood means that the peer opened more streams than any client has a reason to.
+	errStreamFlood = fmt.Errorf("%w: too many streams", errMalformed)
 	// errNoIdentify means that identify failed.
 	errNoIdentify = errors.New("peer did not identify itself")
 )
@@ -78,7 +80,7 @@ func Outcome(err error) string {
 		return event.OutcomeOK
 	case errors.As(err, &goodbye):
 		return event.OutcomeGoodbye
-	case errors.Is(err, context.Canceled), errors.Is(err, ErrClosed), errors.Is(err, ErrAlreadyConnected), errors.Is(err, ErrTooManyConnections):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrClosed), errors.Is(err, ErrAlreadyConnected), isShortage(err):
 		return event.OutcomeCanceled
 	case errors.As(err, &request):
 		return requestOutcome(request)

@@ -3,6 +3,7 @@ package p2p
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,10 +57,21 @@ func (l *changeLog) texts() []string {
 }
 
 func changeText(s Subscription) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(s.Topic, "/eth2/8c9f62fe/"), "/ssz_snappy")
 	if s.Subscribe {
-		return "+" + s.Topic
+		return "+" + name
 	}
-	return "-" + s.Topic
+	return "-" + name
+}
+
+// topicOf is a topic of our digest.
+func topicOf(name string) string { return "/eth2/8c9f62fe/" + name + "/ssz_snappy" }
+
+func topicsOf(names ...string) (list []string) {
+	for _, name := range names {
+		list = append(list, topicOf(name))
+	}
+	return list
 }
 
 func on(topics ...string) []Subscription  { return entries(true, topics) }
@@ -68,7 +80,7 @@ func off(topics ...string) []Subscription { return entries(false, topics) }
 func entries(subscribe bool, topics []string) []Subscription {
 	var subs []Subscription
 	for _, topic := range topics {
-		subs = append(subs, Subscription{subscribe, topic})
+		subs = append(subs, Subscription{subscribe, topicOf(topic)})
 	}
 	return subs
 }
@@ -89,7 +101,7 @@ func testFollow(t *testing.T, p *testPeer) {
 	var seen changeLog
 	begun := time.Now()
 	current, stop := s.Follow(seen.add)
-	if diff := cmp.Diff([]string{"a", "b", "c"}, topics(current)); diff != "" {
+	if diff := cmp.Diff(topicsOf("a", "b", "c"), topics(current)); diff != "" {
 		t.Error(diff)
 	}
 	stream.Write(encodeRPC(t, slices.Concat(off("b"), on("a", "d"), off("unknown"))...))
@@ -104,7 +116,7 @@ func testFollow(t *testing.T, p *testPeer) {
 
 	stop()
 	stream.Write(encodeRPC(t, on("f")...))
-	await(t, "the set has the new topic", func() bool { return slices.Contains(topics(s.Subscriptions()), "f") })
+	await(t, "the set has the new topic", func() bool { return slices.Contains(topics(s.Subscriptions()), topicOf("f")) })
 	if n := len(seen.texts()); n != len(want) {
 		t.Errorf("%d changes reported after stop", n-len(want))
 	}
@@ -148,7 +160,7 @@ func TestFollowEndsWithTheStream(t *testing.T) {
 					t.Errorf("the session does not stand: %v", err)
 				}
 				p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("x", "y")...))
-				await(t, "the new list is whole", func() bool { return slices.Equal(topics(s.Subscriptions()), []string{"x", "y"}) })
+				await(t, "the new list is whole", func() bool { return slices.Equal(topics(s.Subscriptions()), topicsOf("x", "y")) })
 				if got := seen.texts(); !slices.Equal(got, []string{"+c"}) || len(seen.ends()) != 1 {
 					t.Errorf("reported %v and %d ends", got, len(seen.ends()))
 				}
@@ -175,13 +187,13 @@ func TestFollowWithoutAStream(t *testing.T) {
 	if _, err := s.Hello(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	follow("a whole list", []string{"a", "b"}, 0)
+	follow("a whole list", topicsOf("a", "b"), 0)
 	whole.Reset()
 	await(t, "the stream has ended", func() bool { s.gossip.mu.Lock(); defer s.gossip.mu.Unlock(); return s.gossip.stream == nil })
-	follow("a stream that ended", []string{"a", "b"}, 1)
+	follow("a stream that ended", topicsOf("a", "b"), 1)
 	p.open(h, "/meshsub/1.1.0", encodeRPC(t, on("x")...))
-	await(t, "the new list has begun", func() bool { return slices.Equal(topics(s.Subscriptions()), []string{"x"}) })
-	follow("a list that is not whole", []string{"x"}, 1)
+	await(t, "the new list has begun", func() bool { return slices.Equal(topics(s.Subscriptions()), topicsOf("x")) })
+	follow("a list that is not whole", topicsOf("x"), 1)
 }
 
 // Whenever it begins, a follower's set and changes give the peer's set.
@@ -208,7 +220,7 @@ func TestFollowLosesNothing(t *testing.T) {
 		var seen changeLog
 		current, stop := s.Follow(seen.add)
 		await(t, "something changes", func() bool {
-			return len(seen.texts()) > 3 || slices.Contains(topics(s.Subscriptions()), "end")
+			return len(seen.texts()) > 3 || slices.Contains(topics(s.Subscriptions()), topicOf("end"))
 		})
 		now := make(map[string]bool)
 		for _, c := range current {
@@ -225,7 +237,7 @@ func TestFollowLosesNothing(t *testing.T) {
 			now[c.Topic] = c.Subscribe
 		}
 	}
-	await(t, "the end", func() bool { return slices.Contains(topics(s.Subscriptions()), "end") })
+	await(t, "the end", func() bool { return slices.Contains(topics(s.Subscriptions()), topicOf("end")) })
 }
 
 func TestRemoteSeq(t *testing.T) {

@@ -10,12 +10,14 @@ import (
 	"unique"
 
 	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 const (
 	// maxTopics bounds the topics that are remembered for a peer; further ones are
 	// ignored. A node on every topic of two digests has about 420.
-	maxTopics = 2048
+	maxTopics = 1024
 	// gossipBudget and gossipRate bound what a peer may send on meshsub streams, in
 	// bytes and bytes a second. A hello has at most some 30 KB, and nobody sends
 	// messages to a node that subscribes to nothing.
@@ -91,6 +93,9 @@ func (g *subscriptions) apply(stream network.Stream, at time.Time, rpc []Subscri
 	}
 	changed := rpc[:0]
 	for _, entry := range rpc {
+		if _, err := eth2.ParseTopic(entry.Topic); err != nil {
+			continue // no node subscribes to it for a reason of ours
+		}
 		topic := unique.Make(entry.Topic)
 		_, known := g.topics[topic]
 		switch {
@@ -119,16 +124,16 @@ func (g *subscriptions) complete(stream network.Stream) {
 	g.closeHello()
 }
 
-// setProtocolError keeps why a stream of the peer could not be read on.
+// setProtocolError keeps why the peer's streams are not read on.
 func (g *subscriptions) setProtocolError(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.protocolError = fmt.Errorf("gossip stream: %w", err)
+	g.protocolError = err
 }
 
-// GossipError is how the peer violated the format or the bounds of gossip, which ended
-// its stream. Nil when it did not.
-func (s *Session) GossipError() error {
+// ProtocolError is how the peer violated the format or the bounds of gossip, which ended
+// its stream, or the bound on streams, which ended the connection. Nil when it did not.
+func (s *Session) ProtocolError() error {
 	s.gossip.mu.Lock()
 	defer s.gossip.mu.Unlock()
 	return s.gossip.protocolError
@@ -218,7 +223,7 @@ func (h *Host) onMeshsub(s *Session, stream network.Stream, in *chunkReader) {
 		at = s.LastActive()
 	}
 	if errors.Is(err, errMalformed) {
-		s.gossip.setProtocolError(err)
+		s.gossip.setProtocolError(fmt.Errorf("gossip stream: %w", err))
 	}
 	s.gossip.streamEnded(stream, at, clean)
 	h.cfg.Log.Debug("gossip stream ended", slog.String("peer", s.PeerID()), slog.Any("error", err))

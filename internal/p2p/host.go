@@ -36,6 +36,7 @@ type Host struct {
 
 	mu       sync.Mutex // guards what follows
 	sessions map[peer.ID]*Session
+	outbound int // of the sessions
 	dials    map[peer.ID]*pendingDial
 	closed   bool
 }
@@ -165,9 +166,13 @@ func (h *Host) admit(s *Session) bool {
 		h.inbound.Add(1)
 	}
 	if old != nil {
+		h.remove(old)
 		old.markClosed() // its Disconnected notification has yet to come
 	}
 	h.sessions[s.peer] = s
+	if s.outbound() {
+		h.outbound++
+	}
 	h.identifying.Add(1)
 	return true
 }
@@ -195,7 +200,15 @@ func (h *Host) forget(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.sessions[s.peer] == s {
-		delete(h.sessions, s.peer)
+		h.remove(s)
+	}
+}
+
+// remove takes a session out of the map; mu is held.
+func (h *Host) remove(s *Session) {
+	delete(h.sessions, s.peer)
+	if s.outbound() {
+		h.outbound--
 	}
 }
 

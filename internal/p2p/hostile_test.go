@@ -173,7 +173,7 @@ func testHelloOneTopicAnRPC(t *testing.T, p *testPeer) {
 	stream := p.open(h, "/meshsub/1.1.0", nil)
 	var want []string
 	for i := range 70 {
-		topic := fmt.Sprintf("/eth2/8c9f62fe/beacon_attestation_%d/ssz_snappy", i)
+		topic := topicOf(fmt.Sprintf("data_column_sidecar_%d", i))
 		want = append(want, topic)
 		if _, err := stream.Write(encodeRPC(t, Subscription{true, topic})); err != nil {
 			t.Fatal(err)
@@ -185,8 +185,8 @@ func testHelloOneTopicAnRPC(t *testing.T, p *testPeer) {
 		t.Error(err, diff)
 	}
 	// Later changes, unsubscriptions among them (pitfall B2.10).
-	stream.Write(encodeRPC(t, Subscription{false, want[0]}, Subscription{true, "later"}, Subscription{false, "unknown"}))
-	want = append(want[1:], "later")
+	stream.Write(encodeRPC(t, Subscription{false, want[0]}, Subscription{true, topicOf("later")}, Subscription{false, topicOf("unknown")}))
+	want = append(want[1:], topicOf("later"))
 	slices.Sort(want)
 	await(t, "the changes are applied", func() bool { return slices.Equal(topics(s.Subscriptions()), want) })
 }
@@ -199,7 +199,7 @@ func TestHelloOfGossipsub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"/eth2/8c9f62fe/beacon_attestation_0/ssz_snappy", "/eth2/8c9f62fe/beacon_attestation_63/ssz_snappy", "beacon_attestation"}
+	want := []string{"/eth2/8c9f62fe/beacon_attestation_0/ssz_snappy", "/eth2/8c9f62fe/beacon_attestation_63/ssz_snappy", "/eth2/8c9f62fe/beacon_block/ssz_snappy"}
 	var subs []*pubsub.Subscription
 	for _, name := range want {
 		topic, err := router.Join(name)

@@ -10,6 +10,7 @@ const (
 	quotaPing
 	quotaMetaData
 	quotaGoodbye
+	quotaStream // any stream that the peer opens
 	quotaKinds
 )
 
@@ -28,6 +29,10 @@ func (k quotaKind) quota() quota {
 		return quota{interval: 3 * time.Second, burst: 5}
 	case quotaPing, quotaMetaData:
 		return quota{interval: 2 * time.Second, burst: 5}
+	case quotaStream:
+		// A client opens some ten when it connects and one a few seconds later. Who opens
+		// more than this is cut off: each costs us a negotiation.
+		return quota{interval: time.Second / 20, burst: 64}
 	default:
 		return quota{interval: 10 * time.Second, burst: 2}
 	}

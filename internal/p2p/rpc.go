@@ -13,9 +13,10 @@ import (
 
 // Bounds on a peer's gossip RPCs.
 const (
-	// maxRPCSize is the largest RPC that is read, in bytes. Clients' subscription
-	// lists have about 20 KB; we are in no mesh, so no messages come.
-	maxRPCSize = 1 << 20
+	// maxRPCSize is the largest RPC that is read, in bytes, and so what a peer can make us
+	// hold that never ends one. Clients' subscription lists have about 20 KB; we are in no
+	// mesh, so no messages come.
+	maxRPCSize = 128 << 10
 	// maxRPCSubscriptions bounds one RPC. A node on every topic of two digests
 	// names about 420.
 	maxRPCSubscriptions = 4096

@@ -296,6 +296,11 @@ func (s *Session) operationError(ctx context.Context, op operation, err error) e
 	if closed {
 		return &requestError{operation: op, err: ErrClosed}
 	}
+	if s.gone() {
+		if flood := s.ProtocolError(); errors.Is(flood, errStreamFlood) {
+			return &requestError{operation: op, err: flood}
+		}
+	}
 	if errors.Is(err, ErrReset) || errors.Is(err, errNoResponse) || s.gone() {
 		if code, ok := s.awaitGoodbye(); ok {
 			return &requestError{operation: op, err: &GoodbyeError{Code: code}}
@@ -304,7 +309,7 @@ func (s *Session) operationError(ctx context.Context, op operation, err error) e
 			err = fmt.Errorf("%w: %w", ErrReset, err)
 		}
 	}
-	return &requestError{operation: op, err: err}
+	return &requestError{operation: op, err: asShortage(err)}
 }
 
 // awaitGoodbye gives a goodbye that is being read right now the time to arrive:

@@ -63,9 +63,9 @@ func TestHandshake(t *testing.T) {
 			if seq, err := s.Ping(ctx); err != nil || seq != 7 {
 				t.Errorf("Ping = %d, %v", seq, err)
 			}
-			p.open(h, "/meshsub/1.2.0", encodeRPC(t, Subscription{true, "a"}, Subscription{true, "b"}, Subscription{false, "b"}))
+			p.open(h, "/meshsub/1.2.0", encodeRPC(t, Subscription{true, topicOf("a")}, Subscription{true, topicOf("b")}, Subscription{false, topicOf("b")}))
 			hello, err := s.Hello(ctx)
-			if diff := cmp.Diff([]string{"a"}, topics(hello)); err != nil || diff != "" {
+			if diff := cmp.Diff(topicsOf("a"), topics(hello)); err != nil || diff != "" {
 				t.Error(err, diff)
 			}
 			if err := s.Goodbye(ctx, eth2.GoodbyeTooManyPeers); err != nil {

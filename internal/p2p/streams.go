@@ -24,6 +24,12 @@ func (h *Host) onStream(stream network.Stream) {
 		stream.Reset()
 		return
 	}
+	if !s.allowRequest(quotaStream) {
+		stream.Reset()
+		s.gossip.setProtocolError(errStreamFlood)
+		s.conn.Close()
+		return
+	}
 	stream.SetDeadline(time.Now().Add(h.cfg.FirstByteTimeout))
 	in := &chunkReader{src: stream}
 	proto, err := h.negotiate(stream, in)

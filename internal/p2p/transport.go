@@ -14,7 +14,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/core/transport"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
-	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
@@ -22,7 +21,6 @@ import (
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
-	connrate "github.com/libp2p/go-libp2p/x/rate"
 	"github.com/quic-go/quic-go"
 
 	"github.com/chainbound/valtrack/internal/udp"
@@ -37,7 +35,7 @@ func (h *Host) build(key crypto.PrivKey) error {
 	if err != nil {
 		return fmt.Errorf("peer id: %w", err)
 	}
-	if h.rcmgr, err = newResourceManager(h.cfg.MaxConnections); err != nil {
+	if h.rcmgr, err = newResources(h.cfg.MaxConnections, h.cfg.MaxInbound); err != nil {
 		return err
 	}
 	if h.peers, err = newDialBook(h, id, key); err != nil {
@@ -70,7 +68,7 @@ func (h *Host) addTransports(key crypto.PrivKey, gater *gater) error {
 	if err != nil {
 		return fmt.Errorf("noise: %w", err)
 	}
-	up, err := upgrader.New([]sec.SecureTransport{secure}, muxers, nil, h.rcmgr, gater)
+	up, err := upgrader.New([]sec.SecureTransport{secure}, muxers, nil, h.rcmgr, gater, upgrader.WithAcceptTimeout(acceptTimeout))
 	if err != nil {
 		return fmt.Errorf("libp2p upgrader: %w", err)
 	}
@@ -174,65 +172,3 @@ func tuneQUIC(cfg *quic.Config) {
 // quicReadBuffer is a QUIC socket's receive buffer in bytes: some 3000 packets,
 // which a thousand connections may send at once.
 const quicReadBuffer = 4 << 20
-
-// Limits of the resource manager. Streams and memory are a peer's: a yamux stream
-// reserves its 256 KiB window, and clients hold a handful of streams.
-const (
-	peerStreams     = 64
-	streamWindow    = 1 << 20 // bytes that a peer may have sent and we not read
-	connWindow      = 2 << 20
-	peerConns       = 8        // four addresses dialled at once, and as many inbound
-	peerMemory      = 20 << 20 // a window for each stream, and some that have grown
-	connMemory      = 2 << 20  // what a connection may reserve on average
-	spareConns      = 512      // in handshake, or about to be refused
-	subnetBurst     = 256      // connections at once from and to one address, and then
-	subnetPerSecond = 2
-)
-
-// newResourceManager bounds what peers can make us hold. The sessions themselves
-// are counted in admit; these limits are for what comes before and inside them.
-// Nothing limits loopback addresses, which the nodes of a devnet share.
-func newResourceManager(maxConnections int) (network.ResourceManager, error) {
-	conns := rcmgr.LimitVal(2*maxConnections + spareConns)
-	memory := rcmgr.LimitVal64(conns) * connMemory
-	partial := rcmgr.PartialLimitConfig{
-		System: rcmgr.ResourceLimits{
-			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns,
-			Streams: rcmgr.Unlimited, StreamsInbound: rcmgr.Unlimited, StreamsOutbound: rcmgr.Unlimited,
-			Memory: memory,
-		},
-		Transient: rcmgr.ResourceLimits{
-			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns,
-			Streams: conns, StreamsInbound: conns, StreamsOutbound: conns,
-			Memory: memory,
-		},
-		PeerDefault: rcmgr.ResourceLimits{
-			Conns: peerConns, ConnsInbound: peerConns, ConnsOutbound: peerConns, FD: peerConns,
-			Streams: peerStreams, StreamsInbound: peerStreams, StreamsOutbound: peerStreams,
-			Memory: peerMemory,
-		},
-	}
-	perSubnet := func(bits int) []rcmgr.ConnLimitPerSubnet {
-		return []rcmgr.ConnLimitPerSubnet{{PrefixLength: bits, ConnCount: int(conns)}}
-	}
-	limit := connrate.Limit{RPS: subnetPerSecond, Burst: subnetBurst}
-	m, err := rcmgr.NewResourceManager(
-		rcmgr.NewFixedLimiter(partial.Build(rcmgr.InfiniteLimits)),
-		rcmgr.WithMetricsDisabled(),
-		rcmgr.WithLimitPerSubnet(perSubnet(32), perSubnet(56)),
-		rcmgr.WithConnRateLimiters(&connrate.Limiter{
-			NetworkPrefixLimits: []connrate.PrefixLimit{
-				{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
-				{Prefix: netip.MustParsePrefix("::1/128")},
-			},
-			SubnetRateLimiter: connrate.SubnetLimiter{
-				IPv4SubnetLimits: []connrate.SubnetLimit{{PrefixLength: 32, Limit: limit}},
-				IPv6SubnetLimits: []connrate.SubnetLimit{{PrefixLength: 56, Limit: limit}},
-			},
-		}),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("libp2p resource manager: %w", err)
-	}
-	return m, nil
-}

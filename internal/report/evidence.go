@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"errors"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -51,5 +52,8 @@ func rowsOf[R dataset.Row](ctx context.Context, dataDir string, matches func(R) 
 		}
 		return nil
 	})
+	if errors.Is(err, dataset.ErrDamaged) {
+		err = nil // Report.Damaged names them
+	}
 	return rows, err
 }

@@ -20,6 +20,8 @@ type Node struct {
 	Arch          *string `json:"arch"`
 	// Estimated is nil before the first estimate: then its columns are absent.
 	*Estimated
+	// Weight is what the node counts for in totals, from 0 to 1; null before the first estimate.
+	Weight *float64 `json:"weight,omitempty"`
 	// CustodyGroupCount and LongLivedSubnets are what was told last, by a handshake, in a
 	// watch or by a newer record; CustodyToldBy says which, empty when the count is null.
 	CustodyGroupCount *uint64 `json:"custody_group_count"`

@@ -26,6 +26,7 @@ type Report struct {
 	recorded recorded
 	state    *tracker.State  // nil when nothing is tracked
 	totals   *tracker.Totals // of a range that ends before now: its last hour's
+	damaged  error           // see Damaged
 }
 
 type outcome struct {
@@ -57,13 +58,13 @@ func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error
 	r := newReport()
 	r.restrict(in)
 	var all dataset.Range
-	if err := dataset.Scan(ctx, dataDir, all, r.addDiscovery); err != nil {
+	if err := r.without(dataset.Scan(ctx, dataDir, all, r.addDiscovery)); err != nil {
 		return nil, err
 	}
-	if err := dataset.Scan(ctx, dataDir, all, r.addHandshake); err != nil {
+	if err := r.without(dataset.Scan(ctx, dataDir, all, r.addHandshake)); err != nil {
 		return nil, err
 	}
-	if err := dataset.Scan(ctx, dataDir, all, r.addVisit); err != nil {
+	if err := r.without(dataset.Scan(ctx, dataDir, all, r.addVisit)); err != nil {
 		return nil, err
 	}
 	state, err := ReadState(ctx, dataDir)
@@ -76,6 +77,18 @@ func Read(ctx context.Context, dataDir string, in dataset.Range) (*Report, error
 	r.setState(state)
 	return r, nil
 }
+
+// without goes on without the rows of damaged parts.
+func (r *Report) without(err error) error {
+	if errors.Is(err, dataset.ErrDamaged) {
+		r.damaged = errors.Join(r.damaged, err)
+		return nil
+	}
+	return err
+}
+
+// Damaged names the damaged parts whose rows the report lacks; nil when it has all rows.
+func (r *Report) Damaged() error { return r.damaged }
 
 // restrict makes the report one of the rows in a range.
 func (r *Report) restrict(in dataset.Range) {
@@ -103,6 +116,13 @@ func (r *Report) setState(state *tracker.State) {
 		if p := state.Peer(id); p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
 			e := estimated(p.Estimate.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
+			n.Weight = new(float64)
+		}
+	}
+	counted, _ := state.Counted()
+	for i, w := range state.Weights() {
+		if n := r.nodes[counted[i].ID]; n != nil && n.Estimated != nil {
+			n.Weight = &w
 		}
 	}
 }
@@ -119,10 +139,13 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
 			row.StakeETH, row.StakeLow, row.StakeHigh,
 		}
-		n.EpochsWatched, n.AllSubnets = row.EpochsWatched, row.AllSubnets
+		n.EpochsWatched, n.AllSubnets, n.Weight = row.EpochsWatched, row.AllSubnets, row.Weight
+		if n.Weight == nil {
+			n.Weight = new(1.0)
+		}
 		return nil
 	})
-	if err != nil || state == nil {
+	if err = r.without(err); err != nil || state == nil {
 		return err
 	}
 	history, err := tracker.ReadHistory(ctx, dataDir, r.in.From, r.in.To)

@@ -20,6 +20,7 @@ func (n *Node) Row() dataset.NodeRow {
 		row.Validators = new(int64(e.Validators))
 		row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator = &e.ValidatorsLow, &e.ValidatorsHigh, &e.ValidatorsMean, &e.PValidator
 		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = &e.StakeETH, &e.StakeLow, &e.StakeHigh, &n.EpochsWatched
+		row.Weight = n.Weight
 	}
 	return row
 }

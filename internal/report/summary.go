@@ -19,6 +19,9 @@ type Summary struct {
 	FirstSeen int64  `json:"first_seen"`
 	LastSeen  int64  `json:"last_seen"`
 	Rows      Counts `json:"rows"`
+	// Damaged says which damaged parts could not be read: their rows do not count. Empty when
+	// all could.
+	Damaged string `json:"damaged,omitempty"`
 	// Window is what the summary is restricted to; null for all data.
 	Window *Window `json:"window"`
 	// Sentries counts other sentries of this program, which are left out: they are no
@@ -72,6 +75,9 @@ type OutcomeCount struct {
 // Summary sums up the rows that were read.
 func (r *Report) Summary() Summary {
 	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows, Window: r.window(), Validators: r.validators()}
+	if r.damaged != nil {
+		s.Damaged = r.damaged.Error()
+	}
 	if s.Networks == nil {
 		s.Networks = []string{}
 	}

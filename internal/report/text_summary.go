@@ -142,13 +142,17 @@ func (v *Validators) fields(inWindow bool) []field {
 		{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", v.StakeETH, v.StakeLow, v.StakeHigh)},
 	}
 	note := ""
-	if v.Verdict == estimate.Failed.String() {
+	switch v.Verdict {
+	case estimate.Failed.String():
 		note = ": more than fallback nodes and distributed validators explain, see --calibration"
+	case estimate.Unsure.String():
+		note = ": unsure, as most of what a few network prefixes claim is not counted"
 	}
 	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, note)})
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
+	list = append(list, v.concentration()...)
 	if v.InboundOnly > 0 {
 		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised", v.InboundOnly)})
 	}
@@ -157,6 +161,23 @@ func (v *Validators) fields(inWindow bool) []field {
 	}
 	if v.LostDays > 0 {
 		list = append(list, field{"lost", fmt.Sprintf("%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them", v.LostDays)})
+	}
+	return list
+}
+
+// concentration says what of the totals depends on a few network prefixes.
+func (v *Validators) concentration() (list []field) {
+	if v.Concentrated > 0 {
+		in := "a few network prefixes"
+		if v.Prefixes > 0 {
+			in = plural(v.Prefixes, "network prefix")
+		}
+		list = append(list, field{"concentrated", fmt.Sprintf("%s in %s (/24 or /48) claim %.0f validators, of which %.0f are counted; the intervals reach from none of them to all",
+			plural(v.Concentrated, "node"), in, v.Claimed, v.Admitted)})
+	}
+	if v.LargePrefixes > 0 {
+		list = append(list, field{"large", fmt.Sprintf("%s with nodes that claim more than 5 %% of the active validators; the largest %.1f %%",
+			plural(v.LargePrefixes, "network prefix"), 100*v.LargestPrefix)})
 	}
 	return list
 }
@@ -207,6 +228,8 @@ func (b Bucket) name() string {
 // text says what makes the interval of the total wide.
 func (u Uncertainty) text() string {
 	switch {
+	case u.Concentrated > 0.5:
+		return fmt.Sprintf("%.0f %% of it is what concentrated nodes claim", 100*u.Concentrated)
 	case len(u.Nodes) > 0:
 		var names []string
 		for _, n := range u.Nodes {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // crowd is a report of nodes whose names are as long as real ones.
@@ -131,5 +132,32 @@ func TestSentriesAreLeftOut(t *testing.T) {
 	}
 	if e, err := r.Evidence(t.Context(), t.TempDir(), n); err != nil || !strings.HasPrefix(e.Why, "Another Valtrack sentry (valtrack/v1.2.3)") {
 		t.Errorf("%q, %v", e.Why, err)
+	}
+}
+
+// What a few network prefixes claim and does not count is said next to the total.
+func TestConcentrationIsSaid(t *testing.T) {
+	of := func(c tracker.Concentration, verdict string) string {
+		var text strings.Builder
+		for _, f := range (&Validators{Totals: tracker.Totals{Nodes: 112, Verdict: verdict, Concentration: c}}).fields(false) {
+			fmt.Fprintf(&text, "%s: %s\n", f.name, f.value)
+		}
+		return text.String()
+	}
+	flood := of(tracker.Concentration{Concentrated: 12, Prefixes: 1, Claimed: 421_972, Admitted: 183, LargePrefixes: 1, LargestPrefix: 0.444}, "unsure")
+	for _, want := range []string{
+		"concentrated: 12 nodes in 1 network prefix (/24 or /48) claim 421972 validators, of which 183 are counted; the intervals reach from none of them to all\n",
+		"large: 1 network prefix with nodes that claim more than 5 % of the active validators; the largest 44.4 %\n",
+		"unsure, as most of what a few network prefixes claim is not counted",
+	} {
+		if !strings.Contains(flood, want) {
+			t.Errorf("no %q in:\n%s", want, flood)
+		}
+	}
+	if text := of(tracker.Concentration{Concentrated: 12, Claimed: 9, Admitted: 3}, "passed"); !strings.Contains(text, "12 nodes in a few network prefixes ") {
+		t.Errorf("of rows, which do not have the prefixes:\n%s", text)
+	}
+	if text := of(tracker.Concentration{}, "passed"); strings.Contains(text, "prefix") {
+		t.Errorf("of a network without:\n%s", text)
 	}
 }

@@ -16,7 +16,7 @@ type Validators struct {
 	tracker.Totals
 	// Histogram counts nodes, and their validators, by the median.
 	Histogram []Bucket `json:"histogram"`
-	// Top are the nodes with the most validators, by the median.
+	// Top are the nodes with the most validators, by the median, of those that count in full.
 	Top []Validating `json:"top"`
 	// LostDays counts days of a node's statistics that could not be decoded.
 	LostDays    uint64      `json:"lost_days"`
@@ -33,6 +33,9 @@ type Uncertainty struct {
 	// Assumptions that of what is assumed about all nodes alike.
 	Misfits     float64 `json:"misfits"`
 	Assumptions float64 `json:"assumptions"`
+	// Concentrated is the part of the interval that is what concentrated nodes claim. Above
+	// a half nothing else is looked for.
+	Concentrated float64 `json:"concentrated"`
 }
 
 // Uncertain is a node with a wide interval.
@@ -44,11 +47,17 @@ type Uncertain struct {
 // uncertainNodes is how many nodes an Uncertainty names at most.
 const uncertainNodes = 5
 
-// newUncertainty splits the variance of the total of nodes.
+// newUncertainty splits the variance of the total of nodes, which count in full.
 func newUncertainty(nodes []*tracker.Peer, t tracker.Totals) (u Uncertainty) {
 	const middle90 = 1.645 // the total's interval has so many standard deviations on either side
 	u.Nodes = []Uncertain{}
-	deviation := (t.High - t.Validators) / middle90
+	if t.Concentrated > 0 {
+		u.Concentrated = t.Claimed / (t.High - t.Low)
+	}
+	if u.Concentrated > 0.5 {
+		return u
+	}
+	deviation := (t.High - t.Validators - (t.Claimed - t.Admitted)) / middle90
 	whole := deviation * deviation
 	if !(whole > 0) {
 		return u
@@ -79,7 +88,7 @@ type Bucket struct {
 	Low        int     `json:"low"`
 	High       int     `json:"high"`
 	Nodes      int     `json:"nodes"`
-	Validators float64 `json:"validators"` // the sum of the medians
+	Validators float64 `json:"validators"` // the sum of the medians, each times the node's weight
 }
 
 // Validating is one node's estimate, with the names of the API's node row.
@@ -133,21 +142,25 @@ func newValidators(state *tracker.State) *Validators {
 		return nil
 	}
 	out := &Validators{Totals: state.Totals(), Histogram: buckets(), LostDays: state.LostDays()}
-	out.Uncertainty = newUncertainty(nodes, out.Totals)
-	for _, p := range nodes {
+	var full []*tracker.Peer
+	for k, p := range nodes {
+		weight := state.Weights()[k]
+		if weight == 1 {
+			full = append(full, p)
+		}
 		for i := len(out.Histogram) - 1; i >= 0; i-- {
 			if b := &out.Histogram[i]; p.Estimate.Median >= b.Low {
 				b.Nodes++
-				b.Validators += float64(p.Estimate.Median)
+				b.Validators += weight * float64(p.Estimate.Median)
 				break
 			}
 		}
 	}
-	nodes = slices.Clone(nodes)
-	slices.SortStableFunc(nodes, func(a, b *tracker.Peer) int {
+	out.Uncertainty = newUncertainty(full, out.Totals)
+	slices.SortStableFunc(full, func(a, b *tracker.Peer) int {
 		return cmp.Or(cmp.Compare(b.Estimate.Median, a.Estimate.Median), cmp.Compare(b.Estimate.Mean, a.Estimate.Mean))
 	})
-	for _, p := range nodes[:min(topNodes, len(nodes))] {
+	for _, p := range full[:min(topNodes, len(full))] {
 		out.Top = append(out.Top, Validating{p.ID, string(p.Client.Kind), estimated(p.Estimate.Estimate)})
 	}
 	return out

@@ -110,6 +110,10 @@ func TestUncertainty(t *testing.T) {
 	if misfits := newUncertainty([]*tracker.Peer{peer("a", 0, 50), peer("b", 0, 50)}, total(120)); misfits.Misfits < 0.69 || misfits.Misfits > 0.70 {
 		t.Errorf("%+v", misfits)
 	}
+	flooded := tracker.Totals{Validators: 1000, Low: 900, High: 9000, Concentration: tracker.Concentration{Concentrated: 12, Claimed: 7900, Admitted: 3}}
+	if u := newUncertainty([]*tracker.Peer{peer("a", 10, 0)}, flooded); u.Concentrated < 0.97 || u.text() != "98 % of it is what concentrated nodes claim" {
+		t.Errorf("%+v", u)
+	}
 	if none := newUncertainty(nil, tracker.Totals{}); len(none.Nodes) != 0 || none.text() != "" {
 		t.Errorf("%+v", none)
 	}

@@ -1,12 +1,14 @@
 package sentry
 
 import (
+	"encoding/binary"
 	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // The alarm tells the operator that the network has moved to a fork that our
@@ -55,14 +57,14 @@ const (
 	kindsOfAlarm // their number
 )
 
-// alarm counts the newest records by kind. Only the schedule's goroutine uses it.
+// alarm counts nodes by the kind of their newest record, one per network of addresses. Only the schedule's goroutine uses it.
 type alarm struct {
 	forks   forks
 	log     *slog.Logger
 	bucket  time.Duration
 	started time.Time // of the newest bucket
-	// buckets hold each node once, in the kind of its newest record.
-	buckets [3]map[eth2.NodeID]kind
+	// buckets hold each network of addresses once, in the kind of its newest record.
+	buckets [3]map[prefix.Key]kind
 	// announced are digests that nodes with ours announce, by bucket too.
 	announced [3]announced
 	// example is the newest unknown digest that is linked to our network.
@@ -76,27 +78,30 @@ type alarm struct {
 func newAlarm(f forks, log *slog.Logger) *alarm {
 	a := &alarm{forks: f, log: log, bucket: f.clock.Scale(alarmBucket)}
 	for i := range a.buckets {
-		a.buckets[i], a.announced[i] = make(map[eth2.NodeID]kind), make(announced)
+		a.buckets[i], a.announced[i] = make(map[prefix.Key]kind), make(announced)
 	}
 	return a
 }
 
-// observe counts a record; ours says whether the node's record before it had one of
-// our digests.
-func (a *alarm) observe(r *enr.Record, ours bool, now time.Time) {
+// observe counts a node's record; at is the network of addresses in which the node answered, zero for
+// a node to count by itself. ours says whether its record before had one of our digests.
+func (a *alarm) observe(r *enr.Record, at prefix.Key, ours bool, now time.Time) {
 	if r.Eth2 == nil {
 		return
 	}
+	if at == 0 {
+		at = prefix.Key(binary.BigEndian.Uint64(r.NodeID[:]))
+	}
 	a.rotate(now)
-	k := a.kindOf(r, ours, now)
+	k := a.kindOf(r, at, ours, now)
 	if k == kindForeign {
 		return
 	}
 	for i := 1; i < len(a.buckets); i++ {
-		delete(a.buckets[i], r.NodeID)
+		delete(a.buckets[i], at)
 	}
-	if _, seen := a.buckets[0][r.NodeID]; seen || len(a.buckets[0]) < maxAlarmNodes {
-		a.buckets[0][r.NodeID] = k
+	if _, seen := a.buckets[0][at]; seen || len(a.buckets[0]) < maxAlarmNodes {
+		a.buckets[0][at] = k
 	}
 }
 
@@ -114,13 +119,13 @@ func (a *alarm) rotate(now time.Time) {
 	a.announced[0], a.announced[1], a.announced[2] = oldest, a.announced[0], a.announced[1]
 }
 
-func (a *alarm) kindOf(r *enr.Record, ours bool, now time.Time) kind {
+func (a *alarm) kindOf(r *enr.Record, at prefix.Key, ours bool, now time.Time) kind {
 	epoch := a.forks.clock.EpochAt(now)
 	digest := r.Eth2.ForkDigest
 	next, scheduled := a.forks.schedule.Next(epoch)
 	switch {
 	case digest == a.forks.current(now):
-		return a.announcement(r)
+		return a.announcement(r, at)
 	case scheduled && digest == next.Digest:
 		return kindNext
 	case a.known(digest):
@@ -150,21 +155,21 @@ func (a *alarm) later(d eth2.ForkDigest, epoch eth2.Epoch) bool {
 }
 
 // announcement notes which digest a node with ours says comes next.
-func (a *alarm) announcement(r *enr.Record) kind {
+func (a *alarm) announcement(r *enr.Record, at prefix.Key) kind {
 	if r.NFD == nil || *r.NFD == (eth2.ForkDigest{}) || a.known(*r.NFD) {
 		return kindCurrent
 	}
-	a.announced[0].add(*r.NFD, r.NodeID)
+	a.announced[0].add(*r.NFD, at)
 	a.example = *r.NFD
 	return kindUnaware
 }
 
 // announced are the nodes that announce a digest, the first few of each.
-type announced map[eth2.ForkDigest][]eth2.NodeID
+type announced map[eth2.ForkDigest][]prefix.Key
 
 // add notes that a node announces a digest. When there are too many, the one that the
 // fewest nodes announce makes room.
-func (n announced) add(d eth2.ForkDigest, id eth2.NodeID) {
+func (n announced) add(d eth2.ForkDigest, id prefix.Key) {
 	nodes, seen := n[d]
 	if len(nodes) == announcers || slices.Contains(nodes, id) {
 		return
@@ -185,7 +190,7 @@ func (n announced) add(d eth2.ForkDigest, id eth2.NodeID) {
 // awaited reports whether enough nodes have announced the digest. As long as records
 // carry it, that is not forgotten.
 func (a *alarm) awaited(d eth2.ForkDigest) bool {
-	var nodes []eth2.NodeID
+	var nodes []prefix.Key
 	for _, bucket := range a.announced {
 		for _, id := range bucket[d] {
 			if !slices.Contains(nodes, id) {

@@ -11,6 +11,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // crowd feeds an alarm with records of made-up nodes.
@@ -42,7 +43,7 @@ func (c *crowd) id() (id eth2.NodeID) {
 // add brings n new nodes.
 func (c *crowd) add(n int, e eth2.ENRForkID, nfd *eth2.ForkDigest, ours bool) {
 	for range n {
-		c.observe(&enr.Record{NodeID: c.id(), Eth2: &e, NFD: nfd}, ours, c.now)
+		c.observe(&enr.Record{NodeID: c.id(), Eth2: &e, NFD: nfd}, 0, ours, c.now)
 	}
 }
 
@@ -159,7 +160,7 @@ func TestANodeCountsOnce(t *testing.T) {
 	c.add(100, id, nfd, false)
 	restless := enr.Record{NodeID: c.id(), Eth2: &eth2.ENRForkID{ForkDigest: unknown, NextForkEpoch: nothing}}
 	for range 1000 {
-		c.observe(&restless, true, c.now)
+		c.observe(&restless, 0, true, c.now)
 	}
 	if n := c.tell(); n != 0 || c.shares(c.now).nodes != 101 {
 		t.Errorf("%d alarms, %d nodes", n, c.shares(c.now).nodes)
@@ -173,7 +174,7 @@ func TestOneNodeAnnouncesNoFork(t *testing.T) {
 	c.add(100, id, nfd, false)
 	liar := enr.Record{NodeID: c.id(), Eth2: &id, NFD: &unknown}
 	for range 1000 {
-		c.observe(&liar, false, c.now)
+		c.observe(&liar, 0, false, c.now)
 	}
 	c.add(100, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
 	if n := c.tell(); n != 0 || c.share != 0 {
@@ -206,7 +207,7 @@ func TestAnnouncementsAreBoundAndExpire(t *testing.T) {
 				t.Errorf("%d digests are remembered", len(bucket))
 			}
 		}
-		c.buckets[0] = map[eth2.NodeID]kind{} // the unaware are an alarm of their own
+		c.buckets[0] = map[prefix.Key]kind{} // the unaware are an alarm of their own
 		for end := c.now.Add(tt.after); c.now.Before(end); {
 			c.now = c.now.Add(c.bucket)
 			c.rotate(c.now)

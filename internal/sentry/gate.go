@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // gate decides whose records and connections the schedule accepts, and feeds the digest
@@ -27,8 +28,28 @@ func (g *gate) admitsRecord(r *enr.Record, known *peer, now time.Time) bool {
 	if g.exclude.record(r) {
 		return false
 	}
-	g.alarm.observe(r, known != nil && known.dialable, now)
+	if known != nil {
+		g.observe(r, known, now)
+	}
 	return g.shard.Has(r.NodeID)
+}
+
+// observe gives a peer's record to the alarm, if the peer has completed a handshake: records
+// and identities are free, addresses that answer are not.
+func (g *gate) observe(r *enr.Record, p *peer, now time.Time) {
+	if p.lastHandshake.IsZero() || now.Sub(p.lastHandshake) > g.alarm.forks.clock.Scale(recentContact) {
+		return
+	}
+	at := p.at
+	if at == (prefix.Groups{}) { // from an earlier run
+		if at = prefix.Of(r.IP4); at == (prefix.Groups{}) {
+			at = prefix.Of(r.IP6)
+		}
+	}
+	if at.Net == 0 {
+		at.Net = at.Host
+	}
+	g.alarm.observe(r, at.Net, p.dialable, now)
 }
 
 // keeps decides on a peer of the table.
@@ -60,23 +81,9 @@ func (s *schedule) measure(now time.Time) {
 	due := s.table.queue.due(now)
 	unknown := s.gate.alarm.check(now)
 	s.counters.add(func(st *Stats) {
-		st.Queued, st.Due, st.Excluded, st.UnknownDigestShare = s.table.queue.Len(), due, s.gate.exclude.Len(), unknown
+		st.Queued, st.Due, st.Excluded, st.UnknownDigestShare = s.table.queue.len(), due, s.gate.exclude.Len(), unknown
 	})
 	if s.drought.due(now) {
 		s.drought.check(s.counters.snapshot(), now)
 	}
-}
-
-// due counts the peers whose time has come. A heap has none under one whose time
-// has not.
-func (q dueQueue) due(now time.Time) (n int) {
-	for pending := []int{0}; len(pending) > 0; {
-		i := pending[len(pending)-1]
-		pending = pending[:len(pending)-1]
-		if i < len(q) && !q[i].due.After(now) {
-			n++
-			pending = append(pending, 2*i+1, 2*i+2)
-		}
-	}
-	return n
 }

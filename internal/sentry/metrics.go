@@ -16,6 +16,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Counter("valtrack_sentry_inbound_total", "Inbound visits started.", func(s Stats) uint64 { return s.Inbound }),
 		telemetry.Counter("valtrack_sentry_inbound_guests_total", "Inbound connections of peers that were just visited, which may stay until their next visit.", func(s Stats) uint64 { return s.Guests }),
 		telemetry.Counter("valtrack_sentry_inbound_refused_total", "Inbound connections refused.", func(s Stats) uint64 { return s.Refused }),
+		telemetry.Counter("valtrack_sentry_shortages_total", "Visits that did not take place because this sentry was short of connections, file descriptors or memory. They are not recorded.", func(s Stats) uint64 { return s.Shortages }),
 		telemetry.Counter("valtrack_sentry_handshakes_total", "Visits that published metadata_received.", func(s Stats) uint64 { return s.Handshaked }),
 		telemetry.Counter("valtrack_sentry_events_published_total", "Events accepted by the spool or the log files.", func(s Stats) uint64 { return s.Published }),
 		telemetry.Counter("valtrack_sentry_events_lost_total", "Events that the spool or the log files did not accept.", func(s Stats) uint64 { return s.Lost }),

@@ -8,6 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // peer is what we know about one peer, kept small: there may be 100 000. Only the
@@ -29,18 +30,40 @@ type peer struct {
 	// publishes its records again, since a crash may have lost an event.
 	announced bool
 
-	index         int32 // in the queue, -1 when not queued
-	visiting      int32 // ongoing visits: an inbound one can meet a dial
-	inboundVisits int32 // of those, inbound ones
-	fails         int32 // failed visits in a row
+	queue         *dueQueue  // the queue it is in, nil for none
+	heldBy        prefix.Key // the group that it waits for, if that is why
+	index         int32      // in the queue, -1 when not queued
+	visiting      int32      // ongoing visits: an inbound one can meet a dial
+	inboundVisits int32      // of those, inbound ones
+	fails         int32      // failed visits in a row
 	watched       watched
+	tookMS        int32         // the last visit, from the dial to the end of the census
+	dial          *booking      // the ongoing dial
+	at            prefix.Groups // of its address in the last handshake
 
 	due           time.Time
 	notBefore     time.Time // a goodbye's or a wrong digest's wait
 	lastVisit     time.Time // end of the last one
 	lastHandshake time.Time // start of the last one with a handshake
 	lastSeen      time.Time // newest record or visit
+	moves         int64     // Unix milliseconds: when its backoff may be ended twice again
 }
+
+// moveInterval is how often a new address ends the backoff, after the first two; for slots
+// of 12 s.
+const moveInterval = time.Hour
+
+// mayMove reports whether a new address may end the backoff now, and counts it.
+func (p *peer) mayMove(now time.Time, interval time.Duration) bool {
+	moves := max(now.UnixMilli(), p.moves) + interval.Milliseconds()
+	if moves-now.UnixMilli() > 2*interval.Milliseconds() {
+		return false
+	}
+	p.moves = moves
+	return true
+}
+
+func (p *peer) took() time.Duration { return time.Duration(p.tookMS) * time.Millisecond }
 
 // setRecord sets the newest record, which must have an eth2 entry.
 func (p *peer) setRecord(r *enr.Record) {

@@ -9,6 +9,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // tidyEvery is how often outdated state is dropped and the exclude file is checked.
@@ -23,7 +24,7 @@ type offer struct {
 // visitor carries out visits: *Sentry. The handover context is for publishing what
 // was seen, and lasts longer than ctx (withGracePeriod).
 type visitor interface {
-	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, requestSlot requestSlotFunc) result
+	visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, limit time.Duration, requestSlot requestSlotFunc) result
 	receivePeer(ctx, handover context.Context, session *p2p.Session, record *enr.Record, requestSlot requestSlotFunc) result
 	hostGuest(ctx, handover context.Context, session *p2p.Session, until time.Time) result
 }
@@ -37,12 +38,18 @@ type result struct {
 	goodbye    *uint64 // the peer's reason, when it said goodbye
 	stayed     bool
 	watched    time.Duration // how long it watched, when it stayed
+	took       time.Duration // until the end of the census
+	from       netip.Addr    // the peer's address, invalid when it was not connected
 }
 
 // inboundPerAddress bounds the inbound visits from one public address (IPv6: one /64
 // network), watches included: enough for nodes that share an address, too few to fill
-// the inbound slots from it.
-const inboundPerAddress = 4
+// the inbound slots from it. inboundPerNetwork bounds those from one /24 (/48) while less
+// than half of the slots are free.
+const (
+	inboundPerAddress = 4
+	inboundPerNetwork = 8
+)
 
 // running is an ongoing visit. The schedule's goroutine owns it.
 type running struct {
@@ -51,6 +58,7 @@ type running struct {
 	from          netip.Addr // address of an inbound peer, invalid when not known
 	requestedSlot bool       // it asked for a watch slot
 	watching      bool       // it has one, and no dial or inbound slot any more
+	watchedAt     prefix.Groups
 	cancel        context.CancelFunc
 }
 
@@ -78,14 +86,14 @@ type schedule struct {
 	running      map[*running]struct{} // all ongoing visits
 	dials        int                   // of those, outbound census visits
 	inbound      int                   // and inbound ones
-	sources      map[netip.Prefix]int  // inbound visits by source
+	sources      prefix.Counter        // inbound visits
 }
 
 func newSchedule(cfg Config, f forks, v visitor, c *counters) *schedule {
 	return &schedule{
 		cfg: cfg, forks: f, table: newTable(cfg, f), gate: newGate(cfg, f), visitor: v, counters: c, drought: newDrought(cfg, f, time.Now()),
 		slots: newWatchSlots(cfg, f.clock), slotRequests: make(chan slotRequest), done: make(chan finished),
-		running: make(map[*running]struct{}), sources: make(map[netip.Prefix]int),
+		running: make(map[*running]struct{}),
 	}
 }
 
@@ -147,10 +155,10 @@ func (s *schedule) dispatch(ctx, handover context.Context) (wake time.Time) {
 			return due
 		}
 		s.dials++
-		target, record := s.table.target(p), p.record()
+		target, record, limit := s.table.target(p), p.record(), s.table.visitLimit(p, now)
 		st := &running{peer: p}
 		s.start(ctx, st, func(ctx context.Context) result {
-			return s.visitor.visitPeer(ctx, handover, target, record, s.slotRequester(st))
+			return s.visitor.visitPeer(ctx, handover, target, record, limit, s.slotRequester(st))
 		})
 	}
 	return time.Time{}
@@ -190,7 +198,7 @@ const (
 // take the slots of dials and watches.
 func (s *schedule) admit(id string, from netip.Addr, now time.Time) admission {
 	slots := max(1, s.cfg.MaxConnections-s.cfg.MaxWatched-s.cfg.dialRoom())
-	if len(s.running) >= s.cfg.MaxConnections || s.inbound >= slots || s.sources[source(from)] >= inboundPerAddress || !s.gate.admitsInbound(id, from) {
+	if len(s.running) >= s.cfg.MaxConnections || s.inbound >= slots || s.crowded(from, slots) || !s.gate.admitsInbound(id, from) {
 		return refuse
 	}
 	p := s.table.byID[id]
@@ -225,7 +233,7 @@ func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 	record := p.record()
 	s.inbound++
 	p.inboundVisits++
-	s.acquireSource(from)
+	s.sources.Add(prefix.Of(from))
 	st := &running{peer: p, inbound: true, from: from}
 	if as == beGuest {
 		s.counters.add(func(st *Stats) { st.Guests++ })
@@ -248,10 +256,11 @@ func (s *schedule) acceptInbound(ctx, handover context.Context, c inboundConn) {
 func (s *schedule) answerSlotRequest(a slotRequest) {
 	a.visit.requestedSlot = true
 	s.table.setReachable(a.visit.peer, true) // it has completed its handshake, and a watch ends late
+	s.table.queue.excuse(a.visit.peer)
 	granted := s.slots.acquire(s.table, a.visit.peer, a.summary, time.Now())
 	if granted {
 		s.leavePlace(a.visit)
-		a.visit.watching, a.visit.peer.watching = true, true
+		a.visit.watching, a.visit.peer.watching, a.visit.watchedAt = true, true, a.visit.peer.at
 		s.counters.add(func(st *Stats) { st.Watches++ })
 	}
 	a.acquired <- granted
@@ -262,6 +271,7 @@ func (s *schedule) leavePlace(st *running) {
 		s.inbound--
 	} else {
 		s.dials--
+		s.table.endDial(st.peer)
 	}
 }
 
@@ -288,11 +298,11 @@ func (s *schedule) finishVisit(f finished) {
 	p := f.visit.peer
 	if f.visit.inbound {
 		p.inboundVisits--
-		s.releaseSource(f.visit.from)
+		s.sources.Remove(prefix.Of(f.visit.from))
 	}
 	if f.visit.watching {
 		p.watching = false
-		s.slots.release(p, f.watched.Seconds()/s.forks.clock.EpochDuration().Seconds())
+		s.slots.release(p, f.visit.watchedAt, f.watched.Seconds()/s.forks.clock.EpochDuration().Seconds())
 	} else {
 		s.leavePlace(f.visit)
 	}
@@ -300,34 +310,27 @@ func (s *schedule) finishVisit(f finished) {
 		p.watched.weight = 0
 	}
 	s.table.endVisit(p, f.result, time.Now())
+	if record := p.record(); f.handshaked && record != nil {
+		s.gate.observe(record, p, time.Now())
+	}
 	if p.visiting == 0 && s.gate.exclude.knows(p) {
 		s.table.drop(p)
 	}
 }
 
-// source is what inbound visits from an address are counted by; invalid for
-// those that are not bounded: not globally reachable, so a
-// proxy or a translator of this house, behind which anybody may be.
-func source(from netip.Addr) netip.Prefix {
-	if !enr.GloballyReachable(from) {
-		return netip.Prefix{}
+// crowded reports whether an address has its share of the inbound slots. Addresses that are
+// not globally reachable, such as that of a proxy or a translator of this house, behind
+// which anybody may be, are bounded only while less than half of the slots are free.
+func (s *schedule) crowded(from netip.Addr, slots int) bool {
+	few := s.inbound >= slots/2
+	budget := prefix.Budget{Host: inboundPerAddress, Net: inboundPerNetwork}
+	if !few {
+		budget.Net = slots
 	}
-	source, _ := from.Prefix(min(from.BitLen(), 64)) // never longer than the address
-	return source
-}
-
-// acquireSource counts an inbound visit from an address, releaseSource its end.
-func (s *schedule) acquireSource(from netip.Addr) {
-	if at := source(from); at.IsValid() {
-		s.sources[at]++
+	if !few && !enr.GloballyReachable(from) {
+		return false
 	}
-}
-
-func (s *schedule) releaseSource(from netip.Addr) {
-	at := source(from)
-	if s.sources[at]--; s.sources[at] <= 0 {
-		delete(s.sources, at)
-	}
+	return s.sources.Full(prefix.Of(from), budget) != 0
 }
 
 // tidy drops outdated state. When the exclude file has changed it ends the visits of

@@ -29,7 +29,7 @@ func newFakeVisitor(takes time.Duration, outcome func(id string, visit int) stri
 	return &fakeVisitor{takes: takes, outcome: outcome, starts: make(map[string][]time.Time)}
 }
 
-func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, requestSlot requestSlotFunc) result {
+func (v *fakeVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, _ time.Duration, requestSlot requestSlotFunc) result {
 	v.mu.Lock()
 	started := time.Now()
 	v.starts[target.PeerID] = append(v.starts[target.PeerID], started)

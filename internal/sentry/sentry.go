@@ -113,6 +113,13 @@ func (c Config) dialRoom() int { return min(c.Dialers, c.MaxConnections*3/4) }
 // peers.
 func (c Config) inboundRoom() int { return c.MaxConnections / 10 }
 
+// MaxInbound is how many inbound connections there may be, those that are not visits yet
+// included: they leave room for the dials. Those that watch hold none of the others' slots.
+func (c Config) MaxInbound() int {
+	c = c.withDefaults("")
+	return max(1, c.MaxConnections-c.dialRoom())
+}
+
 // dialer opens outbound sessions: *p2p.Host.
 type dialer interface {
 	Dial(ctx context.Context, target p2p.Target) (*p2p.Session, error)

@@ -63,10 +63,15 @@ func testRecordAt(digest eth2.ForkDigest, id string, seq uint64, tcp, quic uint1
 	if len(padding) > 0 {
 		r.Set(gethenr.WithEntry("padding", padding))
 	}
+	return signedAs(&r, id)
+}
+
+// signedAs is the record of a peer, signed by nobody.
+func signedAs(r *gethenr.Record, id string) *enr.Record {
 	if err := r.SetSig(anySignature{}, []byte(id)); err != nil {
 		panic(err)
 	}
-	raw, err := rlp.EncodeToBytes(&r)
+	raw, err := rlp.EncodeToBytes(r)
 	if err != nil {
 		panic(err)
 	}

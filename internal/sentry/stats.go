@@ -16,6 +16,7 @@ type Stats struct {
 	Inbound    uint64 // inbound visits started
 	Refused    uint64 // inbound connections turned away
 	Guests     uint64 // inbound connections of peers that were let stay without a visit
+	Shortages  uint64 // visits that did not take place because we were short of something
 	Handshaked uint64 // visits, either way, that got Status and MetaData
 	Published  uint64 // events handed over
 	Lost       uint64 // events that could not be handed over

@@ -1,13 +1,13 @@
 package sentry
 
 import (
-	"container/heap"
 	"net/netip"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // table is the bounded set of peers and the queue of those to visit. One goroutine
@@ -18,7 +18,7 @@ type table struct {
 	forks        forks
 	revisit      int // epochs
 	byID         map[string]*peer
-	queue        dueQueue
+	queue        dialQueue
 	reachable    int
 	adoptedAt    time.Time // when adopt took a stored table over; zero without one
 	// dialled holds when an address was last dialled, for spacing: nodes that come
@@ -32,6 +32,7 @@ func newTable(cfg Config, f forks) *table {
 	return &table{
 		max: cfg.MaxPeers, allowPrivate: cfg.AllowPrivate, forks: f,
 		revisit: cfg.Revisit,
+		queue:   dialQueue{dialers: cfg.Dialers, failures: prefix.Rate{Budget: failureBudget, Period: f.clock.Scale(failuresPeriod)}},
 		byID:    make(map[string]*peer), dialled: make(map[netip.AddrPort]time.Time),
 	}
 }
@@ -81,7 +82,8 @@ func (t *table) add(id string, rank int, now time.Time) *peer {
 }
 
 // update replaces the record with a newer one. A new address ends the backoff of the old
-// one, but not the wait that the peer asked for.
+// one, but not the wait that the peer asked for; and only now and then, or whoever makes up
+// addresses would be dialled without end.
 func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	var before p2p.Target // where it was dialled
 	if p.dialable {
@@ -98,6 +100,12 @@ func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	moved := !p.dialable || !sameAddresses(before, target)
 	p.dialable = hasAddress(target)
 	if !moved {
+		return
+	}
+	if !p.lastVisit.IsZero() && !p.mayMove(now, t.scaled(moveInterval)) {
+		if p.index < 0 {
+			t.schedule(p, latest(now, p.due))
+		}
 		return
 	}
 	p.fails = 0
@@ -123,19 +131,6 @@ func (t *table) beginVisit(id string, now time.Time) (*peer, bool) {
 	return p, true
 }
 
-// needs lists the need for a watch slot of the peers that could use one. Peers that did
-// not request a slot in their last visit, such as full nodes that say goodbye first, would keep a
-// slot from those that did.
-func (t *table) needs() []float32 {
-	needs := make([]float32, 0, t.reachable)
-	for _, p := range t.byID {
-		if p.reachable && !p.watching && p.watched.weight > 0 {
-			needs = append(needs, p.watched.need())
-		}
-	}
-	return needs
-}
-
 // nextVisit is when a guest's next visit is due: one that cannot be dialled is visited when
 // it dials in the next window.
 func (t *table) nextVisit(p *peer, now time.Time) time.Time {
@@ -159,6 +154,13 @@ func (t *table) onNetwork(p *peer, now time.Time) bool {
 func (t *table) endVisit(p *peer, r result, now time.Time) {
 	defer t.store.end(p)
 	p.visiting--
+	if p.visiting == 0 {
+		t.endDial(p)
+		if r.handshaked || r.outcome == "" || r.outcome == event.OutcomeCanceled {
+			t.queue.excuse(p)
+		}
+		p.dial = nil
+	}
 	if r.guest {
 		p.moved = false
 		t.schedule(p, latest(now, p.due))
@@ -168,7 +170,10 @@ func (t *table) endVisit(p *peer, r result, now time.Time) {
 		t.schedule(p, now.Add(t.scaled(spacing)))
 		return
 	}
-	p.lastVisit, p.lastSeen = now, now
+	p.lastVisit, p.lastSeen, p.tookMS = now, now, int32(r.took.Milliseconds())
+	if r.handshaked {
+		p.at = prefix.Of(r.from)
+	}
 	t.setReachable(p, r.handshaked || p.reachable && r.outcome == event.OutcomeCanceled)
 	wait := jitter(t.scaled(spacing))
 	nearFork := t.forks.nearFork(now)
@@ -234,35 +239,57 @@ func (t *table) schedule(p *peer, due time.Time) {
 	t.unqueue(p)
 	p.due = due
 	if p.visiting == 0 && p.dialable {
-		heap.Push(&t.queue, p)
+		t.queue.add(p, t.proven(p, due))
 	}
 }
 
-func (t *table) unqueue(p *peer) {
-	if p.index >= 0 {
-		heap.Remove(&t.queue, int(p.index))
+func (t *table) unqueue(p *peer) { t.queue.remove(p) }
+
+// proven reports whether a peer has had a quick handshake not long before a time, and no
+// failure since.
+func (t *table) proven(p *peer, at time.Time) bool {
+	return p.fails == 0 && p.took() <= quickCensus && !p.lastHandshake.IsZero() && at.Sub(p.lastHandshake) < t.scaled(recentContact)
+}
+
+// endDial frees the dialer that a peer's dial holds, if it holds one.
+func (t *table) endDial(p *peer) {
+	for _, next := range t.queue.end(p) {
+		t.schedule(next, next.due)
 	}
+}
+
+// visitLimit is how long the next visit may take without its watch.
+func (t *table) visitLimit(p *peer, now time.Time) time.Duration {
+	if p.took() > slowCensus && t.queue.waiting(now) {
+		return slowCensus
+	}
+	return visitTimeout
 }
 
 // nextDue takes the peer to dial now and marks it as visited; otherwise it returns the
 // time at which one is due, zero for never.
 func (t *table) nextDue(now time.Time) (p *peer, wake time.Time) {
-	for t.queue.Len() > 0 {
-		p := t.queue[0]
-		if p.due.After(now) {
-			return nil, p.due
+	for {
+		p, over, wake := t.queue.take(now)
+		if p == nil {
+			return nil, wake
 		}
 		if !t.onNetwork(p, now) { // a fork has happened
-			t.unqueue(p)
 			p.dialable = false
 			continue
 		}
-		target := t.target(p)
-		if free := t.freeAt(target); free.After(now) {
+		target, stranger := t.target(p), !t.proven(p, now)
+		groups := groupsOf(target)
+		if free := t.freeAt(target, groups, stranger, now); free.After(now) {
 			t.schedule(p, free)
 			continue
 		}
+		if full := t.queue.full(groups); full != 0 && !over {
+			t.queue.hold(p, full)
+			continue
+		}
 		t.beginVisit(p.id, now)
+		t.queue.begin(p, &booking{groups: groups, stranger: stranger, spare: stranger || over}, now)
 		dialled := addresses(target)
 		for _, a := range dialled {
 			t.dialled[a] = now
@@ -270,7 +297,6 @@ func (t *table) nextDue(now time.Time) (p *peer, wake time.Time) {
 		t.store.dial(dialled, now)
 		return p, time.Time{}
 	}
-	return nil, time.Time{}
 }
 
 // target is where a peer's record says that it can be dialled.
@@ -282,10 +308,15 @@ func (t *table) target(p *peer) p2p.Target {
 }
 
 // freeAt is when every address of the target may be dialled.
-func (t *table) freeAt(target p2p.Target) (free time.Time) {
+func (t *table) freeAt(target p2p.Target, groups []prefix.Groups, stranger bool, now time.Time) (free time.Time) {
 	for _, a := range addresses(target) {
 		if last, ok := t.dialled[a]; ok {
 			free = latest(free, last.Add(t.scaled(spacing)))
+		}
+	}
+	for _, g := range groups {
+		if stranger {
+			free = latest(free, t.queue.failures.Next(g, now))
 		}
 	}
 	return free
@@ -299,6 +330,7 @@ func (t *table) forgetDialled(now time.Time) {
 			delete(t.dialled, a)
 		}
 	}
+	t.queue.failures.Forget(now)
 	t.store.expire(now.Add(-t.scaled(spacing)))
 }
 
@@ -339,27 +371,4 @@ func latest(times ...time.Time) (last time.Time) {
 		}
 	}
 	return last
-}
-
-// dueQueue is a heap of peers by due time.
-type dueQueue []*peer
-
-func (q dueQueue) Len() int           { return len(q) }
-func (q dueQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q dueQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = int32(i), int32(j)
-}
-func (q *dueQueue) Push(x any) {
-	p := x.(*peer)
-	p.index = int32(len(*q))
-	*q = append(*q, p)
-}
-func (q *dueQueue) Pop() any {
-	last := len(*q) - 1
-	p := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	p.index = -1
-	return p
 }

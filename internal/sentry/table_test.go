@@ -3,6 +3,7 @@ package sentry
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -279,7 +280,7 @@ func TestTableIsBoundAndKeepsTheReachable(t *testing.T) {
 			t.Errorf("reachable peer %d was evicted", i)
 		}
 	}
-	for _, p := range table.queue {
+	for _, p := range slices.Concat(table.queue.proven, table.queue.unknown) {
 		if table.byID[p.id] != p {
 			t.Errorf("evicted peer %s is queued", p.id)
 		}
@@ -436,8 +437,8 @@ func TestWhoIsGoneIsNotReachable(t *testing.T) {
 				t.Errorf("revisit %d: %s has rank %d, want %d", revisit, id, got, want)
 			}
 		}
-		if table.reachable != 2 || len(table.needs()) != 2 {
-			t.Errorf("revisit %d: %d reachable, %d with needs, want 2", revisit, table.reachable, len(table.needs()))
+		if table.reachable != 2 || len(new(watchSlots).needs(table)) != 2 {
+			t.Errorf("revisit %d: %d reachable, %d with needs, want 2", revisit, table.reachable, len(new(watchSlots).needs(table)))
 		}
 	}
 }

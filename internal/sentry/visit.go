@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -39,9 +40,12 @@ type visit struct {
 	record    *enr.Record // nil when the peer is not known from discv5
 	direction string
 	started   time.Time
+	limit     time.Duration // of the dial, and of the census
+	took      time.Duration // from the start to the end of the census
 
 	// About the connection.
 	multiaddr, transport string
+	from                 netip.Addr // the peer's address of the connection
 
 	agent     string
 	status    *eth2.Status   // of our network
@@ -75,28 +79,35 @@ func (i *visitIDs) newID() string { return i.prefix + strconv.FormatUint(i.last.
 func (v *visit) handshaked() bool { return v.metadata != nil }
 
 func (s *Sentry) newVisit(peerID string, record *enr.Record, direction string) *visit {
-	return &visit{id: s.visits.newID(), peerID: peerID, record: record, direction: direction, started: time.Now()}
+	return &visit{id: s.visits.newID(), peerID: peerID, record: record, direction: direction, started: time.Now(), limit: visitTimeout}
 }
 
 // setOutcome sets the outcome; err is nil for success. A successful visit can have an err
 // that says what it lacks.
 func (v *visit) setOutcome(outcome string, err error) { v.outcome, v.err = outcome, err }
 
-// visitPeer is one outbound visit: a census, and a watch if the schedule grants it a slot.
-func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, requestSlot requestSlotFunc) result {
-	return s.dial(ctx, handover, s.newVisit(target.PeerID, record, event.Outbound), target, requestSlot)
+// visitPeer is one outbound visit: a census, which takes no longer than the limit, and a
+// watch if the schedule grants it a slot.
+func (s *Sentry) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, limit time.Duration, requestSlot requestSlotFunc) result {
+	v := s.newVisit(target.PeerID, record, event.Outbound)
+	v.limit = limit
+	return s.dial(ctx, handover, v, target, requestSlot)
 }
 
 // dial carries out an outbound visit.
 func (s *Sentry) dial(ctx, handover context.Context, v *visit, target p2p.Target, requestSlot requestSlotFunc) result {
-	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	dialCtx, cancel := context.WithTimeout(ctx, min(dialTimeout, v.limit))
 	defer cancel()
 	session, err := s.host.Dial(dialCtx, target)
 	switch {
-	case errors.Is(err, p2p.ErrAlreadyConnected), errors.Is(err, p2p.ErrTooManyConnections):
-		return result{} // the peer's own connection is the visit, or there was none
+	case errors.Is(err, p2p.ErrAlreadyConnected):
+		return result{} // the peer's own connection is the visit
+	case errors.Is(err, p2p.ErrShortage):
+		v.err = err
+		return s.noVisit(v)
 	case err != nil:
 		v.setOutcome(p2p.Outcome(err), err)
+		v.took = time.Since(v.started)
 		s.counters.add(func(st *Stats) { st.Dialled++ })
 		return s.publishEnd(handover, v, s.visitEnded(v))
 	}
@@ -104,12 +115,25 @@ func (s *Sentry) dial(ctx, handover context.Context, v *visit, target p2p.Target
 	return s.observe(ctx, handover, v, session, requestSlot)
 }
 
+// noVisit is the result of a visit that a shortage of ours prevented. It says nothing about
+// the peer, so it is not recorded, and the peer does not back off.
+func (s *Sentry) noVisit(v *visit) result {
+	s.counters.add(func(st *Stats) { st.Shortages++ })
+	s.log.Debug("no visit", slog.String("peer", v.peerID), slog.Any("error", v.err))
+	return result{}
+}
+
 // observe carries out a visit from the connection to the goodbye. The session is closed
 // when it returns.
 func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.Session, requestSlot requestSlotFunc) result {
 	defer session.Close()
-	v.multiaddr, v.transport = multiaddrOf(v, session), session.Transport()
+	v.multiaddr, v.transport, v.from = multiaddrOf(v, session), session.Transport(), addressIn(session.Multiaddr())
 	s.census(ctx, v, session)
+	v.took = time.Since(v.started)
+	if !v.handshaked() && errors.Is(v.err, p2p.ErrShortage) {
+		s.sayGoodbye(handover, session)
+		return s.noVisit(v)
+	}
 	var received *event.MetadataReceived
 	if v.handshaked() {
 		received = s.metadataReceived(v, time.Now())
@@ -133,7 +157,7 @@ func (s *Sentry) observe(ctx, handover context.Context, v *visit, session *p2p.S
 // census is what every visit does: the handshake and the peer's identity, within a
 // bounded time.
 func (s *Sentry) census(ctx context.Context, v *visit, session *p2p.Session) {
-	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
+	bounded, cancel := context.WithTimeout(ctx, v.limit)
 	defer cancel()
 	identified := make(chan agentAnswer, 1)
 	identifyCtx, stopIdentify := context.WithCancel(bounded)
@@ -170,7 +194,7 @@ func (v *visit) conclude(session *p2p.Session, err error) {
 
 // summary is what the schedule uses to decide on a watch slot.
 func (v *visit) summary() handshakeSummary {
-	return handshakeSummary{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount}
+	return handshakeSummary{client: eth2.ParseAgent(v.agent).Kind, cgc: v.metadata.CustodyGroupCount, from: v.from}
 }
 
 // agentAnswer is what Session.Agent returned.
@@ -258,6 +282,6 @@ func (s *Sentry) publishEnd(handover context.Context, v *visit, e *event.VisitEn
 		slog.String("outcome", v.outcome), slog.Any("error", v.err))
 	return result{
 		outcome: v.outcome, started: v.started, handshaked: v.handshaked(), goodbye: v.goodbye,
-		stayed: v.stayed, watched: v.watched,
+		stayed: v.stayed, watched: v.watched, took: v.took, from: v.from,
 	}
 }

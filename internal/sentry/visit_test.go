@@ -420,7 +420,7 @@ func TestFailingPublisherLosesNoVisits(t *testing.T) {
 	local := NewLocal(net)
 	host := newHost(t, local, "valtrack/test", local.Inbound)
 	s := New(Config{CrawlerID: "c", AllowPrivate: true}, local, host, newTestFinder(), failing{}, discardLog())
-	got := s.visitPeer(t.Context(), t.Context(), targetOf(recordOf(net, h), true), recordOf(net, h), func(context.Context, handshakeSummary) bool { return false })
+	got := s.visitPeer(t.Context(), t.Context(), targetOf(recordOf(net, h), true), recordOf(net, h), visitTimeout, func(context.Context, handshakeSummary) bool { return false })
 	if got.outcome != event.OutcomeOK || s.Stats().Lost != 2 {
 		t.Errorf("result %+v, lost %d, want 2", got, s.Stats().Lost)
 	}

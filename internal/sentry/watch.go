@@ -158,19 +158,20 @@ func (w *watch) nextTimer() time.Time {
 // earlier.
 func (w *watch) endError() error {
 	err := w.log.err()
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, errStreamEnded) && w.session.GossipError() != nil:
-		return w.session.GossipError()
 	}
 	return w.leaveError(err)
 }
 
-// leaveError is why a peer left: its goodbye, or else the error that we saw.
+// leaveError is why a peer left: its goodbye, its violation of the protocol, or else the
+// error that we saw.
 func (w *watch) leaveError(seen error) error {
 	if code, ok := w.session.RemoteGoodbye(); ok {
 		return &p2p.GoodbyeError{Code: code}
+	}
+	if err := w.session.ProtocolError(); err != nil {
+		return err
 	}
 	return seen
 }

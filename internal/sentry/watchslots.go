@@ -3,11 +3,13 @@ package sentry
 import (
 	"context"
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // thresholdAge is how long the ranking of the least known peers stays valid.
@@ -18,6 +20,13 @@ const thresholdAge = 5 * time.Second
 // all slots, so that a free slot does not wait for one particular peer.
 const slotSlack = 4
 
+// A group of addresses has up to 0.5 % of the slots for one address (IPv6: /64) and 1 % for
+// one network (/24, /48), at most these and at least one, while others need slots.
+const (
+	maxWatchedPerHost = 4
+	maxWatchedPerNet  = 8
+)
+
 // watchCost is what each watch counts for in epochs, whatever its result: a peer that
 // always leaves at once must not always come first.
 const watchCost = 0.25
@@ -26,6 +35,7 @@ const watchCost = 0.25
 type handshakeSummary struct {
 	client eth2.ClientKind
 	cgc    *uint64 // nil when MetaData did not say
+	from   netip.Addr
 }
 
 // weight is how much a peer's watch is worth relative to others. A custody group count
@@ -72,34 +82,66 @@ type watchSlots struct {
 	age      time.Duration // how long a threshold holds
 	judgedAt time.Time
 	maxNeed  float32 // need that still gets a slot
+	waiting  int     // peers of groups within their budget that need a slot
+	groups   prefix.Counter
+	budget   prefix.Budget // of a group, while others need slots
 }
 
 func newWatchSlots(cfg Config, clock eth2.Clock) watchSlots {
-	return watchSlots{max: cfg.MaxWatched, age: clock.Scale(thresholdAge)}
+	share := func(percent float64, most int) int {
+		return min(most, int(math.Ceil(percent/100*float64(cfg.MaxWatched))))
+	}
+	return watchSlots{
+		max: cfg.MaxWatched, age: clock.Scale(thresholdAge),
+		budget: prefix.Budget{Host: share(0.5, maxWatchedPerHost), Net: share(1, maxWatchedPerNet)},
+	}
 }
 
 // acquire gives the peer a slot, if one is free and it is among the reachable peers
 // that need one most.
 func (t *watchSlots) acquire(peers *table, p *peer, seen handshakeSummary, now time.Time) bool {
-	p.watched.weight = seen.weight()
+	p.watched.weight, p.at = seen.weight(), prefix.Of(seen.from)
 	if t.inUse >= t.max {
 		return false
 	}
 	if t.judgedAt.IsZero() || now.Sub(t.judgedAt) >= t.age {
-		t.judgedAt, t.maxNeed = now, needOfRank(peers.needs(), t.max-t.inUse+t.max/slotSlack)
+		needs := t.needs(peers)
+		t.judgedAt, t.waiting, t.maxNeed = now, len(needs), needOfRank(needs, t.max-t.inUse+t.max/slotSlack)
 	}
-	if p.watched.need() > t.maxNeed {
+	switch within := t.groups.Full(p.at, t.budget) == 0; {
+	case within && p.watched.need() > t.maxNeed:
+		return false
+	case !within && t.max-t.inUse <= t.waiting:
 		return false
 	}
 	t.inUse++
 	p.watched.watches++
+	t.groups.Add(p.at)
 	return true
 }
 
-// release frees the slot after a watch of some epochs.
-func (t *watchSlots) release(p *peer, epochs float64) {
+// release frees the slot after a watch of some epochs; at is where the peer was when it
+// acquired the slot.
+func (t *watchSlots) release(p *peer, at prefix.Groups, epochs float64) {
 	t.inUse--
+	t.groups.Remove(at)
 	p.watched.epochs += float32(epochs)
+}
+
+// needs lists the need for a slot of the peers that could use one, of each group as many as
+// its budget. Peers that did not request a slot in their last visit, such as full nodes that
+// say goodbye first, would keep a slot from those that did.
+func (t *watchSlots) needs(peers *table) []float32 {
+	needs := make([]float32, 0, peers.reachable)
+	var listed prefix.Counter
+	for _, p := range peers.byID {
+		if !p.reachable || p.watching || p.watched.weight == 0 || t.groups.Full(p.at, t.budget) != 0 || listed.Full(p.at, t.budget) != 0 {
+			continue
+		}
+		listed.Add(p.at)
+		needs = append(needs, p.watched.need())
+	}
+	return needs
 }
 
 // needOfRank is the highest of the rank lowest needs.

@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // watcher visits as the sentry does: three seconds of census, and if it gets a slot
@@ -96,7 +97,7 @@ func (w *watcher) visit(ctx context.Context, id string, requestSlot requestSlotF
 	return r
 }
 
-func (w *watcher) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, requestSlot requestSlotFunc) result {
+func (w *watcher) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, _ time.Duration, requestSlot requestSlotFunc) result {
 	return w.visit(ctx, target.PeerID, requestSlot)
 }
 
@@ -378,15 +379,15 @@ func TestCallersFromOneAddressHaveFewPlaces(t *testing.T) {
 			if s.admit("p", from, genesis) != visitIt {
 				t.Errorf("%s: turned away while there are slots", tt.name)
 			}
-			s.acquireSource(netip.MustParseAddr(tt.there))
+			s.sources.Add(prefix.Of(netip.MustParseAddr(tt.there)))
 		}
 		if got := s.admit("p", from, genesis) == visitIt; got != tt.want {
 			t.Errorf("%s: admitted %v beside %d inbound, want %v", tt.name, got, inboundPerAddress, tt.want)
 		}
 		for range inboundPerAddress {
-			s.releaseSource(netip.MustParseAddr(tt.there))
+			s.sources.Remove(prefix.Of(netip.MustParseAddr(tt.there)))
 		}
-		if len(s.sources) != 0 {
+		if s.sources.Len() != 0 {
 			t.Errorf("%s: %v are booked after the last call", tt.name, s.sources)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Mark is what a publisher wants to remember with the acknowledged position, in an
 // encoding of its own. All zeros means that there is none yet.
-type Mark = [24]byte
+type Mark = [32]byte
 
 // position is the end of a frame: everything before it has been acknowledged.
 type position struct {
@@ -30,6 +30,8 @@ const ackedName = "acked"
 const (
 	ackedData = 3*8 + len(Mark{})
 	ackedSize = ackedData + 4
+	// earlierData is ackedData of versions whose marks had 24 bytes.
+	earlierData = 3*8 + 24
 )
 
 // ackRecord is the content of the file.
@@ -52,13 +54,17 @@ func openAckFile(dir string) (*ackFile, error) {
 	}
 	a := &ackFile{file: f}
 	b := make([]byte, ackedSize)
-	if _, err := f.ReadAt(b, 0); err == nil && binary.LittleEndian.Uint32(b[ackedData:]) == crc32.Checksum(b[:ackedData], castagnoli()) {
+	n, _ := f.ReadAt(b, 0)
+	for _, data := range []int{ackedData, earlierData} {
+		if n < data+4 || binary.LittleEndian.Uint32(b[data:]) != crc32.Checksum(b[:data], castagnoli()) {
+			continue
+		}
 		a.saved.pos = position{
 			seq: binary.LittleEndian.Uint64(b),
 			off: int64(binary.LittleEndian.Uint64(b[8:])),
 			sum: uint32(binary.LittleEndian.Uint64(b[16:])),
 		}
-		copy(a.saved.mark[:], b[24:])
+		copy(a.saved.mark[:], b[24:data])
 		return a, nil
 	}
 	if err := a.write(); err != nil { // so that later writes need no room on the disk

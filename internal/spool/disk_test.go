@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,7 +43,7 @@ func TestSpoolDropsWhenMemoryIsFull(t *testing.T) {
 	if len(taken) != accepted {
 		t.Errorf("%d events come out, want %d", len(taken), accepted)
 	}
-	s.Ack(len(taken), Mark{})
+	s.Ack(len(taken), Mark{}, 0)
 	s.flush() // forgets what is acknowledged
 	if err := s.Publish(t.Context(), big); err != nil {
 		t.Fatal(err)
@@ -82,12 +83,71 @@ func TestUnreadableSegmentIsQuarantined(t *testing.T) {
 	if n := s.Stats().Damaged; n != 2 {
 		t.Errorf("%d damaged, want 2", n)
 	}
-	s.Ack(len(taken), Mark{})
+	s.Ack(len(taken), Mark{}, 0)
 	if n := s.Stats().Events; n != 0 {
 		t.Errorf("%d events are left", n)
 	}
 	if aside, _ := filepath.Glob(filepath.Join(dir, "*"+damagedSuffix)); len(aside) != 2 {
 		t.Errorf("quarantined %v, want two", aside)
+	}
+}
+
+// After the newest segment is quarantined, an older one is the last; events that were
+// appended there would never be read.
+func TestEventsAfterTheNewestSegmentIsQuarantined(t *testing.T) {
+	dir := t.TempDir()
+	s := openSpool(t, dir, 1)
+	defer closeSpool(t, s)
+	big := longVisit(10_000)
+	for len(s.segments) < 2 {
+		if err := s.Publish(t.Context(), big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newest := s.segments[1].path()
+	if err := errors.Join(os.Remove(newest), os.Mkdir(newest, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	takeAll(t, s)
+	if n := s.Stats().Damaged; n != 1 {
+		t.Fatalf("%d damaged, want 1", n)
+	}
+	before := s.counter
+	fillSpool(t, s, 10)
+	taken := takeAll(t, s)
+	if d := cmp.Diff(keyRange(1, int(before)+1, int(before)+10), keysOf(taken)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// Acknowledged segments are kept for as long as the publisher asks, and not shorter than
+// the default.
+func TestAcknowledgedSegmentsAreKept(t *testing.T) {
+	for _, c := range []struct {
+		ask, age time.Duration
+		kept     bool
+	}{
+		{0, keepAcked - time.Minute, true},
+		{0, keepAcked + time.Minute, false},
+		{time.Hour, 59 * time.Minute, true},
+		{time.Hour, 61 * time.Minute, false},
+	} {
+		dir := t.TempDir()
+		first := openSpool(t, dir, 1)
+		fillSpool(t, first, 5)
+		closeSpool(t, first)
+		s := openSpool(t, dir, 2)
+		stopSyncLoop(s)
+		fillSpool(t, s, 1)
+		taken := takeAll(t, s)
+		s.Ack(5, Mark{}, c.ask)
+		s.segments[0].ackedAt = s.segments[0].ackedAt.Add(-c.age)
+		s.Ack(len(taken)-5, Mark{}, c.ask)
+		s.tidy()
+		if n := s.Rewind(); (n == 6) != c.kept {
+			t.Errorf("asked for %v, after %v: %d of 6 events are kept", c.ask, c.age, n)
+		}
+		closeSpool(t, s)
 	}
 }
 
@@ -98,7 +158,7 @@ func TestShrunkSegmentIsNotTakenForAcknowledged(t *testing.T) {
 	s := openSpool(t, dir, 1)
 	fillSpool(t, s, 5) // frames of one size
 	takeAll(t, s)
-	s.Ack(1, Mark{})
+	s.Ack(1, Mark{}, 0)
 	closeSpool(t, s) // the position is on the disk
 	s = openSpool(t, dir, 2)
 	s.mu.Lock()
@@ -182,7 +242,7 @@ func TestKeptSegmentsOutlastAnOutage(t *testing.T) {
 	if len(taken) != 10 {
 		t.Fatalf("%d events", len(taken))
 	}
-	s.Ack(5, Mark{})
+	s.Ack(5, Mark{}, 0)
 	if err := s.flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +253,7 @@ func TestKeptSegmentsOutlastAnOutage(t *testing.T) {
 	if len(s.segments) != 2 {
 		t.Error("a segment has gone while no acknowledgement came")
 	}
-	s.Ack(1, Mark{})
+	s.Ack(1, Mark{}, 0)
 	s.tidy()
 	if len(s.segments) != 1 {
 		t.Error("a segment is never removed")

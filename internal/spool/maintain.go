@@ -16,7 +16,7 @@ const (
 	// syncPeriod is how often the spool is fsynced, and so how much a power cut loses.
 	// Failed writes are tried again as often.
 	syncPeriod = time.Second
-	// keepAcked is how long an acknowledged segment is kept, for a broker that comes
+	// keepAcked is how long an acknowledged segment is kept at least, for a broker that comes
 	// back with an older store: nats-server fsyncs every 2 minutes by default. Time
 	// without an acknowledgement does not count, unless writes fail: the broker may be
 	// away all the while.
@@ -125,7 +125,7 @@ func (s *Spool) tidy() {
 		if seg.held() == 0 && (!seg.file.NeedsSync() || seg.fsyncFailed) {
 			_ = seg.file.Close() // fsynced before, or never again
 		}
-		if !seg.ackedAt.IsZero() && (now.Sub(seg.ackedAt) >= keepAcked || seg.held() > 0) {
+		if !seg.ackedAt.IsZero() && (now.Sub(seg.ackedAt) >= s.keep || seg.held() > 0) {
 			s.remove(i)
 			i--
 		}

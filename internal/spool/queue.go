@@ -150,10 +150,12 @@ func (s *Spool) logDamage(seg *segment, bytes int) {
 }
 
 // Ack says that the oldest n of the events that Take has returned are acknowledged,
-// and keeps mark with that for the next process.
-func (s *Spool) Ack(n int, mark Mark) {
+// and keeps mark with that for the next process. Acknowledged events are kept for
+// keepAcked, or for keep if that is longer.
+func (s *Spool) Ack(n int, mark Mark, keep time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.keep = max(keep, keepAcked)
 	if n = min(n, len(s.taken)); n <= 0 {
 		return
 	}

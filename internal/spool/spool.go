@@ -74,9 +74,10 @@ type Spool struct {
 	reader   reader
 	taken    []position // what Take has returned and is not acknowledged, in order
 	acked    ackRecord
-	ackedAt  time.Time // when the last acknowledgement came
-	held     int       // bytes of frames that wait in memory
-	err      error     // of the last write; nil when it succeeded
+	ackedAt  time.Time     // when the last acknowledgement came
+	keep     time.Duration // how long acknowledged segments are kept
+	held     int           // bytes of frames that wait in memory
+	err      error         // of the last write; nil when it succeeded
 	closed   bool
 	dropped  uint64
 	dropLog  *loglimit.Limiter
@@ -105,6 +106,7 @@ func Open(cfg Config) (*Spool, error) {
 		segmentMax: min(maxSegment, cfg.MaxBytes/4),
 		added:      make(chan struct{}, 1),
 		stop:       make(chan struct{}),
+		keep:       keepAcked,
 		dropLog:    loglimit.Every(logPeriod),
 	}
 	if err := s.restore(); err != nil {
@@ -159,11 +161,12 @@ func (s *Spool) append(frame []byte) error {
 // Added receives a value after events have been added.
 func (s *Spool) Added() <-chan struct{} { return s.added }
 
-// lastSegment is the segment that a frame of n bytes goes to.
+// lastSegment is the segment that a frame of n bytes goes to: never one behind the reader,
+// which is where the last one is when a newer one could not be read.
 func (s *Spool) lastSegment(n int) *segment {
 	if len(s.segments) > 0 {
 		seg := s.segments[len(s.segments)-1]
-		if seg.producer == s.producer && !seg.fsyncFailed && seg.size+int64(n) <= s.segmentMax && seg.held() < maxSegmentHeld {
+		if seg.seq >= s.reader.seq && seg.producer == s.producer && !seg.fsyncFailed && seg.size+int64(n) <= s.segmentMax && seg.held() < maxSegmentHeld {
 			return seg
 		}
 	}

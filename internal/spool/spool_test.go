@@ -89,7 +89,7 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 	if got := taken[4]; got.Subject != event.SubjectPeerDiscovered || !bytes.Equal(got.Data, want) {
 		t.Errorf("fifth event is %s %s", got.Subject, got.Data)
 	}
-	first.Ack(10, Mark{})
+	first.Ack(10, Mark{}, 0)
 	closeSpool(t, first)
 	if err := first.Publish(t.Context(), discovered(0)); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("publish after close: %v", err)
@@ -104,7 +104,7 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 	if d := cmp.Diff(append(keyRange(1, 11, 30), keyRange(2, 1, 5)...), keysOf(taken)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	second.Ack(22, Mark{1, 2, 23: 3}) // the whole first segment, and two more
+	second.Ack(22, Mark{1, 2, 23: 3}, 0) // the whole first segment, and two more
 	closeSpool(t, second)
 
 	third := openSpool(t, dir, 3)
@@ -289,7 +289,7 @@ func TestDamagedPositionMeansTheBeginning(t *testing.T) {
 	s := openSpool(t, dir, 1)
 	fillSpool(t, s, 10)
 	takeAll(t, s)
-	s.Ack(5, Mark{})
+	s.Ack(5, Mark{}, 0)
 	closeSpool(t, s)
 	path := filepath.Join(dir, ackedName)
 	good, err := os.ReadFile(path)

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
@@ -38,7 +39,7 @@ func seasoned(b *testing.B, dir string, peers int) *Tracker {
 		p := *tr.peers[peerID(i%templates)]
 		p.ID, p.Address = peerID(i), ""
 		p.Record.ENR = string(append([]byte(nil), p.Record.ENR...))
-		p.Multiaddr = string(append([]byte(nil), p.Multiaddr...))
+		p.Multiaddr = fmt.Sprintf("/ip4/50.%d.%d.1/udp/9001/quic-v1", i>>8&255, i&255)
 		p.Endpoints, p.CustodyHistory = slices.Clone(p.Endpoints), slices.Clone(p.CustodyHistory)
 		p.days = slices.Clone(p.days)
 		for d := range p.days {

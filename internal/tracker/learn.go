@@ -81,7 +81,7 @@ func (l *learner) remodel() {
 // the default prior and not with what was learned before, so that a rebuild gives the same result.
 func (l *learner) fit(peers []*Peer, now time.Time) {
 	base := estimate.NewModel(l.params, estimate.DefaultPrior(), nil)
-	l.calibration, l.fitted = estimate.Calibrate(base, byVersion(peers)), len(peers)
+	l.calibration, l.fitted = estimate.Calibrate(base, byVersion(onePerPrefix(peers))), len(peers)
 	evidence := make([]*estimate.Evidence, 0, len(peers))
 	for _, p := range peers {
 		e, _, _ := l.evidence(p)
@@ -157,8 +157,9 @@ func (l *learner) movedFar() bool {
 	return a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
 }
 
-// recent lists the peers to learn from: those of the last day, by id. Of more than
-// learnFrom it takes the first: ids are hashes of keys, and as good as drawn at random.
+// recent lists the peers to learn from: those of the last day, of each network prefix as
+// many as count, by id. Of more than learnFrom it takes the first: ids are hashes of keys,
+// and as good as drawn at random, but for those of a prefix that made them by the million.
 func recent(peers map[string]*Peer) []*Peer {
 	newest := int64(0)
 	for _, p := range peers {
@@ -170,6 +171,7 @@ func recent(peers map[string]*Peer) []*Peer {
 			nodes = append(nodes, p)
 		}
 	}
+	nodes = limited(nodes)
 	slices.SortFunc(nodes, func(a, b *Peer) int { return cmp.Compare(a.ID, b.ID) })
 	return nodes[:min(len(nodes), learnFrom)]
 }

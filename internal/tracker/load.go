@@ -57,7 +57,7 @@ func Check(dir, network string) error {
 		}
 		return refuseOther(s.Network, network)
 	})
-	if errors.Is(err, ErrMissing) {
+	if errors.Is(err, ErrMissing) || errors.Is(err, ErrBusy) { // events are stored without it
 		return nil
 	}
 	return err
@@ -82,7 +82,7 @@ func inReadOnly(ctx context.Context, dir string, read func(queryer) error) error
 	if !exists(dir) {
 		return fmt.Errorf("%w in %s", ErrMissing, dir)
 	}
-	err := inTransaction(ctx, source(path, "ro", "busy_timeout(10000)"), read)
+	err := inTransaction(ctx, source(path, "ro", busyTimeout), read)
 	if err != nil {
 		return fmt.Errorf("tracker database %s: %w", path, err)
 	}

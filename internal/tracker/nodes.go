@@ -11,7 +11,9 @@ import (
 
 // counted lists the peers with an estimate that completed a handshake within a day of
 // the newest one, by id. Of those that share an endpoint only the one seen last is in the
-// list; duplicateIDs counts the others. Sentries of this program are no nodes.
+// list; duplicateIDs counts the others. An endpoint belongs to the peer that was dialled there:
+// what a record says can cost its own node the place, and no other. Sentries of this
+// program are no nodes.
 func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
 	newest := int64(0)
 	for _, p := range peers {
@@ -27,10 +29,9 @@ func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
 	})
 	taken := map[string]bool{}
 	nodes = slices.DeleteFunc(nodes, func(p *Peer) bool {
-		endpoints := p.endpoints()
-		known := slices.ContainsFunc(endpoints, func(e string) bool { return taken[e] })
-		for _, e := range endpoints { // also those of a duplicate: a node may have had three ids, one after the other
-			taken[e] = true
+		known := slices.ContainsFunc(p.endpoints(), func(e string) bool { return taken[e] })
+		if p.Address != "" { // also of a duplicate: a node may have had three ids, one after the other
+			taken[p.Address] = true
 		}
 		if known {
 			duplicateIDs++

@@ -118,6 +118,34 @@ func TestOneNodeOverTransports(t *testing.T) {
 	}
 }
 
+// Peers at a node's address whose records name its ports, but that were dialled at others,
+// do not take its place.
+func TestClaimedEndpointsDisplaceNobody(t *testing.T) {
+	dir, now := t.TempDir(), start.Add(10*time.Hour)
+	tr := opened(t, dir, &now)
+	c := newCrawl(1)
+	found := func(i int, multiaddr string, tcp, quic, udp uint16) {
+		record := c.discovered(i, start.Add(time.Minute))
+		record.IP, record.Port, record.QUIC, record.UDP = "192.0.2.7", tcp, quic, udp
+		tr.Add(record)
+		for _, e := range c.visit(i, start.Add(time.Duration(1+i)*time.Hour), 0) {
+			if h, ok := e.(*event.MetadataReceived); ok {
+				h.Multiaddr = multiaddr
+			}
+			tr.Add(e)
+		}
+	}
+	found(0, "/ip4/192.0.2.7/tcp/9000", 9000, 9001, 9000)
+	found(1, "/ip4/192.0.2.7/tcp/9100", 9100, 9001, 9100)
+	found(2, "/ip4/192.0.2.7/tcp/9200", 9200, 9201, 9000)
+	found(3, "/ip4/192.0.2.7/udp/9301/quic-v1", 9000, 9301, 9300)
+	flush(t, tr, 0)
+	nodes, twice := counted(tr.peers)
+	if len(nodes) != 4 || nodes[0].ID != peerID(0) || twice != 0 {
+		t.Errorf("%d nodes counted, %d left out", len(nodes), twice)
+	}
+}
+
 // Addresses are personal data: they go a month after they were last seen to hold, while
 // what a peer showed stays for longer.
 func TestOldAddressesGo(t *testing.T) {

@@ -81,7 +81,7 @@ func (t *Tracker) replace() error {
 // absorbLog moves a database's write-ahead log into its file. The last connection to close
 // removes the log.
 func absorbLog(path string) error {
-	db, err := sql.Open("sqlite", source(path, "rw", "synchronous(FULL)", "busy_timeout(10000)"))
+	db, err := sql.Open("sqlite", source(path, "rw", busyTimeout, "synchronous(FULL)"))
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,8 @@ const (
 // PeerEstimate is one row of peer_estimates.
 type PeerEstimate struct {
 	*Peer
-	Hour             int64 // Unix milliseconds
+	Hour             int64   // Unix milliseconds
+	Weight           float64 // in the totals, from 0 to 1
 	ActiveValidators uint64
 }
 
@@ -44,11 +45,12 @@ func (t *Tracker) Hour() []PeerEstimate {
 	if len(nodes) == 0 {
 		return nil
 	}
+	w := weightsOf(nodes, t.learner.model)
 	rows := make([]PeerEstimate, len(nodes))
 	for i, p := range nodes {
-		rows[i] = PeerEstimate{p, hour, t.learner.model.Params().ActiveValidators}
+		rows[i] = PeerEstimate{p, hour, w.of[i], t.learner.model.Params().ActiveValidators}
 	}
-	t.totals = append(t.totals, totalsOf(nodes, duplicateIDs, t.learner.model, hour))
+	t.totals = append(t.totals, totalsOf(nodes, duplicateIDs, w, t.learner.model, hour))
 	return rows
 }
 
@@ -56,9 +58,9 @@ func (t *Tracker) Hour() []PeerEstimate {
 func (t *Tracker) LastHour() int64 { return t.history.lastHour() }
 
 // AddTotals adds an hour's totals to the open segment, from rows that are in the datasets.
-// The rows do not say how many ids were duplicates, how many nodes were inbound only, or
-// how uncertain the active validators were: the first two are 0, the last is taken as it
-// is now. KeepHistory replaces them by those of the database in use.
+// The rows do not say how many ids were duplicates, how many nodes were inbound only, in
+// which prefixes they were, or how uncertain the active validators were: the numbers are 0,
+// the uncertainty is taken as it is now. KeepHistory replaces them by those of the database in use.
 func (t *Tracker) AddTotals(hour int64, active uint64, sum Sums) {
 	p := t.learner.model.Params()
 	p.ActiveValidators = active

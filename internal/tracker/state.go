@@ -29,6 +29,7 @@ type State struct {
 		once         sync.Once
 		counted      []*Peer
 		duplicateIDs uint64
+		weights      []float64 // of counted
 		totals       Totals
 		lostDays     uint64
 	}
@@ -46,6 +47,13 @@ func (s *State) Params() estimate.Params { return s.Learned.Params.Params() }
 func (s *State) Counted() (nodes []*Peer, duplicateIDs uint64) {
 	s.sumUp()
 	return s.sum.counted, s.sum.duplicateIDs
+}
+
+// Weights are those of the nodes that Counted lists, in Totals: below 1 where their network
+// prefix has too many, or claims too much. The list is shared: do not change it.
+func (s *State) Weights() []float64 {
+	s.sumUp()
+	return s.sum.weights
 }
 
 // Totals are the network's, from the newest estimates. Hour is the time of the newest
@@ -73,7 +81,9 @@ func (s *State) sumUp() {
 			newest = max(newest, p.LastHandshake)
 		}
 		model := estimate.NewModel(s.Params(), estimate.DefaultPrior(), nil)
-		s.sum.counted, s.sum.duplicateIDs, s.sum.totals = nodes, duplicateIDs, totalsOf(nodes, duplicateIDs, model, newest)
+		w := weightsOf(nodes, model)
+		s.sum.counted, s.sum.duplicateIDs, s.sum.weights = nodes, duplicateIDs, w.of
+		s.sum.totals = totalsOf(nodes, duplicateIDs, w, model, newest)
 	})
 }
 

@@ -33,6 +33,8 @@ var (
 	ErrOtherNetwork = errors.New("the database belongs to another network: choose another data directory, or that network")
 	// ErrNewer marks a database that a later version has written.
 	ErrNewer = errors.New("the database was written by a later version: use that version, or recompute it with 'valtrack rebuild'")
+	// ErrBusy marks a database that another program has locked.
+	ErrBusy = errors.New("another program has locked the database: end it")
 	// ErrMissing marks a data directory without a database.
 	ErrMissing = errors.New("no tracker database")
 )
@@ -72,10 +74,14 @@ type dirty struct {
 
 func newDirty() dirty { return dirty{peers: map[string]bool{}, counts: counts{}} }
 
+// busyTimeout bounds each wait for a lock that another program has on the database, in ms:
+// commits wait for the tracker.
+const busyTimeout = "busy_timeout(2000)"
+
 // openStore opens the database, creating it with its tables if it is missing.
 func openStore(ctx context.Context, path string) (*store, error) {
 	// Full: a transaction is on disk before its messages are acknowledged.
-	db, err := sql.Open("sqlite", source(path, "rwc", "journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)"))
+	db, err := sql.Open("sqlite", source(path, "rwc", busyTimeout, "journal_mode(WAL)", "synchronous(FULL)"))
 	if err != nil {
 		return nil, err
 	}
@@ -111,10 +117,13 @@ func userVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 // damaged marks an error of reading as ErrDamaged, unless the cause is ctx or the disk: a
 // full disk is no reason to rebuild.
 func damaged(ctx context.Context, err error) error {
+	if err := markBusy(err); errors.Is(err, ErrBusy) {
+		return err
+	}
 	var code *sqlite.Error
 	if errors.As(err, &code) {
 		switch code.Code() & 0xff {
-		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY:
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM:
 			return fmt.Errorf("cannot write the database, free disk space or repair the disk: %w", err)
 		}
 	}
@@ -124,16 +133,25 @@ func damaged(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
+// markBusy marks the error of a lock that another program has as ErrBusy.
+func markBusy(err error) error {
+	var code *sqlite.Error
+	if errors.As(err, &code) && code.Code()&0xff == sqlite3.SQLITE_BUSY {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return err
+}
+
 // write writes in one transaction what is dirty, peers from their map, and the values of
 // meta.
 func (s *store) write(ctx context.Context, d dirty, peers map[string]*Peer, meta map[string]any) (err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("write the tracker: %w", err)
+		return fmt.Errorf("write the tracker: %w", markBusy(err))
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("write the tracker: %w", errors.Join(err, ignoreDone(tx.Rollback())))
+			err = fmt.Errorf("write the tracker: %w", errors.Join(markBusy(err), ignoreDone(tx.Rollback())))
 		}
 	}()
 	if s.version < schemaVersion {

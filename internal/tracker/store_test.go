@@ -38,6 +38,29 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// An abandoned tracker writes nothing: the database may be another process's by now.
+func TestAbandon(t *testing.T) {
+	dir, now := t.TempDir(), start.Add(30*time.Hour)
+	tr := opened(t, dir, &now)
+	for _, e := range newCrawl(1).events(5, 6, start.Add(time.Hour), 4*time.Hour) {
+		tr.Add(e)
+	}
+	tr.Apply(3)
+	if err := tr.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	again := opened(t, dir, &now)
+	if n := again.State().Len(); n != 0 {
+		t.Errorf("%d peers were written", n)
+	}
+	if applied, ok := again.Applied(); ok {
+		t.Errorf("segment %d was written", applied)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestUnusableDatabases(t *testing.T) {
 	now := start
 	for name, test := range map[string]struct {

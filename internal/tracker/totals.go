@@ -29,10 +29,28 @@ type Totals struct {
 	StakeHigh        float64 `json:"stake_high"`
 	ActiveValidators uint64  `json:"active_validators"`
 	// Multiplicity is Validators over ActiveValidators. Verdict (M4) is failed when it is
-	// more than fallback nodes and distributed validators explain.
+	// more than fallback nodes and distributed validators explain, and unsure when too much
+	// of what the concentrated nodes claim is not in it.
 	Multiplicity float64        `json:"multiplicity"`
 	Verdict      string         `json:"verdict"`
 	Clients      []ClientTotals `json:"clients"` // most nodes first
+	Concentration
+}
+
+// Concentration is what of the totals depends on a few network prefixes. The numbers of
+// prefixes are 0 in totals that were computed from rows of peer_estimates.
+type Concentration struct {
+	// Concentrated nodes are in so many prefixes with more than may count in full. They
+	// claim Claimed validators, of which Admitted are counted. The intervals reach from
+	// none of the claimed validators to all.
+	Concentrated int     `json:"concentrated_nodes"`
+	Prefixes     int     `json:"concentrated_prefixes"`
+	Claimed      float64 `json:"concentrated_validators"`
+	Admitted     float64 `json:"concentrated_counted"`
+	// LargePrefixes claim more than 5 % of the active validators each, the largest of them
+	// LargestPrefix times their number.
+	LargePrefixes int     `json:"large_prefixes"`
+	LargestPrefix float64 `json:"largest_prefix_share"`
 }
 
 // ClientTotals are those of one client.
@@ -47,24 +65,24 @@ type ClientTotals struct {
 }
 
 // totalsOf sums the estimates of the nodes that counted gave.
-func totalsOf(nodes []*Peer, duplicateIDs uint64, m *estimate.Model, hour int64) Totals {
+func totalsOf(nodes []*Peer, duplicateIDs uint64, w weights, m *estimate.Model, hour int64) Totals {
 	sum := Sums{}
-	for _, p := range nodes {
-		sum.Add(p.Client.Kind, p.Estimate.Estimate)
+	for i, p := range nodes {
+		sum.Add(p.Client.Kind, p.Estimate.Estimate, w.of[i])
 	}
 	out := sum.totals(m, hour)
 	out.DuplicateIDs, out.InboundOnly = duplicateIDs, inboundOnly(nodes)
+	out.Prefixes, out.LargePrefixes, out.LargestPrefix = w.limited, w.large, w.largest/float64(max(1, out.ActiveValidators))
 	return out
 }
 
 // Sums add up estimates by client.
 type Sums map[eth2.ClientKind]estimate.Sum
 
-// Add adds one node. Of the estimate Low, Mean, Variance, Shared, PValidator and Stake.Mean
-// are used.
-func (s Sums) Add(client eth2.ClientKind, e estimate.Estimate) {
+// Add adds one node with its weight, see estimate.Sum.
+func (s Sums) Add(client eth2.ClientKind, e estimate.Estimate, weight float64) {
 	sum := s[client]
-	sum.Add(e)
+	sum.Add(e, weight)
 	s[client] = sum
 }
 
@@ -84,5 +102,6 @@ func (s Sums) totals(m *estimate.Model, hour int64) Totals {
 	out.WithValidators, out.Validators, out.Low, out.High = t.WithValidators, t.Validators, t.Low, t.High
 	out.StakeETH, out.StakeLow, out.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
 	out.ActiveValidators, out.Multiplicity, out.Verdict = t.ActiveValidators, t.Multiplicity, t.Verdict.String()
+	out.Concentrated, out.Claimed, out.Admitted = t.Limited, t.Claimed, t.Admitted
 	return out
 }

@@ -239,6 +239,10 @@ func (t *Tracker) Write(ctx context.Context) error {
 	return nil
 }
 
+// Abandon closes the database as it is, when another process may write it by now. What is
+// not written is read from the datasets at the next start.
+func (t *Tracker) Abandon() error { return t.store.db.Close() }
+
 // Close forgets the open segment, writes what is not written yet, including estimates that
 // are due, and closes the database.
 func (t *Tracker) Close() error {

@@ -58,7 +58,7 @@ func learnedCrawl(tr trial, seed uint64) (list []outcome, total estimate.Total, 
 	var sum estimate.Sum
 	for i, e := range evidence {
 		list[i].estimate = m.Estimate(e)
-		sum.Add(list[i].estimate)
+		sum.Add(list[i].estimate, 1)
 	}
 	total, _ = m.Totals([]estimate.Sum{sum})
 	return list, total, truth

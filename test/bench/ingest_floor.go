@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -61,12 +63,19 @@ func brokerMain(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	server, err := bus.StartEmbedded(*dir, discardLog())
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: *dir, SyncInterval: time.Second, NoSigs: true,
+	})
 	if err != nil {
 		return err
 	}
-	defer server.Close()
-	fmt.Println(server.URL())
+	srv.Start()
+	defer srv.WaitForShutdown()
+	defer srv.Shutdown()
+	if !srv.ReadyForConnections(ingestPatience) {
+		return errors.New("the broker does not start")
+	}
+	fmt.Println(srv.ClientURL())
 	<-ctx.Done()
 	return nil
 }

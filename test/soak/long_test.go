@@ -25,7 +25,7 @@ const (
 	shortLong, maxLong = 40 * time.Second, 48 * time.Hour
 	longSlot           = 200 * time.Millisecond
 	longEpoch          = longSlot * devnet.DefaultSlotsPerEpoch
-	longFaults         = "hang=0.03,goodbye=0.03,wrong_status=0.03,error_codes=0.03,garbage=0.03,oversize=0.03,malformed_topics=0.03,flood=0.03,slow=0.03,redials=0.03"
+	longFaults         = "hostile=0.3"
 	// longKills are in all, of which each consumerTurn-th is the consumer's, which so lives
 	// through several deaths of the broker: what each leaves behind in it adds up.
 	longKills, consumerTurn = 11, 4

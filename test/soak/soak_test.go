@@ -183,7 +183,7 @@ type epochCoverage struct {
 	missing []string // who, and why it seems
 }
 
-// coverage lists, for each epoch of [from, to), the nodes that were up in all of it
+// coverage lists, for each epoch of [from, to), the honest nodes that were up in all of it
 // and of the one before, and which of them had no visit.
 func coverage(d *devnet.Devnet, visits map[string][]visit, from, to eth2.Epoch) []epochCoverage {
 	var out []epochCoverage
@@ -192,6 +192,9 @@ func coverage(d *devnet.Devnet, visits map[string][]visit, from, to eth2.Epoch) 
 		c := epochCoverage{epoch: e}
 		start, end := clock.EpochStart(e), clock.EpochStart(e+1)
 		for _, n := range d.Truth().LiveDuring(clock.EpochStart(e-1).Add(slotDuration), end.Add(-slotDuration)) {
+			if n.Hostile {
+				continue
+			}
 			c.live++
 			if !slices.ContainsFunc(visits[n.PeerID], func(v visit) bool { return v.good() && v.overlaps(start, end) }) {
 				c.missing = append(c.missing, missed(d, n, visits[n.PeerID], start, end))

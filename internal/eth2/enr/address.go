@@ -1,6 +1,10 @@
 package enr
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/chainbound/valtrack/internal/prefix"
+)
 
 // notGlobal4 are the blocks of IPv4 that are not globally reachable unicast: those of
 // the IANA IPv4 Special-Purpose Address Registry without "Globally Reachable: True",
@@ -74,8 +78,9 @@ func MayContact(ip netip.Addr, allowPrivate bool) bool {
 	if GloballyReachable(ip) {
 		return true
 	}
-	ip = ip.Unmap()
-	if !allowPrivate || !ip.IsValid() || ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() {
+	zone := ip.Zone()
+	ip = prefix.Unwrap(ip)
+	if !allowPrivate || !ip.IsValid() || zone != "" || ip.IsUnspecified() || ip.IsMulticast() {
 		return false
 	}
 	return !ip.Is4() || ip.As4()[0] != 0 && ip.As4()[0] < 240 // this network, reserved, broadcast

@@ -77,6 +77,8 @@ func TestMayContactWhenPrivateIsAllowed(t *testing.T) {
 		"100.64.1.1": true, "198.18.0.1": true, "192.0.2.1": true, "2001:db8::1": true, "8.8.8.8": true, "2a01:4f8::1": true,
 		"0.0.0.0": false, "0.1.2.3": false, "::": false, "224.0.0.1": false, "ff02::1": false,
 		"240.0.0.1": false, "255.255.255.255": false, "::ffff:224.0.0.1": false, "fe80::1%eth0": false,
+		// What stands for an IPv4 address is as good as that.
+		"64:ff9b::224.0.0.1": false, "64:ff9b::10.0.0.1": true, "2002:e000:1::": false, "2002:a00:1::": true, "::255.255.255.255": false,
 	} {
 		if got := MayContact(netip.MustParseAddr(text), true); got != want {
 			t.Errorf("%s may be contacted: %v, want %v", text, got, want)

@@ -1,0 +1,49 @@
+package consumer
+
+import (
+	"errors"
+	"hash/maphash"
+
+	"github.com/chainbound/valtrack/internal/bus"
+)
+
+var errConflict = errors.New("its key is known with other content: somebody else publishes under this sentry's keys")
+
+// contents remembers what was stored under some million keys: those of each producer's newest
+// events, unless other keys took their places. It is a table of hashes of fixed size, with
+// neighbouring counters next to each other.
+type contents struct {
+	seed  maphash.Seed
+	slots []content
+}
+
+// content is a key and what was stored under it, as hashes; zeros for none.
+type content struct{ key, data uint32 }
+
+const contentSlots = 1 << 20
+
+func newContents() *contents {
+	return &contents{seed: maphash.MakeSeed(), slots: make([]content, contentSlots)}
+}
+
+func (c *contents) hash(producer string, counter uint64, m bus.Message) (*content, content) {
+	h := maphash.String(c.seed, producer)
+	slot := &c.slots[(h+counter)%uint64(len(c.slots))]
+	const odd = 0x9e3779b97f4a7c15 // spreads the counter over all bits
+	return slot, content{
+		key:  uint32(h>>32) ^ uint32(counter*odd>>32),
+		data: uint32(maphash.Bytes(c.seed, m.Data) ^ maphash.String(c.seed, m.Subject)),
+	}
+}
+
+// remember records what is stored under a key.
+func (c *contents) remember(producer string, counter uint64, m bus.Message) {
+	slot, now := c.hash(producer, counter, m)
+	*slot = now
+}
+
+// conflict reports whether other content is known to be stored under the key.
+func (c *contents) conflict(producer string, counter uint64, m bus.Message) bool {
+	slot, now := c.hash(producer, counter, m)
+	return slot.key == now.key && slot.data != now.data && *slot != content{}
+}
