@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 GO ?= go
 FUZZTIME ?= 5s
+SOAK_HOURS ?= 4
 REALNET ?= /tmp/realnet
 # Starts a network of real nodes in REALNET, unless one runs there.
 REALNET_UP ?= ../shared/realnet/up.sh
@@ -93,6 +94,11 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 .PHONY: soak-sentry
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 40m
+
+# Samples and heap profiles go to bin/soak-long.
+.PHONY: soak-long
+soak-long: ## nothing grows: sentry, consumer and broker for SOAK_HOURS (default 4; 0.17 to try it) among hostile nodes, with kills (needs Linux)
+	SOAK_HOURS=$(SOAK_HOURS) SOAK_PROFILES=$(CURDIR)/bin/soak-long $(GO) test ./test/soak -run '^TestNothingGrows$$' -count=1 -v -timeout $(SOAK_HOURS)h20m
 
 .PHONY: crawl-quota
 crawl-quota: ## 3000 nodes that ban who sends too many packets, four starts of a sentry: nobody bans it

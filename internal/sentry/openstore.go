@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,7 +125,7 @@ func (s *Store) load(ctx context.Context) (err error) {
 	}
 	empty, err := checkHead(ctx, s.db, s.network)
 	if err := classify(err); errors.Is(err, errDamaged) {
-		return errors.Join(err, s.read(ctx))
+		return errors.Join(err, s.salvage(ctx))
 	} else if err != nil {
 		return err
 	}
@@ -137,6 +138,16 @@ func (s *Store) load(ctx context.Context) (err error) {
 	}
 	s.statements, err = prepare(ctx, s.db)
 	return classify(err)
+}
+
+// salvage reads what is left of a damaged file. Without writable_schema SQLite reads
+// nothing of one that is shorter than its header says.
+func (s *Store) salvage(ctx context.Context) (err error) {
+	s.Close()
+	if s.db, err = openWith(s.path, url.Values{"_pragma": {"writable_schema(ON)"}}); err != nil {
+		return err
+	}
+	return s.read(ctx)
 }
 
 // read reads all rows. After damage it continues from the other end of the table.

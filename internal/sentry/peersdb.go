@@ -64,12 +64,18 @@ func networkIDOf(net network.Network) networkID {
 // openDB opens a database for reading and writing; it makes an empty one if there is
 // none.
 func openDB(path string) (*sql.DB, error) {
-	q := url.Values{"mode": {"rwc"}, "_pragma": {
+	// The driver sorts what is in _pragma, and sets _journal_mode after it: in WAL mode the
+	// size of the pages could not be changed any more.
+	return openWith(path, url.Values{"_journal_mode": {"WAL"}, "_pragma": {
 		// A visit changes one row of some 500 bytes: small pages mean little to write.
-		"page_size(1024)", "journal_mode(WAL)", "synchronous(NORMAL)", "busy_timeout(1000)",
+		"page_size(1024)", "synchronous(NORMAL)", "busy_timeout(1000)",
 		"wal_autocheckpoint(8192)", // pages, 8 MiB: each checkpoint costs two fsyncs
 		"secure_delete(ON)",        // an excluded peer must not stay in the file
-	}}
+	}})
+}
+
+func openWith(path string, q url.Values) (*sql.DB, error) {
+	q.Set("mode", "rwc")
 	source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", source.String())
 	if err != nil {

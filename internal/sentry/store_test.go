@@ -248,6 +248,21 @@ func manyPeers(t testing.TB, dir string, n network.Network, peers int, now time.
 	table.store.finish(t.Context(), now)
 }
 
+// TestDatabaseSettings: every setting of openDB is in force, whatever order the driver
+// applies them in.
+func TestDatabaseSettings(t *testing.T) {
+	table := storedTable(t, t.TempDir(), testNetwork(t, time.Now(), 0), discardLog(), time.Now())
+	defer table.store.Close()
+	for pragma, want := range map[string]string{
+		"page_size": "1024", "journal_mode": "wal", "synchronous": "1", "busy_timeout": "1000", "wal_autocheckpoint": "8192", "secure_delete": "1",
+	} {
+		var got string
+		if err := table.store.db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			t.Errorf("%s is %q (%v), want %q", pragma, got, err, want)
+		}
+	}
+}
+
 func TestDamageIsSetAsideAndTheRestTaken(t *testing.T) {
 	const peers, page = 30, 1024
 	now := time.Now()
@@ -262,13 +277,14 @@ func TestDamageIsSetAsideAndTheRestTaken(t *testing.T) {
 		damage func([]byte) []byte
 		least  int
 	}{
-		"a page of records":     {func(b []byte) []byte { return garbage(bytes.LastIndex(b, []byte("enr:-"))/page, 1)(b) }, peers - 4},
-		"the last page":         {func(b []byte) []byte { return garbage(len(b)/page-1, 1)(b) }, peers - 4},
-		"the end is missing":    {func(b []byte) []byte { return b[:len(b)-3*page] }, peers - 3},
-		"an illegible record":   {func(b []byte) []byte { return bytes.Replace(b, []byte("enr:-"), []byte("enr:!"), 1) }, peers - 1},
-		"without its schema":    {garbage(0, 1), 0},
-		"another program's":     {func([]byte) []byte { return []byte("#!/bin/sh\necho hello\n") }, 0},
-		"all of it but the end": {func(b []byte) []byte { return garbage(1, len(b)/page-2)(b) }, 0},
+		"a page of records":      {func(b []byte) []byte { return garbage(bytes.LastIndex(b, []byte("enr:-"))/page, 1)(b) }, peers - 4},
+		"the last page":          {func(b []byte) []byte { return garbage(len(b)/page-1, 1)(b) }, peers - 4},
+		"the end is missing":     {func(b []byte) []byte { return b[:len(b)-3*page] }, peers - 3*2}, // two rows in a page
+		"half a page is missing": {func(b []byte) []byte { return b[:len(b)-page/2] }, peers - 3},
+		"an illegible record":    {func(b []byte) []byte { return bytes.Replace(b, []byte("enr:-"), []byte("enr:!"), 1) }, peers - 1},
+		"without its schema":     {garbage(0, 1), 0},
+		"another program's":      {func([]byte) []byte { return []byte("#!/bin/sh\necho hello\n") }, 0},
+		"all of it but the end":  {func(b []byte) []byte { return garbage(1, len(b)/page-2)(b) }, 0},
 	} {
 		dir := t.TempDir()
 		manyPeers(t, dir, n, peers, now)

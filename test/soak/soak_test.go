@@ -3,7 +3,9 @@
 // must stay as it is.
 //
 // `go test` runs a few epochs. `make soak-sentry` runs 24 hours' worth: 225 epochs
-// of slots of 150 ms, eighteen minutes.
+// of slots of 150 ms, eighteen minutes. `make soak-long` runs sentry, consumer and broker
+// for SOAK_HOURS of real time, and fails when memory, goroutines, descriptors or files
+// keep growing.
 package soak
 
 import (
@@ -93,26 +95,37 @@ func TestChurn(t *testing.T) {
 
 // program is a running sentry.
 type program struct {
-	cmd  *exec.Cmd
-	log  *os.File
-	done chan error
+	cmd      *exec.Cmd
+	log      *os.File
+	done     chan error
+	replaced bool // another process continues its log
 }
 
 // startSentry starts a sentry, with options in place of those for a small network.
 func startSentry(t *testing.T, dir, data string, options ...string) *program {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &program{done: make(chan error, 1)}
 	if len(options) == 0 {
 		options = []string{"--max-connections", "200", "--max-watched", "30"}
 	}
 	args := []string{"sentry", "--network-dir", dir, "--data-dir", data, "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0"}
-	p.cmd = exec.Command(self, append(args, options...)...)
+	return startProgram(t, filepath.Join(t.TempDir(), "sentry.log"), "", append(args, options...)...)
+}
+
+// startProgram starts a program, valtrack when path is empty. What it logs goes to the end
+// of a file, whose last lines a test that fails shows.
+func startProgram(t *testing.T, log, path string, args ...string) *program {
+	t.Helper()
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = self
+	}
+	p := &program{cmd: exec.Command(path, args...), done: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1")
-	if p.log, err = os.Create(filepath.Join(t.TempDir(), "sentry.log")); err != nil {
+	var err error
+	if p.log, err = os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.cmd.Stderr = p.log
@@ -122,9 +135,9 @@ func startSentry(t *testing.T, dir, data string, options ...string) *program {
 	go func() { p.done <- p.cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
-		if t.Failed() {
-			text, _ := os.ReadFile(p.log.Name())
-			t.Logf("sentry:\n%s", text[max(0, len(text)-4000):])
+		if t.Failed() && !p.replaced {
+			text, _ := os.ReadFile(log)
+			t.Logf("%s:\n%s", filepath.Base(log), text[max(0, len(text)-4000):])
 		}
 		_ = p.log.Close()
 	})

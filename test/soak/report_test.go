@@ -1,0 +1,145 @@
+package soak
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+)
+
+// settledPoints are those after both the run and the life of the process have settled.
+func (m *measure) settledPoints(s schedule) []point {
+	born := map[int]time.Duration{}
+	return slices.DeleteFunc(slices.Clone(m.points), func(p point) bool {
+		if _, known := born[p.life]; !known {
+			born[p.life] = p.at
+		}
+		return p.at < s.settled || p.at < born[p.life]+m.settled
+	})
+}
+
+// limit is the growth per hour that counts as growth.
+func (m *measure) limit(s schedule) float64 {
+	return max(m.allowed, m.least/(s.run-s.settled).Hours())
+}
+
+// verdict says what is known of a trend.
+func verdict(is trend, limit float64) string {
+	switch {
+	case !is.known:
+		return "not known"
+	case is.low > 0 && is.perHour > limit:
+		return "GROWS"
+	case is.high > limit:
+		return "not known: it may grow"
+	case is.low > 0:
+		return "grows, within the limit"
+	}
+	return "steady"
+}
+
+// report prints the table, and fails for what grows when the run was long enough.
+func (r *recorder) report(t *testing.T, s schedule, long bool) {
+	t.Helper()
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "measure\tbegin\tend\tper hour\t95 % interval\tlimit\tverdict\t")
+	verdicts := map[string]int{}
+	for _, m := range r.measures {
+		points := m.settledPoints(s)
+		tenth := max(1, len(points)/10)
+		if len(m.points) == 0 {
+			t.Errorf("%s: no samples", m.name)
+		}
+		is, limit := trendOf(points), m.limit(s)
+		word := verdict(is, limit)
+		verdicts[word]++
+		if !is.known {
+			fmt.Fprintf(table, "%s\t\t\t\t\t%.2f\t%s\t\n", m.name, limit, word)
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%+.2f\t%+.2f to %+.2f\t%.2f\t%s\t\n", m.name, middle(points[:tenth]), middle(points[len(points)-tenth:]),
+			is.perHour, is.low, is.high, limit, word)
+		if long && word == "GROWS" {
+			t.Errorf("%s grows by %.2f per hour (%.2f to %.2f)", m.name, is.perHour, is.low, is.high)
+		}
+	}
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v, of which the first %v do not count; a sample each %v; %d kills\n%s", s.run, s.settled.Round(time.Second), s.sample, longKills, text.String())
+	for _, word := range slices.Sorted(maps.Keys(verdicts)) {
+		t.Logf("%d: %s", verdicts[word], word)
+	}
+	if r.directory != "" {
+		r.writeSamples(t)
+	}
+}
+
+// middle is the median of the values.
+func middle(points []point) float64 {
+	var values []float64
+	for _, p := range points {
+		values = append(values, p.value)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// writeSamples writes samples.csv.
+func (r *recorder) writeSamples(t *testing.T) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("measure,seconds,life,value\n")
+	for _, m := range r.measures {
+		for _, p := range m.points {
+			fmt.Fprintf(&b, "%q,%.1f,%d,%g\n", m.name, p.at.Seconds(), p.life, p.value)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(r.directory, "samples.csv"), []byte(b.String()), 0o600); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	for _, test := range []struct {
+		is   trend
+		want string
+	}{
+		{trend{perHour: 5, low: 4, high: 6, known: true}, "GROWS"},
+		{trend{perHour: 2, low: 1, high: 6, known: true}, "GROWS"},
+		{trend{perHour: 0.5, low: 0.4, high: 0.6, known: true}, "grows, within the limit"},
+		{trend{perHour: 0.5, low: 0.1, high: 2, known: true}, "not known: it may grow"},
+		{trend{perHour: 5, low: -1, high: 11, known: true}, "not known: it may grow"},
+		{trend{perHour: 0.1, low: -0.1, high: 0.3, known: true}, "steady"},
+		{trend{perHour: -5, low: -6, high: -4, known: true}, "steady"},
+		{trend{}, "not known"},
+	} {
+		if got := verdict(test.is, 1); got != test.want {
+			t.Errorf("%+v with limit 1: %q, want %q", test.is, got, test.want)
+		}
+	}
+}
+
+// TestSettledPoints: what a process does after its start, the first or a later one, does
+// not count as growth.
+func TestSettledPoints(t *testing.T) {
+	m := &measure{settled: 10 * time.Second}
+	for second := range 100 {
+		m.points = append(m.points, point{at: time.Duration(second) * time.Second, life: 1 + second/40})
+	}
+	got := map[int][]int{}
+	for _, p := range m.settledPoints(schedule{settled: 30 * time.Second}) {
+		got[p.life] = append(got[p.life], int(p.at.Seconds()))
+	}
+	for life, from := range map[int]int{1: 30, 2: 50, 3: 90} {
+		if len(got[life]) == 0 || got[life][0] != from {
+			t.Errorf("life %d counts from %v, want %d", life, got[life], from)
+		}
+	}
+}
