@@ -50,9 +50,9 @@ func newMeasures(s schedule) (list []*measure) {
 	add("consumer heap over all lives, MiB", mib, 1, 2)
 	add("broker heap over all lives, MiB", mib, 1, 10)
 	// Runs of less than an hour restart the broker before the three minutes are over for
-	// which the spool keeps what is acknowledged: each restart has all of it sent again and
-	// kept anew, and the spool, like the broker's heap, follows the data. The write-ahead logs of the databases, fill up before
-	// they are used again.
+	// which the spool keeps what is acknowledged: after each restart all of it is sent, and
+	// kept, again, and the spool, like the broker's heap, grows with the data. The databases'
+	// write-ahead logs fill up before they are used again.
 	add("sentry spool, MiB", mib, 0.5, 32)
 	add("sentry other files, MiB", mib, 1, 10)
 	add("sentry files", 1, 4, 10)
