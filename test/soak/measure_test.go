@@ -48,10 +48,12 @@ func newMeasures(s schedule) (list []*measure) {
 	}
 	// Over the lives of a process: what a new one starts with grows with what is stored.
 	add("consumer heap over all lives, MiB", mib, 1, 2)
-	add("broker heap over all lives, MiB", mib, 1, 3)
-	// Two segments of the spool, of which one is kept for three minutes, and the write-ahead logs of the databases, fill up before
-	// they are used again.
-	add("sentry spool, MiB", mib, 0.5, 14)
+	add("broker heap over all lives, MiB", mib, 1, 10)
+	// Runs of less than an hour restart the broker before the three minutes are over for
+	// which the spool keeps what is acknowledged: after each restart all of it is sent, and
+	// kept, again, and the spool, like the broker's heap, grows with the data. The databases'
+	// write-ahead logs fill up before they are used again.
+	add("sentry spool, MiB", mib, 0.5, 32)
 	add("sentry other files, MiB", mib, 1, 10)
 	add("sentry files", 1, 4, 10)
 	add("consumer datasets, MiB", mib, 1, 3)
