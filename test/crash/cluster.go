@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
@@ -112,17 +111,4 @@ func (w *world) leader(ctx context.Context) (role, error) {
 			return "", fmt.Errorf("no leader: %w", waitErr)
 		}
 	}
-}
-
-func (w *world) withJetStream(do func(jetstream.JetStream) error) error {
-	conn, err := nats.Connect(w.url())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return err
-	}
-	return do(js)
 }

@@ -28,6 +28,7 @@ const (
 	// consumerID is the id in the consumer's data directory, from which the durable
 	// has its name.
 	consumerID = "crash"
+	durable    = "consumer-" + consumerID
 )
 
 // role is a process's part.
@@ -37,6 +38,7 @@ const (
 	broker   role = "nats-server"
 	sentry   role = "sentry"
 	storer   role = "consumer"
+	standby  role = "stand-by" // another consumer
 	natsHost      = "127.0.0.1"
 )
 
@@ -57,25 +59,53 @@ type world struct {
 	// patience is how long a process may take to end after SIGTERM.
 	patience time.Duration
 	procs    map[role]*process
+	ports    map[role]int // of /readyz and /metrics
+	// unusual has some events be of other times, and some of another network.
+	unusual bool
+	// retention is the consumer's, 0 for none.
+	retention time.Duration
+	disks     map[string]*disk
+	rewound   time.Time // until when events may come again
 }
 
 // plainName and patternNames are names of data directories: those of the latter are
 // patterns to whoever expands them, one of them an invalid one.
 const plainName = "data"
 
+// volumeName is the directory that the data directory is in, where disks fill.
+const volumeName = "volume"
+
+// spoolName is the directory that the spool is in: a disk of its own where disks fill.
+const spoolName = "queue"
+
 func patternNames() []string { return []string{"a[b", "run[1]"} }
 
 // newWorld makes a world in dir; name is that of the data directory.
 func newWorld(ctx context.Context, p programs, dir, name string, servers, rate, peers int) (_ *world, err error) {
-	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
-	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755)); err != nil {
+	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}, ports: map[role]int{}, disks: map[string]*disk{}}
+	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755), os.MkdirAll(filepath.Dir(w.spool()), 0o755)); err != nil {
 		return nil, err
 	}
 	if err := w.nameConsumer(); err != nil {
 		return nil, err
 	}
-	w.servers, err = newServers(ctx, dir, servers)
-	return w, err
+	if w.servers, err = newServers(ctx, dir, servers); err != nil {
+		return nil, err
+	}
+	for _, r := range []role{sentry, storer} {
+		if err := w.newAddress(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) newAddress(ctx context.Context, r role) error {
+	ports, err := freePorts(ctx, 1)
+	if err == nil {
+		w.ports[r] = ports[0]
+	}
+	return err
 }
 
 // nameConsumer writes the consumer's id, so that its durable is known.
@@ -88,6 +118,9 @@ func (w *world) points() string { return filepath.Join(w.dir, "points") }
 
 // published is the sentry's directory.
 func (w *world) published() string { return filepath.Join(w.dir, "sentry") }
+
+// spool is that of the sentry.
+func (w *world) spool() string { return filepath.Join(w.dir, spoolName, "spool") }
 
 // url names all servers.
 func (w *world) url() string {
@@ -108,17 +141,25 @@ func (w *world) start(ctx context.Context, r role) (err error) {
 	case sentry:
 		w.procs[r], err = w.startSentry(ctx, w.rate)
 	case storer:
-		p := w.armed(w.valtrack)
-		w.procs[r], err = p.start(ctx, w.dir, string(r), "consumer", "--nats", w.url(), "--data-dir", w.data,
-			"--segment-age", segmentAge.String(), "--compact-every", compactEvery.String())
+		w.procs[r], err = w.startConsumer(ctx, string(r), w.address(r))
 	}
 	return err
+}
+
+func (w *world) startConsumer(ctx context.Context, log, metrics string, more ...string) (*process, error) {
+	args := append([]string{"consumer", "--nats", w.url(), "--data-dir", w.data, "--metrics", metrics,
+		"--segment-age", segmentAge.String(), "--compact-every", compactEvery.String()}, more...)
+	if w.retention > 0 {
+		args = append(args, "--retention", w.retention.String())
+	}
+	return w.armed(w.valtrack).start(ctx, w.dir, log, args...)
 }
 
 func (w *world) startSentry(ctx context.Context, rate int) (*process, error) {
 	w.boot++
 	return w.armed(w.sentry).start(ctx, w.dir, string(sentry), "-dir", w.published(), "-nats", w.url(),
-		"-boot", strconv.FormatUint(w.boot, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(w.peers))
+		"-boot", strconv.FormatUint(w.boot, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(w.peers),
+		"-spool", w.spool(), "-http", w.address(sentry), "-unusual="+strconv.FormatBool(w.unusual))
 }
 
 func (w *world) armed(p program) program {
@@ -204,7 +245,7 @@ func (w *world) subscription(ctx context.Context) (*bus.Subscription, func(), er
 		return nil, nil, err
 	}
 	settings := consumer.Config{SegmentAge: segmentAge}
-	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{Durable: "consumer-" + consumerID, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending()})
+	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending()})
 	leave := func() { _ = conn.Close() } // nothing was published on it
 	if err != nil {
 		leave()
