@@ -199,6 +199,9 @@ func (r faultRun) inDir(ctx context.Context, o options, dir string, retain bool,
 
 // onDisks gives each role a disk of its own.
 func (w *world) onDisks(size string) error {
+	if err := os.RemoveAll(w.data); err != nil { // a mount point is empty
+		return err
+	}
 	for _, r := range []role{broker, sentry, storer} {
 		if err := w.newDisk(diskOf(r), size); err != nil {
 			return err
