@@ -18,6 +18,9 @@ import (
 // one.
 const clusterSize = 3
 
+// streamSize fits on the disks of these worlds, bytes.
+const streamSize = 1 << 27
+
 // server is one nats-server's place.
 type server struct {
 	role         role
@@ -73,14 +76,13 @@ func routeOf(s server) string {
 	return u.String()
 }
 
-// replicate makes the stream on all servers, as an operator of a cluster does before
-// anything else.
-func (w *world) replicate(ctx context.Context) error {
+// makeStream makes the stream on all servers, as an operator does before anything else.
+func (w *world) makeStream(ctx context.Context) error {
 	for {
 		err := w.withJetStream(func(js jetstream.JetStream) error {
 			_, err := js.CreateStream(ctx, jetstream.StreamConfig{
 				Name: event.Stream, Subjects: event.Subjects(), Retention: jetstream.InterestPolicy, Storage: jetstream.FileStorage,
-				Discard: jetstream.DiscardNew, MaxBytes: 1 << 30, AllowAtomicPublish: true, Replicas: clusterSize,
+				Discard: jetstream.DiscardNew, MaxBytes: streamSize, AllowAtomicPublish: true, Replicas: len(w.servers), Duplicates: w.window,
 			})
 			return err
 		})
@@ -88,7 +90,7 @@ func (w *world) replicate(ctx context.Context) error {
 			return nil
 		}
 		if waitErr := pause(ctx, drainPoll); waitErr != nil {
-			return fmt.Errorf("a stream with %d replicas: %w", clusterSize, err)
+			return fmt.Errorf("a stream with %d replicas: %w", len(w.servers), err)
 		}
 	}
 }

@@ -19,9 +19,9 @@ import (
 const (
 	// recoverWithin is the promise: at work again after a fault has gone.
 	recoverWithin = 60 * time.Second
-	// rewindAfter is when events that a removed durable may have cost come again, at the
-	// latest: after the stream's duplicate window.
-	rewindAfter = 2*time.Minute + 20*time.Second
+	// rewindMargin is how long after the stream's duplicate window events that a removed
+	// durable may have cost come again, at the latest.
+	rewindMargin = 10 * time.Second
 	// catchUpPatience bounds the wait for all events at the end.
 	catchUpPatience = 5 * time.Minute
 	// diskSize is enough for a run.
@@ -97,7 +97,7 @@ func (r faultRun) round(ctx context.Context, w *world, f fault) (out round, err 
 }
 
 // rewinds notes a fault after which the sentry sends events again later.
-func (w *world) rewinds() { w.rewound = time.Now().Add(rewindAfter) }
+func (w *world) rewinds() { w.rewound = time.Now().Add(w.window + rewindMargin) }
 
 // catchUp waits, while the sentry goes on, until everything that it had published so far is
 // stored.

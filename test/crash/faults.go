@@ -69,7 +69,6 @@ func faults() []fault {
 }
 
 func removeStream(ctx context.Context, w *world, _ *rand.Rand) (func(context.Context) error, error) {
-	w.rewinds()
 	return nil, w.withJetStream(func(js jetstream.JetStream) error { return js.DeleteStream(ctx, event.Stream) })
 }
 
@@ -79,7 +78,6 @@ func removeDurable(ctx context.Context, w *world, _ *rand.Rand) (func(context.Co
 }
 
 func emptyStore(ctx context.Context, w *world, _ *rand.Rand) (func(context.Context) error, error) {
-	w.rewinds()
 	w.procs[broker].kill()
 	store := w.servers[0].store
 	entries, err := os.ReadDir(store)

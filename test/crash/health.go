@@ -23,6 +23,8 @@ const (
 	askPatience = 2 * time.Second
 	// healthPoll is how often processes and the broker are asked.
 	healthPoll = 250 * time.Millisecond
+	// underWay is for how long a consumer may store what it had received before the fault.
+	underWay = 2 * time.Second
 	// falseZero is for how long lag may be 0 while messages wait: the program asks the
 	// server every 2 s.
 	falseZero = 6 * time.Second
@@ -108,13 +110,14 @@ func (w *world) awaitRefusal(ctx context.Context, r role, within time.Duration) 
 // awaitRecovery waits until all that can be asked say that they are ready, and the consumer
 // stores again.
 func (w *world) awaitRecovery(ctx context.Context, within time.Duration) error {
-	first := -1.0
-	for deadline := time.Now().Add(within); ; {
+	first, start := -1.0, time.Now()
+	for deadline := start.Add(within); ; {
 		problem := w.notReady(ctx)
 		stored, err := w.metric(ctx, metricStored)
 		switch {
 		case err != nil:
 			problem = errors.Join(problem, err)
+		case time.Since(start) < underWay: // what was received before does not count
 		case first < 0 || stored < first:
 			first = stored
 		case problem == nil && stored > first:

@@ -21,6 +21,8 @@ import (
 const (
 	// segmentAge and compactEvery are short, so that kills meet commits and merges.
 	segmentAge, compactEvery = 400 * time.Millisecond, 2 * time.Second
+	// streamWindow is the duplicate window of a stream that the program has made.
+	streamWindow = 2 * time.Minute
 	// stopPatience is what users are promised, on a machine that is not overloaded.
 	stopPatience = 10 * time.Second
 	// drainPatience bounds the storing of what is under way at the end.
@@ -64,6 +66,8 @@ type world struct {
 	unusual bool
 	// retention is the consumer's, 0 for none.
 	retention time.Duration
+	compact   time.Duration // 0 for no merges
+	window    time.Duration // in which the stream knows ids again
 	disks     map[string]*disk
 	rewound   time.Time // until when events may come again
 }
@@ -82,7 +86,8 @@ func patternNames() []string { return []string{"a[b", "run[1]"} }
 
 // newWorld makes a world in dir; name is that of the data directory.
 func newWorld(ctx context.Context, p programs, dir, name string, servers, rate, peers int) (_ *world, err error) {
-	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}, ports: map[role]int{}, disks: map[string]*disk{}}
+	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, compact: compactEvery, window: streamWindow,
+		procs: map[role]*process{}, ports: map[role]int{}, disks: map[string]*disk{}}
 	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755), os.MkdirAll(filepath.Dir(w.spool()), 0o755)); err != nil {
 		return nil, err
 	}
@@ -148,7 +153,7 @@ func (w *world) start(ctx context.Context, r role) (err error) {
 
 func (w *world) startConsumer(ctx context.Context, log, metrics string, more ...string) (*process, error) {
 	args := append([]string{"consumer", "--nats", w.url(), "--data-dir", w.data, "--metrics", metrics,
-		"--segment-age", segmentAge.String(), "--compact-every", compactEvery.String()}, more...)
+		"--segment-age", segmentAge.String(), "--compact-every", w.compact.String()}, more...)
 	if w.retention > 0 {
 		args = append(args, "--retention", w.retention.String())
 	}
