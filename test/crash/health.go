@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/event"
 )
 
@@ -190,21 +191,31 @@ func (l *lagWatch) stop() error {
 
 // waiting is how many messages the server has for the durable and has never delivered: all
 // of the stream's when there is no durable.
-func (w *world) waiting(ctx context.Context) (n uint64, err error) {
+func (w *world) waiting(ctx context.Context) (uint64, error) {
+	lag, err := w.lag(ctx)
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return lag.Pending, err
+	}
+	var n uint64
+	err = w.withJetStream(func(js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, event.Stream)
+		if err == nil {
+			n = s.CachedInfo().State.Msgs
+		}
+		return err
+	})
+	return n, err
+}
+
+// lag is the durable's, by the server. It makes nothing: that is the consumer's to do.
+func (w *world) lag(ctx context.Context) (lag bus.Lag, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	return n, w.withJetStream(func(js jetstream.JetStream) error {
-		s, err := js.Stream(ctx, event.Stream)
-		if err != nil {
-			return err
-		}
-		c, err := s.Consumer(ctx, durable)
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			n = s.CachedInfo().State.Msgs
-			return nil
-		}
+	return lag, w.withJetStream(func(js jetstream.JetStream) error {
+		c, err := js.Consumer(ctx, event.Stream, durable)
 		if err == nil {
-			n = c.CachedInfo().NumPending
+			info := c.CachedInfo()
+			lag.Pending, lag.AckPending = info.NumPending, info.NumAckPending
 		}
 		return err
 	})

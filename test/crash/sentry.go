@@ -89,7 +89,12 @@ func serveReady(address string, ready func() error, log *slog.Logger) (stop func
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	return func() { cancel(); <-done }, nil
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			log.Error("cannot serve /readyz", slog.Any("error", err))
+		}
+	}, nil
 }
 
 // publish publishes until ctx ends, or at most so many events, and keeps in a file of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/crashpoint"
 )
 
@@ -207,21 +205,16 @@ func (w *world) drain(ctx context.Context) error {
 	if err := last.wait(drainPatience); err != nil {
 		return err
 	}
-	sub, leave, err := w.subscription(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	for {
-		lag, err := sub.Lag(ctx)
-		if err == nil && lag == (bus.Lag{}) {
+		lag, lagErr := w.lag(ctx)
+		if lagErr == nil && lag == (bus.Lag{}) {
 			break
 		}
 		if err := w.check(); err != nil {
 			return err
 		}
 		if err := pause(ctx, drainPoll); err != nil {
-			return fmt.Errorf("the consumer has %d messages to come and %d to acknowledge: %w\n%s", lag.Pending, lag.AckPending, err, w.procs[storer].tail())
+			return fmt.Errorf("the consumer has %d messages to come and %d to acknowledge (%w): %w\n%s", lag.Pending, lag.AckPending, lagErr, err, w.procs[storer].tail())
 		}
 	}
 	err = w.procs[storer].stop(w.patience)
@@ -241,21 +234,6 @@ func (w *world) awaitSentry(ctx context.Context) error {
 			return fmt.Errorf("the sentry publishes nothing: %w", err)
 		}
 	}
-}
-
-// subscription is the consumer's own, to ask how far it is.
-func (w *world) subscription(ctx context.Context) (*bus.Subscription, func(), error) {
-	conn, err := bus.Connect(ctx, bus.Options{URL: w.url(), Name: "crash", Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, nil, err
-	}
-	settings := consumer.Config{SegmentAge: segmentAge}
-	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{Durable: durable, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending()})
-	leave := func() { _ = conn.Close() } // nothing was published on it
-	if err != nil {
-		leave()
-	}
-	return sub, leave, err
 }
 
 func pause(ctx context.Context, d time.Duration) error {
