@@ -43,6 +43,9 @@ func frozenFor() time.Duration {
 	return consumer.Config{SegmentAge: segmentAge}.AckWait() + 3*time.Second
 }
 
+// fullSpool is the name of a fault.
+const fullSpool = "disk of the sentry full"
+
 // faults are all kinds.
 func faults() []fault {
 	return []fault{
@@ -55,7 +58,7 @@ func faults() []fault {
 		{name: "lock file removed", strike: removeLock},
 		{name: "disk of the consumer full", strike: fillDisk(storer), refuses: storer, lasts: 5 * time.Second, disks: true},
 		{name: "disk of the broker full", strike: fillDisk(broker), refuses: sentry, lasts: 5 * time.Second, disks: true},
-		{name: "disk of the sentry full", strike: fillDisk(sentry), refuses: sentry, lasts: 5 * time.Second, disks: true},
+		{name: fullSpool, strike: fillDisk(sentry), refuses: sentry, lasts: 5 * time.Second, disks: true},
 		{name: "consumer frozen", strike: freeze(storer), lasts: frozenFor()},
 		{name: "broker frozen", strike: freeze(broker), refuses: storer, lasts: frozenFor()},
 		{name: "sentry frozen", strike: freeze(sentry), lasts: frozenFor()},
@@ -69,6 +72,7 @@ func faults() []fault {
 }
 
 func removeStream(ctx context.Context, w *world, _ *rand.Rand) (func(context.Context) error, error) {
+	w.rewinds()
 	return nil, w.withJetStream(func(js jetstream.JetStream) error { return js.DeleteStream(ctx, event.Stream) })
 }
 
@@ -78,6 +82,7 @@ func removeDurable(ctx context.Context, w *world, _ *rand.Rand) (func(context.Co
 }
 
 func emptyStore(ctx context.Context, w *world, _ *rand.Rand) (func(context.Context) error, error) {
+	w.rewinds()
 	w.procs[broker].kill()
 	store := w.servers[0].store
 	entries, err := os.ReadDir(store)

@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 	})
 	random := rand.New(rand.NewPCG(*seed, 4))
 	random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
-	v, err := faultRun{faults: kinds[:min(len(kinds), 5)], random: random}.in(t.Context(), w, func(r round) {
+	v, err := faultRun{faults: fullSpoolFirst(kinds[:min(len(kinds), 5)]), random: random}.in(t.Context(), w, func(r round) {
 		t.Logf("%s: at work again after %.1f s %s", r.fault, r.recovered.Seconds(), r.said)
 	})
 	if err = errors.Join(err, v.sound()); err != nil {
