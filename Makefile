@@ -123,6 +123,13 @@ soak: $(DUCKDB) ## nothing lost, nothing twice: kills of every process under loa
 	./bin/crash -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 	VALTRACK_OUTAGE=150s $(GO) test ./test/crash -run '^TestBrokerAway$$' -count=1 -v -timeout 20m
 
+.PHONY: soak-faults
+soak-faults: ## 100 rounds of faults other than deaths: vanished streams and mounts, full disks, frozen processes; 15 minutes (needs Linux and root)
+	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/valtrack-crash .
+	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/crash ./test/crash
+	./bin/crash faults -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
+	VALTRACK_KILLS=20 $(GO) test ./test/crash -run 'Killed$$|^TestPowerCut$$' -count=1 -v -timeout 20m
+
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m

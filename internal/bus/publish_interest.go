@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -19,6 +20,10 @@ const rewindMargin = 5 * time.Second
 // keepMargin is how much longer than the duplicate window acknowledged events are kept: the
 // wait for the rewind, and the time in which nobody looked.
 const keepMargin = time.Minute
+
+// keepUntilRewound is for how long acknowledged events are kept while a rewind is due: a
+// durable that goes again, or a restart of the process, postpones it.
+const keepUntilRewound = math.MaxInt64 * time.Nanosecond
 
 // durables are the durables of a stream that make it keep events: their names and when they
 // were created, in Unix nanoseconds. One of the same name that was created later does not
@@ -80,6 +85,9 @@ func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error
 		return fmt.Errorf("consumers of stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
 	p.checkDurables(found, cfg.Duplicates)
+	if !p.broker.rewindAt.IsZero() {
+		p.broker.keep = keepUntilRewound
+	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%w for %v and would drop them: start 'valtrack consumer'", errNoConsumer, missing)
 	}

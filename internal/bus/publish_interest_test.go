@@ -73,6 +73,43 @@ func TestDurableRemovedUnderLoad(t *testing.T) {
 	}
 }
 
+// A durable that goes again postpones the rewind. What the first one had is kept meanwhile,
+// even beyond the time for which acknowledged events are kept otherwise.
+func TestEventsAreKeptUntilTheRewind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const window = 2 * time.Second
+	c := connect(t, startServer(t).URL(), discardLog())
+	s := interestStream(t, c, window)
+	subscribe(t, c)
+	p, _ := spoolPublisher(t, c, t.TempDir(), 1, discardLog())
+	closePublisher(t, p) // the test is in its place
+	keep := func() time.Duration {
+		t.Helper()
+		if err := p.checkInterest(t.Context(), s); err != nil && !errors.Is(err, errNoConsumer) {
+			t.Fatal(err)
+		}
+		return p.broker.keep
+	}
+	if got := keep(); got != window+keepMargin {
+		t.Errorf("kept for %v at first", got)
+	}
+	p.mark.lastSeq = 1
+	if err := s.DeleteConsumer(t.Context(), "consumer-test"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := keep(); got != keepUntilRewound {
+			t.Errorf("kept for %v without the durable", got)
+		}
+	}
+	p.broker.rewindAt = time.Time{} // it has been made
+	if got := keep(); got != window+keepMargin {
+		t.Errorf("kept for %v after the rewind", got)
+	}
+}
+
 // Only durables that keep an event until it is acknowledged are a reason to publish.
 func TestWhoseInterestCounts(t *testing.T) {
 	c := connect(t, startServer(t).URL(), discardLog())

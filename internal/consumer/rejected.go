@@ -145,7 +145,11 @@ func (in *ingest) keepRejected(m bus.Message, reason error) bool {
 		line = &in.foreignLog
 	}
 	line.warn(in.log, "rejected an event", slog.String("subject", m.Subject), slog.String("key", m.Key), slog.Any("reason", reason))
-	kept, err := in.rejected.add(m, reason, foreign)
+	err := in.writer.Check() // in another directory the file would be created again
+	var kept bool
+	if err == nil {
+		kept, err = in.rejected.add(m, reason, foreign)
+	}
 	if err != nil {
 		in.keepLog.warn(in.log, "cannot keep a rejected event, it will be redelivered", slog.Any("error", err))
 		in.logFailed("nak", m.Nak(retryMax))

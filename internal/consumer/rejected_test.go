@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,28 @@ func TestPoisonThatCannotBeKeptComesAgain(t *testing.T) {
 	r.stop(t)
 	if data, err := os.ReadFile(filepath.Join(dir, eventlog.RejectedName)); err != nil || strings.Count(string(data), "\n") != 1 {
 		t.Errorf("kept %q, %v", data, err)
+	}
+}
+
+// A directory that takes the place of the data directory, such as the mount point below an
+// unmounted disk, gets no rejected events: they would be ended and gone after the remount.
+func TestPoisonIsNotKeptInAnotherDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	f := newFeed()
+	r := start(t, dir, Config{}, f)
+	if err := errors.Join(os.Rename(dir, dir+".away"), os.Mkdir(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	a := f.sendRaw(event.SubjectMetadataReceived, "s-1-1", []byte(`{"metadata":null}`))
+	until(t, "the answer", func() bool { return a.String() != "" })
+	if a.String() != "nak" {
+		t.Errorf("answered %q", a)
+	}
+	if err := <-r.done; err == nil { // it has noticed
+		t.Error("the consumer goes on")
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("made %v, %v", entries, err)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
@@ -18,6 +17,9 @@ import (
 // clusterSize is how many nats-servers replicate the stream, when there is more than
 // one.
 const clusterSize = 3
+
+// streamSize fits on the disks of these worlds, bytes.
+const streamSize = 1 << 27
 
 // server is one nats-server's place.
 type server struct {
@@ -74,14 +76,13 @@ func routeOf(s server) string {
 	return u.String()
 }
 
-// replicate makes the stream on all servers, as an operator of a cluster does before
-// anything else.
-func (w *world) replicate(ctx context.Context) error {
+// makeStream makes the stream on all servers, as an operator does before anything else.
+func (w *world) makeStream(ctx context.Context) error {
 	for {
 		err := w.withJetStream(func(js jetstream.JetStream) error {
 			_, err := js.CreateStream(ctx, jetstream.StreamConfig{
 				Name: event.Stream, Subjects: event.Subjects(), Retention: jetstream.InterestPolicy, Storage: jetstream.FileStorage,
-				Discard: jetstream.DiscardNew, MaxBytes: 1 << 30, AllowAtomicPublish: true, Replicas: clusterSize,
+				Discard: jetstream.DiscardNew, MaxBytes: streamSize, AllowAtomicPublish: true, Replicas: len(w.servers), Duplicates: w.window,
 			})
 			return err
 		})
@@ -89,7 +90,7 @@ func (w *world) replicate(ctx context.Context) error {
 			return nil
 		}
 		if waitErr := pause(ctx, drainPoll); waitErr != nil {
-			return fmt.Errorf("a stream with %d replicas: %w", clusterSize, err)
+			return fmt.Errorf("a stream with %d replicas: %w", len(w.servers), err)
 		}
 	}
 }
@@ -112,17 +113,4 @@ func (w *world) leader(ctx context.Context) (role, error) {
 			return "", fmt.Errorf("no leader: %w", waitErr)
 		}
 	}
-}
-
-func (w *world) withJetStream(do func(jetstream.JetStream) error) error {
-	conn, err := nats.Connect(w.url())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		return err
-	}
-	return do(js)
 }

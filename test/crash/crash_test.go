@@ -311,19 +311,15 @@ func TestConsumerStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 		delete(w.procs, storer)
-		sub, leave, err := w.subscription(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
 		// The server handles acks some time after it has got them; what was not
 		// acknowledged would stay for AckWait, which is longer.
 		var lag bus.Lag
+		var err error
 		for deadline := time.Now().Add(stopWithin); ; time.Sleep(drainPoll) {
-			if lag, err = sub.Lag(t.Context()); err == nil && lag.AckPending == 0 || time.Now().After(deadline) {
+			if lag, err = w.lag(t.Context()); err == nil && lag.AckPending == 0 || time.Now().After(deadline) {
 				break
 			}
 		}
-		leave()
 		if err != nil || lag.AckPending > 0 {
 			t.Errorf("after the stop %+v, %v\n%s", lag, err, w.logged(t, storer)[from:])
 		}

@@ -65,8 +65,37 @@ func (i number) peer(peers int) int {
 	return int((i.n*0x9e3779b97f4a7c15 + i.boot*0xbf58476d1ce4e5b9) >> 20 % uint64(peers))
 }
 
+// oddity is what is unusual about an event.
+type oddity uint8
+
+const (
+	usual oddity = iota
+	foreign
+	early // a year ahead
+	late  // a year behind
+)
+
+// otherTime is how far early and late events are from the present.
+const otherTime = 365 * 24 * time.Hour
+
+// oddity is that of a number, in a world with unusual events.
+func (i number) oddity() oddity {
+	switch i.n % 97 {
+	case 31:
+		return foreign
+	case 61:
+		return early
+	case 91:
+		return late
+	}
+	return usual
+}
+
 // maker makes a sentry's events.
-type maker struct{ peers []event.MetadataReceived }
+type maker struct {
+	peers   []event.MetadataReceived
+	unusual bool
+}
 
 func newMaker(peers int) *maker {
 	m := &maker{}
@@ -113,6 +142,17 @@ func makePeer(i int) event.MetadataReceived {
 func (m *maker) next(i number, now time.Time) event.Event {
 	peer := &m.peers[i.peer(len(m.peers))]
 	common := peer.Common
+	if m.unusual {
+		switch i.oddity() {
+		case foreign:
+			common.Network = "elsewhere"
+		case early:
+			now = now.Add(otherTime)
+		case late:
+			now = now.Add(-otherTime)
+		case usual:
+		}
+	}
 	common.Timestamp = now.UnixMilli()
 	switch i.kind() {
 	case record:

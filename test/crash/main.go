@@ -38,8 +38,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run, args := soakMain, os.Args[1:]
-	if len(args) > 0 && args[0] == string(sentry) {
-		run, args = sentryMain, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case string(sentry):
+			run, args = sentryMain, args[1:]
+		case "faults":
+			run, args = faultsMain, args[1:]
+		}
 	}
 	if err := run(ctx, args); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "crash:", err)
@@ -54,19 +59,24 @@ func soakMain(ctx context.Context, args []string) error {
 	}
 	o := options{programs: programs{sentry: program{path: self, args: []string{string(sentry)}}}}
 	flags := flag.NewFlagSet("crash", flag.ContinueOnError)
-	flags.StringVar(&o.valtrack.path, "valtrack", "./bin/valtrack-crash", "the program, built with the tag crashpoints")
-	flags.StringVar(&o.server.path, "nats-server", "nats-server", "the broker's program")
+	o.programFlags(flags)
 	flags.StringVar(&o.duckdb, "duckdb", "test/duckdb", "the npm project with DuckDB; empty for no reader")
 	flags.IntVar(&o.kills, "kills", 50, "kills of each kind")
 	flags.IntVar(&o.rate, "rate", 4500, "events a second while the sentry lives")
 	flags.IntVar(&o.peers, "peers", 1000, "peers that the events are of")
-	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the moments")
-	flags.StringVar(&o.only, "only", "", "run only the rows whose name has this in it")
-	flags.BoolVar(&o.keep, "keep", false, "keep the directories")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	return soak(ctx, o, os.Stdout)
+}
+
+// programFlags are those of both tables.
+func (o *options) programFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.valtrack.path, "valtrack", "./bin/valtrack-crash", "the program, built with the tag crashpoints")
+	flags.StringVar(&o.server.path, "nats-server", "nats-server", "the broker's program")
+	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the moments")
+	flags.StringVar(&o.only, "only", "", "run only the rows whose name has this in it")
+	flags.BoolVar(&o.keep, "keep", false, "keep the directories")
 }
 
 // runs are the rows of the table.

@@ -76,13 +76,13 @@ func (r run) startAll(ctx context.Context, w *world) error {
 	for _, s := range w.servers {
 		all = append(all, s.role)
 	}
-	if r.leader { // a cluster is there before what uses it
+	if r.leader || w.window != streamWindow { // the broker is there before what uses it
 		for _, role := range all[2:] {
 			if err := w.start(ctx, role); err != nil {
 				return err
 			}
 		}
-		if err := w.replicate(ctx); err != nil {
+		if err := w.makeStream(ctx); err != nil {
 			return err
 		}
 		all = all[:2]

@@ -16,7 +16,9 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/spool"
+	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
 const (
@@ -33,11 +35,14 @@ const (
 // has, and ends.
 func sentryMain(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("sentry", flag.ContinueOnError)
-	dir := flags.String("dir", "", "directory of the spool and of what was published")
+	dir := flags.String("dir", "", "directory of what was published")
+	spoolDir := flags.String("spool", "", "directory of the spool")
+	address := flags.String("http", "127.0.0.1:0", "address of /readyz")
 	url := flags.String("nats", "", "address of the broker")
 	boot := flags.Uint64("boot", 1, "of the events")
 	rate := flags.Int("rate", 0, "events a second")
 	peers := flags.Int("peers", 1, "peers that the events are of")
+	unusual := flags.Bool("unusual", false, "some events are of other times, and some of another network")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -46,24 +51,50 @@ func sentryMain(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	queue, err := spool.Open(spool.Config{Dir: filepath.Join(*dir, "spool"), Sentry: sentryName, Boot: *boot, Log: log})
+	queue, err := spool.Open(spool.Config{Dir: *spoolDir, Sentry: sentryName, Boot: *boot, Log: log})
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	p, err := bus.NewPublisher(conn, bus.PublisherConfig{Queue: queue, Added: queue.Added(), Mark: queue.Mark()})
+	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
+		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: sentryName, Boot: *boot}.Producer(),
+	})
 	if err != nil {
 		return errors.Join(err, queue.Close(), conn.Close())
 	}
+	stopServing, err := serveReady(*address, func() error { return errors.Join(queue.Stats().Err, p.Stats().Err) }, log)
+	if err != nil {
+		return errors.Join(err, p.Close(ctx), conn.Close())
+	}
+	m := newMaker(*peers)
+	m.unusual = *unusual
 	if *rate > 0 {
-		err = publish(ctx, queue, *dir, *boot, *rate, math.MaxUint64, newMaker(*peers))
+		err = publish(ctx, queue, *dir, *boot, *rate, math.MaxUint64, m)
 	} else {
-		if err = publish(ctx, queue, *dir, *boot, 1, 1, newMaker(*peers)); err == nil {
+		if err = publish(ctx, queue, *dir, *boot, 1, 1, m); err == nil {
 			err = awaitEmpty(ctx, queue)
 		}
 	}
+	stopServing()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
 	defer cancel()
 	return errors.Join(err, p.Close(bounded), conn.Close())
+}
+
+// serveReady answers /readyz as the real sentry does.
+func serveReady(address string, ready func() error, log *slog.Logger) (stop func(), err error) {
+	server, err := telemetry.Listen(address, telemetry.NewRegistry(), ready, false, log)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			log.Error("cannot serve /readyz", slog.Any("error", err))
+		}
+	}, nil
 }
 
 // publish publishes until ctx ends, or at most so many events, and keeps in a file of

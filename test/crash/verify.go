@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -17,7 +18,9 @@ type verdict struct {
 	events int // in the datasets
 	lost   int // Publish had returned for them
 	twice  int // rows too many
-	wrong  []error
+	// rejected events are of another network.
+	rejected int
+	wrong    []error
 }
 
 func (v *verdict) wrongf(format string, args ...any) {
@@ -59,11 +62,14 @@ func (w *world) verify(ctx context.Context) (verdict, error) {
 	if err := s.scan(ctx, w.data); err != nil {
 		return v, err
 	}
-	want := s.compare(reported)
+	want := s.compare(w, reported)
+	if w.retention > 0 { // the tracker has what rows are no longer there for
+		return v, w.checkData(ctx, &v, reported)
+	}
 	if err := w.compareTracker(ctx, &v, want); err != nil {
 		return v, err
 	}
-	return v, w.checkData(ctx, &v)
+	return v, w.checkData(ctx, &v, reported)
 }
 
 func (s *stored) scan(ctx context.Context, dir string) error {
@@ -106,19 +112,28 @@ func (s *stored) add(into map[uint64][]uint8, k kind, i number, peer string) {
 type observations struct{ handshakes, visits uint64 }
 
 // compare counts, and tells what the stored events make of each peer.
-func (s *stored) compare(told map[uint64]uint64) map[string]observations {
+func (s *stored) compare(w *world, told map[uint64]uint64) map[string]observations {
 	of := map[string]observations{}
 	for boot, counts := range s.rows {
 		for n := 1; n < len(counts); n++ {
-			i, rows := number{boot, uint64(n)}, int(counts[n])
+			i, rows, odd := number{boot, uint64(n)}, int(counts[n]), usual
+			if w.unusual {
+				odd = i.oddity()
+			}
 			if rows == 0 {
-				if i.n <= told[boot] {
+				if i.n <= told[boot] && odd != foreign && w.retention == 0 {
 					s.lost++
 				}
 				continue
 			}
+			if odd == foreign {
+				s.wrongf("event %v of another network was stored", i)
+			}
 			s.events++
 			s.twice += rows - 1
+			if odd == early { // the clock cannot be right
+				continue
+			}
 			o := of[peerID(i.peer(s.peers))]
 			switch i.kind() {
 			case handshake:
@@ -158,8 +173,9 @@ func (w *world) compareTracker(ctx context.Context, v *verdict, want map[string]
 	return nil
 }
 
-// checkData asks `valtrack check data`.
-func (w *world) checkData(ctx context.Context, v *verdict) error {
+// checkData asks `valtrack check data`: all that was published is stored, was removed for its
+// age, or is among the rejected events.
+func (w *world) checkData(ctx context.Context, v *verdict, reported map[uint64]uint64) error {
 	cmd := exec.CommandContext(ctx, w.valtrack.path, append(append([]string{}, w.valtrack.args...), "check", "data", "--json", "--data-dir", w.data)...)
 	cmd.Env = append(os.Environ(), w.valtrack.env...)
 	out, err := cmd.Output()
@@ -167,23 +183,39 @@ func (w *world) checkData(ctx context.Context, v *verdict) error {
 		OK       bool   `json:"ok"`
 		Missing  uint64 `json:"missing"`
 		Sentries []struct {
-			Boot   string      `json:"boot"`
-			Stored uint64      `json:"stored"`
-			Gaps   [][2]uint64 `json:"gaps"`
+			Boot     string      `json:"boot"`
+			Stored   uint64      `json:"stored"`
+			Rejected uint64      `json:"rejected"`
+			Gaps     [][2]uint64 `json:"gaps"`
 		} `json:"sentries"`
 	}
 	if decodeErr := json.Unmarshal(out, &health); decodeErr != nil {
 		return fmt.Errorf("check data: %w", errors.Join(err, decodeErr))
 	}
-	covered := uint64(0)
+	covered, rejected, accepted := uint64(0), uint64(0), map[uint64]uint64{}
 	for _, s := range health.Sentries {
-		covered += s.Stored
+		boot, err := strconv.ParseUint(s.Boot, 10, 64)
+		if err != nil {
+			return fmt.Errorf("check data: boot %q: %w", s.Boot, err)
+		}
+		accepted[boot] = s.Stored + s.Rejected
+		covered, rejected = covered+s.Stored, rejected+s.Rejected
 		if len(s.Gaps) > 0 {
 			v.wrongf("boot %s: counters %v are missing", s.Boot, s.Gaps)
 		}
 	}
-	if !health.OK || health.Missing > 0 || covered != uint64(v.events) {
+	v.rejected = int(rejected)
+	for boot, n := range reported {
+		// One more may have been accepted and not reported.
+		if got := accepted[boot]; got < n || got > n+1 {
+			v.wrongf("boot %d: check data knows %d events, published were %d", boot, got, n)
+		}
+	}
+	if !health.OK || health.Missing > 0 || w.retention == 0 && covered != uint64(v.events) {
 		v.wrongf("check data: ok %v, %d events missing, %d covered of %d", health.OK, health.Missing, covered, v.events)
+	}
+	if (err == nil) != health.OK {
+		v.wrongf("check data: ok %v, but %w", health.OK, err)
 	}
 	return nil
 }

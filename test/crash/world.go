@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,13 +13,14 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
-	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/crashpoint"
 )
 
 const (
 	// segmentAge and compactEvery are short, so that kills meet commits and merges.
 	segmentAge, compactEvery = 400 * time.Millisecond, 2 * time.Second
+	// streamWindow is the duplicate window of a stream that the program has made.
+	streamWindow = 2 * time.Minute
 	// stopPatience is what users are promised, on a machine that is not overloaded.
 	stopPatience = 10 * time.Second
 	// drainPatience bounds the storing of what is under way at the end.
@@ -28,6 +28,7 @@ const (
 	// consumerID is the id in the consumer's data directory, from which the durable
 	// has its name.
 	consumerID = "crash"
+	durable    = "consumer-" + consumerID
 )
 
 // role is a process's part.
@@ -37,6 +38,7 @@ const (
 	broker   role = "nats-server"
 	sentry   role = "sentry"
 	storer   role = "consumer"
+	standby  role = "stand-by" // another consumer
 	natsHost      = "127.0.0.1"
 )
 
@@ -57,25 +59,56 @@ type world struct {
 	// patience is how long a process may take to end after SIGTERM.
 	patience time.Duration
 	procs    map[role]*process
+	ports    map[role]int // of /readyz and /metrics
+	// unusual has some events be of other times, and some of another network.
+	unusual bool
+	// retention is the consumer's, 0 for none.
+	retention time.Duration
+	compact   time.Duration // 0 for no merges
+	window    time.Duration // in which the stream knows ids again
+	disks     map[string]*disk
+	rewound   time.Time // until when events may come again
 }
 
 // plainName and patternNames are names of data directories: those of the latter are
 // patterns to whoever expands them, one of them an invalid one.
 const plainName = "data"
 
+// volumeName is the directory that the data directory is in, where disks fill.
+const volumeName = "volume"
+
+// spoolName is the directory that the spool is in: a disk of its own where disks fill.
+const spoolName = "queue"
+
 func patternNames() []string { return []string{"a[b", "run[1]"} }
 
 // newWorld makes a world in dir; name is that of the data directory.
 func newWorld(ctx context.Context, p programs, dir, name string, servers, rate, peers int) (_ *world, err error) {
-	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, procs: map[role]*process{}}
-	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755)); err != nil {
+	w := &world{programs: p, dir: dir, data: filepath.Join(dir, name), rate: rate, peers: peers, patience: stopPatience, compact: compactEvery, window: streamWindow,
+		procs: map[role]*process{}, ports: map[role]int{}, disks: map[string]*disk{}}
+	if err := errors.Join(os.MkdirAll(w.data, 0o755), os.MkdirAll(w.points(), 0o755), os.MkdirAll(w.published(), 0o755), os.MkdirAll(filepath.Dir(w.spool()), 0o755)); err != nil {
 		return nil, err
 	}
 	if err := w.nameConsumer(); err != nil {
 		return nil, err
 	}
-	w.servers, err = newServers(ctx, dir, servers)
-	return w, err
+	if w.servers, err = newServers(ctx, dir, servers); err != nil {
+		return nil, err
+	}
+	for _, r := range []role{sentry, storer} {
+		if err := w.newAddress(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) newAddress(ctx context.Context, r role) error {
+	ports, err := freePorts(ctx, 1)
+	if err == nil {
+		w.ports[r] = ports[0]
+	}
+	return err
 }
 
 // nameConsumer writes the consumer's id, so that its durable is known.
@@ -88,6 +121,9 @@ func (w *world) points() string { return filepath.Join(w.dir, "points") }
 
 // published is the sentry's directory.
 func (w *world) published() string { return filepath.Join(w.dir, "sentry") }
+
+// spool is that of the sentry.
+func (w *world) spool() string { return filepath.Join(w.dir, spoolName, "spool") }
 
 // url names all servers.
 func (w *world) url() string {
@@ -108,17 +144,25 @@ func (w *world) start(ctx context.Context, r role) (err error) {
 	case sentry:
 		w.procs[r], err = w.startSentry(ctx, w.rate)
 	case storer:
-		p := w.armed(w.valtrack)
-		w.procs[r], err = p.start(ctx, w.dir, string(r), "consumer", "--nats", w.url(), "--data-dir", w.data,
-			"--segment-age", segmentAge.String(), "--compact-every", compactEvery.String())
+		w.procs[r], err = w.startConsumer(ctx, string(r), w.address(r))
 	}
 	return err
+}
+
+func (w *world) startConsumer(ctx context.Context, log, metrics string, more ...string) (*process, error) {
+	args := append([]string{"consumer", "--nats", w.url(), "--data-dir", w.data, "--metrics", metrics,
+		"--segment-age", segmentAge.String(), "--compact-every", w.compact.String()}, more...)
+	if w.retention > 0 {
+		args = append(args, "--retention", w.retention.String())
+	}
+	return w.armed(w.valtrack).start(ctx, w.dir, log, args...)
 }
 
 func (w *world) startSentry(ctx context.Context, rate int) (*process, error) {
 	w.boot++
 	return w.armed(w.sentry).start(ctx, w.dir, string(sentry), "-dir", w.published(), "-nats", w.url(),
-		"-boot", strconv.FormatUint(w.boot, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(w.peers))
+		"-boot", strconv.FormatUint(w.boot, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(w.peers),
+		"-spool", w.spool(), "-http", w.address(sentry), "-unusual="+strconv.FormatBool(w.unusual))
 }
 
 func (w *world) armed(p program) program {
@@ -161,21 +205,16 @@ func (w *world) drain(ctx context.Context) error {
 	if err := last.wait(drainPatience); err != nil {
 		return err
 	}
-	sub, leave, err := w.subscription(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	for {
-		lag, err := sub.Lag(ctx)
-		if err == nil && lag == (bus.Lag{}) {
+		lag, lagErr := w.lag(ctx)
+		if lagErr == nil && lag == (bus.Lag{}) {
 			break
 		}
 		if err := w.check(); err != nil {
 			return err
 		}
 		if err := pause(ctx, drainPoll); err != nil {
-			return fmt.Errorf("the consumer has %d messages to come and %d to acknowledge: %w\n%s", lag.Pending, lag.AckPending, err, w.procs[storer].tail())
+			return fmt.Errorf("the consumer has %d messages to come and %d to acknowledge (%w): %w\n%s", lag.Pending, lag.AckPending, lagErr, err, w.procs[storer].tail())
 		}
 	}
 	err = w.procs[storer].stop(w.patience)
@@ -195,21 +234,6 @@ func (w *world) awaitSentry(ctx context.Context) error {
 			return fmt.Errorf("the sentry publishes nothing: %w", err)
 		}
 	}
-}
-
-// subscription is the consumer's own, to ask how far it is.
-func (w *world) subscription(ctx context.Context) (*bus.Subscription, func(), error) {
-	conn, err := bus.Connect(ctx, bus.Options{URL: w.url(), Name: "crash", Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, nil, err
-	}
-	settings := consumer.Config{SegmentAge: segmentAge}
-	sub, err := conn.Subscribe(ctx, bus.SubscribeOptions{Durable: "consumer-" + consumerID, AckWait: settings.AckWait(), MaxAckPending: settings.MaxAckPending()})
-	leave := func() { _ = conn.Close() } // nothing was published on it
-	if err != nil {
-		leave()
-	}
-	return sub, leave, err
 }
 
 func pause(ctx context.Context, d time.Duration) error {
