@@ -224,6 +224,43 @@ func TestAddressesThatChangeDoNotEndTheBackoff(t *testing.T) {
 	}
 }
 
+// A peer whose record has no address, or has lost it, is not dialled, however often and when
+// its record changes, and is dialled again once it has one. Losing it ends no backoff.
+func TestPeersWithoutAnAddressAreNotDialled(t *testing.T) {
+	for _, every := range []int{2, 3, 4, 5} { // which record lacks the address
+		table, net := newTestTable(t, 10)
+		now, dials := genesis, 0
+		for seq := uint64(1); seq < 600; seq++ {
+			before := 0
+			if p := table.byID["a"]; p != nil {
+				before = int(p.fails)
+			}
+			record := testRecord(net, "a", seq, uint16(1000+seq*2))
+			if int(seq)%every == 0 {
+				record = testRecordAt(net.Schedule.Periods[0].Digest, "a", seq, 0, 0)
+			}
+			table.offer(record, now)
+			if lost := int(seq)%every == 0; lost && int(table.byID["a"].fails) != before {
+				t.Fatalf("record %d without an address: %d failures became %d", seq, before, table.byID["a"].fails)
+			}
+			for range 2 { // at once, and before the next record
+				if p, _ := table.nextDue(now); p != nil {
+					if dials++; !hasAddress(table.target(p)) {
+						t.Fatalf("dialled without an address, after record %d of which each %dth has none", seq, every)
+					}
+					table.endVisit(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
+				}
+				now = now.Add(29 * time.Second)
+			}
+		}
+		table.offer(testRecord(net, "a", 600, 999), now)
+		p, _ := table.nextDue(now.Add(24 * time.Hour))
+		if dials == 0 || p == nil {
+			t.Errorf("every %d: %d dials, and then %v", every, dials, p)
+		}
+	}
+}
+
 // The identities of one group get few of the watch slots (H4).
 func TestWatchSlotsAreSharedByGroups(t *testing.T) {
 	if testing.Short() {
