@@ -206,13 +206,14 @@ func (c *crawl) plan(wake *time.Timer) *visit {
 func (c *crawl) nextVisit(now time.Time) (*node, time.Time) {
 	for {
 		n, at := c.table.nextDue(now)
-		if n != nil && c.running.Full(n.at, queryBudget) != 0 {
-			turn := c.turns.Next(n.at, now.Add(turnPeriod/time.Duration(turnBudget.Host)))
-			c.turns.Add(n.at, turn)
-			c.table.requeue(n, turn)
+		if n == nil {
+			return nil, at
+		}
+		if full := c.running.Full(n.at, queryBudget); full != 0 {
+			c.table.requeue(n, c.nextTurn(n.at, full, now))
 			continue
 		}
-		if n == nil || n.tried || n.bootnode {
+		if n.tried || n.bootnode {
 			return n, at
 		}
 		switch area := c.areas.of(n.id); {
@@ -225,6 +226,18 @@ func (c *crawl) nextVisit(now time.Time) (*node, time.Time) {
 			return n, at
 		}
 	}
+}
+
+// nextTurn is when a node may look again whether the group that was full has room. It is a
+// turn of that group alone: a long queue at one address must not delay its neighbours.
+func (c *crawl) nextTurn(at prefix.Groups, full prefix.Key, now time.Time) time.Time {
+	group := prefix.Groups{Host: full}
+	if full == at.Net {
+		group = prefix.Groups{Net: full}
+	}
+	turn := c.turns.Next(group, now.Add(turnPeriod/time.Duration(turnBudget.Host)))
+	c.turns.Add(group, turn)
+	return turn
 }
 
 // distances lists the n largest, which have the fullest buckets.

@@ -58,6 +58,36 @@ func TestOneGroupHasFewQueries(t *testing.T) {
 	}
 }
 
+// A long queue at some addresses of a network does not delay its other addresses: each group
+// has its own turns.
+func TestQueuesOfAddressesDoNotDelayTheirNetwork(t *testing.T) {
+	forkID := testForkID(1)
+	f := newFinder(t, nil)
+	c := f.newCrawl(nil)
+	now := time.Now()
+	offer := func(ip gethenr.IPv4Addr, port int, at time.Time) *node {
+		_, key := testKey(t)
+		n := nodeOf(t, key, 1, &forkID, ip, gethenr.UDP(port))
+		c.table.offer(n, at)
+		known := c.table.byID[n.ID()]
+		c.table.markTried(known)
+		return known
+	}
+	for i := range 600 { // two addresses fill the network's share
+		offer(ip4(192, 31, 196, byte(1+i%2)), 1024+i, now.Add(-time.Minute))
+	}
+	neighbour := offer(ip4(192, 31, 196, 9), 9000, now.Add(-time.Second))
+	wake := time.NewTimer(time.Hour)
+	for v := c.plan(wake); v != nil; v = c.plan(wake) {
+	}
+	if got := c.running.Used(neighbour.at.Net); got != queryBudget.Net {
+		t.Fatalf("%d nodes of the network are asked, want %d", got, queryBudget.Net)
+	}
+	if wait := neighbour.due.Sub(now); wait > turnPeriod {
+		t.Errorf("the neighbour waits %v, want %v at most", wait, turnPeriod)
+	}
+}
+
 // However many endpoints of a network get packets, its addresses and it have limits (H5).
 func TestPaceOfNetworks(t *testing.T) {
 	for _, tt := range []struct {
@@ -107,4 +137,8 @@ func TestEndpointsThatChangeDoNotEndTheWait(t *testing.T) {
 	if asked > 6*hours {
 		t.Errorf("asked %d times in %d hours", asked, hours)
 	}
+}
+
+func ip4(a, b, c, d byte) gethenr.IPv4Addr {
+	return gethenr.IPv4Addr(netip.AddrFrom4([4]byte{a, b, c, d}))
 }

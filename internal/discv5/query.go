@@ -63,20 +63,26 @@ func (f *Finder) query(ctx context.Context, v visit) answers {
 	q.findFar(ctx, v.far)
 	f.far.Add(int64(a.farAsked))
 	a.banned = a.noAnswer && q.wasHeard() && ctx.Err() == nil
-	f.route(record, &a)
+	f.route(record, q.endpoint, &a)
 	return a
 }
 
-// route keeps the routing table to nodes that answer.
-func (f *Finder) route(record *enode.Node, a *answers) {
+// route keeps the routing table to nodes that answer, with records whose endpoint is the one
+// that was asked: others are told of them, and must not be sent to a third party.
+func (f *Finder) route(record *enode.Node, asked netip.AddrPort, a *answers) {
 	switch {
 	case a.noAnswer:
 		f.udp.routing.remove(record.ID())
-	case a.self != nil:
+	case a.self != nil && f.acceptable(a.self) && isAt(a.self, asked):
 		f.udp.routing.add(a.self)
 	case a.answered:
 		f.udp.routing.add(record)
 	}
+}
+
+func isAt(n *enode.Node, endpoint netip.AddrPort) bool {
+	at, ok := n.UDPEndpoint()
+	return ok && at == endpoint
 }
 
 // queries are the requests of one visit, in order. After one that is not answered no

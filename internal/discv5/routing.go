@@ -12,13 +12,15 @@ import (
 	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/chainbound/valtrack/internal/discv5/wire"
-	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 const (
-	// maxPerNetwork bounds the nodes of one network (IPv4 /24, IPv6 /64) in a bucket, so
-	// that nobody fills our answers with nodes of their own.
-	maxPerNetwork = 2
+	// maxPerNetwork and maxInBucket bound the nodes of one network (IPv4 /24, IPv6 /48), in
+	// the whole table and in a bucket: nobody fills our answers with nodes of their own, or
+	// decides by their number which address we state in our record.
+	maxPerNetwork = 10
+	maxInBucket   = 2
 	// nodesOverhead is more than what a NODES packet has besides its records, in bytes:
 	// header (71), authentication (16), type, request id, total and lists.
 	nodesOverhead = 71 + 16 + 20
@@ -29,55 +31,58 @@ const (
 type routing struct {
 	self enode.ID
 
-	mu      sync.Mutex
-	buckets [257][]*enode.Node // by logarithmic distance
+	mu       sync.Mutex
+	buckets  [257][]*enode.Node // by logarithmic distance
+	networks prefix.Counter     // of all nodes
 }
 
 func newRouting(self enode.ID) *routing { return &routing{self: self} }
 
-// add puts in a node that has answered, if there is room, or replaces its record.
+// networkOf is the node's /24 or /48; none for addresses of an operator's own networks.
+func networkOf(n *enode.Node) prefix.Groups {
+	return prefix.Groups{Net: prefix.Of(n.IPAddr()).Net}
+}
+
+// add puts in a node that has answered, if there is room. A newer record of a node replaces
+// its older one, and needs room too: its address may be another.
 func (r *routing) add(n *enode.Node) {
 	if n.ID() == r.self {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(n.ID())
 	b := &r.buckets[enode.LogDist(r.self, n.ID())]
-	neighbours := 0
-	for i, known := range *b {
-		if known.ID() == n.ID() {
-			(*b)[i] = n
-			return
-		}
-		if sameNetwork(known.IPAddr(), n.IPAddr()) {
-			neighbours++
-		}
+	network := networkOf(n)
+	var inBucket prefix.Counter
+	for _, known := range *b {
+		inBucket.Add(networkOf(known))
 	}
-	if len(*b) < bucketSize && neighbours < maxPerNetwork {
-		*b = append(*b, n)
+	if len(*b) >= bucketSize || inBucket.Full(network, prefix.Budget{Net: maxInBucket}) != 0 ||
+		r.networks.Full(network, prefix.Budget{Net: maxPerNetwork}) != 0 {
+		return
 	}
+	*b = append(*b, n)
+	r.networks.Add(network)
 }
 
-// sameNetwork is false for addresses that are not globally reachable: those of a
-// devnet are all of one network.
-func sameNetwork(a, b netip.Addr) bool {
-	if !enr.GloballyReachable(a) || !enr.GloballyReachable(b) {
-		return false
-	}
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	network, err := a.Prefix(bits)
-	return err == nil && network.Contains(b)
+// drop removes a node. mu is held.
+func (r *routing) drop(id enode.ID) {
+	b := &r.buckets[enode.LogDist(r.self, id)]
+	*b = slices.DeleteFunc(*b, func(n *enode.Node) bool {
+		if n.ID() != id {
+			return false
+		}
+		r.networks.Remove(networkOf(n))
+		return true
+	})
 }
 
 // remove takes out a node that does not answer.
 func (r *routing) remove(id enode.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := &r.buckets[enode.LogDist(r.self, id)]
-	*b = slices.DeleteFunc(*b, func(n *enode.Node) bool { return n.ID() == id })
+	r.drop(id)
 }
 
 // get returns nil for a node that is not in the table.

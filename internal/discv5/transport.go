@@ -157,7 +157,8 @@ func (t *transport) findnode(ctx context.Context, n *enode.Node, distances []uin
 	return a, err
 }
 
-// ping asks whether a node is alive, and tells our record where it sees us.
+// ping asks whether a node is alive, and tells our record where it sees us. Over IPv6
+// nobody sees our IPv4 address, nor the reverse: such a statement is ignored.
 func (t *transport) ping(ctx context.Context, n *enode.Node) error {
 	c, err := t.begin(ctx, n, &wire.Ping{ReqID: newRequestID(), ENRSeq: t.local.Node().Seq()})
 	if err != nil {
@@ -169,9 +170,11 @@ func (t *transport) ping(ctx context.Context, n *enode.Node) error {
 		if !ok {
 			return false
 		}
-		if at, ok := pong.Endpoint(); ok {
+		if at, ok := pong.Endpoint(); ok && sameFamily(at.Addr(), c.to.Addr()) {
 			t.local.UDPEndpointStatement(c.to, at)
 		}
 		return true
 	})
 }
+
+func sameFamily(a, b netip.Addr) bool { return a.Unmap().Is4() == b.Unmap().Is4() }

@@ -137,7 +137,7 @@ func TestRoutingIsBoundedAndKeepsWhoAnswers(t *testing.T) {
 	for i := range 5 {
 		r.add(publicNode(i, netip.AddrFrom4([4]byte{8, 8, 8, byte(i + 1)}).String(), 1))
 	}
-	if got := len(r.at(256)); got != maxPerNetwork {
+	if got := len(r.at(256)); got != maxInBucket {
 		t.Errorf("%d nodes of one network", got)
 	}
 	for i := range 100 {
@@ -157,6 +157,104 @@ func TestRoutingIsBoundedAndKeepsWhoAnswers(t *testing.T) {
 	}
 	if r.at(257) != nil || r.at(1<<40) != nil {
 		t.Error("nodes at distances that there are not")
+	}
+}
+
+// Whoever has one network has few nodes in the whole table, however far apart their ids are,
+// and so little to say about our address. A record that moves there finds no more room.
+func TestRoutingIsSharedByNetworks(t *testing.T) {
+	for name, at := range map[string]func(i int) gethenr.Entry{
+		"one /24": func(i int) gethenr.Entry { return ip4(8, 8, 8, byte(i)) },
+		"one /48": func(i int) gethenr.Entry {
+			return gethenr.IPv6Addr(netip.AddrFrom16([16]byte{0x2a, 1, 4, 0xf8, 0, 0, byte(i >> 8), byte(i), 15: 1}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { testOneNetwork(t, at) })
+	}
+}
+
+func testOneNetwork(t *testing.T, at func(i int) gethenr.Entry) {
+	r := newRouting(enode.ID{})
+	node := func(distance int, seq uint64, entry gethenr.Entry) *enode.Node {
+		var id enode.ID
+		id[distance/8] = 0x80 >> (distance % 8)
+		rec := syntheticRecord(testForkID(1))
+		rec.Set(entry)
+		if _, is6 := entry.(gethenr.IPv6Addr); is6 {
+			rec.Set(gethenr.UDP6(9000))
+		}
+		rec.SetSeq(seq)
+		if err := rec.SetSig(trusted(id), append(make([]byte, 32), id[:]...)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := enode.New(trusted(id), &rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for i := range 200 {
+		r.add(node(i, 1, at(i)))
+	}
+	if got := len(r.all()); got != maxPerNetwork {
+		t.Errorf("%d nodes of one network, want %d", got, maxPerNetwork)
+	}
+	r.add(node(0, 2, at(7))) // stays within the network
+	elsewhere := func(i int) gethenr.Entry { return ip4(9, 9, byte(i), 1) }
+	r.add(node(201, 1, elsewhere(1)))
+	r.add(node(201, 2, at(201))) // moves into it
+	if got := len(r.all()); got != maxPerNetwork {
+		t.Errorf("%d nodes after one moved there, want %d", got, maxPerNetwork)
+	}
+	r.add(node(0, 3, elsewhere(2))) // leaves it
+	r.add(node(202, 1, at(202)))
+	if got := len(r.all()); got != maxPerNetwork+1 {
+		t.Errorf("%d nodes after one left, want %d", got, maxPerNetwork+1)
+	}
+	for _, n := range r.all() {
+		r.remove(n.ID())
+	}
+	if r.networks.Len() != 0 {
+		t.Errorf("%d networks are counted in an empty table", r.networks.Len())
+	}
+}
+
+// What a node says about an address of ours that it cannot see does not count.
+func TestStatementsOfTheOtherFamily(t *testing.T) {
+	four, mapped, six := netip.MustParseAddr("8.8.8.8"), netip.MustParseAddr("::ffff:8.8.8.8"), netip.MustParseAddr("2a01:4f8::1")
+	for _, tt := range []struct {
+		a, b netip.Addr
+		want bool
+	}{{four, four, true}, {four, mapped, true}, {six, six, true}, {four, six, false}, {six, mapped, false}} {
+		if sameFamily(tt.a, tt.b) != tt.want || sameFamily(tt.b, tt.a) != tt.want {
+			t.Errorf("%v and %v: want %v", tt.a, tt.b, tt.want)
+		}
+	}
+}
+
+// A node's own record is handed on only when the node answered at its endpoint: nobody else
+// gets packets because a node names their address (H2).
+func TestOnlyEndpointsThatAnsweredAreHandedOn(t *testing.T) {
+	forkID := testForkID(1)
+	f := newFinder(t, nil)
+	asked := netip.MustParseAddrPort("127.0.0.1:9000")
+	for name, tt := range map[string]struct {
+		ip   gethenr.IPv4Addr
+		port int
+		seq  uint64 // of the record that is handed on
+	}{
+		"the same endpoint": {ip4(127, 0, 0, 1), 9000, 2},
+		"another port":      {ip4(127, 0, 0, 1), 9001, 1},
+		"another address":   {ip4(8, 8, 8, 8), 9000, 1},
+		"no address at all": {ip4(0, 0, 0, 0), 9000, 1},
+	} {
+		_, key := testKey(t)
+		record := nodeOf(t, key, 1, &forkID, ip4(127, 0, 0, 1), gethenr.UDP(9000))
+		self := nodeOf(t, key, 2, &forkID, tt.ip, gethenr.UDP(tt.port))
+		f.route(record, asked, &answers{answered: true, self: self})
+		if got := f.udp.routing.get(record.ID()); got == nil || got.Seq() != tt.seq {
+			t.Errorf("%s: %v is handed on, want seq %d", name, got, tt.seq)
+		}
 	}
 }
 

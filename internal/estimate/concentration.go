@@ -14,9 +14,6 @@ const (
 	large = 0.05
 )
 
-// PrefixNodes is how many nodes of one network prefix count among so many nodes.
-func PrefixNodes(nodes int) int { return max(fewNodes, int(prefixShare*float64(nodes))) }
-
 // Prefix is the nodes of one network prefix.
 type Prefix struct {
 	Nodes      int
@@ -31,14 +28,18 @@ func (p Prefix) Large(active uint64) bool {
 	return (!p.Private || p.Nodes > 1) && p.Validators > large*float64(active)
 }
 
-// Weights are what the nodes of each prefix count for in totals, from 0 to 1. Nodes that
-// are in no prefix are in others.
-//
-// Up to three nodes of a prefix count in full, as long as they do not claim a large share of
-// the network together. More nodes count for at most PrefixNodes, and not for more
-// than as many average nodes of prefixes with few: what one party claims must not be the
-// measure of its own weight.
-func (m *Model) Weights(prefixes []Prefix, others Prefix) []float64 {
+// PrefixNodes is how many nodes of one prefix count: a share of the nodes that are in prefixes
+// with few, so that a flood does not raise its own limit. Nodes that are in no prefix are in
+// others.
+func PrefixNodes(prefixes []Prefix, others Prefix) int {
+	return countedOf(withFew(prefixes, others))
+}
+
+// countedOf is PrefixNodes for the result of withFew.
+func countedOf(few Prefix) int { return max(fewNodes, int(prefixShare*float64(few.Nodes))) }
+
+// withFew are the nodes in prefixes with few, or all when there is nothing to compare with.
+func withFew(prefixes []Prefix, others Prefix) Prefix {
 	all := others
 	for _, p := range prefixes {
 		all.Nodes += p.Nodes
@@ -48,11 +49,23 @@ func (m *Model) Weights(prefixes []Prefix, others Prefix) []float64 {
 			others.Validators += p.Validators
 		}
 	}
-	if others.Nodes < fewNodes { // there is nothing to compare with
-		others = all
+	if others.Nodes < fewNodes {
+		return all
 	}
-	allowed := float64(PrefixNodes(others.Nodes))
-	admitted := allowed * others.Validators / float64(max(1, others.Nodes))
+	return others
+}
+
+// Weights are what the nodes of each prefix count for in totals, from 0 to 1. Nodes that
+// are in no prefix are in others.
+//
+// Up to three nodes of a prefix count in full, as long as they do not claim a large share of
+// the network together. More nodes count for at most PrefixNodes, and not for more
+// than as many average nodes of prefixes with few: what one party claims must not be the
+// measure of its own weight.
+func (m *Model) Weights(prefixes []Prefix, others Prefix) []float64 {
+	few := withFew(prefixes, others)
+	allowed := float64(countedOf(few))
+	admitted := allowed * few.Validators / float64(max(1, few.Nodes))
 	weights := make([]float64, len(prefixes))
 	for i, p := range prefixes {
 		switch weights[i] = 1; {

@@ -72,7 +72,7 @@ type alarm struct {
 	raised  bool
 	logged  time.Time
 	checked time.Time
-	share   float64 // of unknown digests, when checked
+	share   float64 // of unknown digests, when last checked with enough nodes
 }
 
 func newAlarm(f forks, log *slog.Logger) *alarm {
@@ -84,7 +84,7 @@ func newAlarm(f forks, log *slog.Logger) *alarm {
 }
 
 // observe counts a node's record; at is the network of addresses in which the node answered, zero for
-// a node to count by itself. ours says whether its record before had one of our digests.
+// a node to count by itself. ours says whether it had one of our digests before.
 func (a *alarm) observe(r *enr.Record, at prefix.Key, ours bool, now time.Time) {
 	if r.Eth2 == nil {
 		return
@@ -239,7 +239,11 @@ type shares struct {
 	linked  float64 // unknown digest, linked for certain
 	unknown float64 // those and the ones of our family
 	unaware float64 // announce a next digest that we do not know
+	current float64 // have our current digest, those included
 }
+
+// unsure means that there are too few nodes for shares.
+func (s shares) unsure() bool { return s.nodes < alarmLeast }
 
 func (a *alarm) shares(now time.Time) shares {
 	a.rotate(now)
@@ -250,42 +254,58 @@ func (a *alarm) shares(now time.Time) shares {
 		}
 	}
 	s := shares{nodes: counts[kindCurrent] + counts[kindUnaware] + counts[kindNext] + counts[kindLinked] + counts[kindFamily]}
-	if s.nodes >= alarmLeast {
+	if !s.unsure() {
 		all := float64(s.nodes)
 		s.linked = float64(counts[kindLinked]) / all
 		s.unknown = float64(counts[kindLinked]+counts[kindFamily]) / all
 		s.unaware = float64(counts[kindUnaware]) / all
+		s.current = float64(counts[kindCurrent]+counts[kindUnaware]) / all
 	}
 	return s
 }
 
 // check returns the share of unknown digests, recounted ten times per bucket, and
-// logs a problem once per bucket.
+// logs a problem once per bucket. With too few nodes it knows nothing new: after a fork that
+// we do not have no handshake completes, and that is no sign that all is well. The last share
+// stays, and so does an alarm, until most nodes have our digest.
 func (a *alarm) check(now time.Time) (unknown float64) {
 	if now.Sub(a.checked) < a.bucket/10 {
 		return a.share
 	}
 	s := a.shares(now)
-	a.checked, a.share = now, s.unknown
+	a.checked = now
+	if !s.unsure() {
+		a.share = s.unknown
+	}
 	moved := s.linked >= alarmFifth || s.unknown >= alarmMajority
 	wrong := moved || s.unaware >= alarmFifth
 	switch {
-	case wrong && (!a.raised || now.Sub(a.logged) >= a.bucket):
-		a.raised, a.logged = true, now
-		attrs := []any{
-			slog.Float64("share", max(s.unknown, s.unaware)), slog.Int("nodes", s.nodes), slog.String("digest", a.example.String()),
-			slog.String("our_digest", a.forks.current(now).String()),
-		}
-		if moved {
-			a.log.Error("many nodes of this network have a fork digest that our schedule does not: most likely it forked "+
-				"and this configuration is old; update valtrack, or the config.yaml of --network-dir", attrs...)
-		} else {
-			a.log.Error("many nodes of this network announce a next fork that our schedule does not have; "+
-				"update valtrack, or the config.yaml of --network-dir, before it comes", attrs...)
-		}
-	case !wrong && a.raised:
+	case a.raised && !wrong && s.current > alarmMajority:
 		a.raised = false
 		a.log.Info("the fork digests match our schedule again", slog.Int("nodes", s.nodes))
+	case (wrong || a.raised) && (!a.raised || now.Sub(a.logged) >= a.bucket):
+		a.raised, a.logged = true, now
+		attrs := []any{
+			slog.Int("nodes", s.nodes), slog.String("digest", a.example.String()), slog.String("our_digest", a.forks.current(now).String()),
+		}
+		if !s.unsure() {
+			attrs = append(attrs, slog.Float64("share", max(s.unknown, s.unaware)))
+		}
+		a.log.Error(alarmMessage(moved, wrong), attrs...)
 	}
 	return a.share
+}
+
+// alarmMessage says what an alarm is about.
+func alarmMessage(moved, wrong bool) string {
+	switch {
+	case moved:
+		return "many nodes of this network have a fork digest that our schedule does not: most likely it forked " +
+			"and this configuration is old; update valtrack, or the config.yaml of --network-dir"
+	case wrong:
+		return "many nodes of this network announce a next fork that our schedule does not have; " +
+			"update valtrack, or the config.yaml of --network-dir, before it comes"
+	}
+	return "the fork alarm stays: it is unknown whether this network still has a fork that our schedule does not, " +
+		"since too few nodes with our digest have answered lately; update valtrack, or the config.yaml of --network-dir"
 }

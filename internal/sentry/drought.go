@@ -16,13 +16,16 @@ const (
 	droughtLeast = 5 * time.Second
 	// droughtEvery is the time between two warnings, in multiples of the first wait.
 	droughtEvery = 15
+	// droughtAgain is how many epochs without a handshake are a drought after the first
+	// handshake, if two windows are not longer.
+	droughtAgain = 8
 	// maxForeignDigests bounds the digests that are counted.
 	maxForeignDigests = 256
 )
 
-// drought tells the operator why a sentry that has just started visits nobody: the wrong
-// network, genesis or exclude file look like a quiet network otherwise. Only the schedule's
-// goroutine uses it. It ends with the first handshake.
+// drought tells the operator why a sentry visits nobody: the wrong network, genesis or exclude
+// file, or a fork that we do not have, look like a quiet network otherwise. Only the schedule's
+// goroutine uses it. It ends with a handshake, and starts again after long without one.
 type drought struct {
 	forks     forks
 	log       *slog.Logger
@@ -33,9 +36,12 @@ type drought struct {
 	own   map[eth2.NodeID]bool
 	found int // records of other nodes
 	wait  time.Duration
-	next  time.Time // of a warning
+	again time.Duration
+	next  time.Time // of a warning, or of a look whether there were handshakes
 	over  bool
-	// seen counts the records that came by why they are not dialled, "" for those that are.
+	base  Stats // when the last handshake was noticed, or the drought began again
+	// seen counts the records that came during the drought by why they are not dialled, ""
+	// for those that are.
 	seen    map[unfit]int
 	records int
 	// digests counts the records with a digest that is not to be dialled.
@@ -57,8 +63,10 @@ func newDrought(cfg Config, f forks, now time.Time) *drought {
 	wait := max(f.clock.Scale(droughtAfter), droughtLeast)
 	d := &drought{
 		forks: f, log: cfg.log, bootnodes: len(cfg.bootnodes), wait: wait, next: now.Add(wait),
-		seen: make(map[unfit]int), digests: make(map[eth2.ForkDigest]int), own: make(map[eth2.NodeID]bool),
+		again: time.Duration(max(droughtAgain, 2*cfg.Revisit)) * f.clock.EpochDuration(),
+		own:   make(map[eth2.NodeID]bool),
 	}
+	d.begin(Stats{})
 	for _, text := range cfg.bootnodes {
 		r, err := enr.Parse(text)
 		if err != nil {
@@ -69,6 +77,12 @@ func newDrought(cfg Config, f forks, now time.Time) *drought {
 		}
 	}
 	return d
+}
+
+// begin counts from now on.
+func (d *drought) begin(s Stats) {
+	d.over, d.base, d.records, d.found = false, s, 0, 0
+	d.seen, d.digests = make(map[unfit]int), make(map[eth2.ForkDigest]int)
 }
 
 // observe counts a record.
@@ -90,18 +104,24 @@ func (d *drought) observe(r *enr.Record, why unfit) {
 }
 
 // due reports whether it is time to check.
-func (d *drought) due(now time.Time) bool { return !d.over && !now.Before(d.next) }
+func (d *drought) due(now time.Time) bool { return !now.Before(d.next) }
 
-// check warns while there has been no handshake.
+// check warns while there is no handshake.
 func (d *drought) check(s Stats, now time.Time) {
-	if !d.due(now) {
+	switch {
+	case !d.due(now):
 		return
-	}
-	if s.Handshaked > 0 {
-		d.over, d.seen, d.digests = true, nil, nil
+	case s.Handshaked != d.base.Handshaked || d.over && s.Watching+d.base.Watching > 0: // a watch can take longer
+		d.over, d.base, d.seen, d.digests = true, s, nil, nil
+		d.next = now.Add(d.again)
+		return
+	case d.over:
+		d.begin(s)
+		d.next = now.Add(droughtEvery * d.wait) // records are few by now
 		return
 	}
 	d.next = now.Add(droughtEvery * d.wait)
+	s = d.since(s)
 	attrs := []any{
 		slog.Int("records", d.records), slog.Uint64("dialled", s.Dialled), slog.Uint64("connected", s.Connected),
 		slog.Int("bootnodes", d.bootnodes), slog.Int("records_of_bootnodes", d.records-d.found), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
@@ -118,7 +138,23 @@ func (d *drought) check(s Stats, now time.Time) {
 	if s.Dialled > 0 {
 		attrs = append(attrs, slog.Any("outcomes", s.Outcomes))
 	}
+	if d.base.Handshaked > 0 {
+		attrs = append(attrs, slog.Uint64("handshakes_before", d.base.Handshaked))
+	}
 	d.log.Warn(d.diagnosis(s), attrs...)
+}
+
+// since gives what has happened in the drought.
+func (d *drought) since(s Stats) Stats {
+	s.Dialled, s.Connected = s.Dialled-d.base.Dialled, s.Connected-d.base.Connected
+	outcomes := make(map[string]uint64)
+	for outcome, n := range s.Outcomes {
+		if n -= d.base.Outcomes[outcome]; n > 0 {
+			outcomes[outcome] = n
+		}
+	}
+	s.Outcomes = outcomes
+	return s
 }
 
 // commonest is the digest that most records have, of those that are not to be dialled.
@@ -142,6 +178,8 @@ func (d *drought) diagnosis(s Stats) string {
 	switch {
 	case s.Dialled > 0:
 		return "peers are dialled, but none has completed a handshake: check the firewall, and that the network and its genesis are the right ones"
+	case d.base.Handshaked > 0 && d.found == 0:
+		return "handshakes have ceased, and no new node records come: check the firewall and the connection of this machine"
 	case d.bootnodes > 0 && d.excluded == d.bootnodes:
 		return "no node can be found: the exclude file covers all bootnodes; take one off it, or give another one with --bootnode"
 	case d.records == 0:

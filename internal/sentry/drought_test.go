@@ -120,3 +120,53 @@ func TestDroughtEnds(t *testing.T) {
 		t.Errorf("%d records counted, log %s", d.records, &log)
 	}
 }
+
+// When handshakes cease later, it says why too, from what has happened since; but not while
+// a peer is watched, which may take long.
+func TestDroughtAfterHandshakes(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	epoch := net.Clock.EpochDuration()
+	for _, revisit := range []int{1, 10} {
+		now := net.Clock.EpochStart(50)
+		var log bytes.Buffer
+		d := newDrought(Config{Revisit: revisit, log: slog.New(slog.NewTextHandler(&log, nil))}, forksOf(net), now)
+		stats := Stats{Dialled: 10, Connected: 9, Outcomes: map[string]uint64{"ok": 10}}
+		pass := func(epochs int, each func()) {
+			for end := now.Add(time.Duration(epochs) * epoch); now.Before(end); now = now.Add(time.Minute) {
+				each()
+				if !d.over {
+					d.observe(testRecordAt(eth2.ForkDigest{0xde, 0xad}, "peer", 1, 9000, 0), unfitDigest)
+				}
+				d.check(stats, now)
+			}
+		}
+		pass(100, func() { stats.Handshaked++ })
+		stats.Watching = 1
+		pass(100, func() {})
+		stats.Watching = 0
+		pass(2*revisit-1, func() {})
+		if log.Len() > 0 {
+			t.Fatalf("revisit %d: %s: want no warning yet", revisit, &log)
+		}
+		pass(4*max(droughtAgain, 2*revisit), func() {})
+		for _, want := range []string{"none is of our network and fork", "dialled=0", "their_digest=0xdead0000", "handshakes_before="} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("revisit %d: %s: want %q in it", revisit, &log, want)
+			}
+		}
+		stats.Handshaked++
+		pass(2, func() {})
+		log.Reset()
+		pass(max(1, 2*revisit-3), func() {})
+		if log.Len() > 0 || !d.over {
+			t.Errorf("revisit %d: %s: want no warning after a handshake", revisit, &log)
+		}
+		for range 4 * max(droughtAgain, 2*revisit) {
+			now = now.Add(epoch)
+			d.check(stats, now)
+		}
+		if !strings.Contains(log.String(), "handshakes have ceased, and no new node records come") {
+			t.Errorf("revisit %d: %s: want to read that no records come", revisit, &log)
+		}
+	}
+}

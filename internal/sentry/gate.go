@@ -35,9 +35,11 @@ func (g *gate) admitsRecord(r *enr.Record, known *peer, now time.Time) bool {
 }
 
 // observe gives a peer's record to the alarm, if the peer has completed a handshake: records
-// and identities are free, addresses that answer are not.
+// and identities are free, addresses that answer are not. During an alarm any handshake will
+// do: after a fork that we do not have there are no new ones.
 func (g *gate) observe(r *enr.Record, p *peer, now time.Time) {
-	if p.lastHandshake.IsZero() || now.Sub(p.lastHandshake) > g.alarm.forks.clock.Scale(recentContact) {
+	recent := now.Sub(p.lastHandshake) <= g.alarm.forks.clock.Scale(recentContact)
+	if p.lastHandshake.IsZero() || !recent && !g.alarm.raised {
 		return
 	}
 	at := p.at
@@ -49,7 +51,7 @@ func (g *gate) observe(r *enr.Record, p *peer, now time.Time) {
 	if at.Net == 0 {
 		at.Net = at.Host
 	}
-	g.alarm.observe(r, at.Net, p.dialable, now)
+	g.alarm.observe(r, at.Net, true, now) // the handshake was with our digest
 }
 
 // keeps decides on a peer of the table.

@@ -33,7 +33,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Histogram("valtrack_sentry_handshake_seconds", "Time from the dial, or from an inbound connection, to MetaData.", func(s Stats) (uint64, float64, map[float64]uint64) {
 			return s.Latency.Count, s.Latency.Sum.Seconds(), s.Latency.Buckets()
 		}),
-		telemetry.Gauge("valtrack_sentry_unknown_digest_ratio", "Share of the nodes that seem to be on this network whose fork digest is not in the schedule, 0 to 1.", func(s Stats) float64 { return s.UnknownDigestShare }),
+		telemetry.Gauge("valtrack_sentry_unknown_digest_ratio", "Share of the nodes that seem to be on this network whose fork digest is not in the schedule, 0 to 1; as of the last time that at least 20 nodes were counted.", func(s Stats) float64 { return s.UnknownDigestShare }),
 		telemetry.Gauge("valtrack_sentry_clock_skew_seconds", "By how much this machine's clock is ahead of the broker's, below 0 when it is behind; NaN when it was not measured lately.", func(s Stats) float64 {
 			if s.ClockSkewMS == nil {
 				return math.NaN()

@@ -1,11 +1,14 @@
 package sentry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -224,6 +227,43 @@ func TestAddressesThatChangeDoNotEndTheBackoff(t *testing.T) {
 	}
 }
 
+// A peer whose record has no address, or has lost it, is not dialled, however often and when
+// its record changes, and is dialled again once it has one. Losing it ends no backoff.
+func TestPeersWithoutAnAddressAreNotDialled(t *testing.T) {
+	for _, every := range []int{2, 3, 4, 5} { // which record lacks the address
+		table, net := newTestTable(t, 10)
+		now, dials := genesis, 0
+		for seq := uint64(1); seq < 600; seq++ {
+			before := 0
+			if p := table.byID["a"]; p != nil {
+				before = int(p.fails)
+			}
+			record := testRecord(net, "a", seq, uint16(1000+seq*2))
+			if int(seq)%every == 0 {
+				record = testRecordAt(net.Schedule.Periods[0].Digest, "a", seq, 0, 0)
+			}
+			table.offer(record, now)
+			if lost := int(seq)%every == 0; lost && int(table.byID["a"].fails) != before {
+				t.Fatalf("record %d without an address: %d failures became %d", seq, before, table.byID["a"].fails)
+			}
+			for range 2 { // at once, and before the next record
+				if p, _ := table.nextDue(now); p != nil {
+					if dials++; !hasAddress(table.target(p)) {
+						t.Fatalf("dialled without an address, after record %d of which each %dth has none", seq, every)
+					}
+					table.endVisit(p, result{outcome: event.OutcomeUnreachable, started: now}, now)
+				}
+				now = now.Add(29 * time.Second)
+			}
+		}
+		table.offer(testRecord(net, "a", 600, 999), now)
+		p, _ := table.nextDue(now.Add(24 * time.Hour))
+		if dials == 0 || p == nil {
+			t.Errorf("every %d: %d dials, and then %v", every, dials, p)
+		}
+	}
+}
+
 // The identities of one group get few of the watch slots (H4).
 func TestWatchSlotsAreSharedByGroups(t *testing.T) {
 	if testing.Short() {
@@ -340,6 +380,66 @@ func TestAlarmCountsAddressesThatAnswered(t *testing.T) {
 		if g.alarm.raised != tt.alarms {
 			t.Errorf("%s: alarm %v, want %v", tt.name, g.alarm.raised, tt.alarms)
 		}
+	}
+}
+
+// After a fork that we do not have no handshake completes. The alarm does not end because
+// there is nobody left to ask, but when most nodes have our digest (H10).
+func TestAlarmStaysWhileNobodyAnswers(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	now := net.Clock.EpochStart(100)
+	id, _ := net.Schedule.ForkID(100)
+	moved := eth2.ENRForkID{ForkDigest: eth2.ForkDigest{0xde, 0xad, 0xbe, 0xef}, NextForkVersion: id.NextForkVersion, NextForkEpoch: eth2.FarFutureEpoch}
+	var log bytes.Buffer
+	g := newGate(Config{log: slog.New(slog.NewTextHandler(&log, nil))}, forksOf(net))
+	peers := make([]*peer, 100)
+	for i := range peers {
+		peers[i] = &peer{dialable: true, lastHandshake: now, at: prefix.Of(honestAddress(i).Addr())}
+	}
+	seen := func(peers []*peer, fork eth2.ENRForkID) {
+		for _, p := range peers {
+			g.admitsRecord(&enr.Record{PeerID: "p", Eth2: &fork}, p, now)
+			p.dialable = fork == id
+		}
+	}
+	// pass lets hours pass, in which the peers give a record in each of the first few.
+	pass := func(hours, records int, peers []*peer, fork eth2.ENRForkID) (share float64) {
+		for h := range hours {
+			if h < records {
+				seen(peers, fork)
+			}
+			for range 6 {
+				now = now.Add(10 * time.Minute)
+				share = g.alarm.check(now)
+			}
+			if !g.alarm.raised {
+				t.Fatalf("the alarm ended after %d hours: %s", h, &log)
+			}
+		}
+		return share
+	}
+	seen(peers, moved)
+	if share := g.alarm.check(now); !g.alarm.raised || share != 1 {
+		t.Fatalf("alarm %v, share %v", g.alarm.raised, share)
+	}
+	if share := pass(30, 0, nil, moved); share != 1 { // no records at all
+		t.Errorf("share %v when nobody is asked", share)
+	}
+	log.Reset()
+	if share := pass(30, 30, peers, moved); share != 1 { // records of peers that answered days ago
+		t.Errorf("share %v when all have moved", share)
+	}
+	if !strings.Contains(log.String(), "most likely it forked") {
+		t.Errorf("not seen in the records of earlier peers: %s", &log)
+	}
+	log.Reset()
+	pass(2, 2, peers[:alarmLeast-1], id) // too few
+	if !strings.Contains(log.String(), "the fork alarm stays") || strings.Contains(log.String(), "share=") {
+		t.Errorf("%s: want to read that the alarm stays, and no share", &log)
+	}
+	seen(peers[:60], id)
+	if share := g.alarm.check(now.Add(time.Minute)); g.alarm.raised || share != 0 || !strings.Contains(log.String(), "match our schedule again") {
+		t.Errorf("most have our digest: alarm %v, share %v: %s", g.alarm.raised, share, &log)
 	}
 }
 

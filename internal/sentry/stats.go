@@ -33,7 +33,8 @@ type Stats struct {
 	Excluded      int               // entries of the exclude file
 	Latency       Latency           // from the dial, or the connection of an inbound peer, to MetaData
 	// UnknownDigestShare is the share of the nodes that seem to be on our network
-	// whose fork digest our schedule does not have, from 0 to 1.
+	// whose fork digest our schedule does not have, from 0 to 1, as of the last time that
+	// there were enough nodes to tell.
 	UnknownDigestShare float64
 	// ClockSkewMS is by how many milliseconds our clock is ahead of the broker's; nil when
 	// that was not measured lately.

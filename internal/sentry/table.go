@@ -98,7 +98,10 @@ func (t *table) update(p *peer, r *enr.Record, now time.Time) {
 	}
 	target := targetOf(r, t.allowPrivate)
 	moved := !p.dialable || !sameAddresses(before, target)
-	p.dialable = hasAddress(target)
+	if p.dialable = hasAddress(target); !p.dialable {
+		t.unqueue(p)
+		return
+	}
 	if !moved {
 		return
 	}

@@ -101,9 +101,22 @@ func atMost[K comparable](n int, peers []*Peer, group func(*Peer) (key K, groupe
 	return slices.DeleteFunc(slices.Clone(peers), func(p *Peer) bool { return over[p] })
 }
 
-// limited are the peers to learn from: as many of each prefix as count.
+// limited are the peers to learn from: as many of each prefix as count in totals.
 func limited(peers []*Peer) []*Peer {
-	return atMost(estimate.PrefixNodes(len(peers)), peers, func(p *Peer) (prefix.Key, bool) {
+	var others estimate.Prefix
+	members := map[prefix.Key]int{}
+	for _, p := range peers {
+		if k := groupOf(p.prefix()); k != 0 {
+			members[k]++
+		} else {
+			others.Nodes++
+		}
+	}
+	prefixes := make([]estimate.Prefix, 0, len(members))
+	for _, n := range members {
+		prefixes = append(prefixes, estimate.Prefix{Nodes: n})
+	}
+	return atMost(estimate.PrefixNodes(prefixes, others), peers, func(p *Peer) (prefix.Key, bool) {
 		k := groupOf(p.prefix())
 		return k, k != 0
 	})
