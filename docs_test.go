@@ -139,6 +139,7 @@ func TestLimitsOfThePage(t *testing.T) {
 				t.Errorf("%s: %v", strings.TrimSpace(cells[1]), err)
 			}
 		}
+		checkSizes(t, cells)
 		names := quoted.FindAllStringSubmatch(cells[5], -1)
 		if len(names) == 0 {
 			t.Errorf("%s: no test", strings.TrimSpace(cells[1]))
@@ -156,5 +157,24 @@ func TestLimitsOfThePage(t *testing.T) {
 	}
 	if !ok || rows < 20 {
 		t.Errorf("%d limits", rows)
+	}
+}
+
+// checkSizes: each size in a limit is one that its places have, as in 128 << 10.
+func checkSizes(t *testing.T, cells []string) {
+	t.Helper()
+	var code strings.Builder
+	for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[4], -1) {
+		text, err := os.ReadFile(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.WriteString(strings.ReplaceAll(string(text), " ", ""))
+	}
+	for _, m := range regexp.MustCompile(`(\d+) ([KMG])iB`).FindAllStringSubmatch(cells[2], -1) {
+		shift := map[string]string{"K": "10", "M": "20", "G": "30"}[m[2]]
+		if !regexp.MustCompile(`\b` + m[1] + "<<" + shift + `\b`).MatchString(code.String()) {
+			t.Errorf("%s: %s is not in %s", strings.TrimSpace(cells[1]), m[0], cells[4])
+		}
 	}
 }

@@ -70,13 +70,15 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 // what was given, else what the database was used with last, else what is assumed of
 // the network. When nothing is known, the error is an errNoNumber: a ConfigError, or the API's.
 func (e *estimates) prepare(ctx context.Context) error {
-	name := e.config.Network
+	name, source := e.config.Network, "--"+OptActiveValidators
 	if e.config.Params.ActiveValidators == 0 {
 		last, ok := tracker.LastParams(ctx, e.config.Dir, name)
 		// What was only assumed then may be known better now.
 		if ok && last.PAggUncertainty < assumedUncertainty {
+			source = "the last run"
 			e.setActive(last.ActiveValidators, last.PAggUncertainty)
 		} else {
+			source = "an assumption about the network, of " + e.assumed.Month
 			e.setActive(e.assumed.ActiveValidators, assumedUncertainty)
 		}
 	}
@@ -86,11 +88,7 @@ func (e *estimates) prepare(ctx context.Context) error {
 	}
 	if p := e.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			source := "the last run"
-			if p.PAggUncertainty == assumedUncertainty {
-				source = "an assumption about the network, of " + e.assumed.Month
-			}
-			e.log.Warn("cannot read the number of active validators, starting with an earlier one", slog.Uint64("number", p.ActiveValidators), slog.String("from", source), slog.Any("error", failed))
+			e.log.Warn("cannot read the number of active validators, starting with another one", slog.Uint64("number", p.ActiveValidators), slog.String("from", source), slog.Any("error", failed))
 		}
 		if p.PAggUncertainty == assumedUncertainty {
 			e.log.Info("using an assumed number of active validators", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))

@@ -38,11 +38,13 @@ func TestPrepare(t *testing.T) {
 		uncertainty     float64
 		wantErr         string
 		wantConfig      bool
+		wantSource      string // in the warning that the API is away
 	}{
 		"given":                         {network: "mainnet", given: 7, last: 5, want: 7, uncertainty: givenUncertainty},
 		"from the API":                  {network: "custom", last: 5, api: api.URL, want: 64},
-		"the API is away, of last time": {network: "custom", last: 5, api: "http://127.0.0.1:1", want: 5},
-		"the API is away, assumed":      {network: "hoodi", api: "http://127.0.0.1:1", want: 1_200_000, uncertainty: assumedUncertainty},
+		"the API is away, of last time": {network: "custom", last: 5, api: "http://127.0.0.1:1", want: 5, wantSource: "the last run"},
+		"the API is away, given":        {network: "hoodi", given: 7, last: 5, api: "http://127.0.0.1:1", want: 7, uncertainty: givenUncertainty, wantSource: "--active-validators"},
+		"the API is away, assumed":      {network: "hoodi", api: "http://127.0.0.1:1", want: 1_200_000, uncertainty: assumedUncertainty, wantSource: "an assumption about the network, of 20"},
 		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the number of active validators of custom"},
 		"of last time":                  {network: "custom", last: 5, lastUncertainty: givenUncertainty, want: 5, uncertainty: givenUncertainty},
 		"assumed last time":             {network: "mainnet", last: 5, lastUncertainty: assumedUncertainty, want: 950_000, uncertainty: assumedUncertainty},
@@ -76,8 +78,12 @@ func TestPrepare(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			e := newEstimates(cfg, dir, net, log)
+			var lines strings.Builder
+			e := newEstimates(cfg, dir, net, slog.New(slog.NewTextHandler(&lines, nil)))
 			err := e.prepare(t.Context())
+			if warned := strings.Contains(lines.String(), "cannot read the number"); warned != (test.wantSource != "") || !strings.Contains(lines.String(), test.wantSource) {
+				t.Errorf("no warning that names %q, or one without need: %s", test.wantSource, &lines)
+			}
 			if test.wantErr != "" {
 				if err == nil || !strings.Contains(err.Error(), test.wantErr) || isConfigError(err) != test.wantConfig {
 					t.Fatalf("error %v, a ConfigError: %t", err, isConfigError(err))

@@ -48,8 +48,9 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	}
 	defer w.Close()
 	p := purger{exclude: x, known: map[string]bool{}}
-	if err := p.findPeers(ctx, dataDir); err != nil {
-		return done, err
+	damaged := p.findPeers(ctx, dataDir)
+	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
+		return done, damaged
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
 	var errs [4]error
@@ -62,18 +63,20 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 			done.Peers++
 		}
 	}
-	if err := errors.Join(errs[:]...); err != nil {
+	if err := errors.Join(damaged, errors.Join(errs[:]...)); err != nil {
 		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
 	}
 	return done, forgetFound(dataDir)
 }
 
 // WouldPurge counts the rows and the tracked peers that Purge would remove. It changes
-// nothing, and a consumer may be running.
+// nothing, and a consumer may be running. If the error is dataset.ErrDamaged, all was counted
+// but the rows of the parts that it names.
 func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found Purged, err error) {
 	p := purger{exclude: x, known: map[string]bool{}}
-	if err := p.scanAddresses(ctx, dataDir); err != nil {
-		return found, err
+	damaged := p.scanAddresses(ctx, dataDir)
+	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
+		return found, damaged
 	}
 	err = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) {
 		if p.foundAt(peer.ID, p.atAddress(peer)); p.peer(peer.ID) {
@@ -92,7 +95,9 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 			}
 			return nil
 		})
-		if err != nil {
+		if errors.Is(err, dataset.ErrDamaged) {
+			damaged = errors.Join(damaged, err)
+		} else if err != nil {
 			return found, err
 		}
 	}
@@ -100,6 +105,9 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 		if gone {
 			found.Peers++
 		}
+	}
+	if damaged != nil {
+		return found, fmt.Errorf("the rows of damaged parts are not counted: %w", damaged)
 	}
 	return found, nil
 }
@@ -154,7 +162,8 @@ func (p *purger) peer(id string) bool {
 const foundFile = "purge_peers.json"
 
 // findPeers finds the peers of which a row or the tracker has an excluded address, and those
-// that an earlier purge found that did not come to its end.
+// that an earlier purge found that did not come to its end. If the error is
+// dataset.ErrDamaged, it has found all but those that only damaged parts show.
 func (p *purger) findPeers(ctx context.Context, dataDir string) error {
 	path := filepath.Join(dataDir, foundFile)
 	var found []string
@@ -173,16 +182,20 @@ func (p *purger) findPeers(ctx context.Context, dataDir string) error {
 	if !p.exclude.HasAddresses() {
 		return nil
 	}
-	if err := p.scanAddresses(ctx, dataDir); err != nil {
-		return err
+	damaged := p.scanAddresses(ctx, dataDir)
+	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
+		return damaged
 	}
 	// A tracker that cannot be read fails later, in its own purge: the rest is not left for that.
 	_ = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) { p.foundAt(peer.ID, p.atAddress(peer)) })
 	text, err := json.Marshal(slices.Sorted(maps.Keys(p.known)))
+	if err == nil {
+		err = diskio.ReplaceFile(path, text, 0o600)
+	}
 	if err != nil {
 		return err
 	}
-	return diskio.ReplaceFile(path, text, 0o600)
+	return damaged
 }
 
 func forgetFound(dataDir string) error {
@@ -192,23 +205,37 @@ func forgetFound(dataDir string) error {
 	return diskio.SyncDir(dataDir)
 }
 
+// scanAddresses reads the addresses of all rows. If the error is dataset.ErrDamaged, it has read
+// all but those of the parts that the error names.
 func (p *purger) scanAddresses(ctx context.Context, dataDir string) error {
-	if err := dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.DiscoveryRow) error {
-		p.foundAt(r.ID, p.address(r.IP) || p.address(r.IP6))
-		return nil
-	}); err != nil {
-		return err
+	var damaged error
+	for _, scan := range []func() error{
+		func() error {
+			return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.DiscoveryRow) error {
+				p.foundAt(r.ID, p.address(r.IP) || p.address(r.IP6))
+				return nil
+			})
+		},
+		func() error {
+			return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.MetadataRow) error {
+				p.foundAt(r.ID, p.exclude.Multiaddr(r.Multiaddr))
+				return nil
+			})
+		},
+		func() error {
+			return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.VisitRow) error {
+				p.foundAt(r.ID, r.Multiaddr != nil && p.exclude.Multiaddr(*r.Multiaddr))
+				return nil
+			})
+		},
+	} {
+		if err := scan(); errors.Is(err, dataset.ErrDamaged) {
+			damaged = errors.Join(damaged, err)
+		} else if err != nil {
+			return err
+		}
 	}
-	if err := dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.MetadataRow) error {
-		p.foundAt(r.ID, p.exclude.Multiaddr(r.Multiaddr))
-		return nil
-	}); err != nil {
-		return err
-	}
-	return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.VisitRow) error {
-		p.foundAt(r.ID, r.Multiaddr != nil && p.exclude.Multiaddr(*r.Multiaddr))
-		return nil
-	})
+	return damaged
 }
 
 func (p *purger) foundAt(peer string, excluded bool) {

@@ -290,3 +290,46 @@ func TestPurgeThatIsInterrupted(t *testing.T) {
 		t.Errorf("beside a consumer: %v", err)
 	}
 }
+
+// A part that cannot be read keeps nothing else from being counted and removed.
+func TestPurgeByAddressGoesOnPastADamagedPart(t *testing.T) {
+	for _, table := range []string{dataset.Discovery, dataset.Visit, dataset.PeerEstimates} {
+		dir := purgeable(t)
+		parts, err := filepath.Glob(filepath.Join(dataset.Dir(dir, table), "part-*1.parquet"))
+		if err != nil || len(parts) != 1 {
+			t.Fatalf("parts %v, %v", parts, err)
+		}
+		text, err := os.ReadFile(parts[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[len(text)/3] ^= 1
+		if err := os.WriteFile(parts[0], text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		x, err := sentry.NewExclude("", []string{"192.0.2.1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := WouldPurge(t.Context(), dir, x)
+		if !errors.Is(err, dataset.ErrDamaged) || !strings.Contains(err.Error(), parts[0]) {
+			t.Errorf("%s: dry run: %v", table, err)
+		}
+		done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, dataset.ErrDamaged) || !strings.Contains(err.Error(), parts[0]) || !strings.Contains(err.Error(), "run it again") {
+			t.Errorf("%s: %v", table, err)
+		}
+		for _, other := range dataset.Tables() {
+			want := int64(1)
+			if other == table || other == dataset.ValidatorMetadata { // which has none
+				want = 0
+			}
+			if found.Rows[other] != want || done.Rows[other] != want {
+				t.Errorf("%s is damaged: %d rows of %s counted, %d removed, want %d", table, found.Rows[other], other, done.Rows[other], want)
+			}
+		}
+		if found.Peers != 1 || done.Peers != 1 || done.RejectedEvents != 2 {
+			t.Errorf("%s: counted %+v, removed %+v", table, found, done)
+		}
+	}
+}

@@ -63,10 +63,10 @@ func runPurge(ctx context.Context, in invocation) error {
 	}
 	if in.cmd.Bool(flagDryRun) {
 		found, err := app.WouldPurge(ctx, dir, exclude)
-		if err != nil {
+		if err != nil && !errors.Is(err, dataset.ErrDamaged) {
 			return err
 		}
-		return in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers})
+		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers}), err)
 	}
 	log, err := in.logger(in.stderr)
 	if err != nil {

@@ -49,12 +49,9 @@ func runVisit(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	if arg, err = in.knownAddress(ctx, arg); err != nil {
-		return err
-	}
-	target, record, err := sentry.ParseTarget(arg)
+	target, record, err := in.visitTarget(ctx, arg)
 	if err != nil {
-		return usagef("visit: %w", err)
+		return err
 	}
 	net, err := in.usableNetwork()
 	if err != nil {
@@ -80,12 +77,29 @@ func runVisit(ctx context.Context, in invocation) error {
 	return fmt.Errorf("%w: %s", errNotVisited, view.Reason)
 }
 
-// knownAddress is the record or the multiaddr of the node that an id or an IP address names,
-// from the data directory; a record and a multiaddr are themselves.
-func (in invocation) knownAddress(ctx context.Context, text string) (string, error) {
-	if strings.HasPrefix(text, "/") || strings.HasPrefix(strings.ToLower(text), "enr:") {
-		return text, nil
+// visitTarget is what the text names: as a record or a multiaddr, also with what pasting has put
+// around it, else as an id or an IP address whose node the data directory knows.
+func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, *enr.Record, error) {
+	text = strings.Trim(text, " \t\r\n\"'`,;\uFEFF")
+	target, record, err := sentry.ParseTarget(text)
+	if err == nil {
+		return target, record, nil
 	}
+	if _, bad := enr.Parse(text); bad != nil && !strings.HasPrefix(text, "/") && !strings.Contains(strings.ToLower(text), "enr:") {
+		if text, err = in.knownAddress(ctx, text); err != nil {
+			return target, nil, err
+		}
+		target, record, err = sentry.ParseTarget(text)
+	}
+	if err != nil {
+		err = usagef("visit: %w", err)
+	}
+	return target, record, err
+}
+
+// knownAddress is the record or the multiaddr of the node that an id or an IP address names,
+// from the data directory.
+func (in invocation) knownAddress(ctx context.Context, text string) (string, error) {
 	const wanted = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
 	dir := in.cmd.String(flagDataDir)
 	if !dataset.Exists(dir) {

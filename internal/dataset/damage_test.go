@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -370,11 +372,14 @@ func TestMergeRefusesAnotherNumberOfRows(t *testing.T) {
 	}
 }
 
-// withoutSum replaces a part by one as earlier versions wrote it.
-func withoutSum[T Row](t *testing.T, path string) {
+// withoutSum replaces a part by one as earlier versions wrote it, with changed rows.
+func withoutSum[T Row](t *testing.T, path string, changes ...func(*T)) {
 	t.Helper()
 	var rows []T
 	if err := eachRow(t.Context(), path, func(r T) error {
+		for _, change := range changes {
+			change(&r)
+		}
 		rows = append(rows, r)
 		return nil
 	}); err != nil {
@@ -453,4 +458,98 @@ func TestFlipsWithoutChecksum(t *testing.T) {
 		}
 	}
 	t.Logf("%d found", damaged)
+}
+
+// What peers sent does not announce a checksum: it is in the footer too, as the bounds of its
+// column.
+func TestTextOfPeersAnnouncesNoChecksum(t *testing.T) {
+	for _, agent := range []string{summedMark, "Lighthouse" + summedMark, summedMark + strings.Repeat("\x1c", 8), "valtrack version " + schemaText() + summedMark} {
+		_, _, dir := committedTens(t, 1)
+		path := single(1).path(dir, Metadata)
+		withoutSum(t, path, func(r *MetadataRow) { r.ClientVersion = agent })
+		data, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(data[len(data)-8-int(binary.LittleEndian.Uint32(data[len(data)-8:])):], []byte(agent)) {
+			t.Fatalf("%q is not in the footer, %v", agent, err)
+		}
+		if h := check(t, dir, nil); !h.OK() || healthOf(h, Metadata).NoChecksum != 1 {
+			t.Errorf("%q: %+v", agent, healthOf(h, Metadata))
+		}
+	}
+}
+
+// A start says what is known: that parts are of two writers only when both can be read.
+func TestDamagedPartThatWasMerged(t *testing.T) {
+	for _, damaged := range []span{{1, 2}, single(2)} {
+		w, c, dir := committedTens(t, 2)
+		copied := copyDir(t, dir)
+		c.advance(time.Hour)
+		compact(t, w)
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := copyFile(single(2).path(copied, Visit), single(2).path(dir, Visit)); err != nil {
+			t.Fatal(err)
+		}
+		path := damaged.path(dir, Visit)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[100] ^= 1 // of a page
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		again, err := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if text := log.String(); strings.Contains(text, "two consumers") || !strings.Contains(text, "one of the two cannot be read") || !strings.Contains(text, path) {
+			t.Errorf("%v is damaged: %s", damaged, text)
+		}
+		if _, err := os.Stat(single(2).path(dir, Visit)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Nobody reads the rows of a part that is known to be damaged.
+func TestRowsOfDamagedPartsAreNotRead(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	for range 2 {
+		commitAll(t, w, 0, 10) // each row twice
+	}
+	whole := scan[MetadataRow](t, dir, Range{})
+	path := single(2).path(dir, Metadata)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[pagesEnd(t, path)] ^= 1 // between the pages and the footer: all rows can be decoded
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Purge(t.Context(), func(string) bool { return false }); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("it is not damaged: %v", err)
+	}
+	rows := 0
+	if err := Handshakes(t.Context(), dir, 9, func(string, int64) { rows++ }); err != nil || rows != 10 {
+		t.Errorf("%d handshakes, %v", rows, err)
+	}
+	parts, err := openTable(dir, Metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parts.dir.Close()
+	c := rowCheck[MetadataRow]{parts: parts, bad: []span{single(2)}, clockOff: clockOffOf[MetadataRow](), seed: maphash.MakeSeed(), repeated: map[uint64]bool{}}
+	for _, r := range whole {
+		c.repeated[maphash.Comparable(c.seed, r.key())] = true
+	}
+	if err := c.countDuplicates(t.Context(), []partInfo{{span: single(1)}, {span: single(2)}}); err != nil || c.DuplicateRows != 0 {
+		t.Errorf("%d duplicates, %v", c.DuplicateRows, err)
+	}
 }

@@ -324,3 +324,40 @@ func TestEventsAfterGoesOn(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
+
+// Parts that vanish after a purge of rejected events, which keeps the keys as retention does,
+// are missing: only retention excuses a table's beginning.
+func TestCheckAfterRejectedEventsWerePurged(t *testing.T) {
+	w, _, dir := committedTens(t, 3)
+	if err := w.MarkRemoved(Coverage{"s-1": {{1000, 1001}}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []span{single(0), single(1)} {
+		remove(t, s.path(dir, Visit))
+	}
+	if h := check(t, dir, nil); len(healthOf(h, Visit).Holes) != 2 || h.MissingRows() != 10 {
+		t.Errorf("holes %v, %d rows missing", healthOf(h, Visit).Holes, h.MissingRows())
+	}
+}
+
+// A purge in the directory of an earlier version keeps what that version's retention excuses.
+func TestPurgeOfAnEarlierVersionsDirectory(t *testing.T) {
+	w, _, dir := committedTens(t, 3)
+	for _, table := range Tables() {
+		remove(t, single(0).path(dir, table))
+		remove(t, single(1).path(dir, table))
+	}
+	if err := os.WriteFile(filepath.Join(dir, RemovedFile), []byte(`{"s-1":[[0,9]]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.MarkRemoved(Coverage{"s-1": {{1000, 1001}}}); err != nil {
+		t.Fatal(err)
+	}
+	if h := check(t, dir, nil); h.MissingRows() != 0 || len(healthOf(h, Visit).Holes) != 0 {
+		t.Errorf("holes %v, %d rows missing", healthOf(h, Visit).Holes, h.MissingRows())
+	}
+	remove(t, single(2).path(dir, Visit))
+	if h := check(t, dir, nil); h.MissingRows() != 10 {
+		t.Errorf("%d rows missing, want the 10 of a part that was lost later", h.MissingRows())
+	}
+}

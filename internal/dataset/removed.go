@@ -27,8 +27,12 @@ func readRemoved(dir string) (Coverage, error) {
 	return c, nil
 }
 
-// addRemoved is durable when it returns nil.
+// addRemoved is durable when it returns nil. It creates the list of removed parts first:
+// keys without such a list mark the directory of an earlier version.
 func addRemoved(dir string, keys Coverage) error {
+	if err := addRemovedParts(dir, "", nil); err != nil {
+		return err
+	}
 	all, err := readRemoved(dir)
 	if err != nil {
 		return err

@@ -55,9 +55,13 @@ func (w *Writer) removeStale(name string, all []span) error {
 		switch {
 		case err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, errNewer):
 			return err
+		case err != nil:
+			w.log.Error("keeping a part whose segments are in a merged one: its rows cannot be compared, as one of the two cannot be read",
+				slog.String("part", path), slog.String("merged", merged), slog.Any("error", err))
+			continue
 		case !within:
 			w.log.Error("keeping a part that has the number of a merged one but other rows: two consumers have written to this directory",
-				slog.String("part", path), slog.String("merged", merged), slog.Any("error", err))
+				slog.String("part", path), slog.String("merged", merged))
 			continue
 		}
 		w.log.Warn("removing a part whose rows are in a merged one", slog.String("part", path))

@@ -107,7 +107,7 @@ func writeSum(f *os.File) error {
 // verifyFooter reports whether the part has a checksum. It is an error if it does not
 // match the footer.
 func (t *tail) verifyFooter() (summed bool, err error) {
-	announced := bytes.Contains(t.raw, []byte(summedMark))
+	announced := t.announcesSum()
 	switch {
 	case t.sum < 0 && !announced:
 		return false, nil
@@ -117,6 +117,20 @@ func (t *tail) verifyFooter() (summed bool, err error) {
 		return false, errors.New("the footer does not match its checksum")
 	}
 	return true, nil
+}
+
+// announcesSum reports whether created_by has the mark. That is the footer's last text, and the
+// columns' orders are all that follows it: three bytes per column. The rest of the footer
+// has text of peers, such as an agent that is the least of its column. It is not parsed, as
+// damage may have moved created_by to another field.
+func (t *tail) announcesSum() bool {
+	i := bytes.LastIndex(t.raw, []byte(summedMark))
+	if i < 0 {
+		return false
+	}
+	orders := t.raw[i+len(summedMark) : len(t.raw)-8]
+	const header = 4 // of the list of orders, with its length
+	return len(bytes.TrimRight(orders, "\x00\x1c")) <= header
 }
 
 // verifyBody reads everything before the footer of a file that verifyFooter has accepted.

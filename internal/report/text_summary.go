@@ -146,7 +146,7 @@ func (v *Validators) fields(inWindow bool) []field {
 	case estimate.Failed.String():
 		note = ": more than fallback nodes and distributed validators explain, see --calibration"
 	case estimate.Unsure.String():
-		note = ": unsure, as most of what a few network prefixes claim is not counted"
+		note = ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
 	}
 	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, note)})
 	if text := v.Uncertainty.text(); text != "" {

@@ -148,7 +148,7 @@ func TestConcentrationIsSaid(t *testing.T) {
 	for _, want := range []string{
 		"concentrated: 12 nodes in 1 network prefix (/24 or /48) claim 421972 validators, of which 183 are counted; the intervals reach from none of them to all\n",
 		"large: 1 network prefix with nodes that claim more than 5 % of the active validators; the largest 44.4 %\n",
-		"unsure, as most of what a few network prefixes claim is not counted",
+		"unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted",
 	} {
 		if !strings.Contains(flood, want) {
 			t.Errorf("no %q in:\n%s", want, flood)

@@ -25,6 +25,8 @@ const (
 	// is theirs.
 	honestCoverage = 0.99
 	honestWatched  = 0.9
+	// What a sentry among hostile nodes may use, as multiples of what it uses without them.
+	hostileMemory, hostileCPU = 1.3, 2.0
 )
 
 // hostileRun is a run of a sentry.
@@ -65,9 +67,26 @@ func TestHostile(t *testing.T) {
 	quiet := run
 	quiet.nodes, quiet.faults, quiet.epochs = run.nodes*7/10, nil, min(run.epochs, 10)
 	quiet.start(t, long)
-	t.Logf("with hostile nodes: %.3f cores, %d MiB; without: %.3f cores, %d MiB",
-		run.cpu.Seconds()/run.took.Seconds(), run.resident>>20, quiet.cpu.Seconds()/quiet.took.Seconds(), quiet.resident>>20)
+	checkCost(t, run, quiet)
 }
+
+// checkCost compares what the sentry used with hostile nodes and without.
+func checkCost(t *testing.T, run, quiet hostileRun) {
+	t.Helper()
+	t.Logf("with hostile nodes: %.3f cores, %d MiB; without: %.3f cores, %d MiB", run.cores(), run.resident>>20, quiet.cores(), quiet.resident>>20)
+	if run.resident == 0 || quiet.resident == 0 || quiet.took == 0 || run.took == 0 {
+		t.Error("memory or processor time could not be read: nothing to compare")
+		return
+	}
+	if have := float64(run.resident) / float64(quiet.resident); have > hostileMemory {
+		t.Errorf("hostile nodes cost %.2f times the memory, want at most %.1f", have, hostileMemory)
+	}
+	if have := run.cores() / quiet.cores(); !(have <= hostileCPU) {
+		t.Errorf("hostile nodes cost %.2f times the processor time, want at most %.1f", have, hostileCPU)
+	}
+}
+
+func (r *hostileRun) cores() float64 { return r.cpu.Seconds() / r.took.Seconds() }
 
 // shortHostileSlot makes epochs of 4.8 s.
 const shortHostileSlot = 150 * time.Millisecond
@@ -101,7 +120,7 @@ func (r *hostileRun) start(t *testing.T, long bool) {
 	reportCoverage(t, coverage(d, visits, first, first+r.epochs), long)
 	checkHonest(t, d, visits, long)
 	checkWatched(t, d, data, clock.EpochStart(first))
-	t.Logf("%d nodes, %.0f %% hostile, %d epochs: %.3f cores, at most %d MiB", r.nodes, 100*share(r.faults), r.epochs, r.cpu.Seconds()/r.took.Seconds(), r.resident>>20)
+	t.Logf("%d nodes, %.0f %% hostile, %d epochs: %.3f cores, at most %d MiB", r.nodes, 100*share(r.faults), r.epochs, r.cores(), r.resident>>20)
 }
 
 func share(m devnet.Mix) (sum float64) {
