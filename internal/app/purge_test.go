@@ -59,7 +59,7 @@ func purgeable(t *testing.T) string {
 	if err := errors.Join(w.Commit(dataset.Coverage{"s-1": {{1, 12}}}), w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	file, err := eventlog.OpenRejected(dir, slog.New(slog.DiscardHandler), func(event.Key) {})
+	file, err := eventlog.OpenRejected(dir, slog.New(slog.DiscardHandler), func(event.Key, eventlog.RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func eachRejected(path string, each func(line []byte, r RejectedEvent, data []by
 		var r RejectedEvent
 		data := line.Text
 		if json.Unmarshal(line.Text, &r) == nil {
-			data = r.data()
+			data = r.Data()
 		} else if line.Torn {
 			return nil
 		}
