@@ -25,10 +25,13 @@ const (
 	// SentryRejectedName is the file in a sentry's data directory with the events that the
 	// broker does not accept, in the same form.
 	SentryRejectedName = "rejected_events.sentry.ndjson"
+	// OlderSentryRejectedName is what that is renamed to when it is full, as below.
+	OlderSentryRejectedName = "rejected_events.sentry.1.ndjson"
 	// olderRejectedName is what RejectedName is renamed to when it is full.
 	olderRejectedName = "rejected_events.1.ndjson"
 
-	maxRejectedFile = 256 << 20
+	// MaxRejectedFile is the size of a file of rejected events in bytes.
+	MaxRejectedFile = 256 << 20
 	// maxRejectedLine limits a line that is read, in bytes: JSON may take six bytes for
 	// one of the payload.
 	maxRejectedLine = 6*event.MaxSize + 64<<10
@@ -89,7 +92,7 @@ type RejectedFile struct {
 // OpenRejected opens the file in dir, creating it if it is missing, and calls known
 // with each event that is kept there and has a key. Close it.
 func OpenRejected(dir string, log *slog.Logger, known func(event.Key, RejectedEvent)) (*RejectedFile, error) {
-	return openRejected(dir, maxRejectedFile, log, known)
+	return openRejected(dir, MaxRejectedFile, log, known)
 }
 
 func openRejected(dir string, limit int64, log *slog.Logger, known func(event.Key, RejectedEvent)) (*RejectedFile, error) {

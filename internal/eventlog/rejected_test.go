@@ -122,7 +122,7 @@ func TestRejectedFileThatWasEdited(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r, err := openRejected(dir, maxRejectedFile, quiet(), func(event.Key, RejectedEvent) {})
+	r, err := openRejected(dir, MaxRejectedFile, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
