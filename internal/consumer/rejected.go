@@ -54,7 +54,7 @@ const (
 // rejectBatch are the rejected messages since the last fsync. The zero value is empty.
 type rejectBatch struct {
 	unsynced map[uint64]struct{} // hashes of seen
-	kept     dataset.Coverage    // keys of those that are kept
+	keptKeys dataset.Coverage    // of those that are kept
 	waiting  []bus.Delivery      // redelivered ones, too
 	events   uint64
 	foreign  uint64 // of these, events of other networks
@@ -114,12 +114,12 @@ func (r *rejectedFile) add(m bus.Message, reason error, foreign bool) (kept bool
 		r.foreign++
 	}
 	if r.unsynced == nil {
-		r.unsynced, r.rejectBatch.kept = map[uint64]struct{}{}, dataset.Coverage{}
+		r.unsynced, r.keptKeys = map[uint64]struct{}{}, dataset.Coverage{}
 	}
 	r.unsynced[r.hash(m)] = struct{}{}
 	if kept {
 		producer, counter := keyOf(m)
-		addRejected(r.rejectBatch.kept, producer, counter)
+		addRejected(r.keptKeys, producer, counter)
 	}
 	r.events++
 	return kept, nil
@@ -134,7 +134,7 @@ func (r *rejectedFile) hash(m bus.Message) uint64 {
 func (r *rejectedFile) sync() error {
 	err := r.file.Sync()
 	if err == nil {
-		r.remember(r.rejectBatch.kept)
+		r.remember(r.keptKeys)
 		for hash := range r.unsynced {
 			r.seen.add(hash)
 		}
