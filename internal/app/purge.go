@@ -36,6 +36,9 @@ type Purged struct {
 // one. Errors that the user can fix are ConfigErrors.
 func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
 	_, noFile := os.Stat(filepath.Join(dataDir, eventlog.SentryRejectedName))
+	if noFile != nil {
+		_, noFile = os.Stat(filepath.Join(dataDir, eventlog.OlderSentryRejectedName))
+	}
 	// A sentry may be running, unless there is a file of its rejected events to be rewritten.
 	dir, err := openDataDir(dataDir, DirUse{Consumer: true, Named: true, Sentry: noFile == nil})
 	if err != nil {

@@ -59,7 +59,7 @@ func purgeable(t *testing.T) string {
 	if err := errors.Join(w.Commit(dataset.Coverage{"s-1": {{1, 12}}}), w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	file, err := eventlog.OpenRejected(dir, slog.New(slog.DiscardHandler), func(event.Key) {})
+	file, err := eventlog.OpenRejected(dir, slog.New(slog.DiscardHandler), func(event.Key, eventlog.RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestPurgeOfAnAddressThatOnlyTheTrackerKnows(t *testing.T) {
 	trackPeer(t, dir, peerC, "203.0.113.9")
 	aside := event.Encoded{Subject: event.SubjectVisitEnded, Key: "s-1-17", Data: []byte(`{"id":"` + peerC + `"}`)}
 	other := event.Encoded{Subject: event.SubjectVisitEnded, Key: "s-1-18", Data: []byte(`{"id":"` + peerA + `"}`)}
-	if err := errors.Join(keepAside(dir, aside, errors.New("too large")), keepAside(dir, other, errors.New("too large"))); err != nil {
+	if err := errors.Join(keepAside(dir, []event.Encoded{aside}, errors.New("too large"), slog.Default()), keepAside(dir, []event.Encoded{other}, errors.New("too large"), slog.Default())); err != nil {
 		t.Fatal(err)
 	}
 	x, err := sentry.NewExclude("", []string{"203.0.113.9"})
@@ -230,7 +230,7 @@ func TestPurgeBesideASentry(t *testing.T) {
 	if done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); err != nil || done.Peers != 1 {
 		t.Errorf("without such a file: %+v, %v", done, err)
 	}
-	if err := keepAside(dir, event.Encoded{Subject: event.SubjectVisitEnded, Key: "s-1-17", Data: []byte("{}")}, errors.New("too large")); err != nil {
+	if err := keepAside(dir, []event.Encoded{{Subject: event.SubjectVisitEnded, Key: "s-1-17", Data: []byte("{}")}}, errors.New("too large"), slog.Default()); err != nil {
 		t.Fatal(err)
 	}
 	var config *ConfigError
@@ -331,5 +331,39 @@ func TestPurgeByAddressGoesOnPastADamagedPart(t *testing.T) {
 		if found.Peers != 1 || done.Peers != 1 || done.RejectedEvents != 2 {
 			t.Errorf("%s: counted %+v, removed %+v", table, found, done)
 		}
+	}
+}
+
+// Whoever provokes rejected events does not fill the sentry's disk.
+func TestEventsKeptAsideAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, eventlog.SentryRejectedName)
+	keep := func(counters ...int) {
+		t.Helper()
+		var events []event.Encoded
+		for _, n := range counters {
+			events = append(events, event.Encoded{Subject: event.SubjectVisitEnded, Key: fmt.Sprintf("s-1-%d", n), Data: []byte("{}")})
+		}
+		if err := keepAside(dir, events, errors.New("forged"), slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 3 {
+		keep(2*n, 2*n+1)
+		if err := os.Truncate(path, eventlog.MaxRejectedFile-1); err != nil { // as good as full
+			t.Fatal(err)
+		}
+	}
+	keep(6)
+	newer, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(newer), "\n") != 1 || !strings.Contains(string(newer), "s-1-6") {
+		t.Errorf("newer: %.300s, %v", newer, err)
+	}
+	older, err := os.Stat(filepath.Join(dir, eventlog.OlderSentryRejectedName))
+	if err != nil || older.Size() > eventlog.MaxRejectedFile {
+		t.Errorf("older: %v, %v", older, err)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 2 {
+		t.Errorf("%v, %v", files, err)
 	}
 }

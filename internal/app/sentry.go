@@ -1,10 +1,12 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -166,7 +168,9 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
 		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: id.ID, Boot: id.Boot}.Producer(), WithoutConsumers: cfg.WithoutConsumers,
 		ForgetCommand: func(durable string) string { return ForgetCommand(conn, cfg.DataDir, durable) },
-		KeepAside:     func(e event.Encoded, reason error) error { return keepAside(cfg.DataDir, e, reason) },
+		KeepAside: func(events []event.Encoded, reason error) error {
+			return keepAside(cfg.DataDir, events, reason, svc.log)
+		},
 	})
 	if err != nil {
 		return s, errors.Join(err, queue.Close())
@@ -176,18 +180,35 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	return spooled{queue, p, conn}, nil
 }
 
-// keepAside appends an event that the broker does not accept to a file that can be
-// replayed; it is on disk afterwards.
-func keepAside(dir string, e event.Encoded, reason error) (err error) {
-	line, err := json.Marshal(eventlog.RejectedEvent{Time: time.Now().UnixMilli(), Reason: reason.Error(), Subject: e.Subject, Key: e.Key, Payload: string(e.Data)})
+// keepAside appends events that the broker does not have to a file that can be replayed;
+// they are on disk afterwards. A full file takes the place of an older one.
+func keepAside(dir string, events []event.Encoded, reason error, log *slog.Logger) (err error) {
+	var lines bytes.Buffer
+	for _, e := range events {
+		line, err := json.Marshal(eventlog.RejectedEvent{Time: time.Now().UnixMilli(), Reason: reason.Error(), Subject: e.Subject, Key: e.Key, Payload: string(e.Data)})
+		if err != nil {
+			return err
+		}
+		lines.Write(append(line, '\n'))
+	}
+	path := filepath.Join(dir, eventlog.SentryRejectedName)
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 && info.Size()+int64(lines.Len()) > eventlog.MaxRejectedFile {
+		older := filepath.Join(dir, eventlog.OlderSentryRejectedName)
+		log.Warn("the file of events that the broker does not have is full: it replaces an older one", slog.String("file", path), slog.String("older", older))
+		if err := os.Rename(path, older); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, eventlog.SentryRejectedName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return err
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		if _, err = f.Write(lines.Bytes()); err != nil {
+			err = errors.Join(err, f.Truncate(size)) // a part of a line would spoil the next one
+		}
 	}
-	_, err = f.Write(append(line, '\n'))
 	if err == nil {
 		err = f.Sync()
 	}

@@ -39,13 +39,13 @@ func TestOversizedEventsAreKeptAside(t *testing.T) {
 			var mu sync.Mutex
 			var kept []event.Encoded
 			attempts := 0
-			p, err := NewPublisher(c, PublisherConfig{Queue: q, Added: q.added, KeepAside: func(e event.Encoded, _ error) error {
+			p, err := NewPublisher(c, PublisherConfig{Queue: q, Added: q.added, KeepAside: func(events []event.Encoded, _ error) error {
 				mu.Lock()
 				defer mu.Unlock()
 				if attempts++; attempts == 1 {
 					return errors.New("no space left")
 				}
-				kept = append(kept, e)
+				kept = append(kept, events...)
 				return nil
 			}})
 			if err != nil {

@@ -37,7 +37,8 @@ const (
 	ownerFree = 3
 	// standByPeriod is how often it is reported that this process stands by.
 	standByPeriod = 10 * time.Minute
-	// maxAnswers limits the answers that are read, and nonceSize is that of a query, in bytes.
+	// maxAnswers is how many answers to a query leave no doubt that there are no others, and
+	// nonceSize is that of a query, in bytes.
 	maxAnswers = 1000
 	nonceSize  = 32
 )
@@ -140,6 +141,8 @@ func (o *owner) findOwner(ctx context.Context) (name string, sure bool, err erro
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return "", true, nil
+	case errors.Is(err, errAnswerFlood):
+		return "an unknown process: " + err.Error(), false, nil
 	case err != nil:
 		return "", false, err
 	case name == "" && pulls:
@@ -148,9 +151,12 @@ func (o *owner) findOwner(ctx context.Context) (name string, sure bool, err erro
 	return name, false, nil
 }
 
+// errAnswerFlood says that the owner's answer may have been lost among others.
+var errAnswerFlood = fmt.Errorf("more than %d answers without proof came from NATS clients that may use valtrack.owner.>", maxAnswers)
+
 // queryOwner returns the name of the process that proves that it has the id; empty when none
 // does in time, and nats.ErrNoResponders when no process can. Answers without proof are
-// anybody's.
+// anybody's; too many of them are errAnswerFlood.
 func (c *Conn) queryOwner(subject, id string) (name string, err error) {
 	err = c.queryAll(subject, ownerTimeout, func(a ownerAnswer, proven func(id string) bool) (enough bool) {
 		if id != "" && proven(id) {
@@ -162,7 +168,7 @@ func (c *Conn) queryOwner(subject, id string) (name string, err error) {
 }
 
 // queryAll passes each answer to a query to take, until the time is over or enough was
-// answered.
+// answered. It is errAnswerFlood when there were too many and never enough.
 func (c *Conn) queryAll(subject string, within time.Duration, take func(a ownerAnswer, proven func(id string) bool) (enough bool)) error {
 	inbox := c.nc.NewInbox()
 	replies, err := c.nc.SubscribeSync(inbox)
@@ -176,19 +182,28 @@ func (c *Conn) queryAll(subject string, within time.Duration, take func(a ownerA
 		return err
 	}
 	deadline := time.Now().Add(within)
-	for range maxAnswers {
+	answers, dropped := 0, false
+	for time.Now().Before(deadline) {
 		m, err := replies.NextMsg(time.Until(deadline))
 		if errors.Is(err, nats.ErrTimeout) {
 			break
 		}
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			dropped = true
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		answers++
 		var a ownerAnswer
 		_ = json.Unmarshal(m.Data, &a) // what cannot be read proves nothing
 		if take(a, func(id string) bool { return hmac.Equal(a.Proof, proof(id, nonce)) }) {
-			break
+			return nil
 		}
+	}
+	if dropped || answers > maxAnswers {
+		return errAnswerFlood
 	}
 	return nil
 }
@@ -202,6 +217,9 @@ func (o *owner) contested() (bool, error) {
 		}
 		return false
 	})
+	if errors.Is(err, errAnswerFlood) {
+		return true, nil
+	}
 	return others > 0, err
 }
 

@@ -232,6 +232,48 @@ func TestAnswersWithoutProof(t *testing.T) {
 	}
 }
 
+// Any number of answers without proof neither hides an owner nor passes for none.
+func TestFloodOfAnswers(t *testing.T) {
+	url := startServer(t).URL()
+	forger, c := connect(t, url, discardLog()), connect(t, url, discardLog())
+	o := newOwner(c, "consumer-test", "the owner")
+	subscribe(t, c) // makes the durable
+	answered := make(chan struct{}, 1)
+	if _, err := forger.nc.Subscribe(o.subject(), func(m *nats.Msg) {
+		for range 3 * maxAnswers {
+			m.Respond([]byte(`{"name":"forger","proof":"AAAA"}`))
+		}
+		if err := forger.nc.Flush(); err != nil {
+			t.Error(err)
+		}
+		notify(answered)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := forger.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if name, sure, err := o.findOwner(t.Context()); !strings.Contains(name, "without proof") || sure || err != nil {
+		t.Errorf("no owner: %q, sure %v, %v", name, sure, err)
+	}
+	<-answered
+	owner := connect(t, url, discardLog())
+	if _, err := owner.nc.Subscribe(o.subject(), func(m *nats.Msg) {
+		<-answered
+		answering := *o
+		answering.conn = owner
+		answering.answer(m)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := c.queryOwner(o.subject(), o.id); name != "the owner" || err != nil {
+		t.Errorf("an owner: %q, %v", name, err)
+	}
+}
+
 // A durable that drops events before they are stored is refused, with what to do.
 func TestUnfitDurables(t *testing.T) {
 	c := connect(t, startServer(t).URL(), discardLog())

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 const (
@@ -55,9 +56,10 @@ type PublisherConfig struct {
 	Added <-chan struct{}
 	// Mark is the one that an earlier process passed to the queue's last Ack, or zeros.
 	Mark [32]byte
-	// KeepAside, unless it is nil, stores an event that is larger than the broker accepts.
-	// While it fails the event stays in the queue. The client's goroutines call it.
-	KeepAside func(e event.Encoded, reason error) error
+	// KeepAside, unless it is nil, stores events that are larger than the broker accepts, or
+	// whose keys somebody else has used. While it fails they stay in the queue. Several
+	// goroutines call it.
+	KeepAside func(events []event.Encoded, reason error) error
 	// Own begins the keys of the events that this process makes (event.Key.Producer). Their
 	// counters grow with their place in the queue. When the broker answers that it already
 	// has one that was never sent, somebody else has published under its key. Empty where
@@ -88,11 +90,14 @@ type Publisher struct {
 	persistent bool
 	broker     brokerState // the worker's
 	explained  time.Time   // when explain last asked the stream; the worker's
-	wake       chan struct{}
-	changed    chan struct{} // receives a value when drain should look again
-	stop       context.CancelFunc
-	worker     sync.WaitGroup
-	closing    sync.Once
+	// asideFailed is when KeepAside last failed in the worker, and these limit its lines.
+	asideFailed         time.Time
+	asideLog, forgedLog *loglimit.Limiter
+	wake                chan struct{}
+	changed             chan struct{} // receives a value when drain should look again
+	stop                context.CancelFunc
+	worker              sync.WaitGroup
+	closing             sync.Once
 
 	mu       sync.Mutex
 	window   window
@@ -104,7 +109,7 @@ type Publisher struct {
 	waiting  error // why nothing is sent, nil when there is no reason
 	trouble  trouble
 	newest   uint64     // the highest counter of this process's events that was sent
-	forged   []*pending // the worker's to report
+	forged   []*pending // in the window, the worker's to keep aside
 	draining bool       // Close has begun
 	drained  bool       // and the worker has found nothing left
 	stats    PublisherStats
@@ -142,6 +147,8 @@ func newPublisher(c *Conn, cfg PublisherConfig, persistent bool) (*Publisher, er
 		window:  newWindow(),
 		mark:    decodeMark(cfg.Mark),
 		waiting: errStarting,
+
+		asideLog: loglimit.Every(logPeriod), forgedLog: loglimit.Every(waitingLogPeriod),
 	}
 	p.broker.known[p.mark.server] = true
 	var err error
@@ -256,7 +263,7 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 	p.failures = 0
 	p.trouble = trouble{}
 	e, ok := p.window.byMsg[m]
-	if !ok {
+	if !ok || e.state == forged {
 		return
 	}
 	p.mark.lastSeq = max(p.mark.lastSeq, seq)
@@ -265,7 +272,10 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 		p.stats.Duplicates++
 		if e.first {
 			p.stats.Forged++
+			p.window.markForged(e)
 			p.forged = append(p.forged, e)
+			notify(p.wake)
+			return
 		}
 	}
 	p.window.done(e)
@@ -277,7 +287,7 @@ func (p *Publisher) acked(m *nats.Msg, seq uint64, duplicate bool) {
 func (p *Publisher) failed(m *nats.Msg, err error) {
 	tooLarge := errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.Is(err, nats.ErrMaxPayload)
 	if tooLarge && p.cfg.KeepAside != nil && p.isSent(m) {
-		if asideErr := p.cfg.KeepAside((&pending{msg: m}).encoded(), err); asideErr != nil {
+		if asideErr := p.cfg.KeepAside([]event.Encoded{(&pending{msg: m}).encoded()}, err); asideErr != nil {
 			tooLarge, err = false, errors.Join(err, asideErr)
 		}
 	}

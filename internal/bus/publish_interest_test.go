@@ -252,14 +252,23 @@ func TestForgedKeys(t *testing.T) {
 		}
 	}
 	var aside []string
+	attempts := 0
 	s := openSpool(t, t.TempDir(), 1)
 	p, err := NewPublisher(c, PublisherConfig{
 		Queue: s, Added: s.Added(), Mark: s.Mark(), Own: "s-1",
-		KeepAside: func(e event.Encoded, reason error) error {
+		KeepAside: func(events []event.Encoded, reason error) error {
 			if !errors.Is(reason, errForged) {
 				t.Error(reason)
 			}
-			aside = append(aside, e.Key)
+			if attempts++; attempts <= 2 {
+				if n := s.Stats().Events; n < 8 { // all but the first two
+					t.Errorf("%d events in the spool before they are kept aside", n)
+				}
+				return errors.New("no space left")
+			}
+			for _, e := range events {
+				aside = append(aside, e.Key)
+			}
 			return nil
 		},
 	})
@@ -272,7 +281,7 @@ func TestForgedKeys(t *testing.T) {
 	if s := p.Stats(); s.Forged != 2 || s.Duplicates != 2 || strings.Join(aside, " ") != "s-1-3 s-1-4" {
 		t.Errorf("kept aside %v, stats %+v", aside, s)
 	}
-	if !log.has("somebody else publishes under this sentry's keys") {
+	if !log.has("cannot keep events aside, trying again") || !log.has("somebody else publishes under this sentry's keys") {
 		t.Error("no line about it")
 	}
 }

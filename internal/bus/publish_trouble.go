@@ -109,23 +109,42 @@ func (p *Publisher) fullStream(ctx context.Context) (string, error) {
 		c.stream, state.Msgs, state.Bytes, strings.Join(names, "; ")), nil
 }
 
-// reportForged reports events that the broker has, but not from this process, and keeps
-// them aside: what it has under their keys may say anything.
-func (p *Publisher) reportForged() {
+// keepForged keeps events aside that the broker has, but not from this process: what it has
+// under their keys may say anything. Only then do they count as acknowledged.
+func (p *Publisher) keepForged() {
 	p.mu.Lock()
 	forged := p.forged
-	p.forged = nil
 	p.mu.Unlock()
-	for _, e := range forged {
-		kept := false
-		if p.cfg.KeepAside != nil {
-			err := p.cfg.KeepAside(e.encoded(), errForged)
-			if kept = err == nil; !kept {
-				p.conn.log.Error("cannot keep an event aside", slog.Any("error", err))
-			}
+	if len(forged) == 0 || time.Since(p.asideFailed) < checkRetry {
+		return
+	}
+	if p.cfg.KeepAside != nil {
+		events := make([]event.Encoded, len(forged))
+		for i, e := range forged {
+			events[i] = e.encoded()
 		}
+		if err := p.cfg.KeepAside(events, errForged); err != nil {
+			err = fmt.Errorf("cannot keep events aside: %w", err)
+			p.asideFailed = time.Now()
+			p.mu.Lock()
+			p.trouble.begin(err)
+			p.mu.Unlock()
+			if p.asideLog.Allow() {
+				p.conn.log.Error("cannot keep events aside, trying again", slog.Int("events", len(forged)), slog.Any("error", err))
+			}
+			return
+		}
+	}
+	p.mu.Lock()
+	p.forged = p.forged[len(forged):]
+	for _, e := range forged {
+		p.window.done(e)
+	}
+	total := p.stats.Forged
+	p.mu.Unlock()
+	if p.forgedLog.Allow() {
 		p.conn.log.Error("NATS has an event under the key of one that was never sent: somebody else publishes under this sentry's keys",
-			slog.String("key", e.encoded().Key), slog.Bool("kept_aside", kept))
+			slog.String("key", forged[0].encoded().Key), slog.Uint64("events", total), slog.Bool("kept_aside", p.cfg.KeepAside != nil))
 	}
 }
 

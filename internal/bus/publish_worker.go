@@ -17,14 +17,12 @@ func (p *Publisher) work(ctx context.Context) {
 	for p.awaitEvents(ctx, limit) && p.pause(ctx, limit) && p.awaitBroker(ctx) {
 		p.send()
 	}
-	p.reportForged()
 }
 
 // awaitEvents fills the window and waits until something is to be sent, or the broker
 // is one that may have lost what it acknowledged. It is false when ctx ended.
 func (p *Publisher) awaitEvents(ctx context.Context, limit *loglimit.Limiter) bool {
 	for {
-		p.reportForged()
 		p.ackEvents()
 		err := p.fill()
 		if err != nil && limit.Allow() {
@@ -53,8 +51,9 @@ func (p *Publisher) awaitEvents(ctx context.Context, limit *loglimit.Limiter) bo
 	}
 }
 
-// ackEvents acknowledges to the queue what the server has acknowledged.
+// ackEvents acknowledges to the queue what the server has acknowledged, or is kept aside.
 func (p *Publisher) ackEvents() {
+	p.keepForged()
 	p.mu.Lock()
 	n, mark := p.window.acked, p.mark
 	p.window.acked = 0

@@ -43,6 +43,7 @@ type pendingState uint8
 const (
 	queued pendingState = iota
 	sent
+	forged // answered as known, although it was never sent before; to be kept aside
 	acked
 )
 
@@ -96,6 +97,13 @@ func (w *window) done(e *pending) {
 		w.flight = w.flight[1:]
 		w.acked++
 	}
+}
+
+// markForged takes a sent event out of those that wait for an answer: it is forged, and stays in
+// flight until it is done.
+func (w *window) markForged(e *pending) {
+	w.sent--
+	e.state = forged
 }
 
 // requeue has an event that was sent sent again.

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"encoding/binary"
 	"errors"
 	"hash/maphash"
 
@@ -47,3 +48,39 @@ func (c *contents) conflict(producer string, counter uint64, m bus.Message) bool
 	slot, now := c.hash(producer, counter, m)
 	return slot.key == now.key && slot.data != now.data && *slot != content{}
 }
+
+// messageSet remembers messages by key and content: the newest, unless others took their
+// places. It is a table of hashes of fixed size.
+type messageSet struct {
+	seed  maphash.Seed
+	slots []uint64 // zero for none
+}
+
+// messageSlots is several times the number of messages that can be redelivered although
+// they were answered: those of the last moments before a crash.
+const messageSlots = 1 << 17
+
+func newMessageSet() *messageSet {
+	return &messageSet{seed: maphash.MakeSeed(), slots: make([]uint64, messageSlots)}
+}
+
+// hash identifies a message by all that publishers choose.
+func (s *messageSet) hash(producer string, counter uint64, subject string, data []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	var n [16]byte // the lengths keep the fields apart
+	binary.LittleEndian.PutUint64(n[:], counter)
+	binary.LittleEndian.PutUint32(n[8:], uint32(len(producer)))
+	binary.LittleEndian.PutUint32(n[12:], uint32(len(subject)))
+	h.Write(n[:])
+	h.WriteString(producer)
+	h.WriteString(subject)
+	h.Write(data)
+	return max(h.Sum64(), 1)
+}
+
+func (s *messageSet) slot(hash uint64) *uint64 { return &s.slots[hash%uint64(len(s.slots))] }
+
+func (s *messageSet) add(hash uint64) { *s.slot(hash) = hash }
+
+func (s *messageSet) has(hash uint64) bool { return *s.slot(hash) == hash }

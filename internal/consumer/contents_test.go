@@ -43,6 +43,42 @@ func TestKeysAreBoundToContent(t *testing.T) {
 	}
 }
 
+// What somebody publishes under a key, valid or not, decides nothing about what else comes
+// under it: each content is stored or kept, once, also over restarts.
+func TestEveryContentOfAKeyIsKept(t *testing.T) {
+	dir := t.TempDir()
+	f := newFeed()
+	c := start(t, dir, Config{SegmentAge: 10 * time.Millisecond}, f)
+	first := f.send(t, "s-1-1", visit("forged"))
+	until(t, "the commit", func() bool { return first.String() == "ack" })
+	second := f.send(t, "s-1-1", visit("forged too"))
+	until(t, "its answer", func() bool { return second.String() == "term" })
+	for range 2 {
+		real := f.send(t, "s-1-1", visit("real"))
+		until(t, "its answer", func() bool { return real.String() == "term" })
+	}
+	for _, text := range []string{`{"forged":1}`, `{"real":1}`, `{"real":1}`} {
+		invalid := f.sendRaw(event.SubjectVisitEnded, "s-1-2", []byte(text))
+		until(t, "its answer", func() bool { return invalid.String() == "term" })
+	}
+	c.stop(t)
+	if s := c.Stats(); s.Rejected != 4 || s.Conflicts != 3 || s.Duplicates != 2 || s.Missing["s"] != 0 {
+		t.Errorf("stats %+v", s)
+	}
+	c = start(t, dir, Config{}, f)
+	for _, text := range []string{`{"forged":1}`, `{"real":1}`, `{"a third":1}`} {
+		f.sendRaw(event.SubjectVisitEnded, "s-1-2", []byte(text))
+	}
+	c.stop(t)
+	if s := c.Stats(); s.Rejected != 1 || s.Duplicates != 2 {
+		t.Errorf("after a restart: stats %+v", s)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, eventlog.RejectedName))
+	if err != nil || strings.Count(string(text), "\n") != 5 || !strings.Contains(string(text), `\"real\"`) {
+		t.Errorf("kept %s, %v", text, err)
+	}
+}
+
 // A counter that no sentry can have reached would make quintillions of events missing.
 func TestCountersDoNotJump(t *testing.T) {
 	f, dir := newFeed(), t.TempDir()

@@ -166,6 +166,9 @@ func TestForeignEventsAreKeptWithinABound(t *testing.T) {
 	if s := c.Stats(); s.Rejected != 4 || s.OtherNetwork != 3 || s.NotKept != 2 || s.Duplicates != 1 {
 		t.Errorf("stats %+v", s)
 	}
+	if keys := opened.rejected.keys; keys.Has("s-2", 2) || !keys.Has("s-2", 1) {
+		t.Errorf("remembered %v", keys)
+	}
 	keys, err := Rejected(dir)
 	if err != nil || keys.Has("s-2", 2) || !keys.Has("s-2", 1) || !keys.Has("s-1", 1) {
 		t.Errorf("kept %v, %v", keys, err)

@@ -10,7 +10,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Counter("valtrack_consumer_events_other_network_total", "Rejected events that were of another network than the data directory.", func(s Stats) uint64 { return s.OtherNetwork }),
 		telemetry.Counter("valtrack_consumer_events_not_kept_total", "Rejected events of other networks for which rejected_events.ndjson has no room.", func(s Stats) uint64 { return s.NotKept }),
 		telemetry.Counter("valtrack_consumer_duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
-		telemetry.Counter("valtrack_consumer_key_conflicts_total", "Messages with other content than what is stored under their key; the first of each key is with the rejected events.", func(s Stats) uint64 { return s.Conflicts }),
+		telemetry.Counter("valtrack_consumer_key_conflicts_total", "Messages with other content than what is stored under their key; each content is once with the rejected events.", func(s Stats) uint64 { return s.Conflicts }),
 		telemetry.Counter("valtrack_consumer_segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),
 		telemetry.Counter("valtrack_consumer_segment_failures_total", "Segments that could not be written.", func(s Stats) uint64 { return s.Failures }),
 		telemetry.Counter("valtrack_consumer_parts_merged_total", "Parts merged into others.", func(s Stats) uint64 { return s.Merged }),

@@ -28,41 +28,68 @@ const (
 	invalidLogEvery, foreignLogEvery = 10 * time.Second, 10 * time.Minute
 )
 
-// rejectedFile is the data directory's file of rejected events, and their keys.
+// rejectedFile is the data directory's file of rejected events, and what is known of them.
 //
 // Rejected events are not covered by the datasets, so that a replay can store them once
 // a consumer understands them. Until then their keys count as known, not as missing.
 // The keys of events that the file drops stay known until the next start.
 type rejectedFile struct {
 	file *eventlog.RejectedFile
+	// keys are those of kept events, within maxRejectedProducers and maxRejectedRuns.
 	keys dataset.Coverage
+	runs int // in keys
+	// seen are the rejected events by their content too: whoever publishes something under a
+	// key must not decide what happens to others under it.
+	seen *messageSet
 	rejectBatch
 }
 
+// The keys of rejected events are chosen by whoever publishes. Those beyond these limits
+// count as missing, although their events are kept: 16 MiB of runs, and the names.
+const (
+	maxRejectedProducers = 10_000
+	maxRejectedRuns      = 1 << 20
+)
+
 // rejectBatch are the rejected messages since the last fsync. The zero value is empty.
 type rejectBatch struct {
-	unsynced dataset.Coverage // keys
-	waiting  []bus.Delivery   // redelivered ones, too
+	unsynced map[uint64]struct{} // hashes of seen
+	keptKeys dataset.Coverage    // of those that are kept
+	waiting  []bus.Delivery      // redelivered ones, too
 	events   uint64
 	foreign  uint64 // of these, events of other networks
 	dropped  uint64 // of these, events that are not kept, as the file has no room for them
 }
 
 func openRejected(dir string, log *slog.Logger) (*rejectedFile, error) {
-	r := &rejectedFile{keys: dataset.Coverage{}}
+	r := &rejectedFile{keys: dataset.Coverage{}, seen: newMessageSet()}
+	kept := dataset.Coverage{}
 	var err error
-	r.file, err = eventlog.OpenRejected(dir, log, addTo(r.keys))
+	r.file, err = eventlog.OpenRejected(dir, log, func(k event.Key, e eventlog.RejectedEvent) {
+		addRejected(kept, k.Producer(), k.Counter)
+		r.seen.add(r.seen.hash(k.Producer(), k.Counter, e.Subject, e.Data()))
+	})
+	r.remember(kept)
 	return r, err
 }
 
 // Rejected reads the keys of the events that a data directory keeps as rejected.
 func Rejected(dir string) (dataset.Coverage, error) {
 	keys := dataset.Coverage{}
-	return keys, eventlog.ReadRejected(dir, addTo(keys))
+	return keys, eventlog.ReadRejected(dir, func(k event.Key, _ eventlog.RejectedEvent) { addRejected(keys, k.Producer(), k.Counter) })
 }
 
-func addTo(keys dataset.Coverage) func(event.Key) {
-	return func(k event.Key) { addRejected(keys, k.Producer(), k.Counter) }
+// remember adds keys within the limits.
+func (r *rejectedFile) remember(keys dataset.Coverage) {
+	for producer, runs := range keys {
+		before, known := r.keys[producer]
+		if !known && len(r.keys) >= maxRejectedProducers || r.runs+len(runs) > maxRejectedRuns {
+			continue
+		}
+		r.runs -= len(before)
+		r.keys.Merge(dataset.Coverage{producer: runs})
+		r.runs += len(r.keys[producer])
+	}
 }
 
 // add appends the message to the file, unless it is of another network and there is no room
@@ -87,27 +114,38 @@ func (r *rejectedFile) add(m bus.Message, reason error, foreign bool) (kept bool
 		r.foreign++
 	}
 	if r.unsynced == nil {
-		r.unsynced = dataset.Coverage{}
+		r.unsynced, r.keptKeys = map[uint64]struct{}{}, dataset.Coverage{}
 	}
-	producer, counter := keyOf(m)
-	addRejected(r.unsynced, producer, counter)
+	r.unsynced[r.hash(m)] = struct{}{}
+	if kept {
+		producer, counter := keyOf(m)
+		addRejected(r.keptKeys, producer, counter)
+	}
 	r.events++
 	return kept, nil
+}
+
+func (r *rejectedFile) hash(m bus.Message) uint64 {
+	producer, counter := keyOf(m)
+	return r.seen.hash(producer, counter, m.Subject, m.Data)
 }
 
 // sync fsyncs the batch; its events are known from then on.
 func (r *rejectedFile) sync() error {
 	err := r.file.Sync()
 	if err == nil {
-		r.keys.Merge(r.unsynced)
+		r.remember(r.keptKeys)
+		for hash := range r.unsynced {
+			r.seen.add(hash)
+		}
 	}
 	return err
 }
 
 // addRejected leaves out counters that refuseFar may have refused: what is below them would
-// count as missing.
+// count as missing. Messages without a key of ours are never missing.
 func addRejected(keys dataset.Coverage, producer string, counter uint64) {
-	if counter <= maxJump || strings.HasPrefix(producer, "@") {
+	if counter <= maxJump && !strings.HasPrefix(producer, "@") {
 		keys.Add(producer, counter)
 	}
 }
@@ -117,13 +155,13 @@ func (r *rejectedFile) Close() error { return r.file.Close() }
 // reject ends the redelivery of a message that cannot be stored, as soon as it is kept next
 // to the datasets. Messages share an fsync.
 func (in *ingest) reject(m bus.Message, reason error) {
-	producer, counter := keyOf(m)
-	if in.rejected.keys.Has(producer, counter) {
+	hash := in.rejected.hash(m)
+	if in.rejected.seen.has(hash) {
 		in.count(func(s *Stats) { s.Duplicates++ })
 		in.logFailed("term", m.Term())
 		return
 	}
-	if in.rejected.unsynced.Has(producer, counter) {
+	if _, waits := in.rejected.unsynced[hash]; waits {
 		in.count(func(s *Stats) { s.Duplicates++ })
 	} else if !in.keepRejected(m, reason) {
 		return

@@ -3,6 +3,8 @@ package consumer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,5 +162,38 @@ func TestRejectedEventsCanComeAgain(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, eventlog.RejectedName)); err != nil || strings.Count(string(data), "\n") != 1 || !strings.HasSuffix(string(data), "\n") {
 		t.Errorf("kept %q, %v", data, err)
+	}
+}
+
+// Keys that a publisher invents take a bounded amount of memory; those of events that are
+// not kept take none.
+func TestRejectedKeysAreBounded(t *testing.T) {
+	r, err := openRejected(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := range 2 * maxRejectedProducers {
+		r.remember(dataset.Coverage{fmt.Sprintf("s%d-1", i): {{1, 1}}})
+	}
+	if len(r.keys) != maxRejectedProducers || r.runs != maxRejectedProducers {
+		t.Errorf("%d producers, %d runs", len(r.keys), r.runs)
+	}
+	const batch = 1 << 10
+	for i := range uint64(2 * maxRejectedRuns / batch) {
+		runs := make([]dataset.Interval, batch)
+		for j := range runs {
+			n := 10 + 2*(i*batch+uint64(j))
+			runs[j] = dataset.Interval{n, n}
+		}
+		r.remember(dataset.Coverage{"s0-1": runs})
+	}
+	if n := r.runs; n > maxRejectedRuns || n < maxRejectedRuns-batch {
+		t.Errorf("%d runs", n)
+	}
+	before := r.runs
+	r.remember(dataset.Coverage{"s0-1": {{2, 1000}}}) // which joins runs
+	if r.runs >= before || !r.keys.Has("s0-1", 500) {
+		t.Errorf("%d runs of %d", r.runs, before)
 	}
 }

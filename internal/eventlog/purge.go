@@ -18,7 +18,7 @@ import (
 // called with their keys; its error ends the purge. A crash leaves each file as it was or
 // without them. No consumer may be running, and no sentry that has a file of its own there.
 func PurgeRejected(dir string, gone func(data []byte) bool, remember func([]event.Key) error) (removed int, err error) {
-	for _, name := range []string{olderRejectedName, RejectedName, SentryRejectedName} {
+	for _, name := range []string{olderRejectedName, RejectedName, OlderSentryRejectedName, SentryRejectedName} {
 		path := filepath.Join(dir, name)
 		n, err := purgeFile(path, gone, remember)
 		removed += n
@@ -79,7 +79,7 @@ func eachRejected(path string, each func(line []byte, r RejectedEvent, data []by
 		var r RejectedEvent
 		data := line.Text
 		if json.Unmarshal(line.Text, &r) == nil {
-			data = r.data()
+			data = r.Data()
 		} else if line.Torn {
 			return nil
 		}

@@ -25,10 +25,13 @@ const (
 	// SentryRejectedName is the file in a sentry's data directory with the events that the
 	// broker does not accept, in the same form.
 	SentryRejectedName = "rejected_events.sentry.ndjson"
+	// OlderSentryRejectedName is what that is renamed to when it is full, as below.
+	OlderSentryRejectedName = "rejected_events.sentry.1.ndjson"
 	// olderRejectedName is what RejectedName is renamed to when it is full.
 	olderRejectedName = "rejected_events.1.ndjson"
 
-	maxRejectedFile = 256 << 20
+	// MaxRejectedFile is the size of a file of rejected events in bytes.
+	MaxRejectedFile = 256 << 20
 	// maxRejectedLine limits a line that is read, in bytes: JSON may take six bytes for
 	// one of the payload.
 	maxRejectedLine = 6*event.MaxSize + 64<<10
@@ -46,8 +49,8 @@ type RejectedEvent struct {
 	PayloadBase64 []byte `json:"payload_base64,omitempty"`
 }
 
-// data is the message's content.
-func (r *RejectedEvent) data() []byte {
+// Data is the message's content.
+func (r *RejectedEvent) Data() []byte {
 	if r.PayloadBase64 != nil {
 		return r.PayloadBase64
 	}
@@ -62,14 +65,14 @@ func parseRejected(line []byte) (event.Encoded, error) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return event.Encoded{}, fmt.Errorf("%w: %w", event.ErrInvalid, err)
 	}
-	if _, err := event.Decode(r.Subject, r.data()); err != nil {
+	if _, err := event.Decode(r.Subject, r.Data()); err != nil {
 		return event.Encoded{}, fmt.Errorf("still rejected: %w", err)
 	}
 	if _, err := event.ParseKey(r.Key); err != nil {
 		sum := sha256.Sum256(line)
 		r.Key = event.Key{Sentry: "file-" + hex.EncodeToString(sum[:8]), Counter: 1}.String()
 	}
-	return event.Encoded{Subject: r.Subject, Key: r.Key, Data: r.data()}, nil
+	return event.Encoded{Subject: r.Subject, Key: r.Key, Data: r.Data()}, nil
 }
 
 // RejectedFile appends to the file of rejected events in a data directory. Events are on
@@ -87,12 +90,12 @@ type RejectedFile struct {
 }
 
 // OpenRejected opens the file in dir, creating it if it is missing, and calls known
-// with the key of each event that is kept there. Close it.
-func OpenRejected(dir string, log *slog.Logger, known func(event.Key)) (*RejectedFile, error) {
-	return openRejected(dir, maxRejectedFile, log, known)
+// with each event that is kept there and has a key. Close it.
+func OpenRejected(dir string, log *slog.Logger, known func(event.Key, RejectedEvent)) (*RejectedFile, error) {
+	return openRejected(dir, MaxRejectedFile, log, known)
 }
 
-func openRejected(dir string, limit int64, log *slog.Logger, known func(event.Key)) (*RejectedFile, error) {
+func openRejected(dir string, limit int64, log *slog.Logger, known func(event.Key, RejectedEvent)) (*RejectedFile, error) {
 	whole, err := readRejected(dir, known)
 	if err != nil {
 		return nil, err
@@ -241,15 +244,15 @@ func (r *RejectedFile) Close() error {
 	return nil
 }
 
-// ReadRejected calls known with the key of each rejected event that a data directory
-// keeps.
-func ReadRejected(dir string, known func(event.Key)) error {
+// ReadRejected calls known with each rejected event that a data directory keeps and that
+// has a key.
+func ReadRejected(dir string, known func(event.Key, RejectedEvent)) error {
 	_, err := readRejected(dir, known)
 	return err
 }
 
 // readRejected also returns the length of the newest file's whole lines.
-func readRejected(dir string, known func(event.Key)) (whole int64, err error) {
+func readRejected(dir string, known func(event.Key, RejectedEvent)) (whole int64, err error) {
 	if _, err := readRejectedFile(filepath.Join(dir, olderRejectedName), known); err != nil {
 		return 0, err
 	}
@@ -257,7 +260,7 @@ func readRejected(dir string, known func(event.Key)) (whole int64, err error) {
 }
 
 // readRejectedFile skips lines that are not ours: the file may have been edited.
-func readRejectedFile(path string, known func(event.Key)) (whole int64, err error) {
+func readRejectedFile(path string, known func(event.Key, RejectedEvent)) (whole int64, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -274,14 +277,12 @@ func readRejectedFile(path string, known func(event.Key)) (whole int64, err erro
 			return whole, nil
 		}
 		whole += line.Size
-		var e struct {
-			Key string `json:"key"`
-		}
+		var e RejectedEvent
 		if json.Unmarshal(line.Text, &e) != nil {
 			continue
 		}
 		if key, err := event.ParseKey(e.Key); err == nil {
-			known(key)
+			known(key, e)
 		}
 	}
 	if err := lines.Err(); err != nil {

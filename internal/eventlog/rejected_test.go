@@ -14,7 +14,7 @@ import (
 )
 
 func rejectedKeys(dir string) (keys []string, err error) {
-	err = ReadRejected(dir, func(k event.Key) { keys = append(keys, k.String()) })
+	err = ReadRejected(dir, func(k event.Key, _ RejectedEvent) { keys = append(keys, k.String()) })
 	return keys, err
 }
 
@@ -33,7 +33,7 @@ func consecutive(keys []string) bool {
 // A publisher that sends only invalid events must not fill the disk.
 func TestRejectedFileIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	r, err := openRejected(dir, 4096, quiet(), func(event.Key) {})
+	r, err := openRejected(dir, 4096, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestRejectedFileIsBounded(t *testing.T) {
 // An event that cannot be written is an error, and leaves no half line before the next.
 func TestRejectedFileThatCannotBeWritten(t *testing.T) {
 	dir := t.TempDir()
-	r, err := OpenRejected(dir, quiet(), func(event.Key) {})
+	r, err := OpenRejected(dir, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestRejectedFileThatCannotBeWritten(t *testing.T) {
 // A full file that was put aside when no new one could be opened must not end it.
 func TestRejectedFileIsOpenedLater(t *testing.T) {
 	dir := t.TempDir()
-	r, err := openRejected(dir, 100, quiet(), func(event.Key) {})
+	r, err := openRejected(dir, 100, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestRejectedFileThatWasEdited(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r, err := openRejected(dir, maxRejectedFile, quiet(), func(event.Key) {})
+	r, err := openRejected(dir, MaxRejectedFile, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestRejectedFileFollowsItsName(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenRejected(dir, quiet(), func(event.Key) {})
+	r, err := OpenRejected(dir, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestRejectedFileFollowsItsName(t *testing.T) {
 // that were, and later ones, are.
 func TestRejectedFileThatCannotBeSynced(t *testing.T) {
 	dir := t.TempDir()
-	r, err := OpenRejected(dir, quiet(), func(event.Key) {})
+	r, err := OpenRejected(dir, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestRejectedFileThatCannotBeSynced(t *testing.T) {
 // A full file is fsynced before the next one is begun: Sync knows only that one.
 func TestRejectedFileSyncsWhatItRenames(t *testing.T) {
 	dir := t.TempDir()
-	r, err := openRejected(dir, 200, quiet(), func(event.Key) {})
+	r, err := openRejected(dir, 200, quiet(), func(event.Key, RejectedEvent) {})
 	if err != nil {
 		t.Fatal(err)
 	}
