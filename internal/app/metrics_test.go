@@ -139,7 +139,6 @@ func TestMetricsOfTheDatasets(t *testing.T) {
 		"valtrack_dataset_parts":            {"visit_events": 2, "metadata_events": 3},
 		"valtrack_dataset_damaged_parts":    {"visit_events": 5, "metadata_events": 0},
 		"valtrack_dataset_duplicate_keys":   {"visit_events": 4, "metadata_events": 0},
-		"valtrack_dataset_damaged_parts":    {"visit_events": 0, "metadata_events": 0},
 		"valtrack_dataset_unreadable_parts": {"visit_events": 1, "metadata_events": 0},
 	}
 	if d := cmp.Diff(want, got); d != "" {
