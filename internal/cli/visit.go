@@ -2,12 +2,17 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -17,6 +22,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/p2p"
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
@@ -65,16 +71,64 @@ func runVisit(ctx context.Context, in invocation) error {
 		return err
 	}
 	view := visitView{seen.Handshake != nil, seen.Why(), seen.Ended, seen.Row, seen.Topics}
-	if !in.cmd.Bool(flagJSON) {
+	if in.cmd.Bool(flagJSON) {
+		err = writeJSON(in.stdout, view)
+	} else {
 		view.Topics = counted(seen.Topics)
+		err = writeVisit(in.stdout, view)
 	}
-	if err := in.print(view); err != nil || view.Visited {
+	if err != nil || view.Visited {
 		return err
 	}
 	if view.Ended != nil && view.Ended.Outcome == event.OutcomeWrongNetwork {
 		return fmt.Errorf("%w: %s; it was visited for network %s: --%s or --%s names another", errNotVisited, view.Reason, net.Name, flagNetwork, flagNetworkDir)
 	}
 	return fmt.Errorf("%w: %s", errNotVisited, view.Reason)
+}
+
+// writeVisit writes what is known, each value once and a line for each topic. Times are those
+// of the clock and not Unix milliseconds.
+func writeVisit(out io.Writer, v visitView) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	written := map[string]string{} // by the last part of the name
+	var fields func(prefix string, object []byte) error
+	fields = func(prefix string, object []byte) error {
+		return eachMember(object, func(name string, value json.RawMessage) error {
+			if value[0] == '{' {
+				return fields(prefix+name+".", value)
+			}
+			text := plain(value)
+			switch name {
+			case "timestamp", "started", "ended":
+				if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+					text = time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+				}
+			case "topics":
+				lines := make([]string, len(v.Topics))
+				for i, topic := range v.Topics {
+					lines[i] = printable.Clean(topic)
+				}
+				text = strings.Join(lines, "\n\t")
+			}
+			if text == "" || text == "null" || prefix != "" && written[name] == text {
+				return nil
+			}
+			written[name] = text
+			_, err := fmt.Fprintf(w, "%s\t%s\n", prefix+name, text)
+			return err
+		})
+	}
+	if err := fields("", data); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
 }
 
 // visitTarget is what the text names: as a record or a multiaddr, also with what pasting has put
@@ -160,7 +214,7 @@ func counted(topics []string) (out []string) {
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		out = append(out, fmt.Sprintf("%s:%d", kind, counts[kind]))
+		out = append(out, fmt.Sprintf("%s (%d subnets)", kind, counts[kind]))
 	}
 	return out
 }
