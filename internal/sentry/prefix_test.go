@@ -69,12 +69,32 @@ func honestAddress(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{193, byte(i >> 8), byte(i), 1}), 9000)
 }
 
+// places are the addresses of peers.
+type places struct {
+	mu sync.Mutex
+	at map[string]netip.Addr
+}
+
+func newPlaces() *places { return &places{at: map[string]netip.Addr{}} }
+
+func (p *places) place(id string, at netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at[id] = at.Addr()
+}
+
+func (p *places) of(id string) netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.at[id]
+}
+
 // groupVisitor takes long for hostile peers, which answer or not, and a second for others.
 type groupVisitor struct {
 	*watcher
+	*places
 	slow    time.Duration
 	outcome string
-	at      map[string]netip.Addr
 
 	mu      sync.Mutex
 	dials   map[string]int
@@ -83,7 +103,7 @@ type groupVisitor struct {
 }
 
 func (v *groupVisitor) visitPeer(ctx, _ context.Context, target p2p.Target, _ *enr.Record, limit time.Duration, _ requestSlotFunc) result {
-	r := result{outcome: event.OutcomeOK, started: time.Now(), handshaked: true, from: v.at[target.PeerID]}
+	r := result{outcome: event.OutcomeOK, started: time.Now(), handshaked: true, from: v.of(target.PeerID)}
 	wait := time.Second
 	hostile := target.PeerID[0] == 'x'
 	v.mu.Lock()
@@ -122,16 +142,16 @@ func TestOneGroupDelaysNobodyElse(t *testing.T) {
 		for _, outcome := range []string{event.OutcomeOK, event.OutcomeDialTimeout} {
 			synctest.Test(t, func(t *testing.T) {
 				net := testNetwork(t, time.Now(), 0)
-				v := &groupVisitor{watcher: newWatcher(net.Clock), slow: 27 * time.Second, outcome: outcome, dials: map[string]int{}, at: map[string]netip.Addr{}}
+				v := &groupVisitor{watcher: newWatcher(net.Clock), places: newPlaces(), slow: 27 * time.Second, outcome: outcome, dials: map[string]int{}}
 				s := startSchedule(t, Config{Dialers: dialers}, net, v, 0)
 				for i := range hostile {
 					id := fmt.Sprintf("x%d", i)
-					v.at[id] = at(i).Addr()
+					v.place(id, at(i))
 					s.offer(recordIn(net, id, 1, at(i)))
 				}
 				for i := range honest {
 					id := fmt.Sprintf("p%d", i)
-					v.at[id] = honestAddress(i).Addr()
+					v.place(id, honestAddress(i))
 					s.offer(recordIn(net, id, 1, honestAddress(i)))
 				}
 				time.Sleep(2 * net.Clock.EpochDuration())
@@ -272,17 +292,17 @@ func TestWatchSlotsAreSharedByGroups(t *testing.T) {
 	for name, at := range hostileGroups() {
 		synctest.Test(t, func(t *testing.T) {
 			net := testNetwork(t, time.Now(), 0)
-			v := groupWatcher{newWatcher(net.Clock), map[string]netip.Addr{}}
+			v := groupWatcher{newWatcher(net.Clock), newPlaces()}
 			const honest, hostile, slots, epochs = 100, 120, 40, 60
 			s := startSchedule(t, Config{MaxWatched: slots, MaxConnections: 120, Dialers: 32}, net, v, 0)
 			for i := range hostile {
 				id := fmt.Sprintf("x%d", i)
-				v.at[id] = at(i).Addr()
+				v.place(id, at(i))
 				s.offer(recordIn(net, id, 1, at(i)))
 			}
 			for i := range honest {
 				id := fmt.Sprintf("p%d", i)
-				v.at[id] = honestAddress(i).Addr()
+				v.place(id, honestAddress(i))
 				s.offer(recordIn(net, id, 1, honestAddress(i)))
 			}
 			time.Sleep(epochs * net.Clock.EpochDuration())
@@ -310,15 +330,15 @@ func TestWatchSlotsAreSharedByGroups(t *testing.T) {
 // groupWatcher is a watcher whose peers are at addresses.
 type groupWatcher struct {
 	*watcher
-	at map[string]netip.Addr
+	*places
 }
 
 func (w groupWatcher) visitPeer(ctx, handover context.Context, target p2p.Target, record *enr.Record, limit time.Duration, requestSlot requestSlotFunc) result {
 	r := w.watcher.visitPeer(ctx, handover, target, record, limit, func(ctx context.Context, seen handshakeSummary) bool {
-		seen.from = w.at[target.PeerID]
+		seen.from = w.of(target.PeerID)
 		return requestSlot(ctx, seen)
 	})
-	r.from = w.at[target.PeerID]
+	r.from = w.of(target.PeerID)
 	return r
 }
 
@@ -327,12 +347,12 @@ func TestOneGroupMayHaveAllFreeSlots(t *testing.T) {
 	for name, at := range hostileGroups() {
 		synctest.Test(t, func(t *testing.T) {
 			net := testNetwork(t, time.Now(), 0)
-			v := groupWatcher{newWatcher(net.Clock), map[string]netip.Addr{}}
+			v := groupWatcher{newWatcher(net.Clock), newPlaces()}
 			const nodes = 30
 			s := startSchedule(t, Config{MaxWatched: 40, MaxConnections: 100, Dialers: 32}, net, v, 0)
 			for i := range nodes {
 				id := fmt.Sprintf("p%d", i)
-				v.at[id] = at(i).Addr()
+				v.place(id, at(i))
 				s.offer(recordIn(net, id, 1, at(i)))
 			}
 			time.Sleep(2 * net.Clock.EpochDuration())
