@@ -96,6 +96,9 @@ func (w *world) data(m *member) string { return filepath.Join(w.dir, m.name) }
 // churns and forks, in which three of ten nodes are hostile, while broker and consumer
 // are killed and started again.
 func TestNothingGrows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes most of a minute")
+	}
 	run, long := shortLong, false
 	if text := os.Getenv(hoursVariable); text != "" {
 		hours, err := strconv.ParseFloat(text, 64)
