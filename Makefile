@@ -6,7 +6,7 @@ SOAK_HOURS ?= 4
 REALNET ?= /tmp/realnet
 # Starts a network of real nodes in REALNET, unless one runs there.
 REALNET_UP ?= ../shared/realnet/up.sh
-# The tests under test/ run whole networks in real time: one at a time.
+# The tests under test/ run whole networks in real time, and mostly wait: two at a time.
 ROOMS = $$($(GO) list ./... | grep -v /test/)
 DUCKDB := test/duckdb/node_modules/.package-lock.json
 
@@ -21,7 +21,7 @@ build: ## build ./valtrack without cgo
 .PHONY: test
 test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 	$(GO) test $(ROOMS)
-	$(GO) test -p 1 ./test/...
+	$(GO) test -p 2 ./test/...
 
 # Simulations of many lives and days, which take four times as long under the race
 # detector; shorter tests run the same code there. And TestFlipsWithoutChecksum: what the
