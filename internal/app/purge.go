@@ -51,14 +51,16 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	}
 	defer w.Close()
 	p := purger{exclude: x, known: map[string]bool{}}
-	damaged := p.findPeers(ctx, dataDir)
-	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
-		return done, damaged
+	unread, err := p.findPeers(ctx, dataDir)
+	if err != nil {
+		return done, err
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
 	var errs [4]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
-	done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked)
+	if !p.untracked {
+		done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked)
+	}
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir, noFile == nil, log)
 	for _, gone := range p.known {
@@ -66,7 +68,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 			done.Peers++
 		}
 	}
-	if err := errors.Join(damaged, errors.Join(errs[:]...)); err != nil {
+	if err := errors.Join(unread, errors.Join(errs[:]...)); err != nil {
 		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
 	}
 	return done, forgetFound(dataDir)
@@ -149,6 +151,9 @@ func markRemoved(w *dataset.Writer, keys []event.Key) error {
 type purger struct {
 	exclude *sentry.Exclude
 	known   map[string]bool // peers by id, whether they are to be removed
+	// untracked: the tracker could not be read, so that it keeps the addresses that only it
+	// knows until a purge has removed the rows of their peers.
+	untracked bool
 }
 
 func (p *purger) peer(id string) bool {
@@ -165,40 +170,37 @@ func (p *purger) peer(id string) bool {
 const foundFile = "purge_peers.json"
 
 // findPeers finds the peers of which a row or the tracker has an excluded address, and those
-// that an earlier purge found that did not come to its end. If the error is
-// dataset.ErrDamaged, it has found all but those that only damaged parts show.
-func (p *purger) findPeers(ctx context.Context, dataDir string) error {
+// that an earlier purge found that did not come to its end. unread says what of the data
+// could not be read, although the rest was.
+func (p *purger) findPeers(ctx context.Context, dataDir string) (unread, err error) {
 	path := filepath.Join(dataDir, foundFile)
 	var found []string
 	switch text, err := os.ReadFile(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return err
+		return nil, err
 	default:
 		if err := json.Unmarshal(text, &found); err != nil {
-			return ConfigErrorf("%s of an earlier purge is damaged: %w; remove it and purge the same peers again", path, err)
+			return nil, ConfigErrorf("%s of an earlier purge is damaged: %w; remove it and purge the same peers again", path, err)
 		}
 		for _, id := range found {
 			p.known[id] = true
 		}
 	}
 	if !p.exclude.HasAddresses() {
-		return nil
+		return nil, nil
 	}
 	damaged := p.scanAddresses(ctx, dataDir)
 	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
-		return damaged
+		return nil, damaged
 	}
-	// A tracker that cannot be read fails later, in its own purge: the rest is not left for that.
-	_ = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) { p.foundAt(peer.ID, p.atAddress(peer)) })
+	tracked := tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) { p.foundAt(peer.ID, p.atAddress(peer)) })
+	p.untracked = tracked != nil
 	text, err := json.Marshal(slices.Sorted(maps.Keys(p.known)))
 	if err == nil {
 		err = diskio.ReplaceFile(path, text, 0o600)
 	}
-	if err != nil {
-		return err
-	}
-	return damaged
+	return errors.Join(damaged, tracked), err
 }
 
 func forgetFound(dataDir string) error {

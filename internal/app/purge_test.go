@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -215,6 +216,40 @@ func TestPurgeOfAnAddressThatOnlyTheTrackerKnows(t *testing.T) {
 	}
 }
 
+// While the tracker cannot be read it is left as it is: it alone knows the address, and the
+// next purge needs it to find the peer's rows.
+func TestPurgeWithATrackerThatCannotBeRead(t *testing.T) {
+	dir := purgeable(t)
+	trackPeer(t, dir, peerC, "203.0.113.9")
+	x, err := sentry.NewExclude("", []string{"203.0.113.9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, tracker.File)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := bytes.Repeat([]byte("no database "), len(whole)/12)
+	if err := os.WriteFile(path, broken, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), tracker.File) || done.TrackedPeers != 0 {
+		t.Errorf("removed %+v, %v", done, err)
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, broken) {
+		t.Errorf("the tracker was changed, %v", err)
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done, err = Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
+	if err != nil || done.Peers != 1 || done.TrackedPeers != 1 || done.Rows[dataset.Visit] != 1 {
+		t.Errorf("then: removed %+v, %v", done, err)
+	}
+}
+
 // A sentry that may append to its rejected events must not run meanwhile.
 func TestPurgeBesideASentry(t *testing.T) {
 	dir := purgeable(t)
@@ -248,8 +283,8 @@ func TestPurgeGoesOnAfterItWasKilled(t *testing.T) {
 	}
 	// As if it was killed when only peer_estimates had rows of A.
 	p := purger{exclude: x, known: map[string]bool{}}
-	if err := p.findPeers(t.Context(), dir); err != nil {
-		t.Fatal(err)
+	if unread, err := p.findPeers(t.Context(), dir); unread != nil || err != nil {
+		t.Fatal(unread, err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, foundFile))
 	var found []string
