@@ -11,7 +11,7 @@ func OutcomeMeaning(outcome string) string {
 		OutcomeStatus:       "connected, but the node did not answer our Status request",
 		OutcomeWrongNetwork: "the node is on another network or fork",
 		OutcomeMetadata:     "the node answered Status, but not the request for its MetaData",
-		OutcomeGoodbye:      "the node said goodbye",
+		OutcomeGoodbye:      "the node ended the connection with a goodbye, whose code says why",
 		OutcomeReset:        "the node closed the connection",
 		OutcomeProtocol:     "the node violated the protocol",
 		OutcomeCanceled:     "the visit was interrupted",

@@ -11,6 +11,14 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
+// Before the first commit nothing is known, and no option helps.
+func TestForksWithoutData(t *testing.T) {
+	var out strings.Builder
+	if err := (Forks{}).WriteText(&out); err != nil || !strings.Contains(out.String(), "no data yet") || strings.Contains(out.String(), "--network") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+}
+
 func TestForks(t *testing.T) {
 	now, next := eth2.ForkDigest{1}, eth2.ForkDigest{2}
 	later := eth2.Epoch(1 << 40)

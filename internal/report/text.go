@@ -262,7 +262,7 @@ func (p *page) legend(words ...string) {
 // legends are the words that reports use; docs/glossary.md has more.
 func legends() map[string]string {
 	return map[string]string{
-		"[low to high]":      "the interval that holds the true number with a probability of 90 %; the number before it is the median",
+		"[low to high]":      "the interval that holds the true number with a probability of 90 %; the number before it is the median, or in a total the mean",
 		"node":               "a beacon node that completed a handshake; validators run behind it",
 		"custody groups":     "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
 		"short-lived subnet": "an attestation subnet that a node joins for a duty of a validator, and leaves: what estimates are made from",

@@ -20,6 +20,8 @@ func (f Forks) WriteText(w io.Writer) error {
 		nodes, ready, notReady = nodes+v.Nodes, ready+v.Ready, notReady+v.NotReady
 	}
 	switch {
+	case f.Network == "" && nodes == 0:
+		list = append(list, field{"next fork", "not known: no data yet, events can be read after the next commit"})
 	case f.Network == "":
 		list = append(list, field{"next fork", "not known: the schedule of this data's network is not known, give --network or --network-dir; below is what nodes announce"})
 	case f.Next == nil:
