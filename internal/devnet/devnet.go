@@ -266,10 +266,6 @@ func (d *Devnet) Truth() Truth {
 	return Truth{Nodes: d.registry.snapshot(), registry: d.registry, log: d.history}
 }
 
-// Wait blocks until the context of Start ends or the network cannot go on; the
-// error says why. Nodes answer until Close.
-func (d *Devnet) Wait() error { return d.group.Wait() }
-
 // Close stops every node and waits for all goroutines. It gives the first error of
 // the run, an unwritable truth file for instance. Further calls give the same.
 func (d *Devnet) Close() error {

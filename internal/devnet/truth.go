@@ -75,15 +75,6 @@ func (t Truth) Node(peerID string) (Node, bool) {
 	return t.registry.node(peerID)
 }
 
-// LiveAt lists the peer ids of the nodes that were up at the time.
-func (t Truth) LiveAt(at time.Time) []string {
-	var out []string
-	for _, n := range t.LiveDuring(at, at) {
-		out = append(out, n.PeerID)
-	}
-	return out
-}
-
 // LiveDuring lists the nodes that were up, at one address, for the whole span.
 func (t Truth) LiveDuring(from, to time.Time) []Node { return t.registry.live(from, to) }
 
