@@ -102,6 +102,12 @@ func TestPersonas(t *testing.T) {
 			return slices.Equal(v.subnets(v.id, ours().ForkDigest, eth2.TopicAttestation), d.Truth().SubnetsAt(v.n.PeerID, time.Now()))
 		})
 	}
+	// A node can dial only whoever has told it an address in identify.
+	knowsUs := func(t *testing.T, v visit) {
+		eventually(t, "the node to know our address", func() bool {
+			return len(d.hostOf(v.n.Index).Peerstore().Addrs(v.ID())) > 0
+		})
+	}
 	for persona, check := range map[Persona]func(*testing.T, visit){
 		Healthy: func(t *testing.T, v visit) { shakesHands(t, v); hello(t, v) },
 		Hang: func(t *testing.T, v visit) {
@@ -158,6 +164,7 @@ func TestPersonas(t *testing.T) {
 		Slow: shakesHands,
 		Redials: func(t *testing.T, v visit) {
 			shakesHands(t, v)
+			knowsUs(t, v)
 			for range 2 {
 				if err := v.Network().ClosePeer(v.id); err != nil {
 					t.Fatal(err)
@@ -172,6 +179,7 @@ func TestPersonas(t *testing.T) {
 				t.Errorf("record %+v, %v", r, err)
 			}
 			shakesHands(t, v)
+			knowsUs(t, v)
 			if err := v.Network().ClosePeer(v.id); err != nil {
 				t.Fatal(err)
 			}
