@@ -133,6 +133,7 @@ func (n *truthNode) metaDataBetween(from, to int64) []metaDataLine {
 const slack = 300
 
 func TestRunDevnetRecordsTheTruth(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	p := start(t, "run", "--network", "devnet", "--devnet-nodes", strconv.Itoa(mixedNodes), "--devnet-slot", mixedSlot, "--devnet-faults", "mixed", "--data-dir", data,
 		"--segment-age", "2s", "--status-every", "5s", "--log-format", "text")

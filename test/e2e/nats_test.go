@@ -98,6 +98,7 @@ func natsCLI(t *testing.T, url string, args ...string) []byte {
 // server is killed and started again, the consumer is stopped and started again;
 // every event the sentry published is stored, once.
 func TestSentryAndConsumerOverNATSServer(t *testing.T) {
+	t.Parallel()
 	port, store := freePort(t), t.TempDir()
 	url := "nats://127.0.0.1:" + port
 	server := startNATS(t, port, store)
@@ -143,6 +144,7 @@ func TestSentryAndConsumerOverNATSServer(t *testing.T) {
 // Two networks of one name are told apart by their genesis validators root: a consumer
 // that nobody told a network stores the events of the first one only.
 func TestTwoNetworksOfOneName(t *testing.T) {
+	t.Parallel()
 	port, stored := freePort(t), t.TempDir()
 	url := "nats://127.0.0.1:" + port
 	startNATS(t, port, t.TempDir())
@@ -211,6 +213,7 @@ func consumerNames(t *testing.T, url string) []string {
 
 // Without NATS the sentry appends log files over restarts; replay publishes them.
 func TestLogFilesAreAppendedAndReplayed(t *testing.T) {
+	t.Parallel()
 	dir := startDevnet(t, 20)
 	crawled, stored := t.TempDir(), t.TempDir()
 	total := 0

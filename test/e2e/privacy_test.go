@@ -29,6 +29,7 @@ const (
 // what a Beacon API says of indices is counted and forgotten, and no table, document or
 // log has a place for an index or a key.
 func TestNothingLinksValidatorsToPeers(t *testing.T) {
+	t.Parallel()
 	asked := make(chan struct{}, 1)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeCommittees(w)
