@@ -6,20 +6,21 @@ import (
 	"sync"
 )
 
-// connLimit bounds the open connections of a http.Server.
-type connLimit struct {
+// ConnLimit bounds the open connections of a http.Server.
+type ConnLimit struct {
 	max   int
 	mu    sync.Mutex
 	conns map[net.Conn]http.ConnState
 }
 
-func newConnLimit(limit int) *connLimit {
-	return &connLimit{max: limit, conns: map[net.Conn]http.ConnState{}}
+// NewConnLimit bounds them to a number.
+func NewConnLimit(limit int) *ConnLimit {
+	return &ConnLimit{max: limit, conns: map[net.Conn]http.ConnState{}}
 }
 
-// changed is the server's ConnState. It makes room for a new connection by closing an idle
+// Changed is the server's ConnState. It makes room for a new connection by closing an idle
 // one, or closes the new one.
-func (c *connLimit) changed(conn net.Conn, state http.ConnState) {
+func (c *ConnLimit) Changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if state == http.StateClosed || state == http.StateHijacked {

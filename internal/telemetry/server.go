@@ -61,7 +61,7 @@ func Listen(addr string, reg *Registry, ready func() error, profiles bool, log *
 	})
 	s := &Server{listener: l, log: log, http: &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
-		MaxHeaderBytes: maxHeader, ConnState: newConnLimit(maxConnections).changed,
+		MaxHeaderBytes: maxHeader, ConnState: NewConnLimit(maxConnections).Changed,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	if profiles {

@@ -1,0 +1,266 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+)
+
+// Content types of answers.
+const (
+	typeJSON    = "application/json"
+	typeNDJSON  = "application/x-ndjson"
+	typeCSV     = "text/csv; charset=utf-8"
+	typeGeoJSON = "application/geo+json"
+	typeParquet = "application/vnd.apache.parquet"
+	typeText    = "text/plain; charset=utf-8"
+	typeHTML    = "text/html; charset=utf-8"
+	typeEvents  = "text/event-stream"
+	typeGzip    = "application/gzip"
+)
+
+// request is what a handler gets.
+type request struct {
+	*http.Request
+	*query
+	caller caller
+	view   *view // nil for a route that needs none
+}
+
+// answer is what a handler gives: a body, or a function that writes it.
+type answer struct {
+	contentType string
+	body        []byte
+	stream      func(ctx context.Context, w io.Writer) error
+	// etag without quotes; empty for what must not be cached.
+	etag     string
+	status   int    // 0 is 200
+	fileName string // for a download; empty for none
+	// serve answers instead of all that; for files with ranges and for streams of events.
+	serve http.HandlerFunc
+}
+
+// handler answers a request.
+type handler func(s *Server, r *request) (answer, *problem)
+
+// route is one path.
+type route struct {
+	path   string
+	handle handler
+	// view is needed: without estimates the answer is a problem.
+	view bool
+	// open routes are not limited: health is asked for by machines.
+	open bool
+}
+
+// handler is the whole API.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range routes() {
+		mux.Handle("GET "+route.path, s.routeHandler(route))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		probe := r.Clone(r.Context())
+		probe.Method = http.MethodGet
+		if _, pattern := mux.Handler(probe); r.Method != http.MethodGet && pattern != "/" {
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+			newProblem(http.StatusMethodNotAllowed, "%s %s: only GET and HEAD are possible", shorten(r.Method), shorten(r.URL.Path)).write(w)
+			return
+		}
+		newProblem(http.StatusNotFound, "%s: no such path; /docs lists them", shorten(r.URL.Path)).write(w)
+	})
+	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(5),
+		gzhttp.ContentTypes([]string{typeJSON, typeNDJSON, "text/csv", typeGeoJSON, "text/plain", "text/html", "application/problem+json"}))
+	if err != nil {
+		panic(err) // of the options above
+	}
+	return s.outer(compressed(mux))
+}
+
+// outer is around everything: headers for all answers, the log, and metrics.
+func (s *Server) outer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		extendDeadline(w)
+		rec := &recorder{ResponseWriter: w}
+		if s.cors(rec, r) {
+			next.ServeHTTP(rec, r)
+		}
+		took := time.Since(began)
+		status := rec.status
+		if status == 0 {
+			status = http.StatusOK
+		}
+		s.stats.request(status, took)
+		s.cfg.Log.Debug("answered", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
+			slog.Int64("bytes", rec.bytes), slog.Duration("took", took), slog.Any("client", clientAddr(r, s.cfg.Proxies)))
+	})
+}
+
+// cors sets the headers for browsers of other origins, and answers what they ask before a
+// request: false when that was it.
+func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	allowed := origin != "" && (slices.Contains(s.cfg.Origins, origin) || slices.Contains(s.cfg.Origins, "*"))
+	if len(s.cfg.Origins) > 0 {
+		w.Header().Add("Vary", "Origin")
+	}
+	if allowed {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Access-Control-Expose-Headers", "ETag, Content-Disposition, Retry-After, Digest")
+	}
+	if r.Method != http.MethodOptions {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+	if allowed {
+		w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD")
+		w.Header().Set("Access-Control-Allow-Headers", "X-API-Key, Authorization, If-None-Match, Range")
+		w.Header().Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return false
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// routeHandler checks who asks, and how often, and answers.
+func (s *Server) routeHandler(route route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "X-API-Key, Authorization")
+		a, p := s.answer(route, r)
+		if p != nil {
+			p.write(w)
+			return
+		}
+		s.write(w, r, a)
+	})
+}
+
+func (s *Server) answer(route route, r *http.Request) (answer, *problem) {
+	addr := netip.Addr{}
+	if !route.open {
+		addr = clientAddr(r, s.cfg.Proxies)
+	}
+	who, p := s.keys.caller(r)
+	if p != nil {
+		// A guess counts as a request without a key.
+		if limited := s.limits.allow("", addr); limited != nil && !route.open {
+			return answer{}, limited
+		}
+		return answer{}, p
+	}
+	if !route.open {
+		if p := s.limits.allow(who.name, addr); p != nil {
+			return answer{}, p
+		}
+	}
+	req := &request{Request: r, query: parseQuery(r), caller: who}
+	if req.err != nil {
+		return answer{}, req.err
+	}
+	if route.view {
+		if req.view = s.views.current.Load(); req.view == nil {
+			p := newProblem(http.StatusServiceUnavailable, "nothing is estimated yet: the data are still being read, or the number of active validators is not known (see the log)")
+			p.retryAfter = 2
+			return answer{}, p
+		}
+	}
+	return route.handle(s, req)
+}
+
+// write writes an answer.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
+	if a.serve != nil {
+		a.serve(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", a.contentType)
+	h.Set("Cache-Control", "no-cache") // cached, and asked for again with its tag
+	if a.etag == "" {
+		h.Set("Cache-Control", "no-store")
+	} else {
+		// Weak: meta says how old the data are, and a compressed answer has the same tag.
+		h.Set("ETag", `W/"`+a.etag+`"`)
+		if matches(r.Header.Get("If-None-Match"), a.etag) {
+			h.Del("Content-Type")
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	if a.fileName != "" {
+		h.Set("Content-Disposition", `attachment; filename="`+a.fileName+`"`)
+	}
+	if a.stream == nil {
+		if a.status != 0 {
+			w.WriteHeader(a.status)
+		}
+		w.Write(a.body) //nolint:errcheck // the client has gone
+		return
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	if err := a.stream(r.Context(), &patient{w: w}); err != nil {
+		s.cfg.Log.Debug("an answer was cut off", slog.String("path", r.URL.Path), slog.Any("error", err))
+		panic(http.ErrAbortHandler) // the client must not take it for the whole
+	}
+}
+
+// patient extends the deadline with each piece that the client takes.
+type patient struct {
+	w     http.ResponseWriter
+	since int
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	if p.since += len(b); p.since > 256<<10 {
+		extendDeadline(p.w)
+		p.since = 0
+	}
+	return p.w.Write(b)
+}
+
+// matches reports whether an If-None-Match header has a tag.
+func matches(header, etag string) bool {
+	for tag := range strings.SplitSeq(header, ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		if tag == "*" || tag == strconv.Quote(etag) {
+			return true
+		}
+	}
+	return false
+}
