@@ -78,7 +78,7 @@ func TestForks(t *testing.T) {
 			continue
 		}
 		for _, want := range []string{
-			"none is scheduled for n in this version's configuration", "announced 1 of 7 nodes announce that they know of no next fork, ",
+			"none is scheduled in the configuration of n", "announced 1 of 7 nodes announce that they know of no next fork, ",
 			"3 announce version 0x02000000 at epoch 1099511627776, 1 announce version 0x02000000 at epoch 1099511627775, of 2 no record says it",
 		} {
 			if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {

@@ -97,6 +97,10 @@ func (n *Node) toldAgent(at int64, agent string) {
 	if at <= n.agentAt {
 		return
 	}
+	if agent == n.Agent {
+		n.agentAt = at
+		return
+	}
 	c := eth2.ParseAgent(agent)
 	n.agentAt, n.Agent, n.Client = at, agent, string(c.Kind)
 	n.ClientVersion, n.OS, n.Arch = known(c.Release()), known(c.OS), known(c.Arch)

@@ -30,7 +30,7 @@ func (f Forks) WriteText(w io.Writer) error {
 		list = append(list, field{"next fork", "not known: the schedule of this data's network is not known, give --network or --network-dir; below is what nodes announce"})
 	case f.Next == nil:
 		list = append(list, field{"network", f.now()},
-			field{"next fork", fmt.Sprintf("none is scheduled for %s in this version's configuration, so no node can be ready or not", f.Network)},
+			field{"next fork", fmt.Sprintf("none is scheduled in the configuration of %s, so there is nothing to be ready for", f.Network)},
 			field{"announced", f.announcedText(nodes)})
 	default:
 		list = append(list, field{"network", f.now()},
