@@ -154,6 +154,10 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
 		{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", v.StakeETH, v.StakeLow, v.StakeHigh)},
 	}
+	own := ""
+	if network == simulated {
+		own = ", a number that this devnet simulates, nearly all of them on no node"
+	}
 	note := ""
 	switch v.Verdict {
 	case estimate.Failed.String():
@@ -161,7 +165,7 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	case estimate.Unsure.String():
 		note = ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
 	}
-	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the %d active validators of %s; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, activeOf(network), note)})
+	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, own, note)})
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
@@ -180,17 +184,6 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 
 // simulated is the name of the devnet.
 const simulated = "devnet"
-
-// activeOf names the network whose active validators are meant.
-func activeOf(network string) string {
-	switch network {
-	case "":
-		return "the network"
-	case simulated:
-		return network + " (a number that it simulates, nearly all of them on no node)"
-	}
-	return network
-}
 
 // concentration says what of the totals depends on a few network prefixes.
 func (v *Validators) concentration() (list []field) {

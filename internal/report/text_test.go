@@ -162,11 +162,11 @@ func TestConcentrationIsSaid(t *testing.T) {
 	}
 }
 
-// The active validators are those of the network, and a devnet's are a setting.
-func TestShareNamesTheNetwork(t *testing.T) {
+// The active validators of a devnet are a setting.
+func TestShareOfADevnet(t *testing.T) {
 	for network, want := range map[string]string{
-		"mainnet": "0.7 % of the 950000 active validators of mainnet; one",
-		"devnet":  "0.7 % of the 950000 active validators of devnet (a number that it simulates, nearly all of them on no node); one",
+		"mainnet": "0.7 % of the network's 950000 active validators; one",
+		"devnet":  "0.7 % of the network's 950000 active validators, a number that this devnet simulates, nearly all of them on no node; one",
 	} {
 		s := Summary{Networks: []string{network}, Rows: Counts{Visits: 1}, Validators: &Validators{Totals: tracker.Totals{ActiveValidators: 950_000, Multiplicity: 0.007}}}
 		var out bytes.Buffer
