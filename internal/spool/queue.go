@@ -155,7 +155,7 @@ func (s *Spool) logDamage(seg *segment, bytes int) {
 func (s *Spool) Ack(n int, mark Mark, number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() { s.newest = receipt{number, s.acked.pos} }()
+	defer func() { s.remember(receipt{number, s.acked.pos}) }()
 	if n = min(n, len(s.taken)); n <= 0 {
 		return
 	}
@@ -195,13 +195,18 @@ func (s *Spool) Keep(stored uint64, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keep = max(d, keepAcked)
-	for range 2 {
+	for range 2 { // next, and then newest
 		if s.next.number > 0 && s.next.number <= stored {
 			s.stored, s.next = s.next.pos, receipt{}
+			s.remember(s.newest)
 		}
-		if s.next.number == 0 {
-			s.next = s.newest
-		}
+	}
+}
+
+func (s *Spool) remember(r receipt) {
+	s.newest = r
+	if s.next.number == 0 {
+		s.next = r
 	}
 }
 
