@@ -70,9 +70,9 @@ func TestWhatIsSentAgainAfterARestart(t *testing.T) {
 	}
 	const stored, more = 500, 300
 	for name, change := range map[string]func(store, copied string) error{
-		"as it was":           func(string, string) error { return nil },
-		"empty":               func(store, _ string) error { return os.RemoveAll(store) },
-		"without its newest":  func(store, copied string) error { return errors.Join(os.RemoveAll(store), os.Rename(copied, store)) },
+		"as it was":          func(string, string) error { return nil },
+		"empty":              func(store, _ string) error { return os.RemoveAll(store) },
+		"without its newest": func(store, copied string) error { return errors.Join(os.RemoveAll(store), os.Rename(copied, store)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
