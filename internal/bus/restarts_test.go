@@ -18,7 +18,7 @@ func TestRestartingBrokerDoesNotFillTheSpool(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
-	const size, rounds, perRound, bytes = 16 << 20, 6, 50, 100_000
+	const size, rounds, perRound, bytes = 16 << 20, 4, 60, 100_000
 	dir, port := t.TempDir(), freePort(t)
 	server := startServerProcess(t, dir, port)
 	got := collect(t, subscribeSoon(t, connect(t, serverURL(port), discardLog())))
