@@ -72,8 +72,15 @@ type brokerState struct {
 	durables durables
 	// rewindAt is when to rewind for durables that have gone; zero when none have.
 	rewindAt time.Time
-	// keep is how long the queue must keep acknowledged events for such a rewind.
-	keep time.Duration
+}
+
+// keep is how long the queue must keep acknowledged events for a rewind that comes after
+// the stream's duplicate window, or may.
+func (b *brokerState) keep(window time.Duration) time.Duration {
+	if !b.rewindAt.IsZero() {
+		return untilRewound
+	}
+	return window + keepMargin
 }
 
 func newBrokerState() brokerState {
@@ -110,11 +117,18 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
-	if err := p.checkInterest(bounded, s); err != nil {
+	stored, err := p.checkInterest(bounded, s)
+	if err == nil {
+		p.checkRollback(s.CachedInfo(), server)
+		p.rewindIfDue(s.CachedInfo())
+	}
+	if err != nil || p.conn.nc.Stats().Reconnects != reconnects { // the numbers may be another run's
+		stored = 0
+	}
+	p.cfg.Queue.Keep(stored, b.keep(s.CachedInfo().Config.Duplicates))
+	if err != nil {
 		return err
 	}
-	p.checkRollback(s.CachedInfo(), server)
-	p.rewindIfDue(s.CachedInfo())
 	b.checked, b.reconnects = time.Now(), reconnects
 	return nil
 }
@@ -128,19 +142,20 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	p.mu.Lock()
 	before := p.mark
 	p.mark.created, p.mark.server = info.Created.UnixNano(), server
-	reason := ""
+	reason, lost := "", false
 	if before.lastSeq > 0 {
-		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
+		reason, lost = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
 	}
 	p.broker.known[server] = true
 	p.mu.Unlock()
 	if reason != "" {
-		p.rewind(info, reason)
+		p.rewind(info, reason, lost)
 	}
 }
 
-// rewind sends every event that is still kept again.
-func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string) {
+// rewind sends every event that is still kept, and that consumers have not stored, again.
+// lost says that some are lost, not only that they may be.
+func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string, lost bool) {
 	p.mu.Lock()
 	acked := p.mark.lastSeq
 	p.window.clear()
@@ -150,7 +165,7 @@ func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string) {
 	if !p.persistent {
 		p.reportLoss(reason)
 	}
-	n := p.cfg.Queue.Rewind()
+	n := p.cfg.Queue.Rewind(lost)
 	notify(p.wake)
 	p.conn.log.Warn("sending the events in the spool again", slog.String("reason", reason),
 		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", acked), slog.Int("events", n))
@@ -165,15 +180,16 @@ func (p *Publisher) reportLoss(reason string) {
 }
 
 // rollbackReason returns why a broker may have lost what it acknowledged, "" when it has
-// not. lastSeq is its stream's, and met whether this run of the server is known.
-func rollbackReason(before, now streamMark, lastSeq uint64, met bool) string {
+// not, and whether it certainly has. lastSeq is its stream's, and met whether this run of
+// the server is known.
+func rollbackReason(before, now streamMark, lastSeq uint64, met bool) (reason string, lost bool) {
 	switch {
 	case before.created != now.created:
-		return "the stream is another one"
+		return "the stream is another one", true
 	case lastSeq < before.lastSeq:
-		return "the broker has lost events that it had acknowledged"
+		return "the broker has lost events that it had acknowledged", true
 	case !met:
-		return "the broker was restarted, or is another one"
+		return "the broker was restarted, or is another one", false
 	}
-	return ""
+	return "", false
 }

@@ -87,10 +87,10 @@ func TestEventsAreKeptUntilTheRewind(t *testing.T) {
 	closePublisher(t, p) // the test is in its place
 	keep := func() time.Duration {
 		t.Helper()
-		if err := p.checkInterest(t.Context(), s); err != nil && !errors.Is(err, errNoConsumer) {
+		if _, err := p.checkInterest(t.Context(), s); err != nil && !errors.Is(err, errNoConsumer) {
 			t.Fatal(err)
 		}
-		return p.broker.keep
+		return p.broker.keep(window)
 	}
 	if got := keep(); got != window+keepMargin {
 		t.Errorf("kept for %v at first", got)
@@ -100,7 +100,7 @@ func TestEventsAreKeptUntilTheRewind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if got := keep(); got != keepUntilRewound {
+		if got := keep(); got != untilRewound {
 			t.Errorf("kept for %v without the durable", got)
 		}
 	}

@@ -96,12 +96,18 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // natsServer starts a NATS server with JetStream and sets a variable to its URL:
-// `natsserver NAME`.
+// `natsserver NAME [PORT]`.
 func natsServer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: natsserver name")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: natsserver name [port]")
 	}
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: ts.MkAbs("natsserver-" + args[0]), NoSigs: true})
+	port := server.RANDOM_PORT
+	if len(args) == 2 {
+		var err error
+		port, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: ts.MkAbs("natsserver-" + args[0]), NoSigs: true})
 	ts.Check(err)
 	srv.Start()
 	ts.Defer(func() {
