@@ -110,6 +110,7 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	acked := p.lastSeq() // before the stream's own number, which acknowledgements overtake meanwhile
 	s, err := p.conn.tryEnsureStream(bounded)
 	switch {
 	case missingJetStream(err):
@@ -119,7 +120,7 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	}
 	stored, err := p.checkInterest(bounded, s)
 	if err == nil {
-		p.checkRollback(s.CachedInfo(), server)
+		p.checkRollback(s.CachedInfo(), server, acked)
 		p.rewindIfDue(s.CachedInfo())
 	}
 	if err != nil || p.conn.nc.Stats().Reconnects != reconnects { // the numbers may be another run's
@@ -137,10 +138,12 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 // acknowledged, to this process or an earlier one, as after a power cut or from an older
 // copy of its store, and rewinds to the oldest event that is still kept. Sequence
 // numbers alone do not show it when another sentry publishes first, so it also rewinds
-// for each run of a server that it has not seen. Consumers remove duplicates.
-func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
+// for each run of a server that it has not seen. Consumers remove duplicates. acked is the
+// newest sequence number that was acknowledged before info was asked for.
+func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server, acked uint64) {
 	p.mu.Lock()
 	before := p.mark
+	before.lastSeq = acked
 	p.mark.created, p.mark.server = info.Created.UnixNano(), server
 	reason, lost := "", false
 	if before.lastSeq > 0 {
@@ -151,6 +154,13 @@ func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
 	if reason != "" {
 		p.rewind(info, reason, lost)
 	}
+}
+
+// lastSeq is the newest sequence number that was acknowledged.
+func (p *Publisher) lastSeq() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mark.lastSeq
 }
 
 // rewind sends every event that is still kept, and that consumers have not stored, again.

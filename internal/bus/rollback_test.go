@@ -204,9 +204,28 @@ func TestRewindsOncePerRunOfAServer(t *testing.T) {
 			p.mark.lastSeq = 100
 		}
 		info := &jetstream.StreamInfo{Created: step.created, State: jetstream.StreamState{LastSeq: step.lastSeq}}
-		p.checkRollback(info, step.server)
+		p.checkRollback(info, step.server, p.lastSeq())
 		if p.stats.Rewinds != step.rewinds {
 			t.Errorf("step %d: %d rewinds, want %d", i, p.stats.Rewinds, step.rewinds)
+		}
+	}
+}
+
+// Events are acknowledged while the stream's newest number is on its way to us: it is no loss
+// that the stream had fewer when it answered.
+func TestAcknowledgementsOvertakeTheStreamsNumber(t *testing.T) {
+	p := &Publisher{
+		conn: &Conn{log: discardLog()}, broker: newBrokerState(), wake: make(chan struct{}, 1),
+		cfg: PublisherConfig{Queue: newMemoryQueue()}, persistent: true,
+	}
+	info := &jetstream.StreamInfo{Created: time.Unix(1763800000, 0), State: jetstream.StreamState{LastSeq: 150}}
+	p.checkRollback(info, 1, 0)
+	p.mark.lastSeq = 200
+	for acked, want := range map[uint64]uint64{100: 0, 150: 0, 160: 1} {
+		p.stats.Rewinds, p.mark.lastSeq = 0, 200
+		p.checkRollback(info, 1, acked)
+		if p.stats.Rewinds != want {
+			t.Errorf("%d rewinds when %d of 150 were acknowledged before", p.stats.Rewinds, acked)
 		}
 	}
 }
