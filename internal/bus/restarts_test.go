@@ -15,6 +15,7 @@ import (
 // A broker that is killed again and again, sooner than acknowledged events are old: the
 // spool keeps, and sends again, only what no consumer has stored.
 func TestRestartingBrokerDoesNotFillTheSpool(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -65,6 +66,7 @@ func (q *keepRecorder) Keep(stored uint64, d time.Duration) {
 // However a broker comes back, what a consumer had stored is not sent again, and what it had
 // not is delivered.
 func TestWhatIsSentAgainAfterARestart(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

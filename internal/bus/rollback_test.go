@@ -16,6 +16,7 @@ import (
 
 // The broker's process is killed again and again under load.
 func TestBrokerKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -86,6 +87,7 @@ func goBack(t *testing.T, server *process, dir, copied string) {
 // The broker comes back with an older copy of its store: what it had acknowledged
 // since, and no consumer had received, is published again.
 func TestBrokerWithAnOlderStore(t *testing.T) {
+	t.Parallel()
 	parent, port := t.TempDir(), freePort(t)
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
@@ -139,6 +141,7 @@ func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
 // The broker loses everything that sentry 1 had published, and sentry 2 brings it beyond
 // those sequence numbers before sentry 1 is back: its process from before, or a new one.
 func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -232,6 +235,7 @@ func TestAcknowledgementsOvertakeTheStreamsNumber(t *testing.T) {
 
 // A publisher without a spool cannot send again what a broker has lost: it says so.
 func TestDirectPublisherReportsALoss(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
