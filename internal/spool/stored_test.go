@@ -97,9 +97,8 @@ func TestRestartsDoNotFillTheSpool(t *testing.T) {
 					taken := takeAll(t, s)
 					number += uint64(len(taken))
 					s.Ack(len(taken), Mark{}, number)
-					if stored := uint64(0); c.stores {
-						stored = number
-						s.Keep(stored, 0)
+					if c.stores {
+						s.Keep(number, 0)
 					}
 					s.tidy()
 					s.Rewind(c.loses)
