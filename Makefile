@@ -6,6 +6,8 @@ SOAK_HOURS ?= 4
 REALNET ?= /tmp/realnet
 # Starts a network of real nodes in REALNET, unless one runs there.
 REALNET_UP ?= ../shared/realnet/up.sh
+# Tests of one room that run side by side, where they are marked so: they mostly wait.
+WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
 ROOMS = $$($(GO) list ./... | grep -v /test/)
 DUCKDB := test/duckdb/node_modules/.package-lock.json
@@ -20,7 +22,7 @@ build: ## build ./valtrack without cgo
 
 .PHONY: test
 test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
-	$(GO) test $(ROOMS)
+	$(GO) test -parallel $(WAITING) $(ROOMS)
 	$(GO) test -p 2 ./test/...
 
 # Simulations of many lives and days, which take four times as long under the race
@@ -30,7 +32,7 @@ SIMULATIONS := ^(TestRandomLives|TestEveryFlipIsNoticed|TestRandomDamage|TestChe
 
 .PHONY: race
 race: $(DUCKDB) ## the rooms' tests under the race detector, the command line's whole runs among them (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(SIMULATIONS)' $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -parallel $(WAITING) -timeout 20m -skip '$(SIMULATIONS)' $(ROOMS)
 
 .PHONY: race-all
 race-all: $(DUCKDB) ## all tests under the race detector, a quarter of an hour

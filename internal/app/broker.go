@@ -72,12 +72,22 @@ func ForgetCommand(conn *bus.Conn, dataDir, durable string) string {
 // Conn is the connection.
 func (b *Broker) Conn() *bus.Conn { return b.conn }
 
-// Err is why an embedded server cannot store events, nil for a server elsewhere.
+// notConnected is the reason why a service is not ready at first.
+const notConnected = "not connected to NATS yet"
+
+// errNeverConnected is why a sentry whose NATS was never there is not ready.
+var errNeverConnected = errors.New(notConnected + ": events wait in the spool")
+
+// Err is why an embedded server cannot store events; of a server elsewhere, that it has
+// never been reached.
 func (b *Broker) Err() error {
-	if b.embedded == nil {
-		return nil
+	switch {
+	case b.embedded != nil:
+		return b.embedded.Err()
+	case !b.conn.Reached():
+		return errNeverConnected
 	}
-	return b.embedded.Err()
+	return nil
 }
 
 // Close closes the connection and then the embedded server.

@@ -43,9 +43,6 @@ func (cfg ConsumerConfig) dirUse() DirUse {
 	return DirUse{Consumer: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir, Named: cfg.Durable != ""}
 }
 
-// notConnected is the reason why a consumer is not ready at first.
-const notConnected = "not connected to NATS yet"
-
 // errNoFirstEvent is why a consumer whose data directory has no network yet is not ready.
 var errNoFirstEvent = errors.New("waiting for the first event, which says the network")
 

@@ -1,10 +1,12 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,16 +40,24 @@ func (cfg PipelineConfig) DirUse() DirUse {
 
 // Pipeline is sentry and consumer in one process. It runs once.
 type Pipeline struct {
-	dir      *dataDir
-	datasets *datasets
-	storage  *storage
-	crawl    *crawl
-	log      *slog.Logger
+	dir    *dataDir
+	broker *Broker
+	crawl  *crawl
+	// openStored opens the consumer's half, which is nil until then.
+	openStored func(context.Context) (*stored, error)
+	stored     atomic.Pointer[stored]
+	log        *slog.Logger
 	cleanups
 }
 
-// OpenPipeline builds the services; it waits for NATS. Errors that the user can fix are
-// ConfigErrors.
+// stored is the consumer's half.
+type stored struct {
+	*storage
+	datasets *datasets
+}
+
+// OpenPipeline builds the services, but for the consumer while NATS does not answer. Errors
+// that the user can fix are ConfigErrors.
 func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pipeline, err error) {
 	p := &Pipeline{log: svc.log}
 	defer func() {
@@ -71,8 +81,16 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	return p, nil
 }
 
+// errNotStoring is why a pipeline whose consumer is not open yet is not ready.
+var errNotStoring = errors.New("the consumer waits for JetStream to answer: events wait in the spool")
+
 // ready is nil when both halves do their work.
-func (p *Pipeline) ready() error { return errors.Join(p.storage.ready(), p.crawl.ready()) }
+func (p *Pipeline) ready() error {
+	if s := p.stored.Load(); s != nil {
+		return errors.Join(s.ready(), p.crawl.ready())
+	}
+	return errors.Join(cmp.Or(p.broker.Err(), errNotStoring), p.crawl.ready())
+}
 
 // openNetwork starts the simulated network, if it is to be one, and makes it the
 // network of cfg.
@@ -94,23 +112,31 @@ func (p *Pipeline) openNetwork(ctx context.Context, cfg *PipelineConfig, log *sl
 	return nil
 }
 
-// openHalves opens everything between the network and the datasets. Ports come before
-// the broker, which may keep us waiting: that they are in use is known at once.
+// openHalves opens everything between the network and the datasets. The consumer's half is
+// opened first, where it can be: then the publisher finds its durable.
 func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Service) error {
 	n, err := openNode(cfg.Sentry, svc.log)
 	if err != nil {
 		return err
 	}
 	p.add(n.close)
-	b, err := OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir, bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, Log: svc.log})
+	p.broker, err = OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir,
+		bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, InBackground: true, Log: svc.log})
 	if err != nil {
 		return err
 	}
-	p.add(b.Close)
-	if err := p.openStorage(ctx, cfg.Consumer, b, svc); err != nil {
-		return err
+	p.add(p.broker.Close)
+	p.openStored = func(ctx context.Context) (*stored, error) { return p.openStorage(ctx, cfg.Consumer, svc) }
+	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	if p.broker.conn.Responds(bounded) {
+		s, err := p.openStored(ctx)
+		if err != nil {
+			return err
+		}
+		p.stored.Store(s)
 	}
-	events, err := openPublisher(cfg.Sentry, n.identity, b.conn, svc)
+	events, err := openPublisher(cfg.Sentry, n.identity, p.broker.conn, svc)
 	if err != nil {
 		return err
 	}
@@ -119,26 +145,32 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 	return nil
 }
 
-// openStorage opens the consumer's half: the durable first, then what its owner writes.
-func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, b *Broker, svc *Service) error {
+// openStorage opens the consumer's half: the durable first, then what its owner writes. It
+// waits for JetStream.
+func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, svc *Service) (*stored, error) {
 	durable, err := durableName(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sub, err := subscribe(ctx, cfg, durable, b.conn, svc)
+	sub, err := subscribe(ctx, cfg, durable, p.broker.conn, svc)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.add(sub.Close)
-	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc); err != nil {
-		return err
+	d, err := openDatasets(p.dir.takeConsumer(), svc)
+	if err != nil {
+		return nil, err
 	}
-	p.add(p.datasets.close)
-	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log)); err != nil {
-		return err
+	p.add(d.close)
+	if err := d.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log)); err != nil {
+		return nil, err
 	}
-	p.storage, err = openStorage(cfg, sub, sub, p.datasets, b, svc)
-	return err
+	s, err := openStorage(cfg, sub, sub, d, p.broker, svc)
+	if err != nil {
+		return nil, err
+	}
+	svc.ready.set(p.ready) // it may have stood by
+	return &stored{s, d}, nil
 }
 
 // Run runs both until ctx ends or the data directory has gone.
@@ -147,7 +179,7 @@ func (p *Pipeline) Run(ctx context.Context) error { return whileThere(ctx, p.dir
 // run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
 // commits. When the consumer ends before that, the crawl goes on: its events wait in the
-// stream and the spool.
+// stream and the spool. When the consumer cannot be opened, the crawl ends.
 func (p *Pipeline) run(ctx context.Context) error {
 	// The consumer runs longer than ctx, since what is published after that must be stored.
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
@@ -155,12 +187,21 @@ func (p *Pipeline) run(ctx context.Context) error {
 	// stored ends when the consumer has, for whatever reason.
 	stored, ended := context.WithCancel(context.WithoutCancel(ctx))
 	defer ended()
+	crawling, stopCrawling := context.WithCancel(ctx)
+	defer stopCrawling()
 
-	var storeErr, crawlErr error
+	var openErr, storeErr, crawlErr error
 	var g errgroup.Group
 	g.Go(func() error {
 		defer ended()
-		storeErr = p.storage.consumer.Run(storing)
+		s, err := p.awaitStored(crawling)
+		if err != nil {
+			openErr = StoppedEarly(crawling, err)
+			stopCrawling()
+			return nil
+		}
+		g.Go(func() error { return s.datasets.estimates.follow(stored, s.datasets.tracker) })
+		storeErr = s.consumer.Run(storing)
 		if storeErr != nil {
 			p.log.Error("the consumer has stopped, the crawl goes on: restart to store its events", slog.Any("error", storeErr))
 		}
@@ -168,18 +209,39 @@ func (p *Pipeline) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		defer stopStoring()
-		crawlErr = p.crawl.run(ctx, p.figures)
-		p.storage.drain(stored)
+		defer stopCrawling() // who still waits for JetStream then
+		crawlErr = p.crawl.run(crawling, p.figures)
+		if s := p.stored.Load(); s != nil {
+			s.drain(stored)
+		}
 		return nil
 	})
-	g.Go(func() error { return p.datasets.estimates.follow(stored, p.datasets.tracker) })
-	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
-	p.storage.logStopped()
-	return errors.Join(crawlErr, storeErr)
+	g.Wait() //nolint:errcheck // all keep their errors, and none hides another's
+	if s := p.stored.Load(); s != nil {
+		s.logStopped()
+	}
+	return errors.Join(openErr, crawlErr, storeErr)
+}
+
+// awaitStored is the consumer's half; it waits for JetStream when that did not answer at the
+// start.
+func (p *Pipeline) awaitStored(ctx context.Context) (*stored, error) {
+	if s := p.stored.Load(); s != nil {
+		return s, nil
+	}
+	p.log.Warn("NATS does not answer: crawling, and storing events when it does", slog.String("url", p.broker.conn.URL()))
+	s, err := p.openStored(ctx)
+	if err == nil {
+		p.stored.Store(s)
+	}
+	return s, err
 }
 
 func (p *Pipeline) figures() []slog.Attr {
-	return slices.Concat(p.crawl.figures(), p.storage.figures())
+	if s := p.stored.Load(); s != nil {
+		return slices.Concat(p.crawl.figures(), s.figures())
+	}
+	return p.crawl.figures()
 }
 
 // Close releases what was opened, in reverse order.

@@ -59,7 +59,9 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	var errs [4]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
 	if !p.untracked {
-		done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked)
+		if done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked); errs[1] == nil {
+			errs[1] = relearn(ctx, dataDir, done.TrackedPeers > 0, log)
+		}
 	}
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir, noFile == nil, log)
@@ -72,6 +74,28 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
 	}
 	return done, forgetFound(dataDir)
+}
+
+// relearn recomputes what the tracker has learned from all nodes together, and with it all
+// estimates: the evidence of the removed peers was in it. Totals are then those of a rebuild.
+// It does so also when nothing was removed now, since an earlier purge may have been killed.
+func relearn(ctx context.Context, dataDir string, removed bool, log *slog.Logger) error {
+	net, known, err := NetworkOf(dataDir)
+	if err != nil {
+		return err
+	}
+	params, ok := tracker.LastParams(ctx, dataDir, net.Name)
+	if !known || !ok {
+		if removed {
+			log.Warn("estimates of the other nodes still depend on the removed ones: a consumer recomputes them within an hour, 'valtrack rebuild' at once")
+		}
+		return nil
+	}
+	t, err := tracker.Open(ctx, tracker.Config{Dir: dataDir, Network: net.Name, Params: params, Log: log})
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Recompute(ctx), t.Close())
 }
 
 // WouldPurge counts the rows and the tracked peers that Purge would remove. It changes

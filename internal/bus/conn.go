@@ -58,8 +58,9 @@ type Conn struct {
 	url    string // without secrets
 	stream string // the stream's name
 	domain string // of JetStream; empty for the server's own
-	// created is true once this connection has created the stream.
-	created atomic.Bool
+	// created is true once this connection has created the stream, and reached once it was
+	// connected.
+	created, reached atomic.Bool
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps
@@ -86,10 +87,26 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		nc.Close()
 		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
 	}
-	if nc.IsConnected() { // else the handlers log it
-		c.log.Info("connected to NATS", slog.String("url", c.url))
+	if nc.IsConnected() { // else the handlers do
+		c.onConnected()
 	}
 	return c, nil
+}
+
+// onConnected is called at the first connection, by whoever notices it.
+func (c *Conn) onConnected() {
+	if !c.reached.Swap(true) {
+		c.log.Info("connected to NATS", slog.String("url", c.url))
+	}
+}
+
+// Reached reports whether there was a connection at any time.
+func (c *Conn) Reached() bool { return c.reached.Load() }
+
+// Responds reports whether the server and its JetStream answer within ctx, if only with an
+// error.
+func (c *Conn) Responds(ctx context.Context) bool {
+	return c.nc.IsConnected() && !isTransient(c.CheckJetStream(ctx))
 }
 
 func (c *Conn) openJetStream(opts ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
@@ -161,6 +178,7 @@ func (c *Conn) options(o Options) []nats.Option {
 				c.log.Warn("lost the connection to NATS", slog.String("url", c.url), slog.Any("error", err))
 			}
 		}),
+		nats.ConnectHandler(func(*nats.Conn) { c.onConnected() }),
 		nats.ReconnectHandler(func(*nats.Conn) {
 			c.log.Info("connected to NATS again", slog.String("url", c.url))
 		}),

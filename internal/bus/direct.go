@@ -106,7 +106,7 @@ func (q *memoryQueue) Take(n int) ([]event.Encoded, int, error) {
 	return rest[:n:n], len(rest) - n, nil
 }
 
-func (q *memoryQueue) Ack(n int, _ [32]byte, _ time.Duration) {
+func (q *memoryQueue) Ack(n int, _ [32]byte, _ uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	clear(q.events[:n]) // so that their memory can be reused
@@ -117,7 +117,10 @@ func (q *memoryQueue) Ack(n int, _ [32]byte, _ time.Duration) {
 	}
 }
 
-func (q *memoryQueue) Rewind() int {
+// Keep does nothing: acknowledged events are not kept.
+func (q *memoryQueue) Keep(uint64, time.Duration) {}
+
+func (q *memoryQueue) Rewind(bool) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.taken = 0

@@ -28,7 +28,7 @@ func TestMemoryQueue(t *testing.T) {
 	take(0, 2, nil)
 	q.Ack(2, [32]byte{}, 0)
 	take(10, 0, keys[3:])
-	if n := q.Rewind(); n != 3 {
+	if n := q.Rewind(true); n != 3 {
 		t.Errorf("%d events after the rewind, want those that are not acknowledged", n)
 	}
 	take(10, 0, keys[2:])

@@ -14,6 +14,7 @@ import (
 // A subscription that is stopped while messages come in leaves none unanswered, which
 // would be redelivered after AckWait only.
 func TestStoppedUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	publishing, stop := context.WithCancel(t.Context())
@@ -53,6 +54,7 @@ func TestStoppedUnderLoad(t *testing.T) {
 
 // What could not be handled in time is given back, not left to AckWait.
 func TestGivenBackAfterTheDrain(t *testing.T) {
+	t.Parallel()
 	c := connect(t, startServer(t).URL(), discardLog())
 	sub := subscribe(t, c)
 	p := publishDirectly(t, c, 1)
@@ -84,6 +86,7 @@ func TestGivenBackAfterTheDrain(t *testing.T) {
 
 // The lag is the broker's own count, and a durable that is paused there is a state.
 func TestPausedDurableIsStalled(t *testing.T) {
+	t.Parallel()
 	log := newRecorder()
 	c := connect(t, startServer(t).URL(), slog.New(log))
 	sub := subscribe(t, c)

@@ -14,6 +14,7 @@ import (
 // The disk of an embedded server fills for a while: it says so, is restarted in place,
 // and no event is lost.
 func TestEmbeddedOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

@@ -79,6 +79,7 @@ func listeners(t *testing.T) (n int) {
 // A store that no restart repairs is not restarted every other second without end, and
 // says what to do.
 func TestEmbeddedThatCannotBeRepaired(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

@@ -19,6 +19,7 @@ func exclusive(name string) SubscribeOptions {
 // A second consumer of a durable waits, learns for whom, and gets what the first
 // left unanswered soon after the first's connection is gone.
 func TestSecondConsumerOfADurableStandsBy(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -100,6 +101,7 @@ func TestStandByEndsWithItsContext(t *testing.T) {
 
 // Of several that begin at once one has the durable at any time, and each in the end.
 func TestConsumersThatBeginAtOnce(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -138,6 +140,7 @@ func TestConsumersThatBeginAtOnce(t *testing.T) {
 // One that was taken for dead and comes back must not continue next to the other, not even
 // while it waits for its disk.
 func TestOwnerThatWasReplaced(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -182,6 +185,7 @@ func TestOwnerThatWasReplaced(t *testing.T) {
 
 // Who may not change the durable cannot own it, nor keep others from it, by what it answers.
 func TestAnswersWithoutProof(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

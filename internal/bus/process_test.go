@@ -3,6 +3,7 @@ package bus
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -74,14 +75,26 @@ func (p *process) terminate(t *testing.T) {
 	}
 }
 
+// Ports of servers that are started again on the same one: below those that the system gives
+// to whoever asks for any, as other tests do meanwhile.
+const firstPort, ports = 20_000, 12_000
+
+var portsTried atomic.Int64
+
+// freePort is a port that no other call has returned.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := firstPort + (os.Getpid()*101+int(portsTried.Add(1)))%ports
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			l.Close()
+			return port
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func serverURL(port int) string { return fmt.Sprintf("nats://127.0.0.1:%d", port) }

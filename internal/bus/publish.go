@@ -38,11 +38,17 @@ type Queue interface {
 	// Take returns the events after those that it returned before, oldest first, at most
 	// n, and how many are left behind them.
 	Take(n int) (events []event.Encoded, left int, err error)
-	// Ack says that the oldest n of the events that Take has returned are acknowledged.
-	// The queue keeps mark with that for the next process.
-	Ack(n int, mark [32]byte, keep time.Duration)
-	// Rewind makes Take return again every event that is still kept, and counts them.
-	Rewind() int
+	// Ack says that the oldest n of the events that Take has returned are acknowledged, and
+	// that none of them has a higher number in the stream than seq. The queue keeps mark with
+	// that for the next process.
+	Ack(n int, mark [32]byte, seq uint64)
+	// Keep says that consumers have stored every acknowledged event up to the number stored in
+	// the stream, and for how long the others must be kept at least: untilRewound when they
+	// will be sent again.
+	Keep(stored uint64, d time.Duration)
+	// Rewind makes Take return again every event that is still kept and not stored, and
+	// counts them. lost says that the broker has lost some, not only that it may have.
+	Rewind(lost bool) int
 	// Close is called once, last. An error means that events are lost.
 	Close() error
 }
@@ -151,6 +157,7 @@ func newPublisher(c *Conn, cfg PublisherConfig, persistent bool) (*Publisher, er
 		asideLog: loglimit.Every(logPeriod), forgedLog: loglimit.Every(waitingLogPeriod),
 	}
 	p.broker.known[p.mark.server] = true
+	cfg.Queue.Ack(0, cfg.Mark, p.mark.lastSeq) // of what earlier processes have published
 	var err error
 	p.js, err = c.openJetStream(
 		jetstream.WithPublishAsyncMaxPending(2*publishWindow), // the window is the limit

@@ -72,8 +72,15 @@ type brokerState struct {
 	durables durables
 	// rewindAt is when to rewind for durables that have gone; zero when none have.
 	rewindAt time.Time
-	// keep is how long the queue must keep acknowledged events for such a rewind.
-	keep time.Duration
+}
+
+// keep is how long the queue must keep acknowledged events for a rewind that comes after
+// the stream's duplicate window, or may.
+func (b *brokerState) keep(window time.Duration) time.Duration {
+	if !b.rewindAt.IsZero() {
+		return untilRewound
+	}
+	return window + keepMargin
 }
 
 func newBrokerState() brokerState {
@@ -103,6 +110,7 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	acked := p.lastSeq() // before the stream's own number, which acknowledgements overtake meanwhile
 	s, err := p.conn.tryEnsureStream(bounded)
 	switch {
 	case missingJetStream(err):
@@ -110,11 +118,18 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
-	if err := p.checkInterest(bounded, s); err != nil {
+	stored, err := p.checkInterest(bounded, s)
+	if err == nil {
+		p.checkRollback(s.CachedInfo(), server, acked)
+		p.rewindIfDue(s.CachedInfo())
+	}
+	if err != nil || p.conn.nc.Stats().Reconnects != reconnects { // the numbers may be another run's
+		stored = 0
+	}
+	p.cfg.Queue.Keep(stored, b.keep(s.CachedInfo().Config.Duplicates))
+	if err != nil {
 		return err
 	}
-	p.checkRollback(s.CachedInfo(), server)
-	p.rewindIfDue(s.CachedInfo())
 	b.checked, b.reconnects = time.Now(), reconnects
 	return nil
 }
@@ -123,24 +138,34 @@ func (p *Publisher) checkBroker(ctx context.Context) error {
 // acknowledged, to this process or an earlier one, as after a power cut or from an older
 // copy of its store, and rewinds to the oldest event that is still kept. Sequence
 // numbers alone do not show it when another sentry publishes first, so it also rewinds
-// for each run of a server that it has not seen. Consumers remove duplicates.
-func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server uint64) {
+// for each run of a server that it has not seen. Consumers remove duplicates. acked is the
+// newest sequence number that was acknowledged before info was asked for.
+func (p *Publisher) checkRollback(info *jetstream.StreamInfo, server, acked uint64) {
 	p.mu.Lock()
 	before := p.mark
+	before.lastSeq = acked
 	p.mark.created, p.mark.server = info.Created.UnixNano(), server
-	reason := ""
+	reason, lost := "", false
 	if before.lastSeq > 0 {
-		reason = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
+		reason, lost = rollbackReason(before, p.mark, info.State.LastSeq, p.broker.known[server] || !p.persistent)
 	}
 	p.broker.known[server] = true
 	p.mu.Unlock()
 	if reason != "" {
-		p.rewind(info, reason)
+		p.rewind(info, reason, lost)
 	}
 }
 
-// rewind sends every event that is still kept again.
-func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string) {
+// lastSeq is the newest sequence number that was acknowledged.
+func (p *Publisher) lastSeq() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mark.lastSeq
+}
+
+// rewind sends every event that is still kept, and that consumers have not stored, again.
+// lost says that some are lost, not only that they may be.
+func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string, lost bool) {
 	p.mu.Lock()
 	acked := p.mark.lastSeq
 	p.window.clear()
@@ -150,7 +175,7 @@ func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string) {
 	if !p.persistent {
 		p.reportLoss(reason)
 	}
-	n := p.cfg.Queue.Rewind()
+	n := p.cfg.Queue.Rewind(lost)
 	notify(p.wake)
 	p.conn.log.Warn("sending the events in the spool again", slog.String("reason", reason),
 		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", acked), slog.Int("events", n))
@@ -165,15 +190,16 @@ func (p *Publisher) reportLoss(reason string) {
 }
 
 // rollbackReason returns why a broker may have lost what it acknowledged, "" when it has
-// not. lastSeq is its stream's, and met whether this run of the server is known.
-func rollbackReason(before, now streamMark, lastSeq uint64, met bool) string {
+// not, and whether it certainly has. lastSeq is its stream's, and met whether this run of
+// the server is known.
+func rollbackReason(before, now streamMark, lastSeq uint64, met bool) (reason string, lost bool) {
 	switch {
 	case before.created != now.created:
-		return "the stream is another one"
+		return "the stream is another one", true
 	case lastSeq < before.lastSeq:
-		return "the broker has lost events that it had acknowledged"
+		return "the broker has lost events that it had acknowledged", true
 	case !met:
-		return "the broker was restarted, or is another one"
+		return "the broker was restarted, or is another one", false
 	}
-	return ""
+	return "", false
 }

@@ -21,9 +21,9 @@ const rewindMargin = 5 * time.Second
 // wait for the rewind, and the time in which nobody looked.
 const keepMargin = time.Minute
 
-// keepUntilRewound is for how long acknowledged events are kept while a rewind is due: a
+// untilRewound is for how long acknowledged events are kept while a rewind is due: a
 // durable that goes again, or a restart of the process, postpones it.
-const keepUntilRewound = math.MaxInt64 * time.Nanosecond
+const untilRewound = math.MaxInt64 * time.Nanosecond
 
 // durables are the durables of a stream that make it keep events: their names and when they
 // were created, in Unix nanoseconds. One of the same name that was created later does not
@@ -49,11 +49,12 @@ func (d durables) gone(now durables) string {
 	return ""
 }
 
-// interest are the durables that keep events, and the subjects that none of them wants.
+// interest are the durables that keep events, and the subjects that none of them wants. Up
+// to the number stored each of them has acknowledged every message that it wants.
 // Consumers that a person made for a moment do not count, nor do those without explicit
 // acknowledgements: what they have got is dropped before anybody has stored it.
-func interest(ctx context.Context, s jetstream.Stream) (found durables, missing []string, err error) {
-	found = durables{}
+func interest(ctx context.Context, s jetstream.Stream) (found durables, missing []string, stored uint64, err error) {
+	found, stored = durables{}, math.MaxUint64
 	var filters []string
 	consumers := s.ListConsumers(ctx)
 	for c := range consumers.Info() { // to the end: the client waits for that
@@ -61,6 +62,7 @@ func interest(ctx context.Context, s jetstream.Stream) (found durables, missing 
 			continue
 		}
 		found[c.Name] = c.Created.UnixNano()
+		stored = min(stored, c.AckFloor.Stream)
 		switch {
 		case len(c.Config.FilterSubjects) > 0:
 			filters = append(filters, c.Config.FilterSubjects...)
@@ -70,28 +72,30 @@ func interest(ctx context.Context, s jetstream.Stream) (found durables, missing 
 			filters = append(filters, ">")
 		}
 	}
-	return found, uncovered(filters), consumers.Err()
+	return found, uncovered(filters), stored, consumers.Err()
 }
 
-// checkInterest is errNoConsumer when the server would drop an event at once.
-func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) error {
+// checkInterest is errNoConsumer when the server would drop an event at once. Up to the
+// number stored in the stream consumers have stored all events; 0 when that is not known:
+// also while a rewind is due, since a durable that was created again begins beyond what the
+// earlier one had not stored.
+func (p *Publisher) checkInterest(ctx context.Context, s jetstream.Stream) (stored uint64, err error) {
 	cfg := s.CachedInfo().Config
-	p.broker.keep = cfg.Duplicates + keepMargin
 	if cfg.Retention != jetstream.InterestPolicy || p.cfg.WithoutConsumers {
-		return nil
+		return 0, nil
 	}
-	found, missing, err := interest(ctx, s)
+	found, missing, stored, err := interest(ctx, s)
 	if err != nil {
-		return fmt.Errorf("consumers of stream %s at %s: %w", p.conn.stream, p.conn.url, err)
+		return 0, fmt.Errorf("consumers of stream %s at %s: %w", p.conn.stream, p.conn.url, err)
 	}
 	p.checkDurables(found, cfg.Duplicates)
-	if !p.broker.rewindAt.IsZero() {
-		p.broker.keep = keepUntilRewound
-	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%w for %v and would drop them: start 'valtrack consumer'", errNoConsumer, missing)
+		return 0, fmt.Errorf("%w for %v and would drop them: start 'valtrack consumer'", errNoConsumer, missing)
 	}
-	return nil
+	if !p.broker.rewindAt.IsZero() {
+		return 0, nil
+	}
+	return stored, nil
 }
 
 // checkDurables notices a durable that has gone since the last check, or since that of an
@@ -131,7 +135,7 @@ func (p *Publisher) rewindIfDue(info *jetstream.StreamInfo) {
 		return
 	}
 	b.rewindAt = time.Time{}
-	p.rewind(info, "a durable of the stream had gone, and with it what was kept for it")
+	p.rewind(info, "a durable of the stream had gone, and with it what was kept for it", true)
 	p.mu.Lock()
 	p.mark.durables = b.durables.hash()
 	p.mu.Unlock()

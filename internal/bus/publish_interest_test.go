@@ -28,6 +28,7 @@ func interestStream(t *testing.T, c *Conn, window time.Duration) jetstream.Strea
 // A durable that is removed while events are published takes with it what the stream kept
 // for it, and what came before it is there again. The server knows those events' ids.
 func TestDurableRemovedUnderLoad(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -87,10 +88,10 @@ func TestEventsAreKeptUntilTheRewind(t *testing.T) {
 	closePublisher(t, p) // the test is in its place
 	keep := func() time.Duration {
 		t.Helper()
-		if err := p.checkInterest(t.Context(), s); err != nil && !errors.Is(err, errNoConsumer) {
+		if _, err := p.checkInterest(t.Context(), s); err != nil && !errors.Is(err, errNoConsumer) {
 			t.Fatal(err)
 		}
-		return p.broker.keep
+		return p.broker.keep(window)
 	}
 	if got := keep(); got != window+keepMargin {
 		t.Errorf("kept for %v at first", got)
@@ -100,7 +101,7 @@ func TestEventsAreKeptUntilTheRewind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if got := keep(); got != keepUntilRewound {
+		if got := keep(); got != untilRewound {
 			t.Errorf("kept for %v without the durable", got)
 		}
 	}
@@ -155,6 +156,7 @@ func TestDurablesThatHaveGone(t *testing.T) {
 
 // A durable that nobody consumes fills the stream: the sentry says which, and what to do.
 func TestFullStreamNamesTheAbandonedDurable(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -213,6 +215,7 @@ func TestTrouble(t *testing.T) {
 
 // The broker is connected and acknowledges nothing, as one whose store has failed.
 func TestBrokerThatAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -242,6 +245,7 @@ func TestBrokerThatAcknowledgesNothing(t *testing.T) {
 
 // Somebody publishes under the keys that a sentry will use next.
 func TestForgedKeys(t *testing.T) {
+	t.Parallel()
 	log := newRecorder()
 	c := connect(t, startServer(t).URL(), slog.New(log))
 	interestStream(t, c, time.Minute)

@@ -142,6 +142,7 @@ func subscribeSoon(t *testing.T, c *Conn) *Subscription {
 }
 
 func TestBrokerDownAtTheStart(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	log := newRecorder()
 	p, spool := spoolPublisher(t, connectLater(t, serverURL(port), slog.New(log)), t.TempDir(), 1, slog.New(log))
@@ -292,6 +293,7 @@ func TestFullStreamKeepsEventsInTheSpool(t *testing.T) {
 
 // SIGTERM and SIGKILL of the sentry under load, in turns.
 func TestSentryStoppedUnderLoad(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -331,6 +333,7 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 
 // The sentry's disk is full for a while, and then not.
 func TestSpoolOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

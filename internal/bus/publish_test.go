@@ -88,6 +88,7 @@ func TestCloseSaysWhatIsLost(t *testing.T) {
 }
 
 func TestBrokerRestartLosesNothing(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

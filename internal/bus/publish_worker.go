@@ -59,7 +59,7 @@ func (p *Publisher) ackEvents() {
 	p.window.acked = 0
 	p.mu.Unlock()
 	if n > 0 {
-		p.cfg.Queue.Ack(n, mark.encode(), p.broker.keep)
+		p.cfg.Queue.Ack(n, mark.encode(), mark.lastSeq)
 	}
 }
 

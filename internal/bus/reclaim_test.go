@@ -8,6 +8,7 @@ import (
 // A killed consumer's messages come to the next one long before AckWait, which is
 // what it was afterwards.
 func TestExclusiveSubscriptionGetsWhatAnotherLeft(t *testing.T) {
+	t.Parallel()
 	server := startServer(t)
 	c := connect(t, server.URL(), discardLog())
 	opts := SubscribeOptions{Durable: "consumer-test", AckWait: 10 * patience, MaxAckPending: 10000, Exclusive: true}

@@ -16,6 +16,7 @@ import (
 
 // The broker's process is killed again and again under load.
 func TestBrokerKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -86,6 +87,7 @@ func goBack(t *testing.T, server *process, dir, copied string) {
 // The broker comes back with an older copy of its store: what it had acknowledged
 // since, and no consumer had received, is published again.
 func TestBrokerWithAnOlderStore(t *testing.T) {
+	t.Parallel()
 	parent, port := t.TempDir(), freePort(t)
 	dir, copied := parent+"/store", parent+"/copy"
 	server := startServerProcess(t, dir, port)
@@ -139,6 +141,7 @@ func TestOlderStoreAfterTheSentryRestarts(t *testing.T) {
 // The broker loses everything that sentry 1 had published, and sentry 2 brings it beyond
 // those sequence numbers before sentry 1 is back: its process from before, or a new one.
 func TestRollbackThatAnotherSentryOvertakes(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -204,15 +207,35 @@ func TestRewindsOncePerRunOfAServer(t *testing.T) {
 			p.mark.lastSeq = 100
 		}
 		info := &jetstream.StreamInfo{Created: step.created, State: jetstream.StreamState{LastSeq: step.lastSeq}}
-		p.checkRollback(info, step.server)
+		p.checkRollback(info, step.server, p.lastSeq())
 		if p.stats.Rewinds != step.rewinds {
 			t.Errorf("step %d: %d rewinds, want %d", i, p.stats.Rewinds, step.rewinds)
 		}
 	}
 }
 
+// Events are acknowledged while the stream's newest number is on its way to us: it is no loss
+// that the stream had fewer when it answered.
+func TestAcknowledgementsOvertakeTheStreamsNumber(t *testing.T) {
+	p := &Publisher{
+		conn: &Conn{log: discardLog()}, broker: newBrokerState(), wake: make(chan struct{}, 1),
+		cfg: PublisherConfig{Queue: newMemoryQueue()}, persistent: true,
+	}
+	info := &jetstream.StreamInfo{Created: time.Unix(1763800000, 0), State: jetstream.StreamState{LastSeq: 150}}
+	p.checkRollback(info, 1, 0)
+	p.mark.lastSeq = 200
+	for acked, want := range map[uint64]uint64{100: 0, 150: 0, 160: 1} {
+		p.stats.Rewinds, p.mark.lastSeq = 0, 200
+		p.checkRollback(info, 1, acked)
+		if p.stats.Rewinds != want {
+			t.Errorf("%d rewinds when %d of 150 were acknowledged before", p.stats.Rewinds, acked)
+		}
+	}
+}
+
 // A publisher without a spool cannot send again what a broker has lost: it says so.
 func TestDirectPublisherReportsALoss(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}

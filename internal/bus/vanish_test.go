@@ -15,6 +15,7 @@ import (
 // NATS is killed and comes back without its store, as a container without a volume does:
 // sentry and consumer go on by themselves, and say the truth meanwhile.
 func TestBrokerComesBackEmpty(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -50,6 +51,7 @@ func TestBrokerComesBackEmpty(t *testing.T) {
 // The durable, or the stream, is removed while the handler is busy and no request waits at
 // the server, so that nothing says so.
 func TestDurableGoesWhileNoRequestWaits(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -112,6 +114,7 @@ func TestDurableGoesWhileNoRequestWaits(t *testing.T) {
 
 // A server that takes requests and never answers them is not waited for without end.
 func TestRequestsWithoutAnswers(t *testing.T) {
+	t.Parallel()
 	c := connect(t, startServer(t).URL(), discardLog())
 	p := newPuller(c, "none", 10, pullBytes, func(*nats.Msg) {})
 	p.subject = "nobody.answers"

@@ -67,7 +67,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer log.Close()
 	p := &program{stdout: out, stderr: log}
 	root := p.root()
-	err := root.Run(ctx, prefixRecords(args))
+	args = prefixRecords(args)
+	err := missingValue(root, args)
+	if err == nil {
+		err = root.Run(ctx, args)
+	}
 	if err != nil && !p.acting {
 		// The parser's errors: an unknown flag, a value that does not parse.
 		if bad := explainValue(root); bad != nil {

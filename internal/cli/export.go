@@ -20,6 +20,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/report"
 )
 
 // Flags of export.
@@ -51,7 +52,7 @@ func (p *program) exportCommand() *cli.Command {
 			text(flagTo, "", "end of the time range, exclusive, in the same formats"),
 			text(flagSince, "", "only the time since then, as 24h or 7d"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
-			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out"),
+			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out, and csv for -"),
 			toggle(flagRaw, "write CSV cells as they are, also those that a spreadsheet would take for a formula; without it they get a leading apostrophe"),
 		},
 	}, runExport)
@@ -78,10 +79,30 @@ func runExport(ctx context.Context, in invocation) error {
 		return err
 	}
 	rows, err := export(ctx, cfg, in.stdout)
+	if err == nil && rows == 0 {
+		err = in.noteNoRows(ctx, cfg)
+	}
 	if err != nil || cfg.out == "-" {
 		return err
 	}
 	return in.print(exportView{Table: cfg.table, Rows: rows, Out: cfg.out})
+}
+
+// noteNoRows says why an export has no rows.
+func (in invocation) noteNoRows(ctx context.Context, cfg exportConfig) error {
+	empty, err := report.NoData(ctx, cfg.dataDir)
+	switch {
+	case err != nil:
+		return err
+	case empty != "":
+		empty = "no data yet: " + empty
+	case cfg.in != (dataset.Range{}):
+		empty = "no row of " + cfg.table + " is of this time: 'valtrack check data' shows from when to when there are some"
+	default:
+		empty = cfg.table + " has no rows yet"
+	}
+	_, err = fmt.Fprintf(in.stderr, "the export is empty: %s\n", empty)
+	return err
 }
 
 func (in invocation) exportConfig() (cfg exportConfig, err error) {
@@ -101,6 +122,9 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	stored := cfg.table
 	if stored == dataset.Nodes {
 		stored = dataset.Metadata
+	}
+	if !dataset.Exists(cfg.dataDir) {
+		return cfg, usagef("--%s %q holds no datasets: 'valtrack run' or a consumer makes them there; give the directory that it writes to", flagDataDir, cfg.dataDir)
 	}
 	if _, err := os.Stat(dataset.Dir(cfg.dataDir, stored)); err != nil {
 		return cfg, usagef("--%s %q holds no dataset: %w", flagDataDir, cfg.dataDir, err)
@@ -123,6 +147,9 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 		}
 	}
 	cfg.format, cfg.raw = in.cmd.String(flagFormat), in.cmd.Bool(flagRaw)
+	if cfg.format == "" && cfg.out == "-" {
+		cfg.format = formatCSV
+	}
 	if cfg.format == "" {
 		cfg.format = strings.TrimPrefix(filepath.Ext(cfg.out), ".")
 	}

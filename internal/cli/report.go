@@ -70,6 +70,25 @@ func runReport(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
+	// Before anything is stored every kind of report says so and succeeds, but for one on a node.
+	empty, err := report.NoData(ctx, dir)
+	switch {
+	case err != nil:
+		return err
+	case empty == "":
+	case in.cmd.String(flagNode) != "":
+		return fmt.Errorf("no node %q in %s: %s", in.cmd.String(flagNode), dir, empty)
+	case in.cmd.Bool(flagJSON):
+		fmt.Fprintf(in.stderr, "no data yet: %s\n", empty)
+	default:
+		_, err = fmt.Fprintf(in.stdout, "no data yet\n%s\n", empty)
+		return err
+	}
+	return in.reportOn(ctx, dir, span)
+}
+
+// reportOn writes the report that the flags ask for.
+func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Range) error {
 	if in.cmd.Bool(flagCalibration) {
 		state, err := report.ReadState(ctx, dir)
 		if err != nil {
@@ -95,11 +114,7 @@ func runReport(ctx context.Context, in invocation) error {
 	case in.cmd.Bool(flagTruth):
 		return in.reportTruth(r, dir)
 	}
-	if err := in.writeView(r.Summary()); err != nil || in.cmd.Bool(flagJSON) || dataset.Exists(dir) {
-		return err
-	}
-	_, err = fmt.Fprintf(in.stdout, "%s has no datasets: 'valtrack run' or a consumer makes them there; --%s names another directory\n", dir, flagDataDir)
-	return err
+	return in.writeView(r.Summary())
 }
 
 // changesPeriod reports whether the only argument is the period of --changes, as in
@@ -250,7 +265,7 @@ func (in invocation) screen() io.Writer {
 
 func (in invocation) reportNodes(r *report.Report) error {
 	if !in.cmd.Bool(flagJSON) {
-		return report.WriteNodes(in.screen(), r.Nodes())
+		return r.WriteNodes(in.screen())
 	}
 	enc := json.NewEncoder(in.stdout)
 	for _, n := range r.Nodes() {

@@ -95,13 +95,20 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s has no match of %q after %v:\n%s", args[0], args[1], waitLimit, last)
 }
 
-// natsServer starts a NATS server with JetStream and sets a variable to its URL:
-// `natsserver NAME`.
+// natsServer starts a NATS server, with JetStream unless it is a plain one, and sets a
+// variable to its URL: `natsserver NAME [PORT [plain]]`.
 func natsServer(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: natsserver name")
+	plain := len(args) == 3 && args[2] == "plain"
+	if neg || len(args) < 1 || len(args) > 2 && !plain {
+		ts.Fatalf("usage: natsserver name [port [plain]]")
 	}
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: ts.MkAbs("natsserver-" + args[0]), NoSigs: true})
+	port := server.RANDOM_PORT
+	if len(args) > 1 {
+		var err error
+		port, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: !plain, StoreDir: ts.MkAbs("natsserver-" + args[0]), NoSigs: true})
 	ts.Check(err)
 	srv.Start()
 	ts.Defer(func() {

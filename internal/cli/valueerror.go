@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"regexp"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 )
@@ -70,4 +72,34 @@ func wanted(f cli.Flag) string {
 		return f.wanted()
 	}
 	return "text"
+}
+
+// option is what an argument that names an option looks like. Negative numbers do not, nor node
+// records without "enr:", which begin with one dash.
+var option = regexp.MustCompile(`^(--[a-z]|-[a-z]$)`)
+
+// missingValue refuses an option whose value looks like another option: the parser would take
+// "--node --data-dir D" for a node of the name --data-dir.
+func missingValue(root *cli.Command, args []string) error {
+	takesValue := map[string]bool{}
+	//nolint:errcheck // only the function's errors, of which there are none
+	root.Walk(func(c *cli.Command) error {
+		for _, f := range c.Flags {
+			for _, name := range f.Names() {
+				flag, ok := f.(interface{ TakesValue() bool })
+				takesValue[name] = ok && flag.TakesValue()
+			}
+		}
+		return nil
+	})
+	for i := 1; i < len(args) && args[i] != "--"; i++ {
+		name := strings.TrimLeft(args[i], "-")
+		if name == args[i] || !takesValue[name] {
+			continue
+		}
+		if i++; i < len(args) && option.MatchString(args[i]) {
+			return usagef("--%s has no value: %q after it is an option; a value that begins so is given as --%s=%s", name, args[i], name, args[i])
+		}
+	}
+	return nil
 }

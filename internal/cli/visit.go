@@ -31,8 +31,8 @@ func (p *program) visitCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "visit", Usage: "visit one node now and print what it shows", ArgsUsage: "ENR|MULTIADDR|ID|IP",
 		Description: "Connects to the node, exchanges Status and MetaData, reads its gossip hello and says goodbye, as a sentry's\n" +
-			"visit does, under an identity of its own. A MULTIADDR ends in /p2p/ and the peer id. The\n" +
-			"address of an ID or IP is looked up in --data-dir. --network or --network-dir must name the node's network. Nothing is stored. Fails when the node could not be visited.",
+			"visit does, under an identity of its own. A MULTIADDR ends in /p2p/ and the peer id, or\n" +
+			"these are looked up in --data-dir, as is the address of an ID or IP. --network or --network-dir must name the node's network. Nothing is stored. Fails when the node could not be visited.",
 		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks that must not be visited")},
 	}, runVisit)
 }
@@ -54,6 +54,11 @@ func runVisit(ctx context.Context, in invocation) error {
 	arg, err := in.oneArgument("ENR or multiaddr")
 	if err != nil {
 		return err
+	}
+	if in.cmd.IsSet(flagDataDir) { // it also says which network the node is of
+		if _, err := in.dataDirectory(); err != nil {
+			return err
+		}
 	}
 	target, record, err := in.visitTarget(ctx, arg)
 	if err != nil {
@@ -132,14 +137,19 @@ func writeVisit(out io.Writer, v visitView) error {
 }
 
 // visitTarget is what the text names: as a record or a multiaddr, also with what pasting has put
-// around it, else as an id or an IP address whose node the data directory knows.
+// around it, else as an id, an IP address or a multiaddr without /p2p/, as reports print it, whose
+// node the data directory knows.
 func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, *enr.Record, error) {
 	text = strings.Trim(text, " \t\r\n\"'`,;\uFEFF")
 	target, record, err := sentry.ParseTarget(text)
 	if err == nil {
 		return target, record, nil
 	}
-	if _, bad := enr.Parse(text); bad != nil && !strings.HasPrefix(text, "/") && !strings.Contains(strings.ToLower(text), "enr:") {
+	noPeer := strings.HasPrefix(text, "/") && !strings.Contains(text, "/p2p/")
+	if noPeer && !dataset.Exists(in.cmd.String(flagDataDir)) {
+		return target, nil, usagef("visit: %w; or give the --%s that it was copied from", err, flagDataDir)
+	}
+	if _, bad := enr.Parse(text); noPeer || bad != nil && !strings.HasPrefix(text, "/") && !strings.Contains(strings.ToLower(text), "enr:") {
 		if text, err = in.knownAddress(ctx, text); err != nil {
 			return target, nil, err
 		}
@@ -151,8 +161,8 @@ func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, 
 	return target, record, err
 }
 
-// knownAddress is the record or the multiaddr of the node that an id or an IP address names,
-// from the data directory.
+// knownAddress is the record or the multiaddr of the node that an id, an IP address or a
+// multiaddr without /p2p/ names, from the data directory. A multiaddr that was dialled is dialled again.
 func (in invocation) knownAddress(ctx context.Context, text string) (string, error) {
 	const wanted = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
 	dir := in.cmd.String(flagDataDir)
@@ -167,6 +177,8 @@ func (in invocation) knownAddress(ctx context.Context, text string) (string, err
 	switch {
 	case err != nil:
 		return "", usagef("visit %q: not found in --%s %q: %w; %s", text, flagDataDir, dir, err, wanted)
+	case strings.HasPrefix(text, "/") && (n.Direction == event.Outbound || n.ENR == ""):
+		return text + "/p2p/" + n.ID, nil
 	case n.ENR != "":
 		return n.ENR, nil
 	case n.Multiaddr != "":

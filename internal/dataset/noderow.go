@@ -11,7 +11,8 @@ import (
 const Nodes = "nodes"
 
 // NodeRow is what is known of one node. Columns that a handshake fills are null for nodes
-// that never completed one, those of the estimate before the first. Times are Unix
+// that never completed one (the client is known from any visit that read the agent), those of
+// the estimate before the first. Times are Unix
 // milliseconds.
 type NodeRow struct {
 	ID            string  `parquet:"id" json:"id"`

@@ -67,8 +67,23 @@ func TestForks(t *testing.T) {
 		if len(f.Announced) != 6 || f.Next != nil {
 			t.Errorf("%s: %+v", name, f)
 		}
+		var out bytes.Buffer
 		if err := f.WriteText(&out); err != nil {
 			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "UNKNOWN") || strings.Contains(out.String(), "NOT READY") {
+			t.Errorf("%s: readiness for no fork in\n%s", name, &out)
+		}
+		if f.Network == "" {
+			continue
+		}
+		for _, want := range []string{
+			"none is scheduled in the configuration of n", "announced 1 of 7 nodes announce that they know of no next fork, ",
+			"3 announce version 0x02000000 at epoch 1099511627776, 1 announce version 0x02000000 at epoch 1099511627775, of 2 no record says it",
+		} {
+			if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+				t.Errorf("no %q in\n%s", want, &out)
+			}
 		}
 	}
 }

@@ -9,7 +9,8 @@ import (
 
 // Node is what is known of one node, with the names of the API's node row.
 // Pointers are nil where it is not known. Fields from the handshake are those of the
-// newest one. Times are Unix milliseconds.
+// newest one; the client and its version are what the node told last, in a handshake or in a
+// visit that did not complete one. Times are Unix milliseconds.
 type Node struct {
 	ID            string  `json:"id"`
 	NodeID        string  `json:"node_id,omitempty"`
@@ -46,19 +47,21 @@ type Node struct {
 	SubnetRule *string `json:"subnet_rule"`
 	// ShortLivedSubnets is null when the handshake got no gossip hello.
 	ShortLivedSubnets []int32 `json:"short_lived_subnets"`
-	LastOutcome       string  `json:"last_outcome,omitempty"` // of the newest visit
-	ENR               string  `json:"enr,omitempty"`
-	Multiaddr         string  `json:"multiaddr,omitempty"`
-	IP                *string `json:"ip"`
-	Port              *int32  `json:"port"`
-	IP6               *string `json:"ip6"`
-	Agent             string  `json:"agent,omitempty"`
+	// LastOutcome is that of the newest visit; open while its end is not stored.
+	LastOutcome string  `json:"last_outcome,omitempty"`
+	ENR         string  `json:"enr,omitempty"`
+	Multiaddr   string  `json:"multiaddr,omitempty"`
+	IP          *string `json:"ip"`
+	Port        *int32  `json:"port"`
+	IP6         *string `json:"ip6"`
+	Agent       string  `json:"agent,omitempty"`
 
 	network          string
 	record           *uint64 // seq of the newest record; nil before the first
 	recordAt         int64   // when it was observed
 	recordCustody    *uint64 // the newest record's
 	handshake, visit int64   // time of the newest
+	agentAt          int64   // when the agent was told
 	custodyAt        int64   // when the custody group count and the subnets were told
 	metaDataAt       int64
 	estimatedAt      int64
@@ -77,6 +80,32 @@ const (
 	toldByWatch     = "watch"
 	toldByRecord    = "record"
 )
+
+// outcomeOpen stands for the outcome of a visit of which a handshake or a part is stored and
+// no end: it still runs, or its sentry was killed.
+const outcomeOpen = "open"
+
+// open notes that a visit had not ended at a time.
+func (n *Node) open(at int64) {
+	if at > n.visit {
+		n.visit, n.LastOutcome = at, outcomeOpen
+	}
+}
+
+// toldAgent notes the agent that a visit read, also one that completed no handshake.
+func (n *Node) toldAgent(at int64, agent string) {
+	if at <= n.agentAt {
+		return
+	}
+	if agent == n.Agent {
+		n.agentAt = at
+		return
+	}
+	c := eth2.ParseAgent(agent)
+	n.agentAt, n.Agent, n.Client = at, agent, string(c.Kind)
+	n.ClientVersion, n.OS, n.Arch = known(c.Release()), known(c.OS), known(c.Arch)
+	n.ClientRelease = n.ClientVersion
+}
 
 func (n *Node) seen(at int64) {
 	if n.FirstSeen == 0 || at < n.FirstSeen {

@@ -225,11 +225,12 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 		r.networks[row.Network] = true
 		n.Observations++
 		n.connected = true
+		n.open(row.Timestamp)
 	}
 	if row.Timestamp < n.handshake {
 		return nil
 	}
-	n.handshake = row.Timestamp
+	n.handshake, n.agentAt = row.Timestamp, row.Timestamp
 	n.Client, n.ClientVersion = clientOf(row)
 	n.ClientRelease = n.ClientVersion
 	n.OS, n.Arch, n.Agent = row.OS, row.Arch, row.ClientVersion
@@ -269,6 +270,9 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	}
 	n := r.node(row.ID)
 	n.network = row.Network
+	if row.ClientVersion != nil {
+		n.toldAgent(row.Started, *row.ClientVersion)
+	}
 	if w := row.Watch; w != nil {
 		n.seen(w.To)
 		n.connected = n.connected || r.counts(row.Timestamp)
@@ -280,6 +284,9 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 		}
 	}
 	if row.More || !r.counts(row.Timestamp) { // of a watch in parts only the last one counts
+		if row.More && r.counts(row.Timestamp) {
+			n.open(row.Ended)
+		}
 		return nil
 	}
 	r.rows.Visits++

@@ -109,7 +109,7 @@ func TestTextIsPrintable(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := Evidence{Node: n, Handshakes: []dataset.ValidatorRow{row}, Visits: []dataset.VisitRow{{Error: &evil}}}
-	for _, err := range []error{r.Summary().WriteText(&out), WriteNodes(&out, r.Nodes()), e.WriteText(&out)} {
+	for _, err := range []error{r.Summary().WriteText(&out), r.WriteNodes(&out), e.WriteText(&out)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestNodesShowTheSubnetRule(t *testing.T) {
 		}
 	}
 	var text bytes.Buffer
-	if err := WriteNodes(&text, r.Nodes()); err != nil {
+	if err := r.WriteNodes(&text); err != nil {
 		t.Fatal(err)
 	}
 	if !regexp.MustCompile(`(?m)^ID .* LONG-LIVED +RULE +SHORT-LIVED .*\na +prysm .* 2 +staggered +2 `).Match(text.Bytes()) {

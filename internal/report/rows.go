@@ -11,8 +11,10 @@ func (n *Node) Row() dataset.NodeRow {
 		IP: n.IP, IP6: n.IP6, Port: n.Port, ForkDigest: n.ForkDigest, NextForkVersion: n.NextForkVersion, NextForkEpoch: n.NextForkEpoch,
 		NFD: n.NFD, ENR: known(n.ENR),
 	}
-	if n.handshake > 0 {
+	if n.agentAt > 0 {
 		row.Client, row.ClientRelease, row.ClientVersion, row.OS, row.Arch = &n.Client, n.ClientVersion, &n.Agent, n.OS, n.Arch
+	}
+	if n.handshake > 0 {
 		row.AllSubnets, row.ShortLivedSubnets, row.LastEpoch = &n.AllSubnets, n.ShortLivedSubnets, &n.LastEpoch
 		row.Direction, row.Transport, row.Multiaddr = known(n.Direction), known(n.Transport), known(n.Multiaddr)
 	}

@@ -264,6 +264,7 @@ func legends() map[string]string {
 	return map[string]string{
 		"[low to high]":      "the interval that holds the true number with a probability of 90 %; the number before it is the median, or in a total the mean",
 		"node":               "a beacon node that completed a handshake; validators run behind it",
+		"ended visit":        "a connection that is over, or an attempt that failed; a watch that still runs has no end, and is not counted yet",
 		"custody groups":     "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
 		"short-lived subnet": "an attestation subnet that a node joins for a duty of a validator, and leaves: what estimates are made from",
 		"subnet rule":        "how the long-lived subnets follow from the node id and the epoch, which differs between families of clients: spec as the specification has it, staggered as Lighthouse before 6, static as Lighthouse since 6 (names joined by + where these agree), all 64, or none of them; - when they have changed since the last handshake",
@@ -276,6 +277,10 @@ func legends() map[string]string {
 		"nfd":                "next fork digest, what a record says about the fork to come",
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
 		"vanished":           "was met in the span before the window, by a handshake or in a watch, and nothing answered when it was dialled in the window",
+		"appeared":           "completed its first handshake of all in the window",
+		"upgraded":           "told another release, or another client, at its last handshake in the window than at the last one before it; also for one that went back",
+		"observations":       "completed handshakes, in the window if there is one",
+		"window":             "the time that --since, --from and --to choose, or --changes; before is the span of the same length ahead of it",
 		"moved":              "was reached at another IP address than before",
 	}
 }

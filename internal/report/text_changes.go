@@ -29,7 +29,7 @@ func (c Changes) WriteText(w io.Writer) error {
 		}
 		p.fields(list)
 		c.writeTables(p)
-		p.legend("vanished", "moved", "node")
+		p.legend("window", "appeared", "vanished", "moved", "upgraded", "node")
 		return p.writeTo(w)
 	}
 	p.fields(list)

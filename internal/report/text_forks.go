@@ -1,8 +1,12 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/printable"
@@ -25,30 +29,74 @@ func (f Forks) WriteText(w io.Writer) error {
 	case f.Network == "":
 		list = append(list, field{"next fork", "not known: the schedule of this data's network is not known, give --network or --network-dir; below is what nodes announce"})
 	case f.Next == nil:
-		list = append(list, field{"network", f.now()}, field{"next fork", "none is scheduled in this configuration; below is what nodes announce"})
+		list = append(list, field{"network", f.now()},
+			field{"next fork", fmt.Sprintf("none is scheduled in the configuration of %s, so there is nothing to be ready for", f.Network)},
+			field{"announced", f.announcedText(nodes)})
 	default:
 		list = append(list, field{"network", f.now()},
 			field{"next fork", fmt.Sprintf("%s, digest %s, at epoch %d, %s", f.Next.Name, f.Next.Digest, f.Next.Epoch, clock(f.Next.At))},
 			field{"ready", fmt.Sprintf("%d of %s (%s), %d not ready, %d unknown", ready, plural(nodes, "node"), share(ready, nodes), notReady, nodes-ready-notReady)})
 	}
 	p.fields(list)
+	f.writeVersions(p)
 	rows := [][]string{}
-	for _, v := range f.Versions {
-		rows = append(rows, []string{
-			v.Client, orUnknown(printable.Clean(v.Version)), fmt.Sprint(v.Nodes), f.known(v.Current), fmt.Sprint(v.Ready), fmt.Sprint(v.NotReady), fmt.Sprint(v.Unknown),
-		})
-	}
-	p.table([]column{
-		{"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0}, {"ON THE CURRENT FORK", plainColumn, 1},
-		{"READY", plainColumn, 0}, {"NOT READY", plainColumn, 0}, {"UNKNOWN", plainColumn, 0},
-	}, rows)
-	rows = [][]string{}
 	for _, a := range f.Announced {
 		rows = append(rows, []string{orDash(orEmpty(a.ForkDigest)), orDash(orEmpty(a.NextForkVersion)), epochText(a.NextForkEpoch), orDash(orEmpty(a.NFD)), fmt.Sprint(a.Nodes)})
 	}
 	p.table([]column{{name: "DIGEST NOW"}, {"NEXT VERSION", plainColumn, 1}, {name: "NEXT FORK AT EPOCH"}, {name: "NFD"}, {name: "NODES"}}, rows)
-	p.legend("ready", "nfd", "node", "record")
+	if f.Next == nil {
+		p.legend("nfd", "node", "record")
+	} else {
+		p.legend("ready", "nfd", "node", "record")
+	}
 	return p.writeTo(w)
+}
+
+// writeVersions writes a line per client version: how many of its nodes are ready, if there
+// is a fork to be ready for.
+func (f Forks) writeVersions(p *page) {
+	columns := []column{{"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0}, {"ON THE CURRENT FORK", plainColumn, 1}}
+	if f.Next != nil {
+		columns = append(columns, column{name: "READY"}, column{name: "NOT READY"}, column{name: "UNKNOWN"})
+	}
+	rows := [][]string{}
+	for _, v := range f.Versions {
+		row := []string{v.Client, orUnknown(printable.Clean(v.Version)), fmt.Sprint(v.Nodes), f.known(v.Current)}
+		if f.Next != nil {
+			row = append(row, fmt.Sprint(v.Ready), fmt.Sprint(v.NotReady), fmt.Sprint(v.Unknown))
+		}
+		rows = append(rows, row)
+	}
+	p.table(columns, rows)
+}
+
+// announcedText sums up what the records of so many nodes say about the next fork. A record
+// without a scheduled fork repeats the current version and has the far future as its epoch.
+func (f Forks) announcedText(nodes int) string {
+	none, unknown := 0, 0
+	later := map[string]int{}
+	for _, a := range f.Announced {
+		switch {
+		case a.NextForkEpoch == nil:
+			unknown += a.Nodes
+		case *a.NextForkEpoch == uint64(eth2.FarFutureEpoch):
+			none += a.Nodes
+		default:
+			later[fmt.Sprintf("version %s at epoch %d", printable.Clean(orDash(orEmpty(a.NextForkVersion))), *a.NextForkEpoch)] += a.Nodes
+		}
+	}
+	words := []string{fmt.Sprintf("%d of %s announce that they know of no next fork", none, plural(nodes, "node"))}
+	forks := slices.SortedFunc(maps.Keys(later), func(a, b string) int { return cmp.Or(cmp.Compare(later[b], later[a]), strings.Compare(a, b)) })
+	for _, fork := range forks[:min(maxVersions, len(forks))] { // nodes choose what they announce
+		words = append(words, fmt.Sprintf("%d announce %s", later[fork], fork))
+	}
+	if more := len(forks) - maxVersions; more > 0 {
+		words = append(words, plural(more, "other fork")+" by fewer nodes")
+	}
+	if unknown > 0 {
+		words = append(words, fmt.Sprintf("of %d no record says it", unknown))
+	}
+	return strings.Join(words, ", ")
 }
 
 func (f Forks) now() string {

@@ -9,14 +9,21 @@ import (
 	"github.com/chainbound/valtrack/internal/printable"
 )
 
-// WriteNodes writes one line per node, in the order of the list. On a terminal an
+// WriteNodes writes one line per node of Nodes, or why there is none. On a terminal an
 // explanation of the columns follows.
-func WriteNodes(w io.Writer, nodes []*Node) error {
+func (r *Report) WriteNodes(w io.Writer) error {
 	p := newPage(w)
-	p.nodes(nodes)
+	nodes := r.Nodes()
+	if p.nodes(nodes); len(nodes) == 0 {
+		if window := r.window(); window != nil {
+			p.fields(window.fields())
+		}
+		p.sentence("%s", r.noNodes())
+		return p.writeTo(w)
+	}
 	if p.width > 0 {
 		p.sentence("(nodes that completed a handshake; 'valtrack export nodes' has those that were only found, too)")
-		p.legend("[low to high]", "custody groups", "long-lived subnet", "subnet rule", "short-lived subnet", "last heard")
+		p.legend("[low to high]", "custody groups", "long-lived subnet", "subnet rule", "short-lived subnet", "observations", "last heard")
 	}
 	return p.writeTo(w)
 }
@@ -110,7 +117,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	if n.handshake == 0 && len(e.Handshakes) == 0 && e.Note != "" {
 		p.legend("custody groups", "record", "last heard")
 	} else {
-		p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "last heard")
+		p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "observations", "last heard")
 	}
 	return p.writeTo(w)
 }

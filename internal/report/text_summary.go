@@ -33,7 +33,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{"CLIENT", plainColumn, 0}, {"NODES", plainColumn, 0}, {"SHARE", plainColumn, 0}, {"VERSIONS", textColumn, 1}}, rows)
 	s.writeCounts(p)
-	p.legend("[low to high]", "node", "short-lived subnet", "hello", "custody groups", "record")
+	p.legend("[low to high]", "node", "ended visit", "short-lived subnet", "hello", "custody groups", "record")
 	return p.writeTo(w)
 }
 
@@ -51,8 +51,8 @@ func (s Summary) writeHead(p *page) {
 	}
 	list = append(list,
 		field{"seen", clock(s.FirstSeen) + " to " + clock(s.LastSeen) + seen},
-		field{"nodes", fmt.Sprintf("%d %s, %d completed a handshake, %d with a finished visit", s.Discovered, records, s.Handshaked, s.Visited)},
-		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d visits%s", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits, watched)})
+		field{"nodes", fmt.Sprintf("%d %s, %d completed a handshake, %d with an ended visit", s.Discovered, records, s.Handshaked, s.Visited)},
+		field{"rows", fmt.Sprintf("%d discoveries, %d handshakes, %d ended visits%s", s.Rows.Discoveries, s.Rows.Handshakes, s.Rows.Visits, watched)})
 	if s.Rows.ClockErrors > 0 {
 		list = append(list, field{"left out", plural(s.Rows.ClockErrors, "row") + " of sentries whose clock was off"})
 	}
@@ -60,7 +60,7 @@ func (s Summary) writeHead(p *page) {
 		list = append(list, field{"left out", plural(s.Sentries, "other Valtrack sentry") + ": no beacon nodes"})
 	}
 	if s.Validators != nil {
-		list = append(list, s.Validators.fields(s.Window != nil)...)
+		list = append(list, s.Validators.fields(strings.Join(s.Networks, ", "), s.Window != nil)...)
 	}
 	p.fields(list)
 	if s.Validators == nil && s.Window != nil {
@@ -110,6 +110,9 @@ const maxGaps = 3
 // fields are the window, and what of it is missing.
 func (w Window) fields() []field {
 	list := []field{{"window", fmt.Sprintf("%s to %s (%s)", clock(w.From), clock(w.To), span(w.To-w.From))}}
+	if tail := w.tail(); tail != "" {
+		list = append(list, field{"stored until", tail})
+	}
 	if w.GapsMS == 0 {
 		return list
 	}
@@ -131,15 +134,29 @@ func (w Window) fields() []field {
 	return append(list, field{"incomplete", fmt.Sprintf("nothing was recorded in %s of it: %s", span(w.GapsMS), strings.Join(gaps, ", "))})
 }
 
-// fields are the totals.
-func (v *Validators) fields(inWindow bool) []field {
+// tail says where the rows end before the window does; empty when they do not, or when a gap
+// says it.
+func (w Window) tail() string {
+	inGap := len(w.Gaps) > 0 && w.Gaps[len(w.Gaps)-1].To >= w.To
+	if w.DataTo == 0 || w.DataTo >= w.To || inGap {
+		return ""
+	}
+	return fmt.Sprintf("%s, %s before the window's end: later events, if there are any, can be read after the next commit", clock(w.DataTo), span(w.To-w.DataTo))
+}
+
+// fields are the totals of a network.
+func (v *Validators) fields(network string, inWindow bool) []field {
 	asOf := ""
 	if inWindow {
-		asOf = fmt.Sprintf("; as of %s, the nodes of the last day, from up to a week of observations", clock(v.Hour))
+		asOf = fmt.Sprintf("; estimated at %s for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
 	}
 	list := []field{
 		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
 		{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", v.StakeETH, v.StakeLow, v.StakeHigh)},
+	}
+	own := ""
+	if network == simulated {
+		own = ", a number that this devnet simulates, nearly all of them on no node"
 	}
 	note := ""
 	switch v.Verdict {
@@ -148,7 +165,7 @@ func (v *Validators) fields(inWindow bool) []field {
 	case estimate.Unsure.String():
 		note = ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
 	}
-	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, note)})
+	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, own, note)})
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
@@ -164,6 +181,9 @@ func (v *Validators) fields(inWindow bool) []field {
 	}
 	return list
 }
+
+// simulated is the name of the devnet.
+const simulated = "devnet"
 
 // concentration says what of the totals depends on a few network prefixes.
 func (v *Validators) concentration() (list []field) {

@@ -46,7 +46,7 @@ func TestViewsFitTheTerminal(t *testing.T) {
 	summary.Validators = &Validators{Histogram: buckets(), Top: []Validating{top}, Uncertainty: Uncertainty{Nodes: []Uncertain{{top, true}}, Share: 0.8}}
 	views := map[string]func(io.Writer) error{
 		"summary": summary.WriteText, "evidence": evidence.WriteText, "changes": r.Changes().WriteText, "forks": r.Forks(nil).WriteText,
-		"nodes":       func(w io.Writer) error { return WriteNodes(w, r.Nodes()) },
+		"nodes":       r.WriteNodes,
 		"truth":       Accuracy{Estimated: 1, List: []TrueCount{{ID: n.ID, Client: "lighthouse", Estimated: *n.Estimated}}}.WriteText,
 		"calibration": Calibration{At: 1, Versions: []VersionVerdicts{{Client: "lighthouse", Version: *n.ClientVersion, Used: "watches with a wide interval, and custody"}}}.WriteText,
 	}
@@ -64,10 +64,10 @@ func TestViewsFitTheTerminal(t *testing.T) {
 		}
 	}
 	var narrow, piped bytes.Buffer
-	if err := WriteNodes(Screen{&narrow, 80}, r.Nodes()); err != nil {
+	if err := r.WriteNodes(Screen{&narrow, 80}); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteNodes(&piped, r.Nodes()); err != nil {
+	if err := r.WriteNodes(&piped); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(narrow.String(), "not shown on a terminal of this width: ") || strings.Contains(narrow.String(), n.ID) {
@@ -100,7 +100,7 @@ func TestNodesAreSortedByValidators(t *testing.T) {
 func TestLegends(t *testing.T) {
 	r := crowd(t)
 	var out bytes.Buffer
-	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, r.Changes().WriteText} {
+	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText} {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestSentriesAreLeftOut(t *testing.T) {
 func TestConcentrationIsSaid(t *testing.T) {
 	of := func(c tracker.Concentration, verdict string) string {
 		var text strings.Builder
-		for _, f := range (&Validators{Totals: tracker.Totals{Nodes: 112, Verdict: verdict, Concentration: c}}).fields(false) {
+		for _, f := range (&Validators{Totals: tracker.Totals{Nodes: 112, Verdict: verdict, Concentration: c}}).fields("n", false) {
 			fmt.Fprintf(&text, "%s: %s\n", f.name, f.value)
 		}
 		return text.String()
@@ -159,5 +159,19 @@ func TestConcentrationIsSaid(t *testing.T) {
 	}
 	if text := of(tracker.Concentration{}, "passed"); strings.Contains(text, "prefix") {
 		t.Errorf("of a network without:\n%s", text)
+	}
+}
+
+// The active validators of a devnet are a setting.
+func TestShareOfADevnet(t *testing.T) {
+	for network, want := range map[string]string{
+		"mainnet": "0.7 % of the network's 950000 active validators; one",
+		"devnet":  "0.7 % of the network's 950000 active validators, a number that this devnet simulates, nearly all of them on no node; one",
+	} {
+		s := Summary{Networks: []string{network}, Rows: Counts{Visits: 1}, Validators: &Validators{Totals: tracker.Totals{ActiveValidators: 950_000, Multiplicity: 0.007}}}
+		var out bytes.Buffer
+		if err := s.WriteText(&out); err != nil || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+			t.Errorf("%v, no %q in\n%s", err, want, &out)
+		}
 	}
 }

@@ -12,6 +12,12 @@ func (a Accuracy) WriteText(w io.Writer) error {
 		{"truth", a.File},
 		{"nodes", fmt.Sprintf("%d can complete a handshake, %d are estimated", a.Nodes, a.Estimated)},
 	}
+	if missing := a.Nodes - a.Estimated; missing > 0 {
+		list = append(list, field{"not estimated", fmt.Sprintf("%s of these, with %d validators: in no number below", plural(missing, "node"), a.NotEstimatedValidators)})
+	}
+	if a.Unreachable > 0 {
+		list = append(list, field{"unreachable", fmt.Sprintf("%s that cannot complete a handshake, with %d validators: in no number below", plural(a.Unreachable, "node"), a.UnreachableValidators)})
+	}
 	if a.Unknown > 0 {
 		list = append(list, field{"left out", plural(a.Unknown, "node") + " of the data that the truth does not know"})
 	}
@@ -25,7 +31,8 @@ func (a Accuracy) WriteText(w io.Writer) error {
 	}
 	list = append(list,
 		field{"validators", fmt.Sprintf("%d in truth, %.0f%s estimated on the same nodes", a.Truth, a.Validators, interval)},
-		field{"intervals", fmt.Sprintf("%d of %d hold the truth (%s; 90 %% or more are meant to)", a.Inside, a.Estimated, share(a.Inside, a.Estimated))})
+		field{"intervals", fmt.Sprintf("%d of %d hold the truth (%s; 90 %% or more are meant to); on these nodes are %d of the %d validators (%s)",
+			a.Inside, a.Estimated, share(a.Inside, a.Estimated), a.InsideValidators, a.Truth, share(a.InsideValidators, a.Truth))})
 	if a.MedianError != nil {
 		list = append(list, field{"error", fmt.Sprintf("%.0f %% for half of the %s with ten validators or more, or less", 100**a.MedianError, plural(a.Large, "node"))})
 	}

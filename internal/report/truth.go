@@ -19,14 +19,20 @@ type Accuracy struct {
 	Nodes     int `json:"nodes"`
 	Estimated int `json:"estimated"`
 	Unknown   int `json:"unknown"`
+	// Unreachable nodes of the network cannot complete a handshake, NotEstimated ones can and
+	// have no estimate: their validators are in no other number.
+	Unreachable            int `json:"unreachable"`
+	UnreachableValidators  int `json:"unreachable_validators"`
+	NotEstimatedValidators int `json:"not_estimated_validators"`
 	// Truth and Validators are the sums over the estimated nodes. Low and High are null when
 	// the total of the report is of other nodes.
 	Truth      int      `json:"truth"`
 	Validators float64  `json:"validators"`
 	Low        *float64 `json:"validators_low"`
 	High       *float64 `json:"validators_high"`
-	// Inside counts nodes whose 90 % interval holds the truth.
-	Inside int `json:"inside"`
+	// Inside counts nodes whose 90 % interval holds the truth; InsideValidators are theirs.
+	Inside           int `json:"inside"`
+	InsideValidators int `json:"inside_validators"`
 	// MedianError is the median relative error over the Large nodes, those with ten
 	// validators or more; null without any.
 	MedianError *float64 `json:"median_error"`
@@ -74,8 +80,15 @@ func (r *Report) Accuracy(file string) (a Accuracy, err error) {
 		known[truth.PeerID] = true
 		n := r.nodes[truth.PeerID]
 		estimated := n != nil && n.Estimated != nil // also where nobody can dial the node, and it dialled us
-		if truth.Ours && truth.Reachable && truth.Handshake || estimated {
+		switch {
+		case estimated:
 			a.Nodes++
+		case truth.Ours && truth.Reachable && truth.Handshake:
+			a.Nodes++
+			a.NotEstimatedValidators += truth.Validators
+		case truth.Ours:
+			a.Unreachable++
+			a.UnreachableValidators += truth.Validators
 		}
 		if n == nil {
 			continue
@@ -120,6 +133,7 @@ func (a *Accuracy) add(n *Node, truth truthNode) {
 	a.Validators += n.ValidatorsMean
 	if inside {
 		a.Inside++
+		a.InsideValidators += truth.Validators
 	}
 	found := n.PValidator >= 0.9
 	switch {

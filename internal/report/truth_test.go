@@ -44,6 +44,9 @@ func TestAccuracy(t *testing.T) {
 		*a.MedianError < 0.299 || *a.MedianError > 0.301 || a.WithValidators != 2 || a.Found != 2 || a.FalselyFound != 1 || a.Low != nil {
 		t.Errorf("%+v", a)
 	}
+	if a.Unreachable != 1 || a.UnreachableValidators != 9 || a.NotEstimatedValidators != 7 || a.InsideValidators != 100 {
+		t.Errorf("%+v", a)
+	}
 	if len(a.List) != 3 || a.List[0].ID != "a" || !a.List[0].Inside || a.List[1].Inside {
 		t.Errorf("%+v", a.List)
 	}
@@ -55,6 +58,14 @@ func TestAccuracy(t *testing.T) {
 	var out bytes.Buffer
 	if err := a.WriteText(&out); err != nil || !strings.Contains(out.String(), "120 in truth, 125 estimated on the same nodes") {
 		t.Errorf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{
+		"not estimated 1 node of these, with 7 validators: in no number below", "unreachable 1 node that cannot complete a handshake, with 9 validators: in no number below",
+		"1 of 3 hold the truth (33.3 %; 90 % or more are meant to); on these nodes are 100 of the 120 validators (83.3 %)",
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
 	}
 	for _, text := range []string{`{"nodes": [{"peer_id": "elsewhere", "validators": 1}]}`, `<html>`} {
 		write(text)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // day is a moment that the tests count from.
@@ -125,6 +126,30 @@ func TestTimeBeforeTheData(t *testing.T) {
 	for ms, want := range map[int64]string{150_000: "2m30s", 120_000: "2m", 130_000: "2m10s", 40_000: "40s", 3_600_000: "1h0m", 90 * 60_000: "1h30m", 36*3_600_000 + 29_000: "36h0m"} {
 		if got := span(ms); got != want {
 			t.Errorf("%d ms are %q, want %q", ms, got, want)
+		}
+	}
+}
+
+// A window says where its rows end, which a commit that is still to come may move, and what the
+// totals beside them are of.
+func TestTailOfAWindow(t *testing.T) {
+	for to, want := range map[int64]string{
+		hour(2):             "stored until 2026-11-20T01:50:00Z, 10m before the window's end: later events, if there are any, can be read after the next commit",
+		hour(2) - 10*60_000: "",
+		hour(9):             "", // a gap says it
+	} {
+		r := reportOf(t, dataset.Range{From: hour(1), To: to}, busy(0, 2)...)
+		r.totals = &tracker.Totals{Hour: hour(1)}
+		var out bytes.Buffer
+		if err := r.Summary().WriteText(&out); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(out.String()), " ")
+		if want != "" && !strings.Contains(text, want) || want == "" && strings.Contains(text, "stored until") {
+			t.Errorf("want %q in\n%s", want, &out)
+		}
+		if !strings.Contains(text, "estimated at 2026-11-20T01:00:00Z for all nodes that were met in the 24 hours before that, whatever the window") {
+			t.Errorf("%s", &out)
 		}
 	}
 }

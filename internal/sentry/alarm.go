@@ -34,7 +34,7 @@ const (
 	// announcers is the number of nodes that must announce a digest before it is
 	// taken for our next one.
 	announcers = 3
-	// alarmBucket is a third of the window of records that count, and the time
+	// alarmBucket is a third of the time over which records count, and the time
 	// between two log lines of an ongoing alarm; for slots of 12 s.
 	alarmBucket = 10 * time.Minute
 	// maxAnnounced bounds the digests that nodes announce in one bucket.

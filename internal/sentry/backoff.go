@@ -49,7 +49,7 @@ const recentContact = 24 * time.Hour
 
 // backoff is the wait after a peer's failed visit. A peer that we had contact with not
 // long ago has more likely restarted or moved than gone: it is dialled as often as
-// it was visited, so that it is missed for one window at most. This does not apply when
+// it was visited, so that it is missed for one revisit interval at most. This does not apply when
 // another identity answers at its address, or when it would ban us.
 func (t *table) backoff(p *peer, outcome string, now time.Time) time.Duration {
 	wait := t.scaled(backoffOf(outcome).after(int(p.fails)))

@@ -17,7 +17,7 @@ const (
 	// droughtEvery is the time between two warnings, in multiples of the first wait.
 	droughtEvery = 15
 	// droughtAgain is how many epochs without a handshake are a drought after the first
-	// handshake, if two windows are not longer.
+	// handshake, if two revisit intervals are not longer.
 	droughtAgain = 8
 	// maxForeignDigests bounds the digests that are counted.
 	maxForeignDigests = 256

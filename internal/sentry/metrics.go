@@ -26,7 +26,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Gauge("valtrack_sentry_visits_live", "Ongoing visits.", func(s Stats) int { return s.Live }),
 		telemetry.Gauge("valtrack_sentry_watches_live", "Ongoing watches.", func(s Stats) int { return s.Watching }),
 		telemetry.Gauge("valtrack_sentry_peers", "Peers in the table.", func(s Stats) int { return s.Table }),
-		telemetry.Gauge("valtrack_sentry_peers_reachable", "Peers whose last visit was a handshake, at most a few windows ago.", func(s Stats) int { return s.Reachable }),
+		telemetry.Gauge("valtrack_sentry_peers_reachable", "Peers whose last visit was a handshake, at most a few revisit intervals ago.", func(s Stats) int { return s.Reachable }),
 		telemetry.Gauge("valtrack_sentry_peers_queued", "Peers waiting for their next dial.", func(s Stats) int { return s.Queued }),
 		telemetry.Gauge("valtrack_sentry_peers_due", "Peers whose next dial is due and waits for a free dialer.", func(s Stats) int { return s.Due }),
 		telemetry.Gauge("valtrack_sentry_exclude_entries", "Entries of the exclude file.", func(s Stats) int { return s.Excluded }),

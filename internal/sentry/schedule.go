@@ -207,7 +207,7 @@ func (s *schedule) admit(id string, from netip.Addr, now time.Time) admission {
 		return visitIt
 	case p.inboundVisits > 0:
 		return refuse // its connection before this one is just ending
-	case !s.table.metInWindow(p, now):
+	case !s.table.metInInterval(p, now):
 		return visitIt
 	case s.inbound < (slots+1)/2:
 		return beGuest

@@ -201,7 +201,7 @@ func TestFailingPeersAreTriedEverLessButNeverGivenUp(t *testing.T) {
 	})
 }
 
-// Whoever we spoke with within a day is looked for once a window, others ever less;
+// Whoever we spoke with within a day is looked for once an interval, others ever less;
 // and the waits stand of a wrong network and of another identity at the address.
 func TestLostPeerIsLookedForEachWindow(t *testing.T) {
 	if testing.Short() {
@@ -224,7 +224,7 @@ func TestLostPeerIsLookedForEachWindow(t *testing.T) {
 				time.Sleep(40 * time.Hour)
 				s.stop()
 				const took = 2 * time.Second // a visit, and rounding
-				window := time.Duration(revisit) * net.Clock.EpochDuration()
+				interval := time.Duration(revisit) * net.Clock.EpochDuration()
 				visits := v.visitsOf("p0")
 				spoke := visits[met-1]
 				longest := map[bool]time.Duration{} // by whether it is within a day
@@ -243,7 +243,7 @@ func TestLostPeerIsLookedForEachWindow(t *testing.T) {
 					if longest[true] < limit {
 						t.Errorf("%s: the longest wait is %v", outcome, longest[true])
 					}
-				case longest[true] > window*6/5+took:
+				case longest[true] > interval*6/5+took:
 					t.Errorf("%s, revisit %d: looked for after %v", outcome, revisit, longest[true])
 				case longest[false] < limit:
 					t.Errorf("%s, revisit %d: after a day still dialled every %v", outcome, revisit, longest[false])

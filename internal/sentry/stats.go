@@ -27,7 +27,7 @@ type Stats struct {
 	Live          int               // ongoing visits
 	Watching      int               // of those, visits that watch
 	Table         int               // peers in the table
-	Reachable     int               // peers whose last visit was a handshake, a few windows ago at most
+	Reachable     int               // peers whose last visit was a handshake, a few revisit intervals ago at most
 	Queued        int               // peers that wait for their next dial
 	Due           int               // of those, peers that are due
 	Excluded      int               // entries of the exclude file

@@ -135,12 +135,12 @@ func (t *table) beginVisit(id string, now time.Time) (*peer, bool) {
 }
 
 // nextVisit is when a guest's next visit is due: one that cannot be dialled is visited when
-// it dials in the next window.
+// it dials in the next interval.
 func (t *table) nextVisit(p *peer, now time.Time) time.Time {
 	if p.dialable && p.due.After(now) {
 		return p.due
 	}
-	return t.windowStart(t.windowOf(now) + 1)
+	return t.intervalStart(t.intervalOf(now) + 1)
 }
 
 // onNetwork reports whether a peer with a record is on our network as far as we
@@ -207,15 +207,15 @@ func (t *table) endVisit(p *peer, r result, now time.Time) {
 	t.schedule(p, latest(now.Add(wait), p.notBefore))
 }
 
-// reachableWindows is how long a peer counts as reachable after the last handshake,
-// in windows: one that is visited has one in each.
-const reachableWindows = 4
+// reachableIntervals is how long a peer counts as reachable after the last handshake,
+// in intervals: one that is visited has one in each.
+const reachableIntervals = 4
 
 // expire ends the reachable state of peers that had no handshake for long: inbound
 // peers that are not dialled and do not connect again, and peers that moved to another
 // network. Stored peers get the same time from the start on.
 func (t *table) expire(now time.Time) {
-	limit := reachableWindows * time.Duration(t.revisit) * t.forks.clock.EpochDuration()
+	limit := reachableIntervals * time.Duration(t.revisit) * t.forks.clock.EpochDuration()
 	if now.Sub(t.adoptedAt) <= limit {
 		return
 	}

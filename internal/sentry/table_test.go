@@ -171,15 +171,15 @@ func TestGoodbyeOutlastsAcquaintance(t *testing.T) {
 	}
 }
 
-func TestHandshakedPeerIsDueInTheNextWindow(t *testing.T) {
+func TestHandshakedPeerIsDueInTheNextInterval(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		revisit        int
 		started, ended time.Duration // in epochs after genesis, times 1000
-		window         eth2.Epoch
+		interval       eth2.Epoch
 	}{
-		{"a census at the window's start", 1, 0, 10, 1},
-		{"a census near the window's end", 1, 800, 810, 1},
+		{"a census at the interval's start", 1, 0, 10, 1},
+		{"a census near the interval's end", 1, 800, 810, 1},
 		{"every third epoch", 3, 800, 810, 1},
 		{"every third epoch, in its last", 3, 2500, 2510, 1},
 		{"a watch to just after a boundary", 1, 500, 4010, 4},
@@ -195,11 +195,11 @@ func TestHandshakedPeerIsDueInTheNextWindow(t *testing.T) {
 			p, _ := table.nextDue(started)
 			table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: started}, ended)
 			at := table.byID[id].due
-			if table.windowOf(at) != tt.window && at.Sub(ended) > spacing*6/5 {
-				t.Errorf("%s: due in window %d, want %d", tt.name, table.windowOf(at), tt.window)
+			if table.intervalOf(at) != tt.interval && at.Sub(ended) > spacing*6/5 {
+				t.Errorf("%s: due in interval %d, want %d", tt.name, table.intervalOf(at), tt.interval)
 			}
-			if last := table.windowStart(tt.window + 1).Add(-epoch / 10); at.After(last) {
-				t.Errorf("%s: due %v before the window's end, where it may slip", tt.name, table.windowStart(tt.window+1).Sub(at))
+			if last := table.intervalStart(tt.interval + 1).Add(-epoch / 10); at.After(last) {
+				t.Errorf("%s: due %v before the interval's end, where it may slip", tt.name, table.intervalStart(tt.interval+1).Sub(at))
 			}
 			if at.Sub(ended) < spacing {
 				t.Errorf("%s: due %v after the visit", tt.name, at.Sub(ended))
@@ -208,7 +208,7 @@ func TestHandshakedPeerIsDueInTheNextWindow(t *testing.T) {
 	}
 }
 
-func TestCensusVisitsAreSpreadOverTheWindow(t *testing.T) {
+func TestCensusVisitsAreSpreadOverTheInterval(t *testing.T) {
 	table, net := newTestTable(t, 10_000)
 	var tenths [10]int
 	const peers = 4000
@@ -219,7 +219,7 @@ func TestCensusVisitsAreSpreadOverTheWindow(t *testing.T) {
 	}
 	for i, n := range tenths {
 		if i < 8 && (n < peers/20 || n > peers/6) || i == 9 && n > 0 {
-			t.Errorf("%d of %d visits in tenth %d of the window: %v", n, peers, i, tenths)
+			t.Errorf("%d of %d visits in tenth %d of the interval: %v", n, peers, i, tenths)
 		}
 	}
 }
@@ -402,7 +402,7 @@ func TestReachablePeerOutlivesItsRecordsDigest(t *testing.T) {
 }
 
 // Who called once and is not dialled, or has moved to another network, is reachable
-// for some windows and no longer.
+// for some intervals and no longer.
 func TestWhoIsGoneIsNotReachable(t *testing.T) {
 	for _, revisit := range []int{1, 3} {
 		net := testNetwork(t, genesis, 0)
@@ -415,20 +415,20 @@ func TestWhoIsGoneIsNotReachable(t *testing.T) {
 			p.watched.weight = 1
 			table.endVisit(p, result{outcome: event.OutcomeOK, handshaked: true, started: at}, at)
 		}
-		window := time.Duration(revisit) * net.Clock.EpochDuration()
+		interval := time.Duration(revisit) * net.Clock.EpochDuration()
 		table.offer(testRecord(net, "moved", 1, 1000), genesis)
 		for _, id := range []string{"inbound", "moved", "friend", "watched"} {
 			meet(id, genesis)
 		}
 		table.offer(testRecordAt(eth2.ForkDigest{9}, "moved", 2, 1000, 1001), genesis)
-		table.beginVisit("watched", genesis.Add(window)) // and it lasts
+		table.beginVisit("watched", genesis.Add(interval)) // and it lasts
 		now := genesis
-		for range 2 * reachableWindows {
+		for range 2 * reachableIntervals {
 			table.expire(now)
-			if now.Sub(genesis) < reachableWindows*window && table.reachable != 4 {
+			if now.Sub(genesis) < reachableIntervals*interval && table.reachable != 4 {
 				t.Errorf("revisit %d: %d reachable after %v", revisit, table.reachable, now.Sub(genesis))
 			}
-			now = now.Add(window)
+			now = now.Add(interval)
 			meet("friend", now)
 		}
 		table.expire(now)
@@ -458,7 +458,7 @@ func TestStoredPeersAreNotExpiredAtTheStart(t *testing.T) {
 	if after.reachable != 1 {
 		t.Error("a peer was given up before its first visit")
 	}
-	after.expire(later.Add((reachableWindows + 1) * n.Clock.EpochDuration()))
+	after.expire(later.Add((reachableIntervals + 1) * n.Clock.EpochDuration()))
 	if after.reachable != 0 {
 		t.Error("a peer that was not met again is reachable")
 	}

@@ -140,11 +140,12 @@ func TestAcknowledgedSegmentsAreKept(t *testing.T) {
 		stopSyncLoop(s)
 		fillSpool(t, s, 1)
 		taken := takeAll(t, s)
-		s.Ack(5, Mark{}, c.ask)
+		s.Keep(0, c.ask)
+		s.Ack(5, Mark{}, 1)
 		s.segments[0].ackedAt = s.segments[0].ackedAt.Add(-c.age)
-		s.Ack(len(taken)-5, Mark{}, c.ask)
+		s.Ack(len(taken)-5, Mark{}, 2)
 		s.tidy()
-		if n := s.Rewind(); (n == 6) != c.kept {
+		if n := s.Rewind(true); (n == 6) != c.kept {
 			t.Errorf("asked for %v, after %v: %d of 6 events are kept", c.ask, c.age, n)
 		}
 		closeSpool(t, s)

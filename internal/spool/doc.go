@@ -6,8 +6,8 @@
 // "acked" with the position up to which events are acknowledged. An event is in the
 // page cache when Publish returns, so the death of the process loses nothing, and it
 // is fsynced within a second, which bounds what a power cut loses. Acknowledged
-// segments are kept for some minutes, for a broker that loses what it acknowledged.
-// Beyond the size limit the oldest segment is dropped.
+// segments are kept until consumers have stored them, or for some minutes, for a broker
+// that loses what it acknowledged. Beyond the size limit the oldest segment is dropped.
 //
 // The decisions behind this are in docs/adr/0007-spool.md.
 package spool

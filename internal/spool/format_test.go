@@ -41,7 +41,7 @@ func TestSpoolOfAnEarlierVersion(t *testing.T) {
 			t.Errorf("%s: %v (-want +got):\n%s", events[i].Key, err, d)
 		}
 	}
-	if n := s.Rewind(); n != 15 || !slices.Equal(keysOf(takeAll(t, s))[:5], keyRange(1, 1, 5)) {
+	if n := s.Rewind(false); n != 15 || !slices.Equal(keysOf(takeAll(t, s))[:5], keyRange(1, 1, 5)) {
 		t.Errorf("%d events are kept, want 15", n)
 	}
 }

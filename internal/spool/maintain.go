@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"time"
 
@@ -111,8 +112,12 @@ func (s *Spool) syncFiles(files []unsynced) (err error) {
 	return err
 }
 
-// tidy closes the files of segments that are complete, and removes segments that were
-// acknowledged long enough ago.
+// untilRewound, as the time for which acknowledged events are kept, says that they will be
+// sent again.
+const untilRewound = math.MaxInt64 * time.Nanosecond
+
+// tidy closes the files of segments that are complete, and removes segments that consumers
+// have stored or that were acknowledged long enough ago.
 func (s *Spool) tidy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,11 +130,37 @@ func (s *Spool) tidy() {
 		if seg.held() == 0 && (!seg.file.NeedsSync() || seg.fsyncFailed) {
 			_ = seg.file.Close() // fsynced before, or never again
 		}
-		if !seg.ackedAt.IsZero() && (now.Sub(seg.ackedAt) >= s.keep || seg.held() > 0) {
+		aged := seg.acked == seg.frames && !seg.ackedAt.IsZero() && now.Sub(seg.ackedAt) >= s.keep
+		if aged || s.storedIn(seg) == seg.frames {
 			s.remove(i)
 			i--
 		}
 	}
+}
+
+// freeMemory removes acknowledged segments that writes have failed for until a frame of n
+// bytes has room, the oldest first. What will be sent again stays: new events are then
+// refused, and counted.
+func (s *Spool) freeMemory(n int) {
+	if s.keep == untilRewound {
+		return
+	}
+	for i := 0; s.held+n > maxHeld && i < len(s.segments)-1; {
+		if seg := s.segments[i]; seg.held() > 0 && seg.acked == seg.frames {
+			s.remove(i)
+		} else {
+			i++
+		}
+	}
+}
+
+// needed counts the events of a segment that are lost with it, as far as is known: those
+// that were not taken, or all that consumers have not stored when they will be sent again.
+func (s *Spool) needed(seg *segment) int {
+	if s.keep == untilRewound {
+		return seg.frames - s.storedIn(seg)
+	}
+	return seg.frames - seg.taken
 }
 
 // makeRoom drops the oldest segments until n more bytes fit under the limit. It keeps
@@ -142,7 +173,7 @@ func (s *Spool) makeRoom(n int64) {
 	for i := 0; total+n > s.cfg.MaxBytes && i < len(s.segments)-1; {
 		seg := s.segments[i]
 		total -= seg.size
-		lost := seg.frames - seg.taken
+		lost := s.needed(seg)
 		if lost > 0 && seg.producer != s.segments[i+1].producer && s.shrink(seg) {
 			total += seg.size
 			lost--

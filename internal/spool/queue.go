@@ -150,12 +150,12 @@ func (s *Spool) logDamage(seg *segment, bytes int) {
 }
 
 // Ack says that the oldest n of the events that Take has returned are acknowledged,
-// and keeps mark with that for the next process. Acknowledged events are kept for
-// keepAcked, or for keep if that is longer.
-func (s *Spool) Ack(n int, mark Mark, keep time.Duration) {
+// and keeps mark with that for the next process. number grows with the acknowledgements
+// and is what Keep refers to; 0 means that there is none.
+func (s *Spool) Ack(n int, mark Mark, number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep = max(keep, keepAcked)
+	defer func() { s.remember(receipt{number, s.acked.pos}) }()
 	if n = min(n, len(s.taken)); n <= 0 {
 		return
 	}
@@ -178,6 +178,49 @@ func (s *Spool) Ack(n int, mark Mark, keep time.Duration) {
 	}
 }
 
+// receipt is the number of an acknowledgement, and what is acknowledged with it.
+type receipt struct {
+	number uint64
+	pos    position
+}
+
+// Keep says that consumers have stored everything up to the acknowledgement of that
+// number: it is not needed any more. What is acknowledged beyond that is kept for
+// keepAcked, or for d if that is longer. untilRewound as d says that it will be sent
+// again: nothing of it is removed before Rewind, except for the size limit.
+//
+// Of the acknowledgements between two calls only some positions are remembered, so that a
+// number may free less than what has it.
+func (s *Spool) Keep(stored uint64, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = max(d, keepAcked)
+	for range 2 { // next, and then newest
+		if s.next.number > 0 && s.next.number <= stored {
+			s.stored, s.next = s.next.pos, receipt{}
+			s.remember(s.newest)
+		}
+	}
+}
+
+func (s *Spool) remember(r receipt) {
+	s.newest = r
+	if s.next.number == 0 {
+		s.next = r
+	}
+}
+
+// storedIn counts the first events of a segment that consumers have stored.
+func (s *Spool) storedIn(seg *segment) int {
+	switch {
+	case seg.seq < s.stored.seq:
+		return seg.frames
+	case seg.seq == s.stored.seq && seg.generation == s.stored.generation:
+		return s.stored.index
+	}
+	return 0
+}
+
 // Mark is the mark of the last acknowledgement, of this process or an earlier one.
 func (s *Spool) Mark() Mark {
 	s.mu.Lock()
@@ -185,20 +228,32 @@ func (s *Spool) Mark() Mark {
 	return s.acked.mark
 }
 
-// Rewind makes Take return again every event that is still kept, and counts them.
-// None of them is acknowledged then.
-func (s *Spool) Rewind() (n int) {
+// Rewind makes Take return again every event that is kept and that consumers have not
+// stored, and counts them. None of them is acknowledged then. lost says that some are known
+// to be lost: then all are kept as new ones are. Otherwise a segment is kept longer for the
+// first Rewind only, so that a broker that restarts all the time does not fill the spool.
+func (s *Spool) Rewind(lost bool) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reader.moveTo(0)
-	s.taken = nil
-	s.acked.pos = position{}
+	start := s.stored
 	for _, seg := range s.segments {
-		seg.taken, seg.acked, seg.ackedAt = 0, 0, time.Time{}
-		n += seg.frames
+		if seg.seq == start.seq && seg.generation != start.generation {
+			start = position{seq: seg.seq, generation: seg.generation}
+		}
+		stored := s.storedIn(seg)
+		seg.taken, seg.acked = stored, stored
+		n += seg.frames - stored
+		if lost || !seg.resent {
+			seg.resent = !lost && !seg.ackedAt.IsZero()
+			seg.ackedAt = time.Time{}
+		}
 	}
-	if len(s.segments) > 0 {
-		s.acked.pos.seq = s.segments[0].seq
+	s.reader.closeFile()
+	s.reader = reader{seq: start.seq, off: start.off, index: start.index}
+	if start.seq == 0 && len(s.segments) > 0 {
+		start.seq = s.segments[0].seq
 	}
+	s.acked.pos, s.taken = start, nil
+	s.next, s.newest = receipt{}, receipt{} // numbers may begin again
 	return n
 }

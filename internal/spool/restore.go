@@ -38,6 +38,9 @@ func (s *Spool) restore() error {
 			}
 		}
 	}
+	if s.acked.pos.index == 0 { // its frame is gone
+		s.acked.pos = position{seq: s.acked.pos.seq}
+	}
 	if n := s.Stats().Events; n > 0 {
 		s.cfg.Log.Info("found unsent events in the spool", slog.Int("events", n), slog.String("dir", s.cfg.Dir))
 	}

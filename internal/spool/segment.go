@@ -38,6 +38,8 @@ type segment struct {
 	// not fsynced again.
 	fsyncFailed bool
 	ackedAt     time.Time // when all of it was acknowledged; zero before
+	// resent is true once a Rewind has had the time since ackedAt begin again.
+	resent bool
 }
 
 func newSegment(path string, seq uint64, producer string) *segment {

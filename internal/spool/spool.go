@@ -52,7 +52,7 @@ type Config struct {
 // Spool keeps events on disk until they have been acknowledged. What Publish has
 // accepted survives the death of the process, unless writes failed.
 //
-// Publish and Stats may be called from any goroutine; Take, Ack and Rewind from the
+// Publish and Stats may be called from any goroutine; Take, Ack, Keep and Rewind from the
 // publisher's, and Close once no other call is under way. A goroutine of the spool's
 // own fsyncs and removes segments. One lock guards everything; under it only the logger's
 // and its limiter's are taken.
@@ -74,14 +74,18 @@ type Spool struct {
 	reader   reader
 	taken    []position // what Take has returned and is not acknowledged, in order
 	acked    ackRecord
-	ackedAt  time.Time     // when the last acknowledgement came
-	keep     time.Duration // how long acknowledged segments are kept
-	held     int           // bytes of frames that wait in memory
-	err      error         // of the last write; nil when it succeeded
-	closed   bool
-	dropped  uint64
-	dropLog  *loglimit.Limiter
-	damaged  uint64
+	ackedAt  time.Time // when the last acknowledgement came
+	// stored is up to where consumers have stored the events, which are not needed any more;
+	// next is the position that they are known to reach next, and newest the one after that.
+	stored       position
+	next, newest receipt
+	keep         time.Duration // how long acknowledged segments are kept
+	held         int           // bytes of frames that wait in memory
+	err          error         // of the last write; nil when it succeeded
+	closed       bool
+	dropped      uint64
+	dropLog      *loglimit.Limiter
+	damaged      uint64
 }
 
 // Stats describes what a spool holds.
@@ -139,6 +143,7 @@ func (s *Spool) Publish(_ context.Context, e event.Event) error {
 }
 
 func (s *Spool) append(frame []byte) error {
+	s.freeMemory(len(frame))
 	if s.held+len(frame) > maxHeld {
 		s.dropped++
 		return fmt.Errorf("%w: %w", errFull, s.err)

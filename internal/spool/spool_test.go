@@ -118,7 +118,7 @@ func TestSpoolGivesEachEventInOrderAfterRestarts(t *testing.T) {
 	if third.Mark() != (Mark{1, 2, 23: 3}) {
 		t.Errorf("mark %+v", third.Mark())
 	}
-	if n := third.Rewind(); n != 35 || len(takeAll(t, third)) != n {
+	if n := third.Rewind(false); n != 35 || len(takeAll(t, third)) != n {
 		t.Errorf("%d events are kept, want 35", n)
 	}
 }

@@ -128,20 +128,6 @@ func spread(kinds []fault, rounds int, random *rand.Rand) (out []fault) {
 	return out
 }
 
-// fullSpoolFirst is the order of one world: while the sentry's disk is full its spool keeps
-// nothing that was acknowledged, so that what a stream or a durable took with it shortly
-// before could not be sent again (docs/design/transport.md, "Limits").
-func fullSpoolFirst(plan []fault) []fault {
-	late := func(f fault) int {
-		if f.name == fullSpool {
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(plan, func(a, b fault) int { return late(a) - late(b) })
-	return plan
-}
-
 // faultsMain makes rounds of all kinds of faults in worlds beside each other, and prints a
 // table.
 func faultsMain(ctx context.Context, args []string) error {
@@ -173,7 +159,7 @@ func faultsMain(ctx context.Context, args []string) error {
 	var done sync.WaitGroup
 	plan := spread(all, *rounds, random)
 	for i := range *worlds {
-		r := faultRun{faults: fullSpoolFirst(plan[i**rounds / *worlds : (i+1)**rounds / *worlds]), random: rand.New(rand.NewPCG(o.seed, uint64(10+i)))}
+		r := faultRun{faults: plan[i**rounds / *worlds : (i+1)**rounds / *worlds], random: rand.New(rand.NewPCG(o.seed, uint64(10+i)))}
 		done.Go(func() { t.add(i, r.inDir(ctx, o, filepath.Join(dir, strconv.Itoa(i)), i == *worlds-1 && i > 0, &t)) })
 	}
 	done.Wait()

@@ -43,9 +43,6 @@ func frozenFor() time.Duration {
 	return consumer.Config{SegmentAge: segmentAge}.AckWait() + 3*time.Second
 }
 
-// fullSpool is the name of a fault.
-const fullSpool = "disk of the sentry full"
-
 // faults are all kinds.
 func faults() []fault {
 	return []fault{
@@ -58,7 +55,7 @@ func faults() []fault {
 		{name: "lock file removed", strike: removeLock},
 		{name: "disk of the consumer full", strike: fillDisk(storer), refuses: storer, lasts: 5 * time.Second, disks: true},
 		{name: "disk of the broker full", strike: fillDisk(broker), refuses: sentry, lasts: 5 * time.Second, disks: true},
-		{name: fullSpool, strike: fillDisk(sentry), refuses: sentry, lasts: 5 * time.Second, disks: true},
+		{name: "disk of the sentry full", strike: fillDisk(sentry), refuses: sentry, lasts: 5 * time.Second, disks: true},
 		{name: "consumer frozen", strike: freeze(storer), lasts: frozenFor()},
 		{name: "broker frozen", strike: freeze(broker), refuses: storer, lasts: frozenFor()},
 		{name: "sentry frozen", strike: freeze(sentry), lasts: frozenFor()},

@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 	})
 	random := rand.New(rand.NewPCG(*seed, 4))
 	random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
-	v, err := faultRun{faults: fullSpoolFirst(kinds[:min(len(kinds), 5)]), random: random}.in(t.Context(), w, func(r round) {
+	v, err := faultRun{faults: kinds[:min(len(kinds), 5)], random: random}.in(t.Context(), w, func(r round) {
 		t.Logf("%s: at work again after %.1f s %s", r.fault, r.recovered.Seconds(), r.said)
 	})
 	if err = errors.Join(err, v.sound()); err != nil {
@@ -107,5 +107,30 @@ func TestTwoDirectoriesWithOneName(t *testing.T) {
 	s.compare(w, told)
 	if err := v.sound(); err != nil || v.events == 0 {
 		t.Errorf("%d events, %v\n%s", v.events, err, w.logged(t, storer))
+	}
+}
+
+// A durable is removed, and the sentry's disk is full before the events that went with it
+// are sent again: the spool keeps them.
+func TestFullDiskBeforeTheRewind(t *testing.T) {
+	t.Parallel()
+	t.Logf("-crash.seed %d", *seed)
+	w := testWorldIn(t, filepath.Join(volumeName, plainName))
+	w.window = 15 * time.Second
+	t.Cleanup(func() { _ = w.unmountAll() })
+	if err := w.onDisks("256m"); errors.Is(err, errNoMounts) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	var order []fault
+	for _, name := range []string{"durable removed", "disk of the sentry full"} {
+		order = append(order, faults()[slices.IndexFunc(faults(), func(f fault) bool { return f.name == name })])
+	}
+	v, err := faultRun{faults: order, random: rand.New(rand.NewPCG(*seed, 5))}.in(t.Context(), w, func(r round) {
+		t.Logf("%s: at work again after %.1f s %s", r.fault, r.recovered.Seconds(), r.said)
+	})
+	if err = errors.Join(err, v.sound()); err != nil || v.events == 0 {
+		t.Errorf("%d events stored: %v\n%s", v.events, err, w.logged(t, sentry))
 	}
 }
