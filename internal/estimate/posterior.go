@@ -36,6 +36,7 @@ type Estimate struct {
 	// PValidator is the probability of at least one.
 	PValidator float64
 	Stake      Stake
+	Flags      Flags
 }
 
 // Stake is what the validators hold, in ETH.
