@@ -43,7 +43,8 @@ type hostileRun struct {
 
 // TestHostile: while three of ten nodes attack, in all ways that devnet.HostilePersonas lists at
 // once, the sentry keeps running, visits the honest nodes in every epoch, watches them
-// for nearly all of the time and stores no failure that they do not have.
+// for nearly all of the time and stores no failure that they do not have; and what a
+// consumer makes of its events is true of the honest nodes, and their total.
 func TestHostile(t *testing.T) {
 	run := hostileRun{
 		nodes: 60, faults: devnet.HostileMix(hostileShare), slot: shortHostileSlot, epochs: 4,
@@ -120,6 +121,9 @@ func (r *hostileRun) start(t *testing.T, long bool) {
 	reportCoverage(t, coverage(d, visits, first, first+r.epochs), long)
 	checkHonest(t, d, visits, long)
 	checkWatched(t, d, data, clock.EpochStart(first))
+	stored, state := store(t, d, data)
+	checkRows(t, d, stored)
+	checkTotal(t, d, state, long)
 	t.Logf("%d nodes, %.0f %% hostile, %d epochs: %.3f cores, at most %d MiB", r.nodes, 100*share(r.faults), r.epochs, r.cores(), r.resident>>20)
 }
 
