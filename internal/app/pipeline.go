@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,18 +39,22 @@ func (cfg PipelineConfig) DirUse() DirUse {
 
 // Pipeline is sentry and consumer in one process. It runs once.
 type Pipeline struct {
-	dir      *dataDir
-	datasets *datasets
-	storage  *storage
-	crawl    *crawl
-	log      *slog.Logger
+	dir    *dataDir
+	broker *Broker
+	cfg    ConsumerConfig
+	half   *half // for the goroutine that runs it
+	// storage is the half's, or that of the one before while there is none.
+	storage atomic.Pointer[storage]
+	crawl   *crawl
+	svc     *Service
+	log     *slog.Logger
 	cleanups
 }
 
 // OpenPipeline builds the services; it waits for NATS. Errors that the user can fix are
 // ConfigErrors.
 func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pipeline, err error) {
-	p := &Pipeline{log: svc.log}
+	p := &Pipeline{svc: svc, log: svc.log}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -72,7 +77,7 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 }
 
 // ready is nil when both halves do their work.
-func (p *Pipeline) ready() error { return errors.Join(p.storage.ready(), p.crawl.ready()) }
+func (p *Pipeline) ready() error { return errors.Join(p.storage.Load().ready(), p.crawl.ready()) }
 
 // openNetwork starts the simulated network, if it is to be one, and makes it the
 // network of cfg.
@@ -107,7 +112,9 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 		return err
 	}
 	p.add(b.Close)
-	if err := p.openStorage(ctx, cfg.Consumer, b, svc); err != nil {
+	p.broker, p.cfg = b, cfg.Consumer
+	p.add(func() { p.closeHalf() })
+	if err := p.openHalf(ctx, p.dir.takeConsumer()); err != nil {
 		return err
 	}
 	events, err := openPublisher(cfg.Sentry, n.identity, b.conn, svc)
@@ -119,35 +126,13 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 	return nil
 }
 
-// openStorage opens the consumer's half: the durable first, then what its owner writes.
-func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, b *Broker, svc *Service) error {
-	durable, err := durableName(cfg)
-	if err != nil {
-		return err
-	}
-	sub, err := subscribe(ctx, cfg, durable, b.conn, svc)
-	if err != nil {
-		return err
-	}
-	p.add(sub.Close)
-	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc); err != nil {
-		return err
-	}
-	p.add(p.datasets.close)
-	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log)); err != nil {
-		return err
-	}
-	p.storage, err = openStorage(cfg, sub, sub, p.datasets, b, svc)
-	return err
-}
-
 // Run runs both until ctx ends or the data directory has gone.
 func (p *Pipeline) Run(ctx context.Context) error { return whileThere(ctx, p.dir.check, p.run) }
 
 // run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
-// commits. When the consumer ends before that, the crawl goes on: its events wait in the
-// stream and the spool.
+// commits. When the consumer has to stop before that, the crawl goes on: its events wait in
+// the stream and the spool until the consumer can be opened again.
 func (p *Pipeline) run(ctx context.Context) error {
 	// The consumer runs longer than ctx, since what is published after that must be stored.
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
@@ -160,26 +145,22 @@ func (p *Pipeline) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error {
 		defer ended()
-		storeErr = p.storage.consumer.Run(storing)
-		if storeErr != nil {
-			p.log.Error("the consumer has stopped, the crawl goes on: restart to store its events", slog.Any("error", storeErr))
-		}
+		storeErr = p.store(storing)
 		return nil
 	})
 	g.Go(func() error {
 		defer stopStoring()
 		crawlErr = p.crawl.run(ctx, p.figures)
-		p.storage.drain(stored)
+		p.storage.Load().drain(stored)
 		return nil
 	})
-	g.Go(func() error { return p.datasets.estimates.follow(stored, p.datasets.tracker) })
 	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
-	p.storage.logStopped()
+	p.storage.Load().logStopped()
 	return errors.Join(crawlErr, storeErr)
 }
 
 func (p *Pipeline) figures() []slog.Attr {
-	return slices.Concat(p.crawl.figures(), p.storage.figures())
+	return slices.Concat(p.crawl.figures(), p.storage.Load().figures())
 }
 
 // Close releases what was opened, in reverse order.
