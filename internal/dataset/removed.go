@@ -65,6 +65,17 @@ func readRemovedParts(dir string) (Coverage, error) {
 	return out, nil
 }
 
+// listRemovedParts writes the list of a directory in which an earlier version, or a purge of
+// its, has left only removed_events.json: what is lost from now on is missing.
+func listRemovedParts(dir string) error {
+	_, marked := os.Lstat(filepath.Join(dir, RemovedFile))
+	_, unlisted := os.Lstat(filepath.Join(dir, removedPartsFile))
+	if marked != nil || !errors.Is(unlisted, fs.ErrNotExist) {
+		return nil
+	}
+	return addRemovedParts(dir, "", nil)
+}
+
 // addRemovedParts is durable when it returns nil.
 func addRemovedParts(dir, table string, parts []span) error {
 	all, err := readRemovedParts(dir)
