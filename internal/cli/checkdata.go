@@ -117,6 +117,9 @@ func writeHealth(out io.Writer, v checkDataView) error {
 	}
 	fmt.Fprintln(out, "(boot: one start of a sentry; last: the highest number of an event from it; of these, stored, rejected and missing)")
 	for _, s := range v.Sentries {
+		if s.Far > 0 {
+			fmt.Fprintf(out, "far  %s-%s  %d events with counters that no sentry reaches: somebody made them up, and an earlier version stored them\n", s.Sentry, s.Boot, s.Far)
+		}
 		for i, gap := range s.Gaps {
 			if i == maxGapsShown {
 				fmt.Fprintf(out, "gap  %s-%s  and %d more\n", s.Sentry, s.Boot, len(s.Gaps)-i)
