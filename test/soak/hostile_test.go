@@ -15,6 +15,7 @@ import (
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 const (
@@ -116,6 +117,7 @@ func (r *hostileRun) start(t *testing.T, long bool) {
 		r.cpu, r.took = cpu, time.Since(began)
 	}
 	p.stop(t)
+	checkPrintable(t, p.log.Name())
 
 	visits := readVisits(t, data)
 	reportCoverage(t, coverage(d, visits, first, first+r.epochs), long)
@@ -132,6 +134,21 @@ func share(m devnet.Mix) (sum float64) {
 		sum += s
 	}
 	return sum
+}
+
+// checkPrintable: nodes cannot put anything into the log that a terminal obeys, nor a line.
+// What they put into events a consumer would reject, see store.
+func checkPrintable(t *testing.T, log string) {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSuffix(line, "\n"); !printable.Is(line) || !strings.HasPrefix(line, "time=") {
+			t.Errorf("in the log: %q", line)
+		}
+	}
 }
 
 // checkHonest: no visit of an honest node failed for a reason that is ours.
