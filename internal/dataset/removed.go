@@ -68,10 +68,11 @@ func readRemovedParts(dir string) (Coverage, error) {
 // listRemovedParts writes the list of a directory in which an earlier version, or a purge of
 // its, has left only removed_events.json: what is lost from now on is missing.
 func listRemovedParts(dir string) error {
-	_, marked := os.Lstat(filepath.Join(dir, RemovedFile))
-	_, unlisted := os.Lstat(filepath.Join(dir, removedPartsFile))
-	if marked != nil || !errors.Is(unlisted, fs.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, RemovedFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if _, err := os.Lstat(filepath.Join(dir, removedPartsFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err // nil if it is there
 	}
 	return addRemovedParts(dir, "", nil)
 }
