@@ -216,7 +216,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.storage.consumer.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
-	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
 	err := g.Wait()
 	c.storage.logStopped()
 	return err
