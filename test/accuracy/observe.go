@@ -22,7 +22,17 @@ func drawNode(r *rand.Rand, net network, p persona, validators int) *node {
 
 func (n *node) client() eth2.Client { return eth2.ParseAgent(n.agent) }
 
-func (n *node) attnets() eth2.Attnets { return eth2.NewAttnets(n.longLived[:]) }
+// attnets are those of the node's MetaData.
+func (n *node) attnets() eth2.Attnets {
+	if n.declares {
+		var all eth2.Attnets
+		for i := range all {
+			all[i] = 0xff
+		}
+		return all
+	}
+	return eth2.NewAttnets(n.longLived[:])
+}
 
 // watch holds the connection for whole epochs: visits of a few, which begin shortly
 // before an epoch, with pauses between them.
