@@ -234,7 +234,7 @@ func allSubnets() scenario {
 			for _, m := range none {
 				largest = max(largest, m.result.estimate.Median)
 			}
-			return append(r.total(0.15), 
+			return append(r.total(0.15),
 				atMost("of all-subnets nodes without validators, intervals above 100", share(keep, above), 0, len(keep)),
 				atMost("of all without", share(none, above), 0.0005, len(none)),
 				check{fmt.Sprintf("largest estimate %d (399)", largest), largest <= 399})
