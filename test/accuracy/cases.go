@@ -2,22 +2,8 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math"
-	"runtime"
-	"slices"
-	"strings"
-	"sync"
-	"time"
 )
-
-// scenario is a network that is not as the model assumes, or one that is, and what the
-// estimates have to satisfy all the same.
-type scenario struct {
-	name, about string
-	run         func(seed uint64) *crawl
-	checks      func(r replications) []check
-}
 
 // crawlSize is how many nodes a crawl has, with the special ones.
 const crawlSize = 1000
@@ -45,7 +31,22 @@ func scenarios() []scenario {
 		rates("rate-mixed", "Lighthouse shows 0.75, Prysm 1.35 times its duties", 0.75, 1.35),
 		silent(), movers(), flood("flood", "one Prysm node joins and leaves all the time; the others are watched", ordinary),
 		flood("flood-snapshots", "the same; of the others there is one snapshot", oneSnapshot),
-		allSubnets(), distributed(4), distributed(7),
+		allSubnets(), distributed(4), distributed(7), saturated(),
+		robust("windows", "a tenth of the nodes subscribe as another client does", func(c *crawl, m *member) {
+			if c.pop.rand.IntN(10) == 0 {
+				agent := m.agent
+				m.persona = c.pop.persona()
+				m.agent = agent
+			}
+		}),
+		robust("late", "40 % of the Teku nodes subscribe when the epoch begins, as Prysm does", func(c *crawl, m *member) {
+			if m.lead == -1 && c.pop.rand.Float64() < 0.4 {
+				m.lead = 0
+			}
+		}),
+		robust("no-custody", "no node reports a custody group count", func(_ *crawl, m *member) { m.cgc = 0 }),
+		robust("unknown-clients", "no agent is known", func(_ *crawl, m *member) { m.agent = "" }),
+		wrongActive(),
 	}
 	for _, mean := range []float64{33, 37.6, 43.4, 53.6} {
 		list = append(list, stake(mean))
@@ -276,51 +277,54 @@ func stake(mean float64) scenario {
 	}
 }
 
-// runCases runs the named scenarios, or all, and prints a line for each; ok is false when a
-// demand is not met.
-func runCases(out io.Writer, names string, seeds int) (ok bool, err error) {
-	list := scenarios()
-	if names != "all" {
-		var chosen []scenario
-		for name := range strings.SplitSeq(names, ",") {
-			i := slices.IndexFunc(list, func(s scenario) bool { return s.name == name })
-			if i < 0 {
-				return false, fmt.Errorf("-case %q: no such case; -list prints them", name)
+// saturated has nodes with so many validators that hardly a cell stays empty.
+func saturated() scenario {
+	const prysm, teku = "Prysm, 50,000", "Teku, 20,000 to 50,000"
+	return scenario{
+		"saturated", "three Prysm nodes with 50,000 validators, three Teku nodes with 20,000 to 50,000",
+		func(seed uint64) *crawl {
+			c := newCrawl(seed, nil)
+			for i := range 6 {
+				v := []int{50_000, 50_000, 50_000, 20_000, 35_000, 50_000}[i]
+				m := c.with([]string{prysm, teku}[i/3], v)
+				m.persona, m.stake = personas()[[]int{1, 3}[i/3]], v*ethPerUnit
+				c.add(m.exact(), ordinary)
 			}
-			chosen = append(chosen, list[i])
-		}
-		list = chosen
+			return c.addOrdinary(crawlSize-6, ordinary).estimate()
+		},
+		func(r replications) []check {
+			return []check{r.visiblyUnsure(prysm, 0.9), r.visiblyUnsure(teku, 0.9), r.flagged(0.05), r.sums("others' sum", 0.05, group(""))}
+		},
 	}
-	fmt.Fprintf(out, "%d replications; what has to hold is in parentheses\n\n| case | | |\n|---|---|---|\n", seeds)
-	ok = true
-	for _, s := range list {
-		start := time.Now()
-		line, held := verdict(s.name, s.checks(s.replicate(seeds)))
-		ok = ok && held
-		fmt.Fprintln(out, line, time.Since(start).Round(time.Second/10))
-	}
-	return ok, nil
 }
 
-// replicate runs a scenario on seeds of its own, on all processors.
-func (s scenario) replicate(seeds int) replications {
-	r := make(replications, seeds)
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for i := range next {
-				r[i] = s.run(uint64(20261129 + i))
-				for _, m := range r[i].members {
-					m.days = nil
-				}
+// robust is a network in which what change does to the nodes must not spoil the total.
+func robust(name, about string, change func(c *crawl, m *member)) scenario {
+	return scenario{
+		name, about,
+		func(seed uint64) *crawl {
+			c := newCrawl(seed, nil)
+			for range crawlSize {
+				m := c.draw()
+				change(c, m)
+				c.add(m, ordinary)
 			}
-		})
+			return c.estimate()
+		},
+		func(r replications) []check { return r.total(0.15) },
 	}
-	for i := range seeds {
-		next <- i
+}
+
+// wrongActive is a network with fewer validators than is configured.
+func wrongActive() scenario {
+	return scenario{
+		"active", "the network has 905,000 validators, 950,000 are configured",
+		func(seed uint64) *crawl {
+			c := newCrawlOf(sized(905_000), seed, nil)
+			c.params = paramsOf(mainnet())
+			c.params.PAggUncertainty = 0.05
+			return c.addOrdinary(crawlSize, ordinary).estimate()
+		},
+		func(r replications) []check { return r.total(0.15) },
 	}
-	close(next)
-	workers.Wait()
-	return r
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 )
 
@@ -44,10 +43,12 @@ func (r replications) holds(name string, has func(c *crawl) bool) check {
 	return check{fmt.Sprintf("%s %d of %d (%d)", name, n, len(r), r.mostly()), n >= r.mostly()}
 }
 
+const totalOverTruth = "total over truth"
+
 // total demands that the total is right on average, and its interval in most replications.
 func (r replications) total(within float64) []check {
 	return []check{
-		near("total/truth", r.mean(func(c *crawl) float64 { return c.total.Validators / c.truth() }), 1, within),
+		near(totalOverTruth, r.mean(func(c *crawl) float64 { return c.total.Validators / c.truth() }), 1, within),
 		r.holds("interval holds", func(c *crawl) bool { return interval{0, c.total.Low, c.total.High}.holds(c.truth()) }),
 	}
 }
@@ -61,7 +62,7 @@ func (r replications) halfWidth(most float64) check {
 // stakes is total for the ETH.
 func (r replications) stakes(within float64) []check {
 	return []check{
-		near("stake/truth", r.mean(func(c *crawl) float64 { return c.learned.stake.value / c.trueStake() }), 1, within),
+		near("stake over truth", r.mean(func(c *crawl) float64 { return c.learned.stake.value / c.trueStake() }), 1, within),
 		r.holds("interval holds", func(c *crawl) bool { return c.learned.stake.holds(c.trueStake()) }),
 		{fmt.Sprintf("half-width %.2f", r.mean(func(c *crawl) float64 {
 			return (c.learned.stake.high - c.learned.stake.low) / 2 / c.learned.stake.value
@@ -72,7 +73,7 @@ func (r replications) stakes(within float64) []check {
 // multiplicities demands that the multiplicity is right and told from 1.
 func (r replications) multiplicities(within float64) []check {
 	return []check{
-		near("multiplicity/truth", r.mean(func(c *crawl) float64 { return c.multiplicity.value / c.trueMultiplicity() }), 1, within),
+		near("multiplicity over truth", r.mean(func(c *crawl) float64 { return c.multiplicity.value / c.trueMultiplicity() }), 1, within),
 		{fmt.Sprintf("truth %.3f", r.mean((*crawl).trueMultiplicity)), true},
 		r.holds("interval holds", func(c *crawl) bool { return c.multiplicity.holds(c.trueMultiplicity()) }),
 		r.holds("above 1", func(c *crawl) bool { return c.multiplicity.low > 1 }),
@@ -171,26 +172,4 @@ func examples(list []*member) string {
 		out = append(out, fmt.Sprintf("%d [%.0f to %.0f]", e.Median, e.Low, e.High))
 	}
 	return strings.Join(out, ", ")
-}
-
-// verdict is a line for a case: what failed comes first.
-func verdict(name string, checks []check) (line string, ok bool) {
-	slices.SortStableFunc(checks, func(a, b check) int {
-		switch {
-		case a.ok == b.ok:
-			return 0
-		case b.ok:
-			return -1
-		}
-		return 1
-	})
-	var texts []string
-	ok = true
-	for _, c := range checks {
-		if !c.ok {
-			c.text, ok = "**"+c.text+"**", false
-		}
-		texts = append(texts, c.text)
-	}
-	return fmt.Sprintf("| %s | %s | %s |", name, map[bool]string{true: "holds", false: "FAILS"}[ok], strings.Join(texts, "; ")), ok
 }

@@ -56,7 +56,10 @@ var (
 
 // newCrawl has no members yet. shape changes what they are drawn from.
 func newCrawl(seed uint64, shape func(p *population)) *crawl {
-	net := mainnet()
+	return newCrawlOf(mainnet(), seed, shape)
+}
+
+func newCrawlOf(net network, seed uint64, shape func(p *population)) *crawl {
 	c := &crawl{pop: newPopulation(seed, net), params: paramsOf(net)}
 	c.pop.validators = c.pop.censusPareto(1.2, 20_000)
 	c.pop.stake = c.pop.smallCompound
@@ -120,7 +123,8 @@ func (c *crawl) add(m *member, s schedule) {
 		}
 		for v := range s.visits {
 			share := epochsPerDay / s.visits
-			m.visit(c.params, stats, begin+v*share+m.rand.IntN(share-watchEpochs-1), watchEpochs)
+			w := m.visitLog(begin+v*share+m.rand.IntN(share-watchEpochs-1), watchEpochs)
+			stats.AddWatch(c.params, w)
 		}
 		c.addDay(m, stats, begin)
 	}

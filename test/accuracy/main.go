@@ -29,7 +29,7 @@ func main() {
 			fmt.Printf("%-22s%s\n", s.name, s.about)
 		}
 	case *names != "":
-		ok, err = runCases(os.Stdout, *names, *seeds)
+		ok, err = runCases(os.Stdout, os.Stderr, *names, *seeds)
 	default:
 		err = report(os.Stdout)
 	}
