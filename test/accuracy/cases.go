@@ -61,7 +61,7 @@ func healthy(name, about string, shape func(p *population)) scenario {
 		func(seed uint64) *crawl { return newCrawl(seed, shape).addOrdinary(crawlSize, ordinary).estimate() },
 		func(r replications) []check {
 			confident := r.members(func(m *member) bool { return m.validators == 0 && m.cgc == 8 })
-			return append(r.total(0.03), r.halfWidth(0.10), r.coverage(0.88), r.flagged(0.05),
+			return append(r.total(0.03), r.halfWidth(), r.coverage(), r.fewFlagged(),
 				atLeast("coverage of none that says 8", share(confident, (*member).holds), 0.85, len(confident)))
 		},
 	}
@@ -92,9 +92,9 @@ func everyDuty(name, about string, known bool, s schedule) scenario {
 		func(r replications) []check {
 			list := r.members(inCustody)
 			checks := []check{
-				r.medianError("cgc 9 to 127", 0.05, inCustody),
+				r.medianError("cgc 9 to 127", inCustody),
 				atLeast("their coverage", share(list, (*member).holds), 0.85, len(list)),
-				r.sums("others' sum", 0.05, group("")),
+				r.others(),
 			}
 			if s != ordinary {
 				return checks
@@ -102,15 +102,15 @@ func everyDuty(name, about string, known bool, s schedule) scenario {
 			list = r.members(small)
 			isFlagged := func(m *member) bool { return m.flagged }
 			return append(append(checks, r.total(0.15)...),
-				atLeast("flagged of V = 5 to 200", share(list, isFlagged), 0.9, len(list)), r.flagged(0.05))
+				atLeast("flagged of V = 5 to 200", share(list, isFlagged), 0.9, len(list)), r.fewFlagged())
 		},
 	}
 }
 
-// flagged demands that few of the ordinary nodes are flagged.
-func (r replications) flagged(most float64) check {
+// fewFlagged demands that at most one in 20 of the ordinary nodes is flagged.
+func (r replications) fewFlagged() check {
 	list := r.members(group(""))
-	return atMost("flagged of the ordinary", share(list, func(m *member) bool { return m.flagged }), most, len(list))
+	return atMost("flagged of the ordinary", share(list, func(m *member) bool { return m.flagged }), 0.05, len(list))
 }
 
 // rates has clients that show more or fewer duties than they should.
@@ -150,7 +150,7 @@ func silent() scenario {
 			return c.addOrdinary(crawlSize-20, ordinary).estimate()
 		},
 		func(r replications) []check {
-			return []check{r.visiblyUnsure("V = 20", 0.9), r.visiblyUnsure("V = 300", 0.9), r.flagged(0.05), r.sums("others' sum", 0.05, group(""))}
+			return []check{r.visiblyUnsure("V = 20"), r.visiblyUnsure("V = 300"), r.fewFlagged(), r.others()}
 		},
 	}
 }
@@ -171,8 +171,8 @@ func movers() scenario {
 		},
 		func(r replications) []check {
 			return []check{
-				r.visiblyUnsure(more, 0.9), r.visiblyUnsure(moreOften, 0.9), r.visiblyUnsure(gone, 0.9),
-				r.flagged(0.05), r.sums("others' sum", 0.05, group("")),
+				r.visiblyUnsure(more), r.visiblyUnsure(moreOften), r.visiblyUnsure(gone),
+				r.fewFlagged(), r.others(),
 			}
 		},
 	}
@@ -193,7 +193,7 @@ func flood(name, about string, s schedule) scenario {
 			c.add(m, often)
 			c.estimate()
 			for i, b := range before {
-				c.members[i].moved = farFrom(c.members[i].result.estimate.Low, b.estimate.Low) || farFrom(c.members[i].result.estimate.High, b.estimate.High)
+				c.members[i].moved = farFrom(c.members[i].estimate.Low, b.estimate.Low) || farFrom(c.members[i].estimate.High, b.estimate.High)
 			}
 			return c
 		},
@@ -201,7 +201,7 @@ func flood(name, about string, s schedule) scenario {
 			list := r.members(group(""))
 			return []check{
 				atMost("others whose interval moves", share(list, func(m *member) bool { return m.moved }), 0.001, len(list)),
-				r.coverage(0.88),
+				r.coverage(),
 			}
 		},
 	}
@@ -229,11 +229,11 @@ func allSubnets() scenario {
 		func(r replications) []check {
 			none := r.members(func(m *member) bool { return m.validators == 0 })
 			keep := r.members(func(m *member) bool { return m.validators == 0 && m.keepsAll })
-			above := func(m *member) bool { return m.result.estimate.Low > 100 }
+			above := func(m *member) bool { return m.estimate.Low > 100 }
 			// One that says 128 and was seen once can be an ordinary node with 128 to 399.
 			largest := 0
 			for _, m := range none {
-				largest = max(largest, m.result.estimate.Median)
+				largest = max(largest, m.estimate.Median)
 			}
 			return append(r.total(0.15),
 				atMost("of all-subnets nodes without validators, intervals above 100", share(keep, above), 0, len(keep)),
@@ -260,7 +260,7 @@ func distributed(nodes int) scenario {
 			}
 			return c.addOrdinary(crawlSize-len(c.members), often).estimate()
 		},
-		func(r replications) []check { return append(r.multiplicities(0.20), r.total(0.03)...) },
+		func(r replications) []check { return append(r.multiplicities(), r.total(0.03)...) },
 	}
 }
 
@@ -273,7 +273,7 @@ func stake(mean float64) scenario {
 			c.meanBalance, c.balances = mean, c.pop.balances(mean, 2000)
 			return c.addOrdinary(crawlSize, ordinary).estimate()
 		},
-		func(r replications) []check { return r.stakes(0.05) },
+		func(r replications) []check { return r.stakes() },
 	}
 }
 
@@ -293,7 +293,7 @@ func saturated() scenario {
 			return c.addOrdinary(crawlSize-6, ordinary).estimate()
 		},
 		func(r replications) []check {
-			return []check{r.visiblyUnsure(prysm, 0.9), r.visiblyUnsure(teku, 0.9), r.flagged(0.05), r.sums("others' sum", 0.05, group(""))}
+			return []check{r.visiblyUnsure(prysm), r.visiblyUnsure(teku), r.fewFlagged(), r.others()}
 		},
 	}
 }

@@ -54,26 +54,27 @@ func (r replications) total(within float64) []check {
 }
 
 // halfWidth demands that the total's interval is narrow.
-func (r replications) halfWidth(most float64) check {
+func (r replications) halfWidth() check {
+	const most = 0.10
 	w := r.mean(func(c *crawl) float64 { return (c.total.High - c.total.Low) / 2 / c.total.Validators })
 	return check{fmt.Sprintf("half-width %.3f (%.2g)", w, most), w <= most}
 }
 
 // stakes is total for the ETH.
-func (r replications) stakes(within float64) []check {
+func (r replications) stakes() []check {
 	return []check{
-		near("stake over truth", r.mean(func(c *crawl) float64 { return c.learned.stake.value / c.trueStake() }), 1, within),
-		r.holds("interval holds", func(c *crawl) bool { return c.learned.stake.holds(c.trueStake()) }),
+		near("stake over truth", r.mean(func(c *crawl) float64 { return c.stake.value / c.trueStake() }), 1, 0.05),
+		r.holds("interval holds", func(c *crawl) bool { return c.stake.holds(c.trueStake()) }),
 		{fmt.Sprintf("half-width %.2f", r.mean(func(c *crawl) float64 {
-			return (c.learned.stake.high - c.learned.stake.low) / 2 / c.learned.stake.value
+			return (c.stake.high - c.stake.low) / 2 / c.stake.value
 		})), true},
 	}
 }
 
 // multiplicities demands that the multiplicity is right and told from 1.
-func (r replications) multiplicities(within float64) []check {
+func (r replications) multiplicities() []check {
 	return []check{
-		near("multiplicity over truth", r.mean(func(c *crawl) float64 { return c.multiplicity.value / c.trueMultiplicity() }), 1, within),
+		near("multiplicity over truth", r.mean(func(c *crawl) float64 { return c.multiplicity.value / c.trueMultiplicity() }), 1, 0.20),
 		{fmt.Sprintf("truth %.3f", r.mean((*crawl).trueMultiplicity)), true},
 		r.holds("interval holds", func(c *crawl) bool { return c.multiplicity.holds(c.trueMultiplicity()) }),
 		r.holds("above 1", func(c *crawl) bool { return c.multiplicity.low > 1 }),
@@ -95,7 +96,7 @@ func (r replications) members(in func(m *member) bool) (list []*member) {
 func group(name string) func(m *member) bool { return func(m *member) bool { return m.group == name } }
 
 func (m *member) holds() bool {
-	return interval{0, m.result.estimate.Low, m.result.estimate.High}.holds(float64(m.validators))
+	return interval{0, m.estimate.Low, m.estimate.High}.holds(float64(m.validators))
 }
 
 // share is how many of some nodes have a property.
@@ -118,8 +119,8 @@ func atMost(name string, value, most float64, of int) check {
 }
 
 // coverage demands that intervals hold in each bucket of 50 nodes or more.
-func (r replications) coverage(least float64) check {
-	const enough = 50
+func (r replications) coverage() check {
+	const enough, least = 50, 0.88
 	worst, text := math.Inf(1), ""
 	for _, b := range [][2]int{{0, 0}, {1, 1}, {2, 8}, {9, 31}, {32, 127}, {128, 399}, {400, 1199}, {1200, 3999}, {4000, math.MaxInt}} {
 		list := r.members(func(m *member) bool { return m.group == "" && m.validators >= b[0] && m.validators <= b[1] })
@@ -131,11 +132,12 @@ func (r replications) coverage(least float64) check {
 }
 
 // medianError demands that the median relative error of some nodes is small.
-func (r replications) medianError(name string, most float64, in func(m *member) bool) check {
+func (r replications) medianError(name string, in func(m *member) bool) check {
+	const most = 0.05
 	var errs []float64
 	for _, m := range r.members(in) {
 		v := float64(m.validators)
-		errs = append(errs, math.Abs(float64(m.result.estimate.Median)-v)/math.Max(1, v))
+		errs = append(errs, math.Abs(float64(m.estimate.Median)-v)/math.Max(1, v))
 	}
 	if len(errs) == 0 {
 		return check{name + ": no nodes", false}
@@ -143,21 +145,23 @@ func (r replications) medianError(name string, most float64, in func(m *member) 
 	return atMost(name+": median error", median(errs), most, len(errs))
 }
 
-// sums demands that the sum over some nodes is right on average.
-func (r replications) sums(name string, within float64, in func(m *member) bool) check {
-	return near(name, r.mean(func(c *crawl) float64 {
+// others demands that the sum over the ordinary nodes is right on average.
+func (r replications) others() check {
+	return near("others' sum", r.mean(func(c *crawl) float64 {
 		sum, truth := 0.0, 0.0
 		for _, m := range c.members {
-			if in(m) {
-				sum, truth = sum+m.result.estimate.Mean, truth+float64(m.validators)
+			if m.group == "" {
+				sum, truth = sum+m.estimate.Mean, truth+float64(m.validators)
 			}
 		}
 		return sum / math.Max(1, truth)
-	}), 1, within)
+	}), 1, 0.05)
 }
 
-// visiblyUnsure demands that the intervals of a group hold, or that its nodes are flagged.
-func (r replications) visiblyUnsure(name string, least float64) check {
+// visiblyUnsure demands of nine in ten of a group's nodes that their intervals hold, or that
+// they are flagged.
+func (r replications) visiblyUnsure(name string) check {
+	const least = 0.9
 	list := r.members(group(name))
 	c := atLeast(name+": holds or flagged", share(list, func(m *member) bool { return m.holds() || m.flagged }), least, len(list))
 	c.text += fmt.Sprintf(", held %.2f", share(list, (*member).holds)) + ", e.g. " + examples(list)
@@ -168,7 +172,7 @@ func (r replications) visiblyUnsure(name string, least float64) check {
 func examples(list []*member) string {
 	var out []string
 	for _, m := range list[:min(2, len(list))] {
-		e := m.result.estimate
+		e := m.estimate
 		out = append(out, fmt.Sprintf("%d [%.0f to %.0f]", e.Median, e.Low, e.High))
 	}
 	return strings.Join(out, ", ")

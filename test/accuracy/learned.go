@@ -57,12 +57,12 @@ func (c *crawl) estimate() *crawl {
 	model := estimate.NewModel(c.params, prior, spurious)
 	var sum estimate.Sum
 	for i, m := range c.members {
-		m.result.estimate = model.Estimate(evidence[i])
-		sum.Add(m.result.estimate, 1)
+		m.estimate = model.Estimate(evidence[i])
+		sum.Add(m.estimate, 1)
 	}
 	c.total, _ = model.Totals([]estimate.Sum{sum})
 	c.multiplicity = unknown
-	c.learned.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
+	c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
 	return c
 }
 
