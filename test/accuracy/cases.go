@@ -31,7 +31,7 @@ func scenarios() []scenario {
 		rates("rate-mixed", "Lighthouse shows 0.75, Prysm 1.35 times its duties", 0.75, 1.35),
 		silent(), movers(), flood("flood", "one Prysm node joins and leaves all the time; the others are watched", ordinary),
 		flood("flood-snapshots", "the same; of the others there is one snapshot", oneSnapshot),
-		allSubnets(), distributed(4), distributed(7), saturated(),
+		allSubnets(), distributed(4), distributed(7), fallback(), saturated(),
 		robust("windows", "a tenth of the nodes subscribe as another client does", func(c *crawl, m *member) {
 			if c.pop.rand.IntN(10) == 0 {
 				agent := m.agent
@@ -259,6 +259,27 @@ func distributed(nodes int) scenario {
 				}
 			}
 			return c.addOrdinary(crawlSize-len(c.members), often).estimate()
+		},
+		func(r replications) []check { return append(r.multiplicities(), r.total(0.03)...) },
+	}
+}
+
+// fallback has operators that run all their validators on two nodes.
+func fallback() scenario {
+	return scenario{
+		"fallback", "half of the nodes are pairs with the same validators: 21 epochs",
+		func(seed uint64) *crawl {
+			c := newCrawl(seed, nil)
+			for i := range uint64(crawlSize / 4) {
+				v := c.pop.validators()
+				eth := c.pop.stake(v)
+				for range 2 {
+					m := c.with("pair", v)
+					m.cluster, m.stake = seed<<16|i+1, eth
+					c.add(m.exact(), ordinary)
+				}
+			}
+			return c.addOrdinary(crawlSize-len(c.members), ordinary).estimate()
 		},
 		func(r replications) []check { return append(r.multiplicities(), r.total(0.03)...) },
 	}
