@@ -24,13 +24,13 @@ func scenarios() []scenario {
 		healthy("balances", "balances from 31 to 36 ETH", func(p *population) { p.stake = p.nearMinimum }),
 		everyDuty("every-duty-known", "5 % of the nodes, of all clients, show every duty: 21 epochs", true, ordinary),
 		everyDuty("every-duty-unknown", "5 % of the nodes, with unknown agents, show every duty: 21 epochs", false, ordinary),
-		everyDuty("every-duty-known-3", "the same after 3 epochs", true, oneVisit),
-		everyDuty("every-duty-unknown-3", "the same after 3 epochs", false, oneVisit),
+		everyDuty("every-duty-known-3", "5 % of the nodes, of all clients, show every duty: 3 epochs", true, oneVisit),
+		everyDuty("every-duty-unknown-3", "5 % of the nodes, with unknown agents, show every duty: 3 epochs", false, oneVisit),
 		rates("rate-0.75", "Lighthouse and Prysm show 0.75 of their duties", 0.75, 0.75),
 		rates("rate-1.35", "Lighthouse and Prysm show 1.35 times their duties", 1.35, 1.35),
 		rates("rate-mixed", "Lighthouse shows 0.75, Prysm 1.35 times its duties", 0.75, 1.35),
 		silent(), movers(), flood("flood", "one Prysm node joins and leaves all the time; the others are watched", ordinary),
-		flood("flood-snapshots", "the same; of the others there is one snapshot", oneSnapshot),
+		flood("flood-snapshots", "one Prysm node joins and leaves all the time; of the others there is one snapshot", oneSnapshot),
 		allSubnets(), distributed(4), distributed(7), fallback(), saturated(),
 		robust("windows", "a tenth of the nodes subscribe as another client does", func(c *crawl, m *member) {
 			if c.pop.rand.IntN(10) == 0 {

@@ -16,7 +16,7 @@ func TestCases(t *testing.T) {
 	t.Parallel()
 	const names, replications = "late,no-custody,all-subnets,stake-33", 2
 	var out strings.Builder
-	ok, err := runCases(&out, io.Discard, names, replications)
+	ok, err := runCases(&out, io.Discard, names, 1, replications)
 	if err != nil || !ok {
 		t.Errorf("runCases(%q) = %v, %v, want true:\n%s", names, ok, err, &out)
 	}
@@ -24,7 +24,7 @@ func TestCases(t *testing.T) {
 
 func TestUnknownCase(t *testing.T) {
 	t.Parallel()
-	if _, err := runCases(io.Discard, io.Discard, "base,bse", 1); err == nil || !strings.Contains(err.Error(), `"bse"`) {
+	if _, err := runCases(io.Discard, io.Discard, "base,bse", 1, 1); err == nil || !strings.Contains(err.Error(), `"bse"`) {
 		t.Errorf("an unknown case gives the error %v, want one that names it", err)
 	}
 }
