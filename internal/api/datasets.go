@@ -205,14 +205,6 @@ func getDatasetPart(s *Server, r *request) (answer, *problem) {
 		h.Set("Content-Type", typeParquet)
 		h.Set("Content-Disposition", `attachment; filename="`+table+"-"+name+`"`)
 		h.Set("Cache-Control", "private, no-cache")
-		http.ServeContent(&patientResponse{w}, r, "", info.ModTime(), f)
+		http.ServeContent(w, r, "", info.ModTime(), f)
 	}}, nil
-}
-
-// patientResponse extends the deadline while the client reads.
-type patientResponse struct{ http.ResponseWriter }
-
-func (p *patientResponse) Write(b []byte) (int, error) {
-	extendDeadline(p.ResponseWriter)
-	return p.ResponseWriter.Write(b)
 }

@@ -61,6 +61,8 @@ type Sources struct {
 	Ingest func() Ingest
 	// Ready is nil when events are stored.
 	Ready func() error
+
+	place func(*tracker.Peer) place // placeOf, except in tests
 }
 
 // Ingest is how storing goes.
