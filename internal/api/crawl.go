@@ -1,7 +1,10 @@
 package api
 
 import (
+	"bufio"
 	"cmp"
+	"context"
+	"io"
 	"maps"
 	"math"
 	"math/bits"
@@ -22,10 +25,14 @@ func getReadyz(s *Server, r *request) (answer, *problem) {
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
+	a := answer{contentType: typeText, body: []byte("ok\n")}
 	if err := s.src.Ready(); err != nil {
-		return answer{contentType: typeText, body: []byte(err.Error() + "\n"), status: http.StatusServiceUnavailable}, nil
+		a.status, a.body = http.StatusServiceUnavailable, []byte("not ready: see /api/v1/crawl with a key, or the log\n")
+		if r.caller.full {
+			a.body = []byte(err.Error() + "\n")
+		}
 	}
-	return answer{contentType: typeText, body: []byte("ok\n")}, nil
+	return a, nil
 }
 
 // crawl is how the crawl goes.
@@ -70,7 +77,7 @@ func getCrawl(s *Server, r *request) (answer, *problem) {
 	}
 	if err := s.src.Ready(); err != nil {
 		// The whole text may name paths and addresses of this machine.
-		c.Ready, c.Reason = false, new("not ready: /readyz says why")
+		c.Ready, c.Reason = false, new("not ready: the log says why, or this with a key")
 		if r.caller.full {
 			c.Reason = new(err.Error())
 		}
@@ -357,18 +364,38 @@ func listValidators(s *Server, r *request) (answer, *problem) {
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
-	out := []legacyNode{}
-	for i := range r.view.nodes {
-		n := &r.view.nodes[i]
-		if n.Estimate != nil && n.Estimate.Median > 0 && from <= n.LastSeen && n.LastSeen <= to {
-			out = append(out, n.legacy(r.caller.full))
+	view, full := r.view, r.caller.full
+	return answer{contentType: typeJSON, etag: r.etag(s), stream: func(ctx context.Context, w io.Writer) error {
+		out := bufio.NewWriterSize(w, 32<<10)
+		separator := "["
+		for i := range view.nodes {
+			n := &view.nodes[i]
+			if i%256 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if n.Estimate == nil || n.Estimate.Median == 0 || n.LastSeen < from || n.LastSeen > to {
+				continue
+			}
+			out.WriteString(separator)         //nolint:errcheck // Flush has the error
+			out.Write(marshal(n.legacy(full))) //nolint:errcheck // Flush has the error
+			separator = ","
 		}
-	}
-	return answer{contentType: typeJSON, body: append(marshal(out), '\n'), etag: r.etag(s)}, nil
+		if separator == "[" {
+			out.WriteString("[") //nolint:errcheck // Flush has the error
+		}
+		out.WriteString("]\n") //nolint:errcheck // Flush has the error
+		return out.Flush()
+	}}, nil
+}
+
+// legacyColumns are those whose values depend on who asks.
+var legacyColumns = map[string]*column{
+	"city": columnNamed("city"), "region": columnNamed("region"), "latitude": columnNamed("latitude"), "longitude": columnNamed("longitude"),
+	"ip": columnNamed("ip"), "port": columnNamed("port"),
 }
 
 func (n *node) legacy(full bool) legacyNode {
-	cell := func(name string) value { return columnNamed(name).at(n, full) }
+	cell := func(name string) value { return legacyColumns[name].at(n, full) }
 	e := n.Estimate
 	out := legacyNode{
 		PeerID: n.ID, LastSeen: n.LastSeen, LastEpoch: uint64(n.LastEpoch), ClientVersion: n.agent(),

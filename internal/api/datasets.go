@@ -166,9 +166,9 @@ func throughFile(w io.Writer, write func(f *os.File) error) error {
 		return err
 	}
 	name := f.Name()
-	defer os.Remove(name) //nolint:errcheck // nothing can be done
+	defer os.Remove(name)
 	if err := write(f); err != nil {
-		f.Close() //nolint:errcheck // the error before counts
+		f.Close()
 		return err
 	}
 	in, err := os.Open(name)

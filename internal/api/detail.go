@@ -171,7 +171,7 @@ func (s *Server) readObservations(ctx context.Context, id string, in dataset.Ran
 	err := dataset.Scan(ctx, s.src.DataDir, in, func(row dataset.ValidatorRow) error {
 		if row.ID == id && row.ClockErrorMS == nil {
 			out.Epochs = append(out.Epochs, observed{
-				Epoch: uint64(row.Epoch), Time: row.Timestamp, LongLived: emptyNotNil(row.LongLivedSubnets), ShortLived: row.ShortLivedSubnets,
+				Epoch: row.Epoch, Time: row.Timestamp, LongLived: emptyNotNil(row.LongLivedSubnets), ShortLived: row.ShortLivedSubnets,
 			})
 		}
 		return nil

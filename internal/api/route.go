@@ -166,7 +166,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 }
 
 // Flush implements http.Flusher, for streams.
-func (r *recorder) Flush() { http.NewResponseController(r.ResponseWriter).Flush() } //nolint:errcheck // the next write has the error
+func (r *recorder) Flush() { http.NewResponseController(r.ResponseWriter).Flush() }
 
 // routeHandler checks who asks, and how often, and answers.
 func (s *Server) routeHandler(route route) http.Handler {

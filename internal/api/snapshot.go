@@ -76,7 +76,7 @@ func (s *snapshots) make(v *view) {
 		put(row)
 	}
 	put([]byte("]}\n"))
-	out.Close() //nolint:errcheck // a buffer takes everything
+	out.Close()
 	now := time.Now()
 	s.made, s.body, s.digest = now, buffer.Bytes(), sha256.Sum256(buffer.Bytes())
 	s.name = "valtrack-" + fileWord(v.src.Network) + "-" + now.UTC().Format("20060102T150405Z") + ".json.gz"
