@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,7 +83,14 @@ func (s *Server) handler() http.Handler {
 	if err != nil {
 		panic(err) // of the options above
 	}
-	return s.outer(compressed(mux))
+	return s.outer(compressed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect to a path without empty and dotted parts, in HTML.
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+			newProblem(http.StatusNotFound, "%s: no such path; /docs lists them", shorten(r.URL.Path)).write(w)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})))
 }
 
 // outer is around everything: headers for all answers, the log, and metrics.

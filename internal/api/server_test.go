@@ -118,17 +118,17 @@ func TestRangesOfAPart(t *testing.T) {
 	key := func(name, value string) http.Header {
 		return http.Header{"X-Api-Key": {s.key}, name: {value}}
 	}
-	if resp, body := get(t, url, key("Accept", "*/*")); resp.StatusCode != 200 || !bytes.Equal(body, want) {
+	if resp, body := get(t, url, key("Accept", "*/*")); resp.StatusCode != http.StatusOK || !bytes.Equal(body, want) {
 		t.Errorf("whole: %d, %d of %d bytes", resp.StatusCode, len(body), len(want))
 	}
-	if resp, body := get(t, url, key("Range", "bytes=4-99")); resp.StatusCode != 206 || !bytes.Equal(body, want[4:100]) {
+	if resp, body := get(t, url, key("Range", "bytes=4-99")); resp.StatusCode != http.StatusPartialContent || !bytes.Equal(body, want[4:100]) {
 		t.Errorf("range: %d, %d bytes", resp.StatusCode, len(body))
 	}
-	if resp, _ := get(t, url, key("Range", "bytes=99999999-")); resp.StatusCode != 416 {
+	if resp, _ := get(t, url, key("Range", "bytes=99999999-")); resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
 		t.Errorf("beyond the end: %d", resp.StatusCode)
 	}
 	for _, name := range []string{"..%2f..%2ftracker.db", "part-00000000.parquet%00", "part-99999999.parquet"} {
-		if resp, body := get(t, "http://"+addr+"/api/v1/datasets/metadata_events/"+name, key("Accept", "*/*")); resp.StatusCode != 404 && resp.StatusCode != 400 {
+		if resp, body := get(t, "http://"+addr+"/api/v1/datasets/metadata_events/"+name, key("Accept", "*/*")); resp.StatusCode != http.StatusNotFound && resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d %.100s", name, resp.StatusCode, body)
 		}
 	}
