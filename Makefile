@@ -136,6 +136,10 @@ accuracy: ## the estimator against truth in simulation: the goals on three times
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
 	$(GO) run ./test/accuracy
 
+.PHONY: hosting-score
+hosting-score: ## precision and recall of hosting types and clouds on the labelled networks
+	@$(GO) test ./internal/geo/hosting -count=1 -v -run TestPrecisionAndRecall
+
 .PHONY: accuracy-devnet
 accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes
 	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
