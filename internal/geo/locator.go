@@ -43,6 +43,8 @@ type Locator struct {
 	errors  *loglimit.Limiter
 	log     *slog.Logger
 	refused []fs.FileInfo // of each path, the file that could not be read; Run's
+
+	found cache
 }
 
 // Open reads the user's databases. What several know is taken from the first of them, and
@@ -84,12 +86,26 @@ func (l *Locator) Sources() []Source {
 // Notice is the text that the licences of the embedded table ask for.
 func (l *Locator) Notice() string { return l.table.header.Notice }
 
-// Version changes when a database has been loaded: what was found before may differ.
+// Version changes after a database has been loaded: what was found before may differ.
 func (l *Locator) Version() uint64 { return l.version.Load() }
 
-// Lookup finds what is known about an address; nothing for one that is not globally
-// reachable. IPv4 addresses that are written as IPv6 are looked up as IPv4.
-func (l *Locator) Lookup(ip netip.Addr) (p Place) {
+// Find finds what is known about an address; nil for nothing, and for an address that is
+// not globally reachable. IPv4 addresses that are written as IPv6 are looked up as IPv4.
+// The Place is shared with those who asked before: it must not be changed.
+func (l *Locator) Find(ip netip.Addr) *Place {
+	return l.found.get(question{ip, l.version.Load()}, func() *Place {
+		p := l.lookup(ip)
+		if !p.known() {
+			return nil
+		}
+		p.classify()
+		p.Source = p.describe()
+		return &p
+	})
+}
+
+// lookup reads the databases.
+func (l *Locator) lookup(ip netip.Addr) (p Place) {
 	ip = prefix.Unwrap(ip)
 	if !enr.GloballyReachable(ip) {
 		return p
