@@ -40,7 +40,7 @@ func (p *Pipeline) openHalf(ctx context.Context, lock *dataset.Lock) (err error)
 		return err
 	}
 	h.add(sub.Close)
-	if h.datasets, err = openDatasets(lock, p.svc); err != nil {
+	if h.datasets, err = openDatasets(lock, p.places, p.svc); err != nil {
 		return err
 	}
 	h.add(h.datasets.close)

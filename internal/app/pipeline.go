@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // PipelineConfig describes sentry, JetStream and consumer in one process.
@@ -43,6 +44,7 @@ type Pipeline struct {
 	dir    *dataDir
 	broker *Broker
 	cfg    ConsumerConfig
+	places *geo.Locator
 	half   *half // for the goroutine that runs it
 	// storage is the half's, or that of the one before while there is none; nil before the first.
 	storage atomic.Pointer[storage]
@@ -62,6 +64,9 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 		}
 	}()
 	svc.ready.setReason(notConnected)
+	if p.places, err = openPlaces(cfg.Consumer.Geo, svc.log); err != nil {
+		return nil, err
+	}
 	p.dir, err = openDataDir(cfg.Consumer.DataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
@@ -179,6 +184,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return p.places.Run(stored) })
 	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
 	if s := p.storage.Load(); s != nil {
 		s.logStopped()
