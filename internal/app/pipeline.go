@@ -139,6 +139,9 @@ func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, b *Broke
 		return err
 	}
 	p.add(p.datasets.close)
+	if err := p.datasets.addColumns(ctx, svc); err != nil {
+		return err
+	}
 	if err := p.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log)); err != nil {
 		return err
 	}
