@@ -144,6 +144,9 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(c.datasets.close)
+	if err := c.datasets.addColumns(ctx, svc); err != nil {
+		return nil, err
+	}
 	var source consumer.Source = sub
 	if cfg.Network.Name != "" {
 		err = c.openTracker(ctx, cfg)

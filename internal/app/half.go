@@ -44,6 +44,9 @@ func (p *Pipeline) openHalf(ctx context.Context, lock *dataset.Lock) (err error)
 		return err
 	}
 	h.add(h.datasets.close)
+	if err := h.datasets.addColumns(ctx, p.svc); err != nil {
+		return err
+	}
 	if err := h.datasets.openTracker(ctx, newEstimates(p.cfg.Estimates, p.cfg.DataDir, p.cfg.Network, p.log)); err != nil {
 		return err
 	}
