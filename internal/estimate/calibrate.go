@@ -17,10 +17,11 @@ const (
 	Passed
 	Failed
 	Unsure // too much of what it tests is doubtful
+	TooLow // too little to be the whole network
 )
 
 func (v Verdict) String() string {
-	return [...]string{"too few", "passed", "failed", "unsure"}[min(v, Unsure)]
+	return [...]string{"too few", "passed", "failed", "unsure", "low"}[min(v, TooLow)]
 }
 
 func verdict(enough, good bool) Verdict {

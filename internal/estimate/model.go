@@ -60,7 +60,7 @@ func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 		spaces: new(sync.Pool),
 		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
 	}
-	m.units = newStakeUnits(m.grid)
+	m.units = newStakeUnits(m.grid, p.Balance)
 	m.logPrior = prior.weights(m.grid)
 	for i, w := range m.logPrior {
 		m.logPrior[i] = math.Log(w)
