@@ -43,8 +43,8 @@ type Errors struct {
 	Aggregators float64 // the number of active validators, shared by all
 }
 
-// sum is the variance of the total.
-func (e Errors) sum() float64 { return e.Nodes + e.Clients + e.Prior + e.Aggregators }
+// Sum is the variance of the total.
+func (e Errors) Sum() float64 { return e.Nodes + e.Clients + e.Prior + e.Aggregators }
 
 const (
 	// systematic is how far the prior and the assumed custody habits move a total, relative:
@@ -169,7 +169,7 @@ func (m *Model) total(s part, least float64) Total {
 		Prior:       square(systematic*s.mean) + square(priorShift*s.deviations),
 		Aggregators: square(m.params.PAggUncertainty * s.mean),
 	}
-	half := middle90 * math.Sqrt(t.Errors.sum())
+	half := middle90 * math.Sqrt(t.Errors.Sum())
 	t.Low, t.High = min(t.Validators, max(least, t.Validators-half)), t.Validators+half
 	t.Ratio = t.Validators / float64(t.ActiveValidators)
 	return t.withStake(m.params.Balance, s.squares)

@@ -128,7 +128,7 @@ func TestSharedErrors(t *testing.T) {
 	if e := all.Errors; math.Abs(e.Clients-4*500*500) > 1e-3 || e.Prior <= math.Pow(systematic*40_000, 2) {
 		t.Errorf("all: %+v", e)
 	}
-	if half := middle90 * math.Sqrt(all.Errors.sum()); math.Abs(all.High-all.Validators-half) > 1e-6 {
+	if half := middle90 * math.Sqrt(all.Errors.Sum()); math.Abs(all.High-all.Validators-half) > 1e-6 {
 		t.Errorf("%.0f to %.0f is not what the errors say", all.Validators, all.High)
 	}
 	unknown := node

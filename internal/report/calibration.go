@@ -71,7 +71,7 @@ func NewCalibration(state *tracker.State) Calibration {
 		return out
 	}
 	total, learned := state.Totals(), state.Learned
-	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Multiplicity
+	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Ratio
 	for _, v := range learned.Versions {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,

@@ -24,15 +24,19 @@ type Learned struct {
 	Spurious estimate.Spurious       `json:"spurious"`
 	Versions []estimate.VersionCheck `json:"versions"`
 	Params   ModelParams             `json:"params"`
+	// Multiplicity of the nodes that counted then; not known in what earlier versions learned.
+	Multiplicity estimate.Multiplicity `json:"multiplicity,omitzero"`
 }
 
 // ModelParams are estimate.Params as they are stored.
 type ModelParams struct {
 	ActiveValidators uint64  `json:"active_validators"`
 	PAggUncertainty  float64 `json:"p_agg_uncertainty"`
-	GenesisMS        int64   `json:"genesis_ms"`
-	SlotMS           int64   `json:"slot_ms"`
-	SlotsPerEpoch    uint64  `json:"slots_per_epoch"`
+	// Balance is zero where it was not known, or an earlier version wrote.
+	Balance       estimate.Balance `json:"balance,omitzero"`
+	GenesisMS     int64            `json:"genesis_ms"`
+	SlotMS        int64            `json:"slot_ms"`
+	SlotsPerEpoch uint64           `json:"slots_per_epoch"`
 	// Of the preset: 0 where an older version wrote them and means mainnet's.
 	SyncPeriod           uint64 `json:"epochs_per_sync_period,omitempty"`
 	SyncCommitteeSize    uint64 `json:"sync_committee_size,omitempty"`
@@ -43,7 +47,7 @@ type ModelParams struct {
 func modelParams(p estimate.Params) ModelParams {
 	c, preset := p.Clock, p.Preset
 	return ModelParams{
-		p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
+		p.ActiveValidators, p.PAggUncertainty, p.Balance, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
 		preset.EpochsPerSyncCommitteePeriod, preset.SyncCommitteeSize, preset.MaxCommitteesPerSlot, preset.TargetCommitteeSize,
 	}
 }
@@ -58,7 +62,7 @@ func (p ModelParams) Params() estimate.Params {
 		SyncCommitteeSize:            cmp.Or(p.SyncCommitteeSize, mainnet.SyncCommitteeSize),
 		EpochsPerSyncCommitteePeriod: cmp.Or(p.SyncPeriod, mainnet.EpochsPerSyncCommitteePeriod),
 	}
-	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty}
+	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty, Balance: p.Balance}
 }
 
 // learner has the model, and learns it from the peers. It does not change them.
@@ -145,7 +149,7 @@ func (e estimated) amended(p *Peer) *Peer {
 // moved reports whether the parameters have changed since the model was made.
 func (l *learner) moved() bool {
 	a, b := l.params, l.model.Params()
-	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty
+	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty || a.Balance != b.Balance
 }
 
 // movedFar reports whether they have changed so that estimates differ by more than they
