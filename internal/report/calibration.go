@@ -21,6 +21,8 @@ type Calibration struct {
 	// to the nodes of the last day.
 	Prior    []PriorBand    `json:"prior"`
 	Spurious []SpuriousRate `json:"spurious"`
+	// Known is M5, for nodes whose validators somebody knows; absent without any.
+	Known *KnownNodes `json:"known,omitempty"`
 }
 
 // PriorBand is a range of validators, both ends included.

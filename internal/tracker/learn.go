@@ -158,7 +158,7 @@ func (l *learner) movedFar() bool {
 	const little = 0.002
 	a, b := l.params, l.model.Params()
 	relative := math.Abs(a.AggregatorShare()/b.AggregatorShare() - 1)
-	return a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
+	return a.Balance.Known() != b.Balance.Known() || a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
 }
 
 // recent lists the peers to learn from: those of the last day, of each network prefix as
