@@ -37,33 +37,47 @@ var unknown = interval{math.NaN(), math.NaN(), math.NaN()}
 // estimate calibrates, learns the prior, estimates every node, and sums.
 func (c *crawl) estimate() *crawl {
 	base := estimate.NewModel(c.params, estimate.DefaultPrior(), nil)
-	calibration := estimate.Calibrate(base, c.nodes)
 	var evidence []*estimate.Evidence
 	for _, m := range c.members {
-		e := estimate.NewEvidence(m.client(), m.custody)
-		own := estimate.Behaviour{}
-		for _, s := range m.days {
-			own.Add(s.Behaviour())
-		}
-		m.flagged = own.AllDuties(c.params)
-		trust := calibration.Trust(c.params, m.client(), own)
-		for _, s := range m.days {
-			e.Add(s, trust)
-		}
-		evidence = append(evidence, e.Close())
+		e, _ := m.evidence(base)
+		evidence = append(evidence, e)
 	}
-	spurious := estimate.FitSpurious(base, evidence)
-	prior := estimate.FitPrior(estimate.NewModel(c.params, estimate.DefaultPrior(), spurious), evidence)
-	model := estimate.NewModel(c.params, prior, spurious)
+	l := estimate.Learn(c.params, evidence, c.nodes)
+	model := l.Model(c.params)
+	c.rates = map[eth2.ClientKind]float64{}
+	for _, v := range l.Versions {
+		if v.WatchedError > 0 {
+			c.rates[v.Kind] = v.WatchedRatio
+		}
+	}
 	var sum estimate.Sum
-	for i, m := range c.members {
-		m.estimate = model.Estimate(evidence[i])
+	for _, m := range c.members {
+		e, moved := m.evidence(model)
+		m.estimate = model.Estimate(e)
+		if moved {
+			m.estimate.Flags |= estimate.FlagMoved
+		}
+		m.flagged = m.estimate.Flags != 0
 		sum.Add(m.estimate, 1)
 	}
 	c.total, _ = model.Totals([]estimate.Sum{sum})
 	c.multiplicity = unknown
 	c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
 	return c
+}
+
+// evidence sums a node's days since its number last changed.
+func (m *member) evidence(model *estimate.Model) (e *estimate.Evidence, moved bool) {
+	var days []estimate.DayStatistics
+	for i, s := range m.days {
+		days = append(days, estimate.DayStatistics{Day: int32(i), Client: m.client(), Statistics: s})
+	}
+	from := model.Stretch(days)
+	e = estimate.NewEvidence(m.client(), m.custody)
+	for _, d := range days[from:] {
+		e.Add(d.Statistics, d.Client)
+	}
+	return e.Close(), from > 0
 }
 
 // nodes are the crawl's, to calibrate with.
