@@ -16,7 +16,7 @@ func TestCases(t *testing.T) {
 	t.Parallel()
 	const names, replications = "late,no-custody,all-subnets,stake-33", 2
 	var out strings.Builder
-	ok, err := runCases(&out, io.Discard, names, replications)
+	ok, err := runCases(&out, io.Discard, names, 1, replications)
 	if err != nil || !ok {
 		t.Errorf("runCases(%q) = %v, %v, want true:\n%s", names, ok, err, &out)
 	}
@@ -24,7 +24,7 @@ func TestCases(t *testing.T) {
 
 func TestUnknownCase(t *testing.T) {
 	t.Parallel()
-	if _, err := runCases(io.Discard, io.Discard, "base,bse", 1); err == nil || !strings.Contains(err.Error(), `"bse"`) {
+	if _, err := runCases(io.Discard, io.Discard, "base,bse", 1, 1); err == nil || !strings.Contains(err.Error(), `"bse"`) {
 		t.Errorf("an unknown case gives the error %v, want one that names it", err)
 	}
 }
@@ -161,10 +161,10 @@ func TestStaleCounts(t *testing.T) {
 func TestDemands(t *testing.T) {
 	t.Parallel()
 	right := func() *crawl {
-		c := &crawl{learned: learned{total: estimate.Total{Validators: 100, Low: 95, High: 105}, multiplicity: interval{1, 1, 1}, stake: interval{3200, 3100, 3300}}}
+		c := &crawl{learned: learned{total: estimate.Total{Validators: 500, Low: 475, High: 525}, multiplicity: interval{1, 1, 1}, stake: interval{16_000, 15_500, 16_500}}}
 		for range 100 {
-			m := &member{node: &node{validators: 1}, stake: 32}
-			m.estimate = estimate.Estimate{Median: 1, Low: 1, High: 1, Mean: 1}
+			m := &member{node: &node{validators: 5}, stake: 5 * ethPerUnit, cgc: 8}
+			m.estimate = estimate.Estimate{Median: 5, Low: 5, High: 5, Mean: 5}
 			c.members = append(c.members, m)
 		}
 		return c
@@ -179,15 +179,15 @@ func TestDemands(t *testing.T) {
 		ok    bool
 	}{
 		{"right", func(*crawl) {}, true},
-		{"total too high", func(c *crawl) { c.total.Validators = 104 }, false},
-		{"total's interval beside", func(c *crawl) { c.total.Low = 101 }, false},
-		{"total's interval wide", func(c *crawl) { c.total.High = 130 }, false},
+		{"total too high", func(c *crawl) { c.total.Validators = 520 }, false},
+		{"total's interval beside", func(c *crawl) { c.total.Low = 501 }, false},
+		{"total's interval wide", func(c *crawl) { c.total.High = 650 }, false},
 		{"no stake", func(c *crawl) { c.stake = unknown }, false},
-		{"stake beside", func(c *crawl) { c.stake.low = 3201 }, false},
+		{"stake beside", func(c *crawl) { c.stake.low = 16_001 }, false},
 		{"nodes' intervals beside", func(c *crawl) { each(c, 20, func(m *member) { m.estimate.High, m.estimate.Low = 0, 0 }) }, false},
 		{"flags", func(c *crawl) { each(c, 6, func(m *member) { m.flagged = true }) }, false},
-		{"nodes' means", func(c *crawl) { each(c, 100, func(m *member) { m.estimate.Mean = 1.06 }) }, false},
-		{"nodes' medians", func(c *crawl) { each(c, 51, func(m *member) { m.estimate.Median = 2 }) }, false},
+		{"nodes' means", func(c *crawl) { each(c, 100, func(m *member) { m.estimate.Mean = 5.3 }) }, false},
+		{"nodes' medians", func(c *crawl) { each(c, 51, func(m *member) { m.estimate.Median = 6 }) }, false},
 		{"a total that is not a number", func(c *crawl) { c.total.Validators = math.NaN() }, false},
 	} {
 		list := replications{right(), right(), right()}

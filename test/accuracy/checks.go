@@ -158,10 +158,10 @@ func (r replications) others() check {
 	}), 1, 0.05)
 }
 
-// visiblyUnsure demands of nine in ten of a group's nodes that their intervals hold, or that
-// they are flagged.
+// visiblyUnsure demands of a group's nodes that their intervals hold, as often as those of
+// other nodes, or that they are flagged.
 func (r replications) visiblyUnsure(name string) check {
-	const least = 0.9
+	const least = 0.85
 	list := r.members(group(name))
 	c := atLeast(name+": holds or flagged", share(list, func(m *member) bool { return m.holds() || m.flagged }), least, len(list))
 	c.text += fmt.Sprintf(", held %.2f", share(list, (*member).holds)) + ", e.g. " + examples(list)

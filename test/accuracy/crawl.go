@@ -128,6 +128,19 @@ func (c *crawl) add(m *member, s schedule) {
 		}
 		c.addDay(m, stats, begin)
 	}
+	m.seal()
+}
+
+// seal reduces the days that are over, as a tracker does.
+func (m *member) seal() {
+	after := eth2.Slot(0)
+	for _, s := range m.days[:len(m.days)-1] {
+		_, last, ok := s.Span()
+		s.Seal(after)
+		if ok {
+			after = last + 1
+		}
+	}
 }
 
 // addDay adds a day's statistics to a node, with what MetaData said on that day.

@@ -13,6 +13,7 @@ func main() {
 	names := flag.String("case", "", "run these cases, separated by commas, or all; without it, print the tables of fixed numbers of validators")
 	list := flag.Bool("list", false, "list the cases")
 	seeds := flag.Int("replications", 20, "crawls of each case")
+	seed := flag.Uint64("seed", 20261129, "of the first crawl; the others have the next ones")
 	quick := flag.Bool("quick", false, "3 replications")
 	flag.Parse()
 	if *quick {
@@ -29,7 +30,7 @@ func main() {
 			fmt.Printf("%-22s%s\n", s.name, s.about)
 		}
 	case *names != "":
-		ok, err = runCases(os.Stdout, os.Stderr, *names, *seeds)
+		ok, err = runCases(os.Stdout, os.Stderr, *names, *seed, *seeds)
 	default:
 		err = report(os.Stdout)
 	}

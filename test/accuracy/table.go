@@ -22,7 +22,7 @@ type scenario struct {
 
 // runCases runs the named scenarios, or all, and prints a table; ok is false when a demand is
 // not met.
-func runCases(out, progress io.Writer, names string, seeds int) (ok bool, err error) {
+func runCases(out, progress io.Writer, names string, seed uint64, seeds int) (ok bool, err error) {
 	list := scenarios()
 	if names != "all" {
 		var chosen []scenario
@@ -39,14 +39,14 @@ func runCases(out, progress io.Writer, names string, seeds int) (ok bool, err er
 	ok = true
 	for _, s := range list {
 		start := time.Now()
-		r := s.replicate(seeds)
+		r := s.replicate(seed, seeds)
 		rows = append(rows, s.judge(r))
 		ok = ok && rows[len(rows)-1].ok
 		fmt.Fprintf(progress, "%s: %s\n", s.name, time.Since(start).Round(time.Second/10))
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(b.off, a.off) })
 	fmt.Fprintf(out, "%d replications, most wrong total first; what must hold is in parentheses\n\n", seeds)
-	fmt.Fprint(out, "| case | network | | |\n|---|---|---|---|\n")
+	fmt.Fprint(out, "| case | network | result | figures |\n|---|---|---|---|\n")
 	for _, r := range rows {
 		fmt.Fprintln(out, r.text)
 	}
@@ -84,15 +84,15 @@ func (s scenario) judge(r replications) row {
 	return out
 }
 
-// replicate runs a scenario on seeds of its own, on all processors.
-func (s scenario) replicate(seeds int) replications {
+// replicate runs a scenario on as many seeds, from one on, on all processors.
+func (s scenario) replicate(seed uint64, seeds int) replications {
 	r := make(replications, seeds)
 	next := make(chan int)
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for i := range next {
-				r[i] = s.run(uint64(20261129 + i))
+				r[i] = s.run(seed + uint64(i))
 				for _, m := range r[i].members {
 					m.days = nil
 				}
