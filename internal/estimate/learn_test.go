@@ -145,7 +145,7 @@ func TestEstimateOfEachSignal(t *testing.T) {
 		{"4", lighthouse, 4, 0, 0.05, 0, 0, 0},
 		{"4 of Nimbus", nimbus, 4, 0.2, 0.4, 0, 0, 0},
 		{"8", lighthouse, 8, 0.95, 1, 1, 8, 0},
-		{"50", lighthouse, 50, 0.8, 0.9, 40, 50, 1600},
+		{"50", lighthouse, 50, 0.9, 0.98, 40, 50, 1600},
 		{"128", lighthouse, 128, 0.8, 0.95, 100, 2000, 0},
 		{"of no meaning", lighthouse, 7, 0.5, 0.6, 0, 10, 0},
 	} {
@@ -161,7 +161,7 @@ func TestEstimateOfEachSignal(t *testing.T) {
 	s.AddSyncnets(p, slotTime(p, 1000, 0), 1)
 	s.AddSyncnets(p, slotTime(p, 1000, 5), 1) // the same period
 	e := NewEvidence(lighthouse, Custody{})
-	e.Add(s, TrustCustody)
+	e.Add(s, lighthouse)
 	if got := m.Estimate(e); got.PValidator < 0.95 || got.Median < 100 {
 		t.Errorf("a sync committee subnet: %+v", got)
 	}
@@ -173,9 +173,9 @@ func TestEvidenceCountsADutyOnce(t *testing.T) {
 	s := NewStatistics(lighthouse)
 	s.AddWatch(p, logOf(slotTime(p, 1000, 0), slotTime(p, 1003, 0)))
 	e := NewEvidence(lighthouse, Custody{})
-	e.Add(s, TrustAll)
+	e.Add(s, lighthouse)
 	_, once := e.Cells()
-	e.Add(s, TrustAll)
+	e.Add(s, lighthouse)
 	if _, twice := e.Cells(); twice != once {
 		t.Errorf("%d cells became %d", once, twice)
 	}
@@ -195,7 +195,7 @@ func TestUnknownClientIsAMixture(t *testing.T) {
 		s := NewStatistics(c)
 		s.AddWatch(p, watch)
 		e := NewEvidence(c, Custody{})
-		e.Add(s, TrustAll)
+		e.Add(s, c)
 		return m.Estimate(e)
 	}
 	short, long, unknown := of(lighthouse), of(teku), of(stranger)

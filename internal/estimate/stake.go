@@ -114,7 +114,7 @@ func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 // shares are how likely each number of validators holds each multiple of 32 ETH, given
 // a reading of the custody group count: by point of the grid, then multiple. A reading
 // is informative only for numbers below supernode, and only those are there.
-func (u stakeUnits) shares(grid []int, reading int, under float64) []float64 {
+func (u stakeUnits) shares(grid []int, reading int, c custodyShares) []float64 {
 	if reading > 0 {
 		grid = grid[:min(supernode, len(grid))] // the grid begins with every number
 	}
@@ -124,7 +124,7 @@ func (u stakeUnits) shares(grid []int, reading int, under float64) []float64 {
 		for j, multiple := range u.multiples {
 			share := u.prior[j]
 			if reading > 0 {
-				share *= custodyChance(reading, required(int(float64(v)*multiple)), under) + unlikely
+				share *= c.chance(reading, int(float64(v)*multiple)) + unlikely
 			}
 			out, sum = append(out, share), sum+share
 		}

@@ -85,7 +85,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	slotsPerEpoch := float64(state.Params().Clock.SlotsPerEpoch)
 	for _, d := range days {
 		e := estimate.NewEvidence(d.Client, estimate.Custody{})
-		e.Add(d.Statistics, estimate.TrustAll)
+		e.Add(d.Statistics, d.Client)
 		on, off := e.Cells()
 		out.Days = append(out.Days, Day{
 			Date:   time.Unix(int64(d.Day)*24*3600, 0).UTC().Format(time.DateOnly),

@@ -59,6 +59,9 @@ func (n simulated) watched(r *rand.Rand, at time.Time, epochs int) []event.Event
 		on = next
 	}
 	custody, syncnets := n.cgc, eth2.Syncnets(0)
+	if n.validators >= 10_000 {
+		syncnets = 15 // they have seats in all
+	}
 	attnets := eth2.NewAttnets(long)
 	if n.everything {
 		attnets = eth2.NewAttnets(long[:2]) // it does not say so

@@ -74,7 +74,7 @@ func (t *Tracker) AddTotals(hour int64, active uint64, balance float64, sum Sums
 func (t *Tracker) refresh(all bool) {
 	t.takeActive()
 	switch {
-	case t.learner.calibration == nil && len(t.peers) > 0, t.learner.movedFar(), t.grown():
+	case t.learner.fitted == 0 && len(t.peers) > 0, t.learner.movedFar(), t.grown():
 		t.learn()
 	default:
 		t.estimateChanged(all)
@@ -103,7 +103,7 @@ func (t *Tracker) grown() bool {
 func (t *Tracker) learnedLately() bool {
 	t.takeActive()
 	l := &t.learner
-	return l.calibration != nil && !l.moved() && t.now().UnixMilli()-l.learned.At < t.refreshEvery().Milliseconds()
+	return l.fitted > 0 && !l.moved() && t.now().UnixMilli()-l.learned.At < t.refreshEvery().Milliseconds()
 }
 
 // learn learns from the peers of the last day, and recomputes all estimates.

@@ -38,26 +38,26 @@ var unknown = interval{math.NaN(), math.NaN(), math.NaN()}
 func (c *crawl) estimate() *crawl {
 	c.params.Balance = meanOf(c.balances)
 	base := estimate.NewModel(c.params, estimate.DefaultPrior(), nil)
-	calibration := estimate.Calibrate(base, c.nodes)
 	var evidence []*estimate.Evidence
 	for _, m := range c.members {
-		e := estimate.NewEvidence(m.client(), m.custody)
-		own := estimate.Behaviour{}
-		for _, s := range m.days {
-			own.Add(s.Behaviour())
-		}
-		m.flagged = own.AllDuties(c.params)
-		trust := calibration.Trust(c.params, m.client(), own)
-		for _, s := range m.days {
-			e.Add(s, trust)
-		}
-		evidence = append(evidence, e.Close())
+		e, _ := m.evidence(base)
+		evidence = append(evidence, e)
 	}
-	spurious := estimate.FitSpurious(base, evidence)
-	prior := estimate.FitPrior(estimate.NewModel(c.params, estimate.DefaultPrior(), spurious), evidence)
-	model := estimate.NewModel(c.params, prior, spurious)
-	for i, m := range c.members {
-		m.estimate = model.Estimate(evidence[i])
+	l := estimate.Learn(c.params, evidence, c.nodes)
+	model := l.Model(c.params)
+	c.rates = map[eth2.ClientKind]float64{}
+	for _, v := range l.Versions {
+		if v.WatchedError > 0 {
+			c.rates[v.Kind] = v.WatchedRatio
+		}
+	}
+	for _, m := range c.members {
+		e, moved := m.evidence(model)
+		m.estimate = model.Estimate(e)
+		if moved {
+			m.estimate.Flags |= estimate.FlagMoved
+		}
+		m.flagged = m.estimate.Flags != 0
 	}
 	c.total, _ = model.Totals(c.sums())
 	c.stake = unknown
@@ -66,6 +66,20 @@ func (c *crawl) estimate() *crawl {
 	}
 	c.multiplicity = c.fitMultiplicity()
 	return c
+}
+
+// evidence sums a node's days since its number last changed.
+func (m *member) evidence(model *estimate.Model) (e *estimate.Evidence, moved bool) {
+	var days []estimate.DayStatistics
+	for i, s := range m.days {
+		days = append(days, estimate.DayStatistics{Day: int32(i), Client: m.client(), Statistics: s})
+	}
+	from := model.Stretch(days)
+	e = estimate.NewEvidence(m.client(), m.custody)
+	for _, d := range days[from:] {
+		e.Add(d.Statistics, d.Client)
+	}
+	return e.Close(), from > 0
 }
 
 // nodes are the crawl's, to calibrate with.
