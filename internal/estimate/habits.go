@@ -47,7 +47,7 @@ type versionFit struct {
 }
 
 // unprovenSD is the rate's of versions with too few nodes to fit one, where others were fitted.
-const unprovenSD = 0.05
+const unprovenSD = 0.04
 
 // fitOf is what is known of a version.
 func (m *Model) fitOf(k versionKey) versionFit {

@@ -35,8 +35,9 @@ type Estimate struct {
 	Stake      Stake
 }
 
-// Stake is what the validators hold, in ETH.
+// Stake is what the validators hold, in ETH. The zero value is not known.
 type Stake struct {
+	Known                   bool
 	Median, Low, High, Mean float64
 }
 

@@ -21,6 +21,8 @@ type Calibration struct {
 	// to the nodes of the last day.
 	Prior    []PriorBand    `json:"prior"`
 	Spurious []SpuriousRate `json:"spurious"`
+	// Known is M5, for nodes whose validators somebody knows; absent without any.
+	Known *KnownNodes `json:"known,omitempty"`
 }
 
 // PriorBand is a range of validators, both ends included.
@@ -78,7 +80,7 @@ func NewCalibration(state *tracker.State) Calibration {
 		return out
 	}
 	total, learned := state.Totals(), state.Learned
-	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Multiplicity
+	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Ratio
 	for _, v := range learned.Versions {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,

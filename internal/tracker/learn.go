@@ -23,17 +23,21 @@ type Learned struct {
 	Prior    estimate.Prior          `json:"prior"`
 	Spurious estimate.Spurious       `json:"spurious"`
 	Versions []estimate.VersionCheck `json:"versions"`
-	Few      float64                 `json:"few,omitempty"` // see estimate.Calibration
+	Former   float64                 `json:"former,omitempty"` // see estimate.Calibration
 	Params   ModelParams             `json:"params"`
+	// Multiplicity of the nodes that counted then; not known in what earlier versions learned.
+	Multiplicity estimate.Multiplicity `json:"multiplicity,omitzero"`
 }
 
 // ModelParams are estimate.Params as they are stored.
 type ModelParams struct {
 	ActiveValidators uint64  `json:"active_validators"`
 	PAggUncertainty  float64 `json:"p_agg_uncertainty"`
-	GenesisMS        int64   `json:"genesis_ms"`
-	SlotMS           int64   `json:"slot_ms"`
-	SlotsPerEpoch    uint64  `json:"slots_per_epoch"`
+	// Balance is zero where it was not known, or an earlier version wrote.
+	Balance       estimate.Balance `json:"balance,omitzero"`
+	GenesisMS     int64            `json:"genesis_ms"`
+	SlotMS        int64            `json:"slot_ms"`
+	SlotsPerEpoch uint64           `json:"slots_per_epoch"`
 	// Of the preset: 0 where an older version wrote them and means mainnet's.
 	SyncPeriod           uint64 `json:"epochs_per_sync_period,omitempty"`
 	SyncCommitteeSize    uint64 `json:"sync_committee_size,omitempty"`
@@ -44,7 +48,7 @@ type ModelParams struct {
 func modelParams(p estimate.Params) ModelParams {
 	c, preset := p.Clock, p.Preset
 	return ModelParams{
-		p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
+		p.ActiveValidators, p.PAggUncertainty, p.Balance, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
 		preset.EpochsPerSyncCommitteePeriod, preset.SyncCommitteeSize, preset.MaxCommitteesPerSlot, preset.TargetCommitteeSize,
 	}
 }
@@ -59,7 +63,7 @@ func (p ModelParams) Params() estimate.Params {
 		SyncCommitteeSize:            cmp.Or(p.SyncCommitteeSize, mainnet.SyncCommitteeSize),
 		EpochsPerSyncCommitteePeriod: cmp.Or(p.SyncPeriod, mainnet.EpochsPerSyncCommitteePeriod),
 	}
-	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty}
+	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty, Balance: p.Balance}
 }
 
 // learner has the model, and learns it from the peers. It does not change them.
@@ -91,13 +95,13 @@ func (l *learner) fit(peers []*Peer, now time.Time) {
 		got.Prior = l.learned.Prior
 	}
 	l.fitted = len(peers)
-	l.learned = Learned{At: now.UnixMilli(), Prior: got.Prior, Spurious: got.Spurious, Versions: capped(got.Versions), Few: got.Few}
+	l.learned = Learned{At: now.UnixMilli(), Prior: got.Prior, Spurious: got.Spurious, Versions: capped(got.Versions), Former: got.Former}
 	l.remodel()
 }
 
 // model is the model with what was learned.
 func (l *Learned) model(p estimate.Params) *estimate.Model {
-	return estimate.Learned{Prior: l.Prior, Spurious: l.Spurious, Versions: l.Versions, Few: l.Few}.Model(p)
+	return estimate.Learned{Prior: l.Prior, Spurious: l.Spurious, Versions: l.Versions, Former: l.Former}.Model(p)
 }
 
 // capped replaces the versions with the fewest nodes by their sum.
@@ -147,7 +151,7 @@ func (e estimated) amended(p *Peer) *Peer {
 // moved reports whether the parameters have changed since the model was made.
 func (l *learner) moved() bool {
 	a, b := l.params, l.model.Params()
-	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty
+	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty || a.Balance != b.Balance
 }
 
 // movedFar reports whether they have changed so that estimates differ by more than they
@@ -156,7 +160,7 @@ func (l *learner) movedFar() bool {
 	const little = 0.002
 	a, b := l.params, l.model.Params()
 	relative := math.Abs(a.AggregatorShare()/b.AggregatorShare() - 1)
-	return a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
+	return a.Balance.Known() != b.Balance.Known() || a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
 }
 
 // recent lists the peers to learn from: those of the last day, of each network prefix as

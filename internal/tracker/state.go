@@ -83,7 +83,7 @@ func (s *State) sumUp() {
 		model := estimate.NewModel(s.Params(), estimate.DefaultPrior(), nil)
 		w := weightsOf(nodes, model)
 		s.sum.counted, s.sum.duplicateIDs, s.sum.weights = nodes, duplicateIDs, w.of
-		s.sum.totals = totalsOf(nodes, duplicateIDs, w, model, newest)
+		s.sum.totals = totalsOf(nodes, duplicateIDs, w, model, s.Learned.Multiplicity, newest)
 	})
 }
 

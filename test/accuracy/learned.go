@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -50,7 +51,7 @@ func (c *crawl) estimate() *crawl {
 			c.rates[v.Kind] = v.WatchedRatio
 		}
 	}
-	var sum estimate.Sum
+	sums := map[eth2.ClientKind]estimate.Sum{}
 	for _, m := range c.members {
 		e, moved := m.evidence(model)
 		m.estimate = model.Estimate(e)
@@ -58,9 +59,11 @@ func (c *crawl) estimate() *crawl {
 			m.estimate.Flags |= estimate.FlagMoved
 		}
 		m.flagged = m.estimate.Flags != 0
+		sum := sums[m.client().Kind]
 		sum.Add(m.estimate, 1)
+		sums[m.client().Kind] = sum
 	}
-	c.total, _ = model.Totals([]estimate.Sum{sum})
+	c.total, _ = model.Totals(slices.Collect(maps.Values(sums)))
 	c.multiplicity = unknown
 	c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
 	return c
