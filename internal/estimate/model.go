@@ -25,6 +25,7 @@ type Model struct {
 	versions map[versionKey]versionFit
 	assumed  habitShares // of versions that are not in the map
 	former   float64     // see custodyShares
+	certain  bool        // no deviation of rates is considered, see central
 	grid     []int
 	logPrior []float64
 	units    stakeUnits
