@@ -19,7 +19,7 @@ func (c epochCounts) bySubnet() bool { return c.cells <= subnets*c.epochs }
 // enough reports whether the numbers of a day can be compared: where a subnet that is on hides
 // the duties of other slots, only as long as few are.
 func (c epochCounts) enough() bool {
-	const epochs, mean, few, most = 3, 0.5, 0.15, 0.97
+	const epochs, mean, few, most = 2, 0.5, 0.15, 0.97
 	part := c.filled / c.cells
 	return c.epochs >= epochs && c.filled >= mean*c.epochs && (part < few || c.bySubnet() && part < most)
 }

@@ -45,9 +45,9 @@ type Node struct {
 // Calibration says for each client version how it differs from what the model assumes.
 type Calibration struct {
 	Versions []VersionCheck // most nodes first
-	// Few is the share of past requirements that were 8, of the stale custody group counts of
-	// nodes without validators.
-	Few float64
+	// Former is the share of nodes without validators whose custody group count is still that
+	// of one to eight.
+	Former float64
 }
 
 // VersionCheck is what was learned of one client version, with the tests of it that
@@ -100,13 +100,13 @@ func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 		}
 		checks[key].add(m, n)
 	}
-	c, none, saying8 := &Calibration{}, 0.0, 0.0
+	c, none, saying8 := &Calibration{}, 0.0, []float64(nil)
 	for _, v := range checks {
 		v.conclude(m)
-		none, saying8 = none+v.none, saying8+v.saying8
+		none, saying8 = none+v.none, append(saying8, v.saying8...)
 		c.Versions = append(c.Versions, v.VersionCheck)
 	}
-	c.Few = fewOf(none, saying8)
+	c.Former = m.formerOf(none, saying8)
 	slices.SortFunc(c.Versions, func(a, b VersionCheck) int {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Release, b.Release))
 	})
@@ -120,7 +120,8 @@ type versionCheck struct {
 	lifetimes          lifetimes
 	watched, snapshots rateFit
 	likelihoods        []habitShares // by node, of each habit
-	none, saying8      float64       // expected nodes without validators, and those of them that say 8
+	none               float64       // expected nodes without validators, but for those that say 8
+	saying8            []float64     // of those the probability that they have none
 }
 
 func (v *versionCheck) add(m *Model, n Node) {
@@ -141,9 +142,10 @@ func (v *versionCheck) add(m *Model, n Node) {
 	likelihood, none := m.habitLikelihood(e)
 	v.likelihoods = append(v.likelihoods, likelihood)
 	if r := n.Custody.reading(e.kind); r > 0 {
-		v.none += none
 		if r == eth2.ValidatorCustodyRequirement {
-			v.saying8 += none
+			v.saying8 = append(v.saying8, none)
+		} else {
+			v.none += none
 		}
 	}
 	m.countLarge(&v.VersionCheck, e, n.Custody)
@@ -198,11 +200,23 @@ func rateVerdict(factor, sd float64) Verdict {
 	return verdict(sd > 0, math.Abs(math.Log(factor)) <= math.Log(allowed)+middle90*sd)
 }
 
-// fewOf is the share of past requirements that were 8, by what nodes without validators say.
-func fewOf(none, saying8 float64) float64 {
-	const strength, most = 100, 0.95 // nodes for which the assumed share counts
-	const perNode = (1 - shareSupernode - shareSemiSupernode) * shareStale
-	return min(most, (saying8+strength*perNode*assumedFew)/(none+strength)/perNode)
+// formerOf is the share of nodes without validators that say 8, by expectation maximisation over the
+// nodes without validators, and those that say 8 and have none with a probability under m.
+func (m *Model) formerOf(none float64, saying8 []float64) float64 {
+	const (
+		strength      = 50 // nodes for which the assumed share counts
+		rounds, start = 100, 0.02
+	)
+	share := start
+	for range rounds {
+		sum := 0.0
+		for _, p := range saying8 {
+			odds := p / math.Max(1e-9, 1-p) * share / m.former
+			sum += odds / (1 + odds)
+		}
+		share = (sum + strength*assumedFormer) / (none + sum + strength)
+	}
+	return share
 }
 
 // habitLikelihood is how likely a node's evidence is with each habit, up to a factor, and the

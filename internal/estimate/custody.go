@@ -125,17 +125,17 @@ func requiredChance(count, stake int) float64 {
 }
 
 // custodyShares are those that depend on the client or on the network: of nodes that report 4
-// with validators, and of past requirements that were 8 among those of stale counts.
-type custodyShares struct{ under, few float64 }
+// with validators, and 8 without.
+type custodyShares struct{ under, former float64 }
 
-// assumedFew is that share before it is learned.
-const assumedFew = 0.17
+// assumedFormer is the latter before it is learned.
+const assumedFormer = 0.008
 
 // staleChance is the probability of a count that an earlier stake required, given that it is
 // above what is required now.
-func (c custodyShares) staleChance(count, required int) float64 {
-	few, more, all := c.few, 0.6*(1-c.few), 0.4*(1-c.few) // past requirements: 8, up to 127, and 128
-	if count <= required || count < eth2.ValidatorCustodyRequirement {
+func staleChance(count, required int) float64 {
+	const more, all = 0.6, 0.4 // past requirements of up to 127, and of 128
+	if count <= required || count <= eth2.ValidatorCustodyRequirement {
 		return 0
 	}
 	harmonic := func(from int) (sum float64) {
@@ -147,17 +147,10 @@ func (c custodyShares) staleChance(count, required int) float64 {
 	const first = eth2.ValidatorCustodyRequirement + 1
 	scale := more / harmonic(first)
 	above := all + scale*harmonic(max(required+1, first))
-	chance := scale / float64(count)
-	switch count {
-	case supernode:
-		chance = all
-	case eth2.ValidatorCustodyRequirement:
-		chance = few
+	if count == supernode {
+		return all / above
 	}
-	if required < eth2.ValidatorCustodyRequirement {
-		above += few
-	}
-	return chance / above
+	return scale / float64(count) / above
 }
 
 // chance is the probability of a reading from a node with a stake, in units of 32 ETH.
@@ -177,7 +170,10 @@ func (c custodyShares) chance(reading, stake int) float64 {
 	if required(stake) == supernode { // it cannot have had more
 		stale = 0
 	}
-	p += ordinary * stale * c.staleChance(reading, required(stake))
+	p += ordinary * stale * staleChance(reading, required(stake))
+	if stake == 0 && reading == eth2.ValidatorCustodyRequirement {
+		p += c.former
+	}
 	return p + ordinary*(1-stale-c.under)*requiredChance(reading, stake)
 }
 

@@ -266,24 +266,3 @@ func (e *Evidence) OnlySync() *Evidence {
 	e.sum()
 	return &Evidence{kind: e.kind, sync: e.sync}
 }
-
-// nothingFilled reports whether no subnet was ever seen on: then the more validators,
-// the less likely, and large numbers are no likelier than the prior has them.
-func (e *Evidence) nothingFilled() bool {
-	e.sum()
-	return e.sync.on == 0 && !slices.ContainsFunc(e.pools, func(p pools) bool {
-		return slices.ContainsFunc(p.cells, func(c pool) bool { return c.on > 0 })
-	})
-}
-
-// restrict leaves the attestation cells of watches or of snapshots, and nothing else:
-// what calibration compares with custody.
-func (e *Evidence) restrict(snapshots bool) *Evidence {
-	e.sum()
-	out := &Evidence{kind: e.kind, fullness: e.fullness, versions: e.versions}
-	for _, p := range e.pools {
-		cells := slices.DeleteFunc(slices.Clone(p.cells), func(x pool) bool { return x.snapshot != snapshots })
-		out.pools = append(out.pools, pools{candidate: p.candidate, cells: cells})
-	}
-	return out
-}

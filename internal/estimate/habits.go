@@ -47,7 +47,7 @@ type versionFit struct {
 }
 
 // unprovenSD is the rate's of versions with too few nodes to fit one, where others were fitted.
-const unprovenSD = 0.05
+const unprovenSD = 0.04
 
 // fitOf is what is known of a version.
 func (m *Model) fitOf(k versionKey) versionFit {
@@ -120,7 +120,7 @@ func (m *Model) deviations(sd float64) []deviation {
 		for _, z := range []float64{0, -1.5, -0.75, 0.75, 1.5} {
 			out = append(out, deviation{z, -z * z / 2})
 		}
-	case sd >= little:
+	case sd >= little && !m.certain:
 		for _, z := range []float64{0, -1.5, 1.5} {
 			out = append(out, deviation{z, -z * z / 2})
 		}

@@ -7,7 +7,7 @@ type Learned struct {
 	Prior    Prior
 	Spurious Spurious
 	Versions []VersionCheck // most nodes first
-	Few      float64        // see Calibration; 0 for the assumed share
+	Former   float64        // see Calibration; 0 for the assumed share
 }
 
 // Learn fits prior, spurious rates, and how each client version shows duties, which
@@ -24,7 +24,7 @@ func Learn(p Params, evidence []*Evidence, nodes iter.Seq[Node]) Learned {
 			l.Prior = FitPrior(l.on(base), evidence)
 		}
 		c := Calibrate(l.Model(p), nodes)
-		l.Versions, l.Few = c.Versions, c.Few
+		l.Versions, l.Former = c.Versions, c.Former
 	}
 	return l
 }
@@ -36,8 +36,8 @@ func (l Learned) Model(p Params) *Model {
 
 func (l Learned) on(m *Model) *Model {
 	m = m.WithVersions(l.Versions)
-	if l.Few > 0 {
-		m.few = l.Few
+	if l.Former > 0 {
+		m.former = l.Former
 	}
 	return m
 }

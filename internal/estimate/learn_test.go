@@ -145,7 +145,7 @@ func TestEstimateOfEachSignal(t *testing.T) {
 		{"4", lighthouse, 4, 0, 0.05, 0, 0, 0},
 		{"4 of Nimbus", nimbus, 4, 0.2, 0.4, 0, 0, 0},
 		{"8", lighthouse, 8, 0.95, 1, 1, 8, 0},
-		{"50", lighthouse, 50, 0.9, 0.98, 40, 50, 1600},
+		{"50", lighthouse, 50, 0.8, 0.9, 40, 50, 1600},
 		{"128", lighthouse, 128, 0.8, 0.95, 100, 2000, 0},
 		{"of no meaning", lighthouse, 7, 0.5, 0.6, 0, 10, 0},
 	} {

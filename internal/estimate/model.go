@@ -24,7 +24,8 @@ type Model struct {
 	spurious Spurious
 	versions map[versionKey]versionFit
 	assumed  habitShares // of versions that are not in the map
-	few      float64     // see custodyShares
+	former   float64     // see custodyShares
+	certain  bool        // no deviation of rates is considered, see central
 	grid     []int
 	logPrior []float64
 	units    stakeUnits
@@ -66,7 +67,7 @@ type blockEnds struct{ firstOn, lastOn, firstOff float64 }
 func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 	m := &Model{
 		spaces: new(sync.Pool),
-		params: p, spurious: spurious, assumed: defaultShares(), few: assumedFew, grid: newGrid(int(min(p.active(), maxValidators))),
+		params: p, spurious: spurious, assumed: defaultShares(), former: assumedFormer, grid: newGrid(int(min(p.active(), maxValidators))),
 	}
 	m.units = newStakeUnits(m.grid, p.Balance)
 	m.logPrior = prior.weights(m.grid)
@@ -133,18 +134,28 @@ func (m *Model) syncTable() *table {
 		// Seats are drawn with replacement (altair/beacon-chain.md,
 		// get_next_sync_committee_indices).
 		seats := float64(max(1, m.params.Preset.SyncCommitteeSize)) / eth2.SyncCommitteeSubnetCount
-		none := seats * math.Log1p(-min(0.999999, 1/float64(m.params.active())))
-		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
+		// They go by effective balance, of which a node's validators have a multiple of 32 ETH.
+		multiples, shares, mean := []float64{1}, []float64{1}, 1.0
+		if len(m.units.multiples) > 0 {
+			multiples, shares, mean = m.units.multiples, m.units.prior, m.units.mean
+		}
+		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 {
+			none := 0.0
+			for j, x := range multiples {
+				none += shares[j] * math.Exp(float64(v)*seats*math.Log1p(-min(0.999999, x/mean/float64(m.params.active()))))
+			}
+			return math.Log(none)
+		})
 	})
 }
 
 func (m *Model) custodyTable(reading int, kind eth2.ClientKind) *custodyTable {
-	k := custodyKey{reading, custodyShares{underReporting(kind), m.few}}
+	k := custodyKey{reading, custodyShares{underReporting(kind), m.former}}
 	return m.custody.of(k, func() *custodyTable { return newCustodyTable(m.grid, reading, k.custodyShares) })
 }
 
 func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {
-	k := custodyKey{reading, custodyShares{underReporting(kind), m.few}}
+	k := custodyKey{reading, custodyShares{underReporting(kind), m.former}}
 	return m.shares.of(k, func() []float64 { return m.units.shares(m.grid, reading, k.custodyShares) })
 }
 

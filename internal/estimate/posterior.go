@@ -13,10 +13,10 @@ import (
 type Trust uint8
 
 const (
-	// TrustAll: it does, as far as is known.
+	// TrustAll is that of one which does, as far as is known.
 	TrustAll Trust = 0
-	// TrustWide: it does not, or is not known to within a tenth: the estimates are made with
-	// what was fitted.
+	// TrustWide is that of one which does not, or is not known to within a tenth: the estimates
+	// are made with what was fitted.
 	TrustWide Trust = 2
 )
 

@@ -163,7 +163,7 @@ func smoothed(l []float64) []float64 {
 // any factor. centre is the logarithm of what is expected.
 func (f *rateFit) estimate(centre float64) (factor, sd float64) {
 	const (
-		close, closeSD = 0.85, 0.05
+		close, closeSD = 0.85, 0.04
 		otherSD        = 0.5
 		leastSD        = 0.005
 	)

@@ -23,7 +23,7 @@ type Learned struct {
 	Prior    estimate.Prior          `json:"prior"`
 	Spurious estimate.Spurious       `json:"spurious"`
 	Versions []estimate.VersionCheck `json:"versions"`
-	Few      float64                 `json:"few,omitempty"` // see estimate.Calibration
+	Former   float64                 `json:"former,omitempty"` // see estimate.Calibration
 	Params   ModelParams             `json:"params"`
 	// Multiplicity of the nodes that counted then; not known in what earlier versions learned.
 	Multiplicity estimate.Multiplicity `json:"multiplicity,omitzero"`
@@ -95,13 +95,13 @@ func (l *learner) fit(peers []*Peer, now time.Time) {
 		got.Prior = l.learned.Prior
 	}
 	l.fitted = len(peers)
-	l.learned = Learned{At: now.UnixMilli(), Prior: got.Prior, Spurious: got.Spurious, Versions: capped(got.Versions), Few: got.Few}
+	l.learned = Learned{At: now.UnixMilli(), Prior: got.Prior, Spurious: got.Spurious, Versions: capped(got.Versions), Former: got.Former}
 	l.remodel()
 }
 
 // model is the model with what was learned.
 func (l *Learned) model(p estimate.Params) *estimate.Model {
-	return estimate.Learned{Prior: l.Prior, Spurious: l.Spurious, Versions: l.Versions, Few: l.Few}.Model(p)
+	return estimate.Learned{Prior: l.Prior, Spurious: l.Spurious, Versions: l.Versions, Former: l.Former}.Model(p)
 }
 
 // capped replaces the versions with the fewest nodes by their sum.

@@ -37,8 +37,8 @@ def required_table(stake):
 
 
 def stale_table(now):
-    past = {8: 0.17, 128: 0.332}
-    scale = 0.498 / sum(1 / c for c in range(9, 128))
+    past = {128: 0.4}
+    scale = 0.6 / sum(1 / c for c in range(9, 128))
     past.update({c: scale / c for c in range(9, 128)})
     past = {c: w for c, w in past.items() if c > now}
     total = sum(past.values())
@@ -57,6 +57,8 @@ def count_table(stake, under):
     add(4, rest * (under - 0.03 * 0.4))
     for c, w in stale_table(now).items():
         add(c, rest * stale * w)
+    if stake == 0:
+        add(8, 0.008)
     for c, w in required_table(stake).items():
         add(c, rest * (1 - stale - under) * w)
     return out
