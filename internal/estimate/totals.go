@@ -176,15 +176,16 @@ func (m *Model) total(s part, least float64) Total {
 }
 
 // withStake is the total with the attachments times the mean balance. The interval has those of
-// both, and how far the mean of these nodes may be from the network's: operators compound or do
-// not, so that what a node holds above 32 ETH per validator varies as much as its mean.
+// both, and how far the mean of these nodes may be from the network's: if half of the operators
+// compound, to different extents, what a node holds above 32 ETH per validator has a standard
+// deviation of the root of three times its mean.
 func (t Total) withStake(b Balance, squares float64) Total {
 	if !b.Known() {
 		return t
 	}
 	t.StakeKnown, t.StakeETH, t.StakeHigh = true, t.Validators*b.Mean, t.High*b.Mean
 	if t.Validators > 0 {
-		varies := max(0, 1-ethPerUnit/b.Mean) * math.Sqrt(squares) / t.Validators
+		varies := math.Sqrt(3) * max(0, 1-ethPerUnit/b.Mean) * math.Sqrt(squares) / t.Validators
 		balance := middle90 * math.Hypot(b.Error, varies)
 		t.StakeLow = t.StakeETH * max(0, 1-math.Hypot(1-t.Low/t.Validators, balance))
 		t.StakeHigh = t.StakeETH * (1 + math.Hypot(t.High/t.Validators-1, balance))
