@@ -14,6 +14,8 @@ type coincidences struct {
 	// bunched is the variance of the coincidences with one more node a validator that comes
 	// from its being watched, or not, for all of a visit.
 	bunched float64
+	// apart is the chance that another node was watched in none of its visits.
+	apart float64
 	// burst is on how many nodes beyond one a duty is shown: by chance, they all coincide at
 	// once.
 	burst float64
@@ -117,7 +119,7 @@ func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 	}
 	others := float64(max(1, len(nodes)-1))
 	for i, list := range epochs {
-		v := visits{others: others}
+		v := visits{others: others, apart: 1}
 		for _, e := range list {
 			for rest := e.duties; len(rest) > 0; {
 				offset, n := rest[0]/subnets, 1
@@ -135,6 +137,7 @@ func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 			v.add(e, slots.of(uint64(e.from)+e.slots/2).nodes)
 		}
 		out[i].bunched = v.close()
+		out[i].apart = v.apart
 	}
 	setBursts(out)
 	return out
@@ -159,6 +162,7 @@ type visits struct {
 	others         float64
 	end            eth2.Slot // of the visit so far
 	duties, q, sum float64
+	apart          float64 // as in coincidences
 }
 
 // add adds an epoch and how many nodes were watched in it.
@@ -173,6 +177,7 @@ func (v *visits) add(e dutyEpoch, watched int) {
 
 func (v *visits) close() float64 {
 	v.sum += v.duties * v.duties * v.q * (1 - v.q)
-	v.duties = 0
+	v.apart *= 1 - v.q
+	v.duties, v.q = 0, 0
 	return v.sum
 }

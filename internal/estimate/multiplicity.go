@@ -64,13 +64,14 @@ func FitMultiplicity(p Params, nodes []DutyNode) (out Multiplicity) {
 		return out
 	}
 	fit := multiplicityFit{nodes, coincidencesOf(nodes, reached)}
-	expected, attachments, measured := 0.0, 0.0, 0.0
+	expected, attachments, measured, apart := 0.0, 0.0, 0.0, 0.0
 	for i := range nodes {
 		all := fit.seen[i].all(-1)
 		expected += all.expected
 		attachments += nodes[i].Validators
 		if all.expected > 0 {
 			measured += nodes[i].Validators
+			apart += nodes[i].Validators * fit.seen[i].apart
 			out.Coincidences += all.shown / 2 // each is seen from both nodes
 			out.ByChance += all.chance / 2
 		}
@@ -82,15 +83,31 @@ func FitMultiplicity(p Params, nodes []DutyNode) (out Multiplicity) {
 	const rounds, more = 100, 20
 	all := fit.without(-1, startingShares(), rounds)
 	out.Mean, out.Shared, out.Nodes = all.mean, all.shared, all.nodes
-	variance := 0.0
+	variance, pooledVariance, pooled := 0.0, 0.0, fit.pooled(-1)
 	for b := range dutyBlocks {
-		off := fit.without(b, all.shares, more).mean - all.mean
+		off, pooledOff := fit.without(b, all.shares, more).mean-all.mean, fit.pooled(b)-pooled
 		variance += off * off * (dutyBlocks - 1) / dutyBlocks
+		pooledVariance += pooledOff * pooledOff * (dutyBlocks - 1) / dutyBlocks
 	}
 	const never = 3 // the mean of a count that is 0 with a chance of 5 %
 	half := math.Hypot(tBlocks*math.Sqrt(variance), middle90*multiplicityError*(out.Mean-1)) + never/expected
 	out.Low, out.High = max(1, out.Mean-half), out.Mean+half
+	// Where two nodes are hardly ever watched together, many on two look like few on many: then
+	// the mean of k is known, and that of 1/k only to be between.
+	if most := pooled + tBlocks*math.Sqrt(pooledVariance); most > out.High {
+		out.High += (most - out.High) * apart / measured
+	}
 	return out
+}
+
+// pooled is the mean of k, without one of the blocks: never below that of 1/k's inverse.
+func (f multiplicityFit) pooled(without int) float64 {
+	surplus, expected := 0.0, 0.0
+	for i := range f.seen {
+		sum := f.seen[i].all(without)
+		surplus, expected = surplus+sum.shown-sum.chance, expected+sum.expected
+	}
+	return 1 + max(0, surplus)/max(1, expected)
 }
 
 // multiplicities are the numbers of nodes per validator that are told apart.

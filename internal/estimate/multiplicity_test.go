@@ -9,16 +9,16 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// sharedCrawl is a crawl in which a tenth of the nodes are in clusters of k nodes, which have
-// the same validators. Each node is watched for visits of three epochs, at random times in
+// sharedCrawl is a crawl in which one of part nodes is in a cluster of k nodes, which have the
+// same validators. Each node is watched for visits of three epochs, at random times in
 // span epochs.
-type sharedCrawl struct{ k, visits, span int }
+type sharedCrawl struct{ k, visits, span, part int }
 
 func (c sharedCrawl) draw(r *rand.Rand, nodes int) (list []DutyNode, truth float64) {
 	attachments, validators := 0, 0
 	for len(list) < nodes {
 		members := 1
-		if len(list) < nodes/10 {
+		if len(list) < nodes/c.part {
 			members = c.k
 		}
 		size := int(math.Min(20_000, math.Exp(r.NormFloat64()*1.5+3)))
@@ -63,12 +63,13 @@ func TestMultiplicity(t *testing.T) {
 		sharedCrawl
 		nodes float64 // tolerance of Multiplicity.Nodes; 0 for none
 	}{
-		{sharedCrawl{1, 7, 21}, 0},
-		{sharedCrawl{4, 1, 3}, 0.2},
-		{sharedCrawl{4, 1, 20}, 0},
-		{sharedCrawl{4, 7, 21}, 0.2},
-		{sharedCrawl{7, 7, 21}, 0.2},
-		{sharedCrawl{7, 7, 100}, 0.3},
+		{sharedCrawl{1, 7, 21, 10}, 0},
+		{sharedCrawl{4, 1, 3, 10}, 0.2},
+		{sharedCrawl{4, 1, 20, 10}, 0},
+		{sharedCrawl{4, 7, 21, 10}, 0.2},
+		{sharedCrawl{7, 7, 21, 10}, 0.2},
+		{sharedCrawl{7, 7, 100, 10}, 0.3},
+		{sharedCrawl{2, 7, 225, 2}, 0}, // every second node has a fallback node
 	} {
 		held := 0
 		for rep := range uint64(replications) {
@@ -77,7 +78,7 @@ func TestMultiplicity(t *testing.T) {
 			if m.Low <= truth && truth <= m.High {
 				held++
 			}
-			if off := m.Mean/truth - 1; math.Abs(off) > 0.05 || m.High-m.Low > 0.2 || m.Measured < 0.9 {
+			if off := m.Mean/truth - 1; math.Abs(off) > 0.1 || m.High-m.Low > 0.6 || m.Measured < 0.9 {
 				t.Errorf("%+v: %+v, of %.3f", c, m, truth)
 			}
 			if c.nodes > 0 && math.Abs(m.Nodes/float64(c.k)-1) > c.nodes {
@@ -93,10 +94,24 @@ func TestMultiplicity(t *testing.T) {
 	}
 }
 
+// Where two nodes are hardly ever watched together, many nodes with one fallback each look like
+// few with many: the interval says so.
+func TestMultiplicityOfRareVisits(t *testing.T) {
+	for _, c := range []sharedCrawl{{2, 7, 1575, 2}, {4, 7, 1575, 10}, {1, 7, 1575, 10}} {
+		for rep := range uint64(3) {
+			list, truth := c.draw(rand.New(rand.NewPCG(rep, 7)), 1000)
+			m := FitMultiplicity(mainnetParams(), list)
+			if m.Low > truth || truth > m.High || math.Abs(m.Mean/truth-1) > 0.2 {
+				t.Errorf("%+v: %+v, of %.3f", c, m, truth)
+			}
+		}
+	}
+}
+
 // Without enough evidence nothing is said.
 func TestMultiplicityIsNotMeasured(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	list, _ := sharedCrawl{4, 1, 3}.draw(r, 200)
+	list, _ := sharedCrawl{4, 1, 3, 10}.draw(r, 200)
 	small := mainnetParams()
 	small.ActiveValidators = 20_000 // four committees per slot
 	apart := slices.Clone(list)
@@ -124,7 +139,7 @@ func TestMultiplicityIsNotMeasured(t *testing.T) {
 }
 
 func BenchmarkFitMultiplicity(b *testing.B) {
-	list, _ := sharedCrawl{4, 7, 225}.draw(rand.New(rand.NewPCG(1, 1)), 10_000)
+	list, _ := sharedCrawl{4, 7, 225, 10}.draw(rand.New(rand.NewPCG(1, 1)), 10_000)
 	p := mainnetParams()
 	for b.Loop() {
 		FitMultiplicity(p, list)

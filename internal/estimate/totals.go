@@ -50,8 +50,8 @@ const (
 	// systematic is how far the prior and the assumed custody habits move a total, relative:
 	// what simulation shows of well-watched nodes, and priorShift how far they move a node,
 	// relative to what is not known of it.
-	systematic = 0.05
-	priorShift = 0.05
+	systematic = 0.045
+	priorShift = 0.04
 	// plausible is how many times the active validators fallback nodes and distributed
 	// validators can explain where the multiplicity was not measured; leastPlausible is the
 	// part of them that a crawl of the whole network finds at least.

@@ -125,7 +125,7 @@ func TestSharedErrors(t *testing.T) {
 	if e := each[0].Errors; math.Abs(e.Clients-500*500) > 1e-6 || e.Nodes != 100*400 {
 		t.Errorf("a client: %+v", e)
 	}
-	if e := all.Errors; math.Abs(e.Clients-4*500*500) > 1e-3 || e.Prior <= math.Pow(systematic*40_000, 2) {
+	if e := all.Errors; math.Abs(e.Clients-4*500*500) > 1e-3 || e.Prior <= systematic*systematic*40_000*40_000 {
 		t.Errorf("all: %+v", e)
 	}
 	if half := middle90 * math.Sqrt(all.Errors.Sum()); math.Abs(all.High-all.Validators-half) > 1e-6 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"maps"
 	"math"
 	"slices"
 
@@ -37,6 +36,7 @@ var unknown = interval{math.NaN(), math.NaN(), math.NaN()}
 
 // estimate calibrates, learns the prior, estimates every node, and sums.
 func (c *crawl) estimate() *crawl {
+	c.params.Balance = meanOf(c.balances)
 	base := estimate.NewModel(c.params, estimate.DefaultPrior(), nil)
 	var evidence []*estimate.Evidence
 	for _, m := range c.members {
@@ -51,7 +51,6 @@ func (c *crawl) estimate() *crawl {
 			c.rates[v.Kind] = v.WatchedRatio
 		}
 	}
-	sums := map[eth2.ClientKind]estimate.Sum{}
 	for _, m := range c.members {
 		e, moved := m.evidence(model)
 		m.estimate = model.Estimate(e)
@@ -59,13 +58,13 @@ func (c *crawl) estimate() *crawl {
 			m.estimate.Flags |= estimate.FlagMoved
 		}
 		m.flagged = m.estimate.Flags != 0
-		sum := sums[m.client().Kind]
-		sum.Add(m.estimate, 1)
-		sums[m.client().Kind] = sum
 	}
-	c.total, _ = model.Totals(slices.Collect(maps.Values(sums)))
-	c.multiplicity = unknown
-	c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
+	c.total, _ = model.Totals(c.sums())
+	c.stake = unknown
+	if c.total.StakeKnown {
+		c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
+	}
+	c.multiplicity = c.fitMultiplicity()
 	return c
 }
 
@@ -90,4 +89,43 @@ func (c *crawl) nodes(yield func(estimate.Node) bool) {
 			return
 		}
 	}
+}
+
+// sums adds up the nodes of each client.
+func (c *crawl) sums() (list []estimate.Sum) {
+	byKind := map[eth2.ClientKind]int{}
+	for _, m := range c.members {
+		kind := m.client().Kind
+		if _, ok := byKind[kind]; !ok {
+			byKind[kind] = len(list)
+			list = append(list, estimate.Sum{})
+		}
+		list[byKind[kind]].Add(m.estimate, 1)
+	}
+	return list
+}
+
+// fitMultiplicity compares the duties of all nodes.
+func (c *crawl) fitMultiplicity() interval {
+	var list []estimate.DutyNode
+	for _, m := range c.members {
+		list = append(list, estimate.DutyNode{Duties: m.duties, Validators: m.estimate.Mean})
+	}
+	if fit := estimate.FitMultiplicity(c.params, list); fit.Known() {
+		return interval{fit.Mean, fit.Low, fit.High}
+	}
+	return unknown
+}
+
+// meanOf is the mean of effective balances and its relative standard error.
+func meanOf(balances []uint64) estimate.Balance {
+	if len(balances) == 0 {
+		return estimate.Balance{}
+	}
+	n, sum, squares := float64(len(balances)), 0.0, 0.0
+	for _, b := range balances {
+		sum, squares = sum+float64(b), squares+float64(b)*float64(b)
+	}
+	mean := sum / n
+	return estimate.Balance{Mean: mean, Error: math.Sqrt(max(0, squares/n-mean*mean)/n) / mean}
 }
