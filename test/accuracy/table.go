@@ -42,7 +42,7 @@ func runCases(out, progress io.Writer, names string, seed uint64, seeds int) (ok
 		r := s.replicate(seed, seeds)
 		rows = append(rows, s.judge(r))
 		ok = ok && rows[len(rows)-1].ok
-		fmt.Fprintf(progress, "%s: %s\n", s.name, time.Since(start).Round(time.Second/10))
+		fmt.Fprintln(progress, time.Since(start).Round(time.Second/10), rows[len(rows)-1].text)
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(b.off, a.off) })
 	fmt.Fprintf(out, "%d replications, most wrong total first; what must hold is in parentheses\n\n", seeds)
