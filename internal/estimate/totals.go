@@ -90,7 +90,7 @@ func (m *Model) Totals(groups []Sum) (all Total, each []Total) {
 		if math.IsNaN(s.full.mean + s.claimed.mean) {
 			s = Sum{}
 		}
-		t := m.totalOf(s, max(s.full.largest, s.full.low*(1-middle90*systematic)))
+		t := m.totalOf(s, s.full.least())
 		least += t.Low
 		sum.merge(s)
 		each = append(each, t)

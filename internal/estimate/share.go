@@ -1,0 +1,53 @@
+package estimate
+
+import "math"
+
+// Share is a part of a total, from 0 to 1, with a 90 % interval. It is NaN of nothing.
+type Share struct{ Share, Low, High float64 }
+
+// ShareOf is the share that a group of nodes has of the validators of the group and the
+// rest. What is the same relative error for all nodes changes both alike, and so not the
+// share: the aggregators' share is in the interval of a total, but not in this one. What the
+// prior makes of nodes is taken to differ between the group and the rest. Limited nodes,
+// as in a total, widen it from none of what they claim to all.
+func ShareOf(group, rest Sum) Share {
+	s := shareOf(group.full.plus(group.admitted), rest.full.plus(rest.admitted))
+	if group.limited > 0 {
+		s.Low = math.Min(s.Low, shareOf(group.full, rest.full.plus(rest.admitted)).Low)
+		s.High = math.Max(s.High, shareOf(group.full.plus(group.claimed), rest.full.plus(rest.admitted)).High)
+	}
+	if rest.limited > 0 {
+		s.Low = math.Min(s.Low, shareOf(group.full, rest.full.plus(rest.claimed)).Low)
+		s.High = math.Max(s.High, shareOf(group.full.plus(group.claimed), rest.full).High)
+	}
+	return s
+}
+
+func shareOf(g, r part) Share {
+	if !(g.mean+r.mean > 0) {
+		return Share{math.NaN(), math.NaN(), math.NaN()}
+	}
+	if g.mean == 0 {
+		return Share{}
+	}
+	gLow, gHigh := g.relative()
+	rLow, rHigh := r.relative()
+	// The logarithm of the odds g/r is a difference. Each end of its interval follows from the
+	// ends of both sums' (the method of variance estimates recovery, MOVER), which need not
+	// be symmetric: of nodes that may have very many, neither is their sum's.
+	at := func(by float64) float64 { return 1 / (1 + r.mean/g.mean*math.Exp(-by)) }
+	return Share{at(0), at(-math.Hypot(math.Log(gLow), math.Log(rHigh))), at(math.Hypot(math.Log(gHigh), math.Log(rLow)))}
+}
+
+// relative are the ends of a sum's interval over the sum, without what is the same relative
+// error everywhere; 1 for a sum of 0.
+func (a part) relative() (low, high float64) {
+	if a.mean == 0 {
+		return 1, 1
+	}
+	half := middle90 * math.Hypot(math.Hypot(math.Sqrt(a.variance), a.shared), systematic*a.mean)
+	return math.Min(1, math.Max(a.least(), a.mean-half)/a.mean), 1 + half/a.mean
+}
+
+// least is what a sum has at least: all parts together, and each alone.
+func (a part) least() float64 { return math.Max(a.largest, a.low*(1-middle90*systematic)) }
