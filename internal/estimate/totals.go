@@ -59,7 +59,8 @@ func (s *Sum) Add(e Estimate, weight float64) {
 	s.admitted.add(e, weight)
 }
 
-func (s *Sum) merge(o Sum) {
+// Merge adds the nodes of another sum.
+func (s *Sum) Merge(o Sum) {
 	s.Nodes += o.Nodes
 	s.limited += o.limited
 	s.full = s.full.plus(o.full)
@@ -92,7 +93,7 @@ func (m *Model) Totals(groups []Sum) (all Total, each []Total) {
 		}
 		t := m.totalOf(s, s.full.least())
 		least += t.Low
-		sum.merge(s)
+		sum.Merge(s)
 		each = append(each, t)
 	}
 	return m.totalOf(sum, max(least, sum.full.largest)), each
