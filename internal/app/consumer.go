@@ -18,6 +18,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
@@ -37,6 +38,8 @@ type ConsumerConfig struct {
 	// Storing are the consumer's own settings; Log and Tracker are set here.
 	Storing   consumer.Config
 	Estimates EstimatesConfig
+	// Geo are the files of the user's databases of places.
+	Geo []string
 }
 
 func (cfg ConsumerConfig) dirUse() DirUse {
@@ -102,6 +105,7 @@ type Consumer struct {
 	durable  string
 	dataDir  string
 	lock     *dataset.Lock // the writer's
+	places   *geo.Locator
 	datasets *datasets
 	storage  *storage
 	svc      *Service
@@ -120,6 +124,9 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	}()
 	c.add(func() { lock.Close() }) // if no writer has
 	svc.ready.setReason(notConnected)
+	if c.places, err = openPlaces(cfg.Geo, svc.log); err != nil {
+		return nil, err
+	}
 	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
 		return nil, err
 	}
@@ -220,6 +227,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g.Go(func() error { return c.storage.consumer.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+	g.Go(func() error { return c.places.Run(ctx) })
 	err := g.Wait()
 	c.storage.logStopped()
 	return err

@@ -12,6 +12,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // PipelineConfig describes sentry, JetStream and consumer in one process.
@@ -39,6 +40,7 @@ func (cfg PipelineConfig) DirUse() DirUse {
 // Pipeline is sentry and consumer in one process. It runs once.
 type Pipeline struct {
 	dir      *dataDir
+	places   *geo.Locator
 	datasets *datasets
 	storage  *storage
 	crawl    *crawl
@@ -56,6 +58,9 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 		}
 	}()
 	svc.ready.setReason(notConnected)
+	if p.places, err = openPlaces(cfg.Consumer.Geo, svc.log); err != nil {
+		return nil, err
+	}
 	p.dir, err = openDataDir(cfg.Consumer.DataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
@@ -173,6 +178,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return p.datasets.estimates.follow(stored, p.datasets.tracker) })
+	g.Go(func() error { return p.places.Run(stored) })
 	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
 	p.storage.logStopped()
 	return errors.Join(crawlErr, storeErr)

@@ -19,6 +19,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -32,6 +33,15 @@ const (
 	// drainPoll is how often the broker is queried for the remaining messages.
 	drainPoll = 50 * time.Millisecond
 )
+
+// openPlaces opens the user's databases of places. Errors are ConfigErrors.
+func openPlaces(files []string, log *slog.Logger) (*geo.Locator, error) {
+	places, err := geo.Open(files, log)
+	if err != nil {
+		return nil, ConfigErrorf("--%s: %w", OptGeo, err)
+	}
+	return places, nil
+}
 
 // datasets is an open data directory: the writer of its tables, and a tracker that is
 // up to date with them.
