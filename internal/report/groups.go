@@ -110,52 +110,71 @@ func GroupNames() (names []string) {
 	return names
 }
 
-// Groups groups the nodes that count in totals by one of GroupNames. For the public, groups
-// with fewer than five nodes are folded into one.
-func (r *Report) Groups(by string, public bool) (out Groups, err error) {
+// Groups groups the nodes that count in totals by one of GroupNames, see NewGroups.
+func (r *Report) Groups(by string, public bool) (Groups, error) {
 	i := slices.IndexFunc(groupings(), func(g grouping) bool { return g.name == by })
-	groups, unknown := r.sums(groupings()[i].of)
-	if len(groups) == 0 && unknown == nil {
+	of := groupings()[i].of
+	var members []Member
+	for _, c := range r.counted {
+		if c.node.reached() && !c.node.sentry() {
+			group, holder := of(c.node)
+			members = append(members, Member{group, holder, c.estimate, c.weight})
+		}
+	}
+	out, err := NewGroups(r.model, by, members, public)
+	out.Networks, out.Window = slices.Sorted(maps.Keys(r.networks)), r.window()
+	return out, err
+}
+
+// Member is a node that counts in totals, and its group.
+type Member struct {
+	Group string // empty where it is not known
+	// Holder: the group is one party or place, whose share says how concentrated the network is.
+	Holder   bool
+	Estimate estimate.Estimate
+	Weight   float64 // in totals
+}
+
+// NewGroups sums up the members of each group. For the public, groups with fewer than five
+// nodes are folded into one. The error is ErrNoEstimates without members, or ErrTooFew.
+func NewGroups(m *estimate.Model, by string, members []Member, public bool) (out Groups, err error) {
+	if len(members) == 0 {
 		return out, ErrNoEstimates
 	}
-	out = Groups{By: by, Networks: slices.Sorted(maps.Keys(r.networks)), Window: r.window()}
+	if public && len(members) < smallGroup {
+		return out, ErrTooFew
+	}
+	groups, unknown := sumsOf(members)
 	all := slices.Clone(groups)
 	if unknown != nil {
 		all = append(all, unknown)
 	}
-	out.Total = r.complete(all)
+	out.By, out.Groups, out.Total = by, []Group{}, complete(m, all)
 	out.Concentration.Nodes = holders(groups, unknown, out.Total, func(g Group) float64 { return float64(g.Nodes) })
 	out.Concentration.Attachments = holders(groups, unknown, out.Total, func(g Group) float64 { return g.Attachments })
 	if public {
-		if out.Total.Nodes < smallGroup {
-			return Groups{}, ErrTooFew
-		}
-		out.FoldedGroups, groups, unknown, out.Others = r.fold(groups, unknown)
+		out.FoldedGroups, groups, unknown, out.Others = fold(m, groups, unknown)
 	}
 	slices.SortFunc(groups, func(a, b *Group) int {
 		return cmp.Or(cmp.Compare(b.Attachments, a.Attachments), cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Name, b.Name))
 	})
-	out.Groups, out.Unknown = []Group{}, unknown
 	for _, g := range groups {
 		out.Groups = append(out.Groups, *g)
 	}
+	out.Unknown = unknown
 	return out, nil
 }
 
-// sums adds the nodes up by group; unknown is nil for none.
-func (r *Report) sums(of func(*Node) (string, bool)) (groups []*Group, unknown *Group) {
+// sumsOf adds the nodes up by group; unknown is nil for none.
+func sumsOf(members []Member) (groups []*Group, unknown *Group) {
 	byName := map[string]*Group{}
-	for _, c := range r.counted {
-		if !c.node.reached() || c.node.sentry() {
-			continue
-		}
-		name, holder := of(c.node)
-		g := byName[name]
+	for _, m := range members {
+		g := byName[m.Group]
 		if g == nil {
-			g = &Group{Name: name, holder: holder && name != ""}
-			byName[name] = g
+			g = &Group{Name: m.Group, holder: m.Holder}
+			byName[m.Group] = g
 		}
-		g.sum.Add(c.estimate, c.weight)
+		g.sum.Add(m.Estimate, m.Weight)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		if g := byName[name]; name == "" {
@@ -168,7 +187,7 @@ func (r *Report) sums(of func(*Node) (string, bool)) (groups []*Group, unknown *
 }
 
 // complete fills the groups, which are all, from their sums; it gives the total.
-func (r *Report) complete(groups []*Group) Group {
+func complete(m *estimate.Model, groups []*Group) Group {
 	sums := make([]estimate.Sum, len(groups))
 	after := make([]estimate.Sum, len(groups)+1) // of the groups from an index on
 	for i := len(groups) - 1; i >= 0; i-- {
@@ -176,7 +195,7 @@ func (r *Report) complete(groups []*Group) Group {
 		after[i].Merge(groups[i].sum)
 	}
 	total := Group{Name: "total", sum: after[0]}
-	all, each := r.model.Totals(sums)
+	all, each := m.Totals(sums)
 	var before estimate.Sum
 	for i, g := range groups {
 		rest := before
@@ -199,7 +218,7 @@ func (g *Group) fill(t estimate.Total, share estimate.Share, nodes int) {
 }
 
 // fold puts groups with few nodes into one, and further small ones until that has enough.
-func (r *Report) fold(groups []*Group, unknown *Group) (folded int, kept []*Group, keptUnknown, others *Group) {
+func fold(m *estimate.Model, groups []*Group, unknown *Group) (folded int, kept []*Group, keptUnknown, others *Group) {
 	slices.SortStableFunc(groups, func(a, b *Group) int { return cmp.Compare(a.Nodes, b.Nodes) })
 	others, keptUnknown = &Group{Name: otherGroups}, unknown
 	if unknown != nil && unknown.Nodes < smallGroup {
@@ -225,7 +244,7 @@ func (r *Report) fold(groups []*Group, unknown *Group) (folded int, kept []*Grou
 	if keptUnknown != nil {
 		all = append(all, keptUnknown)
 	}
-	r.complete(all)
+	complete(m, all)
 	return folded, kept, keptUnknown, others
 }
 
