@@ -16,7 +16,8 @@ type Place struct {
 	// Hosting is who uses the address, in IPinfo's words: isp, hosting, business or education.
 	Hosting string
 
-	sources [fieldCount]*Source
+	sources   [fieldCount]*Source
+	simulated bool
 }
 
 // field is a part of a Place that has one source.
@@ -67,6 +68,9 @@ func (p *Place) Known() bool {
 // "country, city: GeoLite2-City 2026-11-24; asn: RouteViews/NRO/DB-IP 2026-06-17".
 func (p *Place) Source() string {
 	var out strings.Builder
+	if p.simulated {
+		out.WriteString(simulatedSource + ", as of another address: ")
+	}
 	var last *Source
 	for f := range fieldCount {
 		s := p.sources[f]

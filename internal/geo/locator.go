@@ -43,6 +43,7 @@ type Locator struct {
 	errors  *loglimit.Limiter
 	log     *slog.Logger
 	refused []fs.FileInfo // of each path, the file that could not be read; Run's
+	standIn func(netip.Addr) (other netip.Addr, ok bool)
 }
 
 // Open reads the user's databases. What several know is taken from the first of them, and
@@ -91,6 +92,11 @@ func (l *Locator) Version() uint64 { return l.version.Load() }
 // reachable. IPv4 addresses that are written as IPv6 are looked up as IPv4.
 func (l *Locator) Lookup(ip netip.Addr) (p Place) {
 	ip = prefix.Unwrap(ip)
+	if l.standIn != nil {
+		if other, ok := l.standIn(ip); ok {
+			ip, p.simulated = other, true
+		}
+	}
 	if !enr.GloballyReachable(ip) {
 		return p
 	}
