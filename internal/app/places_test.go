@@ -21,13 +21,16 @@ func TestSimulatedNodesHavePlaces(t *testing.T) {
 	countries, networks, hosted := map[string]int{}, map[uint32]bool{}, 0
 	ip := netip.MustParseAddr("127.0.0.2")
 	for range nodes {
-		p := places.Lookup(ip)
-		if p.CountryCode == "" || p.City == "" || !p.Located || p.ASN == 0 || !geo.Simulated(p.Source()) || strings.Contains(p.Source(), ip.String()) {
-			t.Errorf("%s: %+v, source %q", ip, p, p.Source())
+		p := places.Find(ip)
+		if p == nil {
+			t.Fatalf("%s has no place", ip)
+		}
+		if p.CountryCode == "" || p.City == "" || !p.Located || p.ASN == 0 || !geo.Simulated(p.Source) || strings.Contains(p.Source, ip.String()) {
+			t.Errorf("%s: %+v, source %q", ip, p, p.Source)
 		}
 		countries[p.CountryCode]++
 		networks[p.ASN] = true
-		if hosting.Classify(p.ASN, p.Organization).Type == hosting.Hosting {
+		if p.Hosting == hosting.Hosting {
 			hosted++
 		}
 		ip = ip.Next()

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"net/netip"
@@ -9,6 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/geo/hosting"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 // ipView is `inspect ip --json`, with the names of the API's node row: what is not known is
@@ -24,10 +24,8 @@ type ipView struct {
 	ASN         uint32       `json:"asn,omitempty"`
 	ASName      string       `json:"as_name,omitempty"`
 	Hosting     hosting.Type `json:"hosting,omitempty"`
-	// HostingBy says what decided: table, or rule and its word.
-	HostingBy string `json:"hosting_by,omitempty"`
-	Cloud     string `json:"cloud,omitempty"`
-	Source    string `json:"source"`
+	Cloud       string       `json:"cloud,omitempty"`
+	Source      string       `json:"source"`
 }
 
 func inspectIP(_ context.Context, in invocation) error {
@@ -43,24 +41,20 @@ func inspectIP(_ context.Context, in invocation) error {
 	if err != nil {
 		return usagef("--%s: %w", flagGeo, err)
 	}
-	p := places.Lookup(ip)
+	p := places.Find(ip)
+	switch {
+	case p != nil:
+	case enr.GloballyReachable(prefix.Unwrap(ip)):
+		return in.print(ipView{IP: ip, Source: "none: in no database"})
+	default:
+		return in.print(ipView{IP: ip, Source: "none: not a public address"})
+	}
 	view := ipView{
 		IP: ip, Country: p.Country, CountryCode: p.CountryCode, Region: p.Region, City: p.City,
-		ASN: p.ASN, ASName: p.Organization, Hosting: hosting.Type(p.Hosting), Source: p.Source(),
+		ASN: p.ASN, ASName: p.Organization, Hosting: p.Hosting, Cloud: p.Cloud, Source: p.Source,
 	}
 	if p.Located {
 		view.Latitude, view.Longitude = &p.Latitude, &p.Longitude
-	}
-	if p.ASN != 0 {
-		v := hosting.Classify(p.ASN, p.Organization)
-		view.Hosting, view.HostingBy, view.Cloud = cmp.Or(view.Hosting, v.Type), v.Source, v.Cloud
-	}
-	switch {
-	case p.Known():
-	case !enr.GloballyReachable(ip):
-		view.Source = "none: not a public address"
-	default:
-		view.Source = "none: in no database"
 	}
 	return in.print(view)
 }

@@ -120,7 +120,7 @@ func disagreements(t *testing.T, answers []answer) {
 	l := openEmbedded(t)
 	asn, country, region, city := 0, 0, 0, 0
 	for _, a := range answers {
-		p := l.Lookup(a.ip)
+		p := l.lookup(a.ip)
 		for _, c := range []struct {
 			count *int
 			same  bool

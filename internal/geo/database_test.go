@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
+
+	"github.com/chainbound/valtrack/internal/geo/hosting"
 )
 
 type (
@@ -191,6 +194,9 @@ func openWith(t testing.TB, log *slog.Logger, paths ...string) *Locator {
 	return l
 }
 
+// verdict is what decided about hosting when no database did.
+var verdict = regexp.MustCompile(`; hosting: (table|rule:.*)$`)
+
 var quiet = slog.New(slog.DiscardHandler)
 
 // A user's database is believed before the embedded table, field by field, as long as
@@ -201,7 +207,7 @@ func TestFieldByField(t *testing.T) {
 		return write(t, filepath.Join(dir, name+".mmdb"), build(t, name, 6, record))
 	}
 	ip := netip.MustParseAddr(ip4)
-	own := openEmbedded(t).Lookup(ip)
+	own := openEmbedded(t).lookup(ip)
 	if own.CountryCode != "DE" || own.City == "" || own.ASN == 0 {
 		t.Fatalf("the embedded table says %+v", own)
 	}
@@ -247,11 +253,16 @@ func TestFieldByField(t *testing.T) {
 		if want.ASN == 1 {
 			want.Organization = ""
 		}
-		got := openWith(t, quiet, c.files...).Lookup(ip)
-		if from := got.Source(); from != c.from {
+		got := openWith(t, quiet, c.files...).lookup(ip)
+		if from := verdict.ReplaceAllString(got.describe(), ""); from != c.from {
 			t.Errorf("%s: source\n got %s\nwant %s", c.name, from, c.from)
 		}
-		got.sources, want.sources = [fieldCount]*Source{}, [fieldCount]*Source{}
+		for _, p := range []*Place{&got, &want} {
+			p.sources, p.verdict, p.Cloud = [fieldCount]*Source{}, "", ""
+			if p.Hosting != hosting.Business { // of the network
+				p.Hosting = ""
+			}
+		}
 		if got != want {
 			t.Errorf("%s\n got %+v\nwant %+v", c.name, got, want)
 		}
@@ -289,7 +300,7 @@ func TestReload(t *testing.T) {
 		t.Helper()
 		now = now.Add(time.Minute)
 		l.reload(now)
-		if got := l.Lookup(netip.MustParseAddr(ip4)); got.City != city {
+		if got := l.lookup(netip.MustParseAddr(ip4)); got.City != city {
 			t.Errorf("%s: city %q, want %q", what, got.City, city)
 		}
 		if !strings.Contains(log.String(), inLog) {
@@ -310,7 +321,7 @@ func TestReload(t *testing.T) {
 
 	write(t, path, city("Three, in place"))
 	l.reload(time.Now())
-	if got := l.Lookup(netip.MustParseAddr(ip4)).City; got != "Two" {
+	if got := l.lookup(netip.MustParseAddr(ip4)).City; got != "Two" {
 		t.Errorf("read a file that was written just now: %q", got)
 	}
 	expect("in place", "Three, in place", "")
@@ -344,7 +355,7 @@ func TestReloadWhileLookingUp(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if city := l.Lookup(netip.MustParseAddr(ip4)).City; city != "A" && city != "B" {
+				if city := l.lookup(netip.MustParseAddr(ip4)).City; city != "A" && city != "B" {
 					t.Errorf("city %q", city)
 				}
 			}
@@ -407,4 +418,45 @@ func FuzzDatabase(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Find remembers what it found until a database is loaded, and says where it is from.
+func TestFind(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.mmdb")
+	write(t, path, build(t, "x", 6, object{"city": text("One")}))
+	l := openWith(t, quiet, path)
+	ip := netip.MustParseAddr(ip4)
+	first := l.Find(ip)
+	if first == nil || first.City != "One" || !strings.HasPrefix(first.Source, "city: x 2026-11-24; asn, organization: ") || l.Find(ip) != first {
+		t.Errorf("found %+v", first)
+	}
+	write(t, path, build(t, "x", 6, object{"city": text("Two, longer")}))
+	l.reload(time.Now().Add(time.Minute))
+	if again := l.Find(ip); again.City != "Two, longer" {
+		t.Errorf("after a reload: %+v", again)
+	}
+	if p := l.Find(netip.MustParseAddr("10.0.0.1")); p != nil {
+		t.Errorf("a private address: %+v", p)
+	}
+	// The cache is bounded.
+	for i := range maxCached + 10 {
+		l.Find(addressAt(uint64(i)+0x01000000, false))
+	}
+	if n := len(l.found.places); n > maxCached {
+		t.Errorf("%d addresses are remembered", n)
+	}
+}
+
+// The network decides about hosting, unless a database of the user does.
+func TestHosting(t *testing.T) {
+	ip := netip.MustParseAddr(ip4) // Hetzner
+	p := openEmbedded(t).Find(ip)
+	if p.Hosting != hosting.Hosting || p.Cloud != "hetzner" || !strings.HasSuffix(p.Source, "; hosting: table") {
+		t.Errorf("%+v, from %s", p, p.Source)
+	}
+	path := write(t, filepath.Join(t.TempDir(), "f.mmdb"), build(t, "x", 6, object{"as_type": text("isp")}))
+	p = openWith(t, quiet, path).Find(ip)
+	if p.Hosting != hosting.ISP || p.Cloud != "hetzner" || !strings.HasSuffix(p.Source, "; hosting: x 2026-11-24") {
+		t.Errorf("%+v, from %s", p, p.Source)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/chainbound/valtrack/internal/geo/hosting"
 	"github.com/chainbound/valtrack/internal/printable"
 )
 
@@ -37,11 +38,11 @@ func knows(values map[string]any) bool {
 }
 
 // userTypes are MaxMind's kinds of users and IPinfo's kinds of networks in IPinfo's words.
-var userTypes = map[string]string{
-	"hosting": "hosting", "content_delivery_network": "hosting",
-	"isp": "isp", "residential": "isp", "cellular": "isp", "dialup": "isp",
-	"business": "business", "government": "business", "military": "business",
-	"education": "education", "college": "education", "school": "education", "library": "education",
+var userTypes = map[string]hosting.Type{
+	"hosting": hosting.Hosting, "content_delivery_network": hosting.Hosting,
+	"isp": hosting.ISP, "residential": hosting.ISP, "cellular": hosting.ISP, "dialup": hosting.ISP,
+	"business": hosting.Business, "government": hosting.Business, "military": hosting.Business,
+	"education": hosting.Education, "college": hosting.Education, "school": hosting.Education, "library": hosting.Education,
 }
 
 // fieldError means that a field has a value that it cannot have.
@@ -197,16 +198,16 @@ func (r *record) asn() uint32 {
 }
 
 // hosting reads who uses the address. A flag says only that it is a data centre.
-func (r *record) hosting() string {
+func (r *record) hosting() hosting.Type {
 	for _, path := range hostingFlagPaths {
 		switch v := at(r.values, path).(type) {
 		case bool:
 			if v {
-				return "hosting"
+				return hosting.Hosting
 			}
 		case string:
 			if strings.EqualFold(v, "true") {
-				return "hosting"
+				return hosting.Hosting
 			}
 		}
 	}

@@ -1,23 +1,33 @@
 package geo
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/geo/hosting"
+)
 
 // Place is what is known about an address. Empty strings and zeros are unknown.
 type Place struct {
-	CountryCode string // ISO 3166-1 alpha-2
-	Country     string // English name
-	Region      string // state or province
-	City        string
+	CountryCode string `json:"country_code,omitempty"` // ISO 3166-1 alpha-2
+	Country     string `json:"country,omitempty"`      // English name
+	Region      string `json:"region,omitempty"`       // state or province
+	City        string `json:"city,omitempty"`
 	// Latitude and Longitude, in degrees, are known when Located is set.
-	Latitude, Longitude float64
-	Located             bool
-	ASN                 uint32
-	Organization        string // of the autonomous system
-	// Hosting is who uses the address, in IPinfo's words: isp, hosting, business or education.
-	Hosting string
+	Latitude     float64 `json:"latitude,omitempty"`
+	Longitude    float64 `json:"longitude,omitempty"`
+	Located      bool    `json:"located,omitempty"`
+	ASN          uint32  `json:"asn,omitempty"`
+	Organization string  `json:"organization,omitempty"` // of the autonomous system
+	// Hosting is who uses the address. It is hosting.Unknown for a network of which that is
+	// not known, and empty without a network.
+	Hosting hosting.Type `json:"hosting,omitempty"`
+	Cloud   string       `json:"cloud,omitempty"` // of the network, see hosting.Verdict
+	// Source names the databases of the fields, with the dates of their data: see describe.
+	Source string `json:"source,omitempty"`
 
-	sources   [fieldCount]*Source
-	simulated bool
+	sources [fieldCount]*Source
+	// verdict is the source of Hosting when it is from the network.
+	verdict string
 }
 
 // field is a part of a Place that has one source.
@@ -54,8 +64,8 @@ func (p *Place) has(f field) bool {
 	return p.Hosting != ""
 }
 
-// Known reports whether anything is known.
-func (p *Place) Known() bool {
+// known reports whether anything is known.
+func (p *Place) known() bool {
 	for f := range fieldCount {
 		if p.has(f) {
 			return true
@@ -64,29 +74,33 @@ func (p *Place) Known() bool {
 	return false
 }
 
-// Source names the databases that the fields are from, with the dates of their data:
-// "country, city: GeoLite2-City 2026-11-24; asn: RouteViews/NRO/DB-IP 2026-06-17".
-func (p *Place) Source() string {
+// describe names the databases that the fields are from, with the dates of their data, and
+// what decided about hosting:
+// "country, city: GeoLite2-City 2026-11-24; asn: RouteViews/NRO/DB-IP 2026-06-17; hosting: table".
+func (p *Place) describe() string {
 	var out strings.Builder
-	if p.simulated {
-		out.WriteString(simulatedSource + ", as of another address: ")
-	}
-	var last *Source
-	for f := range fieldCount {
-		s := p.sources[f]
+	last := ""
+	for f, s := range p.sources {
+		from := ""
 		switch {
-		case s == nil:
+		case s != nil:
+			from = s.String()
+		case field(f) == fieldHosting:
+			from = p.verdict
+		}
+		switch {
+		case from == "":
 			continue
-		case s == last:
+		case from == last:
 			out.WriteString(", ")
-		case last != nil:
-			out.WriteString(": " + last.String() + "; ")
+		case last != "":
+			out.WriteString(": " + last + "; ")
 		}
 		out.WriteString(fieldNames[f])
-		last = s
+		last = from
 	}
-	if last != nil {
-		out.WriteString(": " + last.String())
+	if last != "" {
+		out.WriteString(": " + last)
 	}
 	return out.String()
 }
@@ -115,7 +129,19 @@ func (p *Place) fill(q *Place, from *Source) {
 	if p.ASN == q.ASN {
 		p.Organization = p.take(fieldOrganization, p.Organization, q.Organization, from)
 	}
-	p.Hosting = p.take(fieldHosting, p.Hosting, q.Hosting, from)
+	p.Hosting = hosting.Type(p.take(fieldHosting, string(p.Hosting), string(q.Hosting), from))
+}
+
+// classify sets the cloud, and the kind of hosting where no database says it.
+func (p *Place) classify() {
+	if p.ASN == 0 {
+		return
+	}
+	v := hosting.Classify(p.ASN, p.Organization)
+	p.Cloud = v.Cloud
+	if p.Hosting == "" {
+		p.Hosting, p.verdict = v.Type, v.Source
+	}
 }
 
 // take gives the value of a field: what is known, or what from says.

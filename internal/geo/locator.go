@@ -44,6 +44,8 @@ type Locator struct {
 	log     *slog.Logger
 	refused []fs.FileInfo // of each path, the file that could not be read; Run's
 	standIn func(netip.Addr) (other netip.Addr, ok bool)
+
+	found cache
 }
 
 // Open reads the user's databases. What several know is taken from the first of them, and
@@ -85,18 +87,30 @@ func (l *Locator) Sources() []Source {
 // Notice is the text that the licences of the embedded table ask for.
 func (l *Locator) Notice() string { return l.table.header.Notice }
 
-// Version changes when a database has been loaded: what was found before may differ.
+// Version changes after a database has been loaded: what was found before may differ.
 func (l *Locator) Version() uint64 { return l.version.Load() }
 
-// Lookup finds what is known about an address; nothing for one that is not globally
-// reachable. IPv4 addresses that are written as IPv6 are looked up as IPv4.
-func (l *Locator) Lookup(ip netip.Addr) (p Place) {
-	ip = prefix.Unwrap(ip)
-	if l.standIn != nil {
-		if other, ok := l.standIn(ip); ok {
-			ip, p.simulated = other, true
+// Find finds what is known about an address; nil for nothing, and for an address that is
+// not globally reachable. IPv4 addresses that are written as IPv6 are looked up as IPv4.
+// The Place is shared with those who asked before: it must not be changed.
+func (l *Locator) Find(ip netip.Addr) *Place {
+	return l.found.get(question{ip, l.version.Load()}, func() *Place {
+		ip, simulated := l.inPlaceOf(ip)
+		p := l.lookup(ip)
+		if !p.known() {
+			return nil
 		}
-	}
+		p.classify()
+		if p.Source = p.describe(); simulated {
+			p.Source = simulatedSource + "; " + p.Source
+		}
+		return &p
+	})
+}
+
+// lookup reads the databases.
+func (l *Locator) lookup(ip netip.Addr) (p Place) {
+	ip = prefix.Unwrap(ip)
 	if !enr.GloballyReachable(ip) {
 		return p
 	}

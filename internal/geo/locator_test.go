@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/geo/hosting"
 )
 
 func openEmbedded(t testing.TB) *Locator {
@@ -43,14 +45,20 @@ func TestPeersHaveAPlaceAndANetwork(t *testing.T) {
 	}
 	sources := l.Sources()
 	want := "country, region, city, coordinates: " + sources[0].String() + "; asn, organization: " + sources[1].String()
+	kinds := map[hosting.Type]int{}
 	for _, ip := range peers {
-		p := l.Lookup(ip)
+		p := l.lookup(ip)
 		if len(p.CountryCode) != 2 || p.Country == "" || p.ASN == 0 || p.Organization == "" || p.City == "" || !p.Located {
 			t.Errorf("%v: %+v", ip, p)
 		}
-		if p.Region != "" && p.Source() != want {
-			t.Errorf("%v: source %q, want %q", ip, p.Source(), want)
+		p.classify()
+		if got, _, _ := strings.Cut(p.describe(), "; hosting: "); p.Region != "" && got != want {
+			t.Errorf("%v: source %q, want %q", ip, got, want)
 		}
+		kinds[p.Hosting]++
+	}
+	if kinds[""] > 0 || kinds[hosting.Hosting] < 30 || kinds[hosting.ISP] < 20 {
+		t.Errorf("kinds of hosting: %v", kinds)
 	}
 }
 
@@ -70,18 +78,18 @@ func TestLookup(t *testing.T) {
 		{"2606:4700:4700::1111", "CA", 13335, false},
 		{"2a01:4f8::1", "DE", 24940, false},
 	} {
-		p := l.Lookup(netip.MustParseAddr(c.ip))
+		p := l.lookup(netip.MustParseAddr(c.ip))
 		if p.CountryCode != c.country || p.ASN != c.asn || (p.City != "") != c.city || p.Located != c.city {
 			t.Errorf("%s: %+v, want %s and AS%d", c.ip, p, c.country, c.asn)
 		}
 	}
 	for _, ip := range []string{"127.0.0.1", "10.1.2.3", "192.168.1.1", "100.64.0.1", "169.254.1.1", "192.0.2.1", "224.0.0.1", "255.255.255.255", "0.0.0.0",
 		"::", "::1", "fe80::1%eth0", "fc00::1", "2001:db8::1", "ff02::1", "::ffff:127.0.0.1", "2002:a00:1::1"} {
-		if p := l.Lookup(netip.MustParseAddr(ip)); p.Known() || p.Source() != "" {
+		if p := l.lookup(netip.MustParseAddr(ip)); p.known() || p.describe() != "" {
 			t.Errorf("%s: %+v", ip, p)
 		}
 	}
-	if p := l.Lookup(netip.Addr{}); p.Known() {
+	if p := l.lookup(netip.Addr{}); p.known() {
 		t.Errorf("no address: %+v", p)
 	}
 }
@@ -125,11 +133,11 @@ func TestEmbeddedTableIsWhole(t *testing.T) {
 func TestLookupDoesNotAllocate(t *testing.T) {
 	l := openEmbedded(t)
 	peers := append(addresses(t, "testdata/peers.txt"), netip.MustParseAddr("2a01:4f8::1"))
-	l.Lookup(peers[0])
-	l.Lookup(peers[len(peers)-1])
+	l.lookup(peers[0])
+	l.lookup(peers[len(peers)-1])
 	if n := testing.AllocsPerRun(10, func() {
 		for _, ip := range peers {
-			l.Lookup(ip)
+			l.lookup(ip)
 		}
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
@@ -147,7 +155,7 @@ func TestMemoryOfTheEmbeddedTable(t *testing.T) {
 	before := heap()
 	l := openEmbedded(t)
 	for _, ip := range []string{"8.8.8.8", "2a01:4f8::1"} {
-		if p := l.Lookup(netip.MustParseAddr(ip)); p.ASN == 0 {
+		if p := l.lookup(netip.MustParseAddr(ip)); p.ASN == 0 {
 			t.Fatalf("%+v", p)
 		}
 	}
@@ -169,20 +177,31 @@ func BenchmarkLookup(b *testing.B) {
 			}
 		}
 		b.Run(map[bool]string{false: "v4", true: "v6"}[is6], func(b *testing.B) {
-			l.Lookup(ips[0])
+			l.lookup(ips[0])
 			b.ReportAllocs()
 			b.ResetTimer()
 			for i := range b.N {
-				l.Lookup(ips[i%len(ips)])
+				l.lookup(ips[i%len(ips)])
 			}
 		})
+	}
+}
+
+func BenchmarkFind(b *testing.B) {
+	l := openEmbedded(b)
+	peers := addresses(b, "testdata/peers.txt")
+	l.Find(peers[0])
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		l.Find(peers[i%len(peers)])
 	}
 }
 
 func BenchmarkFirstUse(b *testing.B) {
 	for range b.N {
 		l := openEmbedded(b)
-		l.Lookup(netip.MustParseAddr("8.8.8.8"))
-		l.Lookup(netip.MustParseAddr("2a01:4f8::1"))
+		l.lookup(netip.MustParseAddr("8.8.8.8"))
+		l.lookup(netip.MustParseAddr("2a01:4f8::1"))
 	}
 }
