@@ -24,11 +24,14 @@ type Groups struct {
 	FoldedGroups int     `json:"folded_groups,omitempty"`
 	// Unknown are the nodes of which the property is not known; null for none.
 	Unknown *Group `json:"unknown"`
-	// Concentration of the nodes and of the attachments on groups that are one party or place.
-	Concentration struct {
-		Nodes       Holders `json:"nodes"`
-		Attachments Holders `json:"attachments"`
-	} `json:"concentration"`
+	// Concentration is null where no group is one party or place.
+	Concentration *Concentration `json:"concentration"`
+}
+
+// Concentration of the nodes and of the attachments on groups that are one party or place.
+type Concentration struct {
+	Nodes       Holders `json:"nodes"`
+	Attachments Holders `json:"attachments"`
 }
 
 // Group is one group of nodes. A validator that runs behind several nodes is attached to
@@ -150,8 +153,12 @@ func NewGroups(m *estimate.Model, by string, members []Member, public bool) (out
 		all = append(all, unknown)
 	}
 	out.By, out.Groups, out.Total = by, []Group{}, complete(m, all)
-	out.Concentration.Nodes = holders(groups, unknown, out.Total, func(g Group) float64 { return float64(g.Nodes) })
-	out.Concentration.Attachments = holders(groups, unknown, out.Total, func(g Group) float64 { return g.Attachments })
+	if slices.ContainsFunc(members, func(m Member) bool { return m.Holder && m.Group != "" }) {
+		out.Concentration = &Concentration{
+			holders(groups, unknown, out.Total, func(g Group) float64 { return float64(g.Nodes) }),
+			holders(groups, unknown, out.Total, func(g Group) float64 { return g.Attachments }),
+		}
+	}
 	if public {
 		out.FoldedGroups, groups, unknown, out.Others = fold(m, groups, unknown)
 	}

@@ -30,9 +30,12 @@ func (g Groups) WriteText(w io.Writer) error {
 	t := g.Total
 	list = append(list,
 		field{"nodes", fmt.Sprintf("%d that count in totals, about %.0f of them with validators", t.Nodes, t.WithValidators)},
-		field{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] of validators to nodes", t.Attachments, t.AttachmentsLow, t.AttachmentsHigh)},
-		field{"concentration", "of nodes: " + g.Concentration.Nodes.text()},
-		field{"", "of attachments: " + g.Concentration.Attachments.text()})
+		field{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] of validators to nodes", t.Attachments, t.AttachmentsLow, t.AttachmentsHigh)})
+	words := []string{"[low to high]", "node", "attachment"}
+	if c := g.Concentration; c != nil {
+		list = append(list, field{"concentration", "of nodes: " + c.Nodes.text()}, field{"", "of attachments: " + c.Attachments.text()})
+		words = append(words, "HHI")
+	}
 	if g.FoldedGroups > 0 {
 		list = append(list, field{"others", fmt.Sprintf("%s with few nodes together: fewer than %d could be recognised", plural(g.FoldedGroups, "group"), smallGroup)})
 	}
@@ -49,7 +52,7 @@ func (g Groups) WriteText(w io.Writer) error {
 		{strings.ToUpper(g.By), textColumn, 0}, {name: "NODES"}, {"SHARE", plainColumn, 1}, {name: "ATTACHMENTS"}, {"90 %", plainColumn, 2},
 		{name: "SHARE"}, {name: "90 %"}, {"STAKE, ETH", plainColumn, 3},
 	}, rows)
-	p.legend("[low to high]", "node", "attachment", "HHI")
+	p.legend(words...)
 	return p.writeTo(w)
 }
 
