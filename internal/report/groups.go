@@ -39,6 +39,7 @@ type Concentration struct {
 // the whole has nothing.
 type Group struct {
 	Name             string   `json:"name"`
+	Label            string   `json:"label,omitempty"` // what people call it, where Name is a code
 	Nodes            int      `json:"nodes"`
 	NodeShare        float64  `json:"node_share"`
 	WithValidators   float64  `json:"with_validators"` // nodes with any, as the sum of their probabilities
@@ -86,15 +87,14 @@ const otherGroups = "others"
 // grouping is a property of nodes.
 type grouping struct {
 	name string
-	// of gives the group, empty where it is not known, and whether that is one party or
-	// place whose share says how concentrated the network is.
-	of func(n *Node) (group string, holder bool)
+	// of gives a node's group, a Member without estimate.
+	of func(n *Node) Member
 }
 
 func groupings() []grouping {
 	return []grouping{
-		{"client", func(n *Node) (string, bool) { return unlessUnknown(n.Client), true }},
-		{"os", func(n *Node) (string, bool) { return orEmpty(n.OS), true }},
+		{"client", func(n *Node) Member { return Member{Group: unlessUnknown(n.Client), Holder: true} }},
+		{"os", func(n *Node) Member { return Member{Group: orEmpty(n.OS), Holder: true} }},
 	}
 }
 
@@ -120,8 +120,9 @@ func (r *Report) Groups(by string, public bool) (Groups, error) {
 	var members []Member
 	for _, c := range r.counted {
 		if c.node.reached() && !c.node.sentry() {
-			group, holder := of(c.node)
-			members = append(members, Member{group, holder, c.estimate, c.weight})
+			m := of(c.node)
+			m.Estimate, m.Weight = c.estimate, c.weight
+			members = append(members, m)
 		}
 	}
 	out, err := NewGroups(r.model, by, members, public)
@@ -132,6 +133,7 @@ func (r *Report) Groups(by string, public bool) (Groups, error) {
 // Member is a node that counts in totals, and its group.
 type Member struct {
 	Group string // empty where it is not known
+	Label string // see Group; that of the first member which has one is used
 	// Holder: the group is one party or place, whose share says how concentrated the network is.
 	Holder   bool
 	Estimate estimate.Estimate
@@ -181,6 +183,7 @@ func sumsOf(members []Member) (groups []*Group, unknown *Group) {
 			g = &Group{Name: m.Group, holder: m.Holder}
 			byName[m.Group] = g
 		}
+		g.Label = cmp.Or(g.Label, m.Label)
 		g.sum.Add(m.Estimate, m.Weight)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {

@@ -209,7 +209,7 @@ func TestGroupsWriters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range table[0][1:] {
+	for _, name := range table[0][2:] {
 		if !strings.Contains(string(data), fmt.Sprintf("%q:", name)) {
 			t.Errorf("the CSV column %s is not in %s", name, data)
 		}

@@ -43,7 +43,7 @@ func (g Groups) WriteText(w io.Writer) error {
 	rows := [][]string{}
 	for _, r := range g.rows() {
 		rows = append(rows, []string{
-			printable.Clean(r.Name), fmt.Sprint(r.Nodes), fmt.Sprintf("%.1f %%", 100*r.NodeShare),
+			strings.TrimSpace(printable.Clean(r.Name) + " " + printable.Clean(r.Label)), fmt.Sprint(r.Nodes), fmt.Sprintf("%.1f %%", 100*r.NodeShare),
 			fmt.Sprintf("%.0f", r.Attachments), fmt.Sprintf("%.0f to %.0f", r.AttachmentsLow, r.AttachmentsHigh),
 			percent(r.AttachmentsShare), percent(r.ShareLow) + " to " + percent(r.ShareHigh), fmt.Sprintf("%.0f", r.StakeETH),
 		})
@@ -87,12 +87,12 @@ func (g Groups) Table() [][]string {
 		return number(*v)
 	}
 	out := [][]string{{
-		g.By, "nodes", "node_share", "with_validators", "attachments", "attachments_low", "attachments_high",
+		g.By, "label", "nodes", "node_share", "with_validators", "attachments", "attachments_low", "attachments_high",
 		"attachments_share", "share_low", "share_high", "stake_eth", "stake_low", "stake_high",
 	}}
 	for _, r := range g.rows() {
 		out = append(out, []string{
-			r.Name, strconv.Itoa(r.Nodes), number(r.NodeShare), number(r.WithValidators), number(r.Attachments), number(r.AttachmentsLow), number(r.AttachmentsHigh),
+			r.Name, r.Label, strconv.Itoa(r.Nodes), number(r.NodeShare), number(r.WithValidators), number(r.Attachments), number(r.AttachmentsLow), number(r.AttachmentsHigh),
 			orNone(r.AttachmentsShare), orNone(r.ShareLow), orNone(r.ShareHigh), number(r.StakeETH), number(r.StakeLow), number(r.StakeHigh),
 		})
 	}
