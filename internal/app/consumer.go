@@ -143,7 +143,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(sub.Close)
-	if c.datasets, err = openDatasets(lock, svc); err != nil {
+	if c.datasets, err = openDatasets(lock, c.places, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.datasets.close)

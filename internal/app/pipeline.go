@@ -141,7 +141,7 @@ func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, b *Broke
 		return err
 	}
 	p.add(sub.Close)
-	if p.datasets, err = openDatasets(p.dir.takeConsumer(), svc); err != nil {
+	if p.datasets, err = openDatasets(p.dir.takeConsumer(), p.places, svc); err != nil {
 		return err
 	}
 	p.add(p.datasets.close)

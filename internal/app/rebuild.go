@@ -12,13 +12,18 @@ import (
 )
 
 // Rebuild replaces the tracker's database by one built from the datasets, and returns the
-// number of peers in it. netDir has the network's files; empty for an embedded network. Errors that the user can fix are ConfigErrors.
-func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net network.Network, netDir string, log *slog.Logger) (peers int, err error) {
+// number of peers in it. geoFiles are the user's databases of places. netDir has the network's files; empty for an embedded network. Errors that the user can fix are ConfigErrors.
+func Rebuild(ctx context.Context, cfg EstimatesConfig, geoFiles []string, dataDir string, net network.Network, netDir string, log *slog.Logger) (peers int, err error) {
 	use := DirUse{Consumer: true, Rebuild: true, Network: net, NetworkDir: netDir}
 	if err := checkDataDir(dataDir, use); err != nil {
 		return 0, err
 	}
 	e := newEstimates(cfg, dataDir, net, log)
+	places, err := openPlaces(geoFiles, log)
+	if err != nil {
+		return 0, err
+	}
+	e.config.Places = places
 	if err := e.prepare(ctx); err != nil {
 		return 0, err
 	}

@@ -47,6 +47,7 @@ func openPlaces(files []string, log *slog.Logger) (*geo.Locator, error) {
 // up to date with them.
 type datasets struct {
 	writer    *dataset.Writer
+	places    *geo.Locator
 	tracker   *tracker.Tracker // nil when the number of active validators is not known
 	estimates *estimates
 	consumer  atomic.Pointer[consumer.Consumer] // nil until the network is known
@@ -56,12 +57,12 @@ type datasets struct {
 // openDatasets recovers the locked data directory. The lock is the writer's from then
 // on, even when it fails. /metrics reports on the datasets and their consumer from then on.
 // Errors that the user can fix are ConfigErrors.
-func openDatasets(lock *dataset.Lock, svc *Service) (*datasets, error) {
+func openDatasets(lock *dataset.Lock, places *geo.Locator, svc *Service) (*datasets, error) {
 	w, err := dataset.OpenLocked(lock, svc.log)
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	d := &datasets{writer: w, log: svc.log}
+	d := &datasets{writer: w, places: places, log: svc.log}
 	consumer.NewMetrics(svc.metrics, d.stats)
 	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
 	return d, nil
@@ -78,6 +79,7 @@ func (d *datasets) stats() consumer.Stats {
 // openTracker opens the tracker of the network's events and brings it up to the datasets.
 func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
 	d.estimates = e
+	e.config.Places = d.places
 	d.tracker, err = e.open(ctx, d.writer)
 	return err
 }
@@ -137,7 +139,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
-	settings.Log, settings.Tracker, settings.NoTracker = svc.log, d.tracker, d.estimates.unavailable
+	settings.Log, settings.Tracker, settings.NoTracker, settings.Places = svc.log, d.tracker, d.estimates.unavailable, d.places
 	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
 	settings.OnRoot = func(root eth2.Root) error {
 		use := cfg.dirUse()

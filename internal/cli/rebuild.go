@@ -15,7 +15,7 @@ func (p *program) rebuildCommand() *cli.Command {
 		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there with a new one. Hourly totals before the oldest\n" +
 			"events are copied from the old one when it can be read. No consumer may be running. The\n" +
 			"network is that of the data; --network and --network-dir are needed only where its files have moved.",
-		Flags: append([]cli.Flag{jsonFlag()}, estimatesFlags()...),
+		Flags: append([]cli.Flag{jsonFlag(), geoFlag()}, estimatesFlags()...),
 	}, runRebuild)
 }
 
@@ -45,7 +45,7 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	peers, err := app.Rebuild(ctx, cfg, dir, net.Network, net.Dir, log)
+	peers, err := app.Rebuild(ctx, cfg, in.cmd.StringSlice(flagGeo), dir, net.Network, net.Dir, log)
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,9 @@ func newIngest(c *Consumer) *ingest {
 		invalidLog: newLimitedLog(invalidLogEvery), keepLog: newLimitedLog(invalidLogEvery),
 		foreignLog: newLimitedLog(foreignLogEvery), dropLog: newLimitedLog(foreignLogEvery),
 	}
+	if c.cfg.Places != nil {
+		in.enrichers = append(in.enrichers, &placeColumns{c.cfg.Places, &c.places})
+	}
 	if c.cfg.Tracker != nil {
 		in.sinks = append(in.sinks, newTrackerSink(c))
 	}

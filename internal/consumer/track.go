@@ -167,5 +167,6 @@ func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {
 		id := p.NodeID.String()
 		row.NodeID = &id
 	}
+	row.SetPlace(p.Place)
 	return row
 }

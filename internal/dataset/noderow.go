@@ -57,6 +57,20 @@ type NodeRow struct {
 	NFD             *string `parquet:"nfd,optional,dict" json:"nfd"`
 	ENR             *string `parquet:"enr,optional" json:"enr"`
 	Network         string  `parquet:"network,dict" json:"network"`
+
+	// Country to GeoSource are the place and the network of the address of the last
+	// handshake; GeoSource names the databases that say so.
+	Country     *string  `parquet:"country,optional,dict" json:"country"`
+	CountryCode *string  `parquet:"country_code,optional,dict" json:"country_code"`
+	Region      *string  `parquet:"region,optional,dict" json:"region"`
+	City        *string  `parquet:"city,optional,dict" json:"city"`
+	Latitude    *float64 `parquet:"latitude,optional" json:"latitude"`
+	Longitude   *float64 `parquet:"longitude,optional" json:"longitude"`
+	ASN         *uint32  `parquet:"asn,optional,dict" json:"asn"`
+	ASName      *string  `parquet:"as_name,optional,dict" json:"as_name"`
+	Hosting     *string  `parquet:"hosting,optional,dict" json:"hosting"`
+	Cloud       *string  `parquet:"cloud,optional,dict" json:"cloud"`
+	GeoSource   *string  `parquet:"geo_source,optional,dict" json:"geo_source"`
 }
 
 // Table implements Row.

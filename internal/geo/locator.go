@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -106,6 +107,22 @@ func (l *Locator) Find(ip netip.Addr) *Place {
 		}
 		return &p
 	})
+}
+
+// FindMultiaddr is Find for the address in /ip4/192.0.2.1/tcp/9000. local is true when
+// there is none that is globally reachable, as in the multiaddr of a private address.
+func (l *Locator) FindMultiaddr(multiaddr string) (p *Place, local bool) {
+	rest, ok := strings.CutPrefix(multiaddr, "/ip")
+	if !ok || len(rest) < 2 {
+		return nil, true
+	}
+	text, _, _ := strings.Cut(rest[2:], "/")
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return nil, true
+	}
+	p = l.Find(ip)
+	return p, p == nil && !enr.GloballyReachable(prefix.Unwrap(ip))
 }
 
 // lookup reads the databases.

@@ -116,7 +116,13 @@ func (r *Report) setState(state *tracker.State) {
 		return
 	}
 	for id, n := range r.nodes {
-		if p := state.Peer(id); p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
+		p := state.Peer(id)
+		if p != nil && n.GeoSource == nil && n.Multiaddr == p.Multiaddr { // the row is of an earlier version
+			var row dataset.ValidatorRow
+			row.SetPlace(p.Place)
+			n.Location = locationOf(&row)
+		}
+		if p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
 			e := estimated(p.Estimate.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
 			n.Weight = new(float64)
@@ -244,6 +250,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
 	n.AllSubnets = row.AllSubnets
+	n.Location = locationOf(&row)
 	n.told(row.Timestamp, toldByHandshake, row.CustodyGroupCount, row.LongLivedSubnets)
 	n.ShortLivedSubnets = row.ShortLivedSubnets
 	if slices.Equal(n.LongLivedSubnets, row.LongLivedSubnets) {

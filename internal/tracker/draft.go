@@ -92,6 +92,9 @@ func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	if moved {
 		d.Multiaddr = strings.Clone(e.Multiaddr)
 	}
+	if version := f.placesVersion(); moved || d.placed != version {
+		d.Place, d.placed = f.place(d.Multiaddr), version
+	}
 	f.interner.intern(&d.Direction, e.Direction)
 	f.interner.intern(&d.Transport, e.Transport)
 	d.ForkDigest, d.LastEpoch = e.ForkDigest, e.Epoch

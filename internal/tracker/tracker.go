@@ -12,6 +12,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // File is the database in the data directory.
@@ -42,7 +43,9 @@ type Config struct {
 	Params  estimate.Params
 	// EstimateEvery is the time between two rows of peer_estimates; zero is an hour.
 	EstimateEvery time.Duration
-	Log           *slog.Logger
+	// Places, unless it is nil, finds where peers are.
+	Places *geo.Locator
+	Log    *slog.Logger
 }
 
 // Tracker follows the events of a consumer. All methods but State and SetActiveValidators
@@ -95,14 +98,26 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 		return nil, errors.Join(fmt.Errorf("tracker database %s: %w", path, err), store.db.Close())
 	}
 	t := &Tracker{
-		cfg: cfg, now: time.Now, store: store, maxPeers: maxPeers, fold: newFold(s.peers),
+		cfg: cfg, now: time.Now, store: store, maxPeers: maxPeers, fold: newFold(s.peers, cfg.Places),
 		peers: s.peers, applied: s.Applied, history: s.History, learner: learner{params: cfg.Params, learned: s.Learned},
 		dirty: newDirty(), changed: map[string]time.Time{},
 		refreshed: time.Now(), // a backlog at the start comes first
 	}
 	t.remodel()
+	t.findPlaces()
 	t.publish()
 	return t, nil
+}
+
+// findPlaces gives peers of earlier versions their places.
+func (t *Tracker) findPlaces() {
+	for _, p := range t.peers {
+		if place := t.fold.place(p.Multiaddr); p.Place == nil && place != nil {
+			next := *p
+			next.Place = place
+			t.set(&next)
+		}
+	}
 }
 
 // Applied is the last segment whose events are in; ok is false when there is none.
