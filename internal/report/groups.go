@@ -15,6 +15,8 @@ type Groups struct {
 	By       string   `json:"by"`
 	Networks []string `json:"networks"`
 	Window   *Window  `json:"window"` // null for all data
+	// Simulated: places are not those of the nodes' own addresses, as in a devnet.
+	Simulated bool `json:"simulated,omitempty"`
 	// Total is of all nodes that count in totals and, in a window, were connected in it.
 	Total Group `json:"total"`
 	// Groups have the most attachments first. Small ones may be folded into Others, which
@@ -92,7 +94,11 @@ type grouping struct {
 }
 
 func groupings() []grouping {
+	place := func(by string) grouping {
+		return grouping{by, func(n *Node) Member { return n.Location.Group(by) }}
+	}
 	return []grouping{
+		place(byCountry), place(byCity), place(byNetwork), place(byHosting), place(byCloud),
 		{"client", func(n *Node) Member { return Member{Group: unlessUnknown(n.Client), Holder: true} }},
 		{"os", func(n *Node) Member { return Member{Group: orEmpty(n.OS), Holder: true} }},
 	}
@@ -118,15 +124,17 @@ func (r *Report) Groups(by string, public bool) (Groups, error) {
 	i := slices.IndexFunc(groupings(), func(g grouping) bool { return g.name == by })
 	of := groupings()[i].of
 	var members []Member
+	simulated := false
 	for _, c := range r.counted {
 		if c.node.reached() && !c.node.sentry() {
+			simulated = simulated || c.node.simulated()
 			m := of(c.node)
 			m.Estimate, m.Weight = c.estimate, c.weight
 			members = append(members, m)
 		}
 	}
 	out, err := NewGroups(r.model, by, members, public)
-	out.Networks, out.Window = slices.Sorted(maps.Keys(r.networks)), r.window()
+	out.Networks, out.Window, out.Simulated = slices.Sorted(maps.Keys(r.networks)), r.window(), simulated
 	return out, err
 }
 

@@ -27,6 +27,9 @@ func (g Groups) WriteText(w io.Writer) error {
 	if g.Window != nil {
 		list = append(list, g.Window.fields()...)
 	}
+	if g.Simulated {
+		list = append(list, field{"places", "simulated: of public addresses that stand in for those of the devnet's nodes"})
+	}
 	t := g.Total
 	list = append(list,
 		field{"nodes", fmt.Sprintf("%d that count in totals, about %.0f of them with validators", t.Nodes, t.WithValidators)},
