@@ -63,8 +63,8 @@ func TestLimitedTotal(t *testing.T) {
 		into.Add(node, 1)
 		into.Add(node, 0.1)
 	}
-	both.Merge(a)
-	both.Merge(b)
+	both.merge(a)
+	both.merge(b)
 	for range 100 {
 		with.Add(node, 1)
 	}

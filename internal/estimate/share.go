@@ -1,6 +1,63 @@
 package estimate
 
-import "math"
+import (
+	"maps"
+	"math"
+	"slices"
+)
+
+// ClientSums are the sums of the nodes of each client: an error in what is assumed of a client
+// is the same for its nodes. The map must not be nil to be added to.
+type ClientSums map[string]Sum
+
+// Add adds a node, see Sum.
+func (c ClientSums) Add(client string, e Estimate, weight float64) {
+	s := c[client]
+	s.Add(e, weight)
+	c[client] = s
+}
+
+// Merge adds other nodes.
+func (c ClientSums) Merge(o ClientSums) {
+	for client, s := range o {
+		c[client] = c[client].plus(s)
+	}
+}
+
+// Nodes is how many there are.
+func (c ClientSums) Nodes() (n int) {
+	for _, s := range c {
+		n += s.Nodes
+	}
+	return n
+}
+
+// list has the sums in an order that does not change.
+func (c ClientSums) list() (sums []Sum) {
+	for _, client := range slices.Sorted(maps.Keys(c)) {
+		sums = append(sums, c[client])
+	}
+	return sums
+}
+
+// all is the sum over the clients.
+func (c ClientSums) all() (sum Sum) {
+	for _, s := range c.list() {
+		sum.merge(s)
+	}
+	return sum
+}
+
+// plus adds more nodes of the same client.
+func (s Sum) plus(o Sum) Sum {
+	return Sum{s.Nodes + o.Nodes, s.full.plus(o.full), s.admitted.plus(o.admitted), s.claimed.plus(o.claimed), s.limited + o.limited}
+}
+
+// TotalOf is the total of nodes, see Totals.
+func (m *Model) TotalOf(c ClientSums) Total {
+	all, _ := m.Totals(c.list())
+	return all
+}
 
 // Share is a part of a total, from 0 to 1, with a 90 % interval. It is NaN of nothing.
 type Share struct{ Share, Low, High float64 }
@@ -10,7 +67,9 @@ type Share struct{ Share, Low, High float64 }
 // share: the aggregators' share is in the interval of a total, but not in this one. What the
 // prior makes of nodes is taken to differ between the group and the rest. Limited nodes,
 // as in a total, widen it from none of what they claim to all.
-func ShareOf(group, rest Sum) Share {
+func ShareOf(group, rest ClientSums) Share { return shareOfSums(group.all(), rest.all()) }
+
+func shareOfSums(group, rest Sum) Share {
 	s := shareOf(group.full.plus(group.admitted), rest.full.plus(rest.admitted))
 	if group.limited > 0 {
 		s.Low = math.Min(s.Low, shareOf(group.full, rest.full.plus(rest.admitted)).Low)

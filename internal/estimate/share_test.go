@@ -25,12 +25,12 @@ func TestShareOfSkewedNodes(t *testing.T) {
 		"many others that may have very many": {times(100, known), times(30, unknown)},
 		"nearly all":                          {times(400, known), times(3, small)},
 	} {
-		var group, rest Sum
+		group, rest := ClientSums{}, ClientSums{}
 		for _, p := range c.group {
-			group.Add(p.estimate(), 1)
+			group.Add("prysm", p.estimate(), 1)
 		}
 		for _, p := range c.rest {
-			rest.Add(p.estimate(), 1)
+			rest.Add("teku", p.estimate(), 1)
 		}
 		share, other := ShareOf(group, rest), ShareOf(rest, group)
 		if math.Abs(share.Share+other.Share-1) > 1e-9 || math.Abs(share.Low+other.High-1) > 1e-9 {
@@ -60,17 +60,18 @@ func TestShareOfSkewedNodes(t *testing.T) {
 // Whether what limited nodes claim is real is not known: the interval has both.
 func TestShareOfLimitedNodes(t *testing.T) {
 	node := Estimate{Low: 90, Mean: 100, Variance: 25}
-	sum := func(full, limited int) (s Sum) {
+	sum := func(full, limited int) ClientSums {
+		s := ClientSums{}
 		for range full {
-			s.Add(node, 1)
+			s.Add("prysm", node, 1)
 		}
 		for range limited {
-			s.Add(node, 0.1)
+			s.Add("prysm", node, 0.1)
 		}
 		return s
 	}
 	for _, c := range []struct {
-		group, rest       Sum
+		group, rest       ClientSums
 		least, most, near float64
 	}{
 		{sum(10, 100), sum(90, 0), 0.1, 110.0 / 200, 20.0 / 110},
@@ -84,15 +85,35 @@ func TestShareOfLimitedNodes(t *testing.T) {
 }
 
 func TestShareOfNothing(t *testing.T) {
-	var some Sum
-	some.Add(Estimate{Mean: 10, Variance: 4}, 1)
-	if s := ShareOf(Sum{}, Sum{}); !math.IsNaN(s.Share) || !math.IsNaN(s.Low) || !math.IsNaN(s.High) {
+	some := ClientSums{}
+	some.Add("prysm", Estimate{Mean: 10, Variance: 4}, 1)
+	if s := ShareOf(nil, ClientSums{}); !math.IsNaN(s.Share) || !math.IsNaN(s.Low) || !math.IsNaN(s.High) {
 		t.Errorf("%+v of nothing, want NaN", s)
 	}
-	if s := ShareOf(some, Sum{}); s != (Share{1, 1, 1}) {
+	if s := ShareOf(some, nil); s != (Share{1, 1, 1}) {
 		t.Errorf("%+v of all", s)
 	}
-	if s := ShareOf(Sum{}, some); s != (Share{0, 0, 0}) {
+	if s := ShareOf(nil, some); s != (Share{0, 0, 0}) {
 		t.Errorf("%+v of none", s)
+	}
+}
+
+// The sums of two halves are those of the whole.
+func TestMergedClientSums(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	whole, first, second := ClientSums{}, ClientSums{}, ClientSums{}
+	for i := range 40 {
+		client, half := []string{"prysm", "teku", "nimbus"}[i%3], first
+		if i%2 == 0 {
+			half = second
+		}
+		e := Estimate{Low: float64(i), Mean: float64(2 * i), Variance: float64(i), Shared: float64(i) / 10}
+		whole.Add(client, e, []float64{1, 0.5}[i%5%2])
+		half.Add(client, e, []float64{1, 0.5}[i%5%2])
+	}
+	first.Merge(second)
+	got, want := m.TotalOf(first), m.TotalOf(whole)
+	if first.Nodes() != 40 || math.Abs(got.Validators-want.Validators) > 1e-9 || math.Abs(got.Low-want.Low) > 1e-9 || math.Abs(got.High-want.High) > 1e-9 || got.Limited != want.Limited {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -59,8 +59,7 @@ func (s *Sum) Add(e Estimate, weight float64) {
 	s.admitted.add(e, weight)
 }
 
-// Merge adds the nodes of another sum.
-func (s *Sum) Merge(o Sum) {
+func (s *Sum) merge(o Sum) {
 	s.Nodes += o.Nodes
 	s.limited += o.limited
 	s.full = s.full.plus(o.full)
@@ -91,9 +90,9 @@ func (m *Model) Totals(groups []Sum) (all Total, each []Total) {
 		if math.IsNaN(s.full.mean + s.claimed.mean) {
 			s = Sum{}
 		}
-		t := m.totalOf(s, s.full.least())
+		t := m.totalOf(s, max(s.full.largest, s.full.low*(1-middle90*systematic)))
 		least += t.Low
-		sum.Merge(s)
+		sum.merge(s)
 		each = append(each, t)
 	}
 	return m.totalOf(sum, max(least, sum.full.largest)), each

@@ -56,7 +56,7 @@ type Group struct {
 	StakeHigh        float64  `json:"stake_high"`
 
 	holder bool // the group is one party or place, and not many
-	sum    estimate.Sum
+	sums   estimate.ClientSums
 }
 
 // Holders say how concentrated something is on the largest groups.
@@ -95,7 +95,7 @@ type grouping struct {
 
 func groupings() []grouping {
 	place := func(by string) grouping {
-		return grouping{by, func(n *Node) Member { return n.Location.Group(by) }}
+		return grouping{by, func(n *Node) Member { return n.Group(by) }}
 	}
 	return []grouping{
 		place(byCountry), place(byCity), place(byNetwork), place(byHosting), place(byCloud),
@@ -129,7 +129,7 @@ func (r *Report) Groups(by string, public bool) (Groups, error) {
 		if c.node.reached() && !c.node.sentry() {
 			simulated = simulated || c.node.simulated()
 			m := of(c.node)
-			m.Estimate, m.Weight = c.estimate, c.weight
+			m.Client, m.Estimate, m.Weight = c.node.Client, c.estimate, c.weight
 			members = append(members, m)
 		}
 	}
@@ -144,6 +144,7 @@ type Member struct {
 	Label string // see Group; that of the first member which has one is used
 	// Holder: the group is one party or place, whose share says how concentrated the network is.
 	Holder   bool
+	Client   string
 	Estimate estimate.Estimate
 	Weight   float64 // in totals
 }
@@ -188,11 +189,11 @@ func sumsOf(members []Member) (groups []*Group, unknown *Group) {
 	for _, m := range members {
 		g := byName[m.Group]
 		if g == nil {
-			g = &Group{Name: m.Group, holder: m.Holder}
+			g = &Group{Name: m.Group, holder: m.Holder, sums: estimate.ClientSums{}}
 			byName[m.Group] = g
 		}
 		g.Label = cmp.Or(g.Label, m.Label)
-		g.sum.Add(m.Estimate, m.Weight)
+		g.sums.Add(m.Client, m.Estimate, m.Weight)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		if g := byName[name]; name == "" {
@@ -206,28 +207,28 @@ func sumsOf(members []Member) (groups []*Group, unknown *Group) {
 
 // complete fills the groups, which are all, from their sums; it gives the total.
 func complete(m *estimate.Model, groups []*Group) Group {
-	sums := make([]estimate.Sum, len(groups))
-	after := make([]estimate.Sum, len(groups)+1) // of the groups from an index on
+	after := make([]estimate.ClientSums, len(groups)+1) // of the groups from an index on
+	after[len(groups)] = estimate.ClientSums{}
 	for i := len(groups) - 1; i >= 0; i-- {
-		sums[i], after[i] = groups[i].sum, after[i+1]
-		after[i].Merge(groups[i].sum)
+		after[i] = maps.Clone(after[i+1])
+		after[i].Merge(groups[i].sums)
 	}
-	total := Group{Name: "total", sum: after[0]}
-	all, each := m.Totals(sums)
-	var before estimate.Sum
+	total := Group{Name: "total", sums: after[0]}
+	before := estimate.ClientSums{}
 	for i, g := range groups {
-		rest := before
+		rest := maps.Clone(before)
 		rest.Merge(after[i+1])
-		g.fill(each[i], estimate.ShareOf(g.sum, rest), total.sum.Nodes)
-		before.Merge(g.sum)
+		g.fill(m.TotalOf(g.sums), estimate.ShareOf(g.sums, rest), total.sums.Nodes())
+		before.Merge(g.sums)
 	}
-	total.fill(all, estimate.ShareOf(total.sum, estimate.Sum{}), total.sum.Nodes)
+	total.fill(m.TotalOf(total.sums), estimate.ShareOf(total.sums, nil), total.sums.Nodes())
 	return total
 }
 
-// fill sets what follows from the group's sum. nodes are those of all groups.
+// fill sets what follows from the group's sums. nodes are those of all groups.
 func (g *Group) fill(t estimate.Total, share estimate.Share, nodes int) {
-	g.Nodes, g.NodeShare, g.WithValidators = g.sum.Nodes, float64(g.sum.Nodes)/float64(nodes), t.WithValidators
+	g.Nodes = g.sums.Nodes()
+	g.NodeShare, g.WithValidators = float64(g.Nodes)/float64(nodes), t.WithValidators
 	g.Attachments, g.AttachmentsLow, g.AttachmentsHigh = t.Validators, t.Low, t.High
 	g.StakeETH, g.StakeLow, g.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
 	if !math.IsNaN(share.Share) {
@@ -238,24 +239,24 @@ func (g *Group) fill(t estimate.Total, share estimate.Share, nodes int) {
 // fold puts groups with few nodes into one, and further small ones until that has enough.
 func fold(m *estimate.Model, groups []*Group, unknown *Group) (folded int, kept []*Group, keptUnknown, others *Group) {
 	slices.SortStableFunc(groups, func(a, b *Group) int { return cmp.Compare(a.Nodes, b.Nodes) })
-	others, keptUnknown = &Group{Name: otherGroups}, unknown
+	others, keptUnknown = &Group{Name: otherGroups, sums: estimate.ClientSums{}}, unknown
 	if unknown != nil && unknown.Nodes < smallGroup {
-		others.sum.Merge(unknown.sum)
+		others.sums.Merge(unknown.sums)
 		keptUnknown = nil
 	}
 	for _, g := range groups {
-		if g.Nodes < smallGroup || others.sum.Nodes > 0 && others.sum.Nodes < smallGroup {
-			others.sum.Merge(g.sum)
+		if g.Nodes < smallGroup || others.sums.Nodes() > 0 && others.sums.Nodes() < smallGroup {
+			others.sums.Merge(g.sums)
 			folded++
 			continue
 		}
 		kept = append(kept, g)
 	}
-	if others.sum.Nodes > 0 && others.sum.Nodes < smallGroup { // nothing else is left but unknown
-		others.sum.Merge(keptUnknown.sum)
+	if others.sums.Nodes() > 0 && others.sums.Nodes() < smallGroup { // nothing else is left but unknown
+		others.sums.Merge(keptUnknown.sums)
 		keptUnknown = nil
 	}
-	if others.sum.Nodes == 0 {
+	if others.sums.Nodes() == 0 {
 		return 0, kept, keptUnknown, nil
 	}
 	all := append(slices.Clone(kept), others)
