@@ -132,9 +132,10 @@ soak-faults: ## 100 rounds of faults other than deaths: vanished streams and mou
 	VALTRACK_KILLS=20 $(GO) test ./test/crash -run 'Killed$$|^TestPowerCut$$' -count=1 -v -timeout 20m
 
 .PHONY: accuracy
-accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables
+accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
 	$(GO) run ./test/accuracy
+	$(GO) run ./test/accuracy -case all
 
 .PHONY: hosting-score
 hosting-score: ## precision and recall of hosting types and clouds on the labelled networks

@@ -9,6 +9,7 @@ import (
 const (
 	OptActiveValidators = "active-validators"
 	OptBeaconAPI        = "beacon-api"
+	OptMeanBalance      = "mean-balance"
 	OptDataDir          = "data-dir"
 	OptGeo              = "geo"
 	OptListen           = "listen"

@@ -21,6 +21,7 @@ import (
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/report"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Flags of report.
@@ -28,6 +29,7 @@ const (
 	flagNodes       = "nodes"
 	flagNode        = "node"
 	flagCalibration = "calibration"
+	flagKnown       = "known"
 	flagForks       = "forks"
 	flagChanges     = "changes"
 	flagTruth       = "truth"
@@ -56,6 +58,7 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
+			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
 			text(flagSince, "", "report on the time since then only, as 24h or 7d"),
 			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
@@ -84,7 +87,7 @@ func runReport(ctx context.Context, in invocation) error {
 		if err != nil {
 			return err
 		}
-		return in.writeView(report.NewCalibration(state))
+		return in.reportCalibration(state)
 	}
 	r, err := report.Read(ctx, dir, span)
 	if err == nil && r.Damaged() != nil {
@@ -113,6 +116,24 @@ func runReport(ctx context.Context, in invocation) error {
 	return err
 }
 
+// reportCalibration prints the calibration, with the residuals of known nodes if there are any.
+func (in invocation) reportCalibration(state *tracker.State) error {
+	c := report.NewCalibration(state)
+	if path := in.cmd.String(flagKnown); path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return usagef("--%s: %w", flagKnown, err)
+		}
+		defer f.Close()
+		known, err := report.ReadKnown(f)
+		if err != nil {
+			return usagef("--%s %q: %w", flagKnown, path, err)
+		}
+		c.Known = report.NewKnownNodes(state, known)
+	}
+	return in.writeView(c)
+}
+
 // changesPeriod reports whether the only argument is the period of --changes, as in
 // --changes 24h.
 func (in invocation) changesPeriod() bool {
@@ -122,7 +143,10 @@ func (in invocation) changesPeriod() bool {
 // oneReport checks that at most one kind of report is wanted, and with a window only one
 // that has it.
 func (in invocation) oneReport() error {
-	for _, flag := range []string{flagNode, flagBy, flagSince, flagFrom, flagTo} {
+	if in.cmd.String(flagKnown) != "" && !in.cmd.Bool(flagCalibration) {
+		return usagef("--%s: it is compared in --%s, give both", flagKnown, flagCalibration)
+	}
+	for _, flag := range []string{flagNode, flagBy, flagSince, flagFrom, flagTo, flagKnown} {
 		if in.cmd.IsSet(flag) && in.cmd.String(flag) == "" { // such as that of an empty shell variable
 			return usagef("--%s is empty: give it a value, or leave it out", flag)
 		}

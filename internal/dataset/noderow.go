@@ -30,8 +30,11 @@ type NodeRow struct {
 	StakeETH       *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
 	StakeLow       *float64 `parquet:"stake_low,optional" json:"stake_low"`
 	StakeHigh      *float64 `parquet:"stake_high,optional" json:"stake_high"`
-	EpochsWatched  *float64 `parquet:"epochs_watched,optional" json:"epochs_watched"`
-	Weight         *float64 `parquet:"weight,optional" json:"weight"` // in totals; 0 for a node that is in none
+	// Trust and Flags are those of peer_estimates.
+	Trust         *string  `parquet:"trust,optional,dict" json:"trust"`
+	Flags         []string `parquet:"flags,list,optional" json:"flags"`
+	EpochsWatched *float64 `parquet:"epochs_watched,optional" json:"epochs_watched"`
+	Weight        *float64 `parquet:"weight,optional" json:"weight"` // in totals; 0 for a node that is in none
 
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional" json:"custody_group_count"`
 	CustodyToldBy     *string `parquet:"custody_told_by,optional,dict" json:"custody_told_by"`

@@ -23,13 +23,23 @@ type EstimateRow struct {
 	ValidatorsSD   float64 `parquet:"validators_sd" json:"validators_sd"`
 	// PValidator is the probability of at least one.
 	PValidator float64 `parquet:"p_validator" json:"p_validator"`
-	// StakeETH to StakeMean are the median, the ends of the middle 90 % and the mean.
-	StakeETH          float64 `parquet:"stake_eth" json:"stake_eth"`
-	StakeLow          float64 `parquet:"stake_low" json:"stake_low"`
-	StakeHigh         float64 `parquet:"stake_high" json:"stake_high"`
-	StakeMean         float64 `parquet:"stake_mean" json:"stake_mean"`
-	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
-	AllSubnets        bool    `parquet:"all_subnets" json:"all_subnets"`
+	// ValidatorsShared is the part of ValidatorsSD that all nodes of the client have in common: in a
+	// sum over them it adds up. Null in rows of earlier versions.
+	ValidatorsShared *float64 `parquet:"validators_shared_sd,optional" json:"validators_shared_sd"`
+	// Trust says how far the rate of duties of the client version is known, Flags what makes the
+	// estimate doubtful, as estimate.Trust and estimate.Flags name them. Null in rows of earlier
+	// versions.
+	Trust *string  `parquet:"trust,optional,dict" json:"trust"`
+	Flags []string `parquet:"flags,list,optional" json:"flags"`
+	// StakeETH to StakeMean are the median, the ends of the middle 90 % and the mean. Null where
+	// MeanBalance is not known, in ETH; rows of earlier versions, which assumed it, have numbers.
+	StakeETH          *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
+	StakeLow          *float64 `parquet:"stake_low,optional" json:"stake_low"`
+	StakeHigh         *float64 `parquet:"stake_high,optional" json:"stake_high"`
+	StakeMean         *float64 `parquet:"stake_mean,optional" json:"stake_mean"`
+	MeanBalance       *float64 `parquet:"mean_balance,optional,dict" json:"mean_balance"`
+	CustodyGroupCount *uint64  `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
+	AllSubnets        bool     `parquet:"all_subnets" json:"all_subnets"`
 	// Weight is what the node counts for in the totals of its hour, from 0 to 1: below 1 where
 	// its network prefix has too many nodes, or claims too much. Null in rows of earlier
 	// versions, which counted every node in full.

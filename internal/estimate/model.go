@@ -22,14 +22,22 @@ type Spurious map[eth2.ClientKind]float64
 type Model struct {
 	params   Params
 	spurious Spurious
+	versions map[versionKey]versionFit
+	assumed  habitShares // of versions that are not in the map
+	few      float64     // see custodyShares
 	grid     []int
 	logPrior []float64
 	units    stakeUnits
 	spaces   *sync.Pool
 
 	cells   memo[tableKey, *table]
-	custody memo[custodyKey, []float64]
+	rates   memo[cell, float64] // see cellRate
+	custody memo[custodyKey, *custodyTable]
 	shares  memo[custodyKey, []float64] // see stakeUnits.shares
+	open    struct {
+		once  sync.Once
+		model *Model
+	} // see undecided
 }
 
 // tableKey names a table: a cell's kind, the spurious cells of an observation, and by
@@ -41,7 +49,7 @@ type tableKey struct {
 
 type custodyKey struct {
 	reading int
-	under   float64
+	custodyShares
 }
 
 // table has, for each number of validators, the logarithms of the chance that a cell
@@ -58,9 +66,9 @@ type blockEnds struct{ firstOn, lastOn, firstOff float64 }
 func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 	m := &Model{
 		spaces: new(sync.Pool),
-		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
+		params: p, spurious: spurious, assumed: defaultShares(), few: assumedFew, grid: newGrid(int(min(p.active(), maxValidators))),
 	}
-	m.units = newStakeUnits(m.grid)
+	m.units = newStakeUnits(m.grid, p.Balance)
 	m.logPrior = prior.weights(m.grid)
 	for i, w := range m.logPrior {
 		m.logPrior[i] = math.Log(w)
@@ -130,14 +138,14 @@ func (m *Model) syncTable() *table {
 	})
 }
 
-func (m *Model) custodyTable(reading int, kind eth2.ClientKind) []float64 {
-	k := custodyKey{reading, underReporting(kind)}
-	return m.custody.of(k, func() []float64 { return logCustody(m.grid, reading, k.under) })
+func (m *Model) custodyTable(reading int, kind eth2.ClientKind) *custodyTable {
+	k := custodyKey{reading, custodyShares{underReporting(kind), m.few}}
+	return m.custody.of(k, func() *custodyTable { return newCustodyTable(m.grid, reading, k.custodyShares) })
 }
 
 func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {
-	k := custodyKey{reading, underReporting(kind)}
-	return m.shares.of(k, func() []float64 { return m.units.shares(m.grid, reading, k.under) })
+	k := custodyKey{reading, custodyShares{underReporting(kind), m.few}}
+	return m.shares.of(k, func() []float64 { return m.units.shares(m.grid, reading, k.custodyShares) })
 }
 
 // newTable takes the logarithm of the chance that no duty fills the cell; eps is the

@@ -104,7 +104,7 @@ func (a part) relative() (low, high float64) {
 	if a.mean == 0 {
 		return 1, 1
 	}
-	half := middle90 * math.Hypot(math.Hypot(math.Sqrt(a.variance), a.shared), systematic*a.mean)
+	half := middle90 * math.Hypot(math.Hypot(math.Sqrt(a.variance), a.shared), math.Hypot(systematic*a.mean, priorShift*a.deviations))
 	return math.Min(1, math.Max(a.least(), a.mean-half)/a.mean), 1 + half/a.mean
 }
 

@@ -53,7 +53,7 @@ func (m *Model) central() *Model {
 
 // with is a model with the same validators and prior.
 func (m *Model) with(p Params, s Spurious) *Model {
-	return &Model{params: p, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces}
+	return &Model{params: p, spurious: s, versions: m.versions, assumed: m.assumed, few: m.few, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces}
 }
 
 // spuriousRates is one round: the rates of nodes as far as current takes them for nodes
@@ -67,7 +67,8 @@ func (m *Model) spuriousRates(current *Model, nodes []*Evidence) Spurious {
 	s := m.borrow()
 	defer m.spaces.Put(s)
 	for _, n := range nodes {
-		without := current.posterior(n, s)[0]
+		w, _ := current.posterior(n, s)
+		without := w[0]
 		for _, c := range n.pools[0].cells {
 			filled[n.kind] += without * float64(c.on)
 			observed[n.kind] += without * float64(c.on+c.off) / m.params.perObservation(c.cell)

@@ -32,8 +32,7 @@ func (p *pastRows) add(n *Node, row dataset.EstimateRow) {
 		weight = *row.Weight
 	}
 	p.counted = append(p.counted, counted{n, estimate.Estimate{
-		Low: row.ValidatorsLow, Mean: row.ValidatorsMean, Variance: row.ValidatorsSD * row.ValidatorsSD,
-		PValidator: row.PValidator, Stake: estimate.Stake{Mean: row.StakeMean},
+		Low: row.ValidatorsLow, Mean: row.ValidatorsMean, Variance: row.ValidatorsSD * row.ValidatorsSD, PValidator: row.PValidator,
 	}, weight})
 }
 
@@ -45,5 +44,6 @@ func (p *pastRows) model(params estimate.Params) *estimate.Model {
 	if p.active > 0 {
 		params.ActiveValidators = uint64(p.active)
 	}
+	params.Balance = estimate.Balance{} // that of then is not known
 	return estimate.NewModel(params, estimate.DefaultPrior(), nil)
 }

@@ -51,9 +51,10 @@ type Group struct {
 	AttachmentsShare *float64 `json:"attachments_share"`
 	ShareLow         *float64 `json:"share_low"`
 	ShareHigh        *float64 `json:"share_high"`
-	StakeETH         float64  `json:"stake_eth"`
-	StakeLow         float64  `json:"stake_low"`
-	StakeHigh        float64  `json:"stake_high"`
+	// The stake is null where the mean balance of validators is not known.
+	StakeETH  *float64 `json:"stake_eth"`
+	StakeLow  *float64 `json:"stake_low"`
+	StakeHigh *float64 `json:"stake_high"`
 
 	holder bool // the group is one party or place, and not many
 	sums   estimate.ClientSums
@@ -230,7 +231,9 @@ func (g *Group) fill(t estimate.Total, share estimate.Share, nodes int) {
 	g.Nodes = g.sums.Nodes()
 	g.NodeShare, g.WithValidators = float64(g.Nodes)/float64(nodes), t.WithValidators
 	g.Attachments, g.AttachmentsLow, g.AttachmentsHigh = t.Validators, t.Low, t.High
-	g.StakeETH, g.StakeLow, g.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
+	if t.StakeKnown {
+		g.StakeETH, g.StakeLow, g.StakeHigh = &t.StakeETH, &t.StakeLow, &t.StakeHigh
+	}
 	if !math.IsNaN(share.Share) {
 		g.AttachmentsShare, g.ShareLow, g.ShareHigh = &share.Share, &share.Low, &share.High
 	}

@@ -123,7 +123,7 @@ func (r *Report) setState(state *tracker.State) {
 			n.Location = locationOf(&row)
 		}
 		if p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
-			e := estimated(p.Estimate.Estimate)
+			e := trusted(p.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
 			n.Weight = new(float64)
 		}
@@ -150,7 +150,7 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 		n.estimatedAt = row.Timestamp
 		n.Estimated = &Estimated{
 			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
-			row.StakeETH, row.StakeLow, row.StakeHigh,
+			row.StakeETH, row.StakeLow, row.StakeHigh, row.Trust, row.Flags,
 		}
 		n.EpochsWatched, n.AllSubnets, n.Weight = row.EpochsWatched, row.AllSubnets, row.Weight
 		if n.Weight == nil {

@@ -21,7 +21,8 @@ func (n *Node) Row() dataset.NodeRow {
 	if e := n.Estimated; e != nil {
 		row.Validators = new(int64(e.Validators))
 		row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator = &e.ValidatorsLow, &e.ValidatorsHigh, &e.ValidatorsMean, &e.PValidator
-		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = &e.StakeETH, &e.StakeLow, &e.StakeHigh, &n.EpochsWatched
+		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = e.StakeETH, e.StakeLow, e.StakeHigh, &n.EpochsWatched
+		row.Trust, row.Flags = e.Trust, e.Flags
 		row.Weight = n.Weight
 	}
 	return row

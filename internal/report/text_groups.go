@@ -48,7 +48,7 @@ func (g Groups) WriteText(w io.Writer) error {
 		rows = append(rows, []string{
 			strings.TrimSpace(printable.Clean(r.Name) + " " + printable.Clean(r.Label)), fmt.Sprint(r.Nodes), fmt.Sprintf("%.1f %%", 100*r.NodeShare),
 			fmt.Sprintf("%.0f", r.Attachments), fmt.Sprintf("%.0f to %.0f", r.AttachmentsLow, r.AttachmentsHigh),
-			percent(r.AttachmentsShare), percent(r.ShareLow) + " to " + percent(r.ShareHigh), fmt.Sprintf("%.0f", r.StakeETH),
+			percent(r.AttachmentsShare), percent(r.ShareLow) + " to " + percent(r.ShareHigh), eth(r.StakeETH),
 		})
 	}
 	p.table([]column{
@@ -96,7 +96,7 @@ func (g Groups) Table() [][]string {
 	for _, r := range g.rows() {
 		out = append(out, []string{
 			r.Name, r.Label, strconv.Itoa(r.Nodes), number(r.NodeShare), number(r.WithValidators), number(r.Attachments), number(r.AttachmentsLow), number(r.AttachmentsHigh),
-			orNone(r.AttachmentsShare), orNone(r.ShareLow), orNone(r.ShareHigh), number(r.StakeETH), number(r.StakeLow), number(r.StakeHigh),
+			orNone(r.AttachmentsShare), orNone(r.ShareLow), orNone(r.ShareHigh), orNone(r.StakeETH), orNone(r.StakeLow), orNone(r.StakeHigh),
 		})
 	}
 	return out

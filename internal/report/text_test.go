@@ -43,7 +43,7 @@ func TestViewsFitTheTerminal(t *testing.T) {
 	}
 	top := Validating{n.ID, n.Client, *n.Estimated}
 	summary := r.Summary()
-	summary.Validators = &Validators{Histogram: buckets(), Top: []Validating{top}, Uncertainty: Uncertainty{Nodes: []Uncertain{{top, true}}, Share: 0.8}}
+	summary.Validators = &Validators{Histogram: buckets(), Top: []Validating{top}, Uncertainty: Uncertainty{Nodes: []Uncertain{{top, true, 0.8}}, Share: 0.8}}
 	views := map[string]func(io.Writer) error{
 		"summary": summary.WriteText, "evidence": evidence.WriteText, "changes": r.Changes().WriteText, "forks": r.Forks(nil).WriteText,
 		"nodes":       func(w io.Writer) error { return WriteNodes(w, r.Nodes()) },

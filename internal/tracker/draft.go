@@ -189,6 +189,7 @@ func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) {
 				epoch.LongLived[i] |= attnets[i]
 			}
 		}
+		d.Duties = d.Duties.AddWatch(f.params, *client, epoch)
 		if s := d.day(f, epoch.From, client); s != nil {
 			s.AddWatch(f.params, epoch)
 		}

@@ -65,6 +65,10 @@ type Peer struct {
 	// Open are visits that have not ended, and the last ones with a watch.
 	Open []openVisit `json:"open,omitempty"`
 
+	// Duties are those that it showed in the newest watched epochs, for the multiplicity of the
+	// network's validators.
+	Duties estimate.Duties `json:"duties,omitempty"`
+
 	// Estimate is nil before the first.
 	Estimate *Estimate `json:"estimate,omitempty"`
 

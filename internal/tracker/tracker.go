@@ -48,8 +48,8 @@ type Config struct {
 	Log    *slog.Logger
 }
 
-// Tracker follows the events of a consumer. All methods but State and SetActiveValidators
-// are for one goroutine.
+// Tracker follows the events of a consumer. All methods but State, SetActiveValidators and
+// SetBalance are for one goroutine.
 type Tracker struct {
 	cfg      Config
 	now      func() time.Time
@@ -72,8 +72,9 @@ type Tracker struct {
 	refreshed time.Time
 	lostDays  uint32 // dropped since the last log line
 
-	active atomic.Uint64 // announced by SetActiveValidators; 0 for none
-	state  atomic.Pointer[State]
+	active  atomic.Uint64                    // announced by SetActiveValidators; 0 for none
+	balance atomic.Pointer[estimate.Balance] // announced by SetBalance; nil for none
+	state   atomic.Pointer[State]
 }
 
 // Open opens the data directory's database, creating it if it is missing, and loads it. Its
@@ -231,6 +232,10 @@ func (t *Tracker) publish() {
 // chain; 0 is ignored. It takes effect with the next refresh of the estimates. It may be
 // called at any time.
 func (t *Tracker) SetActiveValidators(n uint64) { t.active.Store(n) }
+
+// SetBalance sets the mean balance of the network's active validators, as SetActiveValidators
+// their number.
+func (t *Tracker) SetBalance(b estimate.Balance) { t.balance.Store(&b) }
 
 // Recompute learns from all peers, recomputes all estimates, as at the end of an hour, and
 // writes them.
