@@ -25,6 +25,9 @@ type PipelineConfig struct {
 	// Devnet, unless it is nil, is started first; its network replaces those
 	// above.
 	Devnet *devnet.Config
+	// DevnetPlaces gives the devnet's nodes the places of public addresses, marked as
+	// simulated.
+	DevnetPlaces bool
 }
 
 // DirUse is what the pipeline does with its data directory. A devnet's network is known
@@ -66,6 +69,9 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	svc.ready.setReason(notConnected)
 	if p.places, err = openPlaces(cfg.Consumer.Geo, svc.log); err != nil {
 		return nil, err
+	}
+	if cfg.Devnet != nil && cfg.DevnetPlaces {
+		simulatePlaces(p.places, svc.log)
 	}
 	p.dir, err = openDataDir(cfg.Consumer.DataDir, cfg.DirUse())
 	if err != nil {

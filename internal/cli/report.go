@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -31,6 +34,9 @@ const (
 	flagChanges     = "changes"
 	flagTruth       = "truth"
 	flagSince       = "since"
+	flagBy          = "by"
+	flagPublic      = "public"
+	flagCSV         = "csv"
 )
 
 // defaultChanges is the time that --changes looks back without another.
@@ -47,6 +53,9 @@ func (p *program) reportCommand() *cli.Command {
 			text(flagNode, "", "print the evidence for one node, by peer id, node id, the first characters of one, ENR or IP address"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
 			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, or in another window"),
+			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
+			toggle(flagPublic, "with --"+flagBy+", put groups with fewer than five nodes together, to publish the result"),
+			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
@@ -116,6 +125,8 @@ func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Rang
 		return in.writeView(r.Changes())
 	case in.cmd.Bool(flagTruth):
 		return in.reportTruth(r, dir)
+	case in.cmd.String(flagBy) != "":
+		return in.reportGroups(r, dir)
 	}
 	return in.writeView(r.Summary())
 }
@@ -150,7 +161,7 @@ func (in invocation) oneReport() error {
 	if in.cmd.String(flagKnown) != "" && !in.cmd.Bool(flagCalibration) {
 		return usagef("--%s: it is compared in --%s, give both", flagKnown, flagCalibration)
 	}
-	for _, flag := range []string{flagNode, flagSince, flagFrom, flagTo, flagKnown} {
+	for _, flag := range []string{flagNode, flagBy, flagSince, flagFrom, flagTo, flagKnown} {
 		if in.cmd.IsSet(flag) && in.cmd.String(flag) == "" { // such as that of an empty shell variable
 			return usagef("--%s is empty: give it a value, or leave it out", flag)
 		}
@@ -161,19 +172,41 @@ func (in invocation) oneReport() error {
 			kinds = append(kinds, flag)
 		}
 	}
-	if in.cmd.String(flagNode) != "" {
-		kinds = append(kinds, flagNode)
+	for _, flag := range []string{flagNode, flagBy} {
+		if in.cmd.String(flag) != "" {
+			kinds = append(kinds, flag)
+		}
 	}
 	if len(kinds) > 1 {
 		return usagef("--%s and --%s: give one of them", kinds[0], kinds[1])
 	}
-	if len(kinds) == 0 || kinds[0] == flagNodes || kinds[0] == flagForks || kinds[0] == flagChanges {
+	if err := in.groupFlags(); err != nil {
+		return err
+	}
+	if len(kinds) == 0 || slices.Contains([]string{flagNodes, flagForks, flagChanges, flagBy}, kinds[0]) {
 		return nil
 	}
 	for _, flag := range []string{flagSince, flagFrom, flagTo} {
 		if in.cmd.String(flag) != "" {
 			return usagef("--%s: --%s is about all data, leave one of them out", flag, kinds[0])
 		}
+	}
+	return nil
+}
+
+// groupFlags checks --by and what goes with it.
+func (in invocation) groupFlags() error {
+	by := in.cmd.String(flagBy)
+	if by != "" && !slices.Contains(report.GroupNames(), by) {
+		return usagef("--%s %q: want one of %s", flagBy, by, strings.Join(report.GroupNames(), ", "))
+	}
+	for _, flag := range []string{flagPublic, flagCSV} {
+		if by == "" && in.cmd.Bool(flag) {
+			return usagef("--%s needs --%s", flag, flagBy)
+		}
+	}
+	if in.cmd.Bool(flagCSV) && in.cmd.Bool(flagJSON) {
+		return usagef("--%s and --%s: give one of them", flagCSV, flagJSON)
 	}
 	return nil
 }
@@ -252,6 +285,25 @@ func (in invocation) truthDir(dataDir string) string {
 		return n.Dir
 	}
 	return filepath.Join(dataDir, devnetName)
+}
+
+func (in invocation) reportGroups(r *report.Report, dir string) error {
+	groups, err := r.Groups(in.cmd.String(flagBy), in.cmd.Bool(flagPublic))
+	if err != nil {
+		return fmt.Errorf("--%s %s in %s: %w", flagBy, in.cmd.String(flagBy), dir, err)
+	}
+	if !in.cmd.Bool(flagCSV) {
+		return in.writeView(groups)
+	}
+	out := csv.NewWriter(in.stdout)
+	for _, cells := range groups.Table() {
+		escapeFormulas(cells)
+		if err := out.Write(cells); err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+	}
+	out.Flush()
+	return out.Error()
 }
 
 func (in invocation) reportTruth(r *report.Report, dir string) error {

@@ -44,6 +44,7 @@ type Locator struct {
 	errors  *loglimit.Limiter
 	log     *slog.Logger
 	refused []fs.FileInfo // of each path, the file that could not be read; Run's
+	standIn func(netip.Addr) (other netip.Addr, ok bool)
 
 	found cache
 }
@@ -95,12 +96,15 @@ func (l *Locator) Version() uint64 { return l.version.Load() }
 // The Place is shared with those who asked before: it must not be changed.
 func (l *Locator) Find(ip netip.Addr) *Place {
 	return l.found.get(question{ip, l.version.Load()}, func() *Place {
+		ip, simulated := l.inPlaceOf(ip)
 		p := l.lookup(ip)
 		if !p.known() {
 			return nil
 		}
 		p.classify()
-		p.Source = p.describe()
+		if p.Source = p.describe(); simulated {
+			p.Source = simulatedSource + "; " + p.Source
+		}
 		return &p
 	})
 }
