@@ -56,7 +56,7 @@ func (w *Writer) migrateTable(ctx context.Context, table table) (done Migrated, 
 		if err := w.step("migrate " + table.name); err != nil {
 			return done, err
 		}
-		dir := filepath.Join(work, p.span.String())
+		dir := filepath.Join(work, p.String())
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return done, err
 		}
