@@ -76,6 +76,7 @@ func getCrawl(s *Server, r *request) (answer, *problem) {
 			c.Reason = new(err.Error())
 		}
 	}
+	_, c.GeoDate = s.src.geoSources()
 	a := r.data(s, c)
 	a.etag = "" // it changes with every event
 	return a, nil

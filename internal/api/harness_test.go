@@ -23,6 +23,7 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -145,7 +146,12 @@ func (c *testCrawl) append(err error) {
 }
 
 func (c *testCrawl) sources() Sources {
+	places, err := geo.Open(nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	return Sources{
+		Places: places.Sources,
 		Network: "testnet", Schedule: testSchedule(c.t), Clock: testClock(), DataDir: c.dir, State: c.tracker.State,
 		Ingest: func() Ingest {
 			return Ingest{Lag: 3, Stored: 100, LastCommit: time.Now(), Events: map[string]uint64{"c": 100}, Missing: map[string]uint64{"c": 1}}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/telemetry"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
@@ -58,6 +59,8 @@ type Sources struct {
 	DataDir  string
 	// State is the tracker's; nil while nothing is estimated.
 	State func() *tracker.State
+	// Places, unless it is nil, says what places and networks of addresses are from.
+	Places func() []geo.Source
 	// Ingest says how storing goes.
 	Ingest func() Ingest
 	// Ready is nil when events are stored.

@@ -215,7 +215,36 @@ type meta struct {
 	AgeMS       *int64  `json:"age_ms"`
 	EstimatedAt *int64  `json:"estimated_at"`
 	GeoDate     *string `json:"geo_date"`
-	Public      bool    `json:"public"`
+	// GeoSources are what places and networks of addresses are from. Licences ask for their names
+	// and links where places are shown.
+	GeoSources []geoSource `json:"geo_sources"`
+	Public     bool        `json:"public"`
+}
+
+type geoSource struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"`
+	Licence string `json:"licence"`
+	Date    string `json:"date"` // of the data, empty where it is not known
+}
+
+// geoSources lists the sources, and the date of the oldest.
+func (s Sources) geoSources() (list []geoSource, oldest *string) {
+	list = []geoSource{}
+	if s.Places == nil {
+		return list, nil
+	}
+	for _, from := range s.Places() {
+		g := geoSource{Name: from.Name, URL: from.Link, Licence: from.License}
+		if !from.Date.IsZero() {
+			g.Date = from.Date.UTC().Format(time.DateOnly)
+			if oldest == nil || g.Date < *oldest {
+				oldest = &g.Date
+			}
+		}
+		list = append(list, g)
+	}
+	return list, oldest
 }
 
 // meta describes the request's view.
@@ -226,6 +255,7 @@ func (v *view) meta(public bool) meta {
 		Network: v.src.Network, Simulated: v.src.Simulated, AsOf: known(v.totals.Hour), CoversMS: (24 * time.Hour).Milliseconds(),
 		EstimatedAt: known(v.state.Learned.At), Public: public,
 	}
+	m.GeoSources, m.GeoDate = v.src.geoSources()
 	if m.AsOf != nil {
 		m.AgeMS = new(max(0, time.Now().UnixMilli()-*m.AsOf))
 	}

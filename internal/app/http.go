@@ -8,6 +8,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -51,13 +52,13 @@ func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 }
 
 // source sets what is served: what the current storage has, which may be nil.
-func (h *httpServer) source(cfg ConsumerConfig, current func() *storage) {
+func (h *httpServer) source(cfg ConsumerConfig, places *geo.Locator, current func() *storage) {
 	if h == nil {
 		return
 	}
 	h.sources = api.Sources{
 		Network: cfg.Network.Name, Simulated: cfg.Network.Name == devnet.Name, Schedule: cfg.Network.Schedule, Clock: cfg.Network.Clock,
-		DataDir: cfg.DataDir, Ready: h.ready,
+		DataDir: cfg.DataDir, Ready: h.ready, Places: places.Sources,
 		State: func() *tracker.State {
 			if s := current(); s != nil {
 				if t := s.consumer.Tracker(); t != nil {
