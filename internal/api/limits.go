@@ -18,8 +18,11 @@ const (
 	// that a burst may use up at once.
 	keyFactor    = 4
 	burstSeconds = 5
-	// maxExports bounds the exports that run at one time, maxStreams the event streams.
+	// maxExports bounds the exports of nodes that run at one time, maxReads those that read the
+	// datasets, maxDetails the nodes that are explained, maxStreams the event streams.
 	maxExports = 8
+	maxReads   = 2
+	maxDetails = 4
 	maxStreams = 256
 )
 
@@ -28,11 +31,16 @@ type limits struct {
 	rate     rate.Limit
 	limiters *lru.Cache[string, *rate.Limiter]
 	exports  chan struct{}
+	reads    chan struct{}
+	details  chan struct{}
 	streams  chan struct{}
 }
 
 func newLimits(perSecond float64) *limits {
-	l := &limits{rate: rate.Limit(perSecond), exports: make(chan struct{}, maxExports), streams: make(chan struct{}, maxStreams)}
+	l := &limits{
+		rate: rate.Limit(perSecond), exports: make(chan struct{}, maxExports), reads: make(chan struct{}, maxReads),
+		details: make(chan struct{}, maxDetails), streams: make(chan struct{}, maxStreams),
+	}
 	if perSecond <= 0 {
 		l.rate = rate.Inf
 	}
@@ -45,7 +53,7 @@ func (l *limits) allow(key string, addr netip.Addr) *problem {
 	if l.rate == rate.Inf {
 		return nil
 	}
-	limit, who := l.rate, "address "+group(addr)
+	limit, who := l.rate, "address "+addressGroup(addr)
 	if key != "" {
 		limit, who = keyFactor*l.rate, "key "+key
 	}
@@ -65,8 +73,8 @@ func (l *limits) allow(key string, addr netip.Addr) *problem {
 	return p
 }
 
-// group is what counts as one address: an IPv4 address or an IPv6 /64.
-func group(addr netip.Addr) string {
+// addressGroup is what counts as one address: an IPv4 address or an IPv6 /64.
+func addressGroup(addr netip.Addr) string {
 	if addr = addr.Unmap(); addr.Is6() {
 		if p, err := addr.WithZone("").Prefix(64); err == nil {
 			return p.String()

@@ -84,6 +84,7 @@ func (n *node) agent() string {
 type column struct {
 	name  string
 	keyed bool // needs a key
+	list  bool // nodes are not sorted by it
 	get   func(n *node) value
 	// public is what is shown without a key; nil for get.
 	public func(n *node) value
@@ -144,8 +145,8 @@ var nodeColumns = []column{
 	{name: "validators_high", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.High) })},
 	{name: "validators_mean", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Mean) })},
 	{name: "p_validator", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.PValidator) })},
-	{name: "flags", get: ofEstimate(flags)},
-	{name: "trust", get: ofEstimate(func(e *tracker.Estimate) value { return text(trust(e)) })},
+	{name: "flags", list: true, get: ofEstimate(func(e *tracker.Estimate) value { return value{kind: kindWords, words: e.Flags.Names()} })},
+	{name: "trust", get: ofEstimate(func(e *tracker.Estimate) value { return text(e.Trust.String()) })},
 	{name: "weight", get: func(n *node) value { return float(n.weight) }},
 	{name: "stake_eth", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Stake.Median) })},
 	{name: "stake_low", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Stake.Low) })},
@@ -178,11 +179,11 @@ var nodeColumns = []column{
 		}
 		return text(n.Record.NFD.String())
 	}},
-	{name: "long_lived_subnets", get: func(n *node) value {
+	{name: "long_lived_subnets", list: true, get: func(n *node) value {
 		if n.MetaDataAt == 0 {
 			return value{}
 		}
-		return value{kind: kindBits, n: int64(bitsOf(n.Attnets))}
+		return value{kind: kindBits, n: columnBits(n)}
 	}},
 	{name: "country", get: func(n *node) value { return text(n.place.country) }},
 	{name: "country_code", get: func(n *node) value { return text(n.place.code) }},

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/telemetry"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -79,6 +80,7 @@ type Server struct {
 	stats    *stats
 	src      Sources
 	views    *views
+	survey   *dataset.Survey
 	snapshot snapshots
 	boot     string // in entity tags: views of other processes have the same numbers
 }
@@ -146,7 +148,7 @@ func (s *Server) Run(ctx context.Context, src Sources) error {
 // prepare sets what handlers need.
 func (s *Server) prepare(src Sources) {
 	s.src = src
-	s.views = newViews(src, s.stats)
+	s.views, s.survey = newViews(src, s.stats), dataset.NewSurvey(src.DataDir)
 }
 
 func (s *Server) serve(ctx context.Context) error {

@@ -11,15 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/printable"
 	"github.com/chainbound/valtrack/internal/report"
 )
 
@@ -271,17 +269,10 @@ func exportCSV(ctx context.Context, cfg exportConfig, w io.Writer) (rows int, er
 	return rows, errors.Join(err, out.Error())
 }
 
-// escapeFormulas puts an apostrophe before the cells that a spreadsheet would evaluate:
-// nodes choose what they call themselves. Numbers stay.
+// escapeFormulas makes the cells safe for spreadsheets.
 func escapeFormulas(cells []string) {
 	for i, cell := range cells {
-		first, _ := utf8.DecodeRuneInString(cell)
-		if !strings.ContainsRune("=+-@＝＋－＠", first) && !unicode.IsControl(first) {
-			continue
-		}
-		if _, err := strconv.ParseFloat(cell, 64); err != nil {
-			cells[i] = "'" + cell
-		}
+		cells[i] = printable.NoFormula(cell)
 	}
 }
 

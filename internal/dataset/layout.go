@@ -222,3 +222,38 @@ func staged(dataDir string) (segment uint64, found bool, err error) {
 	}
 	return segment, found, nil
 }
+
+// Parts lists the files of a table's committed parts at one moment, without those whose rows
+// are in others. Files may be merged into others, or removed, at any time.
+func Parts(dataDir, table string) (out []fs.FileInfo, err error) {
+	parts, err := openTable(dataDir, table)
+	if err != nil || parts == nil {
+		return nil, err
+	}
+	defer parts.dir.Close()
+	for _, s := range parts.live {
+		if info, err := parts.dir.Stat(s.file()); err == nil {
+			out = append(out, info)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// OpenPart opens the file of a committed part by the name that Parts gave.
+func OpenPart(dataDir, table, name string) (*os.File, error) {
+	parts, err := openTable(dataDir, table)
+	if err != nil {
+		return nil, err
+	}
+	if parts == nil {
+		return nil, fs.ErrNotExist
+	}
+	defer parts.dir.Close()
+	s, ok := parseFile(name)
+	if !ok || !slices.Contains(parts.live, s) {
+		return nil, fs.ErrNotExist
+	}
+	return parts.dir.Open(name)
+}

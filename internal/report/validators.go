@@ -141,19 +141,11 @@ func newValidators(state *tracker.State) *Validators {
 	if len(nodes) == 0 {
 		return nil
 	}
-	out := &Validators{Totals: state.Totals(), Histogram: buckets(), LostDays: state.LostDays()}
+	out := &Validators{Totals: state.Totals(), Histogram: Histogram(state), LostDays: state.LostDays()}
 	var full []*tracker.Peer
 	for k, p := range nodes {
-		weight := state.Weights()[k]
-		if weight == 1 {
+		if state.Weights()[k] == 1 {
 			full = append(full, p)
-		}
-		for i := len(out.Histogram) - 1; i >= 0; i-- {
-			if b := &out.Histogram[i]; p.Estimate.Median >= b.Low {
-				b.Nodes++
-				b.Validators += weight * float64(p.Estimate.Median)
-				break
-			}
 		}
 	}
 	out.Uncertainty = newUncertainty(full, out.Totals)

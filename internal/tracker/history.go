@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/event"
@@ -107,3 +108,6 @@ func (c counts) merge(o counts) {
 		}
 	}
 }
+
+// VisitOutcome is the outcome of the visits that a count has the name of.
+func VisitOutcome(name string) (outcome string, ok bool) { return strings.CutPrefix(name, visitPrefix) }

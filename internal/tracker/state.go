@@ -2,6 +2,8 @@ package tracker
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -183,4 +185,25 @@ func (s *State) trust(p *Peer, c eth2.Client, own estimate.Behaviour) estimate.T
 		}
 	}
 	return estimate.TrustAll
+}
+
+// Peers gives every peer, in no order.
+func (s *State) Peers() iter.Seq[*Peer] { return maps.Values(s.peers) }
+
+// VersionDay is a day on which a peer was observed with a client version.
+type VersionDay struct {
+	Day    int32 // since 1970
+	Client eth2.Client
+}
+
+// VersionDays gives the days of which a peer has statistics, oldest first, without decoding
+// these.
+func (p *Peer) VersionDays() iter.Seq[VersionDay] {
+	return func(yield func(VersionDay) bool) {
+		for _, d := range p.days {
+			if !yield(VersionDay{d.day, *d.client}) {
+				return
+			}
+		}
+	}
 }

@@ -1,0 +1,60 @@
+package api
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+)
+
+// writeParquet writes the nodes as dataset.NodeRow, without addresses for the public.
+func (l *listing) writeParquet(ctx context.Context, w io.Writer, v *view) error {
+	return throughFile(w, func(f *os.File) error {
+		out := dataset.NewFile[dataset.NodeRow](f)
+		err := l.each(ctx, v, func(n *node) error { return out.Write(n.row(v.src.Network, l.full)) })
+		if err != nil {
+			return err
+		}
+		return out.Close()
+	})
+}
+
+func (n *node) row(network string, full bool) dataset.NodeRow {
+	row := dataset.NodeRow{
+		ID: n.ID, Network: network, NodeID: known(n.nodeID), CustodyGroupCount: n.CustodyGroupCount, Observations: int64(n.Observations),
+		FirstSeen: known(n.FirstSeen), LastSeen: known(n.LastSeen), LastOutcome: known(n.LastOutcome),
+		Direction: known(n.Direction), Transport: known(n.Transport),
+	}
+	if n.handshaken() {
+		row.Client, row.ClientRelease, row.ClientVersion = new(string(n.Client.Kind)), known(n.release), new(n.agent())
+		row.OS, row.Arch, row.ForkDigest = known(n.Client.OS), known(n.Client.Arch), new(n.ForkDigest.String())
+		row.LastEpoch = new(uint64(n.LastEpoch))
+	}
+	if n.MetaDataAt > 0 {
+		row.LongLivedSubnets = dataset.List(n.Attnets.Subnets())
+	}
+	if n.Record.NextForkVersion != nil {
+		row.NextForkVersion = new(n.Record.NextForkVersion.String())
+	}
+	if n.Record.NFD != nil {
+		row.NFD = new(n.Record.NFD.String())
+	}
+	if e := n.Estimate; e != nil {
+		row.Validators, row.ValidatorsLow, row.ValidatorsHigh = new(int64(e.Median)), &e.Low, &e.High
+		row.ValidatorsMean, row.PValidator, row.EpochsWatched = &e.Mean, &e.PValidator, &e.EpochsWatched
+		row.StakeETH, row.StakeLow, row.StakeHigh = &e.Stake.Median, &e.Stake.Low, &e.Stake.High
+		row.AllSubnets = &e.AllSubnets
+		if n.counts() {
+			row.Weight = &n.weight
+		}
+	}
+	if full {
+		row.Multiaddr, row.ENR = known(n.Multiaddr), known(n.Record.ENR)
+		if ip, port := n.address(); ip.IsValid() {
+			row.IP, row.Port = new(ip.String()), new(int32(port))
+		}
+		row.IP6 = known(n.Record.IP6)
+	}
+	return row
+}
