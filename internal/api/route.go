@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
+
+	"github.com/chainbound/valtrack/internal/dashboard"
 )
 
 // Content types of answers.
@@ -66,6 +68,9 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range routes() {
 		mux.Handle("GET "+route.path, s.routeHandler(route))
+	}
+	for _, path := range []string{"/{$}", "/assets/"} {
+		mux.Handle("GET "+path, dashboard.Handler())
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		probe := r.Clone(r.Context())

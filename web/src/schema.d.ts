@@ -538,7 +538,7 @@ export interface components {
             /** @description discv5 node id, 0x and hex */
             node_id?: string | null;
             client?: string | null;
-            /** @description The agent string */
+            /** @description As the node sent it, such as v8.0.1-abcdef0 */
             client_version?: string | null;
             client_release?: string | null;
             os?: string | null;
@@ -552,8 +552,8 @@ export interface components {
             validators_mean?: number | null;
             /** @description Probability of at least one validator */
             p_validator?: number | null;
-            /** @description What is unusual about the estimate */
-            flags?: string[];
+            /** @description What makes the estimate doubtful */
+            flags?: string[] | null;
             /** @description Which evidence the estimate is made from */
             trust?: string | null;
             /** @description What the node counts for in totals, 0 to 1; null when it does not count */
@@ -715,7 +715,7 @@ export interface components {
         Funnel: {
             /** @description Nodes with a record */
             records: number;
-            /** @description of these */
+            /** @description Of these, with the network's fork digest; null while the schedule is not known */
             right_digest?: number | null;
             dialled: number;
             connected: number;
@@ -795,9 +795,7 @@ export interface components {
             sentries: {
                 id: string;
                 location?: string | null;
-                version?: string | null;
                 last_event: components["schemas"]["Time"];
-                clock_skew_ms?: number | null;
                 events?: number | null;
                 missing_events?: number | null;
             }[];
@@ -1200,8 +1198,6 @@ export interface operations {
                                 subnet: number;
                                 /** @description Nodes that keep the subnet */
                                 long_lived: number;
-                                /** @description Nodes that were on it for duties at their newest handshake */
-                                short_lived: number;
                             }[];
                             custody_group_counts: {
                                 custody_group_count: number | null;

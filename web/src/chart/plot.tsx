@@ -66,6 +66,15 @@ function build(p: Props): { data: uPlot.AlignedData; series: uPlot.Series[]; ban
   return { data: data as uPlot.AlignedData, series, bands };
 }
 
+/** 14:00, or at another day than the tick before 31 Oct. */
+function tick(s: number, before: number | undefined): string {
+  const at = new Date(s * 1000).toUTCString(); // Sat, 31 Oct 2026 14:00:00 GMT
+  const day = at.slice(5, 11);
+  const clock = at.slice(17, 22);
+  if (before !== undefined && new Date(before * 1000).toUTCString().slice(5, 11) === day) return clock;
+  return clock === "00:00" ? day : `${clock}\n${day}`;
+}
+
 /** A plot over time: lines with intervals, or a stack. Dragging zooms, double click shows all. */
 export function Plot(p: Props) {
   const host = useRef<HTMLDivElement>(null);
@@ -89,7 +98,7 @@ export function Plot(p: Props) {
         legend: { live: true },
         cursor: { drag: { x: !!latest.current.onZoom, y: false, setScale: false }, bind: { dblclick: () => () => (latest.current.onZoom?.(null), null) } },
         scales: { x: { time: true }, y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.06 : 1] } },
-        axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => compact(v)) }],
+        axes: [{ ...axis, size: 38, values: (_u, at) => at.map((s, i) => tick(s, at[i - 1])) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => compact(v)) }],
         hooks: {
           setSelect: [
             (u) => {

@@ -39,10 +39,10 @@ function Totals({ from, span }: { from: number; span: number }) {
   const common = { meta: t.answer?.meta, problem: t.problem, loading: t.loading, rows, empty: t.answer && times.length < 2 && "History begins with the first hour of the crawl." };
   return (
     <>
-      <Card class="two" title="Reachable nodes over time" method="Nodes with a handshake in the day before, one per address." {...common}>
+      <Card class="half" title="Reachable nodes over time" method="Nodes with a handshake in the day before, one per address." {...common}>
         <Plot times={times} series={nodes} label="Nodes over time; the table has the numbers" height={180} />
       </Card>
-      <Card class="two" title="Validators over time" sub="attachments with their 90 % interval" method="Estimated at that time from all evidence until then." {...common}>
+      <Card class="half" title="Validators over time" sub="attachments with their 90 % interval" method="Estimated at that time from all evidence until then." {...common}>
         <Plot times={times} series={validators} label="Estimated validators over time; the table has the numbers" height={180} />
       </Card>
     </>

@@ -21,7 +21,7 @@ function Shares({ groups, title, by, lines }: { groups: Group[]; title: string; 
 function Releases({ groups }: { groups: Group[] }) {
   const meta = useAPI("/api/v1/clients").answer?.meta;
   return (
-    <Card class="two" title="Releases" sub="most used first" method={methods.counted} meta={meta} rows={groups.map((g) => ({ client: g.code, release: g.name, ...groupRows([g])[0] }))} empty={!groups.length && "No release known yet."}>
+    <Card class="half" title="Releases" sub="most used first" method={methods.counted} meta={meta} rows={groups.map((g) => ({ client: g.code, release: g.name, ...groupRows([g])[0] }))} empty={!groups.length && "No release known yet."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Releases">
         <table>
           <thead>
@@ -68,7 +68,7 @@ function ForkReadiness() {
   const next = f?.next;
   return (
     <Card
-      class="two"
+      class="half"
       title="Fork readiness"
       sub={next ? `${next.name} at epoch ${num(next.epoch)}, ${time(next.at)}, digest ${next.digest}` : `no fork is scheduled; current digest ${f?.current_digest ?? "unknown"}`}
       method={

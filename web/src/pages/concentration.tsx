@@ -42,7 +42,7 @@ export function ConcentrationPage() {
           return (
             <Card
               key={c.by}
-              class="two"
+              class="half"
               title={title}
               sub={c.largest ? `${groupName(c.largest)} has ${pct(c.largest_share)} (${range(c.largest_share_low, c.largest_share_high, pct)})` : "not known"}
               method={methods.validators}

@@ -64,7 +64,7 @@ export function CrawlPage() {
         </Tile>
       </dl>
       <div class="grid">
-        <Card class="two" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
+        <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
           <FunnelChart steps={steps} />
         </Card>
         <FailuresCard />
@@ -75,12 +75,8 @@ export function CrawlPage() {
                 <tr>
                   <th scope="col">Sentry</th>
                   <th scope="col">Location</th>
-                  <th scope="col">Version</th>
                   <th scope="col" class="n">
                     Last event
-                  </th>
-                  <th scope="col" class="n">
-                    Clock
                   </th>
                   <th scope="col" class="n">
                     Events
@@ -95,9 +91,7 @@ export function CrawlPage() {
                   <tr key={s.id}>
                     <td>{s.id}</td>
                     <td>{s.location ?? "–"}</td>
-                    <td>{s.version ?? "–"}</td>
                     <td class="n">{ago(s.last_event)}</td>
-                    <td class="n">{known(s.clock_skew_ms) ? `${s.clock_skew_ms > 0 ? "+" : ""}${num(s.clock_skew_ms)} ms` : "–"}</td>
                     <td class="n">{num(s.events)}</td>
                     <td class="n">{num(s.missing_events)}</td>
                   </tr>

@@ -21,17 +21,20 @@ interface Epoch {
 function Timeline({ epochs }: { epochs: Epoch[] }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const theme = useTheme();
-  const cell = Math.max(2, Math.min(12, Math.floor(1100 / Math.max(1, epochs.length))));
+  const first = epochs[0].epoch;
+  const span = epochs.at(-1)!.epoch - first + 1;
+  const cell = Math.max(2, Math.min(14, Math.floor(1440 / span)));
   const rowHeight = 4;
   useEffect(() => {
     const c = canvas.current!;
     const d = devicePixelRatio;
-    c.width = epochs.length * cell * d;
+    c.width = span * cell * d;
     c.height = 64 * rowHeight * d;
     const ctx = c.getContext("2d")!;
     ctx.scale(d, d);
     const [quiet, long, short] = [colour("--track"), colour("--c-prysm"), colour("--validators")];
-    epochs.forEach((e, x) => {
+    epochs.forEach((e) => {
+      const x = e.epoch - first;
       ctx.fillStyle = quiet;
       if (e.short_lived_subnets) ctx.fillRect(x * cell, 0, cell - 0.5, 64 * rowHeight);
       const draw = (subnets: number[], c: string) => {
@@ -45,7 +48,7 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
   const duties = epochs.reduce((n, e) => n + (e.short_lived_subnets?.length ?? 0), 0);
   return (
     <div class="timeline scroll" tabIndex={0} role="region" aria-label="Subscription timeline">
-      <canvas ref={canvas} role="img" style={{ width: epochs.length * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
+      <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
       <p class="sub">
         epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">watched, not on it</span> · blank: no observation
       </p>
@@ -143,7 +146,7 @@ function Facts({ facts }: { facts: [preact.ComponentChildren, preact.ComponentCh
 function Identity({ n }: { n: NodeDetail }) {
   const entries = n.enr ? decodeENR(n.enr) : null;
   return (
-    <Card title="Identity" method="From the record, the Status and identify, each at its newest.">
+    <Card class="half" title="Identity" method="From the record, the Status and identify, each at its newest.">
       <Facts
         facts={[
           ["Peer id", <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
@@ -169,7 +172,7 @@ function Identity({ n }: { n: NodeDetail }) {
 
 function Seen({ n }: { n: NodeDetail }) {
   return (
-    <Card title="Observations" method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
+    <Card class="half" title="Observations" method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
       <Facts
         facts={[
           ["First seen", time(n.first_seen)],
@@ -205,7 +208,7 @@ function Seen({ n }: { n: NodeDetail }) {
 /** Days of observation; a line between two where client or release changed. */
 function Days({ n }: { n: NodeDetail }) {
   return (
-    <Card class="two" title="History" sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
+    <Card class="full" title="History" sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Days">
         <table>
           <thead>
@@ -292,10 +295,10 @@ export function NodePage({ id }: { id: string }) {
         <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
           {epochs.length > 0 && <Timeline epochs={epochs} />}
         </Card>
-        <Card class="two" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={(n.posterior ?? []).map((p) => ({ validators: p.validators, p: p.p }))}>
+        <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={(n.posterior ?? []).map((p) => ({ validators: p.validators, p: p.p }))}>
           <Posterior n={n} />
         </Card>
-        <Card class="two" title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
+        <Card class="half" title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
           <Signals n={n} />
         </Card>
         <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time!).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>

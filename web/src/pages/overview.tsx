@@ -28,7 +28,7 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   const cloud = largest(s.clouds, "nodes");
   return (
     <p class="headline">
-      <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> validators{known(v.attachments_low) && ` (${range(v.attachments_low, v.attachments_high)})`}
+      <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> validators{known(v.attachments_low) && ` (90 % sure: ${range(v.attachments_low, v.attachments_high)})`}
       {client && (
         <>
           . Largest client: <b>{groupName(client.name)}</b>, {pct(client.share_nodes)} of nodes
@@ -60,7 +60,7 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
         {known(change) ? `${change >= 0 ? "▲" : "▼"} ${pct(Math.abs(change))} in a week` : `of ${num(s.nodes.known)} known`}
       </Tile>
       <Tile name="validators" label={<Term name="attachments">Validators (estimate)</Term>} value={num(v.attachments)}>
-        {known(v.attachments_low) ? <>{range(v.attachments_low, v.attachments_high)}</> : "no estimate yet"}
+        {known(v.attachments_low) ? `90 %: ${range(v.attachments_low, v.attachments_high)}` : "no estimate yet"}
       </Tile>
       <Tile name="client" label={<Term name="33 % line">Largest client</Term>} value={client ? groupName(client.name) : "–"} tone={share > 1 / 3 ? "warn" : undefined}>
         {client ? `${pct(share)} of nodes, ${share > 2 / 3 ? "above the 66 % line" : share > 1 / 2 ? "above the 50 % line" : share > 1 / 3 ? "above the 33 % line" : "below the 33 % line"}` : "no client known"}
@@ -102,6 +102,7 @@ export function GroupBars({ groups, by, label, colour, limit = 13, lines, parts 
   return (
     <Bars
       lines={lines}
+      max={lines && Math.max(lines.at(-1)! * 1.05, ...sorted.map((g) => (by === "validators" ? g.validators_high : g.nodes) ?? 0))}
       bars={sorted.map((g) => ({
         key: `${g.by}/${g.name}/${g.code}`,
         label: label(g),
@@ -211,9 +212,9 @@ export function SubnetsCard() {
       problem={subnets.problem}
       loading={subnets.loading}
       empty={subnets.answer && !values.length && "No MetaData yet."}
-      rows={list.map((s) => ({ subnet: s.subnet, long_lived: s.long_lived, short_lived: s.short_lived }))}
+      rows={list.map((s) => ({ subnet: s.subnet, long_lived: s.long_lived }))}
     >
-      <Heat values={values} label="Long-lived subscribers of the 64 attestation subnets" detail={(i) => `subnet ${list[i].subnet}: ${num(list[i].long_lived)} nodes keep it, ${num(list[i].short_lived)} were on it for duties`} />
+      <Heat values={values} label="Long-lived subscribers of the 64 attestation subnets" detail={(i) => `subnet ${list[i].subnet}: ${num(list[i].long_lived)} nodes keep it`} />
     </Card>
   );
 }
@@ -233,7 +234,7 @@ export function funnelSteps(f: Summary["funnel"]) {
 export function FunnelCard({ s, meta }: { s: Summary; meta: Meta }) {
   const steps = funnelSteps(s.funnel);
   return (
-    <Card class="two" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached. Nodes that are not reached are behind a firewall, full, gone, or of another network." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
+    <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached. Nodes that are not reached are behind a firewall, full, gone, or of another network." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
       <FunnelChart steps={steps} />
     </Card>
   );
@@ -262,7 +263,7 @@ export function FailuresCard() {
   const all = (errors.answer?.data ?? []).reduce((n, o) => n + o.visits, 0);
   return (
     <Card
-      class="two"
+      class="half"
       title="Why visits fail"
       sub={`${num(sum)} of ${num(all)} visits`}
       method="How visits ended, by the first error. Most failures are nodes that accept no more peers or are behind a firewall."
@@ -307,7 +308,7 @@ export function HistogramCard({ s, meta }: { s: Summary; meta: Meta }) {
   const list = s.validators.histogram ?? [];
   const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : b.high === null ? num(b.low) + "+" : `${num(b.low)}–${num(b.high)}`, value: b.nodes, muted: b.high === 0 }));
   return (
-    <Card title="Validators per node" sub="nodes by the median of their estimate" method={methods.validators} meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
+    <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of single nodes reach into other columns." meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
       <Histogram columns={columns} label="Nodes by number of validators" />
     </Card>
   );

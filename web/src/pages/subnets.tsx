@@ -1,5 +1,5 @@
 import { useAPI } from "../api";
-import { Heat, Histogram } from "../chart/small";
+import { Histogram } from "../chart/small";
 import { num } from "../format";
 import { Term } from "../glossary";
 import { Card } from "../ui/card";
@@ -26,9 +26,6 @@ export function SubnetsPage() {
   return (
     <div class="grid">
       <SubnetsCard />
-      <Card title="Duties" sub="nodes on each subnet for a duty at their newest handshake" method={<>A <Term name="short-lived subnet">short-lived subscription</Term> is a validator that aggregates.</>} meta={meta} rows={data.subnets.map((s) => ({ subnet: s.subnet, short_lived: s.short_lived }))}>
-        <Heat values={data.subnets.map((s) => s.short_lived)} label="Nodes on each subnet for duties" detail={(i) => `subnet ${i}: ${num(data.subnets[i].short_lived)} nodes`} />
-      </Card>
       <Card title="Custody groups" sub={rest ? `${num(rest)} nodes do not say` : "of 128, by nodes"} method={<>Since Fulu a node with validators keeps eight <Term name="custody group">groups</Term> or more, one per 32 ETH; one without keeps four.</>} meta={meta} rows={data.custody_group_counts.map((c) => ({ ...c }))}>
         <Histogram label="Nodes by custody group count" columns={bands.map(([low, high, label]) => ({ label, value: groups.filter((c) => c.custody_group_count! >= low && c.custody_group_count! <= high).reduce((n, c) => n + c.nodes, 0), muted: high < 8 }))} />
       </Card>
