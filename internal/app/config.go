@@ -10,6 +10,7 @@ const (
 	OptActiveValidators = "active-validators"
 	OptBeaconAPI        = "beacon-api"
 	OptDataDir          = "data-dir"
+	OptHTTP             = "http"
 	OptListen           = "listen"
 	OptMetrics          = "metrics"
 	OptName             = "name"

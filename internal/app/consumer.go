@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -37,6 +38,7 @@ type ConsumerConfig struct {
 	// Storing are the consumer's own settings; Log and Tracker are set here.
 	Storing   consumer.Config
 	Estimates EstimatesConfig
+	HTTP      HTTPConfig
 }
 
 func (cfg ConsumerConfig) dirUse() DirUse {
@@ -101,6 +103,8 @@ type Consumer struct {
 	lock     *dataset.Lock // the writer's
 	datasets *datasets
 	storage  *storage
+	network  network.Network
+	http     *api.Server // nil where the API is not served
 	svc      *Service
 	cleanups
 }
@@ -133,6 +137,12 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(sub.Close)
+	if c.http, err = listenHTTP(cfg.HTTP, svc); err != nil {
+		return nil, err
+	}
+	if c.http != nil {
+		c.add(func() { c.http.Close() })
+	}
 	if c.datasets, err = openDatasets(lock, svc); err != nil {
 		return nil, err
 	}
@@ -152,6 +162,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
 		return nil, err
 	}
+	c.network = cfg.Network
 	svc.ready.set(c.storage.ready)
 	return c, nil
 }
@@ -217,6 +228,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g.Go(func() error { return c.storage.consumer.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
+	g.Go(func() error { return serveHTTP(ctx, c.http, c.network, c.datasets, c.storage, c.svc) })
 	err := g.Wait()
 	c.storage.logStopped()
 	return err

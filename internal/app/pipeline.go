@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
@@ -43,9 +44,11 @@ type Pipeline struct {
 	dir    *dataDir
 	broker *Broker
 	crawl  *crawl
+	http   *api.Server // nil where the API is not served
 	// openStored opens the consumer's half, which is nil until then.
 	openStored func(context.Context) (*stored, error)
 	stored     atomic.Pointer[stored]
+	serveHTTP  func(context.Context, *stored) error
 	log        *slog.Logger
 	cleanups
 }
@@ -120,6 +123,15 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 		return err
 	}
 	p.add(n.close)
+	if p.http, err = listenHTTP(cfg.Consumer.HTTP, svc); err != nil {
+		return err
+	}
+	if p.http != nil {
+		p.add(func() { p.http.Close() })
+	}
+	p.serveHTTP = func(ctx context.Context, s *stored) error {
+		return serveHTTP(ctx, p.http, cfg.Consumer.Network, s.datasets, s.storage, svc)
+	}
 	p.broker, err = OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir,
 		bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, InBackground: true, Log: svc.log})
 	if err != nil {
@@ -201,6 +213,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 			return nil
 		}
 		g.Go(func() error { return s.datasets.estimates.follow(stored, s.datasets.tracker) })
+		g.Go(func() error { return p.serveHTTP(crawling, s) })
 		storeErr = s.consumer.Run(storing)
 		if storeErr != nil {
 			p.log.Error("the consumer has stopped, the crawl goes on: restart to store its events", slog.Any("error", storeErr))

@@ -22,7 +22,7 @@ func (p *program) checkCommand() *cli.Command {
 		Name: "check", Usage: "validate the configuration and connect to the services it names, without changing anything",
 		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
 		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
-		Commands:    []*cli.Command{p.checkDataCommand()},
+		Commands:    []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
 	}, runCheck)
 }
 
@@ -51,6 +51,7 @@ func runCheck(ctx context.Context, in invocation) error {
 		{"service", in.checkService},
 		{"data-dir", in.checkDataDir},
 		{"ports", in.checkPorts},
+		{"http", in.checkHTTP},
 		{"nats", in.checkNATS},
 	}
 	var first error

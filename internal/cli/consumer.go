@@ -37,7 +37,7 @@ func consumerFlags() []cli.Flag {
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
 		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; the results of 24 such periods are merged again; 0 disables merging"),
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
-	}, estimatesFlags()...)
+	}, slices.Concat(estimatesFlags(), httpFlags())...)
 }
 
 func (p *program) consumerCommand() *cli.Command {
@@ -84,6 +84,9 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		return cfg, usagef("--%s, --%s, --%s, --%s: %w", flagSegmentRows, flagSegmentAge, flagCompact, flagRetention, err)
 	}
 	if cfg.Access, err = in.natsAccess(); err != nil {
+		return cfg, err
+	}
+	if cfg.HTTP, err = in.httpConfig(); err != nil {
 		return cfg, err
 	}
 	cfg.Estimates, err = in.estimatesConfig(net.Dir)
