@@ -14,6 +14,7 @@ export type Interval = NonNullable<Schemas["Interval"]>;
 export type Point = Schemas["Point"];
 export type Change = Schemas["Change"];
 export type Crawl = Schemas["Crawl"];
+export type Concentration = JSONOf<"/api/v1/concentration">["data"][number];
 export type Forks = Schemas["Forks"];
 
 type JSONOf<P extends keyof paths> = paths[P] extends { get: { responses: { 200: { content: { "application/json": infer A } } } } } ? A : never;

@@ -121,9 +121,9 @@ export function App() {
         </button>
       </header>
       {meta?.simulated && (
-        <p class="banner" role="note">
+        <aside class="banner" aria-label="Simulated network">
           Simulated network: real nodes on this machine, with made-up places and validators.
-        </p>
+        </aside>
       )}
       <main ref={main} tabIndex={-1} id="main">
         {path !== "/nodes" && path !== "/map" && !node && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}

@@ -1,4 +1,4 @@
-import { useAPI, type Group } from "../api";
+import { useAPI, type Concentration, type Group } from "../api";
 import { groupName, known, num, pct, range } from "../format";
 import { Term } from "../glossary";
 import { Bars } from "../ui/bits";
@@ -8,18 +8,13 @@ import { methods } from "./overview";
 
 const names: Record<string, [string, string]> = { client: ["By client", "clients"], network: ["By network (AS)", "networks"], cloud: ["By cloud", "clouds"], country: ["By country", "countries"] };
 
-/** Each group's share of the validators, with the ends that its interval gives it against the rest. */
-function shares(groups: Group[]) {
-  const total = groups.reduce((n, g) => n + (g.validators ?? 0), 0);
+/** The groups with the largest shares of the validators. The API gives the ends of the largest one's interval. */
+function shares(groups: Group[], of: Concentration) {
   return groups
     .filter((g) => g.name && known(g.validators))
     .sort((a, b) => b.validators! - a.validators!)
     .slice(0, 8)
-    .map((g) => {
-      const rest = Math.max(0, total - g.validators!);
-      const end = (v: number | null) => (known(v) && v + rest > 0 ? v / (v + rest) : null);
-      return { name: g.name!, share: g.share_validators ?? 0, low: end(g.validators_low), high: end(g.validators_high) };
-    });
+    .map((g) => ({ name: g.name!, share: g.share_validators ?? 0, low: g.name === of.largest ? of.largest_share_low : null, high: g.name === of.largest ? of.largest_share_high : null, validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high }));
 }
 
 export function ConcentrationPage() {
@@ -37,7 +32,7 @@ export function ConcentrationPage() {
       </p>
       <div class="grid">
         {all.answer.data.map((c) => {
-          const list = shares(groups[c.by] ?? []);
+          const list = shares(groups[c.by] ?? [], c);
           const [title, plural] = names[c.by] ?? [c.by, "groups"];
           return (
             <Card
@@ -47,7 +42,7 @@ export function ConcentrationPage() {
               sub={c.largest ? `${groupName(c.largest)} has ${pct(c.largest_share)} (${range(c.largest_share_low, c.largest_share_high, pct)})` : "not known"}
               method={methods.validators}
               meta={all.answer!.meta}
-              rows={list.map((s) => ({ name: s.name, share: s.share, low: s.low, high: s.high }))}
+              rows={list}
               empty={!c.largest && `No ${plural} known.`}
             >
               <dl class="trio">
@@ -70,7 +65,7 @@ export function ConcentrationPage() {
                   <dd>{pct(c.known_share)}</dd>
                 </div>
               </dl>
-              <Bars max={Math.max(0.7, ...list.map((s) => s.high ?? 0))} lines={[1 / 3, 1 / 2, 2 / 3]} bars={list.map((s) => ({ key: s.name, label: groupName(s.name), value: s.share, text: `${pct(s.share)} (${range(s.low, s.high, pct)})`, low: s.low, high: s.high, colour: "var(--validators)" }))} />
+              <Bars max={Math.max(0.7, ...list.map((s) => s.high ?? 0))} lines={[1 / 3, 1 / 2, 2 / 3]} bars={list.map((s) => ({ key: s.name, label: groupName(s.name), value: s.share, text: known(s.low) ? `${pct(s.share)} (${range(s.low, s.high, pct)})` : `${pct(s.share)} · ${num(s.validators)} (${range(s.validators_low, s.validators_high)})`, low: s.low, high: s.high, colour: "var(--validators)" }))} />
             </Card>
           );
         })}

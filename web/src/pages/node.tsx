@@ -7,7 +7,7 @@ import { Term } from "../glossary";
 import { href } from "../route";
 import { colour, useTheme } from "../theme";
 import { Chip, Copy, Estimate } from "../ui/bits";
-import { Card, Note } from "../ui/card";
+import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
 
 interface Epoch {
@@ -59,7 +59,6 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
 /** The posterior's distribution function, with the interval and the median. */
 function Posterior({ n }: { n: NodeDetail }) {
   const points = n.posterior ?? [];
-  if (points.length < 2) return <Note>No estimate yet: the node was not observed long enough.</Note>;
   const top = Math.max(1, n.validators_high ?? 1, points.find((p) => p.p > 0.995)?.validators ?? points.at(-1)!.validators);
   const width = 600;
   const height = 170;
@@ -295,10 +294,12 @@ export function NodePage({ id }: { id: string }) {
         <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
           {epochs.length > 0 && <Timeline epochs={epochs} />}
         </Card>
-        <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={(n.posterior ?? []).map((p) => ({ validators: p.validators, p: p.p }))}>
-          <Posterior n={n} />
-        </Card>
-        <Card class="half" title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
+        {(n.posterior?.length ?? 0) > 1 && (
+          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={n.posterior?.map((p) => ({ ...p }))}>
+            <Posterior n={n} />
+          </Card>
+        )}
+        <Card class={n.posterior?.length ? "half" : "full"} title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
           <Signals n={n} />
         </Card>
         <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time!).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>

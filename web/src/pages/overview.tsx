@@ -306,7 +306,8 @@ export function HostingCard({ s, meta }: { s: Summary; meta: Meta }) {
 
 export function HistogramCard({ s, meta }: { s: Summary; meta: Meta }) {
   const list = s.validators.histogram ?? [];
-  const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : b.high === null ? num(b.low) + "+" : `${num(b.low)}–${num(b.high)}`, value: b.nodes, muted: b.high === 0 }));
+  // The last column has no end.
+  const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : !known(b.high) || b.high < b.low ? num(b.low) + "+" : `${num(b.low)}–${num(b.high)}`, value: b.nodes, muted: b.low === 0 }));
   return (
     <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of single nodes reach into other columns." meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
       <Histogram columns={columns} label="Nodes by number of validators" />

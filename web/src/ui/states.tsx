@@ -6,10 +6,12 @@ import { num } from "../format";
 export function NothingYet({ problem }: { problem?: Problem }) {
   const crawl = useAPI(problem?.status === 0 ? null : "/api/v1/crawl").answer?.data;
   const f = crawl?.funnel;
-  let text = "The sentry has started. The first records come within seconds, the first handshakes within a minute.";
+  const waiting = crawl?.events.lag ?? 0;
+  let text = "The crawl has begun. Nodes appear here with the first commit, within a minute.";
   if (problem?.status === 0) text = problem.message;
   else if (f && f.records > 0 && f.connected === 0) text = `${num(f.records)} records found, no peer reached yet: are UDP and TCP (port 9000 by default) open for outgoing traffic?`;
   else if (f && f.connected > 0 && f.status === 0) text = `${num(f.connected)} peers connected, none completed a handshake: is this the right network and fork?`;
+  else if (crawl && !crawl.events.last_commit) text += waiting > 0 ? ` ${num(waiting)} events wait for it.` : "";
   else if (f && f.records === 0) text = "No record found yet. If this stays so for a minute: is UDP (port 9000 by default) open, and are the bootnodes of this network?";
   else if (problem) text = problem.message;
   return (
