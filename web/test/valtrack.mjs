@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const patience = 180_000; // ms until the first estimates; the first commit comes after a minute
+const patience = 120_000; // ms until the first estimates
 
 function freePort() {
   return new Promise((done) => {
@@ -24,7 +24,7 @@ export async function start() {
   let process_, log;
   const run = async () => {
     log = "";
-    process_ = spawn(process.env.VALTRACK ?? "../valtrack", ["run", "--network", "devnet", "--devnet-nodes", "80", "--data-dir", dir, "--http", address], { stdio: ["ignore", "pipe", "pipe"] });
+    process_ = spawn(process.env.VALTRACK ?? "../valtrack", ["run", "--network", "devnet", "--devnet-nodes", "80", "--segment-age", "5s", "--data-dir", dir, "--http", address], { stdio: ["ignore", "pipe", "pipe"] });
     for (const s of [process_.stdout, process_.stderr]) s.on("data", (b) => (log = (log + b).slice(-8000)));
     for (const began = Date.now(); Date.now() - began < patience; await new Promise((r) => setTimeout(r, 500))) {
       if (process_.exitCode !== null) throw new Error("valtrack ended: " + log);

@@ -77,7 +77,7 @@ export function ChangesPage() {
       <div class="grid">
         <Totals from={since} span={ms} />
         <Card class="full" title="Changes" sub={`${num(shown.length)} ${kind ? kindName(kind).toLowerCase() : "in all"}, newest first`} method="A node vanished when it was dialled and did not answer; it moved when it was reached at another address." meta={changes.answer?.meta} loading={changes.loading} rows={shown.map((c) => ({ kind: c.kind, id: c.id, at: c.at && new Date(c.at).toISOString(), client: c.client, from: c.from, to: c.to, replaces: c.replaces }))} empty={changes.answer && !shown.length && "Nothing changed in this time."}>
-          <div class="scroll" tabIndex={0} role="region" aria-label="Changes">
+          <div class="scroll" tabIndex={0} role="region" aria-label="Table: Changes">
             <table>
               <thead>
                 <tr>
@@ -94,7 +94,7 @@ export function ChangesPage() {
                     <td title={time(c.at)}>{ago(c.at)}</td>
                     <td>{kindName(c.kind)}</td>
                     <td>
-                      <a href={href("/node/" + c.id)} aria-label={"Node " + c.id}>
+                      <a href={href("/node/" + c.id)}>
                         <Id id={c.id} />
                       </a>
                     </td>

@@ -22,7 +22,7 @@ function Releases({ groups }: { groups: Group[] }) {
   const meta = useAPI("/api/v1/clients").answer?.meta;
   return (
     <Card class="half" title="Releases" sub="most used first" method={methods.counted} meta={meta} rows={groups.map((g) => ({ client: g.code, release: g.name, ...groupRows([g])[0] }))} empty={!groups.length && "No release known yet."}>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Releases">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Releases">
         <table>
           <thead>
             <tr>
@@ -98,7 +98,7 @@ function Announced() {
   const list = forks.answer?.data.announced ?? [];
   return (
     <Card title="What records announce" method="Digest of the Status; version and next digest of the record." meta={forks.answer?.meta} rows={list.map((a) => ({ ...a }))} empty={forks.answer && !list.length && "Nothing yet."}>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Announcements">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Announcements">
         <table>
           <thead>
             <tr>

@@ -69,7 +69,7 @@ export function CrawlPage() {
         </Card>
         <FailuresCard />
         <Card class="full" title="Sentries" method={<>Each <Term name="sentry" /> numbers its events, so that missing ones are noticed.</>} meta={meta} rows={c.sentries.map((s) => ({ ...s }))} empty={!c.sentries.length && "No event of a sentry yet."}>
-          <div class="scroll" tabIndex={0} role="region" aria-label="Sentries">
+          <div class="scroll" tabIndex={0} role="region" aria-label="Table: Sentries">
             <table>
               <thead>
                 <tr>

@@ -46,7 +46,7 @@ export function DataPage() {
   return (
     <div class="grid">
       <Card class="two" title="Datasets" sub="Parquet, zstd; tables with addresses need a key" meta={meta} problem={datasets.problem} loading={datasets.loading} method="Parts are added as events are committed; readers see whole parts only." rows={(datasets.answer?.data ?? []).map((d) => ({ table: d.table, public: d.public, files: d.files, bytes: d.bytes, rows: d.rows }))} empty={datasets.answer && !datasets.answer.data.length && "Nothing is stored yet."}>
-        <div class="scroll" tabIndex={0} role="region" aria-label="Datasets">
+        <div class="scroll" tabIndex={0} role="region" aria-label="Table: Datasets">
           <table>
             <thead>
               <tr>

@@ -47,7 +47,7 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
   }, [epochs, theme, cell]);
   const duties = epochs.reduce((n, e) => n + (e.short_lived_subnets?.length ?? 0), 0);
   return (
-    <div class="timeline scroll" tabIndex={0} role="region" aria-label="Subscription timeline">
+    <div class="timeline scroll" tabIndex={0} role="region" aria-label="Epochs by subnets">
       <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
       <p class="sub">
         epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">watched, not on it</span> · blank: no observation
@@ -208,7 +208,7 @@ function Seen({ n }: { n: NodeDetail }) {
 function Days({ n }: { n: NodeDetail }) {
   return (
     <Card class="full" title="History" sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Days">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Days">
         <table>
           <thead>
             <tr>

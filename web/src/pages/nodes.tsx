@@ -45,7 +45,7 @@ function Row({ n }: { n: NodeRow }) {
   return (
     <tr>
       <td>
-        <a href={href("/node/" + n.id)} aria-label={"Node " + n.id}>
+        <a href={href("/node/" + n.id)}>
           <Id id={n.id!} />
         </a>
       </td>
