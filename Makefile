@@ -11,7 +11,7 @@ WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
 ROOMS = $$($(GO) list ./... | grep -v /test/)
 WEB := web/node_modules/.package-lock.json
-DUCKDB := test/duckdb/node_modules web/node_modules/.package-lock.json
+DUCKDB := test/duckdb/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## list the targets
@@ -178,4 +178,4 @@ $(DUCKDB): test/duckdb/package-lock.json
 
 .PHONY: clean
 clean: ## remove what the targets built
-	rm -rf valtrack bin test/duckdb/node_modules
+	rm -rf valtrack bin test/duckdb/node_modules web/node_modules
