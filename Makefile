@@ -60,11 +60,12 @@ audit: ## known vulnerabilities in what is called (needs the internet), and lice
 # Before Go 1.27 the end of the time may pass for a failure (golang/go#75804): a real one
 # has its input written to a file.
 .PHONY: fuzz
+# Go would spend up to a minute on making an input with new coverage smaller: all of the time.
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal | while read -r f; do \
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; \
-	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
+	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
 	      || { grep -qE '^ +context deadline exceeded$$' /tmp/valtrack-fuzz.$$$$ && ! grep -qE 'Failing input written|seed corpus entry|panic:' /tmp/valtrack-fuzz.$$$$; } \
 	      || { cat /tmp/valtrack-fuzz.$$$$; exit 1; }; \
 	    rm -f /tmp/valtrack-fuzz.$$$$; \
@@ -135,9 +136,10 @@ soak-faults: ## 100 rounds of faults other than deaths: vanished streams and mou
 	VALTRACK_KILLS=20 $(GO) test ./test/crash -run 'Killed$$|^TestPowerCut$$' -count=1 -v -timeout 20m
 
 .PHONY: accuracy
-accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables
+accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
 	$(GO) run ./test/accuracy
+	$(GO) run ./test/accuracy -case all
 
 .PHONY: accuracy-devnet
 accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes

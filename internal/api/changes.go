@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -119,6 +120,7 @@ func (n *node) change(kind string, at int64) change {
 // changesBetween compares the nodes of two views.
 func changesBetween(last, next *view) (out []change) {
 	now := next.totals.Hour
+	begun := next.begun()
 	gone := map[string]string{} // addresses of those that vanished
 	var fresh []int
 	eachBoth(last, next, func(was, is *node) {
@@ -129,7 +131,7 @@ func changesBetween(last, next *view) (out []change) {
 			}
 			return
 		case was == nil || !was.handshaken():
-			if is.handshaken() {
+			if is.handshaken() && is.LastHandshake > begun {
 				fresh = append(fresh, len(out))
 				out = append(out, is.change(appeared, is.LastHandshake))
 				out[len(out)-1].to = is.Address
@@ -216,14 +218,13 @@ func ipOf(address string) netip.Addr {
 func (v *view) pastChanges() (out []change) {
 	now := v.totals.Hour
 	old := now - changesKept.Milliseconds()
-	begin := v.firstHour()
+	begun := v.begun()
 	for i := range v.nodes {
 		n := &v.nodes[i]
 		if !n.handshaken() {
 			continue
 		}
-		// All nodes appear in the first hours of a crawl: that says nothing of the network.
-		if n.FirstSeen >= old && n.FirstSeen > begin+changesDay.Milliseconds() {
+		if n.FirstSeen >= old && n.FirstSeen > begun {
 			out = append(out, n.change(appeared, n.FirstSeen))
 		}
 		if gone := n.LastHandshake + changesDay.Milliseconds(); gone >= old && gone < now {
@@ -234,12 +235,14 @@ func (v *view) pastChanges() (out []change) {
 	return out
 }
 
-// firstHour is the first of the history; 0 without one.
-func (v *view) firstHour() int64 {
-	if counts := v.state.History.Counts; len(counts) > 0 {
-		return counts[0].Hour
+// begun is when the crawl knew the network: in its first day, of as many slots as one of
+// mainnet, all nodes appear, which says nothing of the network.
+func (v *view) begun() int64 {
+	counts := v.state.History.Counts
+	if len(counts) == 0 {
+		return math.MaxInt64
 	}
-	return 0
+	return counts[0].Hour + v.state.Params().Clock.Scale(changesDay).Milliseconds()
 }
 
 func (n *node) appendPast(out []change, old int64) []change {

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -103,8 +102,7 @@ type Consumer struct {
 	lock     *dataset.Lock // the writer's
 	datasets *datasets
 	storage  *storage
-	network  network.Network
-	http     *api.Server // nil where the API is not served
+	http     *httpServer
 	svc      *Service
 	cleanups
 }
@@ -140,9 +138,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if c.http, err = listenHTTP(cfg.HTTP, svc); err != nil {
 		return nil, err
 	}
-	if c.http != nil {
-		c.add(func() { c.http.Close() })
-	}
+	c.add(c.http.close)
 	if c.datasets, err = openDatasets(lock, svc); err != nil {
 		return nil, err
 	}
@@ -162,8 +158,8 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
 		return nil, err
 	}
-	c.network = cfg.Network
 	svc.ready.set(c.storage.ready)
+	c.http.source(cfg, func() *storage { return c.storage })
 	return c, nil
 }
 
@@ -227,8 +223,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.storage.consumer.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
-	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.tracker) })
-	g.Go(func() error { return serveHTTP(ctx, c.http, c.network, c.datasets, c.storage, c.svc) })
+	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
+	g.Go(func() error { return c.http.run(ctx) })
 	err := g.Wait()
 	c.storage.logStopped()
 	return err

@@ -42,7 +42,8 @@ type estimates struct {
 	api     *beaconapi.Client // nil without one
 	assumed network.Assumed
 	log     *slog.Logger
-	// unavailable is why there is no tracker although there should be one.
+	given   estimate.Params // before prepare
+	// unavailable is why there is no tracker yet although there should be one.
 	unavailable error
 }
 
@@ -58,6 +59,7 @@ func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log 
 	if cfg.ActiveValidators > 0 {
 		e.setActive(cfg.ActiveValidators, uncertainty)
 	}
+	e.given = e.config.Params
 	return e
 }
 
@@ -72,7 +74,10 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 func (e *estimates) prepare(ctx context.Context) error {
 	name, source := e.config.Network, "--"+OptActiveValidators
 	if e.config.Params.ActiveValidators == 0 {
-		last, ok := tracker.LastParams(ctx, e.config.Dir, name)
+		last, ok, err := tracker.LastParams(ctx, e.config.Dir, name)
+		if err != nil {
+			return err
+		}
 		// What was only assumed then may be known better now.
 		if ok && last.PAggUncertainty < assumedUncertainty {
 			source = "the last run"
@@ -128,12 +133,35 @@ var errNoNumber = errors.New(", which estimates depend on, is not known")
 
 // open opens the database of estimates and brings it up to the datasets: before events
 // are asked for, which would wait meanwhile. Without a number of active validators there
-// is none: the tracker is nil. Errors that name what to do are ConfigErrors.
+// is none: the tracker is nil. It is nil too while the database cannot be used for a reason
+// that may go away, such as a lock or a full disk: unavailable says why, and reopen tries
+// again. Errors that name what to do are ConfigErrors.
 func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Tracker, error) {
 	if e.config.Params.Clock == (eth2.Clock{}) {
 		e.log.Warn("storing events without estimates: give --network-dir with the files of the network", slog.String("network", e.config.Network))
 		return nil, nil
 	}
+	tr, err := e.openDatabase(ctx)
+	if err == nil && tr != nil {
+		if err = consumer.CatchUp(ctx, w, tr, e.log); err != nil {
+			err = errors.Join(err, tr.Abandon())
+		}
+	}
+	switch {
+	case err == nil:
+		return tr, nil
+	case ctx.Err() != nil:
+		return nil, err
+	case tracker.NeedsPerson(err):
+		return nil, AsConfigError(err)
+	}
+	e.unavailable = err
+	return nil, nil
+}
+
+// openDatabase opens the database with the number of active validators; the tracker is nil
+// when that is not known.
+func (e *estimates) openDatabase(ctx context.Context) (*tracker.Tracker, error) {
 	err := e.prepare(ctx)
 	if errors.Is(err, errNoNumber) {
 		e.log.Warn("storing events without estimates: 'valtrack rebuild' with the number computes them later", slog.Any("error", err))
@@ -142,38 +170,30 @@ func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Track
 	if err != nil {
 		return nil, err
 	}
-	tr, err := tracker.Open(ctx, e.config)
-	if err == nil {
-		if err = consumer.CatchUp(ctx, w, tr, e.log); err != nil {
-			err = errors.Join(err, tr.Close())
-		}
-	}
-	if errors.Is(err, tracker.ErrBusy) {
-		e.unavailable = fmt.Errorf("events are stored without estimates until a restart: %w", err)
-		e.log.Error("storing events without estimates until a restart", slog.Any("error", err))
-		return nil, nil
-	}
-	if errors.Is(err, tracker.ErrDamaged) || errors.Is(err, tracker.ErrNewer) || errors.Is(err, tracker.ErrOtherNetwork) {
-		return nil, AsConfigError(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return tr, nil
+	return tracker.Open(ctx, e.config)
+}
+
+// reopen is a new attempt: what the database says about the last run may be known now.
+func (e *estimates) reopen(ctx context.Context) (*tracker.Tracker, error) {
+	again := *e
+	again.config.Params = e.given
+	return again.openDatabase(ctx)
 }
 
 // follow reads the active validators in the middle of each epoch, when a node that is
 // in sync knows its committees whatever its first block was, until ctx ends. What
-// cannot be read leaves the last number.
-func (e *estimates) follow(ctx context.Context, tr *tracker.Tracker) error {
-	if e.api == nil || tr == nil {
+// cannot be read leaves the last number. The tracker may come later, as nil says.
+func (e *estimates) follow(ctx context.Context, current func() *tracker.Tracker) error {
+	if e.api == nil || current() == nil && e.unavailable == nil {
 		return nil
 	}
 	clock := e.config.Params.Clock
 	for {
 		if n, err := e.api.ActiveValidators(ctx, clock, time.Now()); err == nil {
 			e.log.Debug("active validators", slog.Uint64("number", n))
-			tr.SetActiveValidators(n)
+			if tr := current(); tr != nil {
+				tr.SetActiveValidators(n)
+			}
 		} else if ctx.Err() == nil {
 			e.log.Warn("cannot read the number of active validators, keeping the last one", slog.Any("error", err))
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -203,5 +204,82 @@ func TestLockedTrackerIsDoneWithout(t *testing.T) {
 	tr, unavailable, err = open()
 	if err != nil || tr != nil || !errors.Is(unavailable, tracker.ErrBusy) {
 		t.Errorf("locked: %v, %v, %v", tr, unavailable, err)
+	}
+}
+
+// Once the database can be read, estimates continue with what it knows, such as the number
+// of active validators that the last run was given.
+func TestLockedTrackerIsOpenedLater(t *testing.T) {
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	net := network.Network{Name: "custom", Clock: eth2.Clock{Genesis: time.Now().Add(-time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}}
+	w, err := dataset.Open(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	tr, err := newEstimates(EstimatesConfig{ActiveValidators: 77}, dir, net, log).open(t.Context(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, tracker.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	e := newEstimates(EstimatesConfig{}, dir, net, log)
+	if tr, err := e.open(t.Context(), w); tr != nil || err != nil || !errors.Is(e.unavailable, tracker.ErrBusy) {
+		t.Fatalf("locked: %v, %v, unavailable %v", tr, err, e.unavailable)
+	}
+	if _, err := e.reopen(t.Context()); !errors.Is(err, tracker.ErrBusy) {
+		t.Errorf("still locked: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tr, err = e.reopen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Abandon()
+	if n := tr.State().Params().ActiveValidators; n != 77 {
+		t.Errorf("%d active validators, want those of the last run", n)
+	}
+}
+
+// An unreadable database, such as one on a failing disk, is one that may be readable later.
+func TestUnreadableTrackerIsDoneWithout(t *testing.T) {
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	net, err := network.Load("mainnet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := dataset.Open(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	path := filepath.Join(dir, tracker.File)
+	if err := os.Mkdir(path, 0o755); err != nil { // as good as any that cannot be opened
+		t.Fatal(err)
+	}
+	e := newEstimates(EstimatesConfig{}, dir, net, log)
+	if tr, err := e.open(t.Context(), w); tr != nil || err != nil || e.unavailable == nil {
+		t.Fatalf("%v, %v, unavailable %v", tr, err, e.unavailable)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := e.reopen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/devnet"
-	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -23,9 +22,16 @@ type HTTPConfig struct {
 	Default bool
 }
 
-// listenHTTP binds the address of the API and registers its metrics; nil without one. Errors
-// are ConfigErrors.
-func listenHTTP(cfg HTTPConfig, svc *Service) (*api.Server, error) {
+// httpServer serves the API of a consumer; nil where it is not served.
+type httpServer struct {
+	server  *api.Server
+	sources api.Sources
+	log     *slog.Logger
+	ready   func() error
+}
+
+// listenHTTP binds the address of the API and registers its metrics. Errors are ConfigErrors.
+func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 	if cfg.Address == "" {
 		return nil, nil
 	}
@@ -41,30 +47,50 @@ func listenHTTP(cfg HTTPConfig, svc *Service) (*api.Server, error) {
 		return nil, ConfigErrorf("--%s: %w", OptHTTP, err)
 	}
 	server.RegisterMetrics(svc.metrics)
-	return server, nil
+	return &httpServer{server: server, log: svc.log, ready: svc.ready.err}, nil
 }
 
-// serveHTTP serves what a consumer stores until ctx ends. An error ends the API alone.
-func serveHTTP(ctx context.Context, server *api.Server, net network.Network, d *datasets, s *storage, svc *Service) error {
-	if server == nil {
+// source sets what is served: what the current storage has, which may be nil.
+func (h *httpServer) source(cfg ConsumerConfig, current func() *storage) {
+	if h == nil {
+		return
+	}
+	h.sources = api.Sources{
+		Network: cfg.Network.Name, Simulated: cfg.Network.Name == devnet.Name, Schedule: cfg.Network.Schedule, Clock: cfg.Network.Clock,
+		DataDir: cfg.DataDir, Ready: h.ready,
+		State: func() *tracker.State {
+			if s := current(); s != nil {
+				if t := s.consumer.Tracker(); t != nil {
+					return t.State()
+				}
+			}
+			return nil
+		},
+		Ingest: func() api.Ingest {
+			if s := current(); s != nil {
+				return s.ingest()
+			}
+			return api.Ingest{}
+		},
+	}
+}
+
+// run serves until ctx ends. An error ends the API alone.
+func (h *httpServer) run(ctx context.Context) error {
+	if h == nil {
 		return nil
 	}
-	err := server.Run(ctx, api.Sources{
-		Network: net.Name, Simulated: net.Name == devnet.Name, Schedule: net.Schedule, Clock: net.Clock,
-		DataDir: d.writer.Dir(), State: d.state, Ingest: s.ingest, Ready: svc.ready.err,
-	})
-	if err != nil {
-		svc.log.Error("the API has stopped, the rest goes on: restart to serve it again", slog.Any("error", err))
+	if err := h.server.Run(ctx, h.sources); err != nil {
+		h.log.Error("the API has stopped, the rest goes on: restart to serve it again", slog.Any("error", err))
 	}
 	return nil
 }
 
-// state is the tracker's; nil without one.
-func (d *datasets) state() *tracker.State {
-	if d.tracker == nil {
-		return nil
+// close releases the address.
+func (h *httpServer) close() {
+	if h != nil {
+		h.server.Close()
 	}
-	return d.tracker.State()
 }
 
 // ingest is how storing goes, for the API.

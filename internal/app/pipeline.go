@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
@@ -43,26 +42,21 @@ func (cfg PipelineConfig) DirUse() DirUse {
 type Pipeline struct {
 	dir    *dataDir
 	broker *Broker
-	crawl  *crawl
-	http   *api.Server // nil where the API is not served
-	// openStored opens the consumer's half, which is nil until then.
-	openStored func(context.Context) (*stored, error)
-	stored     atomic.Pointer[stored]
-	serveHTTP  func(context.Context, *stored) error
-	log        *slog.Logger
+	cfg    ConsumerConfig
+	half   *half // for the goroutine that runs it
+	// storage is the half's, or that of the one before while there is none; nil before the first.
+	storage atomic.Pointer[storage]
+	crawl   *crawl
+	http    *httpServer
+	svc     *Service
+	log     *slog.Logger
 	cleanups
-}
-
-// stored is the consumer's half.
-type stored struct {
-	*storage
-	datasets *datasets
 }
 
 // OpenPipeline builds the services, but for the consumer while NATS does not answer. Errors
 // that the user can fix are ConfigErrors.
 func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pipeline, err error) {
-	p := &Pipeline{log: svc.log}
+	p := &Pipeline{svc: svc, log: svc.log}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -89,7 +83,7 @@ var errNotStoring = errors.New("the consumer waits for JetStream to answer: even
 
 // ready is nil when both halves do their work.
 func (p *Pipeline) ready() error {
-	if s := p.stored.Load(); s != nil {
+	if s := p.storage.Load(); s != nil {
 		return errors.Join(s.ready(), p.crawl.ready())
 	}
 	return errors.Join(cmp.Or(p.broker.Err(), errNotStoring), p.crawl.ready())
@@ -126,27 +120,22 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 	if p.http, err = listenHTTP(cfg.Consumer.HTTP, svc); err != nil {
 		return err
 	}
-	if p.http != nil {
-		p.add(func() { p.http.Close() })
-	}
-	p.serveHTTP = func(ctx context.Context, s *stored) error {
-		return serveHTTP(ctx, p.http, cfg.Consumer.Network, s.datasets, s.storage, svc)
-	}
+	p.add(p.http.close)
+	p.http.source(cfg.Consumer, p.storage.Load)
 	p.broker, err = OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir,
 		bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, InBackground: true, Log: svc.log})
 	if err != nil {
 		return err
 	}
 	p.add(p.broker.Close)
-	p.openStored = func(ctx context.Context) (*stored, error) { return p.openStorage(ctx, cfg.Consumer, svc) }
+	p.cfg = cfg.Consumer
+	p.add(func() { p.closeHalf() })
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	if p.broker.conn.Responds(bounded) {
-		s, err := p.openStored(ctx)
-		if err != nil {
+		if err := p.openHalf(ctx, p.dir.takeConsumer()); err != nil {
 			return err
 		}
-		p.stored.Store(s)
 	}
 	events, err := openPublisher(cfg.Sentry, n.identity, p.broker.conn, svc)
 	if err != nil {
@@ -157,41 +146,14 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 	return nil
 }
 
-// openStorage opens the consumer's half: the durable first, then what its owner writes. It
-// waits for JetStream.
-func (p *Pipeline) openStorage(ctx context.Context, cfg ConsumerConfig, svc *Service) (*stored, error) {
-	durable, err := durableName(cfg)
-	if err != nil {
-		return nil, err
-	}
-	sub, err := subscribe(ctx, cfg, durable, p.broker.conn, svc)
-	if err != nil {
-		return nil, err
-	}
-	p.add(sub.Close)
-	d, err := openDatasets(p.dir.takeConsumer(), svc)
-	if err != nil {
-		return nil, err
-	}
-	p.add(d.close)
-	if err := d.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, svc.log)); err != nil {
-		return nil, err
-	}
-	s, err := openStorage(cfg, sub, sub, d, p.broker, svc)
-	if err != nil {
-		return nil, err
-	}
-	svc.ready.set(p.ready) // it may have stood by
-	return &stored{s, d}, nil
-}
-
 // Run runs both until ctx ends or the data directory has gone.
 func (p *Pipeline) Run(ctx context.Context) error { return whileThere(ctx, p.dir.check, p.run) }
 
 // run runs both until ctx ends and stops them in the order of the data flow: the sentry
 // ends its visits, what it published is flushed, the consumer stores all of that and
-// commits. When the consumer ends before that, the crawl goes on: its events wait in the
-// stream and the spool. When the consumer cannot be opened, the crawl ends.
+// commits. When the consumer has to stop before that, the crawl goes on: its events wait in
+// the stream and the spool until the consumer can be opened again. When the consumer cannot
+// be opened the first time, the crawl ends.
 func (p *Pipeline) run(ctx context.Context) error {
 	// The consumer runs longer than ctx, since what is published after that must be stored.
 	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
@@ -202,56 +164,50 @@ func (p *Pipeline) run(ctx context.Context) error {
 	crawling, stopCrawling := context.WithCancel(ctx)
 	defer stopCrawling()
 
-	var openErr, storeErr, crawlErr error
+	var storeErr, crawlErr error
 	var g errgroup.Group
 	g.Go(func() error {
 		defer ended()
-		s, err := p.awaitStored(crawling)
-		if err != nil {
-			openErr = StoppedEarly(crawling, err)
+		if storeErr = p.awaitHalf(crawling); storeErr != nil {
+			storeErr = StoppedEarly(crawling, storeErr)
 			stopCrawling()
 			return nil
 		}
-		g.Go(func() error { return s.datasets.estimates.follow(stored, s.datasets.tracker) })
-		g.Go(func() error { return p.serveHTTP(crawling, s) })
-		storeErr = s.consumer.Run(storing)
-		if storeErr != nil {
-			p.log.Error("the consumer has stopped, the crawl goes on: restart to store its events", slog.Any("error", storeErr))
-		}
+		storeErr = p.store(storing)
 		return nil
 	})
+	g.Go(func() error { return p.http.run(crawling) })
 	g.Go(func() error {
 		defer stopStoring()
 		defer stopCrawling() // who still waits for JetStream then
 		crawlErr = p.crawl.run(crawling, p.figures)
-		if s := p.stored.Load(); s != nil {
+		if s := p.storage.Load(); s != nil {
 			s.drain(stored)
 		}
 		return nil
 	})
-	g.Wait() //nolint:errcheck // all keep their errors, and none hides another's
-	if s := p.stored.Load(); s != nil {
+	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
+	if s := p.storage.Load(); s != nil {
 		s.logStopped()
 	}
-	return errors.Join(openErr, crawlErr, storeErr)
+	return errors.Join(crawlErr, storeErr)
 }
 
-// awaitStored is the consumer's half; it waits for JetStream when that did not answer at the
-// start.
-func (p *Pipeline) awaitStored(ctx context.Context) (*stored, error) {
-	if s := p.stored.Load(); s != nil {
-		return s, nil
+// awaitHalf opens the consumer's half, unless it is open: JetStream did not answer at the start.
+func (p *Pipeline) awaitHalf(ctx context.Context) error {
+	if p.half != nil {
+		return nil
 	}
 	p.log.Warn("NATS does not answer: crawling, and storing events when it does", slog.String("url", p.broker.conn.URL()))
-	s, err := p.openStored(ctx)
-	if err == nil {
-		p.stored.Store(s)
+	if err := p.openHalf(ctx, p.dir.takeConsumer()); err != nil {
+		return err
 	}
-	return s, err
+	p.svc.ready.set(p.ready) // it may have stood by
+	return nil
 }
 
 func (p *Pipeline) figures() []slog.Attr {
-	if s := p.stored.Load(); s != nil {
+	if s := p.storage.Load(); s != nil {
 		return slices.Concat(p.crawl.figures(), s.figures())
 	}
 	return p.crawl.figures()

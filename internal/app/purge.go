@@ -84,7 +84,10 @@ func relearn(ctx context.Context, dataDir string, removed bool, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	params, ok := tracker.LastParams(ctx, dataDir, net.Name)
+	params, ok, err := tracker.LastParams(ctx, dataDir, net.Name)
+	if err != nil {
+		return fmt.Errorf("the purge is not complete, run it again: %w", err)
+	}
 	if !known || !ok {
 		if removed {
 			log.Warn("estimates of the other nodes still depend on the removed ones: a consumer recomputes them within an hour, 'valtrack rebuild' at once")

@@ -47,6 +47,7 @@ type Service struct {
 	metrics *telemetry.Registry
 	ready   *readiness
 	status  *status
+	storing storing
 	address string // of the metrics server; empty for none
 	// profiles are served there.
 	profiles bool

@@ -33,13 +33,48 @@ const (
 	drainPoll = 50 * time.Millisecond
 )
 
+// storing is what stores events at present. Metrics are registered once, and the consumer's
+// half of a run may be opened again.
+type storing struct {
+	subscription atomic.Pointer[bus.Subscription]
+	consumer     atomic.Pointer[consumer.Consumer] // nil until the network is known
+	registered   map[string]bool
+}
+
+// register has /metrics report on a room from now on.
+func (s *storing) register(room string, register func()) {
+	if s.registered == nil {
+		s.registered = map[string]bool{}
+	}
+	if !s.registered[room] {
+		s.registered[room] = true
+		register()
+	}
+}
+
+// stats are the consumer's, zero while there is none.
+func (s *storing) stats() consumer.Stats {
+	if c := s.consumer.Load(); c != nil {
+		return c.Stats()
+	}
+	return consumer.Stats{}
+}
+
+// state is the tracker's, empty while there is none.
+func (s *storing) state() *tracker.State {
+	if c := s.consumer.Load(); c != nil && c.Tracker() != nil {
+		return c.Tracker().State()
+	}
+	return &tracker.State{}
+}
+
 // datasets is an open data directory: the writer of its tables, and a tracker that is
 // up to date with them.
 type datasets struct {
 	writer    *dataset.Writer
-	tracker   *tracker.Tracker // nil when the number of active validators is not known
+	tracker   *tracker.Tracker // nil when it cannot be opened, or the number of active validators is not known
 	estimates *estimates
-	consumer  atomic.Pointer[consumer.Consumer] // nil until the network is known
+	consumer  *consumer.Consumer // nil until the network is known
 	log       *slog.Logger
 }
 
@@ -51,18 +86,11 @@ func openDatasets(lock *dataset.Lock, svc *Service) (*datasets, error) {
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	d := &datasets{writer: w, log: svc.log}
-	consumer.NewMetrics(svc.metrics, d.stats)
-	dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
-	return d, nil
-}
-
-// stats are the consumer's, zero while there is none.
-func (d *datasets) stats() consumer.Stats {
-	if c := d.consumer.Load(); c != nil {
-		return c.Stats()
-	}
-	return consumer.Stats{}
+	svc.storing.register("datasets", func() {
+		consumer.NewMetrics(svc.metrics, svc.storing.stats)
+		dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
+	})
+	return &datasets{writer: w, log: svc.log}, nil
 }
 
 // openTracker opens the tracker of the network's events and brings it up to the datasets.
@@ -72,12 +100,20 @@ func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
 	return err
 }
 
+// currentTracker is nil while there is none.
+func (d *datasets) currentTracker() *tracker.Tracker {
+	if d.consumer != nil {
+		return d.consumer.Tracker()
+	}
+	return d.tracker
+}
+
 // close is called after the consumer's Run, which has closed the writer if it ran.
 func (d *datasets) close() {
-	if d.stats().Stopped != nil {
-		abandonTracker(d.tracker, d.log)
+	if d.consumer != nil && d.consumer.Stats().Stopped != nil {
+		abandonTracker(d.currentTracker(), d.log)
 	} else {
-		closeTracker(d.tracker, d.log)
+		closeTracker(d.currentTracker(), d.log)
 	}
 	if err := d.writer.Close(); err != nil {
 		d.log.Warn("close the datasets", slog.Any("error", err))
@@ -112,7 +148,10 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	case err != nil:
 		return nil, err
 	}
-	bus.NewSubscriptionMetrics(svc.metrics, sub.Progress)
+	svc.storing.subscription.Store(sub)
+	svc.storing.register("subscription", func() {
+		bus.NewSubscriptionMetrics(svc.metrics, func() bus.Progress { return svc.storing.subscription.Load().Progress() })
+	})
 	logAbandoned(ctx, conn, cfg.DataDir, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
@@ -127,7 +166,8 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
-	settings.Log, settings.Tracker, settings.NoTracker = svc.log, d.tracker, d.estimates.unavailable
+	settings.Log, settings.Tracker = svc.log, d.tracker
+	settings.NoTracker, settings.OpenTracker = d.estimates.unavailable, d.estimates.reopen
 	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
 	settings.OnRoot = func(root eth2.Root) error {
 		use := cfg.dirUse()
@@ -139,9 +179,10 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		return nil, AsConfigError(err)
 	}
 	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
-	d.consumer.Store(c)
-	if d.tracker != nil {
-		tracker.NewMetrics(svc.metrics, d.tracker.State)
+	d.consumer = c
+	svc.storing.consumer.Store(c)
+	if d.tracker != nil || settings.NoTracker != nil {
+		svc.storing.register("tracker", func() { tracker.NewMetrics(svc.metrics, svc.storing.state) })
 	}
 	return s, nil
 }
@@ -168,7 +209,7 @@ func (s *storage) ready() error {
 	stats := s.consumer.Stats()
 	switch {
 	case stats.Stopped != nil:
-		return fmt.Errorf("the consumer has stopped, restart to store events again: %w", stats.Stopped)
+		return fmt.Errorf("the consumer has stopped, it is opened again when that is possible: %w", stats.Stopped)
 	case stats.Err != nil:
 		return fmt.Errorf("cannot write to the datasets: %w", stats.Err)
 	}

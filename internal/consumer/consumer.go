@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,8 @@ const (
 	// their size: a backlog. A crash then costs reading that much from the datasets, a
 	// second or two, and each write costs as much as the events of a second.
 	writeEvery = 10 * time.Second
+	// attachEvery is how often a tracker that could not be opened is tried again.
+	attachEvery = 10 * time.Second
 )
 
 // Config of a consumer.
@@ -69,12 +72,14 @@ type Config struct {
 	// OnRoot, unless it is nil, is called with the root of the first event that has one when
 	// GenesisValidatorsRoot is zero: that event decides. After an error it is not stored yet.
 	OnRoot func(eth2.Root) error
-	// NoTracker is why there is no tracker although there should be one.
-	NoTracker error
 	// Tracker, unless it is nil, gets every event of a committed segment once. Only the
 	// consumer may use it from New until Run has returned.
 	Tracker *tracker.Tracker
-	Log     *slog.Logger
+	// NoTracker is why there is no tracker yet although there should be one. OpenTracker is
+	// then called until it gives one, or nil when there can be none.
+	NoTracker   error
+	OpenTracker func(context.Context) (*tracker.Tracker, error)
+	Log         *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -168,7 +173,9 @@ type Consumer struct {
 	rejected *rejectedFile
 	sentries sentryNames
 	// The constants above, except in tests.
-	retryMin, writeEvery time.Duration
+	retryMin, writeEvery, attachEvery time.Duration
+
+	tracker atomic.Pointer[tracker.Tracker]
 
 	mu    sync.Mutex
 	stats Stats
@@ -188,7 +195,8 @@ func New(cfg Config, w *dataset.Writer, source Source) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, sentries: sentryNames{}, retryMin: retryMin, writeEvery: writeEvery}
+	c := &Consumer{cfg: cfg, source: source, log: cfg.Log, writer: w, rejected: rejected, sentries: sentryNames{}, retryMin: retryMin, writeEvery: writeEvery, attachEvery: attachEvery}
+	c.tracker.Store(cfg.Tracker)
 	c.updateCoverageStats(&c.stats)
 	c.stats.Estimates = cfg.NoTracker
 	return c, nil
@@ -216,15 +224,22 @@ func (c *Consumer) Run(ctx context.Context) error {
 }
 
 func (c *Consumer) run(ctx context.Context) error {
-	if c.cfg.Tracker != nil {
-		if err := CatchUp(ctx, c.writer, c.cfg.Tracker, c.log); err != nil {
+	in := newIngest(c)
+	if t := c.cfg.Tracker; t != nil {
+		if err := CatchUp(ctx, c.writer, t, c.log); err != nil {
 			return errors.Join(err, c.rejected.Close(), c.writer.Close())
 		}
-		c.writer.HoldCompactionFrom(trackerHold, c.writer.Segment()) // the tracker does not have later ones yet
+		in.follow(t)
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if c.cfg.NoTracker != nil {
+		c.writer.HoldCompactionFrom(trackerHold, 0) // which segments it lacks is not known
+		g.Go(func() error {
+			in.attachTracker(ctx)
+			return nil
+		})
+	}
 	g.Go(func() error {
-		in := newIngest(c)
 		err := c.source.Run(ctx, in.handle)
 		in.finish(errors.Is(err, bus.ErrTaken))
 		return err
@@ -252,6 +267,10 @@ func (c *Consumer) watchDirectory(ctx context.Context) error {
 		}
 	}
 }
+
+// Tracker is the tracker that the consumer keeps up to the datasets; nil while there is none.
+// Only its State and SetActiveValidators may be used until Run has returned.
+func (c *Consumer) Tracker() *tracker.Tracker { return c.tracker.Load() }
 
 // Stats may be called at any time.
 func (c *Consumer) Stats() Stats {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
 )
@@ -83,17 +84,17 @@ func TestEveryContentOfAKeyIsKept(t *testing.T) {
 func TestCountersDoNotJump(t *testing.T) {
 	f, dir := newFeed(), t.TempDir()
 	c := start(t, dir, Config{}, f)
-	for _, counter := range []uint64{1, 1<<64 - 1, 1 << 63, maxJump + 1, 2 * maxJump, 3*maxJump + 2, 2*maxJump + 1} {
+	for _, counter := range []uint64{1, 1<<64 - 1, 1 << 63, dataset.MaxJump + 1, 2 * dataset.MaxJump, 3*dataset.MaxJump + 2, 2*dataset.MaxJump + 1} {
 		f.send(t, event.Key{Sentry: "s", Boot: 1, Counter: counter}.String(), visit(fmt.Sprint(counter)))
 	}
 	f.sendRaw(event.SubjectVisitEnded, "s-1-18446744073709551614", []byte("invalid as well"))
 	c.stop(t)
-	if s := c.Stats(); s.Stored != 4 || s.Rejected != 4 || s.Missing["s"] > 2*maxJump {
+	if s := c.Stats(); s.Stored != 4 || s.Rejected != 4 || s.Missing["s"] > 2*dataset.MaxJump {
 		t.Errorf("stats %+v", s)
 	}
 	c = start(t, dir, Config{}, f)
 	c.stop(t)
-	if s := c.Stats(); s.Missing["s"] > 2*maxJump {
+	if s := c.Stats(); s.Missing["s"] > 2*dataset.MaxJump {
 		t.Errorf("after a restart: stats %+v", s)
 	}
 }

@@ -59,9 +59,6 @@ func newIngest(c *Consumer) *ingest {
 		invalidLog: newLimitedLog(invalidLogEvery), keepLog: newLimitedLog(invalidLogEvery),
 		foreignLog: newLimitedLog(foreignLogEvery), dropLog: newLimitedLog(foreignLogEvery),
 	}
-	if c.cfg.Tracker != nil {
-		in.sinks = append(in.sinks, newTrackerSink(c))
-	}
 	in.resume = sync.NewCond(&in.mu)
 	in.timer = time.AfterFunc(time.Hour, in.tick)
 	in.timer.Stop()

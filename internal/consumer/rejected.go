@@ -145,7 +145,7 @@ func (r *rejectedFile) sync() error {
 // addRejected leaves out counters that refuseFar may have refused: what is below them would
 // count as missing. Messages without a key of ours are never missing.
 func addRejected(keys dataset.Coverage, producer string, counter uint64) {
-	if counter <= maxJump && !strings.HasPrefix(producer, "@") {
+	if counter <= dataset.MaxJump && !strings.HasPrefix(producer, "@") {
 		keys.Add(producer, counter)
 	}
 }

@@ -43,14 +43,9 @@ func (s sentryNames) bound(counts map[string]uint64) map[string]uint64 {
 	return out
 }
 
-// maxJump is how far a counter may be beyond the last one of its producer. A sentry skips the
-// counters of what its spool had to drop: those of a year, at 30 events/s. A forged counter
-// would make all that is below it count as missing.
-const maxJump = 1 << 30
-
 // refuseFar is an error for an event whose counter cannot be right.
 func (in *ingest) refuseFar(producer string, counter uint64) error {
-	if counter <= maxJump || strings.HasPrefix(producer, "@") { // numbered by the stream
+	if counter <= dataset.MaxJump || strings.HasPrefix(producer, "@") { // numbered by the stream
 		return nil
 	}
 	last := uint64(0)
@@ -59,8 +54,8 @@ func (in *ingest) refuseFar(producer string, counter uint64) error {
 			last = max(last, runs[n-1][1])
 		}
 	}
-	if counter <= last || counter-last <= maxJump {
+	if counter <= last || counter-last <= dataset.MaxJump {
 		return nil
 	}
-	return fmt.Errorf("its counter %d is %d beyond the last of its sentry's boot, want at most %d", counter, counter-last, maxJump)
+	return fmt.Errorf("its counter %d is %d beyond the last of its sentry's boot, want at most %d", counter, counter-last, dataset.MaxJump)
 }

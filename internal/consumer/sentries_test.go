@@ -57,7 +57,7 @@ func TestFarCounterIsRefused(t *testing.T) {
 		t.Errorf("rejected keys %v, %v", keys, err)
 	}
 	c = start(t, dir, Config{SegmentRows: 1}, f)
-	near := f.send(t, "s-1-1073741826", visit("v4")) // within maxJump of 3
+	near := f.send(t, "s-1-1073741826", visit("v4")) // within dataset.MaxJump of 3
 	until(t, "the answer", func() bool { return near.String() == "ack" })
 	c.stop(t)
 	if n := len(rows[dataset.VisitRow](t, dir)); n != 3 {

@@ -100,10 +100,11 @@ func weightOf(r dataset.EstimateRow) float64 {
 
 // appendEstimates appends the rows of an hour that has begun to the open segment.
 func (in *ingest) appendEstimates() error {
-	if in.cfg.Tracker == nil {
+	t := in.Tracker()
+	if t == nil {
 		return nil
 	}
-	for _, p := range in.cfg.Tracker.Hour() {
+	for _, p := range t.Hour() {
 		if err := dataset.Append(in.writer, estimateRow(p)); err != nil {
 			return err
 		}
@@ -125,8 +126,8 @@ type trackerSink struct {
 	written    time.Time // when the tracker was, or that failed, or Run began
 }
 
-func newTrackerSink(c *Consumer) *trackerSink {
-	return &trackerSink{tracker: c.cfg.Tracker, writer: c.writer, log: c.log, failed: func(err error) { c.count(func(s *Stats) { s.Estimates = err }) }, writeEvery: c.writeEvery, written: time.Now()}
+func newTrackerSink(c *Consumer, t *tracker.Tracker) *trackerSink {
+	return &trackerSink{tracker: t, writer: c.writer, log: c.log, failed: func(err error) { c.count(func(s *Stats) { s.Estimates = err }) }, writeEvery: c.writeEvery, written: time.Now()}
 }
 
 // Add implements sink.

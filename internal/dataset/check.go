@@ -98,6 +98,9 @@ type SentryHealth struct {
 	Removed uint64     `json:"removed"`
 	Missing uint64     `json:"missing"`
 	Gaps    []Interval `json:"gaps"` // of counters, both ends missing
+	// Far counts stored events with counters that no sentry reaches, more than MaxJump beyond
+	// Last: somebody made them up. What is below them is not missing.
+	Far uint64 `json:"far"`
 }
 
 // OK reports whether the parts are Sound and there are no foreign files. Missing events and
@@ -235,14 +238,19 @@ func sentries(covered, rejected, removed Coverage) []SentryHealth {
 		if !counted {
 			continue
 		}
-		runs, gaps := known[producer], known.Gaps(producer, nil)
-		stored := count(covered[producer])
+		gaps := known.Gaps(producer, nil)
+		runs, far := splitFar(known[producer])
+		last := uint64(0)
+		if len(runs) > 0 {
+			last = runs[len(runs)-1][1]
+		}
+		stored := count(covered[producer]) - count(far)
 		if gaps == nil {
 			gaps = []Interval{}
 		}
 		out = append(out, SentryHealth{
-			Sentry: sentry, Boot: producer[len(sentry)+1:], Last: runs[len(runs)-1][1],
-			Stored: stored, Rejected: count(runs) - stored, Removed: count(removed[producer]), Missing: count(gaps), Gaps: gaps,
+			Sentry: sentry, Boot: producer[len(sentry)+1:], Last: last,
+			Stored: stored, Rejected: count(runs) - stored, Removed: count(removed[producer]), Missing: count(gaps), Gaps: gaps, Far: count(far),
 		})
 	}
 	return out

@@ -151,11 +151,15 @@ func (w *Writer) recover() error {
 		return err
 	}
 	covered, newest, damaged, err := readCoverage(w.dir, next)
-	if err == nil {
-		err = w.setAside(damaged)
-	}
 	if err != nil {
 		return err
+	}
+	if err := w.setAside(damaged); err != nil {
+		if gone := w.lock.Check(); gone != nil {
+			return gone
+		}
+		// Its keys are in another table's part, and readers leave out its rows.
+		w.log.Error("cannot set aside a damaged part, going on without it", slog.Any("error", err))
 	}
 	if !w.recovered && newest > 0 {
 		w.found = time.UnixMilli(newest)

@@ -117,3 +117,30 @@ func FuzzCoverage(f *testing.F) {
 		}
 	})
 }
+
+// Counters that no sentry reaches, which an earlier version stored, do not make everything
+// below them missing.
+func TestFarCountersAreNotMissing(t *testing.T) {
+	const most = 1<<64 - 1
+	for name, tt := range map[string]struct {
+		runs          []Interval
+		missing, last uint64
+		far           uint64
+	}{
+		"the largest":         {[]Interval{{1, 4}, {6, 9}, {most, most}}, 1, 9, 1},
+		"several":             {[]Interval{{2, 3}, {1 << 40, 1<<40 + 4}, {1 << 50, 1 << 50}}, 1, 3, 6},
+		"alone":               {[]Interval{{1 << 62, 1 << 62}}, 0, 0, 1},
+		"as far as it may be": {[]Interval{{1, 1}, {1 + MaxJump, 1 + MaxJump}}, MaxJump - 1, 1 + MaxJump, 0},
+		"one further":         {[]Interval{{1, 1}, {2 + MaxJump, 2 + MaxJump}}, 0, 1, 1},
+		"zero":                {[]Interval{{0, 2}}, 0, 2, 0},
+	} {
+		c := Coverage{"s-1": tt.runs}
+		if got := c.Missing(nil)["s"]; got != tt.missing {
+			t.Errorf("%s: %d missing, want %d", name, got, tt.missing)
+		}
+		h := sentries(c, nil, nil)[0]
+		if h.Missing != tt.missing || h.Last != tt.last || h.Far != tt.far || h.Stored != count(tt.runs)-tt.far || h.Rejected != 0 {
+			t.Errorf("%s: %+v", name, h)
+		}
+	}
+}

@@ -45,27 +45,38 @@ type damagedPart struct {
 
 // setAside moves damaged parts out of the datasets, so that nobody reads them and nothing
 // waits for them. They are never deleted: what is left in them can be of use to somebody.
-// The caller holds mu.
-func (w *Writer) setAside(parts []damagedPart) error {
+// Those that cannot be moved stay where they are and are in the error. The caller holds mu.
+func (w *Writer) setAside(parts []damagedPart) (err error) {
 	for _, p := range parts {
 		from := p.span.path(w.dir, p.table)
-		to, err := freePath(filepath.Join(damagedTable(w.dir, p.table), p.span.file()))
-		if err == nil {
-			err = w.lock.Check()
-		}
-		if err == nil {
-			err = os.Rename(from, to)
-		}
-		if err == nil {
-			err = errors.Join(diskio.SyncDir(filepath.Dir(to)), diskio.SyncDir(filepath.Dir(from)))
-		}
-		if err != nil {
-			return fmt.Errorf("set aside %s: %w", from, err)
+		to, moveErr := w.moveAside(p.table, from)
+		if moveErr != nil {
+			err = errors.Join(err, fmt.Errorf("set aside %s, which is damaged (%w): %w", from, p.err, moveErr))
+			continue
 		}
 		w.log.Error("a damaged part was set aside: put back a whole copy from a backup; its rows are missing until then",
 			slog.String("part", from), slog.String("kept_as", to), slog.Any("error", p.err))
 	}
-	return nil
+	return err
+}
+
+func (w *Writer) moveAside(table, from string) (to string, err error) {
+	if to, err = freePath(filepath.Join(damagedTable(w.dir, table), filepath.Base(from))); err != nil {
+		return "", err
+	}
+	if err := w.lock.Check(); err != nil {
+		return "", err
+	}
+	if err := w.step("set aside " + table); err != nil {
+		return "", err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return "", err
+	}
+	if err := w.step("keep aside " + table); err != nil {
+		return "", err
+	}
+	return to, errors.Join(diskio.SyncDir(filepath.Dir(to)), diskio.SyncDir(filepath.Dir(from)))
 }
 
 func damagedTable(dataDir, table string) string { return filepath.Join(dataDir, damagedDir, table) }

@@ -553,3 +553,24 @@ func TestRowsOfDamagedPartsAreNotRead(t *testing.T) {
 		t.Errorf("%d duplicates, %v", c.DuplicateRows, err)
 	}
 }
+
+// Reading a part costs what its rows cost, not what a batch does: parquet-go looks for each
+// row that is asked for in each column.
+func TestSmallPartsAreReadQuickly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "part")
+	out, err := CreateFile[VisitRow](path)
+	if err == nil {
+		err = out.Write(visitRows()[0])
+	}
+	if err := errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	allocations := testing.AllocsPerRun(5, func() {
+		if err := eachRow(t.Context(), path, func(VisitRow) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocations > 10*writeBatch {
+		t.Errorf("%v allocations for one row", allocations)
+	}
+}

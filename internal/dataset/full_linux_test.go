@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/diskio/diskiotest"
 )
 
 // A merge that the disk has no room for leaves the datasets as they were, takes no room
@@ -53,6 +55,37 @@ func TestCompactOnAFullDisk(t *testing.T) {
 		t.Error("nothing was merged when there was room")
 	}
 	everyTable(t, dir, upTo(2*n))
+}
+
+// The disk has no room for the directory of damaged parts: the start may fail, the one that
+// has room goes on.
+func TestSetAsideOnAFullDisk(t *testing.T) {
+	dir := diskiotest.Mount(t, "16m")
+	w := open(t, dir)
+	for i := range 4 {
+		commitAll(t, w, 10*i, 10)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	parts := []string{single(2).path(dir, Metadata), single(2).path(dir, Visit)}
+	for _, path := range parts {
+		if err := os.WriteFile(path, []byte("PAR1 is all that is left"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ballast := filepath.Join(dir, "ballast")
+	diskiotest.Fill(t, ballast)
+	if w, err := Open(dir, discardLog()); err == nil {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	remove(t, ballast)
+	w = open(t, dir)
+	defer w.Close()
+	commitAll(t, w, 40, 10)
+	checkAside(t, dir, parts)
 }
 
 // fill writes a file that leaves so many bytes of its disk.

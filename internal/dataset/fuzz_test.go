@@ -31,8 +31,8 @@ func FuzzPart(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	path := filepath.Join(f.TempDir(), "part-00000001.parquet") // of this process
 	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "part-00000001.parquet")
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -16,10 +16,16 @@ func sentryOf(producer string) (sentry string, counted bool) {
 	return producer[:i], true
 }
 
+// MaxJump is how far a counter may be beyond the last one of its producer. A sentry skips the
+// counters of what its spool had to drop: those of a year, at 30 events/s. A consumer refuses
+// what is beyond, as all that is below it would count as missing; earlier versions stored it.
+const MaxJump = 1 << 30
+
 // Gaps returns the runs of a producer's counters that are neither in the set nor in
 // rejected, from 1 to the last that is in either: events that were lost or are
 // yet to arrive, or came before the datasets began. It is empty for a producer that
-// does not count.
+// does not count. A gap of more than MaxJump was never made by a sentry: it is none, and
+// neither is what follows it.
 func (c Coverage) Gaps(producer string, rejected Coverage) (gaps []Interval) {
 	if _, counted := sentryOf(producer); !counted {
 		return nil
@@ -28,14 +34,27 @@ func (c Coverage) Gaps(producer string, rejected Coverage) (gaps []Interval) {
 	if more := rejected[producer]; len(more) > 0 {
 		runs = appendMerged(make([]Interval, 0, len(runs)+len(more)), runs, more)
 	}
+	believed, _ := splitFar(runs)
 	next := uint64(1)
-	for _, run := range runs {
+	for _, run := range believed {
 		if run[0] > next {
 			gaps = append(gaps, Interval{next, run[0] - 1})
 		}
 		next = run[1] + 1
 	}
 	return gaps
+}
+
+// splitFar separates the runs of counters that are beyond a gap that no sentry makes.
+func splitFar(runs []Interval) (believed, far []Interval) {
+	last := uint64(0)
+	for i, run := range runs {
+		if run[0] > last && run[0]-last > MaxJump {
+			return runs[:i], runs[i:]
+		}
+		last = run[1]
+	}
+	return runs, nil
 }
 
 // Missing counts the events in all Gaps, by sentry. A sentry without gaps has 0.

@@ -361,3 +361,29 @@ func TestPurgeOfAnEarlierVersionsDirectory(t *testing.T) {
 		t.Errorf("%d rows missing, want the 10 of a part that was lost later", h.MissingRows())
 	}
 }
+
+// A directory that an earlier version's purge has marked, by removed_events.json alone, gets
+// the list of removed parts at the next start: what is lost after that is missing.
+func TestStartListsRemovedParts(t *testing.T) {
+	dir := t.TempDir()
+	w := open(t, dir)
+	for i := range 3 {
+		commitAll(t, w, 10*i, 10)
+	}
+	if err := errors.Join(w.MarkRemoved(Coverage{"s-9": {{1, 2}}}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, filepath.Join(dir, removedPartsFile))
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range Tables() {
+		remove(t, single(0).path(dir, table))
+		remove(t, single(1).path(dir, table))
+	}
+	for _, table := range check(t, dir, nil).Tables {
+		if len(table.Holes) != 1 {
+			t.Errorf("%s: holes %v after the loss of its first parts", table.Table, table.Holes)
+		}
+	}
+}

@@ -167,7 +167,7 @@ func byPeer[T Row](a, b T) int { return sortKeyOf(a).compare(sortKeyOf(b)) }
 type cursor[T Row] struct {
 	path string
 	file *os.File
-	r    *parquet.GenericReader[T]
+	r    *rowReader[T]
 	buf  []T // rows read and not passed yet, the current one first
 	rows []T // what buf is a part of
 	rank int // among the runs
@@ -205,7 +205,7 @@ func (c *cursor[T]) advance() (more bool, err error) {
 }
 
 func (c *cursor[T]) read() (more bool, err error) {
-	n, err := readRows(c.r, c.rows)
+	n, err := c.r.read(c.rows)
 	c.buf = c.rows[:n]
 	if err != nil && !errors.Is(err, io.EOF) {
 		return false, fmt.Errorf("merge %s: %w", c.path, err)

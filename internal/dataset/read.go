@@ -206,7 +206,7 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := readRows(r, rows)
+		n, err := r.read(rows)
 		for _, row := range rows[:n] {
 			if err := each(row); err != nil {
 				return err
@@ -221,8 +221,14 @@ func eachRowOf[T any](ctx context.Context, f *os.File, each func(T) error) error
 	}
 }
 
+// rowReader reads the rows of a part.
+type rowReader[T any] struct {
+	*parquet.GenericReader[T]
+	left int64 // rows that the footer says are still to come
+}
+
 // openReader refuses a later version, whose columns may mean something else.
-func openReader[T any](f *os.File) (r *parquet.GenericReader[T], err error) {
+func openReader[T any](f *os.File) (r *rowReader[T], err error) {
 	defer recoverDamage(&err)
 	file, summed, err := openParquet(f)
 	if err != nil {
@@ -236,17 +242,22 @@ func openReader[T any](f *os.File) (r *parquet.GenericReader[T], err error) {
 			return nil, damage(err)
 		}
 	}
-	return parquet.NewGenericReader[T](file), nil
+	return &rowReader[T]{parquet.NewGenericReader[T](file), file.NumRows()}, nil
 }
 
-// readRows reads rows that the caller may keep; io.EOF at the end.
-func readRows[T any](r *parquet.GenericReader[T], rows []T) (n int, err error) {
+// read reads rows that the caller may keep; io.EOF at the end. It asks for no more rows than
+// are left, as parquet-go looks for each missing row in each column; and at the end for one
+// more, which only a damaged part has.
+func (r *rowReader[T]) read(rows []T) (n int, err error) {
 	defer func() {
 		if err != nil && !errors.Is(err, io.EOF) {
 			n, err = 0, damage(err)
 		}
 	}()
 	defer recoverDamage(&err)
+	rows = rows[:max(1, min(r.left, int64(len(rows))))]
 	clear(rows) // the reader would write into the lists of rows we gave away
-	return r.Read(rows)
+	n, err = r.Read(rows)
+	r.left -= int64(n)
+	return n, err
 }

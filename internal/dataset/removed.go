@@ -65,6 +65,18 @@ func readRemovedParts(dir string) (Coverage, error) {
 	return out, nil
 }
 
+// listRemovedParts writes the list of a directory in which an earlier version, or a purge of
+// its, has left only removed_events.json: what is lost from now on is missing.
+func listRemovedParts(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, RemovedFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Lstat(filepath.Join(dir, removedPartsFile)); !errors.Is(err, fs.ErrNotExist) {
+		return err // nil if it is there
+	}
+	return addRemovedParts(dir, "", nil)
+}
+
 // addRemovedParts is durable when it returns nil.
 func addRemovedParts(dir, table string, parts []span) error {
 	all, err := readRemovedParts(dir)

@@ -28,6 +28,7 @@ type DiscoveryRow struct {
 	Syncnets          *string `parquet:"syncnets,optional,dict" json:"syncnets"`
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
 	NFD               *string `parquet:"nfd,optional,dict" json:"nfd"`
+	Own               *bool   `parquet:"own,optional" json:"own"` // the node itself gave the record; null where the sentry does not say
 	ClockSkewMS       *int64  `parquet:"clock_skew_ms,optional,dict" json:"clock_skew_ms"`
 	ClockErrorMS      *int64  `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
 	Common
@@ -51,7 +52,7 @@ func FromPeerDiscovered(e *event.PeerDiscovered) DiscoveryRow {
 		Port: notZero(e.Port), UDP: notZero(e.UDP), QUIC: notZero(e.QUIC),
 		ForkDigest: text(e.ForkDigest), NextForkVersion: text(e.NextForkVersion), NextForkEpoch: (*uint64)(e.NextForkEpoch),
 		Attnets: text(e.Attnets), Syncnets: text(e.Syncnets),
-		CustodyGroupCount: e.CustodyGroupCount, NFD: text(e.NFD),
+		CustodyGroupCount: e.CustodyGroupCount, NFD: text(e.NFD), Own: e.Own,
 		ClockSkewMS: e.ClockSkewMS, Common: commonOf(e.Common),
 	}
 }
@@ -70,7 +71,7 @@ func (r DiscoveryRow) Event() (event.Event, error) {
 	e := &event.PeerDiscovered{
 		Common: r.event(r.ClockSkewMS), ENR: r.ENR, ID: r.ID, Seq: r.Seq,
 		IP: orEmpty(r.IP), IP6: orEmpty(r.IP6), Port: orZero(r.Port), UDP: orZero(r.UDP), QUIC: orZero(r.QUIC),
-		NextForkEpoch: (*eth2.Epoch)(r.NextForkEpoch), CustodyGroupCount: r.CustodyGroupCount,
+		NextForkEpoch: (*eth2.Epoch)(r.NextForkEpoch), CustodyGroupCount: r.CustodyGroupCount, Own: r.Own,
 	}
 	p := parser{row: r.ID}
 	p.parse(&e.NodeID, r.NodeID)

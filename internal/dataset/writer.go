@@ -83,6 +83,9 @@ func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
 	if err == nil {
 		err = w.begin()
 	}
+	if err == nil {
+		err = listRemovedParts(w.dir)
+	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

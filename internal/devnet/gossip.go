@@ -104,6 +104,9 @@ func (s *session) gossip(ctx context.Context) error {
 	if s.node.persona == MalformedTopics {
 		hello = malform(hello, s.node.wire.At(0).Digest)
 	}
+	if s.node.persona == HostileText {
+		hello = append(hello, topicChange{eth2.Topic{Digest: s.node.wire.At(0).Digest, Name: hostileText}.String(), true})
+	}
 	if err := s.announceAll(stream, hello); err != nil {
 		return err
 	}

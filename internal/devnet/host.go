@@ -65,7 +65,11 @@ func newHost(p *plan, wish ports) (_ *host, err error) {
 	if h.listen, err = h.addTransports(sw, p, wish); err != nil {
 		return nil, err
 	}
-	h.BasicHost, err = basichost.NewHost(sw, &basichost.HostOpts{EventBus: bus, UserAgent: p.agent, ProtocolVersion: "eth2/1.0.0"})
+	options := &basichost.HostOpts{EventBus: bus, UserAgent: p.agent, ProtocolVersion: "eth2/1.0.0"}
+	if p.persona == HostileText {
+		hostileOptions(options)
+	}
+	h.BasicHost, err = basichost.NewHost(sw, options)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,8 @@ import (
 
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/libp2p/go-libp2p/core/network"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
@@ -35,7 +37,9 @@ const (
 	HostileCustody Persona = "hostile_custody"
 	// HostileClaim is at its victim's address, and its record names the victim's UDP port.
 	HostileClaim Persona = "hostile_claim"
-	// HostileText has control characters in its agent.
+	// HostileText has control characters in every text that a node chooses: its agent and the
+	// version, protocols and addresses that it identifies itself with, a key of its
+	// record, and a topic. Every second one answers all but Ping with an error of such text.
 	HostileText Persona = "hostile_text"
 	// HostileNFD announces a next fork that nobody knows.
 	HostileNFD Persona = "hostile_nfd"
@@ -59,7 +63,8 @@ const (
 	// attackEvery is the time between two looks for whom to attack.
 	attackEvery = 2 * time.Second
 
-	hostileAgent  = "evil/1\x1b[2J\nlevel=ERROR msg=\"\u202eforged\""
+	hostileText   = "\x1b[2J\nlevel=ERROR msg=\"\u202eforged\""
+	hostileAgent  = "evil/1" + hostileText
 	hostileTopics = 2047
 )
 
@@ -141,6 +146,8 @@ func (n *node) misstate(nodes []*node, slot eth2.Slot) bool {
 		n.local.SetFallbackUDP(int(l.udp))
 	case HostileNFD:
 		n.local.Set(enr.NFDEntry(eth2.ForkDigest{0xde, 0xad, 0xbe, 0xef}))
+	case HostileText:
+		n.local.Set(gethenr.WithEntry(hostileText, uint8(1)))
 	default:
 		return false
 	}
@@ -154,6 +161,21 @@ func (n *node) subnetsAt(epoch eth2.Epoch, slot eth2.Slot) uint64 {
 	}
 	return subnetMask(n.backbone(epoch))
 }
+
+// hostileOptions are what a HostileText node identifies itself with.
+func hostileOptions(o *basichost.HostOpts) {
+	o.ProtocolVersion += hostileText
+	o.AddrsFactory = func(addrs []ma.Multiaddr) []ma.Multiaddr {
+		more, err := ma.NewComponent("dns4", hostileText)
+		if err != nil {
+			return addrs
+		}
+		return append(slices.Clone(addrs), more.Multiaddr())
+	}
+}
+
+// saysErrors reports whether the node answers with errors.
+func (n *node) saysErrors() bool { return n.persona == HostileText && n.index%2 == 1 }
 
 // answerDelay is how long the node takes for each answer.
 func (n *node) answerDelay() time.Duration {

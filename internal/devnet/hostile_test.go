@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
@@ -80,6 +82,10 @@ func TestHostilePersonas(t *testing.T) {
 	}
 	if n := nodes[HostileText]; !strings.ContainsAny(n.Agent, "\x1b\n") {
 		t.Errorf("agent %q", n.Agent)
+	}
+	var entry uint8
+	if err := d.roster.all()[nodes[HostileText].Index].local.Node().Load(gethenr.WithEntry(hostileText, &entry)); err != nil || entry != 1 {
+		t.Errorf("key of the record: %d, %v", entry, err)
 	}
 	flapping := nodes[HostileFlap].PeerID
 	eventually(t, "all subnets", func() bool { return len(d.Truth().SubnetsAt(flapping, time.Now())) == eth2.AttestationSubnetCount })

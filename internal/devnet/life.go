@@ -74,6 +74,9 @@ func (l *life) startHost(ctx context.Context, wish ports) error {
 	for _, id := range n.meshsubVersions() {
 		h.SetStreamHandler(id, handleGossip)
 	}
+	if n.persona == HostileText {
+		h.SetStreamHandler(hostileText, handleGossip)
+	}
 	h.connections(func(c network.Conn) { l.connected(ctx, c) }, l.disconnected)
 	if err := h.start(); err != nil {
 		return err

@@ -111,7 +111,7 @@ func traits() map[Persona]trait {
 		HostileFlap:    {true, true, true, true, []string{event.OutcomeOK, event.OutcomeProtocol}},
 		HostileCustody: good,
 		HostileClaim:   good,
-		HostileText:    good,
+		HostileText:    {true, true, true, true, []string{event.OutcomeOK, event.OutcomeStatus, event.OutcomeMetadata}},
 		HostileNFD:     good,
 		HostileStreams: {true, true, false, false, []string{event.OutcomeProtocol, event.OutcomeReset}},
 		HostileTopics:  good,

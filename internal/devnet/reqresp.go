@@ -130,6 +130,10 @@ func requestSize(id protocol.ID) int {
 // spoil replaces a good response by what the persona sends.
 func (n *node) spoil(good []byte) []byte {
 	switch n.persona {
+	case HostileText:
+		if n.saysErrors() {
+			return p2p.EncodeResponse(p2p.CodeServerError, []byte(hostileText))
+		}
 	case ErrorCodes:
 		codes := []byte{p2p.CodeInvalidRequest, p2p.CodeServerError, p2p.CodeResourceUnavailable, p2p.CodeRateLimited}
 		return p2p.EncodeResponse(codes[n.index%len(codes)], []byte("not now"))

@@ -143,6 +143,7 @@ func New(cfg Config) (*Finder, error) {
 	f.bootnodes = slices.DeleteFunc(f.bootnodes, f.skips)
 	f.describe()
 	f.udp = newTransport(filteredSockets{conn, cfg.Skip, f.pace}, f.local, key, f.schemes, cfg.Log)
+	f.udp.allowPrivate = cfg.AllowPrivate
 	return f, nil
 }
 

@@ -14,7 +14,9 @@ import (
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
 	"github.com/chainbound/valtrack/internal/discv5/wire"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/loglimit"
+	"github.com/chainbound/valtrack/internal/prefix"
 )
 
 const (
@@ -33,6 +35,8 @@ type transport struct {
 	schemes gethenr.IdentityScheme
 	routing *routing
 	log     *slog.Logger
+	// allowPrivate: our own endpoint may be a private address.
+	allowPrivate bool
 	// contacts has the nodes that completed a handshake with us.
 	contacts chan *enode.Node
 
@@ -157,8 +161,7 @@ func (t *transport) findnode(ctx context.Context, n *enode.Node, distances []uin
 	return a, err
 }
 
-// ping asks whether a node is alive, and tells our record where it sees us. Over IPv6
-// nobody sees our IPv4 address, nor the reverse: such a statement is ignored.
+// ping asks whether a node is alive, and notes where it sees us.
 func (t *transport) ping(ctx context.Context, n *enode.Node) error {
 	c, err := t.begin(ctx, n, &wire.Ping{ReqID: newRequestID(), ENRSeq: t.local.Node().Seq()})
 	if err != nil {
@@ -170,11 +173,36 @@ func (t *transport) ping(ctx context.Context, n *enode.Node) error {
 		if !ok {
 			return false
 		}
-		if at, ok := pong.Endpoint(); ok && sameFamily(at.Addr(), c.to.Addr()) {
-			t.local.UDPEndpointStatement(c.to, at)
+		if at, ok := pong.Endpoint(); ok {
+			t.noteEndpoint(c.to.Addr(), at)
 		}
 		return true
 	})
 }
 
+// noteEndpoint counts a node's statement about our endpoint. go-ethereum puts the one that
+// most hosts agree on, ten at least, into our record. Addresses are cheap within a network, so
+// all hosts of a /24 or /48 count as one. Over IPv6 nobody sees our IPv4 address, nor the
+// reverse, and nobody at all sees one that may not be contacted: such statements are ignored.
+func (t *transport) noteEndpoint(from netip.Addr, at netip.AddrPort) {
+	if !sameFamily(from, at.Addr()) || !enr.MayContact(at.Addr().Unmap(), t.allowPrivate) {
+		return
+	}
+	t.local.UDPEndpointStatement(netip.AddrPortFrom(voterOf(from), 0), at)
+}
+
 func sameFamily(a, b netip.Addr) bool { return a.Unmap().Is4() == b.Unmap().Is4() }
+
+// voterOf is the first address of a host's network, or the host's own in a private one,
+// where neighbours are not one party.
+func voterOf(host netip.Addr) netip.Addr {
+	host = prefix.Unwrap(host)
+	if prefix.Of(host).Net == 0 {
+		return host
+	}
+	bits := 48
+	if host.Is4() {
+		bits = 24
+	}
+	return netip.PrefixFrom(host, bits).Masked().Addr()
+}

@@ -106,6 +106,7 @@ func (s *scanner) peerDiscovered(e *PeerDiscovered) {
 	e.Syncnets = s.optSyncnets(`,"syncnets":`)
 	e.CustodyGroupCount = s.optNum(`,"custody_group_count":`)
 	e.NFD = (*eth2.ForkDigest)(s.optHex4(`,"nfd":`))
+	e.Own = s.optBool(`,"own":`)
 	s.must("}")
 }
 

@@ -71,6 +71,9 @@ type PeerDiscovered struct {
 	Syncnets          *eth2.Syncnets   `json:"syncnets,omitempty"`
 	CustodyGroupCount *uint64          `json:"custody_group_count,omitempty"`
 	NFD               *eth2.ForkDigest `json:"nfd,omitempty"`
+	// Own says whether the node itself gave the record, in an authenticated answer, or others
+	// did: those may hand out an old one. Nil for sentries that do not say.
+	Own *bool `json:"own,omitempty"`
 }
 
 // MetaData is the peer's MetaData message. Syncnets is nil for version 1,

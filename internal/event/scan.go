@@ -163,6 +163,18 @@ func (s *scanner) hex(before string, dst []byte) {
 	s.must(`"`)
 }
 
+// optBool is nil when the literal is not next.
+func (s *scanner) optBool(before string) *bool {
+	if !s.has(before) {
+		return nil
+	}
+	yes := s.has("true")
+	if !yes {
+		s.must("false")
+	}
+	return &yes
+}
+
 // optHex4 is nil when the literal is not next.
 func (s *scanner) optHex4(before string) *[4]byte {
 	if !s.has(before) {

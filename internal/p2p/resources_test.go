@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -179,15 +180,17 @@ func connOf(t *testing.T, p *testPeer, h *Host) (conn network.Conn) {
 }
 
 // halfOpen opens streams that never end their negotiation, as many as it may.
-func halfOpen(t *testing.T, conn network.Conn, streams int) {
+func halfOpen(t *testing.T, conn network.Conn, streams int) (opened []network.Stream) {
 	t.Helper()
 	for range streams {
 		stream, err := conn.NewStream(testContext(t))
 		if err != nil {
-			return
+			break
 		}
 		stream.Write(opening(protoIdentify)[:1])
+		opened = append(opened, stream)
 	}
+	return opened
 }
 
 // Streams that a peer opens and never ends leave room for ours: it cannot make its failures
@@ -200,7 +203,17 @@ func TestStreamsOfAPeerLeaveRoom(t *testing.T) {
 		s.Close()
 	})
 	s := dial(t, h, p.target())
-	halfOpen(t, connOf(t, p, h), peerStreams-4) // within the burst of the limit on new ones
+	opened := halfOpen(t, connOf(t, p, h), peerStreams-4) // within the burst of the limit on new ones
+	var refused atomic.Int64
+	for _, stream := range opened {
+		go func() {
+			stream.Read(make([]byte, 64)) // until it is reset
+			refused.Add(1)
+		}()
+	}
+	await(t, "each stream is held or refused", func() bool {
+		return s.conn.Stat().NumStreams+int(refused.Load()) >= len(opened)
+	})
 	var requests errgroup.Group
 	for range 10 {
 		requests.Go(func() error {

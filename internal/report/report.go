@@ -187,7 +187,7 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 		r.networks[row.Network] = true
 		n.discovered = true
 	}
-	if n.record != nil && !tracker.LaterRecord(row.Timestamp, row.Seq, n.recordAt, *n.record) {
+	if n.record != nil && !tracker.LaterRecord(row.Timestamp, row.Seq, row.Own, n.recordAt, *n.record) {
 		return nil
 	}
 	newer := n.record != nil && row.Seq != *n.record

@@ -34,6 +34,9 @@ func WriteHealth(w io.Writer, h *dataset.Health, tracker string) error {
 	p.table([]column{{"SENTRY", idColumn, 0}, {name: "BOOT"}, {"LAST", plainColumn, 1}, {name: "STORED"}, {name: "REJECTED"}, {name: "MISSING"}}, rows)
 	p.sentence("(boot: one start of a sentry; last: the highest number of an event from it; of these, stored, rejected and missing)")
 	for _, s := range h.Sentries {
+		if s.Far > 0 {
+			p.sentence("far  %s-%s  %d events with counters that no sentry reaches: somebody made them up, and an earlier version stored them", s.Sentry, s.Boot, s.Far)
+		}
 		for i, gap := range s.Gaps {
 			if i == maxGapsShown {
 				p.sentence("gap  %s-%s  and %d more", s.Sentry, s.Boot, len(s.Gaps)-i)

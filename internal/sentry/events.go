@@ -29,10 +29,11 @@ func (s *Sentry) common(now time.Time) event.Common {
 }
 
 func (s *Sentry) peerDiscovered(r *enr.Record, now time.Time) *event.PeerDiscovered {
+	own := r.Own
 	e := &event.PeerDiscovered{
 		Common: s.common(now), ENR: r.Raw, ID: r.PeerID, NodeID: r.NodeID, Seq: r.Seq,
 		IP: text(r.IP4), IP6: text(r.IP6), Port: r.TCP, UDP: r.UDP, QUIC: r.QUIC,
-		Attnets: r.Attnets, Syncnets: r.Syncnets, CustodyGroupCount: r.CustodyGroupCount, NFD: r.NFD,
+		Attnets: r.Attnets, Syncnets: r.Syncnets, CustodyGroupCount: r.CustodyGroupCount, NFD: r.NFD, Own: &own,
 	}
 	if r.Eth2 != nil {
 		e.ForkDigest, e.NextForkVersion, e.NextForkEpoch = &r.Eth2.ForkDigest, &r.Eth2.NextForkVersion, &r.Eth2.NextForkEpoch

@@ -43,15 +43,20 @@ func (d *draft) seen(f *fold, c event.Common, at int64) {
 // LaterRecord reports whether a record that was observed at a time (Unix ms) replaces the one
 // that was observed before: the later observation counts, whatever its seq. A node that was
 // set up again with its old key begins with a low seq, and a sentry publishes a lower one only
-// when the node itself answered with it. Of two at one time the higher seq counts.
-func LaterRecord(at int64, seq uint64, before int64, seqBefore uint64) bool {
+// when the node itself answered with it. Of two at one time the higher seq counts. What others
+// reported (own, nil where that is not known) does not replace a higher seq: another sentry
+// may only just have been given the old record.
+func LaterRecord(at int64, seq uint64, own *bool, before int64, seqBefore uint64) bool {
+	if own != nil && !*own && seq < seqBefore {
+		return false
+	}
 	return at > before || at == before && seq >= seqBefore
 }
 
 // discovered folds a node record.
 func (d *draft) discovered(f *fold, e *event.PeerDiscovered) {
 	d.seen(f, e.Common, e.Timestamp)
-	if d.Record.At > 0 && !LaterRecord(e.Timestamp, e.Seq, d.Record.At, d.Record.Seq) {
+	if d.Record.At > 0 && !LaterRecord(e.Timestamp, e.Seq, e.Own, d.Record.At, d.Record.Seq) {
 		return
 	}
 	id := e.NodeID

@@ -36,14 +36,18 @@ func ReadHistory(ctx context.Context, dir string, from, to int64) (h History, er
 }
 
 // LastParams are those of the last estimates in a data directory's database; ok is false
-// when there is no database of the network, or it cannot be read.
-func LastParams(ctx context.Context, dir, network string) (p estimate.Params, ok bool) {
+// when there is no database of the network, or it must be rebuilt. The error is of one that
+// cannot be read now.
+func LastParams(ctx context.Context, dir, network string) (p estimate.Params, ok bool, err error) {
 	var s State
-	err := inReadOnly(ctx, dir, func(db queryer) error { return s.loadMeta(ctx, db) })
-	if err != nil || s.Network != network || s.Learned.Params.ActiveValidators == 0 {
-		return p, false
+	err = inReadOnly(ctx, dir, func(db queryer) error { return damaged(ctx, s.loadMeta(ctx, db)) })
+	switch {
+	case NeedsPerson(err) || errors.Is(err, ErrMissing):
+		return p, false, nil
+	case err != nil || s.Network != network || s.Learned.Params.ActiveValidators == 0:
+		return p, false, err
 	}
-	return s.Params(), true
+	return s.Params(), true, nil
 }
 
 // Check reports why a data directory's database cannot be opened for a network, as Open

@@ -18,12 +18,49 @@ func (p *Peer) prefix() prefix.Groups {
 	if len(parts) < 3 {
 		return prefix.Groups{}
 	}
-	addr, err := netip.ParseAddr(parts[2])
+	return prefixOf(parts[2])
+}
+
+// claimed is prefix or, for a peer without a connection, that of the address in its record.
+func (p *Peer) claimed() prefix.Groups {
+	if p.Multiaddr != "" {
+		return p.prefix()
+	}
+	return prefixOf(cmp.Or(p.Record.IP, p.Record.IP6))
+}
+
+func prefixOf(address string) prefix.Groups {
+	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return prefix.Groups{}
 	}
 	return prefix.Of(addr)
 }
+
+// excess are the peers, as 1, that are more than their prefix may have of so many peers. A
+// prefix keeps those with a handshake before others, and those known for longest: whoever
+// comes to it later does not displace who was there before.
+func (t *Tracker) excess(peers []*Peer) map[*Peer]int {
+	budget := prefix.Budget{Host: max(minHostPeers, t.maxPeers/1000), Net: max(minNetPeers, t.maxPeers/100)}
+	ordered := slices.Clone(peers)
+	slices.SortFunc(ordered, func(a, b *Peer) int {
+		return cmp.Or(cmp.Compare(min(b.Observations, 1), min(a.Observations, 1)), cmp.Compare(a.FirstSeen, b.FirstSeen), strings.Compare(a.ID, b.ID))
+	})
+	var kept prefix.Counter
+	over := map[*Peer]int{}
+	for _, p := range ordered {
+		if g := t.pending(p).claimed(); kept.Full(g, budget) != 0 {
+			over[p] = 1
+		} else {
+			kept.Add(g)
+		}
+	}
+	return over
+}
+
+// Of maxPeers an address has at most a thousandth, and a network a hundredth, while there are
+// more; but never less than this.
+const minHostPeers, minNetPeers = 8, 16
 
 // groupOf is the larger of the groups that one party may have.
 func groupOf(g prefix.Groups) prefix.Key { return cmp.Or(g.Net, g.Host) }

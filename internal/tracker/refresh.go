@@ -196,14 +196,19 @@ func (t *Tracker) estimateChanged(all bool) {
 }
 
 // evict forgets peers that were not seen for long, those above maxPeers, and old
-// addresses. What the open segment has of a peer counts.
+// addresses. Of those above maxPeers the peers that are more than a prefix may have go
+// first. What the open segment has of a peer counts.
 func (t *Tracker) evict() {
 	oldest := t.now().Add(-forgetAfter).UnixMilli()
 	old := func(p *Peer) bool { p = t.pending(p); return max(p.LastSeen, p.LastVisit) < oldest }
 	gone := slices.DeleteFunc(slices.Collect(maps.Values(t.peers)), func(p *Peer) bool { return !old(p) })
 	if over := len(t.peers) - len(gone) - t.maxPeers; over > 0 {
 		rest := slices.DeleteFunc(slices.Collect(maps.Values(t.peers)), old)
+		excess := t.excess(rest)
 		slices.SortFunc(rest, func(a, b *Peer) int {
+			if excess[a] != excess[b] {
+				return cmp.Compare(excess[b], excess[a])
+			}
 			a, b = t.pending(a), t.pending(b)
 			return cmp.Or(cmp.Compare(min(a.Observations, 1), min(b.Observations, 1)), cmp.Compare(a.LastSeen, b.LastSeen))
 		})

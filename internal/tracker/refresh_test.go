@@ -116,10 +116,10 @@ func TestCommitteesChange(t *testing.T) {
 	if len(tr.State().Peer(peerID(0)).days) != 1 {
 		t.Fatal("nothing is recounted")
 	}
-	if p, ok := LastParams(t.Context(), dir, "testnet"); !ok || p.ActiveValidators != 64 || p.PAggUncertainty != 0 {
+	if p, ok, err := LastParams(t.Context(), dir, "testnet"); err != nil || !ok || p.ActiveValidators != 64 || p.PAggUncertainty != 0 {
 		t.Errorf("last parameters %+v, %v", p, ok)
 	}
-	if _, ok := LastParams(t.Context(), dir, "other"); ok {
+	if _, ok, err := LastParams(t.Context(), dir, "other"); ok || err != nil {
 		t.Error("parameters of another network")
 	}
 	tr.killed(t)

@@ -39,6 +39,12 @@ var (
 	ErrMissing = errors.New("no tracker database")
 )
 
+// NeedsPerson reports whether an error of Open or Read stays until somebody does something:
+// others, such as of a lock or a full disk, may go away by themselves.
+func NeedsPerson(err error) bool {
+	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) || errors.Is(err, ErrOtherNetwork)
+}
+
 // peers.state is a Peer as JSON, days its statistics (appendDays); totals.data is a
 // Totals as JSON. counts are events by hour (Unix ms). meta has JSON values.
 const schema = `
@@ -117,6 +123,9 @@ func userVersion(ctx context.Context, db *sql.DB) (version int, err error) {
 // damaged marks an error of reading as ErrDamaged, unless the cause is ctx or the disk: a
 // full disk is no reason to rebuild.
 func damaged(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
 	if err := markBusy(err); errors.Is(err, ErrBusy) {
 		return err
 	}

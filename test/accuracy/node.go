@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -16,18 +17,21 @@ type persona struct {
 	// Prysm, -1 Teku.
 	lead, stay int
 	weight     float64 // in the mix, an assumption that each run varies
+	// rate is how many of its aggregators' duties a node shows, relative to what the
+	// specification says; 0 counts as 1.
+	rate float64
 }
 
 // personas are the six clients' windows: facts of their sources, repeated here so
 // that a mistake in the estimator's table shows.
 func personas() []persona {
 	return []persona{
-		{"Lighthouse/v8.0.1-ced49dd/x86_64-linux", 1, 2, 45},
-		{"Prysm/v7.0.0/abcdef", 0, 0, 20},
-		{"nimbus", 3, 4, 12},
-		{"teku/teku/v25.9.0/linux-x86_64", -1, 0, 12},
-		{"lodestar/v1.44.0/abcdef", 2, 3, 6},
-		{"Grandine/2.0.0-abcdef0/x86_64-linux", 1, 2, 5},
+		{agent: "Lighthouse/v8.0.1-ced49dd/x86_64-linux", lead: 1, stay: 2, weight: 45},
+		{agent: "Prysm/v7.0.0/abcdef", lead: 0, stay: 0, weight: 20},
+		{agent: "nimbus", lead: 3, stay: 4, weight: 12},
+		{agent: "teku/teku/v25.9.0/linux-x86_64", lead: -1, stay: 0, weight: 12},
+		{agent: "lodestar/v1.44.0/abcdef", lead: 2, stay: 3, weight: 6},
+		{agent: "Grandine/2.0.0-abcdef0/x86_64-linux", lead: 1, stay: 2, weight: 5},
 	}
 }
 
@@ -39,6 +43,15 @@ type node struct {
 	validators int
 	longLived  [2]int
 	allDuties  bool // flags every duty, not only the aggregators'
+	silent     bool // flags none
+	// keepsAll keeps every attestation and sync committee subnet; MetaData says so only
+	// if it declares them.
+	keepsAll, declares bool
+	// floods joins and leaves subnets all the time, whatever its duties.
+	floods bool
+	// cluster is not 0 for a node whose validators are those of other nodes too: they draw
+	// the same duties.
+	cluster uint64
 }
 
 // spurious is how many subnets an epoch shows that no duty explains.
@@ -59,6 +72,9 @@ type history struct {
 
 // live draws the node's subscriptions for the duties of epochs from to to, both in it.
 func (n *node) live(from, to int) history {
+	if n.keepsAll {
+		return everySubnet(n.longLived)
+	}
 	latency := map[int]int64{}
 	var spans []span
 	for e := from; e <= to; e++ {
@@ -71,18 +87,58 @@ func (n *node) live(from, to int) history {
 			spans = append(spans, span{n.tick(latency, at), n.tick(latency, at+1+n.rand.IntN(3)), n.rand.IntN(64)})
 		}
 	}
+	if n.floods {
+		spans = append(spans, n.flood(from, to)...)
+	}
 	return history{merged(spans), n.longLived}
 }
 
+// everySubnet is the history of a node that never leaves one.
+func everySubnet(longLived [2]int) history {
+	h := history{longLived: longLived}
+	for subnet := range eth2.AttestationSubnetCount {
+		h.spans = append(h.spans, span{0, math.MaxInt64, subnet})
+	}
+	return h
+}
+
+// flood joins every subnet in every second slot, for a slot.
+func (n *node) flood(from, to int) (spans []span) {
+	slot := n.clock.SlotDuration.Milliseconds()
+	for s := from * n.slotsPerEpoch(); s < to*n.slotsPerEpoch(); s += 2 {
+		at := n.clock.SlotStart(eth2.Slot(s)).UnixMilli()
+		for subnet := range eth2.AttestationSubnetCount {
+			spans = append(spans, span{at + int64(subnet), at + int64(subnet) + slot, subnet})
+		}
+	}
+	return spans
+}
+
+// dutiesOf draws the duties of an epoch that the node shows.
 func (n *node) dutiesOf(epoch int) []duty {
+	r := n.rand
+	if n.cluster != 0 {
+		r = rand.New(rand.NewPCG(n.cluster, uint64(epoch)))
+	}
+	if n.silent {
+		return nil
+	}
 	if !n.allDuties {
-		return n.duties(n.rand, n.validators, epoch)
+		return n.duties(r, n.showing(r), epoch)
 	}
 	var out []duty
 	for range n.validators {
-		out = append(out, n.place(epoch, n.rand.IntN(n.slotsPerEpoch()), n.rand.IntN(n.committees())))
+		out = append(out, n.place(epoch, r.IntN(n.slotsPerEpoch()), r.IntN(n.committees())))
 	}
 	return out
+}
+
+// showing is how many validators have a chance to show, such that the rate comes out.
+func (n *node) showing(r *rand.Rand) int {
+	if n.rate == 0 {
+		return n.validators
+	}
+	return int(math.Floor(float64(n.validators)*n.rate + r.Float64()))
 }
 
 // window is in which slot's beginning the node joins and leaves for a duty.

@@ -22,7 +22,17 @@ func drawNode(r *rand.Rand, net network, p persona, validators int) *node {
 
 func (n *node) client() eth2.Client { return eth2.ParseAgent(n.agent) }
 
-func (n *node) attnets() eth2.Attnets { return eth2.NewAttnets(n.longLived[:]) }
+// attnets are those of the node's MetaData.
+func (n *node) attnets() eth2.Attnets {
+	if n.declares {
+		var all eth2.Attnets
+		for i := range all {
+			all[i] = 0xff
+		}
+		return all
+	}
+	return eth2.NewAttnets(n.longLived[:])
+}
 
 // watch holds the connection for whole epochs: visits of a few, which begin shortly
 // before an epoch, with pauses between them.
@@ -37,19 +47,28 @@ func (n *node) watch(p estimate.Params, s *estimate.Statistics, epochs int) {
 }
 
 func (n *node) visit(p estimate.Params, s *estimate.Statistics, epoch, epochs int) {
+	s.AddWatch(p, n.visitLog(epoch, epochs))
+}
+
+// visitLog is the log of a visit of whole epochs.
+func (n *node) visitLog(epoch, epochs int) estimate.WatchLog {
 	slot := n.clock.SlotDuration.Milliseconds()
 	from := n.clock.EpochStart(eth2.Epoch(epoch)).UnixMilli() - slot/10 - n.rand.Int64N(slot/4)
 	to := n.clock.EpochStart(eth2.Epoch(epoch+epochs)).UnixMilli() + n.rand.Int64N(slot)
-	n.watchBetween(p, s, from, to)
+	return n.watchLog(from, to)
 }
 
 // watchBetween watches from one time to another.
 func (n *node) watchBetween(p estimate.Params, s *estimate.Statistics, from, to int64) {
+	s.AddWatch(p, n.watchLog(from, to))
+}
+
+func (n *node) watchLog(from, to int64) estimate.WatchLog {
 	first, last := n.clock.EpochAt(time.UnixMilli(from)), n.clock.EpochAt(time.UnixMilli(to))
 	h := n.live(int(first)-2, int(last)+2)
-	s.AddWatch(p, estimate.WatchLog{
+	return estimate.WatchLog{
 		From: from, To: to, Initial: h.at(from), Changes: h.changes(from, to), LongLived: n.attnets(),
-	})
+	}
 }
 
 // snapshots takes one snapshot in each of consecutive epochs, and returns what the earlier

@@ -15,6 +15,7 @@ import (
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 const (
@@ -43,7 +44,8 @@ type hostileRun struct {
 
 // TestHostile: while three of ten nodes attack, in all ways that devnet.HostilePersonas lists at
 // once, the sentry keeps running, visits the honest nodes in every epoch, watches them
-// for nearly all of the time and stores no failure that they do not have.
+// for nearly all of the time and stores no failure that they do not have; and what a
+// consumer makes of its events is true of the honest nodes, and their total.
 func TestHostile(t *testing.T) {
 	run := hostileRun{
 		nodes: 60, faults: devnet.HostileMix(hostileShare), slot: shortHostileSlot, epochs: 4,
@@ -115,11 +117,15 @@ func (r *hostileRun) start(t *testing.T, long bool) {
 		r.cpu, r.took = cpu, time.Since(began)
 	}
 	p.stop(t)
+	checkPrintable(t, p.log.Name())
 
 	visits := readVisits(t, data)
 	reportCoverage(t, coverage(d, visits, first, first+r.epochs), long)
 	checkHonest(t, d, visits, long)
 	checkWatched(t, d, data, clock.EpochStart(first))
+	stored, state := store(t, d, data)
+	checkRows(t, d, stored)
+	checkTotal(t, d, state, long)
 	t.Logf("%d nodes, %.0f %% hostile, %d epochs: %.3f cores, at most %d MiB", r.nodes, 100*share(r.faults), r.epochs, r.cores(), r.resident>>20)
 }
 
@@ -128,6 +134,21 @@ func share(m devnet.Mix) (sum float64) {
 		sum += s
 	}
 	return sum
+}
+
+// checkPrintable: nodes cannot put anything into the log that a terminal obeys, nor a line.
+// What they put into events a consumer would reject, see store.
+func checkPrintable(t *testing.T, log string) {
+	t.Helper()
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSuffix(line, "\n"); !printable.Is(line) || !strings.HasPrefix(line, "time=") {
+			t.Errorf("in the log: %q", line)
+		}
+	}
 }
 
 // checkHonest: no visit of an honest node failed for a reason that is ours.
