@@ -161,6 +161,12 @@ func (r *recorder) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
+// Flush is for the compressing writer, which looks for this method only.
+func (r *recorder) Flush() {
+	//nolint:errcheck // the client has gone
+	http.NewResponseController(r.ResponseWriter).Flush()
+}
+
 // routeHandler checks who asks, and how often, and answers.
 func (s *Server) routeHandler(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -57,7 +57,7 @@ function build(p: Props): { data: uPlot.AlignedData; series: uPlot.Series[]; ban
     if (s.low && s.high) {
       const at = data.push(s.high, s.low) - 2;
       const end = { stroke: "transparent", points: { show: false }, value: (_: uPlot, v: number | null) => num(v) };
-      series.push({ ...end, label: s.name + ", high" }, { ...end, label: "low" });
+      series.push({ ...end, label: "90 %: high" }, { ...end, label: "low" });
       bands.push({ series: [at, at + 1], fill: fade(c, 0.22) });
     }
     data.push(s.values);

@@ -85,7 +85,7 @@ function ForkReadiness() {
       <Bars
         bars={versions.slice(0, 14).map((v) => {
           const good = next ? v.ready : v.current;
-          return { key: v.client + v.version, label: <><Dot colour={clientColour(v.client)} /> {capital(v.client || "unknown")} {v.version}</>, value: v.nodes ? good / v.nodes : 0, text: `${num(good)} of ${num(v.nodes)} ${next ? "ready" : "on the current fork"}${v.unknown ? `, ${num(v.unknown)} unknown` : ""}`, colour: "var(--good)" };
+          return { key: v.client + v.version, label: <><Dot colour={clientColour(v.client)} /> {capital(v.client || "unknown")} {v.version}</>, value: v.nodes ? good / v.nodes : 0, text: `${num(good)} of ${num(v.nodes)} ${next ? "ready" : "on the current fork"}${next && v.unknown ? `, ${num(v.unknown)} unknown` : ""}`, colour: "var(--good)" };
         })}
         max={1}
       />

@@ -44,8 +44,8 @@ export function CrawlPage() {
         </p>
       )}
       <dl class="tiles six">
-        <Tile name="stored" label="Last commit" value={ago(c.events.last_commit)}>
-          segment {num(c.events.last_segment)}
+        <Tile name="stored" label="Last commit" value={c.events.last_commit ? ago(c.events.last_commit) : "–"}>
+          {c.events.last_commit ? "" : "none since the start, "}segment {num(c.events.last_segment)}
         </Tile>
         <Tile name="lag" label={<Term name="lag">Lag</Term>} value={num(c.events.lag)}>
           events wait to be stored

@@ -23,7 +23,7 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
   const theme = useTheme();
   const first = epochs[0].epoch;
   const span = epochs.at(-1)!.epoch - first + 1;
-  const cell = Math.max(2, Math.min(14, Math.floor(1440 / span)));
+  const cell = Math.max(2, Math.min(28, Math.floor(1440 / span)));
   const rowHeight = 4;
   useEffect(() => {
     const c = canvas.current!;

@@ -4,7 +4,7 @@ import { FunnelChart, Heat, Histogram } from "../chart/small";
 import type { Place } from "../chart/globe";
 import { WorldMap } from "../chart/map";
 import { Plot, type Series } from "../chart/plot";
-import { capital, clientColour, duration, groupName, known, num, pct, range } from "../format";
+import { capital, clientColour, compact, duration, groupName, known, num, pct, range } from "../format";
 import { Term } from "../glossary";
 import { go, href, useRoute } from "../route";
 import { Bars, Chip, Dot, Stack, Switch, Tile } from "../ui/bits";
@@ -199,12 +199,13 @@ export function ClientTrend({ span }: { span: number }) {
   );
 }
 
-export function SubnetsCard() {
+export function SubnetsCard({ wide }: { wide?: boolean }) {
   const subnets = useAPI("/api/v1/subnets");
   const list = subnets.answer?.data.subnets ?? [];
   const values = list.map((s) => s.long_lived);
   return (
     <Card
+      class={wide ? "half" : ""}
       title="Attestation subnets"
       sub={values.length ? `long-lived subscribers per subnet, ${num(Math.min(...values))} to ${num(Math.max(...values))}` : "long-lived subscribers per subnet"}
       method="As nodes say in MetaData; each keeps two."
@@ -258,7 +259,7 @@ export const outcomeName = (o: string) => outcomes[o] ?? capital(o.replaceAll("_
 
 export function FailuresCard() {
   const errors = useAPI("/api/v1/errors");
-  const failed = (errors.answer?.data ?? []).filter((o) => o.outcome !== "ok");
+  const failed = (errors.answer?.data ?? []).filter((o) => o.outcome !== "ok" && o.outcome !== "canceled");
   const sum = failed.reduce((n, o) => n + o.visits, 0);
   const all = (errors.answer?.data ?? []).reduce((n, o) => n + o.visits, 0);
   return (
@@ -266,7 +267,7 @@ export function FailuresCard() {
       class="half"
       title="Why visits fail"
       sub={`${num(sum)} of ${num(all)} visits`}
-      method="How visits ended, by the first error. Most failures are nodes that accept no more peers or are behind a firewall."
+      method="By the first error; visits that we ended are no failures. Most failures are nodes that accept no more peers or are behind a firewall."
       meta={errors.answer?.meta}
       problem={errors.problem}
       loading={errors.loading}
@@ -307,7 +308,7 @@ export function HostingCard({ s, meta }: { s: Summary; meta: Meta }) {
 export function HistogramCard({ s, meta }: { s: Summary; meta: Meta }) {
   const list = s.validators.histogram ?? [];
   // The last column has no end.
-  const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : !known(b.high) || b.high < b.low ? num(b.low) + "+" : `${num(b.low)}–${num(b.high)}`, value: b.nodes, muted: b.low === 0 }));
+  const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : !known(b.high) || b.high < b.low ? compact(b.low) + "+" : `${compact(b.low)}–${compact(b.high)}`, value: b.nodes, muted: b.low === 0 }));
   return (
     <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of single nodes reach into other columns." meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
       <Histogram columns={columns} label="Nodes by number of validators" />
