@@ -63,6 +63,7 @@ func samples(s *testServer) (out []string) {
 	for _, q := range []string{
 		"timeseries?metric=nodes&metric=visits&step=1d", "timeseries?step=2h", "timeseries?metric=x", "changes?since=1", "changes?kind=moved", "changes?kind=x",
 		"nodes/nope", "nodes/0x" + strings.Repeat("0", 64), "nodes/" + strings.Repeat("x", 500), "nodes/" + id + "/observations?from=1&to=999999999999", "datasets/nope/x", "datasets/peer_estimates/..%2f..%2fkeys",
+		"nodes//observations", "nodes/..", "nodes/./observations", "summary/", "nodes/a%2fb",
 	} {
 		out = append(out, "/api/v1/"+q)
 	}

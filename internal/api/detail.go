@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"math"
@@ -14,14 +13,6 @@ import (
 	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
-
-// columnBits are the long-lived subnets of a node as a bit field.
-func columnBits(n *node) int64 {
-	if n.MetaDataAt == 0 {
-		return 0
-	}
-	return int64(binary.LittleEndian.Uint64(n.Attnets[:]))
-}
 
 // detail is what is known about one node beside its row.
 type detail struct {
@@ -171,7 +162,7 @@ func (s *Server) readObservations(ctx context.Context, id string, in dataset.Ran
 	err := dataset.Scan(ctx, s.src.DataDir, in, func(row dataset.ValidatorRow) error {
 		if row.ID == id && row.ClockErrorMS == nil {
 			out.Epochs = append(out.Epochs, observed{
-				Epoch: uint64(row.Epoch), Time: row.Timestamp, LongLived: emptyNotNil(row.LongLivedSubnets), ShortLived: row.ShortLivedSubnets,
+				Epoch: row.Epoch, Time: row.Timestamp, LongLived: emptyNotNil(row.LongLivedSubnets), ShortLived: row.ShortLivedSubnets,
 			})
 		}
 		return nil

@@ -48,7 +48,6 @@ func streamEvents(s *Server, r *request) (answer, *problem) {
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, full bool) {
 	control := http.NewResponseController(w)
 	send := func(data []byte) bool {
-		extendDeadline(w)
 		if _, err := w.Write(data); err != nil {
 			return false
 		}

@@ -154,25 +154,27 @@ func (n *node) hasIP(ip netip.Addr) bool {
 	return len(parts) > 2 && is(parts[2])
 }
 
-// matching counts the nodes of an order that pass all filters, and gives those from start
-// on, at most limit.
+// matching counts the nodes that pass all filters, and gives those of an order from start on,
+// at most limit. The filters read the nodes as they are in memory, not in the order: that is
+// several times as fast.
 func (v *view) matching(nodes []int32, filters []filter, start, limit int) (page []*node, more bool, total int) {
-	for i, at := range nodes {
-		n := &v.nodes[at]
-		if !passes(n, filters) {
-			continue
+	pass := make([]bool, len(v.nodes))
+	for i := range v.nodes {
+		if passes(&v.nodes[i], filters) {
+			pass[i] = true
+			total++
 		}
-		total++
-		if i < start {
+	}
+	for _, at := range nodes[min(start, len(nodes)):] {
+		if !pass[at] {
 			continue
 		}
 		if len(page) == limit {
-			more = true
-			continue
+			return page, true, total
 		}
-		page = append(page, n)
+		page = append(page, &v.nodes[at])
 	}
-	return page, more, total
+	return page, false, total
 }
 
 func passes(n *node, filters []filter) bool {

@@ -175,6 +175,16 @@ func newTestServer(t testing.TB, nodes int) *testServer {
 
 func serverOf(t testing.TB, c *testCrawl, src Sources, cfg Config) *testServer {
 	t.Helper()
+	s := boundServer(t, c, cfg)
+	s.prepare(src)
+	s.views.update()
+	s.handler = s.Server.handler()
+	return s
+}
+
+// boundServer has sources once it runs.
+func boundServer(t testing.TB, c *testCrawl, cfg Config) *testServer {
+	t.Helper()
 	key, line, err := NewKey("ops", ScopeFull)
 	if err != nil {
 		t.Fatal(err)
@@ -189,9 +199,7 @@ func serverOf(t testing.TB, c *testCrawl, src Sources, cfg Config) *testServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	s.prepare(src)
-	s.views.update()
-	return &testServer{s, t, s.handler(), key, c}
+	return &testServer{Server: s, t: t, key: key, crawl: c}
 }
 
 // get asks for a path, with the key if full is set, and checks the answer against the

@@ -53,12 +53,12 @@ func NewKey(name, scope string) (text, line string, err error) {
 	return text, line, nil
 }
 
-// ParseKeys reads a keys file: one key per line, as
+// parseKeys reads a keys file: one key per line, as
 //
 //	<SHA-256 of the key, 64 hex digits> <name> [public|full] [revoked]
 //
 // Empty lines and those that begin with # are skipped. A key without a scope is full.
-func ParseKeys(r io.Reader) ([]key, error) {
+func parseKeys(r io.Reader) ([]key, error) {
 	text, err := io.ReadAll(io.LimitReader(r, keysFileMax+1))
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func openKeys(path string, warn func(error)) (*keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys file: %w", err)
 	}
-	if k.keys, err = ParseKeys(bytes.NewReader(text)); err != nil {
+	if k.keys, err = parseKeys(bytes.NewReader(text)); err != nil {
 		return nil, fmt.Errorf("keys file %s: %w", path, err)
 	}
 	k.text = text
@@ -149,7 +149,7 @@ func (k *keyring) reload() {
 	}
 	keys := k.keys
 	if err == nil {
-		keys, err = ParseKeys(bytes.NewReader(text))
+		keys, err = parseKeys(bytes.NewReader(text))
 	}
 	if err != nil {
 		if k.failed != err.Error() {

@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(name string, values ...string) (caller, *problem) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		for _, v := range values {
 			r.Header.Add(name, v)
 		}
@@ -96,7 +97,7 @@ func TestKeysFilesThatAreRefused(t *testing.T) {
 		strings.Repeat("# x\n", keysFileMax/4): "",
 		strings.Repeat("#", keysFileMax+1):     "larger than",
 	} {
-		_, err := ParseKeys(strings.NewReader(text))
+		_, err := parseKeys(strings.NewReader(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v", text, err)
 		}
@@ -107,7 +108,7 @@ func FuzzParseKeys(f *testing.F) {
 	_, line, _ := NewKey("ops", ScopeFull)
 	f.Add(line + "\n# x\n" + line[:10])
 	f.Fuzz(func(t *testing.T, text string) {
-		keys, err := ParseKeys(strings.NewReader(text))
+		keys, err := parseKeys(strings.NewReader(text))
 		for _, k := range keys {
 			if err != nil || k.name == "" || k.scope != ScopeFull && k.scope != ScopePublic {
 				t.Fatalf("%+v, %v", k, err)

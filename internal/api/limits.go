@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
@@ -121,10 +120,4 @@ func trusted(addr netip.Addr, proxies []netip.Prefix) bool {
 		}
 	}
 	return false
-}
-
-// extendDeadline gives a client more time to read: a connection that takes nothing for so
-// long is closed.
-func extendDeadline(w http.ResponseWriter) {
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) //nolint:errcheck // the writer of a test has none
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"math"
 	"net/netip"
 	"strings"
@@ -78,6 +79,14 @@ func (n *node) agent() string {
 		parts = append(parts, platform)
 	}
 	return strings.Join(parts, "/")
+}
+
+// subnetBits are the long-lived subnets of a node as a bit field.
+func subnetBits(n *node) int64 {
+	if n.MetaDataAt == 0 {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint64(n.Attnets[:]))
 }
 
 // column is one member of a row.
@@ -183,7 +192,7 @@ var nodeColumns = []column{
 		if n.MetaDataAt == 0 {
 			return value{}
 		}
-		return value{kind: kindBits, n: columnBits(n)}
+		return value{kind: kindBits, n: subnetBits(n)}
 	}},
 	{name: "country", get: func(n *node) value { return text(n.place.country) }},
 	{name: "country_code", get: func(n *node) value { return text(n.place.code) }},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,14 @@ func (s *Server) handler() http.Handler {
 	if err != nil {
 		panic(err) // of the options above
 	}
-	return s.outer(compressed(mux))
+	return s.outer(compressed(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect to a path without empty and dotted parts, in HTML.
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+			newProblem(http.StatusNotFound, "%s: no such path; /docs lists them", shorten(r.URL.Path)).write(w)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})))
 }
 
 // outer is around everything: headers for all answers, the log, and metrics.
@@ -97,8 +105,8 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		extendDeadline(w)
 		rec := &recorder{ResponseWriter: w}
+		rec.extendDeadline()
 		if s.cors(rec, r) {
 			next.ServeHTTP(rec, r)
 		}
@@ -138,11 +146,22 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// recorder remembers what was answered.
+// recorder remembers what was answered, and gives the client more time with each piece that
+// it takes: one that takes nothing for so long is disconnected.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	status   int
+	bytes    int64
+	extended time.Time
+}
+
+// extendDeadline is called before each write: the compressing writer in between would hide
+// the connection.
+func (r *recorder) extendDeadline() {
+	if now := time.Now(); now.Sub(r.extended) > time.Second {
+		r.extended = now
+		http.NewResponseController(r.ResponseWriter).SetWriteDeadline(now.Add(writeTimeout)) //nolint:errcheck // the writer of a test has none
+	}
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -153,13 +172,14 @@ func (r *recorder) WriteHeader(status int) {
 }
 
 func (r *recorder) Write(b []byte) (int, error) {
+	r.extendDeadline()
 	n, err := r.ResponseWriter.Write(b)
 	r.bytes += int64(n)
 	return n, err
 }
 
-// Unwrap is for http.ResponseController.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+// Flush implements http.Flusher, for streams.
+func (r *recorder) Flush() { http.NewResponseController(r.ResponseWriter).Flush() }
 
 // Flush is for the compressing writer, which looks for this method only.
 func (r *recorder) Flush() {
@@ -245,24 +265,10 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	if err := a.stream(r.Context(), &patient{w: w}); err != nil {
+	if err := a.stream(r.Context(), w); err != nil {
 		s.cfg.Log.Debug("an answer was cut off", slog.String("path", r.URL.Path), slog.Any("error", err))
 		panic(http.ErrAbortHandler) // the client must not take it for the whole
 	}
-}
-
-// patient extends the deadline with each piece that the client takes.
-type patient struct {
-	w     http.ResponseWriter
-	since int
-}
-
-func (p *patient) Write(b []byte) (int, error) {
-	if p.since += len(b); p.since > 256<<10 {
-		extendDeadline(p.w)
-		p.since = 0
-	}
-	return p.w.Write(b)
 }
 
 // matches reports whether an If-None-Match header has a tag.

@@ -33,7 +33,8 @@ const (
 // Config says where and to whom to serve.
 type Config struct {
 	Address string // "host:port"; port 0 takes any free one
-	// KeysFile has the keys of those who may see addresses; empty for none. See ParseKeys.
+	// KeysFile has the keys of those who may see addresses; empty for none: one per line, as
+	// "<SHA-256 of the key> <name> [public|full] [revoked]".
 	KeysFile string
 	// Certificate and Key are files for TLS; empty for plain HTTP.
 	Certificate, Key string
@@ -61,6 +62,8 @@ type Sources struct {
 	Ingest func() Ingest
 	// Ready is nil when events are stored.
 	Ready func() error
+
+	place func(*tracker.Peer) place // placeOf, except in tests
 }
 
 // Ingest is how storing goes.

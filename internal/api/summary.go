@@ -31,13 +31,13 @@ type nodeCounts struct {
 }
 
 type validatorTotals struct {
-	Attachments  *number         `json:"attachments"`
-	Low          *number         `json:"attachments_low"`
-	High         *number         `json:"attachments_high"`
-	Active       *uint64         `json:"active"`
-	Multiplicity *number         `json:"multiplicity"`
-	Verdict      *string         `json:"verdict"`
-	Histogram    []report.Bucket `json:"histogram"`
+	Attachments *number         `json:"attachments"`
+	Low         *number         `json:"attachments_low"`
+	High        *number         `json:"attachments_high"`
+	Active      *uint64         `json:"active"`
+	ActiveRatio *number         `json:"active_ratio"`
+	Verdict     *string         `json:"verdict"`
+	Histogram   []report.Bucket `json:"histogram"`
 }
 
 type stakeTotals struct {
@@ -121,7 +121,7 @@ func (v *view) summarise() []byte {
 	s.Validators.Active, s.Validators.Histogram = known(t.ActiveValidators), report.Histogram(v.state)
 	if t.Nodes > 0 {
 		s.Validators.Attachments, s.Validators.Low, s.Validators.High = optional(t.Validators), optional(t.Low), optional(t.High)
-		s.Validators.Multiplicity, s.Validators.Verdict = optional(t.Multiplicity), known(t.Verdict)
+		s.Validators.ActiveRatio, s.Validators.Verdict = optional(t.Multiplicity), known(t.Verdict)
 		s.Stake = stakeTotals{optional(t.StakeETH), optional(t.StakeLow), optional(t.StakeHigh)}
 	}
 	return marshal(s)

@@ -93,7 +93,7 @@ func (v *views) update() bool {
 
 // newView builds a view; last is the one before, nil for none.
 func newView(src *Sources, state *tracker.State, last *view) *view {
-	v := &view{src: src, state: state, totals: state.Totals(), nodes: nodesOf(state)}
+	v := &view{src: src, state: state, totals: state.Totals(), nodes: src.nodesOf(state)}
 	if last != nil {
 		v.number = last.number + 1
 		v.keepValidating(last)
@@ -113,13 +113,17 @@ func newView(src *Sources, state *tracker.State, last *view) *view {
 }
 
 // nodesOf lists the peers by id. Sentries of this program are no nodes.
-func nodesOf(state *tracker.State) []node {
+func (src *Sources) nodesOf(state *tracker.State) []node {
+	at := src.place
+	if at == nil {
+		at = placeOf
+	}
 	nodes := make([]node, 0, state.Len())
 	for p := range state.Peers() {
 		if p.Client.Kind == eth2.ClientValtrack {
 			continue
 		}
-		n := node{Peer: p, release: p.Client.Release(), weight: math.NaN(), place: placeOf(p), validating: validatingOf(p)}
+		n := node{Peer: p, release: p.Client.Release(), weight: math.NaN(), place: at(p), validating: validatingOf(p)}
 		if p.NodeID != nil {
 			n.nodeID = p.NodeID.String()
 		}

@@ -114,7 +114,21 @@ func (s *State) SameAddress(p *Peer) (others []*Peer) {
 		return out
 	}
 	own := all(p)
+	// Endpoints that follow from a record have the IP address that was dialled: most peers can
+	// be told apart by that, without the work.
+	var hosts []string
+	for _, e := range own {
+		if _, at, _ := strings.Cut(e, "/"); at != "" {
+			hosts = append(hosts, at[:strings.LastIndexByte(at, ':')+1])
+		}
+	}
+	near := func(address string) bool {
+		return slices.ContainsFunc(hosts, func(host string) bool { return strings.Contains(address, host) })
+	}
 	for _, o := range s.peers {
+		if !near(o.Address) && !slices.ContainsFunc(o.Endpoints, func(e Endpoint) bool { return near(e.Address) }) {
+			continue
+		}
 		if o.ID != p.ID && slices.ContainsFunc(all(o), func(e string) bool { return slices.Contains(own, e) }) {
 			others = append(others, o)
 		}

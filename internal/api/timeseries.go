@@ -1,0 +1,143 @@
+package api
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// point is a step of the timeseries.
+type point struct {
+	Time           int64            `json:"time"`
+	Nodes          *number          `json:"nodes,omitempty"`
+	WithValidators *number          `json:"with_validators,omitempty"`
+	Validators     *number          `json:"validators,omitempty"`
+	Low            *number          `json:"validators_low,omitempty"`
+	High           *number          `json:"validators_high,omitempty"`
+	StakeETH       *number          `json:"stake_eth,omitempty"`
+	StakeLow       *number          `json:"stake_low,omitempty"`
+	StakeHigh      *number          `json:"stake_high,omitempty"`
+	Clients        map[string]int   `json:"clients,omitempty"`
+	Records        *int64           `json:"records,omitempty"`
+	Handshakes     *int64           `json:"handshakes,omitempty"`
+	Watches        *int64           `json:"watches,omitempty"`
+	Visits         map[string]int64 `json:"visits,omitempty"`
+}
+
+// Metrics of the timeseries.
+const (
+	metricNodes      = "nodes"
+	metricWith       = "with_validators"
+	metricValidators = "validators"
+	metricStake      = "stake_eth"
+	metricClients    = "clients"
+	metricVisits     = "visits"
+)
+
+func getTimeseries(s *Server, r *request) (answer, *problem) {
+	metrics := r.choices("metric", metricNodes, metricWith, metricValidators, metricStake, metricClients,
+		tracker.CountRecords, tracker.CountHandshakes, tracker.CountWatches, metricVisits)
+	step := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "1d": 24 * time.Hour}[r.choice("step", "1h", "6h", "1d")]
+	from, to := r.span()
+	format := r.choice("format", formatJSON, formatNDJSON, formatCSV)
+	if p := r.done(); p != nil {
+		return answer{}, p
+	}
+	all := r.view.series(step.Milliseconds(), from, to)
+	if len(metrics) > 0 {
+		for i := range all {
+			all[i] = all[i].only(metrics)
+		}
+	}
+	return tabular(s, r, format, "timeseries", all), nil
+}
+
+// series has the last totals of each step, and the sums of its counts.
+func (v *view) series(step, from, to int64) []point {
+	byStep := map[int64]*point{}
+	at := func(hour int64) *point {
+		if hour < from || hour > to {
+			return nil
+		}
+		start := hour - hour%step
+		if byStep[start] == nil {
+			byStep[start] = &point{Time: start}
+		}
+		return byStep[start]
+	}
+	for _, t := range v.state.History.Totals { // oldest first
+		if p := at(t.Hour); p != nil {
+			p.setTotals(t)
+		}
+	}
+	for _, c := range v.state.History.Counts {
+		if p := at(c.Hour); p != nil {
+			p.addCounts(c)
+		}
+	}
+	out := []point{}
+	for _, start := range slices.Sorted(maps.Keys(byStep)) {
+		out = append(out, *byStep[start])
+	}
+	return out
+}
+
+func (p *point) setTotals(t tracker.Totals) {
+	p.Nodes, p.WithValidators = optional(float64(t.Nodes)), optional(t.WithValidators)
+	p.Validators, p.Low, p.High = optional(t.Validators), optional(t.Low), optional(t.High)
+	p.StakeETH, p.StakeLow, p.StakeHigh = optional(t.StakeETH), optional(t.StakeLow), optional(t.StakeHigh)
+	p.Clients = map[string]int{}
+	for _, c := range t.Clients {
+		p.Clients[c.Client] = c.Nodes
+	}
+}
+
+func (p *point) addCounts(c tracker.HourCounts) {
+	add := func(into **int64, n int64) {
+		if *into == nil {
+			*into = new(int64)
+		}
+		**into += n
+	}
+	add(&p.Records, c.Counts[tracker.CountRecords])
+	add(&p.Handshakes, c.Counts[tracker.CountHandshakes])
+	add(&p.Watches, c.Counts[tracker.CountWatches])
+	for name, n := range c.Counts {
+		if outcome, ok := tracker.VisitOutcome(name); ok {
+			if p.Visits == nil {
+				p.Visits = map[string]int64{}
+			}
+			p.Visits[outcome] += n
+		}
+	}
+}
+
+// only is the point with some of its metrics.
+func (p point) only(metrics []string) point {
+	out := point{Time: p.Time}
+	for _, m := range metrics {
+		switch m {
+		case metricNodes:
+			out.Nodes = p.Nodes
+		case metricWith:
+			out.WithValidators = p.WithValidators
+		case metricValidators:
+			out.Validators, out.Low, out.High = p.Validators, p.Low, p.High
+		case metricStake:
+			out.StakeETH, out.StakeLow, out.StakeHigh = p.StakeETH, p.StakeLow, p.StakeHigh
+		case metricClients:
+			out.Clients = p.Clients
+		case tracker.CountRecords:
+			out.Records = p.Records
+		case tracker.CountHandshakes:
+			out.Handshakes = p.Handshakes
+		case tracker.CountWatches:
+			out.Watches = p.Watches
+		case metricVisits:
+			out.Visits = p.Visits
+		}
+	}
+	return out
+}
