@@ -70,10 +70,7 @@ func (s *Server) handler() http.Handler {
 	for _, route := range routes() {
 		mux.Handle("GET "+route.path, s.routeHandler(route))
 	}
-	for _, path := range []string{"/{$}", "/assets/"} {
-		mux.Handle("GET "+path, dashboard.Handler())
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	missing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		probe := r.Clone(r.Context())
 		probe.Method = http.MethodGet
 		if _, pattern := mux.Handler(probe); r.Method != http.MethodGet && pattern != "/" {
@@ -83,6 +80,10 @@ func (s *Server) handler() http.Handler {
 		}
 		newProblem(http.StatusNotFound, "%s: no such path; /docs lists them", shorten(r.URL.Path)).write(w)
 	})
+	mux.Handle("/", missing)
+	page := dashboard.Handler(missing)
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET /assets/", page)
 	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(5),
 		gzhttp.ContentTypes([]string{typeJSON, typeNDJSON, "text/csv", typeGeoJSON, "text/plain", "text/html", "application/problem+json"}))
 	if err != nil {
@@ -180,12 +181,6 @@ func (r *recorder) Write(b []byte) (int, error) {
 
 // Flush implements http.Flusher, for streams.
 func (r *recorder) Flush() { http.NewResponseController(r.ResponseWriter).Flush() }
-
-// Flush is for the compressing writer, which looks for this method only.
-func (r *recorder) Flush() {
-	//nolint:errcheck // the client has gone
-	http.NewResponseController(r.ResponseWriter).Flush()
-}
 
 // routeHandler checks who asks, and how often, and answers.
 func (s *Server) routeHandler(route route) http.Handler {

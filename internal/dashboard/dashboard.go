@@ -70,8 +70,8 @@ func Files() []File {
 	return list
 }
 
-// Handler serves the page at / and its files at /assets/.
-func Handler() http.Handler {
+// Handler serves the page at / and its files at /assets/, and leaves other paths to missing.
+func Handler(missing http.Handler) http.Handler {
 	byPath := map[string]File{}
 	for _, f := range Files() {
 		byPath["/"+f.Name] = f
@@ -80,7 +80,7 @@ func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, ok := byPath[r.URL.Path]
 		if !ok {
-			http.NotFound(w, r)
+			missing.ServeHTTP(w, r)
 			return
 		}
 		f.serve(w, r)

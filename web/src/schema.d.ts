@@ -674,6 +674,9 @@ export interface components {
                 attachments_high: number | null;
                 /** @description Active validators of the network */
                 active: number | null;
+                /** @description Attachments over active validators */
+                active_ratio?: number | null;
+                /** @description How many nodes run each validator, where it was measured */
                 multiplicity?: number | null;
                 multiplicity_low?: number | null;
                 multiplicity_high?: number | null;
@@ -1518,7 +1521,26 @@ export interface operations {
                     "application/gzip": string;
                 };
             };
+            /** @description A range of it */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/gzip": string;
+                    "multipart/byteranges": string;
+                };
+            };
             304: components["responses"]["NotModified"];
+            /** @description No such range */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
             default: components["responses"]["Problem"];
         };
     };
@@ -1609,7 +1631,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description They are not, and why */
+            /** @description They are not, and with a key why */
             503: {
                 headers: {
                     [name: string]: unknown;

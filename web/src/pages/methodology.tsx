@@ -19,7 +19,7 @@ export function MethodologyPage() {
         {v && (
           <>
             {" "}
-            Now: {num(v.attachments)} attachments ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.multiplicity ? `, ${v.multiplicity.toFixed(2)} for each` : ""}
+            Now: {num(v.attachments)} attachments ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} for each` : ""}
             {v.unreached_share ? `; ${pct(v.unreached_share)} are behind no node that was reached` : ""}. Check of the total: {v.verdict ?? "not possible yet"}.
           </>
         )}

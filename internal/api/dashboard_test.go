@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -30,5 +31,18 @@ func TestEventsAreFlushed(t *testing.T) {
 			}
 		}
 		resp.Body.Close()
+	}
+}
+
+// TestDashboard: the page is at /, under a policy of its own, compressed once.
+func TestDashboard(t *testing.T) {
+	_, addr := listening(t, Config{})
+	resp, body := get(t, "http://"+addr+"/", http.Header{"Accept-Encoding": {"identity"}})
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "<title>Valtrack</title>") || !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("/: %d %v %s", resp.StatusCode, resp.Header, body)
+	}
+	resp, body = get(t, "http://"+addr+"/", http.Header{"Accept-Encoding": {"gzip, zstd"}})
+	if resp.Header.Get("Content-Encoding") != "gzip" || len(body) < 2 || body[0] != 0x1f || body[1] != 0x8b {
+		t.Errorf("/ compressed: %v, %d bytes", resp.Header, len(body))
 	}
 }
