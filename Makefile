@@ -160,6 +160,10 @@ check-web: web ## the committed files of the dashboard are those that `make web`
 test-web: build $(WEB) ## the dashboard in Chromium against a devnet, two minutes; WEB_SHORT=1 for half of it (needs Node.js, npm and chromium)
 	cd web && npm test
 
+.PHONY: bench-web
+bench-web: $(WEB) ## the dashboard with 10,000 invented nodes: seconds; MINUTES=60 measures its memory over an hour of updates (needs chromium)
+	cd web && node test/bench.mjs
+
 .PHONY: screenshots
 screenshots: $(WEB) ## pictures of every page, light, dark and on a phone, into bin/screenshots; URL=http://127.0.0.1:8080/ for those of a server (needs chromium)
 	cd web && npm run -s screenshots -- ../bin/screenshots $(URL)
@@ -170,7 +174,7 @@ docs: ## write what is generated: docs/metrics.md, and the types in docs/data-di
 	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
 
 .PHONY: ci
-ci: test lint audit race fuzz build ## what CI runs
+ci: check-web test lint audit race fuzz build ## what CI runs
 
 $(WEB): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
