@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func get(t *testing.T, path string, header ...string) *http.Response {
+func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 	for i := 0; i < len(header); i += 2 {
@@ -19,25 +19,16 @@ func get(t *testing.T, path string, header ...string) *http.Response {
 	}
 	w := httptest.NewRecorder()
 	Handler(http.NotFoundHandler()).ServeHTTP(w, r)
-	return w.Result()
-}
-
-func body(t *testing.T, res *http.Response) []byte {
-	t.Helper()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return w
 }
 
 // TestPageIsWhole: everything that the page names is there, compressed or not as the client
 // wants it, and is cached.
 func TestPageIsWhole(t *testing.T) {
 	res := get(t, "/")
-	page := body(t, res)
-	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Encoding") != "" || !bytes.Contains(page, []byte("<title>Valtrack</title>")) {
-		t.Fatalf("/ is %d, %q", res.StatusCode, page)
+	page := res.Body.Bytes()
+	if res.Code != http.StatusOK || res.Header().Get("Content-Encoding") != "" || !bytes.Contains(page, []byte("<title>Valtrack</title>")) {
+		t.Fatalf("/ is %d, %q", res.Code, page)
 	}
 	names := regexp.MustCompile(`(?:src|href)="\./(assets/[^"]+)"`).FindAllSubmatch(page, -1)
 	if len(names) < 3 {
@@ -46,7 +37,7 @@ func TestPageIsWhole(t *testing.T) {
 	for _, m := range names {
 		name := "/" + string(m[1])
 		plain, packed := get(t, name), get(t, name, "Accept-Encoding", "br, gzip")
-		if packed.Header.Get("Content-Encoding") != "gzip" {
+		if packed.Header().Get("Content-Encoding") != "gzip" {
 			t.Fatalf("%s is not compressed", name)
 		}
 		r, err := gzip.NewReader(packed.Body)
@@ -54,17 +45,17 @@ func TestPageIsWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		unpacked, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(unpacked, body(t, plain)) || len(unpacked) == 0 {
+		if err != nil || !bytes.Equal(unpacked, plain.Body.Bytes()) || len(unpacked) == 0 {
 			t.Errorf("%s: compressed and plain differ (%v)", name, err)
 		}
-		if !strings.Contains(packed.Header.Get("Cache-Control"), "immutable") {
-			t.Errorf("%s is cached as %q", name, packed.Header.Get("Cache-Control"))
+		if !strings.Contains(packed.Header().Get("Cache-Control"), "immutable") {
+			t.Errorf("%s is cached as %q", name, packed.Header().Get("Cache-Control"))
 		}
-		if plain.Header.Get("ETag") == packed.Header.Get("ETag") {
+		if plain.Header().Get("ETag") == packed.Header().Get("ETag") {
 			t.Errorf("%s: one tag for two contents", name)
 		}
-		if again := get(t, name, "If-None-Match", plain.Header.Get("ETag")); again.StatusCode != http.StatusNotModified {
-			t.Errorf("%s asked for again: %d", name, again.StatusCode)
+		if again := get(t, name, "If-None-Match", plain.Header().Get("ETag")); again.Code != http.StatusNotModified {
+			t.Errorf("%s asked for again: %d", name, again.Code)
 		}
 	}
 }
@@ -72,13 +63,13 @@ func TestPageIsWhole(t *testing.T) {
 // TestPolicy: the page may load from its own server only, and has nothing inline.
 func TestPolicy(t *testing.T) {
 	res := get(t, "/")
-	got := res.Header.Get("Content-Security-Policy")
+	got := res.Header().Get("Content-Security-Policy")
 	for _, bad := range []string{"unsafe", "*", "http:", "https:", "data:"} {
 		if strings.Contains(got, bad) || !strings.HasPrefix(got, "default-src 'none';") {
 			t.Errorf("policy %q", got)
 		}
 	}
-	page := body(t, res)
+	page := res.Body.Bytes()
 	if m := regexp.MustCompile(`(?i)<script(>| [^>]*>[^<])|<style|\son\w+=|\sstyle=|(src|href)="(https?:)?//`).Find(page); m != nil {
 		t.Errorf("the page has %q", m)
 	}
@@ -97,8 +88,8 @@ func TestSize(t *testing.T) {
 
 func TestUnknownFiles(t *testing.T) {
 	for _, path := range []string{"/assets/", "/assets/no.js", "/files/index.html.gz", "/index.html.gz", "/assets/../dashboard.go"} {
-		if res := get(t, path); res.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %d", path, res.StatusCode)
+		if res := get(t, path); res.Code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, res.Code)
 		}
 	}
 }
