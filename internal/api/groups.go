@@ -164,7 +164,10 @@ func (v *view) group(by string, s *summing, counted int, model *estimate.Model) 
 	}
 	g := group{By: by, Name: known(s.name), Code: known(s.code), Nodes: s.nodes, ShareNodes: number(float64(s.nodes) / float64(counted))}
 	t, _ := model.Totals(s.list())
-	g.WithValidators, g.Validators, g.Low, g.High, g.StakeETH = optional(t.WithValidators), optional(t.Validators), optional(t.Low), optional(t.High), optional(t.StakeETH)
+	g.WithValidators, g.Validators, g.Low, g.High = optional(t.WithValidators), optional(t.Validators), optional(t.Low), optional(t.High)
+	if t.StakeKnown {
+		g.StakeETH = optional(t.StakeETH)
+	}
 	if v.totals.Validators > 0 {
 		g.ShareValidators = optional(min(1, t.Validators/v.totals.Validators))
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -127,6 +128,16 @@ func ofEstimate(get func(e *tracker.Estimate) value) func(n *node) value {
 	}
 }
 
+// ofStake is null where the stake is not known.
+func ofStake(get func(s estimate.Stake) float64) func(n *node) value {
+	return ofEstimate(func(e *tracker.Estimate) value {
+		if !e.Stake.Known {
+			return value{}
+		}
+		return float(get(e.Stake))
+	})
+}
+
 // unlessHidden is null for the public where few nodes are.
 func unlessHidden(get func(n *node) value) func(n *node) value {
 	return func(n *node) value {
@@ -157,9 +168,9 @@ var nodeColumns = []column{
 	{name: "flags", list: true, get: ofEstimate(func(e *tracker.Estimate) value { return value{kind: kindWords, words: e.Flags.Names()} })},
 	{name: "trust", get: ofEstimate(func(e *tracker.Estimate) value { return text(e.Trust.String()) })},
 	{name: "weight", get: func(n *node) value { return float(n.weight) }},
-	{name: "stake_eth", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Stake.Median) })},
-	{name: "stake_low", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Stake.Low) })},
-	{name: "stake_high", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Stake.High) })},
+	{name: "stake_eth", get: ofStake(func(s estimate.Stake) float64 { return s.Median })},
+	{name: "stake_low", get: ofStake(func(s estimate.Stake) float64 { return s.Low })},
+	{name: "stake_high", get: ofStake(func(s estimate.Stake) float64 { return s.High })},
 	{name: "custody_group_count", get: func(n *node) value {
 		if n.CustodyGroupCount == nil {
 			return value{}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"math"
 
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -11,7 +12,19 @@ import (
 const smallCell = 5
 
 // placeOf is where a peer is.
-func placeOf(*tracker.Peer) place { return place{latitude: math.NaN(), longitude: math.NaN()} }
+func placeOf(p *tracker.Peer) place {
+	out := place{latitude: math.NaN(), longitude: math.NaN()}
+	g := p.Place
+	if g == nil {
+		return out
+	}
+	out.country, out.code, out.region, out.city = cmp.Or(g.Country, g.CountryCode), g.CountryCode, g.Region, g.City
+	out.asn, out.asName, out.hosting, out.cloud = g.ASN, g.Organization, string(g.Hosting), g.Cloud
+	if g.Located {
+		out.latitude, out.longitude = g.Latitude, g.Longitude
+	}
+	return out
+}
 
 // fine identifies the place of a node as closely as it is shown.
 type fine struct{ code, region, city string }

@@ -31,13 +31,16 @@ type nodeCounts struct {
 }
 
 type validatorTotals struct {
-	Attachments *number         `json:"attachments"`
-	Low         *number         `json:"attachments_low"`
-	High        *number         `json:"attachments_high"`
-	Active      *uint64         `json:"active"`
-	ActiveRatio *number         `json:"active_ratio"`
-	Verdict     *string         `json:"verdict"`
-	Histogram   []report.Bucket `json:"histogram"`
+	Attachments      *number         `json:"attachments"`
+	Low              *number         `json:"attachments_low"`
+	High             *number         `json:"attachments_high"`
+	Active           *uint64         `json:"active"`
+	ActiveRatio      *number         `json:"active_ratio"`
+	Multiplicity     *number         `json:"multiplicity"`
+	MultiplicityLow  *number         `json:"multiplicity_low"`
+	MultiplicityHigh *number         `json:"multiplicity_high"`
+	Verdict          *string         `json:"verdict"`
+	Histogram        []report.Bucket `json:"histogram"`
 }
 
 type stakeTotals struct {
@@ -121,8 +124,12 @@ func (v *view) summarise() []byte {
 	s.Validators.Active, s.Validators.Histogram = known(t.ActiveValidators), report.Histogram(v.state)
 	if t.Nodes > 0 {
 		s.Validators.Attachments, s.Validators.Low, s.Validators.High = optional(t.Validators), optional(t.Low), optional(t.High)
-		s.Validators.ActiveRatio, s.Validators.Verdict = optional(t.Multiplicity), known(t.Verdict)
-		s.Stake = stakeTotals{optional(t.StakeETH), optional(t.StakeLow), optional(t.StakeHigh)}
+		s.Validators.ActiveRatio, s.Validators.Verdict = optional(t.Ratio), known(t.Verdict)
+		if k := t.Multiplicity; k != nil {
+			v := &s.Validators
+			v.Multiplicity, v.MultiplicityLow, v.MultiplicityHigh = optional(k.Mean), optional(k.Low), optional(k.High)
+		}
+		s.Stake = stakeTotals{given(t.StakeETH), given(t.StakeLow), given(t.StakeHigh)}
 	}
 	return marshal(s)
 }

@@ -87,7 +87,7 @@ func (v *view) series(step, from, to int64) []point {
 func (p *point) setTotals(t tracker.Totals) {
 	p.Nodes, p.WithValidators = optional(float64(t.Nodes)), optional(t.WithValidators)
 	p.Validators, p.Low, p.High = optional(t.Validators), optional(t.Low), optional(t.High)
-	p.StakeETH, p.StakeLow, p.StakeHigh = optional(t.StakeETH), optional(t.StakeLow), optional(t.StakeHigh)
+	p.StakeETH, p.StakeLow, p.StakeHigh = given(t.StakeETH), given(t.StakeLow), given(t.StakeHigh)
 	p.Clients = map[string]int{}
 	for _, c := range t.Clients {
 		p.Clients[c.Client] = c.Nodes

@@ -241,6 +241,14 @@ func known[T comparable](v T) *T {
 	return &v
 }
 
+// given is nil for nil.
+func given(f *float64) *number {
+	if f == nil {
+		return nil
+	}
+	return optional(*f)
+}
+
 // optional is nil for what is not finite.
 func optional(f float64) *number {
 	if math.IsNaN(f) || math.IsInf(f, 0) {

@@ -9,7 +9,9 @@ import (
 const (
 	OptActiveValidators = "active-validators"
 	OptBeaconAPI        = "beacon-api"
+	OptMeanBalance      = "mean-balance"
 	OptDataDir          = "data-dir"
+	OptGeo              = "geo"
 	OptHTTP             = "http"
 	OptListen           = "listen"
 	OptMetrics          = "metrics"

@@ -18,6 +18,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
@@ -38,6 +39,8 @@ type ConsumerConfig struct {
 	Storing   consumer.Config
 	Estimates EstimatesConfig
 	HTTP      HTTPConfig
+	// Geo are the files of the user's databases of places.
+	Geo []string
 }
 
 func (cfg ConsumerConfig) dirUse() DirUse {
@@ -100,6 +103,7 @@ type Consumer struct {
 	durable  string
 	dataDir  string
 	lock     *dataset.Lock // the writer's
+	places   *geo.Locator
 	datasets *datasets
 	storage  *storage
 	http     *httpServer
@@ -119,6 +123,9 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	}()
 	c.add(func() { lock.Close() }) // if no writer has
 	svc.ready.setReason(notConnected)
+	if c.places, err = openPlaces(cfg.Geo, svc.log); err != nil {
+		return nil, err
+	}
 	if err := claimDataDir(cfg.DataDir, cfg.dirUse()); err != nil {
 		return nil, err
 	}
@@ -139,10 +146,13 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(c.http.close)
-	if c.datasets, err = openDatasets(lock, svc); err != nil {
+	if c.datasets, err = openDatasets(lock, c.places, svc); err != nil {
 		return nil, err
 	}
 	c.add(c.datasets.close)
+	if err := c.datasets.addColumns(ctx, svc); err != nil {
+		return nil, err
+	}
 	var source consumer.Source = sub
 	if cfg.Network.Name != "" {
 		err = c.openTracker(ctx, cfg)
@@ -225,6 +235,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
 	g.Go(func() error { return c.http.run(ctx) })
+	g.Go(func() error { return c.places.Run(ctx) })
 	err := g.Wait()
 	c.storage.logStopped()
 	return err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // Devnet is a simulated network in this process.
@@ -62,3 +63,9 @@ func (d *Devnet) Run(ctx context.Context) error {
 
 // Close stops the network.
 func (d *Devnet) Close() { d.cleanUp() }
+
+// simulatePlaces gives simulated nodes places all over the world.
+func simulatePlaces(places *geo.Locator, log *slog.Logger) {
+	places.Simulate(devnet.StandIn)
+	log.Info("places of the simulated nodes are those of public addresses, and marked as simulated")
+}

@@ -23,6 +23,9 @@ const (
 	assumedUncertainty = 0.15
 )
 
+// givenBalanceError is the relative error of a mean balance that the user gave.
+const givenBalanceError = 0.02
+
 // EstimatesConfig says where the number of active validators comes from, which every
 // estimate depends on.
 type EstimatesConfig struct {
@@ -30,7 +33,10 @@ type EstimatesConfig struct {
 	// known, as that of a simulated network is, and not only given.
 	ActiveValidators uint64
 	Exact            bool
-	// BeaconAPI reads the number; nil for none.
+	// MeanBalance is the mean effective balance of the active validators, in ETH, which the stake
+	// depends on; 0 when it is not given.
+	MeanBalance float64
+	// BeaconAPI reads the number, and the balance if it is not given; nil for none.
 	BeaconAPI *beaconapi.Client
 	// Every is the time between two rows per node in peer_estimates; 0 is an hour.
 	Every time.Duration
@@ -38,11 +44,13 @@ type EstimatesConfig struct {
 
 // estimates is what the tracker is built from.
 type estimates struct {
-	config  tracker.Config
-	api     *beaconapi.Client // nil without one
-	assumed network.Assumed
-	log     *slog.Logger
-	given   estimate.Params // before prepare
+	config tracker.Config
+	api    *beaconapi.Client // nil without one
+	// readBalance: the API's mean balance counts.
+	readBalance bool
+	assumed     network.Assumed
+	log         *slog.Logger
+	given       estimate.Params // before prepare
 	// unavailable is why there is no tracker yet although there should be one.
 	unavailable error
 }
@@ -59,6 +67,10 @@ func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log 
 	if cfg.ActiveValidators > 0 {
 		e.setActive(cfg.ActiveValidators, uncertainty)
 	}
+	if cfg.MeanBalance > 0 {
+		e.config.Params.Balance = estimate.Balance{Mean: cfg.MeanBalance, Error: givenBalanceError}
+	}
+	e.readBalance = cfg.BeaconAPI != nil && cfg.MeanBalance == 0
 	e.given = e.config.Params
 	return e
 }
@@ -73,11 +85,14 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 // the network. When nothing is known, the error is an errNoNumber: a ConfigError, or the API's.
 func (e *estimates) prepare(ctx context.Context) error {
 	name, source := e.config.Network, "--"+OptActiveValidators
+	last, ok, err := tracker.LastParams(ctx, e.config.Dir, name)
+	if err != nil {
+		return err
+	}
+	if !e.config.Params.Balance.Known() {
+		e.config.Params.Balance = last.Balance
+	}
 	if e.config.Params.ActiveValidators == 0 {
-		last, ok, err := tracker.LastParams(ctx, e.config.Dir, name)
-		if err != nil {
-			return err
-		}
 		// What was only assumed then may be known better now.
 		if ok && last.PAggUncertainty < assumedUncertainty {
 			source = "the last run"
@@ -188,7 +203,11 @@ func (e *estimates) follow(ctx context.Context, current func() *tracker.Tracker)
 		return nil
 	}
 	clock := e.config.Params.Clock
+	balanceRead := time.Time{}
 	for {
+		if tr := current(); tr != nil && e.readBalance && time.Since(balanceRead) >= balanceEvery && e.askBalance(ctx, tr) {
+			balanceRead = time.Now()
+		}
 		if n, err := e.api.ActiveValidators(ctx, clock, time.Now()); err == nil {
 			e.log.Debug("active validators", slog.Uint64("number", n))
 			if tr := current(); tr != nil {
@@ -205,6 +224,23 @@ func (e *estimates) follow(ctx context.Context, current func() *tracker.Tracker)
 		case <-timer.C:
 		}
 	}
+}
+
+// balanceEvery is how often the mean balance is read: it changes slowly.
+const balanceEvery = 24 * time.Hour
+
+// askBalance reads the mean balance of the active validators, and reports whether it could.
+func (e *estimates) askBalance(ctx context.Context, tr *tracker.Tracker) bool {
+	mean, relative, err := e.api.MeanBalance(ctx, e.config.Params.Clock, time.Now())
+	if err != nil {
+		if ctx.Err() == nil {
+			e.log.Warn("cannot read the balances of validators, keeping the last mean", slog.Any("error", err))
+		}
+		return false
+	}
+	e.log.Debug("mean effective balance", slog.Float64("eth", mean), slog.Float64("relative_error", relative))
+	tr.SetBalance(estimate.Balance{Mean: mean, Error: relative})
+	return true
 }
 
 // middleOfNext is the first middle of an epoch after now.

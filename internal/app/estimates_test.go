@@ -283,3 +283,44 @@ func TestUnreadableTrackerIsDoneWithout(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The mean balance is the one that was given, else the last that was known; a Beacon API
+// that has none leaves it.
+func TestWhereTheMeanBalanceComesFrom(t *testing.T) {
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	net := network.Network{Name: "devnet", Clock: eth2.Clock{Genesis: time.Now().Add(-time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}}
+	run := func(cfg EstimatesConfig) estimate.Balance {
+		w, err := dataset.Open(dir, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		cfg.ActiveValidators = 64
+		e := newEstimates(cfg, dir, net, log)
+		tr, err := e.open(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.BeaconAPI != nil && e.askBalance(t.Context(), tr) {
+			t.Error("a balance was read from an API that has none")
+		}
+		if err := tr.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return e.config.Params.Balance
+	}
+	if b := run(EstimatesConfig{}); b.Known() {
+		t.Errorf("at first: %+v", b)
+	}
+	given := estimate.Balance{Mean: 43.4, Error: givenBalanceError}
+	if b := run(EstimatesConfig{MeanBalance: 43.4}); b != given {
+		t.Errorf("given: %+v", b)
+	}
+	api, err := beaconapi.New("http://127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := run(EstimatesConfig{BeaconAPI: api}); b != given {
+		t.Errorf("of the last run: %+v", b)
+	}
+}

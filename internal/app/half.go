@@ -40,10 +40,13 @@ func (p *Pipeline) openHalf(ctx context.Context, lock *dataset.Lock) (err error)
 		return err
 	}
 	h.add(sub.Close)
-	if h.datasets, err = openDatasets(lock, p.svc); err != nil {
+	if h.datasets, err = openDatasets(lock, p.places, p.svc); err != nil {
 		return err
 	}
 	h.add(h.datasets.close)
+	if err := h.datasets.addColumns(ctx, p.svc); err != nil {
+		return err
+	}
 	if err := h.datasets.openTracker(ctx, newEstimates(p.cfg.Estimates, p.cfg.DataDir, p.cfg.Network, p.log)); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func meanOf(p estimate.Params) float64 {
 		s.AddSyncnets(p, p.Clock.EpochStart(epoch).UnixMilli(), 1)
 	}
 	e := estimate.NewEvidence(client, estimate.Custody{})
-	e.Add(s, estimate.TrustAll)
+	e.Add(s, client)
 	return estimate.NewModel(p, estimate.DefaultPrior(), nil).Estimate(e).Mean
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // PipelineConfig describes sentry, JetStream and consumer in one process.
@@ -24,6 +25,9 @@ type PipelineConfig struct {
 	// Devnet, unless it is nil, is started first; its network replaces those
 	// above.
 	Devnet *devnet.Config
+	// DevnetPlaces gives the devnet's nodes the places of public addresses, marked as
+	// simulated.
+	DevnetPlaces bool
 }
 
 // DirUse is what the pipeline does with its data directory. A devnet's network is known
@@ -43,6 +47,7 @@ type Pipeline struct {
 	dir    *dataDir
 	broker *Broker
 	cfg    ConsumerConfig
+	places *geo.Locator
 	half   *half // for the goroutine that runs it
 	// storage is the half's, or that of the one before while there is none; nil before the first.
 	storage atomic.Pointer[storage]
@@ -63,6 +68,12 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 		}
 	}()
 	svc.ready.setReason(notConnected)
+	if p.places, err = openPlaces(cfg.Consumer.Geo, svc.log); err != nil {
+		return nil, err
+	}
+	if cfg.Devnet != nil && cfg.DevnetPlaces {
+		simulatePlaces(p.places, svc.log)
+	}
 	p.dir, err = openDataDir(cfg.Consumer.DataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
@@ -186,6 +197,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 		}
 		return nil
 	})
+	g.Go(func() error { return p.places.Run(stored) })
 	g.Wait() //nolint:errcheck // both keep their errors, and neither hides the other's
 	if s := p.storage.Load(); s != nil {
 		s.logStopped()

@@ -11,18 +11,39 @@ import (
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
+// RebuildConfig is what a tracker's database is rebuilt from.
+type RebuildConfig struct {
+	DataDir   string
+	Estimates EstimatesConfig
+	Network   network.Network
+	// NetworkDir has the network's files; empty for an embedded network.
+	NetworkDir string
+	// Geo are the files of the user's databases of places.
+	Geo []string
+	// DevnetPlaces gives the nodes of a directory of a simulated network places.
+	DevnetPlaces bool
+}
+
 // Rebuild replaces the tracker's database by one built from the datasets, and returns the
-// number of peers in it. netDir has the network's files; empty for an embedded network. Errors that the user can fix are ConfigErrors.
-func Rebuild(ctx context.Context, cfg EstimatesConfig, dataDir string, net network.Network, netDir string, log *slog.Logger) (peers int, err error) {
-	use := DirUse{Consumer: true, Rebuild: true, Network: net, NetworkDir: netDir}
-	if err := checkDataDir(dataDir, use); err != nil {
+// number of peers in it. Errors that the user can fix are ConfigErrors.
+func Rebuild(ctx context.Context, cfg RebuildConfig, log *slog.Logger) (peers int, err error) {
+	use := DirUse{Consumer: true, Rebuild: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir}
+	if err := checkDataDir(cfg.DataDir, use); err != nil {
 		return 0, err
 	}
-	e := newEstimates(cfg, dataDir, net, log)
+	e := newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, log)
+	places, err := openPlaces(cfg.Geo, log)
+	if err != nil {
+		return 0, err
+	}
+	if n, _, err := NetworkOf(cfg.DataDir); err == nil && n.Simulated && cfg.DevnetPlaces {
+		simulatePlaces(places, log)
+	}
+	e.config.Places = places
 	if err := e.prepare(ctx); err != nil {
 		return 0, err
 	}
-	dir, err := openDataDir(dataDir, use)
+	dir, err := openDataDir(cfg.DataDir, use)
 	if err != nil {
 		return 0, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -68,10 +69,20 @@ func (s *storing) state() *tracker.State {
 	return &tracker.State{}
 }
 
+// openPlaces opens the user's databases of places. Errors are ConfigErrors.
+func openPlaces(files []string, log *slog.Logger) (*geo.Locator, error) {
+	places, err := geo.Open(files, log)
+	if err != nil {
+		return nil, ConfigErrorf("--%s: %w", OptGeo, err)
+	}
+	return places, nil
+}
+
 // datasets is an open data directory: the writer of its tables, and a tracker that is
 // up to date with them.
 type datasets struct {
 	writer    *dataset.Writer
+	places    *geo.Locator
 	tracker   *tracker.Tracker // nil when it cannot be opened, or the number of active validators is not known
 	estimates *estimates
 	consumer  *consumer.Consumer // nil until the network is known
@@ -81,7 +92,7 @@ type datasets struct {
 // openDatasets recovers the locked data directory. The lock is the writer's from then
 // on, even when it fails. /metrics reports on the datasets and their consumer from then on.
 // Errors that the user can fix are ConfigErrors.
-func openDatasets(lock *dataset.Lock, svc *Service) (*datasets, error) {
+func openDatasets(lock *dataset.Lock, places *geo.Locator, svc *Service) (*datasets, error) {
 	w, err := dataset.OpenLocked(lock, svc.log)
 	if err != nil {
 		return nil, AsConfigError(err)
@@ -90,12 +101,13 @@ func openDatasets(lock *dataset.Lock, svc *Service) (*datasets, error) {
 		consumer.NewMetrics(svc.metrics, svc.storing.stats)
 		dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
 	})
-	return &datasets{writer: w, log: svc.log}, nil
+	return &datasets{writer: w, places: places, log: svc.log}, nil
 }
 
 // openTracker opens the tracker of the network's events and brings it up to the datasets.
 func (d *datasets) openTracker(ctx context.Context, e *estimates) (err error) {
 	d.estimates = e
+	e.config.Places = d.places
 	d.tracker, err = e.open(ctx, d.writer)
 	return err
 }
@@ -166,7 +178,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		debug.SetGCPercent(gcPercent)
 	}
 	settings := cfg.Storing
-	settings.Log, settings.Tracker = svc.log, d.tracker
+	settings.Log, settings.Tracker, settings.Places = svc.log, d.tracker, d.places
 	settings.NoTracker, settings.OpenTracker = d.estimates.unavailable, d.estimates.reopen
 	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
 	settings.OnRoot = func(root eth2.Root) error {

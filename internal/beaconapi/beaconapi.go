@@ -86,34 +86,53 @@ func plausible(n uint64) (uint64, error) {
 
 // committees counts the members of the committees that the query selects.
 func (c *Client) committees(ctx context.Context, query string) (n uint64, err error) {
+	err = c.eachMember(ctx, query, func(uint64) { n++ })
+	return n, err
+}
+
+// eachMember calls member with the index of each member of the committees that the query
+// selects. No member at all is an error.
+func (c *Client) eachMember(ctx context.Context, query string, member func(index uint64)) error {
 	const path = "/eth/v1/beacon/states/head/committees"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path+query, nil)
+	n := 0
+	err := c.read(ctx, http.MethodGet, path+query, nil, func(r io.Reader) error {
+		return readMembers(r, func(index uint64) { n++; member(index) })
+	})
+	if err == nil && n == 0 {
+		err = fmt.Errorf("beacon API: %s%s: no committees", path, query)
+	}
+	return err
+}
+
+// read makes a request and passes the body of its response, at most maxResponse bytes of it.
+func (c *Client) read(ctx context.Context, method, path string, body io.Reader, read func(io.Reader) error) error {
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
-		return 0, fmt.Errorf("beacon API: %w", err)
+		return fmt.Errorf("beacon API: %w", err)
 	}
 	request.Header.Set("Accept", "application/json")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return 0, fmt.Errorf("beacon API: %w", err)
+		return fmt.Errorf("beacon API: %w", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("beacon API: %s%s: %s", path, query, response.Status)
+		return fmt.Errorf("beacon API: %s: %s", path, response.Status)
 	}
-	if n, err = countMembers(response.Body); err != nil {
-		return 0, fmt.Errorf("beacon API: %s%s: %w", path, query, err)
+	if err := read(&capped{response.Body, maxResponse}); err != nil {
+		return fmt.Errorf("beacon API: %s: %w", path, err)
 	}
-	if n == 0 {
-		return 0, fmt.Errorf("beacon API: %s%s: no committees", path, query)
-	}
-	return n, nil
+	return nil
 }
 
-// countMembers reads {"data": [{"validators": ["1", ...]}, ...]} member by member: an answer
+// readMembers reads {"data": [{"validators": ["1", ...]}, ...]} member by member: an answer
 // takes little memory, whatever it has.
-func countMembers(r io.Reader) (n uint64, err error) {
-	a := &tokens{json.NewDecoder(&capped{r, maxResponse})}
-	err = a.object(func(name string) error {
+func readMembers(r io.Reader, member func(index uint64)) error {
+	a := &tokens{json.NewDecoder(r)}
+	return a.object(func(name string) error {
 		if name != "data" {
 			return a.skip()
 		}
@@ -123,13 +142,13 @@ func countMembers(r io.Reader) (n uint64, err error) {
 					return a.skip()
 				}
 				return a.list(func() error {
-					n++
-					return a.index()
+					index, err := a.number("the index of a validator")
+					member(index)
+					return err
 				})
 			})
 		})
 	})
-	return n, err
 }
 
 // tokens reads an answer token by token.
@@ -165,17 +184,18 @@ func (a *tokens) list(element func() error) error {
 	return a.expect(json.Delim(']'))
 }
 
-// index reads the index of a validator, a number in a string.
-func (a *tokens) index() error {
+// number reads a number in a string.
+func (a *tokens) number(what string) (uint64, error) {
 	token, err := a.Token()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	text, ok := token.(string)
-	if _, err := strconv.ParseUint(text, 10, 64); !ok || err != nil {
-		return fmt.Errorf("response has %.40q, want the index of a validator", fmt.Sprint(token))
+	n, err := strconv.ParseUint(text, 10, 64)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("response has %.40q, want %s", fmt.Sprint(token), what)
 	}
-	return nil
+	return n, nil
 }
 
 // maxDepth bounds how deep the values are nested that skip reads over: the decoder

@@ -2,6 +2,7 @@ package beaconapi
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -142,4 +143,9 @@ func FuzzCountMembers(f *testing.F) {
 			t.Errorf("%d members in %d bytes", n, len(text))
 		}
 	})
+}
+
+func countMembers(r io.Reader) (n uint64, err error) {
+	err = readMembers(&capped{r, maxResponse}, func(uint64) { n++ })
+	return n, err
 }

@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
@@ -21,7 +23,7 @@ func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "check", Usage: "validate the configuration and connect to the services it names, without changing anything",
 		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
-		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
+		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), []cli.Flag{devnetPlacesFlag()}, serviceFlags()),
 		Commands:    []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
 	}, runCheck)
 }
@@ -47,6 +49,7 @@ func runCheck(ctx context.Context, in invocation) error {
 		{"network", in.checkNetwork},
 		{"sentry", in.checkSentry},
 		{"consumer", in.checkConsumer},
+		{"places", in.checkPlaces},
 		{"devnet", in.checkDevnet},
 		{"service", in.checkService},
 		{"data-dir", in.checkDataDir},
@@ -134,6 +137,18 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 func (in invocation) checkConsumer(context.Context) (string, error) {
 	cfg, err := in.consumerConfig(app.DirNetwork{}, app.DefaultNATS)
 	return fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge), err
+}
+
+func (in invocation) checkPlaces(context.Context) (string, error) {
+	places, err := geo.Open(in.cmd.StringSlice(flagGeo), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return "", usagef("--%s: %w", flagGeo, err)
+	}
+	var sources []string
+	for _, s := range places.Sources() {
+		sources = append(sources, fmt.Sprintf("%s (%d days old)", s, int(time.Since(s.Date).Hours()/24)))
+	}
+	return strings.Join(sources, ", "), nil
 }
 
 func (in invocation) checkDevnet(context.Context) (string, error) {

@@ -23,6 +23,7 @@ const (
 	flagCompact     = "compact-every"
 	flagRetention   = "retention"
 	flagForget      = app.OptForget
+	flagGeo         = app.OptGeo
 )
 
 // notInNames are what JetStream does not take in a consumer's name.
@@ -37,7 +38,12 @@ func consumerFlags() []cli.Flag {
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
 		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; the results of 24 such periods are merged again; 0 disables merging"),
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
+		geoFlag(),
 	}, slices.Concat(estimatesFlags(), httpFlags())...)
+}
+
+func geoFlag() cli.Flag {
+	return texts(flagGeo, nil, "mmdb file of places or networks (MaxMind, DB-IP, IPinfo), repeatable; believed before the table in the program")
 }
 
 func (p *program) consumerCommand() *cli.Command {
@@ -59,6 +65,7 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		DataDir: in.cmd.String(flagDataDir),
 		NATS:    cmp.Or(in.cmd.String(flagNATS), defaultNATS),
 		Durable: in.cmd.String(flagName),
+		Geo:     in.cmd.StringSlice(flagGeo),
 		Storing: consumer.Config{SegmentAge: in.cmd.Duration(flagSegmentAge), CompactEvery: in.cmd.Duration(flagCompact)},
 	}
 	if strings.ContainsAny(cfg.Durable, notInNames) {

@@ -20,6 +20,7 @@ const (
 	flagDevnetFaults = "devnet-faults"
 	flagDevnetRTT    = "devnet-round-trip"
 	flagDevnetSeed   = "devnet-seed"
+	flagDevnetPlaces = "devnet-places"
 )
 
 const (
@@ -37,6 +38,11 @@ func devnetFlags() []cli.Flag {
 		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
 		text(flagDevnetDir, "", "directory for its network files and truth file; by default devnet in --data-dir"),
 	}
+}
+
+// devnetPlacesFlag is for what stores a devnet's nodes.
+func devnetPlacesFlag() cli.Flag {
+	return switchedOn(flagDevnetPlaces, "show simulated nodes as if they were spread over the world like mainnet's; their places are marked as simulated")
 }
 
 // simulated reports whether the network is one that this process makes: as --network says

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/urfave/cli/v3"
 
@@ -18,12 +19,18 @@ import (
 const (
 	flagActiveValidators = app.OptActiveValidators
 	flagBeaconAPI        = app.OptBeaconAPI
+	flagMeanBalance      = app.OptMeanBalance
 )
+
+// Bounds of --mean-balance, in ETH: those of one validator (EJECTION_BALANCE,
+// MAX_EFFECTIVE_BALANCE_ELECTRA).
+const leastBalance, mostBalance = 16, 2048
 
 func estimatesFlags() []cli.Flag {
 	return []cli.Flag{
 		wide(flagActiveValidators, 0, "the network's active validators, which estimates depend on; when not given, those of the last run, or a number assumed for the network"),
-		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch"),
+		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch, and once a day their balances"),
+		text(flagMeanBalance, "", "mean effective balance of the active validators in ETH, such as 43.4, instead of the Beacon API's; without both, or one of the last run, no stake is estimated"),
 	}
 }
 
@@ -38,6 +45,12 @@ func (in invocation) estimatesConfig(networkDir string) (cfg app.EstimatesConfig
 	if url != "" {
 		if cfg.BeaconAPI, err = beaconapi.New(url); err != nil {
 			return cfg, usagef("--%s: %w", flagBeaconAPI, err)
+		}
+	}
+	if text := in.cmd.String(flagMeanBalance); text != "" {
+		cfg.MeanBalance, err = strconv.ParseFloat(text, 64)
+		if err != nil || !(cfg.MeanBalance >= leastBalance && cfg.MeanBalance <= mostBalance) {
+			return cfg, usagef("--%s %q: want ETH per validator, from %d to %d, such as 43.4", flagMeanBalance, text, leastBalance, mostBalance)
 		}
 	}
 	if cfg.ActiveValidators == 0 {

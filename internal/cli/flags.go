@@ -90,5 +90,10 @@ func toggleWithDefault(name, usage, defaultText string) cli.Flag {
 	return checked(&cli.BoolFlag{Name: name, Usage: usage, DefaultText: defaultText, Sources: variables(variableOf(name))}, "true or false")
 }
 
+// switchedOn is on by default.
+func switchedOn(name, usage string) cli.Flag {
+	return checked(&cli.BoolFlag{Name: name, Value: true, Usage: usage, Sources: variables(variableOf(name))}, "true or false")
+}
+
 // jsonFlag is on every command that prints a result.
 func jsonFlag() cli.Flag { return toggle(flagJSON, "print JSON") }

@@ -23,7 +23,7 @@ const (
 func (p *program) inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:            "inspect",
-		Usage:           "decode a node record, topic or agent, or compute a fork digest or subnets",
+		Usage:           "decode a node record, topic or agent, compute a fork digest or subnets, or find the place of an address",
 		HideHelpCommand: true,
 		OnUsageError:    explainUsage,
 		Action:          rejectUnknownCommand,
@@ -44,6 +44,10 @@ func (p *program) inspectCommand() *cli.Command {
 					wide(flagCGC, 0, "custody group count, to compute groups and columns"),
 				},
 			}, inspectSubnets),
+			p.leaf(&cli.Command{
+				Name: "ip", Usage: "find the place and the network of an address, without a request", ArgsUsage: "ADDRESS",
+				Flags: []cli.Flag{jsonFlag(), geoFlag()},
+			}, inspectIP),
 			p.leaf(&cli.Command{
 				Name: "topic", Usage: "parse a gossip topic", ArgsUsage: "TOPIC",
 				Flags: []cli.Flag{jsonFlag()},

@@ -15,7 +15,7 @@ func (p *program) rebuildCommand() *cli.Command {
 		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there with a new one. Hourly totals before the oldest\n" +
 			"events are copied from the old one when it can be read. No consumer may be running. The\n" +
 			"network is that of the data; --network and --network-dir are needed only where its files have moved.",
-		Flags: append([]cli.Flag{jsonFlag()}, estimatesFlags()...),
+		Flags: append([]cli.Flag{jsonFlag(), geoFlag(), devnetPlacesFlag()}, estimatesFlags()...),
 	}, runRebuild)
 }
 
@@ -45,7 +45,10 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	peers, err := app.Rebuild(ctx, cfg, dir, net.Network, net.Dir, log)
+	peers, err := app.Rebuild(ctx, app.RebuildConfig{
+		DataDir: dir, Estimates: cfg, Network: net.Network, NetworkDir: net.Dir,
+		Geo: in.cmd.StringSlice(flagGeo), DevnetPlaces: in.cmd.Bool(flagDevnetPlaces),
+	}, log)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -18,6 +21,7 @@ import (
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/report"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Flags of report.
@@ -25,10 +29,14 @@ const (
 	flagNodes       = "nodes"
 	flagNode        = "node"
 	flagCalibration = "calibration"
+	flagKnown       = "known"
 	flagForks       = "forks"
 	flagChanges     = "changes"
 	flagTruth       = "truth"
 	flagSince       = "since"
+	flagBy          = "by"
+	flagPublic      = "public"
+	flagCSV         = "csv"
 )
 
 // defaultChanges is the time that --changes looks back without another.
@@ -45,8 +53,12 @@ func (p *program) reportCommand() *cli.Command {
 			text(flagNode, "", "print the evidence for one node, by peer id, node id, the first characters of one, ENR or IP address"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
 			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, or in another window"),
+			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
+			toggle(flagPublic, "with --"+flagBy+", put groups with fewer than five nodes together, to publish the result"),
+			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
+			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
 			text(flagSince, "", "report on the time since then only, as 24h or 7d"),
 			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
@@ -94,7 +106,7 @@ func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Rang
 		if err != nil {
 			return err
 		}
-		return in.writeView(report.NewCalibration(state))
+		return in.reportCalibration(state)
 	}
 	r, err := report.Read(ctx, dir, span)
 	if err == nil && r.Damaged() != nil {
@@ -113,8 +125,28 @@ func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Rang
 		return in.writeView(r.Changes())
 	case in.cmd.Bool(flagTruth):
 		return in.reportTruth(r, dir)
+	case in.cmd.String(flagBy) != "":
+		return in.reportGroups(r, dir)
 	}
 	return in.writeView(r.Summary())
+}
+
+// reportCalibration prints the calibration, with the residuals of known nodes if there are any.
+func (in invocation) reportCalibration(state *tracker.State) error {
+	c := report.NewCalibration(state)
+	if path := in.cmd.String(flagKnown); path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return usagef("--%s: %w", flagKnown, err)
+		}
+		defer f.Close()
+		known, err := report.ReadKnown(f)
+		if err != nil {
+			return usagef("--%s %q: %w", flagKnown, path, err)
+		}
+		c.Known = report.NewKnownNodes(state, known)
+	}
+	return in.writeView(c)
 }
 
 // changesPeriod reports whether the only argument is the period of --changes, as in
@@ -126,7 +158,10 @@ func (in invocation) changesPeriod() bool {
 // oneReport checks that at most one kind of report is wanted, and with a window only one
 // that has it.
 func (in invocation) oneReport() error {
-	for _, flag := range []string{flagNode, flagSince, flagFrom, flagTo} {
+	if in.cmd.String(flagKnown) != "" && !in.cmd.Bool(flagCalibration) {
+		return usagef("--%s: it is compared in --%s, give both", flagKnown, flagCalibration)
+	}
+	for _, flag := range []string{flagNode, flagBy, flagSince, flagFrom, flagTo, flagKnown} {
 		if in.cmd.IsSet(flag) && in.cmd.String(flag) == "" { // such as that of an empty shell variable
 			return usagef("--%s is empty: give it a value, or leave it out", flag)
 		}
@@ -137,19 +172,41 @@ func (in invocation) oneReport() error {
 			kinds = append(kinds, flag)
 		}
 	}
-	if in.cmd.String(flagNode) != "" {
-		kinds = append(kinds, flagNode)
+	for _, flag := range []string{flagNode, flagBy} {
+		if in.cmd.String(flag) != "" {
+			kinds = append(kinds, flag)
+		}
 	}
 	if len(kinds) > 1 {
 		return usagef("--%s and --%s: give one of them", kinds[0], kinds[1])
 	}
-	if len(kinds) == 0 || kinds[0] == flagNodes || kinds[0] == flagForks || kinds[0] == flagChanges {
+	if err := in.groupFlags(); err != nil {
+		return err
+	}
+	if len(kinds) == 0 || slices.Contains([]string{flagNodes, flagForks, flagChanges, flagBy}, kinds[0]) {
 		return nil
 	}
 	for _, flag := range []string{flagSince, flagFrom, flagTo} {
 		if in.cmd.String(flag) != "" {
 			return usagef("--%s: --%s is about all data, leave one of them out", flag, kinds[0])
 		}
+	}
+	return nil
+}
+
+// groupFlags checks --by and what goes with it.
+func (in invocation) groupFlags() error {
+	by := in.cmd.String(flagBy)
+	if by != "" && !slices.Contains(report.GroupNames(), by) {
+		return usagef("--%s %q: want one of %s", flagBy, by, strings.Join(report.GroupNames(), ", "))
+	}
+	for _, flag := range []string{flagPublic, flagCSV} {
+		if by == "" && in.cmd.Bool(flag) {
+			return usagef("--%s needs --%s", flag, flagBy)
+		}
+	}
+	if in.cmd.Bool(flagCSV) && in.cmd.Bool(flagJSON) {
+		return usagef("--%s and --%s: give one of them", flagCSV, flagJSON)
 	}
 	return nil
 }
@@ -228,6 +285,25 @@ func (in invocation) truthDir(dataDir string) string {
 		return n.Dir
 	}
 	return filepath.Join(dataDir, devnetName)
+}
+
+func (in invocation) reportGroups(r *report.Report, dir string) error {
+	groups, err := r.Groups(in.cmd.String(flagBy), in.cmd.Bool(flagPublic))
+	if err != nil {
+		return fmt.Errorf("--%s %s in %s: %w", flagBy, in.cmd.String(flagBy), dir, err)
+	}
+	if !in.cmd.Bool(flagCSV) {
+		return in.writeView(groups)
+	}
+	out := csv.NewWriter(in.stdout)
+	for _, cells := range groups.Table() {
+		escapeFormulas(cells)
+		if err := out.Write(cells); err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+	}
+	out.Flush()
+	return out.Error()
 }
 
 func (in invocation) reportTruth(r *report.Report, dir string) error {

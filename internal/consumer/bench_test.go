@@ -21,7 +21,7 @@ func BenchmarkPipeline(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	cfg := Config{SegmentRows: 50_000}
+	cfg := Config{SegmentRows: 50_000, Places: openPlaces(b)}
 	sub, err := conn.Subscribe(b.Context(), bus.SubscribeOptions{Durable: "bench", AckWait: cfg.AckWait(), MaxAckPending: cfg.MaxAckPending()})
 	if err != nil {
 		b.Fatal(err)
@@ -38,6 +38,7 @@ func BenchmarkPipeline(b *testing.B) {
 	b.ResetTimer()
 	for i := range b.N {
 		e.ENR = fmt.Sprintf("enr:-%0255d", i%10_000)
+		e.Multiaddr = fmt.Sprintf("/ip4/85.%d.%d.7/tcp/9000", i%10_000/256, i%256)
 		if err := publisher.Publish(b.Context(), e); err != nil {
 			b.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -79,7 +80,9 @@ type Config struct {
 	// then called until it gives one, or nil when there can be none.
 	NoTracker   error
 	OpenTracker func(context.Context) (*tracker.Tracker, error)
-	Log         *slog.Logger
+	// Places, unless it is nil, finds where nodes are.
+	Places *geo.Locator
+	Log    *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
@@ -155,7 +158,9 @@ type Stats struct {
 	// ClockErrors counts, by sentry, the events in committed segments whose clock was known
 	// to be off. Do not change it.
 	ClockErrors map[string]uint64
-	LastCommit  time.Time // zero before the first
+	// Places counts handshakes by what is known of their address: known, unknown, or private.
+	Places     map[string]uint64
+	LastCommit time.Time // zero before the first
 	// Err is why writes fail at present; nil when they do not.
 	Err error
 	// Estimates is why the tracker lacks what is stored; nil when it does not.
@@ -172,6 +177,7 @@ type Consumer struct {
 	writer   *dataset.Writer
 	rejected *rejectedFile
 	sentries sentryNames
+	places   placeCounts
 	// The constants above, except in tests.
 	retryMin, writeEvery, attachEvery time.Duration
 
@@ -276,7 +282,9 @@ func (c *Consumer) Tracker() *tracker.Tracker { return c.tracker.Load() }
 func (c *Consumer) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stats
+	s := c.stats
+	s.Places = c.places.byResult()
+	return s
 }
 
 func (c *Consumer) count(update func(*Stats)) {

@@ -3,11 +3,13 @@ package consumer
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // Enrichers returns the enrichers that need nothing but the event. They remember what
@@ -98,4 +100,32 @@ func known(s string) *string {
 		return nil
 	}
 	return &s
+}
+
+// placeColumns derives the place and the network of the connection's address.
+type placeColumns struct {
+	places *geo.Locator
+	counts *placeCounts
+}
+
+// placeCounts counts handshakes by what is known about their address.
+type placeCounts struct{ known, unknown, private atomic.Uint64 }
+
+// byResult has the names of the metric.
+func (c *placeCounts) byResult() map[string]uint64 {
+	return map[string]uint64{"known": c.known.Load(), "unknown": c.unknown.Load(), "private": c.private.Load()}
+}
+
+// Enrich implements Enricher.
+func (c *placeColumns) Enrich(e *event.MetadataReceived, row *dataset.ValidatorRow) {
+	place, local := c.places.FindMultiaddr(e.Multiaddr)
+	row.SetPlace(place)
+	switch {
+	case place != nil:
+		c.counts.known.Add(1)
+	case local:
+		c.counts.private.Add(1)
+	default:
+		c.counts.unknown.Add(1)
+	}
 }

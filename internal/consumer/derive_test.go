@@ -18,6 +18,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/event/eventtest"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 func allSubnets() (out []int) {
@@ -175,14 +176,69 @@ func TestEveryColumnHasAValue(t *testing.T) {
 			e = m
 		}
 	}
-	e.ClientVersion, e.Multiaddr, e.SubscribedSubnets = handshake().ClientVersion, handshake().Multiaddr, allSubnets()
-	filled := validatorRow(Enrichers(), e)
+	e.ClientVersion, e.Multiaddr, e.SubscribedSubnets = handshake().ClientVersion, "/ip4/54.184.85.102/tcp/13000", allSubnets()
+	filled := validatorRow(append(Enrichers(), &placeColumns{openPlaces(t), &placeCounts{}}), e)
 	filled.ClockErrorMS = dataset.ClockError(time.Hour) // by ingest: TestClockErrors
 	row := reflect.ValueOf(filled)
 	for _, f := range reflect.VisibleFields(row.Type()) {
 		if row.FieldByIndex(f.Index).IsZero() {
 			t.Errorf("%s has no value", f.Name)
 		}
+	}
+}
+
+func openPlaces(t testing.TB) *geo.Locator {
+	t.Helper()
+	places, err := geo.Open(nil, discardLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return places
+}
+
+// Addresses of both families have a place; private ones are kept without one, and counted.
+func TestPlaces(t *testing.T) {
+	counts := &placeCounts{}
+	enrichers := []Enricher{&placeColumns{openPlaces(t), counts}}
+	type place struct {
+		Code, City, Cloud string
+		ASN               uint32
+		Located           bool
+	}
+	str := func(s *string) string {
+		if s == nil {
+			return "NULL"
+		}
+		return *s
+	}
+	for multiaddr, want := range map[string]place{
+		"/ip4/54.184.85.102/tcp/13000":        {"US", "Boardman", "aws", 16509, true},
+		"/ip6/2a01:4f8::1/udp/9001/quic-v1":   {"DE", "NULL", "hetzner", 24940, false},
+		"/ip6/::ffff:54.184.85.102/tcp/13000": {"US", "Boardman", "aws", 16509, true},
+		"/ip4/127.0.0.1/tcp/9000":             {"NULL", "NULL", "NULL", 0, false},
+		"/ip4/192.168.1.2/udp/9001/quic-v1":   {"NULL", "NULL", "NULL", 0, false},
+		"/ip6/fe80::1/tcp/9000":               {"NULL", "NULL", "NULL", 0, false},
+		"/dns4/example.org/tcp/9000":          {"NULL", "NULL", "NULL", 0, false},
+		"/ip4/54.184.85/tcp/1":                {"NULL", "NULL", "NULL", 0, false},
+		"/ip":                                 {"NULL", "NULL", "NULL", 0, false},
+		"":                                    {"NULL", "NULL", "NULL", 0, false},
+	} {
+		e := handshake()
+		e.Multiaddr = multiaddr
+		row := validatorRow(enrichers, e)
+		got := place{str(row.GeoCountryCode), str(row.GeoCity), str(row.GeoCloud), 0, row.GeoLatitude != nil && row.GeoLongitude != nil}
+		if row.GeoASN != nil {
+			got.ASN = *row.GeoASN
+		}
+		if got != want {
+			t.Errorf("%s: %+v, want %+v", multiaddr, got, want)
+		}
+		if (row.GeoSource == nil) != (want.ASN == 0) {
+			t.Errorf("%s: source %s", multiaddr, str(row.GeoSource))
+		}
+	}
+	if diff := cmp.Diff(map[string]uint64{"known": 3, "unknown": 0, "private": 7}, counts.byResult()); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
 

@@ -59,6 +59,9 @@ func newIngest(c *Consumer) *ingest {
 		invalidLog: newLimitedLog(invalidLogEvery), keepLog: newLimitedLog(invalidLogEvery),
 		foreignLog: newLimitedLog(foreignLogEvery), dropLog: newLimitedLog(foreignLogEvery),
 	}
+	if c.cfg.Places != nil {
+		in.enrichers = append(in.enrichers, &placeColumns{c.cfg.Places, &c.places})
+	}
 	in.resume = sync.NewCond(&in.mu)
 	in.timer = time.AfterFunc(time.Hour, in.tick)
 	in.timer.Stop()

@@ -25,6 +25,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Gauge("valtrack_consumer_estimates_behind", "1 while the database of estimates cannot be opened or written: events are stored without it.", func(s Stats) int { return oneIf(s.Estimates != nil) }),
 		telemetry.Gauge("valtrack_consumer_stopped", "1 while the consumer has stopped and its process goes on, as a run does, until it can be opened again.", func(s Stats) int { return oneIf(s.Stopped != nil) }),
 		telemetry.CounterBy("valtrack_consumer_clock_errors_total", "sentry", "Events whose times were impossible, or whose sentry measured that its clock was off by minutes: stored, but not used for estimates.", func(s Stats) map[string]uint64 { return s.ClockErrors }),
+		telemetry.CounterBy("valtrack_consumer_places_total", "place", "Handshakes by the place of their address: known, unknown, or private, which has none.", func(s Stats) map[string]uint64 { return s.Places }),
 		telemetry.GaugeBy("valtrack_events_missing", "sentry", "Events neither stored nor rejected whose counters are below those of others of the same boot. Falls when they arrive.", func(s Stats) map[string]uint64 { return s.Missing }),
 		telemetry.GaugeBy("valtrack_events_covered", "sentry", "Events of a sentry that are stored, or were removed because of their age.", func(s Stats) map[string]uint64 { return s.Covered }),
 	)

@@ -70,24 +70,33 @@ func withoutDamaged(err error, log *slog.Logger) error {
 // addTotals sums the hours that the tracker does not have.
 func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
 	type hour struct {
-		at     int64
-		active uint64
+		at      int64
+		active  uint64
+		balance float64 // 0 where it is not known
 	}
 	hours := map[hour]tracker.Sums{}
 	err := dataset.Scan(ctx, dir, dataset.Range{From: t.LastHour() + 1}, func(r dataset.EstimateRow) error {
-		h := hour{r.Timestamp, uint64(r.ActiveValidators)}
+		h := hour{r.Timestamp, uint64(r.ActiveValidators), orZero(r.MeanBalance)}
 		if hours[h] == nil {
 			hours[h] = tracker.Sums{}
 		}
 		hours[h].Add(eth2.ClientKind(r.Client), estimate.Estimate{
-			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, PValidator: r.PValidator, Stake: estimate.Stake{Mean: r.StakeMean},
+			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, Shared: orZero(r.ValidatorsShared), PValidator: r.PValidator,
 		}, weightOf(r))
 		return nil
 	})
 	for h, sum := range hours {
-		t.AddTotals(h.at, h.active, sum)
+		t.AddTotals(h.at, h.active, h.balance, sum)
 	}
 	return err
+}
+
+// orZero is 0 for null.
+func orZero(v *float64) float64 {
+	if v == nil {
+		return 0
+	}
+	return *v
 }
 
 // weightOf is a row's weight; rows of earlier versions have none.
@@ -159,14 +168,19 @@ func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {
 	row := dataset.EstimateRow{
 		ID: p.ID, Client: string(p.Client.Kind), ClientRelease: known(p.Client.Release()),
 		Validators: int64(e.Median), ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, ValidatorsSD: math.Sqrt(e.Variance),
-		PValidator: e.PValidator, StakeETH: e.Stake.Median, StakeLow: e.Stake.Low, StakeHigh: e.Stake.High, StakeMean: e.Stake.Mean,
-		CustodyGroupCount: p.CustodyGroupCount, AllSubnets: e.AllSubnets, Observations: int64(p.Observations), EpochsWatched: e.EpochsWatched,
-		Weight: &p.Weight, LastSeen: p.LastSeen, ActiveValidators: int64(p.ActiveValidators),
+		ValidatorsShared: &e.Shared, Trust: new(e.Trust.String()), Flags: e.Flags.Names(),
+		PValidator: e.PValidator, CustodyGroupCount: p.CustodyGroupCount, AllSubnets: e.AllSubnets, Observations: int64(p.Observations), EpochsWatched: e.EpochsWatched,
+		Weight: &p.Weight, LastSeen: p.LastSeen, ActiveValidators: int64(p.Params.ActiveValidators),
 		Common: dataset.Common{Network: p.Crawler.Network, CrawlerID: p.Crawler.CrawlerID, CrawlerLocation: p.Crawler.CrawlerLocation, Timestamp: p.Hour},
+	}
+	if e.Stake.Known {
+		row.StakeETH, row.StakeLow, row.StakeHigh, row.StakeMean = &e.Stake.Median, &e.Stake.Low, &e.Stake.High, &e.Stake.Mean
+		row.MeanBalance = &p.Params.Balance.Mean
 	}
 	if p.NodeID != nil {
 		id := p.NodeID.String()
 		row.NodeID = &id
 	}
+	row.SetPlace(p.Place)
 	return row
 }

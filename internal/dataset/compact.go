@@ -209,7 +209,7 @@ func (w *Writer) merge(ctx context.Context, table table, group []partInfo) error
 		for i, p := range group {
 			out[i] = p.span
 		}
-		err = w.swap(table.name, out, whole, file)
+		err = w.swap(table.name, out, addedPart{whole, file})
 	}
 	return errors.Join(err, os.RemoveAll(work)) // a full disk has no room for half a merge
 }
@@ -270,7 +270,7 @@ func (w *Writer) retainTable(ctx context.Context, table table, before int64) (in
 	if err := os.MkdirAll(filepath.Join(w.dir, compactingDir), 0o755); err != nil {
 		return 0, err
 	}
-	if err := w.swap(table.name, out, span{}, ""); err != nil {
+	if err := w.swap(table.name, out); err != nil {
 		return 0, errors.Join(unread, err)
 	}
 	return len(out), unread

@@ -208,6 +208,8 @@ func TestColumnTypes(t *testing.T) {
 		"client_version": "VARCHAR", "visit_id": "VARCHAR", "direction": "VARCHAR", "transport": "VARCHAR", "fork_digest": "VARCHAR",
 		"head_slot": "UBIGINT", "finalized_epoch": "UBIGINT", "earliest_available_slot": "UBIGINT", "column_subnets": "INTEGER", "sync_subnets": "INTEGER[]",
 		"network": "VARCHAR", "crawler_id": "VARCHAR", "crawler_location": "VARCHAR", "timestamp": "BIGINT",
+		"geo_country": "VARCHAR", "geo_country_code": "VARCHAR", "geo_region": "VARCHAR", "geo_city": "VARCHAR", "geo_latitude": "DOUBLE", "geo_longitude": "DOUBLE",
+		"geo_autonomous_system_number": "UINTEGER", "geo_autonomous_system_organization": "VARCHAR", "geo_hosting": "VARCHAR", "geo_cloud": "VARCHAR", "geo_source": "VARCHAR",
 		"subnet_rule": "VARCHAR", "clock_skew_ms": "BIGINT", "clock_error_ms": "BIGINT",
 	}
 	if d := cmp.Diff(want, types); d != "" {

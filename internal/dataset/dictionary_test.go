@@ -167,6 +167,8 @@ func typeName(parquetType string) string {
 		return "uint64"
 	case "INT32", "INT(32,true)":
 		return "int32"
+	case "INT(32,false)":
+		return "uint32"
 	case "DOUBLE", "BOOLEAN":
 		return strings.ToLower(parquetType)
 	}

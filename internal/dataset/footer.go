@@ -52,8 +52,10 @@ type footer struct {
 	// without rows.
 	oldest, newest int64
 	clockErrors    int64 // rows with a clock_error_ms
-	// unknown are columns that this version's table lacks; see unknownColumns.
+	// unknown are columns that this version's table lacks; see missingColumns.
 	unknown []string
+	// older: the part lacks columns of this version's table.
+	older bool
 }
 
 // entries are the footer's keys and values to write.
@@ -131,7 +133,9 @@ func (t table) footerOf(f *os.File) (out footer, err error) {
 		return out, err
 	}
 	out.rows, out.summed = p.NumRows(), summed
-	out.unknown = t.unknownColumns(p)
+	columns := parquet.SchemaOf(t.row)
+	out.unknown = missingColumns(columns, p.Schema())
+	out.older = len(missingColumns(p.Schema(), columns)) > 0
 	out.readStatistics(p)
 	return out, damage(out.readEntries(p.Lookup))
 }
@@ -176,12 +180,12 @@ func refuseNewer(p *parquet.File) error {
 	return nil
 }
 
-// unknownColumns are the columns of a part that the table does not have: of a later
-// version, which added them without a new schema. A merge would drop them.
-func (t table) unknownColumns(p *parquet.File) (names []string) {
-	known := parquet.SchemaOf(t.row)
-	for _, column := range p.Schema().Columns() {
-		if _, ok := known.Lookup(column...); !ok {
+// missingColumns are the columns of wanted that a schema does not have. Those that a part has
+// and its table lacks are of a later version, which added them without a new schema: a
+// merge would drop them. Those that the part lacks are null.
+func missingColumns(schema, wanted *parquet.Schema) (names []string) {
+	for _, column := range wanted.Columns() {
+		if _, ok := schema.Lookup(column...); !ok {
 			names = append(names, strings.Join(column, "."))
 		}
 	}

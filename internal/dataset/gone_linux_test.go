@@ -40,7 +40,7 @@ func TestVolumeThatIsUnmounted(t *testing.T) {
 		"check":   w.Check,
 		"commit":  func() error { return w.Commit(nil) },
 		"recover": w.Recover,
-		"swap":    func() error { return w.swap(commitTable, []span{single(0)}, span{}, "") },
+		"swap":    func() error { return w.swap(commitTable, []span{single(0)}) },
 		"merge":   func() error { _, err := w.Compact(t.Context(), time.Nanosecond); return err },
 		"retain":  func() error { _, err := w.Retain(t.Context(), time.Now().Add(time.Hour)); return err },
 		"append":  func() error { return Append(w, visitRows()[0]) },

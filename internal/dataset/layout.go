@@ -49,7 +49,7 @@ func Containing(path string) string {
 
 // span is the run of segments whose rows a part holds, both ends inclusive. A part is
 // named by its span, and a name is never reused for other content, except that Purge takes
-// rows out.
+// rows out and Migrate adds columns.
 type span struct{ first, last uint64 }
 
 func single(segment uint64) span { return span{segment, segment} }

@@ -31,8 +31,11 @@ type NodeRow struct {
 	StakeETH       *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
 	StakeLow       *float64 `parquet:"stake_low,optional" json:"stake_low"`
 	StakeHigh      *float64 `parquet:"stake_high,optional" json:"stake_high"`
-	EpochsWatched  *float64 `parquet:"epochs_watched,optional" json:"epochs_watched"`
-	Weight         *float64 `parquet:"weight,optional" json:"weight"` // in totals; 0 for a node that is in none
+	// Trust and Flags are those of peer_estimates.
+	Trust         *string  `parquet:"trust,optional,dict" json:"trust"`
+	Flags         []string `parquet:"flags,list,optional" json:"flags"`
+	EpochsWatched *float64 `parquet:"epochs_watched,optional" json:"epochs_watched"`
+	Weight        *float64 `parquet:"weight,optional" json:"weight"` // in totals; 0 for a node that is in none
 
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional" json:"custody_group_count"`
 	CustodyToldBy     *string `parquet:"custody_told_by,optional,dict" json:"custody_told_by"`
@@ -58,6 +61,20 @@ type NodeRow struct {
 	NFD             *string `parquet:"nfd,optional,dict" json:"nfd"`
 	ENR             *string `parquet:"enr,optional" json:"enr"`
 	Network         string  `parquet:"network,dict" json:"network"`
+
+	// Country to GeoSource are the place and the network of the address of the last
+	// handshake; GeoSource names the databases that say so.
+	Country     *string  `parquet:"country,optional,dict" json:"country"`
+	CountryCode *string  `parquet:"country_code,optional,dict" json:"country_code"`
+	Region      *string  `parquet:"region,optional,dict" json:"region"`
+	City        *string  `parquet:"city,optional,dict" json:"city"`
+	Latitude    *float64 `parquet:"latitude,optional" json:"latitude"`
+	Longitude   *float64 `parquet:"longitude,optional" json:"longitude"`
+	ASN         *uint32  `parquet:"asn,optional,dict" json:"asn"`
+	ASName      *string  `parquet:"as_name,optional,dict" json:"as_name"`
+	Hosting     *string  `parquet:"hosting,optional,dict" json:"hosting"`
+	Cloud       *string  `parquet:"cloud,optional,dict" json:"cloud"`
+	GeoSource   *string  `parquet:"geo_source,optional,dict" json:"geo_source"`
 }
 
 // Table implements Row.

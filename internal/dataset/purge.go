@@ -65,7 +65,7 @@ func (w *Writer) purgePart(ctx context.Context, table table, s span, gone func(s
 	}
 	file, removed, err := table.purge(ctx, work, path, f, gone)
 	if err == nil {
-		err = w.swap(table.name, []span{s}, s, file)
+		err = w.swap(table.name, []span{s}, addedPart{s, file})
 	}
 	if err != nil {
 		return 0, errors.Join(err, os.RemoveAll(work))

@@ -20,14 +20,20 @@ type generation struct {
 	at  time.Time
 }
 
-// swap removes parts from a table and adds a file, in one step: it builds the new
+// addedPart is a finished file that becomes a part.
+type addedPart struct {
+	span
+	file string
+}
+
+// swap removes parts from a table and adds others, in one step: it builds the new
 // dataset directory of hard links next to the data and exchanges the two. A reader that lists
 // the directory sees all of the old parts or all of the new, at any moment and after a
 // crash at any moment. Commits wait meanwhile.
 //
 // A file that is added must be fsynced, is outside of the datasets, and is moved. After
 // an error the dataset is either unchanged or in its new state.
-func (w *Writer) swap(table string, out []span, in span, file string) error {
+func (w *Writer) swap(table string, out []span, in ...addedPart) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.lock.Check(); err != nil {
@@ -43,8 +49,8 @@ func (w *Writer) swap(table string, out []span, in span, file string) error {
 	if err := linkAll(dir, next, out); err != nil {
 		return errors.Join(err, os.RemoveAll(next))
 	}
-	if file != "" {
-		if err := os.Rename(file, filepath.Join(next, in.file())); err != nil {
+	for _, p := range in {
+		if err := os.Rename(p.file, filepath.Join(next, p.span.file())); err != nil {
 			return err
 		}
 	}

@@ -23,13 +23,23 @@ type EstimateRow struct {
 	ValidatorsSD   float64 `parquet:"validators_sd" json:"validators_sd"`
 	// PValidator is the probability of at least one.
 	PValidator float64 `parquet:"p_validator" json:"p_validator"`
-	// StakeETH to StakeMean are the median, the ends of the middle 90 % and the mean.
-	StakeETH          float64 `parquet:"stake_eth" json:"stake_eth"`
-	StakeLow          float64 `parquet:"stake_low" json:"stake_low"`
-	StakeHigh         float64 `parquet:"stake_high" json:"stake_high"`
-	StakeMean         float64 `parquet:"stake_mean" json:"stake_mean"`
-	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
-	AllSubnets        bool    `parquet:"all_subnets" json:"all_subnets"`
+	// ValidatorsShared is the part of ValidatorsSD that all nodes of the client have in common: in a
+	// sum over them it adds up. Null in rows of earlier versions.
+	ValidatorsShared *float64 `parquet:"validators_shared_sd,optional" json:"validators_shared_sd"`
+	// Trust says how far the rate of duties of the client version is known, Flags what makes the
+	// estimate doubtful, as estimate.Trust and estimate.Flags name them. Null in rows of earlier
+	// versions.
+	Trust *string  `parquet:"trust,optional,dict" json:"trust"`
+	Flags []string `parquet:"flags,list,optional" json:"flags"`
+	// StakeETH to StakeMean are the median, the ends of the middle 90 % and the mean. Null where
+	// MeanBalance is not known, in ETH; rows of earlier versions, which assumed it, have numbers.
+	StakeETH          *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
+	StakeLow          *float64 `parquet:"stake_low,optional" json:"stake_low"`
+	StakeHigh         *float64 `parquet:"stake_high,optional" json:"stake_high"`
+	StakeMean         *float64 `parquet:"stake_mean,optional" json:"stake_mean"`
+	MeanBalance       *float64 `parquet:"mean_balance,optional,dict" json:"mean_balance"`
+	CustodyGroupCount *uint64  `parquet:"custody_group_count,optional,dict" json:"custody_group_count"`
+	AllSubnets        bool     `parquet:"all_subnets" json:"all_subnets"`
 	// Weight is what the node counts for in the totals of its hour, from 0 to 1: below 1 where
 	// its network prefix has too many nodes, or claims too much. Null in rows of earlier
 	// versions, which counted every node in full.
@@ -41,6 +51,19 @@ type EstimateRow struct {
 	LastSeen      int64   `parquet:"last_seen,delta" json:"last_seen"` // Unix milliseconds
 	// ActiveValidators of the network, which the estimate was made with.
 	ActiveValidators int64 `parquet:"active_validators,dict" json:"active_validators"`
+	// GeoCountry to GeoSource are the place and the network of the address of the last handshake; see place.go.
+	// Null where they are not known, and in rows of earlier versions.
+	GeoCountry      *string  `parquet:"geo_country,optional,dict" json:"geo_country"`
+	GeoCountryCode  *string  `parquet:"geo_country_code,optional,dict" json:"geo_country_code"`
+	GeoRegion       *string  `parquet:"geo_region,optional,dict" json:"geo_region"`
+	GeoCity         *string  `parquet:"geo_city,optional,dict" json:"geo_city"`
+	GeoLatitude     *float64 `parquet:"geo_latitude,optional,dict" json:"geo_latitude"`
+	GeoLongitude    *float64 `parquet:"geo_longitude,optional,dict" json:"geo_longitude"`
+	GeoASN          *uint32  `parquet:"geo_autonomous_system_number,optional,dict" json:"geo_autonomous_system_number"`
+	GeoOrganization *string  `parquet:"geo_autonomous_system_organization,optional,dict" json:"geo_autonomous_system_organization"`
+	GeoHosting      *string  `parquet:"geo_hosting,optional,dict" json:"geo_hosting"`
+	GeoCloud        *string  `parquet:"geo_cloud,optional,dict" json:"geo_cloud"`
+	GeoSource       *string  `parquet:"geo_source,optional,dict" json:"geo_source"`
 	Common
 }
 

@@ -1,46 +1,62 @@
 package estimate
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
-// AllDuties reports whether a node subscribes for every duty and not only for those
-// of aggregators (M1), judged by its watched epochs.
-func (h Behaviour) AllDuties(p Params) bool {
-	enough, all := h.dispersion(p)
-	return enough && all
+// epochCounts are how many cells were filled in the duty epochs of one day that were
+// watched as a whole: the sums of the numbers, of their squares, and of all cells.
+type epochCounts struct{ epochs, filled, squares, cells float64 }
+
+func (h Behaviour) epochs() epochCounts {
+	return epochCounts{float64(h.Epochs), float64(h.Filled), float64(h.Squares), float64(h.Cells)}
 }
 
-// dispersion compares how the filled cells vary from epoch to epoch with two
-// explanations: the aggregators are drawn again each epoch; or every validator shows, and
-// only which of them share a cell varies. enough is false with too few observations, or
-// where everyone aggregates and there is no difference.
-func (h Behaviour) dispersion(p Params) (enough, all bool) {
-	const (
-		epochs    = 10
-		meanCount = 1
-		// everyone is an aggregators' share at which the explanations do not differ.
-		everyone = 0.7
-		// noise is the variance that spurious cells add.
-		noise = 0.05
-		// odds is how much likelier than aggregators alone, as a logarithm, every duty has
-		// to be.
-		odds = 4
-	)
-	n := float64(h.Epochs)
-	mean := float64(h.Filled) / math.Max(1, n)
-	pAgg := p.AggregatorShare()
-	if h.Epochs < epochs || mean < meanCount || pAgg > everyone || h.Filled >= h.Cells {
-		return false, false
+// bySubnet reports whether a cell is a subnet of an epoch, not a slot and subnet.
+func (c epochCounts) bySubnet() bool { return c.cells <= subnets*c.epochs }
+
+// enough reports whether the numbers of a day can be compared: where a subnet that is on hides
+// the duties of other slots, only as long as few are.
+func (c epochCounts) enough() bool {
+	const epochs, mean, few, most = 2, 0.5, 0.15, 0.97
+	part := c.filled / c.cells
+	return c.epochs >= epochs && c.filled >= mean*c.epochs && (part < few || c.bySubnet() && part < most)
+}
+
+// everyDuty is how much likelier (as a logarithm) the numbers of filled cells are if the node
+// shows every duty than if it shows those of aggregators. Aggregators are drawn again each
+// epoch. Every validator has one duty each epoch, so that what varies is only which of
+// the duties fall on cells that do not count, and which share a cell.
+func (c epochCounts) everyDuty(p Params) float64 {
+	// noise is the variance that spurious and missed cells add, per epoch and per filled cell.
+	const noise, missed = 0.05, 0.02
+	if !c.enough() {
+		return 0
 	}
-	cells, filled := float64(h.Cells)/n, float64(h.Filled)/float64(h.Cells)
-	independent := cells * filled * (1 - filled)
-	// Classical occupancy: so many balls, thrown at cells, leave this variance.
-	empty := 1 - filled
-	fixed := cells * math.Max(0, empty-(1-math.Log(empty))*empty*empty)
-	thinned := (1-pAgg)*independent + pAgg*fixed + noise
-	fixed += noise
-	squares := math.Max(0, float64(h.Squares)-n*mean*mean)
-	logOdds := squares/2*(1/thinned-1/fixed) + (n-1)/2*math.Log(thinned/fixed)
-	return true, logOdds > odds
+	mean, cells := c.filled/c.epochs, c.cells/c.epochs
+	places := float64(p.cellsPerEpoch())
+	if c.bySubnet() {
+		places = subnets
+	}
+	empty := 1 - c.filled/c.cells
+	duties := -cells * math.Log(empty) // that fall on cells that count
+	independent := cells * empty * (1 - empty)
+	drawn := noise + missed*mean
+	fixed := independent - min(1, cells/places)*duties*empty*empty
+	thinned := independent - p.AggregatorShare()*(independent-fixed) + drawn
+	fixed = max(0, fixed) + drawn
+	squares := max(0, c.squares-c.epochs*mean*mean)
+	return squares/2*(1/thinned-1/fixed) + (c.epochs-1)/2*math.Log(thinned/fixed)
+}
+
+// everyDuty is the sum over days, bounded: variances of few numbers prove no more.
+func (e *Evidence) everyDuty(p Params) (odds float64) {
+	const most = 12
+	for _, c := range e.epochs {
+		odds += c.everyDuty(p)
+	}
+	return min(max(odds, -most), most)
 }
 
 // lifetimes sum how long the subscriptions of nodes last and when they begin. Each node has
@@ -48,8 +64,8 @@ func (h Behaviour) dispersion(p Params) (enough, all bool) {
 type lifetimes struct {
 	bins           [LifetimeBins]float64
 	ended, slots   float64
-	seen           float64 // ended ones, without the bound
 	begun, atStart float64
+	votes          []int // of each node with enough, the bin of the median lifetime
 }
 
 // add adds a node with what it has shown, up to a number of subscriptions.
@@ -59,16 +75,45 @@ func (l *lifetimes) add(h Behaviour) {
 	for _, n := range h.Lifetimes {
 		ended += float64(n)
 	}
+	if ended >= 3 {
+		l.votes = append(l.votes, medianBin(h.Lifetimes, ended))
+	}
 	weight := min(1, most/math.Max(1, ended))
 	for i, n := range h.Lifetimes {
 		l.bins[i] += weight * float64(n)
 	}
-	l.seen += ended
 	l.ended += weight * ended
 	l.slots += weight * float64(h.Slots)
 	weight = min(1, most/math.Max(1, float64(h.Subscribed)))
 	l.begun += weight * float64(h.Subscribed)
 	l.atStart += weight * float64(h.AtEpochStart)
+}
+
+// voters is how many nodes a measured lifetime takes at least.
+const voters = 5
+
+func medianBin(bins [LifetimeBins]uint32, sum float64) int {
+	below := 0.0
+	for i, n := range bins {
+		if below += float64(n); below >= sum/2 {
+			return i
+		}
+	}
+	return LifetimeBins - 1
+}
+
+// slotsOf is for how many slots the median node's subscriptions last; 0 for too few nodes, or
+// where they last too long to be told exactly.
+func (l lifetimes) slotsOf() int {
+	const exact = 4
+	if len(l.votes) < voters {
+		return 0
+	}
+	slices.Sort(l.votes)
+	if n := l.votes[len(l.votes)/2]; n <= exact {
+		return n
+	}
+	return 0
 }
 
 // fits tests whether subscriptions begin when, and last as long as, a window says (M3).
@@ -80,11 +125,11 @@ func (l lifetimes) fits(w window, p Params) Verdict {
 	const mostly, hardly = 0.6, 0.4
 	switch w.policy {
 	case epochStart:
-		return verdict(l.seen >= enough, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
+		return verdict(l.ended >= enough && len(l.votes) >= voters, atStart >= mostly && mean >= 0.3*slots && mean <= 1.1*slots)
 	case epochAhead:
-		return verdict(l.seen >= enough, mean >= 0.75*slots)
+		return verdict(l.ended >= enough && len(l.votes) >= voters, mean >= 0.75*slots)
 	default:
 		at := l.bins[lifetimeBin(w.slots)] / math.Max(1, l.ended)
-		return verdict(l.seen >= enough, at >= mostly && (atStart <= hardly || slots < 8))
+		return verdict(l.ended >= enough && len(l.votes) >= voters, at >= mostly && (atStart <= hardly || slots < 8))
 	}
 }

@@ -104,7 +104,7 @@ func BenchmarkPeerMemory(b *testing.B) {
 				b.Fatal(err)
 			}
 			e := NewEvidence(prysm, Custody{})
-			e.Add(s, TrustAll)
+			e.Add(s, prysm)
 			keep[i] = peer{slices.Clip(day), e}
 		}
 		runtime.GC()

@@ -53,9 +53,9 @@ func TestWeightsAreBounded(t *testing.T) {
 // A sum of sums is the sum of its nodes, and the interval has the total without and with
 // what is limited.
 func TestLimitedTotal(t *testing.T) {
-	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	m := NewModel(withBalance(mainnetParams(), 32), DefaultPrior(), nil)
 	var full, with, a, b, both Sum
-	node := Estimate{Mean: 100, Variance: 400, PValidator: 1, Stake: Stake{Mean: 3200}}
+	node := Estimate{Mean: 100, Variance: 400, PValidator: 1, Stake: Stake{Known: true, Mean: 3200}}
 	for i := range 100 {
 		full.Add(node, 1)
 		with.Add(node, 1)
@@ -78,7 +78,7 @@ func TestLimitedTotal(t *testing.T) {
 	for _, c := range []struct {
 		mean, limited float64
 		want          Verdict
-	}{{100, 0, Passed}, {100, 40_000, Passed}, {100, 60_000, Unsure}, {2_000_000, 60_000, Failed}} {
+	}{{900_000, 0, Passed}, {900_000, 40_000, Passed}, {900_000, 60_000, Unsure}, {2_000_000, 60_000, Failed}, {100, 0, TooLow}, {100, 60_000, Unsure}} {
 		var s Sum
 		s.Add(Estimate{Mean: c.mean}, 1)
 		s.Add(Estimate{Mean: c.limited}, 0)

@@ -21,7 +21,14 @@ const (
 	supernode     = eth2.NumberOfCustodyGroups
 	semiSupernode = eth2.NumberOfCustodyGroups / 2
 	// unlikely is the probability of a reading that the model does not explain.
-	unlikely = 1e-6
+	unlikely = 1e-5
+
+	// smeared is the share of nodes whose stake is not just 32 ETH for each validator:
+	// balances below that, or a little above. It is off by smearMean on average, with the
+	// standard deviation smearSD, relative.
+	smeared   = 0.4
+	smearMean = 0.015
+	smearSD   = 0.03
 )
 
 // stakes are the multiples of 32 ETH that compounding validators are assumed to hold,
@@ -95,38 +102,100 @@ func required(stake int) int {
 	return min(max(stake, eth2.ValidatorCustodyRequirement), eth2.NumberOfCustodyGroups)
 }
 
-// custodyChance is the probability of a reading from a node whose stake requires a count.
-func custodyChance(reading, required int, under float64) float64 {
+// requiredChance is the probability that about so much stake, in units of 32 ETH, requires
+// a count.
+func requiredChance(count, stake int) float64 {
+	exact := 0.0
+	if required(stake) == count {
+		exact = 1
+	}
+	if stake <= 0 || count < eth2.ValidatorCustodyRequirement {
+		return exact
+	}
+	low, high := float64(count)-0.5, float64(count)+0.5
+	if count == eth2.ValidatorCustodyRequirement {
+		low = math.Inf(-1)
+	}
+	if count == eth2.NumberOfCustodyGroups {
+		high = math.Inf(1)
+	}
+	mean, sd := (1+smearMean)*float64(stake), math.Max(0.5, smearSD*float64(stake))*math.Sqrt2
+	below := func(x float64) float64 { return math.Erfc((mean-x)/sd) / 2 }
+	return (1-smeared)*exact + smeared*(below(high)-below(low))
+}
+
+// custodyShares are those that depend on the client or on the network: of nodes that report 4
+// with validators, and 8 without.
+type custodyShares struct{ under, former float64 }
+
+// assumedFormer is the latter before it is learned.
+const assumedFormer = 0.008
+
+// staleChance is the probability of a count that an earlier stake required, given that it is
+// above what is required now.
+func staleChance(count, required int) float64 {
+	const more, all = 0.6, 0.4 // past requirements of up to 127, and of 128
+	if count <= required || count <= eth2.ValidatorCustodyRequirement {
+		return 0
+	}
+	harmonic := func(from int) (sum float64) {
+		for c := from; c < supernode; c++ {
+			sum += 1 / float64(c)
+		}
+		return sum
+	}
+	const first = eth2.ValidatorCustodyRequirement + 1
+	scale := more / harmonic(first)
+	above := all + scale*harmonic(max(required+1, first))
+	if count == supernode {
+		return all / above
+	}
+	return scale / float64(count) / above
+}
+
+// chance is the probability of a reading from a node with a stake, in units of 32 ETH.
+func (c custodyShares) chance(reading, stake int) float64 {
 	const ordinary = 1 - shareSupernode - shareSemiSupernode
 	p := 0.0
 	if reading == supernode {
 		p += shareSupernode
 	}
-	if reading == max(semiSupernode, required) {
+	if reading == max(semiSupernode, required(stake)) {
 		p += shareSemiSupernode
 	}
-	if from := max(required, eth2.ValidatorCustodyRequirement); reading >= from {
-		p += ordinary * shareStale / float64(eth2.NumberOfCustodyGroups+1-from)
-	}
 	if reading == eth2.CustodyRequirement {
-		p += ordinary * (under - shareUnderReport*shareAbsent)
+		p += ordinary * (c.under - shareUnderReport*shareAbsent)
 	}
-	if reading == required {
-		p += ordinary * (1 - shareStale - under)
+	stale := shareStale
+	if required(stake) == supernode { // it cannot have had more
+		stale = 0
 	}
-	return p
+	p += ordinary * stale * staleChance(reading, required(stake))
+	if stake == 0 && reading == eth2.ValidatorCustodyRequirement {
+		p += c.former
+	}
+	return p + ordinary*(1-stale-c.under)*requiredChance(reading, stake)
 }
 
-// logCustody is the logarithm of a reading's probability for each number of validators.
-func logCustody(grid []int, reading int, under float64) []float64 {
-	out := make([]float64, len(grid))
+// custodyTable has, for each number of validators, the logarithm of a reading's
+// probability, and the part of the probability that is no explanation (unlikely).
+type custodyTable struct{ logs, unexplained []float64 }
+
+func newCustodyTable(grid []int, reading int, c custodyShares) *custodyTable {
+	t := &custodyTable{make([]float64, len(grid)), make([]float64, len(grid))}
+	// Above this many validators the count is that of all with less stake, too.
+	const most = 2 * supernode
 	multiples := stakes()
-	for i, v := range grid {
-		p := (1 - shareCompounding) * custodyChance(reading, required(v), under)
-		for _, s := range multiples {
-			p += shareCompounding / float64(len(multiples)) * custodyChance(reading, required(int(float64(v)*s)), under)
-		}
-		out[i] = math.Log(p + unlikely)
+	byStake := make([]float64, most+1)
+	for stake := range byStake {
+		byStake[stake] = c.chance(reading, stake)
 	}
-	return out
+	for i, v := range grid {
+		p := (1 - shareCompounding) * byStake[min(v, most)]
+		for _, s := range multiples {
+			p += shareCompounding / float64(len(multiples)) * byStake[min(int(float64(v)*s), most)]
+		}
+		t.logs[i], t.unexplained[i] = math.Log(p+unlikely), unlikely/(p+unlikely)
+	}
+	return t
 }

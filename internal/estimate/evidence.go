@@ -16,23 +16,31 @@ type Evidence struct {
 	periods  []syncReading // by period
 	sync     counts
 	custody  Custody
-	fullness fullness // of all days
-	trust    Trust    // the least of what was added
-	stale    bool     // pools and sync have to be recomputed
+	fullness fullness     // of all days
+	versions []versionKey // that the cells are of
+	epochs   []epochCounts
+	stale    bool // pools and sync have to be recomputed
 }
 
 // pools are the cells of one client's window, summed by kind of cell.
 type pools struct {
 	candidate
-	runs   []run // as added: in no order, some of them of the same duties
-	sealed []run // sums of whole days, and the slots that each day covers
+	runs   []versionRun // as added: in no order, some of them of the same duties
+	sealed []versionRun // sums of whole days, and the slots that each day covers
 	days   []run
 	cells  []pool
+}
+
+// versionRun is a run of one of the client versions of the Evidence.
+type versionRun struct {
+	run
+	version uint8
 }
 
 type pool struct {
 	cell     cell
 	snapshot bool
+	version  uint8 // of Evidence.versions
 	counts
 }
 
@@ -42,7 +50,7 @@ const everySyncnet eth2.Syncnets = 1<<eth2.SyncCommitteeSubnetCount - 1
 
 // NewEvidence is the evidence on a peer from its client and its custody group counts alone.
 func NewEvidence(c eth2.Client, custody Custody) *Evidence {
-	e := &Evidence{kind: c.Kind, custody: custody}
+	e := &Evidence{kind: c.Kind, custody: custody, versions: []versionKey{keyOf(c)}}
 	for _, x := range candidatesOf(c) {
 		e.pools = append(e.pools, pools{candidate: x})
 	}
@@ -67,7 +75,7 @@ func (e *Evidence) SetCustody(c Custody) { e.custody = c }
 // Clone is an independent copy.
 func (e *Evidence) Clone() *Evidence {
 	c := *e
-	c.periods = slices.Clone(e.periods)
+	c.periods, c.versions, c.epochs = slices.Clone(e.periods), slices.Clone(e.versions), slices.Clone(e.epochs)
 	c.pools = slices.Clone(e.pools)
 	for i := range c.pools {
 		c.pools[i].runs = slices.Clone(e.pools[i].runs)
@@ -77,10 +85,26 @@ func (e *Evidence) Clone() *Evidence {
 	return &c
 }
 
-// Add adds a day's Statistics, as far as its client version is trusted. What two days
+// maxVersions bounds the client versions of one Evidence; more count as the last.
+const maxVersions = 255
+
+// version is the place of a client's version in e.versions.
+func (e *Evidence) version(c eth2.Client) uint8 {
+	key := keyOf(c)
+	i := slices.Index(e.versions, key)
+	if i < 0 && len(e.versions) < maxVersions {
+		e.versions = append(e.versions, key)
+	}
+	if i < 0 {
+		i = len(e.versions) - 1
+	}
+	return uint8(i)
+}
+
+// Add adds a day's Statistics, of the node with a client. What two days
 // cover counts once. A snapshot of an unknown client is not used: what it shows depends
 // on the window by a factor of up to 32.
-func (e *Evidence) Add(s *Statistics, trust Trust) {
+func (e *Evidence) Add(s *Statistics, c eth2.Client) {
 	declared := s.fullness.declared > 0
 	for _, r := range s.sync {
 		if !declared || r.syncnets&everySyncnet != everySyncnet {
@@ -92,10 +116,10 @@ func (e *Evidence) Add(s *Statistics, trust Trust) {
 		return
 	}
 	e.fullness.add(s.fullness)
-	if trust == TrustCustody {
-		return
+	version := e.version(c)
+	if h := s.behaviour.epochs(); h.enough() {
+		e.epochs = append(e.epochs, h)
 	}
-	e.trust = max(e.trust, trust)
 	for i := range e.pools {
 		r := s.readingFor(e.pools[i].window)
 		if r == nil {
@@ -108,8 +132,8 @@ func (e *Evidence) Add(s *Statistics, trust Trust) {
 			p.days = append(p.days, run{from: runs[0].from, slots: uint32(runs[n-1].end() - runs[0].from)})
 		}
 		for _, x := range runs {
-			if !x.snapshot || trust == TrustAll && len(e.pools) == 1 {
-				*into = append(*into, x)
+			if !x.snapshot || len(e.pools) == 1 {
+				*into = append(*into, versionRun{x, version})
 			}
 		}
 	}
@@ -188,7 +212,7 @@ func (p *pools) sum(withoutFull bool) {
 			p.count(r)
 		}
 	}
-	slices.SortFunc(p.runs, compareRuns)
+	slices.SortFunc(p.runs, func(a, b versionRun) int { return compareRuns(a.run, b.run) })
 	until := eth2.Slot(0)
 	for _, r := range p.runs {
 		inDay := func(day run) bool { return r.from < day.end() && day.from < r.end() }
@@ -200,11 +224,13 @@ func (p *pools) sum(withoutFull bool) {
 	}
 }
 
-func (p *pools) count(r run) {
-	i := slices.IndexFunc(p.cells, func(x pool) bool { return x.cell == r.cell && x.snapshot == r.snapshot })
+func (p *pools) count(r versionRun) {
+	i := slices.IndexFunc(p.cells, func(x pool) bool {
+		return x.cell == r.cell && x.snapshot == r.snapshot && x.version == r.version
+	})
 	if i < 0 {
 		i = len(p.cells)
-		p.cells = append(p.cells, pool{cell: r.cell, snapshot: r.snapshot})
+		p.cells = append(p.cells, pool{cell: r.cell, snapshot: r.snapshot, version: r.version})
 	}
 	p.cells[i].on += r.on
 	p.cells[i].off += r.off
@@ -239,25 +265,4 @@ func (e *Evidence) SyncCells() (on, off uint64) {
 func (e *Evidence) OnlySync() *Evidence {
 	e.sum()
 	return &Evidence{kind: e.kind, sync: e.sync}
-}
-
-// nothingFilled reports whether no subnet was ever seen on: then the more validators,
-// the less likely, and large numbers are no likelier than the prior has them.
-func (e *Evidence) nothingFilled() bool {
-	e.sum()
-	return e.sync.on == 0 && !slices.ContainsFunc(e.pools, func(p pools) bool {
-		return slices.ContainsFunc(p.cells, func(c pool) bool { return c.on > 0 })
-	})
-}
-
-// restrict leaves the attestation cells of watches or of snapshots, and nothing else:
-// what calibration compares with custody.
-func (e *Evidence) restrict(snapshots bool) *Evidence {
-	e.sum()
-	out := &Evidence{kind: e.kind, fullness: e.fullness, trust: e.trust}
-	for _, p := range e.pools {
-		cells := slices.DeleteFunc(slices.Clone(p.cells), func(x pool) bool { return x.snapshot != snapshots })
-		out.pools = append(out.pools, pools{candidate: p.candidate, cells: cells})
-	}
-	return out
 }

@@ -42,7 +42,7 @@ func TestAllSubnetsUndeclared(t *testing.T) {
 		} {
 			e := NewEvidence(c, custody)
 			for _, d := range days {
-				e.Add(d, TrustAll)
+				e.Add(d, c)
 			}
 			if got := m.Estimate(e); got.PValidator > 0.5 || got.Mean > 100 {
 				t.Errorf("%s, %s: P %.3f, mean %.0f", c.Kind, name, got.PValidator, got.Mean)
@@ -55,7 +55,7 @@ func TestAllSubnetsUndeclared(t *testing.T) {
 func TestManyDutiesAreNotAllSubnets(t *testing.T) {
 	p := mainnetParams()
 	e := NewEvidence(prysm, Custody{})
-	e.Add(snapshotsOf(p, prysm, 1000, 20, 10, 55), TrustAll)
+	e.Add(snapshotsOf(p, prysm, 1000, 20, 10, 55), prysm)
 	if on, off := e.Cells(); e.AllSubnets() || on != 10*62+10*53 || off != 10*9 {
 		t.Errorf("all subnets %v, %d cells filled, %d empty, want %d and 90", e.AllSubnets(), on, off, 10*62+10*53)
 	}
@@ -65,13 +65,13 @@ func TestManyDutiesAreNotAllSubnets(t *testing.T) {
 func TestSnapshotsOfUnknownClients(t *testing.T) {
 	p := mainnetParams()
 	e := NewEvidence(stranger, Custody{})
-	e.Add(snapshotsOf(p, stranger, 1000, 20, 20, 9), TrustAll)
+	e.Add(snapshotsOf(p, stranger, 1000, 20, 20, 9), stranger)
 	if on, off := e.Cells(); on+off != 0 {
 		t.Errorf("%d cells of snapshots", on+off)
 	}
 	s := NewStatistics(stranger)
 	s.AddWatch(p, logOf(slotTime(p, 1000, 0)-2000, slotTime(p, 1003, 0)+2000))
-	e.Add(s, TrustAll)
+	e.Add(s, stranger)
 	if _, off := e.Cells(); off == 0 {
 		t.Error("no cells of a watch")
 	}
@@ -86,10 +86,10 @@ func TestDaysInAnyOrder(t *testing.T) {
 	late.AddSyncnets(p, slotTime(p, 1050, 0), 1)
 	early.AddSyncnets(p, slotTime(p, 1000, 0), 2)
 	a, b := NewEvidence(lighthouse, Custody{}), NewEvidence(lighthouse, Custody{})
-	a.Add(early, TrustAll)
-	a.Add(late, TrustAll)
-	b.Add(late, TrustAll)
-	b.Add(early, TrustAll)
+	a.Add(early, lighthouse)
+	a.Add(late, lighthouse)
+	b.Add(late, lighthouse)
+	b.Add(early, lighthouse)
 	on, off := a.Cells()
 	if on2, off2 := b.Cells(); on != on2 || off != off2 || off != 6*32*62 || a.sync != b.sync {
 		t.Errorf("%d and %d cells, in the other order %d and %d, want 0 and %d; sync %v, %v", on, off, on2, off2, 6*32*62, a.sync, b.sync)
@@ -101,12 +101,13 @@ func TestDaysInAnyOrder(t *testing.T) {
 func TestWideTotal(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 9))
 	p := mainnetParams()
-	m := NewModel(p, DefaultPrior(), nil)
+	m := NewModel(p, DefaultPrior(), nil).WithVersions([]VersionCheck{
+		{Kind: lighthouse.Kind, Release: lighthouse.Release(), WatchedRatio: 1, WatchedError: 0.4},
+	})
 	const validators, nodes = 300, 200
 	var list []Estimate
 	for range nodes {
 		e := evidenceOf(r, p, validators*16/10, 20, 0.003, Custody{})
-		e.trust = TrustWide
 		list = append(list, m.Estimate(e))
 	}
 	if got := totalOf(m, list); got.Low > validators*nodes || got.High < validators*nodes {
@@ -123,7 +124,7 @@ func TestSyncPeriodOfGnosis(t *testing.T) {
 		s.AddSyncnets(p, slotTime(p, 1030, 0), 1)
 		s.AddSyncnets(p, slotTime(p, 1500, 0), 1)
 		e := NewEvidence(lighthouse, Custody{})
-		e.Add(s, TrustAll)
+		e.Add(s, lighthouse)
 		e.sum()
 		if got := e.sync.on + e.sync.off; got != want {
 			t.Errorf("periods of %d epochs: %d cells, want %d", period, got, want)
@@ -195,7 +196,7 @@ func TestSyncSubnetsByChoice(t *testing.T) {
 					var custody Custody
 					custody.Observe(0, groups)
 					e := NewEvidence(c, custody)
-					e.Add(s, TrustAll)
+					e.Add(s, c)
 					if got := m.Estimate(e); got.Mean > 3*float64(groups)+200 {
 						t.Errorf("%s, %d groups, %s, %d periods: mean %.0f, median %d, [%.0f to %.0f]", c.Kind, groups, name, periods, got.Mean, got.Median, got.Low, got.High)
 					}
@@ -218,7 +219,7 @@ func TestSyncSubnetsOfALargeNode(t *testing.T) {
 		custody.Observe(0, 128)
 		e := NewEvidence(lighthouse, custody)
 		without := m.Estimate(e)
-		e.Add(s, TrustAll)
+		e.Add(s, lighthouse)
 		if with := m.Estimate(e); with.Mean <= without.Mean || with.High < 5000 {
 			t.Errorf("%d periods: mean %.0f, up to %.0f; without them %.0f", periods, with.Mean, with.High, without.Mean)
 		}

@@ -54,7 +54,7 @@ func FuzzDecodeStatistics(f *testing.F) {
 		if s, err := DecodeStatistics(stranger, b); err == nil {
 			disjoint(t, s)
 			e := NewEvidence(stranger, Custody{})
-			e.Add(s, TrustAll)
+			e.Add(s, stranger)
 			s.AddWatch(mainnetParams(), logOf(slotTime(mainnetParams(), 1000, 0), slotTime(mainnetParams(), 1003, 0)))
 		}
 		if opened, err := OpenStatistics(lighthouse, b); err == nil { // of which the runs may be no runs
@@ -68,7 +68,7 @@ func FuzzDecodeStatistics(f *testing.F) {
 		}
 		disjoint(t, s)
 		e := NewEvidence(lighthouse, Custody{})
-		e.Add(s, TrustAll)
+		e.Add(s, lighthouse)
 		if again, _ := s.AppendBinary(nil); len(again) > len(b) && b[0] >= encodingVersion {
 			t.Errorf("%d bytes became %d", len(b), len(again))
 		}

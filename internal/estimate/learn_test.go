@@ -88,14 +88,18 @@ func TestTotal(t *testing.T) {
 	if got.WithValidators != 99 || got.Validators != 99*100+50+2 {
 		t.Errorf("%+v", got)
 	}
-	if half := middle90 * math.Hypot(math.Sqrt(99*400), systematic*got.Validators); math.Abs(got.High-got.Validators-half) > 1e-6 || got.Low >= got.Validators {
+	if half := middle90 * math.Hypot(math.Hypot(math.Sqrt(99*400), systematic*got.Validators), priorShift*99*20); math.Abs(got.High-got.Validators-half) > 1e-6 || got.Low >= got.Validators {
 		t.Errorf("interval [%v, %v], want %v on each side", got.Low, got.High, half)
 	}
-	if got.Verdict != Passed {
-		t.Errorf("verdict %v", got.Verdict)
+	if got.Verdict != TooLow || got.Unaccounted.Low < 0.98 {
+		t.Errorf("a hundredth of the network's validators: verdict %v, %+v", got.Verdict, got.Unaccounted)
+	}
+	nodes[0].Mean = 900_000
+	if got := totalOf(m, nodes); got.Verdict != Passed {
+		t.Errorf("about as many as the network has: verdict %v", got.Verdict)
 	}
 	nodes[0].Mean = 2_000_000
-	if got := totalOf(m, nodes); got.Verdict != Failed || got.Multiplicity < 2 {
+	if got := totalOf(m, nodes); got.Verdict != Failed || got.Ratio < 2 {
 		t.Errorf("twice the network's validators pass: %+v", got)
 	}
 	if got := totalOf(m, nil); got.Verdict != TooFew || got.Validators != 0 {
@@ -126,7 +130,7 @@ func TestCustodyHistory(t *testing.T) {
 
 // What each signal alone says.
 func TestEstimateOfEachSignal(t *testing.T) {
-	p := mainnetParams()
+	p := withBalance(mainnetParams(), 43.4)
 	m := NewModel(p, DefaultPrior(), nil)
 	custody := func(n uint64) (c Custody) { c.Observe(0, n); return c }
 	for _, c := range []struct {
@@ -157,7 +161,7 @@ func TestEstimateOfEachSignal(t *testing.T) {
 	s.AddSyncnets(p, slotTime(p, 1000, 0), 1)
 	s.AddSyncnets(p, slotTime(p, 1000, 5), 1) // the same period
 	e := NewEvidence(lighthouse, Custody{})
-	e.Add(s, TrustCustody)
+	e.Add(s, lighthouse)
 	if got := m.Estimate(e); got.PValidator < 0.95 || got.Median < 100 {
 		t.Errorf("a sync committee subnet: %+v", got)
 	}
@@ -169,9 +173,9 @@ func TestEvidenceCountsADutyOnce(t *testing.T) {
 	s := NewStatistics(lighthouse)
 	s.AddWatch(p, logOf(slotTime(p, 1000, 0), slotTime(p, 1003, 0)))
 	e := NewEvidence(lighthouse, Custody{})
-	e.Add(s, TrustAll)
+	e.Add(s, lighthouse)
 	_, once := e.Cells()
-	e.Add(s, TrustAll)
+	e.Add(s, lighthouse)
 	if _, twice := e.Cells(); twice != once {
 		t.Errorf("%d cells became %d", once, twice)
 	}
@@ -191,7 +195,7 @@ func TestUnknownClientIsAMixture(t *testing.T) {
 		s := NewStatistics(c)
 		s.AddWatch(p, watch)
 		e := NewEvidence(c, Custody{})
-		e.Add(s, TrustAll)
+		e.Add(s, c)
 		return m.Estimate(e)
 	}
 	short, long, unknown := of(lighthouse), of(teku), of(stranger)

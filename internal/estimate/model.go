@@ -22,14 +22,23 @@ type Spurious map[eth2.ClientKind]float64
 type Model struct {
 	params   Params
 	spurious Spurious
+	versions map[versionKey]versionFit
+	assumed  habitShares // of versions that are not in the map
+	former   float64     // see custodyShares
+	certain  bool        // no deviation of rates is considered, see central
 	grid     []int
 	logPrior []float64
 	units    stakeUnits
 	spaces   *sync.Pool
 
 	cells   memo[tableKey, *table]
-	custody memo[custodyKey, []float64]
+	rates   memo[cell, float64] // see cellRate
+	custody memo[custodyKey, *custodyTable]
 	shares  memo[custodyKey, []float64] // see stakeUnits.shares
+	open    struct {
+		once  sync.Once
+		model *Model
+	} // see undecided
 }
 
 // tableKey names a table: a cell's kind, the spurious cells of an observation, and by
@@ -41,7 +50,7 @@ type tableKey struct {
 
 type custodyKey struct {
 	reading int
-	under   float64
+	custodyShares
 }
 
 // table has, for each number of validators, the logarithms of the chance that a cell
@@ -58,9 +67,9 @@ type blockEnds struct{ firstOn, lastOn, firstOff float64 }
 func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 	m := &Model{
 		spaces: new(sync.Pool),
-		params: p, spurious: spurious, grid: newGrid(int(min(p.active(), maxValidators))),
+		params: p, spurious: spurious, assumed: defaultShares(), former: assumedFormer, grid: newGrid(int(min(p.active(), maxValidators))),
 	}
-	m.units = newStakeUnits(m.grid)
+	m.units = newStakeUnits(m.grid, p.Balance)
 	m.logPrior = prior.weights(m.grid)
 	for i, w := range m.logPrior {
 		m.logPrior[i] = math.Log(w)
@@ -125,19 +134,29 @@ func (m *Model) syncTable() *table {
 		// Seats are drawn with replacement (altair/beacon-chain.md,
 		// get_next_sync_committee_indices).
 		seats := float64(max(1, m.params.Preset.SyncCommitteeSize)) / eth2.SyncCommitteeSubnetCount
-		none := seats * math.Log1p(-min(0.999999, 1/float64(m.params.active())))
-		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 { return float64(v) * none })
+		// They go by effective balance, of which a node's validators have a multiple of 32 ETH.
+		multiples, shares, mean := []float64{1}, []float64{1}, 1.0
+		if len(m.units.multiples) > 0 {
+			multiples, shares, mean = m.units.multiples, m.units.prior, m.units.mean
+		}
+		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 {
+			none := 0.0
+			for j, x := range multiples {
+				none += shares[j] * math.Exp(float64(v)*seats*math.Log1p(-min(0.999999, x/mean/float64(m.params.active()))))
+			}
+			return math.Log(none)
+		})
 	})
 }
 
-func (m *Model) custodyTable(reading int, kind eth2.ClientKind) []float64 {
-	k := custodyKey{reading, underReporting(kind)}
-	return m.custody.of(k, func() []float64 { return logCustody(m.grid, reading, k.under) })
+func (m *Model) custodyTable(reading int, kind eth2.ClientKind) *custodyTable {
+	k := custodyKey{reading, custodyShares{underReporting(kind), m.former}}
+	return m.custody.of(k, func() *custodyTable { return newCustodyTable(m.grid, reading, k.custodyShares) })
 }
 
 func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {
-	k := custodyKey{reading, underReporting(kind)}
-	return m.shares.of(k, func() []float64 { return m.units.shares(m.grid, reading, k.under) })
+	k := custodyKey{reading, custodyShares{underReporting(kind), m.former}}
+	return m.shares.of(k, func() []float64 { return m.units.shares(m.grid, reading, k.custodyShares) })
 }
 
 // newTable takes the logarithm of the chance that no duty fills the cell; eps is the

@@ -26,7 +26,18 @@ type Params struct {
 	// PAggUncertainty is the relative uncertainty of the aggregators' share: 0 when
 	// ActiveValidators is read from the chain, about 0.05 when it is only configured.
 	PAggUncertainty float64
+	// Balance is what an active validator holds; without it no stake is estimated.
+	Balance Balance
 }
+
+// Balance is the mean effective balance of the active validators. The zero value is not known.
+type Balance struct {
+	Mean  float64 `json:"mean"`  // in ETH
+	Error float64 `json:"error"` // relative standard deviation
+}
+
+// Known reports whether there is one.
+func (b Balance) Known() bool { return b.Mean > 0 }
 
 // SameDuties reports whether Statistics under these parameters and under others can be
 // added: their cells and sync committee periods are the same.

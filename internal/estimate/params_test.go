@@ -12,6 +12,12 @@ import (
 
 func mainnetParams() Params { return paramsOf(950_000, 32) }
 
+// withBalance is a network whose validators hold so much on average, in ETH.
+func withBalance(p Params, mean float64) Params {
+	p.Balance = Balance{Mean: mean, Error: 0.02}
+	return p
+}
+
 func paramsOf(validators, slotsPerEpoch uint64) Params {
 	return Params{
 		Clock:            eth2.Clock{Genesis: time.Unix(1_606_824_023, 0), SlotDuration: 12 * time.Second, SlotsPerEpoch: slotsPerEpoch},

@@ -4,24 +4,20 @@ import (
 	"iter"
 	"math"
 	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// Trust is how far the attestation subnets of a client version are trusted, most
-// first. Calibrate finds it.
+// Trust says whether a client version shows duties as the model assumes. The values are
+// stored.
 type Trust uint8
 
-// Levels of trust.
 const (
-	// TrustAll uses everything.
-	TrustAll Trust = iota
-	// TrustWatched leaves out snapshots, which depend on how long a client stays on a
-	// duty's subnet.
-	TrustWatched
-	// TrustWide treats the rate of subscriptions as known only to a factor of two.
-	TrustWide
-	// TrustCustody leaves out attestation subnets: custody groups and sync committees
-	// remain.
-	TrustCustody
+	// TrustAll is that of one which does, as far as is known.
+	TrustAll Trust = 0
+	// TrustWide is that of one which does not, or is not known to within a tenth: the estimates
+	// are made with what was fitted.
+	TrustWide Trust = 2
 )
 
 // Estimate is the number of validators behind one node, and their stake.
@@ -30,17 +26,18 @@ type Estimate struct {
 	Low, High float64 // the 90 % interval
 	Mean      float64 // what totals sum
 	Variance  float64
-	// Shared is the standard deviation when all nodes of a version have the same error
-	// (TrustWide), else 0: in a sum, standard deviations add up instead of variances.
+	// Shared is the part of the standard deviation that all nodes of a client version have
+	// in common: in a sum over them it adds up, instead of the variance.
 	Shared float64
 	// PValidator is the probability of at least one.
 	PValidator float64
-	Stake      Stake
 	Flags      Flags
+	Stake      Stake
 }
 
-// Stake is what the validators hold, in ETH.
+// Stake is what the validators hold, in ETH. The zero value is not known.
 type Stake struct {
+	Known                   bool
 	Median, Low, High, Mean float64
 }
 
@@ -48,9 +45,12 @@ type Stake struct {
 func (m *Model) Estimate(e *Evidence) Estimate {
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w := m.posterior(e, s)
-	out := Estimate{PValidator: 1 - w[0]}
-	out.Median, out.Low, out.High = quantiles(m.grid, w, 1)
+	w, h := m.posterior(e, s)
+	out := Estimate{Flags: m.flags(e, w, h)}
+	if out.Flags&FlagConflict != 0 {
+		w = m.eachSignal(e, slices.Clone(w), s)
+	}
+	out.PValidator = 1 - w[0]
 	square := 0.0
 	for i, p := range w {
 		v := float64(m.grid[i])
@@ -58,18 +58,130 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 		square += p * v * v
 	}
 	out.Variance = math.Max(0, square-out.Mean*out.Mean)
-	if e.trust >= TrustWide {
-		out.Shared = math.Sqrt(out.Variance)
-	}
+	out.Shared = math.Min(h.shared(out.Mean), math.Sqrt(out.Variance))
 	out.Stake = m.stake(e, w, s)
+	out.Median, out.Low, out.High = quantiles(m.grid, w, 1)
+	widen := func(w []float64) {
+		_, low, high := quantiles(m.grid, w, 1)
+		out.Low, out.High = min(low, out.Low), max(high, out.High)
+	}
+	if out.Flags&FlagSilent != 0 {
+		widen(m.orSilent(e, w, s))
+	}
+	if out.Flags&FlagEveryDuty != 0 {
+		w, _ := m.undecided().posterior(e, s)
+		widen(w)
+	}
 	return out
+}
+
+// flags says what is doubtful of a posterior.
+func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
+	const (
+		possible    = 0.05 // probability from which an explanation counts
+		unexplained = 0.2
+		expected    = 3 // cells that should have been filled
+		full        = 0.9
+	)
+	if h.probability[everyDuty] >= possible {
+		f |= FlagEveryDuty
+	}
+	reading := e.custody.reading(e.kind)
+	if reading > 0 {
+		sum := 0.0
+		for i, u := range m.custodyTable(reading, e.kind).unexplained {
+			sum += w[i] * u
+		}
+		if sum >= unexplained {
+			f |= FlagConflict
+		}
+	}
+	if h.probability[silent] >= unexplained {
+		f |= FlagSilent
+	}
+	on, off := e.Cells()
+	if reading > eth2.ValidatorCustodyRequirement && len(e.pools) > 0 && w[0]+h.probability[silent] >= 1./2 && m.expected(e.pools[0], reading) >= expected {
+		f |= FlagSilent
+	}
+	if float64(on) >= full*float64(on+off) && on > subnets {
+		f |= FlagSaturated
+	}
+	return f
+}
+
+// eachSignal is the posterior of a node whose signals exclude each other: as likely that with
+// all of them as those without custody and without subnets. It overwrites w.
+func (m *Model) eachSignal(e *Evidence, w []float64, s *space) []float64 {
+	e.sum()
+	subnetsOnly, custodyOnly := *e, Evidence{kind: e.kind, custody: e.custody, versions: e.versions}
+	subnetsOnly.custody = Custody{}
+	for _, alone := range []*Evidence{&subnetsOnly, &custodyOnly} {
+		other, _ := m.posterior(alone, s)
+		for i, p := range other {
+			w[i] += p
+		}
+	}
+	for i := range w {
+		w[i] /= 3
+	}
+	return w
+}
+
+// orSilent is the posterior of a node whose duties may not show, next to one by which
+// they do not.
+func (m *Model) orSilent(e *Evidence, w []float64, s *space) []float64 {
+	const share = 0.2
+	w = slices.Clone(w)
+	none, _ := m.posterior(&Evidence{kind: e.kind, custody: e.custody, sync: e.sync, versions: e.versions}, s)
+	for i, p := range none[1:] {
+		w[i+1] += share / (1 - share) * p / math.Max(1e-9, 1-none[0])
+	}
+	for i := range w {
+		w[i] *= 1 - share
+	}
+	return w
+}
+
+// hypotheses are what a posterior says of the explanations of a node's cells.
+type hypotheses struct {
+	total       [habits]float64 // probability of each
+	probability [habits]float64 // of each, with validators
+	mean        [habits]float64 // sums of validators times probability
+	// Sums over the terms of the window of probability and validators, times the deviation of
+	// the rate, and the part of that deviation which is the client version's.
+	probabilityZ, meanZ, ownRate float64
+}
+
+func (h *hypotheses) add(o hypotheses, share float64) {
+	for i := range h.probability {
+		h.total[i] += share * o.total[i]
+		h.probability[i] += share * o.probability[i]
+		h.mean[i] += share * o.mean[i]
+	}
+	h.probabilityZ += share * o.probabilityZ
+	h.meanZ += share * o.meanZ
+	h.ownRate = max(h.ownRate, o.ownRate)
+}
+
+// shared is the standard deviation of the mean from what all nodes of a version have in
+// common: the error of the rate, and that of the share of nodes that show every duty.
+func (h *hypotheses) shared(mean float64) (sd float64) {
+	const (
+		logOddsSD    = 0.7 // of that share
+		deviationsSD = 0.9 // of Model.deviations
+	)
+	sd = math.Abs(h.meanZ-mean*h.probabilityZ) / deviationsSD * h.ownRate
+	if a, b := h.probability[byWindow], h.probability[everyDuty]; a > 0 && b > 0 {
+		sd = math.Hypot(sd, logOddsSD*a*b*(h.mean[byWindow]/a-h.mean[everyDuty]/b)/(a+b))
+	}
+	return sd
 }
 
 // posterior are the weights of the grid's points; they sum to 1. A client that is not
 // known is a mixture of those that it can be, weighted by their shares alone: what the
 // windows derive from a log are different data, whose likelihoods cannot be compared. They are
 // in s.
-func (m *Model) posterior(e *Evidence, s *space) []float64 {
+func (m *Model) posterior(e *Evidence, s *space) ([]float64, hypotheses) {
 	e.sum()
 	switch len(e.pools) {
 	case 0:
@@ -79,48 +191,52 @@ func (m *Model) posterior(e *Evidence, s *space) []float64 {
 	}
 	total := sized(&s.mixture, len(m.grid))
 	clear(total)
+	var all hypotheses
 	for _, p := range e.pools {
-		for i, w := range m.posteriorOf(e, p, s) {
+		weights, h := m.posteriorOf(e, p, s)
+		for i, w := range weights {
 			total[i] += p.share * w
 		}
+		all.add(h, p.share)
 	}
-	return total
+	return total, all
 }
 
-// posteriorOf takes the client for the one with the pools' window, and what is uncertain
-// of the aggregators' share over all that it can be.
-func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
-	w := sized(&s.weights, len(m.grid))
+// posteriorOf takes the client for the one with the pools' window.
+func (m *Model) posteriorOf(e *Evidence, p pools, s *space) ([]float64, hypotheses) {
+	w, terms, most := m.weigh(e, p, s)
+	h := m.normalise(w, terms, most)
+	h.ownRate = m.ownRate(e, p)
+	return w, h
+}
+
+// weigh computes the logarithms of the terms, as far as they may count next to the
+// greatest of them, most.
+func (m *Model) weigh(e *Evidence, p pools, s *space) (w []float64, terms []term, most float64) {
+	w = sized(&s.weights, len(m.grid))
 	copy(w, m.logPrior)
 	m.addSync(w, e.sync)
 	if r := e.custody.reading(e.kind); r > 0 {
-		for i, l := range m.custodyTable(r, e.kind) {
+		for i, l := range m.custodyTable(r, e.kind).logs {
 			w[i] += l
 		}
 	}
-	factors := m.factors(e.trust)
-	if len(p.cells) == 0 {
-		factors = factors[:1] // the share of what is not there
+	terms = []term{{}} // without cells there is nothing to explain
+	if len(p.cells) > 0 {
+		terms = m.terms(e, p)
 	}
-	choice := e.fullByDuties() && e.fullness.mostlyFull()
-	terms := make([]term, len(factors), len(factors)+1)
-	highest, most := blockMaxima(w), math.Inf(-1)
+	highest := blockMaxima(w)
+	most = math.Inf(-1)
 	least := sized(&s.least, len(highest))
-	for k, f := range factors {
-		terms[k] = m.term(e, p, f)
+	for k := range terms {
 		most = math.Max(most, terms[k].reach(w, highest, least))
-	}
-	if choice {
-		terms = append(terms, term{logWeight: choiceWeight(factors)})
-		most = math.Max(most, terms[len(factors)].reach(w, highest, least))
 	}
 	logs := sized(&s.logs, len(terms)*len(w))
 	for k := range terms {
 		terms[k].logs = logs[k*len(w):][:len(w)]
 		most = math.Max(most, terms[k].fill(w, most))
 	}
-	normalise(w, terms, most)
-	return w
+	return w, terms, most
 }
 
 // shareAllAttnets is the assumed share of nodes that keep all attestation subnets by choice
@@ -128,29 +244,28 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) []float64 {
 // shows every subnet, however many validators it has.
 const shareAllAttnets = 0.01
 
-// choiceWeight is the logarithm of that explanation's weight next to the factors'.
-func choiceWeight(factors []factor) float64 {
-	sum := 0.0
-	for _, f := range factors {
-		sum += math.Exp(f.logWeight)
-	}
-	return math.Log(sum * shareAllAttnets / (1 - shareAllAttnets))
-}
+const (
+	// shareAllSyncnets is the assumed share of nodes that keep all four sync committee subnets
+	// by choice, without seats.
+	shareAllSyncnets = 0.01
+	// shareOddSyncnets is the assumed share of those that are on any of them for other reasons.
+	shareOddSyncnets = 0.001
+)
 
-// shareAllSyncnets is the assumed share of nodes that keep all four sync committee subnets
-// by choice, without seats.
-const shareAllSyncnets = 0.01
-
-// addSync adds the logarithms of the likelihood of sync committee subnets. All four on in
-// every period have two explanations, seats and choice.
+// addSync adds the logarithms of the likelihood of sync committee subnets. Where some were on,
+// there is another explanation than seats.
 func (m *Model) addSync(w []float64, c counts) {
-	if c.off > 0 || c.on == 0 {
+	if c.on == 0 {
 		m.syncTable().add(w, 0, c)
 		return
 	}
-	on := float64(c.on)
-	for i, l := range m.syncTable().on[:len(w)] {
-		w[i] += math.Log(shareAllSyncnets + (1-shareAllSyncnets)*math.Exp(on*l))
+	share, other := shareAllSyncnets, 0.0
+	if c.off > 0 {
+		share, other = shareOddSyncnets, -float64(c.on+c.off)*math.Ln2
+	}
+	t, on, off := m.syncTable(), float64(c.on), float64(c.off)
+	for i := range w {
+		w[i] += math.Log(share*math.Exp(other) + (1-share)*math.Exp(on*t.on[i]+off*t.off[i]))
 	}
 }
 
@@ -171,27 +286,6 @@ func sized(s *[]float64, n int) []float64 {
 	return *s
 }
 
-// factor is a value that the rate of subscriptions can have, relative to what the
-// parameters say, and the logarithm of its weight.
-type factor struct{ value, logWeight float64 }
-
-func (m *Model) factors(t Trust) []factor {
-	var out []factor
-	switch unc := m.params.PAggUncertainty; {
-	case t >= TrustWide:
-		for _, f := range []float64{0.5, math.Sqrt2 / 2, 1, math.Sqrt2, 2} {
-			out = append(out, factor{f, 0})
-		}
-	case unc > 0:
-		for _, z := range []float64{-1.5, -0.75, 0, 0.75, 1.5} {
-			out = append(out, factor{math.Max(0.01, 1+z*unc), -z * z / 2})
-		}
-	default:
-		out = append(out, factor{1, 0})
-	}
-	return out
-}
-
 // block is how many points of the grid are left out together, negligible below which
 // logarithm, next to the greatest: all that is left out is some 1e-12 of the sum.
 const (
@@ -203,20 +297,13 @@ const (
 // the sum over tables of on and off times their logarithms. on grows with the number of
 // validators and off falls, which bounds the term in a block by the block's ends.
 type term struct {
+	habit     habit
+	z         float64 // deviation of the rate
 	logWeight float64
 	tables    []*table
 	cells     []pool
 	bounds    []float64 // by block: of the logarithms of the term and all else together
 	logs      []float64 // those themselves, set in the blocks that may count
-}
-
-func (m *Model) term(e *Evidence, p pools, f factor) term {
-	t := term{logWeight: f.logWeight, tables: make([]*table, len(p.cells)), cells: p.cells}
-	spurious := m.spuriousOf(e.kind)
-	for j, c := range p.cells {
-		t.tables[j] = m.cellTable(tableKey{c.cell, spurious, f.value})
-	}
-	return t
 }
 
 func blockMaxima(logs []float64) []float64 {
@@ -274,21 +361,48 @@ func (t *term) blocks(list []float64, most float64) iter.Seq2[int, []float64] {
 }
 
 // normalise sets the weights that the terms' logarithms make together, whose sum is 1.
-func normalise(w []float64, terms []term, most float64) {
+func (m *Model) normalise(w []float64, terms []term, most float64) (h hypotheses) {
 	clear(w)
 	sum := 0.0
 	for _, t := range terms {
+		probability, mean, none := 0.0, 0.0, 0.0
 		for from, l := range t.blocks(t.logs, most) {
 			for i, x := range l {
 				if x -= most; x > negligible {
 					x = math.Exp(x)
 					w[from+i] += x
-					sum += x
+					probability += x
+					mean += x * float64(m.grid[from+i])
 				}
 			}
+			if from == 0 && l[0]-most > negligible {
+				none = math.Exp(l[0] - most)
+			}
+		}
+		sum += probability
+		if t.habit == byWindow {
+			h.probabilityZ += t.z * probability
+			h.meanZ += t.z * mean
+		}
+		if t.habit < habits {
+			h.total[t.habit] += probability
+			h.probability[t.habit] += probability - none
+			h.mean[t.habit] += mean
 		}
 	}
 	for i := range w {
 		w[i] /= sum
 	}
+	h.scale(1 / sum)
+	return h
+}
+
+func (h *hypotheses) scale(by float64) {
+	for i := range h.probability {
+		h.total[i] *= by
+		h.probability[i] *= by
+		h.mean[i] *= by
+	}
+	h.probabilityZ *= by
+	h.meanZ *= by
 }

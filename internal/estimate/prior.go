@@ -132,7 +132,7 @@ func refit(share, start []float64, likely [][]float64) []float64 {
 func (m *Model) bandLikelihood(bandOf []int, start []float64, n *Evidence) []float64 {
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w := m.posterior(n, s)
+	w, _ := m.posterior(n, s)
 	out := make([]float64, len(start))
 	for i, b := range bandOf {
 		out[b] += w[i]

@@ -54,6 +54,9 @@ func TestAgreesWithTheReference(t *testing.T) {
 			name      string
 			got, want float64
 		}{{"median", float64(got.Median), float64(v.Median)}, {"low", got.Low, v.Low}, {"high", got.High, v.High}} {
+			if c.name == "high" && got.Flags&FlagSilent != 0 && c.got > c.want {
+				continue // the reference does not widen those
+			}
 			if step := math.Max(1, 0.011*c.want); math.Abs(c.got-c.want) > 1.01*step {
 				t.Errorf("%d: %s %v, the reference has %v: %+v", i, c.name, c.got, c.want, v)
 			}

@@ -14,7 +14,7 @@ func TestSealCountsOnce(t *testing.T) {
 	cells := func(days ...*Statistics) uint64 {
 		e := NewEvidence(lighthouse, Custody{})
 		for _, d := range days {
-			e.Add(d, TrustAll)
+			e.Add(d, lighthouse)
 		}
 		on, off := e.Cells()
 		return on + off

@@ -42,18 +42,20 @@ func (m *Model) withSpurious(s Spurious) *Model {
 	return m.with(m.params, s)
 }
 
-// central is the model without what is uncertain of the aggregators' share. To a fit it
+// central is the model without what is uncertain of the aggregators' share and of rates. To a fit it
 // makes next to no difference: with a tenth uncertain a quarter of a percent of 3000
 // nodes go from one band to the next, and the spurious rate is the same.
 func (m *Model) central() *Model {
 	p := m.params
 	p.PAggUncertainty = 0
-	return m.with(p, m.spurious)
+	out := m.with(p, m.spurious)
+	out.certain = true
+	return out
 }
 
 // with is a model with the same validators and prior.
 func (m *Model) with(p Params, s Spurious) *Model {
-	return &Model{params: p, spurious: s, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces}
+	return &Model{params: p, spurious: s, versions: m.versions, assumed: m.assumed, former: m.former, certain: m.certain, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces}
 }
 
 // spuriousRates is one round: the rates of nodes as far as current takes them for nodes
@@ -67,7 +69,8 @@ func (m *Model) spuriousRates(current *Model, nodes []*Evidence) Spurious {
 	s := m.borrow()
 	defer m.spaces.Put(s)
 	for _, n := range nodes {
-		without := current.posterior(n, s)[0]
+		w, _ := current.posterior(n, s)
+		without := w[0]
 		for _, c := range n.pools[0].cells {
 			filled[n.kind] += without * float64(c.on)
 			observed[n.kind] += without * float64(c.on+c.off) / m.params.perObservation(c.cell)

@@ -2,24 +2,27 @@ package estimate
 
 import "math"
 
-const (
-	ethPerUnit = 32
-	// freelyCompounding is up to how many validators a node is as likely as
-	// shareCompounding to hold much more than 32 ETH in each. Above, ever less: else the
-	// nodes together would hold a multiple of what is staked.
-	freelyCompounding = 8
-)
+const ethPerUnit = 32
 
 // stakeUnits are the stakes that the model distinguishes, in units of 32 ETH, and the place
 // among them of each number of validators with each multiple.
 type stakeUnits struct {
 	multiples []float64 // 1, then stakes()
+	prior     []float64 // how likely a node's validators hold each multiple
+	mean      float64   // of the prior
 	grid      []int
 	index     []int32 // by point of the validators' grid, then multiple
 }
 
-func newStakeUnits(validators []int) stakeUnits {
+func newStakeUnits(validators []int, b Balance) stakeUnits {
+	if !b.Known() {
+		return stakeUnits{}
+	}
 	u := stakeUnits{multiples: append([]float64{1}, stakes()...)}
+	u.prior = multiplesWithMean(u.multiples, b.Mean/ethPerUnit)
+	for j, share := range u.prior {
+		u.mean += share * u.multiples[j]
+	}
 	most := u.multiples[len(u.multiples)-1]
 	u.grid = newGrid(int(float64(validators[len(validators)-1]) * most))
 	n := len(u.multiples)
@@ -36,18 +39,58 @@ func newStakeUnits(validators []int) stakeUnits {
 	return u
 }
 
-// stake spreads the weights of validators over what each of them can hold, given the
-// custody group count, which counts stake and not validators.
+// multiplesWithMean are the shares of the multiples that custody assumes, tilted so that their
+// mean is the network's: of all shares with that mean the ones closest to those assumed. A
+// mean below 1 is taken for 1.
+func multiplesWithMean(multiples []float64, mean float64) []float64 {
+	shares := make([]float64, len(multiples))
+	tilt := func(by float64) (got float64) {
+		sum := 0.0
+		for j, x := range multiples {
+			shares[j] = shareCompounding / float64(len(multiples)-1)
+			if j == 0 {
+				shares[j] = 1 - shareCompounding
+			}
+			shares[j] *= math.Exp(by * (x - multiples[0]))
+			sum += shares[j]
+		}
+		for j := range shares {
+			shares[j] /= sum
+			got += shares[j] * multiples[j]
+		}
+		return got
+	}
+	low, high := -60.0, 1.0
+	for range 60 {
+		if mid := (low + high) / 2; tilt(mid) < mean {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	tilt(low)
+	return shares
+}
+
+// stake spreads the weights of validators over what each of them can hold, given the mean
+// balance and the custody group count, which counts stake and not validators. Without a
+// balance it is not known.
 func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 	const negligible = 1e-6
 	u := m.units
+	if len(u.multiples) == 0 {
+		return s
+	}
+	s.Known = true
+	perUnit := min(ethPerUnit, m.params.Balance.Mean)
 	n := len(u.multiples)
 	few, all := m.shareTable(e.custody.reading(e.kind), e.kind), m.shareTable(0, e.kind)
 	spread := sized(&in.stakes, len(u.grid))
 	clear(spread)
 	total := 0.0
 	for i, p := range w {
-		if p < negligible {
+		if p < negligible { // but all of them together are some of the mean
+			s.Mean += p * u.mean * float64(m.grid[i])
 			continue
 		}
 		total += p
@@ -63,29 +106,25 @@ func (m *Model) stake(e *Evidence, w []float64, in *space) (s Stake) {
 		s.Mean += p * mean * float64(m.grid[i])
 	}
 	median, low, high := quantiles(u.grid, spread, total)
-	s.Median, s.Low, s.High = ethPerUnit*float64(median), ethPerUnit*low, ethPerUnit*high
-	s.Mean *= ethPerUnit / total
+	s.Median, s.Low, s.High = perUnit*float64(median), perUnit*low, perUnit*high
+	s.Mean *= perUnit
 	return s
 }
 
 // shares are how likely each number of validators holds each multiple of 32 ETH, given
 // a reading of the custody group count: by point of the grid, then multiple. A reading
 // is informative only for numbers below supernode, and only those are there.
-func (u stakeUnits) shares(grid []int, reading int, under float64) []float64 {
+func (u stakeUnits) shares(grid []int, reading int, c custodyShares) []float64 {
 	if reading > 0 {
 		grid = grid[:min(supernode, len(grid))] // the grid begins with every number
 	}
 	out := make([]float64, 0, len(grid)*len(u.multiples))
 	for _, v := range grid {
-		compounding := shareCompounding * math.Min(1, freelyCompounding/math.Max(1, float64(v)))
 		sum := 0.0
 		for j, multiple := range u.multiples {
-			share := compounding / float64(len(u.multiples)-1)
-			if j == 0 {
-				share = 1 - compounding
-			}
+			share := u.prior[j]
 			if reading > 0 {
-				share *= custodyChance(reading, required(int(float64(v)*multiple)), under) + unlikely
+				share *= c.chance(reading, int(float64(v)*multiple)) + unlikely
 			}
 			out, sum = append(out, share), sum+share
 		}

@@ -57,7 +57,7 @@ func TestWatchOfAShortWindow(t *testing.T) {
 		t.Fatalf("duty slots %d to %d, want 32001 to 32032", first, last)
 	}
 	e := NewEvidence(lighthouse, Custody{})
-	e.Add(s, TrustAll)
+	e.Add(s, lighthouse)
 	// Of 32 slots and 62 subnets, those that were on already say nothing: 2, 3 and 2.
 	if on, off := e.Cells(); on != 3 || off != 32*62-3-7 {
 		t.Errorf("%d cells filled and %d empty, want 3 and %d", on, off, 32*62-10)
@@ -79,7 +79,7 @@ func TestWatchOfPrysm(t *testing.T) {
 	s := NewStatistics(prysm)
 	s.AddWatch(p, w)
 	e := NewEvidence(prysm, Custody{})
-	e.Add(s, TrustAll)
+	e.Add(s, prysm)
 	e.sum()
 	// The last seconds before the first epoch show the subscription for its first slot.
 	want := []pool{{cell: 2, counts: counts{1, 61}}, {cell: 32, counts: counts{4, 2*62 - 4}}}
@@ -106,7 +106,7 @@ func TestWatchOfTeku(t *testing.T) {
 	s := NewStatistics(teku)
 	s.AddWatch(p, w)
 	e := NewEvidence(teku, Custody{})
-	e.Add(s, TrustAll)
+	e.Add(s, teku)
 	// At the first epoch's end 2 and 3 are on, at the second's 4.
 	if on, off := e.Cells(); on != 3 || off != 2*62-3 {
 		t.Errorf("%d cells filled and %d empty, want 3 and 121", on, off)

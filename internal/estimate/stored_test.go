@@ -84,7 +84,7 @@ func (s *Statistics) byWindow() *Statistics {
 func estimateOf(c eth2.Client, days ...*Statistics) Estimate {
 	e := NewEvidence(c, Custody{})
 	for _, d := range days {
-		e.Add(d, TrustAll)
+		e.Add(d, c)
 	}
 	return NewModel(mainnetParams(), storedPrior(), nil).Estimate(e)
 }
@@ -98,7 +98,7 @@ func storedPrior() Prior {
 }
 
 // testdata/encoding4.json was written by the code before windows had keys: for each agent
-// storedDay as it was encoded, the same sealed after slot 32000, and its estimate.
+// storedDay as it was encoded, the same sealed after slot 32000, and its estimate, by the model of now.
 func TestStatisticsWithoutKeysAreRead(t *testing.T) {
 	withReleases(t, eth2.ClientLighthouse, release{0, window{slotsAhead, 1, 1}}, release{7, window{slotsAhead, 1, 2}}) // as it was then
 	text, err := os.ReadFile("testdata/encoding4.json")
@@ -170,7 +170,7 @@ func TestOrderOfClientsMeansNothing(t *testing.T) {
 			var custody Custody
 			custody.Observe(0, 4)
 			e := NewEvidence(c, custody)
-			e.Add(day, TrustCustody)
+			e.Add(day, c)
 			out = append(out, result{b, estimateOf(c, day), NewModel(mainnetParams(), DefaultPrior(), nil).Estimate(e)})
 		}
 		return out
@@ -203,8 +203,15 @@ func TestStoredReadingsKeepTheirWindow(t *testing.T) {
 	defer func() { clients = table }()
 	erigon := eth2.ParseAgent("erigon/caplin")
 	unknown, _ := storedDay(erigon).AppendBinary(nil)
-	of := func(agent string) Estimate { c := eth2.ParseAgent(agent); return estimateOf(c, storedDay(c)) }
-	lodestar, nimbus := of("lodestar/v1.44.0/abc"), of("nimbus")
+	of := func(agent string, behaviour bool) Estimate {
+		c := eth2.ParseAgent(agent)
+		day := storedDay(c)
+		if !behaviour {
+			day.behaviour = Behaviour{}
+		}
+		return estimateOf(c, day)
+	}
+	lodestar, nimbus := of("lodestar/v1.44.0/abc", false), of("nimbus", true) // it is not kept of an unknown client
 	nimbusDay, _ := storedDay(eth2.ParseAgent("nimbus")).AppendBinary(nil)
 
 	clients = append(slices.Clone(table), client{kind: eth2.ClientErigon, releases: []release{{window: window{slotsAhead, 2, 3}}}})

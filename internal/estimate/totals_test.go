@@ -109,3 +109,76 @@ func TestTotalsOfSkewedNodes(t *testing.T) {
 		}
 	}
 }
+
+// What nodes have in common does not average out: within a client it adds up, between clients
+// it is independent, and the prior moves what is not known of every node.
+func TestSharedErrors(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	node := Estimate{Mean: 100, Variance: 400, PValidator: 1, Shared: 5}
+	groups := make([]Sum, 4)
+	for i := range groups {
+		for range 100 {
+			groups[i].Add(node, 1)
+		}
+	}
+	all, each := m.Totals(groups)
+	if e := each[0].Errors; math.Abs(e.Clients-500*500) > 1e-6 || e.Nodes != 100*400 {
+		t.Errorf("a client: %+v", e)
+	}
+	if e := all.Errors; math.Abs(e.Clients-4*500*500) > 1e-3 || e.Prior <= systematic*systematic*40_000*40_000 {
+		t.Errorf("all: %+v", e)
+	}
+	if half := middle90 * math.Sqrt(all.Errors.Sum()); math.Abs(all.High-all.Validators-half) > 1e-6 {
+		t.Errorf("%.0f to %.0f is not what the errors say", all.Validators, all.High)
+	}
+	unknown := node
+	unknown.Variance *= 10_000
+	var sum Sum
+	for range 100 {
+		sum.Add(unknown, 1)
+	}
+	if got := totalOfSum(m, sum); got.Errors.Prior < 4*each[0].Errors.Prior {
+		t.Errorf("nodes of which little is known depend on the prior: %+v", got.Errors)
+	}
+}
+
+// The sum of attachments is judged from both sides, by the measured multiplicity where there is
+// one; and what no node accounts for is said.
+func TestTotalAgainstTheNetwork(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	total := func(mean float64) Total {
+		var s Sum
+		s.Add(Estimate{Mean: mean, Low: 0.9 * mean, PValidator: 1}, 1)
+		return totalOfSum(m, s)
+	}
+	four := Multiplicity{Mean: 2, Low: 1.9, High: 2.1, Measured: 0.9}
+	for _, c := range []struct {
+		attachments  float64
+		multiplicity Multiplicity
+		want         Verdict
+		unaccounted  float64 // -1: not known
+	}{
+		{1000, Multiplicity{}, TooLow, -1},
+		{800_000, Multiplicity{}, Passed, -1},
+		{1_500_000, Multiplicity{}, Failed, -1},
+		{1_500_000, four, Passed, 1 - 750_000./950_000},
+		{2_400_000, four, Failed, 0},
+		{1_200_000, Multiplicity{Mean: 1, Low: 1, High: 1.01, Measured: 0.9}, Failed, 0},
+		{1_200_000, Multiplicity{Mean: 1, Low: 1, High: 1.01, Measured: 0.1}, Passed, 0},
+	} {
+		got := total(c.attachments).With(c.multiplicity)
+		if got.Verdict != c.want {
+			t.Errorf("%.0f attachments, %+v: %v, want %v", c.attachments, c.multiplicity, got.Verdict, c.want)
+		}
+		u := got.Unaccounted
+		if u.Known != (c.unaccounted >= 0) || u.Known && math.Abs(u.Mean-c.unaccounted) > 1e-6 || u.Known && !(u.Low <= u.Mean && u.Mean <= u.High) {
+			t.Errorf("%.0f attachments, %+v: unaccounted %+v, want %.3f", c.attachments, c.multiplicity, u, c.unaccounted)
+		}
+		if least := max(0, 1-got.High/950_000); !u.Known && math.Abs(u.Low-least) > 1e-9 {
+			t.Errorf("%.0f attachments: unaccounted %+v, at least %.3f", c.attachments, u, least)
+		}
+	}
+	if got := totalOfSum(m, Sum{}).With(four); got.Verdict != TooFew {
+		t.Errorf("no nodes: %v", got.Verdict)
+	}
+}

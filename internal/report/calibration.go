@@ -21,6 +21,8 @@ type Calibration struct {
 	// to the nodes of the last day.
 	Prior    []PriorBand    `json:"prior"`
 	Spurious []SpuriousRate `json:"spurious"`
+	// Known is M5, for nodes whose validators somebody knows; absent without any.
+	Known *KnownNodes `json:"known,omitempty"`
 }
 
 // PriorBand is a range of validators, both ends included.
@@ -45,8 +47,8 @@ type VersionVerdicts struct {
 	Dispersion string `json:"dispersion"`
 	Dispersed  int    `json:"dispersed"`
 	AllDuties  int    `json:"all_duties"`
-	// Watched and Looked are M2: the medians of the estimates from the subnets of watches,
-	// and of single snapshots, over the custody groups.
+	// Watched and Looked are M2: the ratios are the rates at which watches, and snapshots,
+	// show duties over the assumed ones, by the nodes whose custody groups say how many there are.
 	Watched      string  `json:"watched"`
 	WatchedRatio float64 `json:"watched_ratio"`
 	Looked       string  `json:"looked"`
@@ -57,8 +59,15 @@ type VersionVerdicts struct {
 	// 5-8, 9-16, 17-32, 33-64, more.
 	Lifetimes      string                        `json:"lifetimes"`
 	LifetimeCounts [estimate.LifetimeBins]uint32 `json:"lifetime_counts"`
-	// Of flagged versions only a part is used, which Used names. Unproven ones had too few
-	// nodes for any test, and are used as assumed.
+	// WatchedError and LookedError are the relative standard deviations of those ratios, by
+	// which the rates are corrected; 0 where too few nodes were there to fit one. EveryDuty
+	// and Silent are the shares of nodes that show every duty, and none.
+	WatchedError float64 `json:"watched_error"`
+	LookedError  float64 `json:"looked_error"`
+	EveryDuty    float64 `json:"every_duty"`
+	Silent       float64 `json:"silent"`
+	// Flagged versions show duties at other rates than assumed, which were fitted. Unproven
+	// ones had too few nodes for any test, and are used as assumed.
 	Flagged  bool   `json:"flagged"`
 	Unproven bool   `json:"unproven"`
 	Used     string `json:"used"`
@@ -71,12 +80,13 @@ func NewCalibration(state *tracker.State) Calibration {
 		return out
 	}
 	total, learned := state.Totals(), state.Learned
-	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Multiplicity
+	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Ratio
 	for _, v := range learned.Versions {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,
 			Dispersion: v.Dispersion.String(), Dispersed: v.Dispersed, AllDuties: v.AllDuties,
 			Watched: v.Watched.String(), WatchedRatio: v.WatchedRatio, Looked: v.Snapshots.String(), LookedRatio: v.SnapshotRatio,
+			WatchedError: v.WatchedError, LookedError: v.SnapshotError, EveryDuty: v.EveryDuty, Silent: v.Silent,
 			Large: v.Large, Contradicted: v.Contradicted, Lifetimes: v.Lifetimes.String(), LifetimeCounts: v.Behaviour.Lifetimes,
 			Flagged: v.Trust != estimate.TrustAll, Unproven: v.Unproven(), Used: used(v.Trust),
 		})
@@ -91,14 +101,8 @@ func NewCalibration(state *tracker.State) Calibration {
 }
 
 func used(t estimate.Trust) string {
-	switch t {
-	case estimate.TrustAll:
+	if t == estimate.TrustAll {
 		return "everything"
-	case estimate.TrustWatched:
-		return "watches and custody"
-	case estimate.TrustWide:
-		return "watches with a wide interval, and custody"
-	default:
-		return "custody only"
 	}
+	return "everything, at fitted rates"
 }

@@ -16,7 +16,7 @@ func TestCalibration(t *testing.T) {
 		Spurious: estimate.Spurious{"teku": 0.0125, "prysm": 0.5},
 		Versions: []estimate.VersionCheck{
 			{Kind: "prysm", Release: "7.0.0", Nodes: 3},
-			{Kind: "teku", Release: "26", Nodes: 30, Watched: estimate.Failed, Trust: estimate.TrustCustody},
+			{Kind: "teku", Release: "26", Nodes: 30, Watched: estimate.Failed, Trust: estimate.TrustWide},
 			{Kind: "nimbus", Nodes: 30, Lifetimes: estimate.Passed},
 		},
 	}})
@@ -32,7 +32,7 @@ func TestCalibration(t *testing.T) {
 	if err := c.WriteText(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`(?m)^prysm .* everything, unproven$`, `(?m)^teku .* custody only  !$`, `(?m)^1 to 8 +40\.0 %$`, `(?m)^teku +0\.0125$`} {
+	for _, want := range []string{`(?m)^prysm .* everything, unproven$`, `(?m)^teku .* everything, at fitted rates  !$`, `(?m)^1 to 8 +40\.0 %$`, `(?m)^teku +0\.0125$`} {
 		if !regexp.MustCompile(want).MatchString(out.String()) {
 			t.Errorf("no match of %s in\n%s", want, out.String())
 		}

@@ -55,6 +55,7 @@ type Node struct {
 	Port        *int32  `json:"port"`
 	IP6         *string `json:"ip6"`
 	Agent       string  `json:"agent,omitempty"`
+	Location
 
 	network          string
 	record           *uint64 // seq of the newest record; nil before the first
@@ -72,6 +73,27 @@ type Node struct {
 	unanswered       int  // of these, dials that nothing answered
 	answered         bool // it answered one of them, whatever came of it
 	handshakes       handshakes
+}
+
+// Location is the place and the network of the address of the newest handshake. GeoSource
+// names the databases that say so.
+type Location struct {
+	Country     *string  `json:"country"`
+	CountryCode *string  `json:"country_code"`
+	Region      *string  `json:"region"`
+	City        *string  `json:"city"`
+	Latitude    *float64 `json:"latitude"`
+	Longitude   *float64 `json:"longitude"`
+	ASN         *uint32  `json:"asn"`
+	ASName      *string  `json:"as_name"`
+	Hosting     *string  `json:"hosting"`
+	Cloud       *string  `json:"cloud"`
+	GeoSource   *string  `json:"geo_source"`
+}
+
+// locationOf is the place in the columns of a row.
+func locationOf(r *dataset.ValidatorRow) Location {
+	return Location{r.GeoCountry, r.GeoCountryCode, r.GeoRegion, r.GeoCity, r.GeoLatitude, r.GeoLongitude, r.GeoASN, r.GeoOrganization, r.GeoHosting, r.GeoCloud, r.GeoSource}
 }
 
 // Who told the custody group count.

@@ -40,7 +40,7 @@ func TestWindowInThePast(t *testing.T) {
 	for _, err := range []error{
 		dataset.Append(w, dataset.ValidatorRow{ID: "a", Client: "prysm", LongLivedSubnets: []int32{}, Common: common(at)}),
 		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Validators: 5, Common: common(hour - 3600_000)}),
-		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Validators: 77, ValidatorsLow: 70, ValidatorsHigh: 80, Common: common(hour)}),
+		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Validators: 77, ValidatorsLow: 70, ValidatorsHigh: 80, ValidatorsMean: 76, Common: common(hour)}),
 		w.Commit(dataset.Coverage{"s-1": {{1, 3}}}), w.Close(),
 	} {
 		if err != nil {
@@ -58,6 +58,9 @@ func TestWindowInThePast(t *testing.T) {
 	s := r.Summary()
 	if s.Validators == nil || s.Validators.Hour != hour || s.Validators.Nodes != 1 || len(s.Validators.Top) != 0 {
 		t.Errorf("%+v", s.Validators)
+	}
+	if g, err := r.Groups("client", false); err != nil || len(g.Groups) != 1 || g.Groups[0].Name != "prysm" || g.Groups[0].Nodes != 1 || g.Groups[0].Attachments != 76 {
+		t.Errorf("%+v, %v: want what the last hour's rows say", g, err)
 	}
 	var out bytes.Buffer
 	if err := s.WriteText(&out); err != nil || !strings.Contains(out.String(), "on 1 node, about") || strings.Contains(out.String(), "LARGEST NODES") {

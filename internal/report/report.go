@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -26,6 +27,8 @@ type Report struct {
 	recorded recorded
 	state    *tracker.State  // nil when nothing is tracked
 	totals   *tracker.Totals // of a range that ends before now: its last hour's
+	counted  []counted       // the nodes of the totals
+	model    *estimate.Model // that sums them; nil without estimates
 	damaged  error           // see Damaged
 }
 
@@ -113,31 +116,41 @@ func (r *Report) setState(state *tracker.State) {
 		return
 	}
 	for id, n := range r.nodes {
-		if p := state.Peer(id); p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
-			e := estimated(p.Estimate.Estimate)
+		p := state.Peer(id)
+		if p != nil && n.GeoSource == nil && n.Multiaddr == p.Multiaddr { // the row is of an earlier version
+			var row dataset.ValidatorRow
+			row.SetPlace(p.Place)
+			n.Location = locationOf(&row)
+		}
+		if p != nil && p.Estimate != nil && n.Client != string(eth2.ClientValtrack) {
+			e := trusted(p.Estimate)
 			n.Estimated, n.EpochsWatched, n.AllSubnets = &e, p.Estimate.EpochsWatched, p.Estimate.AllSubnets
 			n.Weight = new(float64)
 		}
 	}
-	counted, _ := state.Counted()
+	r.model = estimate.NewModel(state.Params(), estimate.DefaultPrior(), nil)
+	peers, _ := state.Counted()
 	for i, w := range state.Weights() {
-		if n := r.nodes[counted[i].ID]; n != nil && n.Estimated != nil {
+		if n := r.nodes[peers[i].ID]; n != nil && n.Estimated != nil {
 			n.Weight = &w
+			r.counted = append(r.counted, counted{n, peers[i].Estimate.Estimate, w})
 		}
 	}
 }
 
 // readPast adds the estimates of the last hour in the window: the state's are of now.
 func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.State) error {
+	var rows pastRows
 	err := dataset.Scan(ctx, dataDir, r.in, func(row dataset.EstimateRow) error {
 		n := r.nodes[row.ID]
 		if n == nil || row.Timestamp < n.estimatedAt || n.Client == string(eth2.ClientValtrack) {
 			return nil
 		}
+		rows.add(n, row)
 		n.estimatedAt = row.Timestamp
 		n.Estimated = &Estimated{
 			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
-			row.StakeETH, row.StakeLow, row.StakeHigh,
+			row.StakeETH, row.StakeLow, row.StakeHigh, row.Trust, row.Flags,
 		}
 		n.EpochsWatched, n.AllSubnets, n.Weight = row.EpochsWatched, row.AllSubnets, row.Weight
 		if n.Weight == nil {
@@ -148,6 +161,7 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 	if err = r.without(err); err != nil || state == nil {
 		return err
 	}
+	r.counted, r.model = rows.counted, rows.model(state.Params())
 	history, err := tracker.ReadHistory(ctx, dataDir, r.in.From, r.in.To)
 	if n := len(history.Totals); n > 0 {
 		r.totals = &history.Totals[n-1]
@@ -237,6 +251,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
 	n.AllSubnets = row.AllSubnets
+	n.Location = locationOf(&row)
 	n.told(row.Timestamp, toldByHandshake, row.CustodyGroupCount, row.LongLivedSubnets)
 	n.ShortLivedSubnets = row.ShortLivedSubnets
 	if slices.Equal(n.LongLivedSubnets, row.LongLivedSubnets) {

@@ -2,7 +2,10 @@ package report
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
+	"log/slog"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -146,5 +150,36 @@ func TestNodesShowTheSubnetRule(t *testing.T) {
 	}
 	if !regexp.MustCompile(`(?m)^ID .* LONG-LIVED +RULE +SHORT-LIVED .*\na +prysm .* 2 +staggered +2 `).Match(text.Bytes()) {
 		t.Errorf("nodes:\n%s", &text)
+	}
+}
+
+// A node has the place of its newest handshake, and that of the tracker when the row is of an
+// earlier version.
+func TestPlaceOfANode(t *testing.T) {
+	places, err := geo.Open(nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReport()
+	row := dataset.ValidatorRow{ID: "a", Multiaddr: "/ip4/85.10.200.1/tcp/9000", Common: dataset.Common{Network: "n", Timestamp: 100}}
+	place, _ := places.FindMultiaddr(row.Multiaddr)
+	row.SetPlace(place)
+	moved := dataset.ValidatorRow{ID: "a", Multiaddr: "/ip4/54.184.85.102/tcp/13000", Common: dataset.Common{Network: "n", Timestamp: 200}}
+	moved.SetPlace(places.Find(netip.MustParseAddr("54.184.85.102")))
+	for _, h := range []dataset.ValidatorRow{moved, row, {ID: "old", Multiaddr: row.Multiaddr, Common: row.Common}} {
+		if err := r.addHandshake(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := r.node("a").Row()
+	if out.Country == nil || *out.Country != "United States" || *out.CountryCode != "US" || *out.ASN != 16509 || *out.Cloud != "aws" || *out.Hosting != "hosting" || out.Latitude == nil || out.GeoSource == nil {
+		t.Errorf("row %+v", out)
+	}
+	text, err := json.Marshal(r.node("a"))
+	if err != nil || !strings.Contains(string(text), `"country_code":"US"`) || !strings.Contains(string(text), `"as_name":"Amazon.com, Inc."`) {
+		t.Errorf("JSON %s, %v", text, err)
+	}
+	if old := r.node("old").Row(); old.Country != nil || old.GeoSource != nil {
+		t.Errorf("a row without a place: %+v", old)
 	}
 }

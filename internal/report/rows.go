@@ -18,10 +18,13 @@ func (n *Node) Row() dataset.NodeRow {
 		row.AllSubnets, row.ShortLivedSubnets, row.LastEpoch = &n.AllSubnets, n.ShortLivedSubnets, &n.LastEpoch
 		row.Direction, row.Transport, row.Multiaddr = known(n.Direction), known(n.Transport), known(n.Multiaddr)
 	}
+	row.Country, row.CountryCode, row.Region, row.City, row.Latitude, row.Longitude = n.Country, n.CountryCode, n.Region, n.City, n.Latitude, n.Longitude
+	row.ASN, row.ASName, row.Hosting, row.Cloud, row.GeoSource = n.ASN, n.ASName, n.Hosting, n.Cloud, n.GeoSource
 	if e := n.Estimated; e != nil {
 		row.Validators = new(int64(e.Validators))
 		row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator = &e.ValidatorsLow, &e.ValidatorsHigh, &e.ValidatorsMean, &e.PValidator
-		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = &e.StakeETH, &e.StakeLow, &e.StakeHigh, &n.EpochsWatched
+		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = e.StakeETH, e.StakeLow, e.StakeHigh, &n.EpochsWatched
+		row.Trust, row.Flags = e.Trust, e.Flags
 		row.Weight = n.Weight
 	}
 	return row

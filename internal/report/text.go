@@ -276,6 +276,8 @@ func legends() map[string]string {
 		"ready":              "the node's record announces the next fork that the schedule has; not ready: another one or none; unknown: there is no record, or no next fork",
 		"nfd":                "next fork digest, what a record says about the fork to come",
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
+		"attachment":         "a validator at a node: one that runs behind several nodes has several",
+		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one has everything, 100 when a hundred have the same; so many hold a third: the largest, counted until they have it",
 		"vanished":           "was met in the span before the window, by a handshake or in a watch, and nothing answered when it was dialled in the window",
 		"appeared":           "completed its first handshake of all in the window",
 		"upgraded":           "told another release, or another client, at its last handshake in the window than at the last one before it; also for one that went back",

@@ -20,6 +20,7 @@ func (c Calibration) WriteText(w io.Writer) error {
 		{"M4 totals", fmt.Sprintf("%s: all nodes together have %.2g times the network's active validators", c.Total, c.Multiplicity)},
 	})
 	c.writeVersions(p)
+	c.Known.write(p)
 	rows := [][]string{}
 	for _, b := range c.Prior {
 		rows = append(rows, []string{Bucket{Low: b.Low, High: b.High}.name(), fmt.Sprintf("%.1f %%", 100*b.Share)})
@@ -31,7 +32,7 @@ func (c Calibration) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{name: "SPURIOUS SUBNETS"}, {name: "PER OBSERVATION"}}, rows)
 	p.WriteByte('\n')
-	p.sentence("M1 to M4 are explained in docs/methodology.md: M1 whether duties vary from epoch to epoch as they should, M2 the validators that the subnets give over those that the custody groups give, M3 how long subscriptions last, M4 the total. Too few: not enough nodes for the test. !: only a part of the evidence is used. Unproven: no test had enough nodes. Lifetimes in slots: how many short-lived subscriptions lasted so long.")
+	p.sentence("M1 to M5 are explained in docs/methodology.md: M1 whether duties vary from epoch to epoch as they should, M2 the rate at which duties show over the assumed one, by the nodes whose custody groups say how many validators they have, M3 how long subscriptions last, M4 the total. Too few: not enough nodes for the test. !: the version differs from what is assumed, and its estimates are made with the fitted rates; no test switches evidence off. Unproven: no test had enough nodes. Lifetimes in slots: how many short-lived subscriptions lasted so long.")
 	return p.writeTo(w)
 }
 

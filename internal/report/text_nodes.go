@@ -31,12 +31,12 @@ func (r *Report) WriteNodes(w io.Writer) error {
 func (p *page) nodes(nodes []*Node) {
 	rows := make([][]string, len(nodes))
 	for i, n := range nodes {
-		cgc, long, short, estimate, rule := "-", "-", "-", "-", "-"
+		cgc, long, short, estimate, rule, flags := "-", "-", "-", "-", "-", "-"
 		if n.SubnetRule != nil {
 			rule = *n.SubnetRule
 		}
 		if n.Estimated != nil {
-			estimate = n.interval()
+			estimate, flags = n.interval(), n.flagsText()
 		}
 		if n.CustodyGroupCount != nil {
 			cgc = fmt.Sprint(*n.CustodyGroupCount)
@@ -48,7 +48,7 @@ func (p *page) nodes(nodes []*Node) {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
 		rows[i] = []string{
-			n.ID, orDash(n.Client), orDash(printable.Clean(orEmpty(n.ClientVersion))), estimate, cgc, long, printable.Clean(rule), short,
+			n.ID, orDash(n.Client), orDash(printable.Clean(orEmpty(n.ClientVersion))), estimate, flags, cgc, long, printable.Clean(rule), short,
 			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
@@ -57,6 +57,7 @@ func (p *page) nodes(nodes []*Node) {
 		{"CLIENT", plainColumn, 0},
 		{"VERSION", textColumn, 1},
 		{"VALIDATORS", plainColumn, 0},
+		{"FLAGS", plainColumn, 2},
 		{"CGC", plainColumn, 0},
 		{"LONG-LIVED", plainColumn, 4},
 		{"RULE", plainColumn, 2},
@@ -70,6 +71,25 @@ func (p *page) nodes(nodes []*Node) {
 // interval is the median with the 90 % interval.
 func (e Estimated) interval() string {
 	return fmt.Sprintf("%d [%.0f to %.0f]", e.Validators, e.ValidatorsLow, e.ValidatorsHigh)
+}
+
+// flagsText are the flags, - for none.
+func (e Estimated) flagsText() string { return orDash(strings.Join(e.Flags, ", ")) }
+
+// eth is a stake, - when it is not known.
+func eth(v *float64) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", *v)
+}
+
+// ethRange is an interval of stake, - when it is not known.
+func ethRange(low, high *float64) string {
+	if low == nil || high == nil {
+		return "-"
+	}
+	return eth(low) + " to " + eth(high)
 }
 
 // WriteText writes the evidence for people: why the node has its estimate, what is known,
@@ -235,7 +255,7 @@ func (d *Tracked) writeEstimates(p *page) {
 		}
 		rows = append(rows, []string{
 			name, fmt.Sprint(e.Validators), fmt.Sprintf("%.0f to %.0f", e.ValidatorsLow, e.ValidatorsHigh), fmt.Sprintf("%.1f", e.ValidatorsMean),
-			fmt.Sprintf("%.1f %%", 100*e.PValidator), fmt.Sprintf("%.0f ETH", e.StakeETH),
+			fmt.Sprintf("%.1f %%", 100*e.PValidator), eth(e.StakeETH),
 		})
 	}
 	row("estimate", d.Together)
@@ -244,6 +264,6 @@ func (d *Tracked) writeEstimates(p *page) {
 	row("sync committees alone", d.Sync)
 	p.table([]column{
 		{"VALIDATORS", plainColumn, 0}, {"MEDIAN", plainColumn, 0}, {"90 %", plainColumn, 0}, {"MEAN", plainColumn, 2},
-		{"AT LEAST ONE", plainColumn, 1}, {"STAKE", plainColumn, 1},
+		{"AT LEAST ONE", plainColumn, 1}, {"STAKE, ETH", plainColumn, 1},
 	}, rows)
 }

@@ -151,21 +151,15 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 		asOf = fmt.Sprintf("; estimated at %s for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
 	}
 	list := []field{
-		{"validators", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
-		{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", v.StakeETH, v.StakeLow, v.StakeHigh)},
+		{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
+		{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Ratio, v.ActiveValidators, ofDevnet(network), v.note())},
+		{"nodes per validator", v.multiplicityText()},
+		{"unaccounted", v.unaccountedText()},
+		{"stake", "not known: give --beacon-api or --mean-balance to the consumer"},
 	}
-	own := ""
-	if network == simulated {
-		own = ", a number that this devnet simulates, nearly all of them on no node"
+	if v.StakeETH != nil && v.StakeLow != nil && v.StakeHigh != nil {
+		list[len(list)-1].value = fmt.Sprintf("%.0f ETH [%.0f to %.0f]", *v.StakeETH, *v.StakeLow, *v.StakeHigh)
 	}
-	note := ""
-	switch v.Verdict {
-	case estimate.Failed.String():
-		note = ": more than fallback nodes and distributed validators explain, see --calibration"
-	case estimate.Unsure.String():
-		note = ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
-	}
-	list = append(list, field{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Multiplicity, v.ActiveValidators, own, note)})
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
@@ -184,6 +178,50 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 
 // simulated is the name of the devnet.
 const simulated = "devnet"
+
+// ofDevnet says what the number of active validators of a devnet is; empty for other networks.
+func ofDevnet(network string) string {
+	if network != simulated {
+		return ""
+	}
+	return ", a number that this devnet simulates, nearly all of them on no node"
+}
+
+// note says what is wrong with the total.
+func (v *Validators) note() string {
+	switch v.Verdict {
+	case estimate.Failed.String():
+		return ": more than fallback nodes and distributed validators explain, see --calibration"
+	case estimate.TooLow.String():
+		return ": low, as most validators run on no counted node, or fewer duties show than assumed"
+	case estimate.Unsure.String():
+		return ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
+	}
+	return ""
+}
+
+// multiplicityText says on how many nodes validators run.
+func (v *Validators) multiplicityText() string {
+	k := v.Multiplicity
+	if k == nil {
+		return "not measured: too few nodes were watched at the same time"
+	}
+	text := fmt.Sprintf("%.2f [%.2f to %.2f], measured on %.0f %% of the attachments", k.Mean, k.Low, k.High, 100*k.Measured)
+	if k.Shared >= 0.005 {
+		text += fmt.Sprintf("; %.0f %% of them are of validators on several nodes, on about %.1f each", 100*k.Shared, k.Nodes)
+	}
+	return text
+}
+
+// unaccountedText says which part of the network no counted node accounts for.
+func (v *Validators) unaccountedText() string {
+	u := v.Unaccounted
+	const what = "of the active validators run on no counted node"
+	if u.Share == nil || u.High == nil {
+		return fmt.Sprintf("at least %.1f %% %s", 100*u.Low, what)
+	}
+	return fmt.Sprintf("%.1f %% [%.1f to %.1f] %s", 100**u.Share, 100*u.Low, 100**u.High, what)
+}
 
 // concentration says what of the totals depends on a few network prefixes.
 func (v *Validators) concentration() (list []field) {
@@ -207,7 +245,7 @@ func (v *Validators) writeTables(p *page) {
 	for _, c := range v.Clients {
 		rows = append(rows, []string{c.Client, fmt.Sprint(c.Nodes), fmt.Sprintf("%.0f", c.WithValidators), fmt.Sprintf("%.0f", c.Validators), fmt.Sprintf("%.0f to %.0f", c.Low, c.High)})
 	}
-	p.table([]column{{name: "CLIENT"}, {name: "NODES"}, {name: "WITH VALIDATORS"}, {name: "VALIDATORS"}, {name: "90 %"}}, rows)
+	p.table([]column{{name: "CLIENT"}, {name: "NODES"}, {name: "WITH VALIDATORS"}, {name: "ATTACHMENTS"}, {name: "90 %"}}, rows)
 	if v.Nodes > 0 {
 		p.sentence("(with validators: the sum of each node's probability of at least one)")
 	}
@@ -222,9 +260,9 @@ func (v *Validators) writeTables(p *page) {
 	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f sums means, which have a node's small chance of very many validators in them; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators)
 	rows = [][]string{}
 	for _, n := range v.Top {
-		rows = append(rows, []string{n.ID, n.Client, fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), fmt.Sprintf("%.0f", n.StakeETH), fmt.Sprintf("%.0f to %.0f", n.StakeLow, n.StakeHigh)})
+		rows = append(rows, []string{n.ID, n.Client, fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), n.flagsText(), eth(n.StakeETH), ethRange(n.StakeLow, n.StakeHigh)})
 	}
-	p.table([]column{{"LARGEST NODES", idColumn, 0}, {name: "CLIENT"}, {name: "VALIDATORS"}, {name: "90 %"}, {"STAKE, ETH", plainColumn, 1}, {"90 %", plainColumn, 1}}, rows)
+	p.table([]column{{"LARGEST NODES", idColumn, 0}, {name: "CLIENT"}, {name: "VALIDATORS"}, {name: "90 %"}, {"FLAGS", plainColumn, 2}, {"STAKE, ETH", plainColumn, 1}, {"90 %", plainColumn, 1}}, rows)
 }
 
 // medians is the sum of the nodes' medians.
@@ -247,10 +285,12 @@ func (b Bucket) name() string {
 
 // text says what makes the interval of the total wide.
 func (u Uncertainty) text() string {
-	switch {
-	case u.Concentrated > 0.5:
+	const least = 0.1 // of a part that is named
+	if u.Concentrated > 0.5 {
 		return fmt.Sprintf("%.0f %% of it is what concentrated nodes claim", 100*u.Concentrated)
-	case len(u.Nodes) > 0:
+	}
+	var parts []string
+	if len(u.Nodes) > 0 {
 		var names []string
 		for _, n := range u.Nodes {
 			name := fmt.Sprintf("%s %s, mean %.0f", n.ID, n.interval(), n.ValidatorsMean)
@@ -259,11 +299,13 @@ func (u Uncertainty) text() string {
 			}
 			names = append(names, name)
 		}
-		return fmt.Sprintf("%.0f %% of it comes from %s: %s", 100*u.Share, plural(len(u.Nodes), "node"), strings.Join(names, "; "))
-	case u.Assumptions > 0.5:
-		return fmt.Sprintf("%.0f %% of it comes from assumptions that are the same for all nodes", 100*u.Assumptions)
-	case u.Misfits > 0.5:
-		return fmt.Sprintf("%.0f %% of it comes from client versions that fit the assumptions badly, see --calibration", 100*u.Misfits)
+		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from %s: %s", 100*u.Share, plural(len(u.Nodes), "node"), strings.Join(names, "; ")))
 	}
-	return ""
+	if u.Assumptions >= least {
+		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from assumptions that are the same for all nodes", 100*u.Assumptions))
+	}
+	if u.Misfits >= least {
+		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from the rates of client versions, see --calibration", 100*u.Misfits))
+	}
+	return strings.Join(parts, "; ")
 }

@@ -43,7 +43,7 @@ func TestViewsFitTheTerminal(t *testing.T) {
 	}
 	top := Validating{n.ID, n.Client, *n.Estimated}
 	summary := r.Summary()
-	summary.Validators = &Validators{Histogram: buckets(), Top: []Validating{top}, Uncertainty: Uncertainty{Nodes: []Uncertain{{top, true}}, Share: 0.8}}
+	summary.Validators = &Validators{Histogram: buckets(), Top: []Validating{top}, Uncertainty: Uncertainty{Nodes: []Uncertain{{top, true, 0.8}}, Share: 0.8}}
 	views := map[string]func(io.Writer) error{
 		"summary": summary.WriteText, "evidence": evidence.WriteText, "changes": r.Changes().WriteText, "forks": r.Forks(nil).WriteText,
 		"nodes":       r.WriteNodes,
@@ -100,7 +100,7 @@ func TestNodesAreSortedByValidators(t *testing.T) {
 func TestLegends(t *testing.T) {
 	r := crowd(t)
 	var out bytes.Buffer
-	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText} {
+	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText} {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +168,7 @@ func TestShareOfADevnet(t *testing.T) {
 		"mainnet": "0.7 % of the network's 950000 active validators; one",
 		"devnet":  "0.7 % of the network's 950000 active validators, a number that this devnet simulates, nearly all of them on no node; one",
 	} {
-		s := Summary{Networks: []string{network}, Rows: Counts{Visits: 1}, Validators: &Validators{Totals: tracker.Totals{ActiveValidators: 950_000, Multiplicity: 0.007}}}
+		s := Summary{Networks: []string{network}, Rows: Counts{Visits: 1}, Validators: &Validators{Totals: tracker.Totals{ActiveValidators: 950_000, Ratio: 0.007}}}
 		var out bytes.Buffer
 		if err := s.WriteText(&out); err != nil || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 			t.Errorf("%v, no %q in\n%s", err, want, &out)

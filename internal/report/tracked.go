@@ -64,7 +64,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{},
 	}
 	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
-		if out.Together, out.Used = new(estimated(p.Estimate.Estimate)), used(p.Estimate.Trust); p.Estimate.AllSubnets {
+		if out.Together, out.Used = new(trusted(p.Estimate)), used(p.Estimate.Trust); p.Estimate.AllSubnets {
 			out.Used = "custody and sync committees: on all attestation subnets, these are no evidence"
 		}
 		if why.On+why.Off == 0 && !p.Estimate.AllSubnets {
@@ -85,7 +85,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	slotsPerEpoch := float64(state.Params().Clock.SlotsPerEpoch)
 	for _, d := range days {
 		e := estimate.NewEvidence(d.Client, estimate.Custody{})
-		e.Add(d.Statistics, estimate.TrustAll)
+		e.Add(d.Statistics, d.Client)
 		on, off := e.Cells()
 		out.Days = append(out.Days, Day{
 			Date:   time.Unix(int64(d.Day)*24*3600, 0).UTC().Format(time.DateOnly),

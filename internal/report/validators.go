@@ -25,12 +25,11 @@ type Validators struct {
 
 // Uncertainty is what makes the interval of the total wide, as shares of its variance.
 type Uncertainty struct {
-	// Nodes are the fewest that make up half of it, together Share; empty when there are
-	// more than a few.
+	// Nodes are those that contribute most to it, at most a few, together Share.
 	Nodes []Uncertain `json:"nodes"`
 	Share float64     `json:"share"`
-	// Misfits is the share of client versions whose rate is known to a factor of two only,
-	// Assumptions that of what is assumed about all nodes alike.
+	// Misfits is the share of the rates of client versions, Assumptions that of what is assumed
+	// about all nodes alike.
 	Misfits     float64 `json:"misfits"`
 	Assumptions float64 `json:"assumptions"`
 	// Concentrated is the part of the interval that is what concentrated nodes claim. Above
@@ -41,44 +40,36 @@ type Uncertainty struct {
 // Uncertain is a node with a wide interval.
 type Uncertain struct {
 	Validating
-	AllSubnets bool `json:"all_subnets"`
+	AllSubnets bool    `json:"all_subnets"`
+	Share      float64 `json:"share"` // of the total's variance
 }
 
-// uncertainNodes is how many nodes an Uncertainty names at most.
-const uncertainNodes = 5
+// uncertainNodes is how many nodes an Uncertainty names at most, leastShare the part of the
+// variance that each of them has at least.
+const uncertainNodes, leastShare = 5, 0.05
 
 // newUncertainty splits the variance of the total of nodes, which count in full.
 func newUncertainty(nodes []*tracker.Peer, t tracker.Totals) (u Uncertainty) {
-	const middle90 = 1.645 // the total's interval has so many standard deviations on either side
 	u.Nodes = []Uncertain{}
 	if t.Concentrated > 0 {
 		u.Concentrated = t.Claimed / (t.High - t.Low)
 	}
-	if u.Concentrated > 0.5 {
-		return u
-	}
-	deviation := (t.High - t.Validators - (t.Claimed - t.Admitted)) / middle90
-	whole := deviation * deviation
-	if !(whole > 0) {
-		return u
-	}
-	own, misfits := 0.0, 0.0
+	u.Misfits, u.Assumptions = t.Errors.Clients, t.Errors.Prior+t.Errors.ActiveValidators
+	own := 0.0
 	for _, p := range nodes {
 		own += p.Estimate.Variance
-		misfits += p.Estimate.Shared
 	}
-	u.Misfits = misfits * misfits / whole
-	u.Assumptions = max(0, 1-u.Misfits-own/whole)
+	if u.Concentrated > 0.5 || !(own > 0) {
+		return u
+	}
 	widest := slices.SortedFunc(slices.Values(nodes), func(a, b *tracker.Peer) int { return cmp.Compare(b.Estimate.Variance, a.Estimate.Variance) })
-	sum := 0.0
-	for i, p := range widest[:min(uncertainNodes, len(widest))] {
-		if sum += p.Estimate.Variance / whole; sum >= 0.5 {
-			u.Share = sum
-			for _, p := range widest[:i+1] {
-				u.Nodes = append(u.Nodes, Uncertain{Validating{p.ID, string(p.Client.Kind), estimated(p.Estimate.Estimate)}, p.Estimate.AllSubnets})
-			}
+	for _, p := range widest[:min(uncertainNodes, len(widest))] {
+		share := t.Errors.Nodes * p.Estimate.Variance / own
+		if share < leastShare {
 			break
 		}
+		u.Share += share
+		u.Nodes = append(u.Nodes, Uncertain{Validating{p.ID, string(p.Client.Kind), trusted(p.Estimate)}, p.Estimate.AllSubnets, share})
 	}
 	return u
 }
@@ -106,13 +97,29 @@ type Estimated struct {
 	ValidatorsHigh float64 `json:"validators_high"`
 	ValidatorsMean float64 `json:"validators_mean"`
 	PValidator     float64 `json:"p_validator"`
-	StakeETH       float64 `json:"stake_eth"`
-	StakeLow       float64 `json:"stake_low"`
-	StakeHigh      float64 `json:"stake_high"`
+	// The stake is null where the mean balance of the network's validators is not known.
+	StakeETH  *float64 `json:"stake_eth"`
+	StakeLow  *float64 `json:"stake_low"`
+	StakeHigh *float64 `json:"stake_high"`
+	// Trust says how far the rate of duties of the client version is known, Flags what makes the
+	// estimate doubtful; null in rows of earlier versions.
+	Trust *string  `json:"trust"`
+	Flags []string `json:"flags"`
 }
 
 func estimated(e estimate.Estimate) Estimated {
-	return Estimated{e.Median, e.Low, e.High, e.Mean, e.PValidator, e.Stake.Median, e.Stake.Low, e.Stake.High}
+	out := Estimated{Validators: e.Median, ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, PValidator: e.PValidator, Flags: e.Flags.Names()}
+	if s := e.Stake; s.Known {
+		out.StakeETH, out.StakeLow, out.StakeHigh = &s.Median, &s.Low, &s.High
+	}
+	return out
+}
+
+// trusted is an estimate of the tracker.
+func trusted(e *tracker.Estimate) Estimated {
+	out := estimated(e.Estimate)
+	out.Trust = new(e.Trust.String())
+	return out
 }
 
 // buckets are the empty buckets of a histogram.
@@ -153,7 +160,7 @@ func newValidators(state *tracker.State) *Validators {
 		return cmp.Or(cmp.Compare(b.Estimate.Median, a.Estimate.Median), cmp.Compare(b.Estimate.Mean, a.Estimate.Mean))
 	})
 	for _, p := range full[:min(topNodes, len(full))] {
-		out.Top = append(out.Top, Validating{p.ID, string(p.Client.Kind), estimated(p.Estimate.Estimate)})
+		out.Top = append(out.Top, Validating{p.ID, string(p.Client.Kind), trusted(p.Estimate)})
 	}
 	return out
 }

@@ -71,8 +71,6 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 	switch {
 	case p.Estimate.AllSubnets:
 		return "it is on all 64 attestation subnets, so that its duties cannot be told apart"
-	case p.Estimate.Trust == estimate.TrustCustody:
-		return "its subnets are not used, since its client version fails the tests (report --calibration)"
 	case d.Subnets == nil:
 		return "no duty could be observed yet"
 	}
@@ -92,7 +90,7 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		out += fmt.Sprintf("; by how long this client stays on a duty's subnet, and by what is usual of all nodes, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
 	}
 	if p.Estimate.Trust == estimate.TrustWide {
-		out += ", or up to a factor of two from that, since its client version fits the assumptions badly"
+		out += "; its client version shows duties at another rate than assumed, which is corrected (report --calibration)"
 	}
 	return out
 }

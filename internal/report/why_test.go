@@ -97,17 +97,18 @@ func TestUncertainty(t *testing.T) {
 	peer := func(id string, variance, shared float64) *tracker.Peer {
 		return &tracker.Peer{ID: id, Estimate: &tracker.Estimate{Estimate: estimate.Estimate{Variance: variance, Shared: shared}}}
 	}
-	total := func(variance float64) tracker.Totals {
-		return tracker.Totals{Validators: 1000, High: 1000 + 1.645*variance}
+	total := func(nodes, clients float64) tracker.Totals { // of a variance of 14,400
+		nodes, clients = nodes/14_400, clients/14_400
+		return tracker.Totals{Validators: 1000, High: 1000 + 1.645*120, Errors: tracker.Errors{Nodes: nodes, Clients: clients, Prior: 1 - nodes - clients}}
 	}
-	few := newUncertainty([]*tracker.Peer{peer("a", 10, 0), peer("wide", 5000, 0), peer("wider", 6000, 0)}, total(120)) // of 14,400
+	few := newUncertainty([]*tracker.Peer{peer("a", 10, 0), peer("wide", 5000, 0), peer("wider", 6000, 0)}, total(11_010, 0))
 	if len(few.Nodes) != 2 || few.Nodes[0].ID != "wider" || few.Share < 0.76 || few.Share > 0.77 {
 		t.Errorf("%+v", few)
 	}
-	if assumed := newUncertainty([]*tracker.Peer{peer("a", 10, 0)}, total(120)); len(assumed.Nodes) != 0 || assumed.Assumptions < 0.99 {
+	if assumed := newUncertainty([]*tracker.Peer{peer("a", 10, 0)}, total(10, 0)); len(assumed.Nodes) != 0 || assumed.Assumptions < 0.99 {
 		t.Errorf("%+v", assumed)
 	}
-	if misfits := newUncertainty([]*tracker.Peer{peer("a", 0, 50), peer("b", 0, 50)}, total(120)); misfits.Misfits < 0.69 || misfits.Misfits > 0.70 {
+	if misfits := newUncertainty([]*tracker.Peer{peer("a", 0, 50), peer("b", 0, 50)}, total(0, 100*100)); misfits.Misfits < 0.69 || misfits.Misfits > 0.70 {
 		t.Errorf("%+v", misfits)
 	}
 	flooded := tracker.Totals{Validators: 1000, Low: 900, High: 9000, Concentration: tracker.Concentration{Concentrated: 12, Claimed: 7900, Admitted: 3}}

@@ -37,7 +37,9 @@ type openDay struct {
 }
 
 // dayOf counts days since 1970.
-func dayOf(ms int64) int32 { return int32(ms / (24 * 3600 * 1000)) }
+func dayOf(ms int64) int32 { return int32(ms / dayMS) }
+
+const dayMS = 24 * 3600 * 1000
 
 func (d day) decode() (*estimate.Statistics, error) {
 	return estimate.DecodeStatistics(*d.client, d.data)

@@ -97,6 +97,9 @@ func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	if moved {
 		d.Multiaddr = strings.Clone(e.Multiaddr)
 	}
+	if version := f.placesVersion(); moved || d.placed != version {
+		d.Place, d.placed = f.place(d.Multiaddr), version
+	}
 	f.interner.intern(&d.Direction, e.Direction)
 	f.interner.intern(&d.Transport, e.Transport)
 	d.ForkDigest, d.LastEpoch = e.ForkDigest, e.Epoch
@@ -191,6 +194,7 @@ func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) {
 				epoch.LongLived[i] |= attnets[i]
 			}
 		}
+		d.Duties = d.Duties.AddWatch(f.params, *client, epoch)
 		if s := d.day(f, epoch.From, client); s != nil {
 			s.AddWatch(f.params, epoch)
 		}

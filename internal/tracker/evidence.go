@@ -15,6 +15,9 @@ type Estimate struct {
 	EpochsWatched float64        `json:"epochs_watched"` // that the watches in it cover
 	AllSubnets    bool           `json:"all_subnets"`    // its attestation subnets are no evidence
 	Trust         estimate.Trust `json:"trust"`          // in the client version that the peer runs
+	// Since is when the day began since which the number of validators did not change, in Unix
+	// milliseconds: earlier days are not in the estimate. 0 if it did not change within the window.
+	Since int64 `json:"since,omitempty"`
 }
 
 // byVersion returns for each peer what its current client version has shown. Days
@@ -37,40 +40,46 @@ func byVersion(peers []*Peer) iter.Seq[estimate.Node] {
 	}
 }
 
-// evidenceOf sums a peer's days, as far as the client version of each is trusted, and counts
-// those that cannot be decoded.
-func evidenceOf(p *Peer, params estimate.Params, trusted func(eth2.Client, estimate.Behaviour) estimate.Trust) (e *estimate.Evidence, out Estimate, undecodable uint32) {
-	out.AllSubnets = p.Attnets.Count() == eth2.AttestationSubnetCount
-	e = estimate.NewEvidence(clientOf(p.Client), p.Custody)
-	statistics := make([]*estimate.Statistics, len(p.days))
-	behaviour := map[eth2.Client]estimate.Behaviour{}
-	for i, d := range p.days {
+// daysOf decodes a peer's days, oldest first, and counts those that cannot be decoded.
+func daysOf(p *Peer) (days []estimate.DayStatistics, undecodable uint32) {
+	days = make([]estimate.DayStatistics, 0, len(p.days))
+	for _, d := range p.days {
 		s, err := d.decode()
 		if err != nil {
 			undecodable++
 			continue
 		}
-		statistics[i] = s
-		h := behaviour[*d.client]
-		h.Add(s.Behaviour())
-		behaviour[*d.client] = h
+		days = append(days, estimate.DayStatistics{Day: d.day, Client: *d.client, Statistics: s})
 	}
+	return days, undecodable
+}
+
+// evidenceOf sums a peer's days since its number of validators last changed, as far as its
+// subnets show, and counts those that cannot be decoded.
+func evidenceOf(p *Peer, m *estimate.Model) (e *estimate.Evidence, out Estimate, undecodable uint32) {
+	days, undecodable := daysOf(p)
+	e, out = stretch(p, m, days)
+	out.AllSubnets = out.AllSubnets || p.Attnets.Count() == eth2.AttestationSubnetCount
+	out.Trust = m.Trust(clientOf(p.Client))
+	return e, out, undecodable
+}
+
+// stretch sums days since the last change in them.
+func stretch(p *Peer, m *estimate.Model, days []estimate.DayStatistics) (e *estimate.Evidence, out Estimate) {
+	e = estimate.NewEvidence(clientOf(p.Client), p.Custody)
+	from := m.Stretch(days)
 	watched := uint64(0)
-	for i, d := range p.days {
-		s := statistics[i]
-		if s == nil {
+	for _, d := range days {
+		if d.Day < from {
+			out.Since = int64(from) * dayMS
 			continue
 		}
-		trust := trusted(*d.client, behaviour[*d.client])
-		e.Add(s, trust)
-		if *d.client == clientOf(p.Client) {
-			out.Trust = max(out.Trust, trust)
-		}
-		watched += s.WatchedSlots()
+		e.Add(d.Statistics, d.Client)
+		watched += d.WatchedSlots()
 	}
-	out.AllSubnets = out.AllSubnets || e.AllSubnets()
-	out.EpochsWatched = float64(watched) / float64(max(1, params.Clock.SlotsPerEpoch))
-	return e, out, undecodable
+	out.AllSubnets = e.AllSubnets()
+	out.EpochsWatched = float64(watched) / float64(max(1, m.Params().Clock.SlotsPerEpoch))
+	return e, out
 }
 
 func finite(numbers ...float64) bool {

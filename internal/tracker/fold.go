@@ -6,6 +6,7 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // fold turns the events of the open segment into drafts of their peers.
@@ -20,6 +21,8 @@ type fold struct {
 	counts counts
 	size   int // roughly the memory of the drafts' open days, in bytes
 
+	places *geo.Locator // nil for none
+
 	clients  boundedCache[*client] // by agent string
 	interner interner
 	visits   boundedCache[string] // names of the counts of visits, by outcome
@@ -29,8 +32,26 @@ type fold struct {
 // Encoding the days after each event would cost more than everything else here.
 const maxFoldSize, daySize, observationSize = 16 << 20, 512, 64
 
-func newFold(committed map[string]*Peer) *fold {
-	return &fold{committed: committed, drafts: map[string]*draft{}, counts: counts{}}
+// newFold makes an empty fold. Without places peers have none.
+func newFold(committed map[string]*Peer, places *geo.Locator) *fold {
+	return &fold{committed: committed, drafts: map[string]*draft{}, counts: counts{}, places: places}
+}
+
+// placesVersion is that of the databases of places, plus 1; 0 without places.
+func (f *fold) placesVersion() uint64 {
+	if f.places == nil {
+		return 0
+	}
+	return f.places.Version() + 1
+}
+
+// place is that of a multiaddr; nil where it is not known.
+func (f *fold) place(multiaddr string) *geo.Place {
+	if f.places == nil {
+		return nil
+	}
+	p, _ := f.places.FindMultiaddr(multiaddr)
+	return p
 }
 
 // add folds one event, and keeps nothing of its memory.
@@ -69,7 +90,7 @@ func (f *fold) encodeDrafts() {
 // dropStatistics forgets the drafts' statistics.
 func (f *fold) dropStatistics() {
 	for _, d := range f.drafts {
-		d.days, d.openDays = nil, nil
+		d.days, d.openDays, d.Duties = nil, nil, nil
 	}
 	f.size = 0
 }

@@ -23,16 +23,21 @@ type Learned struct {
 	Prior    estimate.Prior          `json:"prior"`
 	Spurious estimate.Spurious       `json:"spurious"`
 	Versions []estimate.VersionCheck `json:"versions"`
+	Former   float64                 `json:"former,omitempty"` // see estimate.Calibration
 	Params   ModelParams             `json:"params"`
+	// Multiplicity of the nodes that counted then; not known in what earlier versions learned.
+	Multiplicity estimate.Multiplicity `json:"multiplicity,omitzero"`
 }
 
 // ModelParams are estimate.Params as they are stored.
 type ModelParams struct {
 	ActiveValidators uint64  `json:"active_validators"`
 	PAggUncertainty  float64 `json:"p_agg_uncertainty"`
-	GenesisMS        int64   `json:"genesis_ms"`
-	SlotMS           int64   `json:"slot_ms"`
-	SlotsPerEpoch    uint64  `json:"slots_per_epoch"`
+	// Balance is zero where it was not known, or an earlier version wrote.
+	Balance       estimate.Balance `json:"balance,omitzero"`
+	GenesisMS     int64            `json:"genesis_ms"`
+	SlotMS        int64            `json:"slot_ms"`
+	SlotsPerEpoch uint64           `json:"slots_per_epoch"`
 	// Of the preset: 0 where an older version wrote them and means mainnet's.
 	SyncPeriod           uint64 `json:"epochs_per_sync_period,omitempty"`
 	SyncCommitteeSize    uint64 `json:"sync_committee_size,omitempty"`
@@ -43,7 +48,7 @@ type ModelParams struct {
 func modelParams(p estimate.Params) ModelParams {
 	c, preset := p.Clock, p.Preset
 	return ModelParams{
-		p.ActiveValidators, p.PAggUncertainty, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
+		p.ActiveValidators, p.PAggUncertainty, p.Balance, c.Genesis.UnixMilli(), c.SlotDuration.Milliseconds(), c.SlotsPerEpoch,
 		preset.EpochsPerSyncCommitteePeriod, preset.SyncCommitteeSize, preset.MaxCommitteesPerSlot, preset.TargetCommitteeSize,
 	}
 }
@@ -58,42 +63,45 @@ func (p ModelParams) Params() estimate.Params {
 		SyncCommitteeSize:            cmp.Or(p.SyncCommitteeSize, mainnet.SyncCommitteeSize),
 		EpochsPerSyncCommitteePeriod: cmp.Or(p.SyncPeriod, mainnet.EpochsPerSyncCommitteePeriod),
 	}
-	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty}
+	return estimate.Params{Clock: clock, Preset: preset, ActiveValidators: p.ActiveValidators, PAggUncertainty: p.PAggUncertainty, Balance: p.Balance}
 }
 
 // learner has the model, and learns it from the peers. It does not change them.
 type learner struct {
 	params estimate.Params // the network's now
 	// learned: its lists and maps are replaced, not changed, since readers have them.
-	learned     Learned
-	model       *estimate.Model       // of learned, under learned.Params
-	calibration *estimate.Calibration // nil before the first fit
-	fitted      int                   // the number of peers in the last fit
+	learned Learned
+	model   *estimate.Model // of learned, under learned.Params
+	fitted  int             // the number of peers in the last fit; 0 before the first
 }
 
 // remodel makes the model from what is learned, for the current parameters.
 func (l *learner) remodel() {
-	l.model = estimate.NewModel(l.params, l.learned.Prior, l.learned.Spurious)
+	l.model = l.learned.model(l.params)
 	l.learned.Params = modelParams(l.params)
 }
 
-// fit calibrates the client versions, and refits spurious rates and prior. It begins with
-// the default prior and not with what was learned before, so that a rebuild gives the same result.
+// fit learns prior, spurious rates and client versions from peers. It does not begin with
+// what was learned before, so that a rebuild gives the same result.
 func (l *learner) fit(peers []*Peer, now time.Time) {
 	base := estimate.NewModel(l.params, estimate.DefaultPrior(), nil)
-	l.calibration, l.fitted = estimate.Calibrate(base, byVersion(onePerPrefix(peers))), len(peers)
 	evidence := make([]*estimate.Evidence, 0, len(peers))
 	for _, p := range peers {
-		e, _, _ := l.evidence(p)
+		e, _, _ := evidenceOf(p, base)
 		evidence = append(evidence, e.Close())
 	}
-	spurious := estimate.FitSpurious(base, evidence)
-	prior := estimate.FitPrior(estimate.NewModel(l.params, estimate.DefaultPrior(), spurious), evidence)
-	if slices.ContainsFunc(prior.Bands, func(b estimate.Band) bool { return !finite(b.Share) }) {
-		prior = l.learned.Prior
+	got := estimate.Learn(l.params, evidence, byVersion(onePerPrefix(peers)))
+	if slices.ContainsFunc(got.Prior.Bands, func(b estimate.Band) bool { return !finite(b.Share) }) {
+		got.Prior = l.learned.Prior
 	}
-	l.learned = Learned{At: now.UnixMilli(), Prior: prior, Spurious: spurious, Versions: capped(l.calibration.Versions)}
+	l.fitted = len(peers)
+	l.learned = Learned{At: now.UnixMilli(), Prior: got.Prior, Spurious: got.Spurious, Versions: capped(got.Versions), Former: got.Former}
 	l.remodel()
+}
+
+// model is the model with what was learned.
+func (l *Learned) model(p estimate.Params) *estimate.Model {
+	return estimate.Learned{Prior: l.Prior, Spurious: l.Spurious, Versions: l.Versions, Former: l.Former}.Model(p)
 }
 
 // capped replaces the versions with the fewest nodes by their sum.
@@ -109,11 +117,6 @@ func capped(versions []estimate.VersionCheck) []estimate.VersionCheck {
 	return append(slices.Clone(versions[:maxVersions-1]), rest)
 }
 
-func (l *learner) evidence(p *Peer) (*estimate.Evidence, Estimate, uint32) {
-	params := l.model.Params()
-	return evidenceOf(p, params, func(c eth2.Client, own estimate.Behaviour) estimate.Trust { return l.calibration.Trust(params, c, own) })
-}
-
 // estimated is what recomputing a peer's estimate gave.
 type estimated struct {
 	peer     *Peer
@@ -122,8 +125,11 @@ type estimated struct {
 }
 
 func (l *learner) estimated(p *Peer) estimated {
-	e, out, undecodable := l.evidence(p)
+	e, out, undecodable := evidenceOf(p, l.model)
 	out.Estimate = l.model.Estimate(e)
+	if out.Since > 0 {
+		out.Flags |= estimate.FlagMoved
+	}
 	if !finite(out.Mean, out.Variance, out.PValidator, out.Stake.Mean) { // the old one is better, and JSON has no such numbers
 		return estimated{p, p.Estimate, undecodable > 0}
 	}
@@ -145,7 +151,7 @@ func (e estimated) amended(p *Peer) *Peer {
 // moved reports whether the parameters have changed since the model was made.
 func (l *learner) moved() bool {
 	a, b := l.params, l.model.Params()
-	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty
+	return a.ActiveValidators != b.ActiveValidators || a.PAggUncertainty != b.PAggUncertainty || a.Balance != b.Balance
 }
 
 // movedFar reports whether they have changed so that estimates differ by more than they
@@ -154,7 +160,7 @@ func (l *learner) movedFar() bool {
 	const little = 0.002
 	a, b := l.params, l.model.Params()
 	relative := math.Abs(a.AggregatorShare()/b.AggregatorShare() - 1)
-	return a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
+	return a.Balance.Known() != b.Balance.Known() || a.CommitteesPerSlot() != b.CommitteesPerSlot() || a.PAggUncertainty != b.PAggUncertainty || relative > little
 }
 
 // recent lists the peers to learn from: those of the last day, of each network prefix as

@@ -10,6 +10,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
 )
@@ -136,6 +137,11 @@ func TestLateEventsCountOnce(t *testing.T) {
 		const least = 0.66
 		if exact && b.EpochsWatched > most[id] || b.EpochsWatched < least*a.EpochsWatched {
 			t.Errorf("%s: %.1f epochs are in, %.1f in a rebuild, %.1f were watched", id, b.EpochsWatched, a.EpochsWatched, most[id])
+		}
+		// The visits are drawn at random, and contradict the custody group count of some peers:
+		// then neither number is believed.
+		if a.Flags&b.Flags&estimate.FlagConflict != 0 && a.Low <= b.High && b.Low <= a.High {
+			continue
 		}
 		if m := float64(b.Median); m < a.Low || m > a.High {
 			t.Errorf("%s: %d validators, in a rebuild %.0f to %.0f", id, b.Median, a.Low, a.High)

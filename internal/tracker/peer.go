@@ -6,6 +6,7 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // Bounds of what is kept of one peer.
@@ -36,7 +37,9 @@ type Peer struct {
 	LastVisit   int64  `json:"last_visit,omitempty"`
 
 	// From the newest handshake.
-	Multiaddr  string          `json:"multiaddr,omitempty"`
+	Multiaddr string `json:"multiaddr,omitempty"`
+	// Place is that of Multiaddr, and stays when the address is forgotten.
+	Place      *geo.Place      `json:"place,omitempty"`
 	Direction  string          `json:"direction,omitempty"`
 	Transport  string          `json:"transport,omitempty"`
 	ForkDigest eth2.ForkDigest `json:"fork_digest"`
@@ -62,6 +65,10 @@ type Peer struct {
 	// Open are visits that have not ended, and the last ones with a watch.
 	Open []openVisit `json:"open,omitempty"`
 
+	// Duties are those that it showed in the newest watched epochs, for the multiplicity of the
+	// network's validators.
+	Duties estimate.Duties `json:"duties,omitempty"`
+
 	// Estimate is nil before the first.
 	Estimate *Estimate `json:"estimate,omitempty"`
 
@@ -69,6 +76,9 @@ type Peer struct {
 	LostDays uint32 `json:"lost_days,omitempty"`
 
 	days []day // ascending
+	// placed is the version of the databases, plus 1, that Place was last looked up in; 0
+	// for none since the start.
+	placed uint64
 }
 
 // Record is the newest node record.

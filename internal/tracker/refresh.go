@@ -22,9 +22,9 @@ const (
 // PeerEstimate is one row of peer_estimates.
 type PeerEstimate struct {
 	*Peer
-	Hour             int64   // Unix milliseconds
-	Weight           float64 // in the totals, from 0 to 1
-	ActiveValidators uint64
+	Hour   int64           // Unix milliseconds
+	Weight float64         // in the totals, from 0 to 1
+	Params estimate.Params // that it was made with
 }
 
 // Hour returns the rows of the hour that has begun since the last, if one has: the
@@ -48,9 +48,9 @@ func (t *Tracker) Hour() []PeerEstimate {
 	w := weightsOf(nodes, t.learner.model)
 	rows := make([]PeerEstimate, len(nodes))
 	for i, p := range nodes {
-		rows[i] = PeerEstimate{p, hour, w.of[i], t.learner.model.Params().ActiveValidators}
+		rows[i] = PeerEstimate{p, hour, w.of[i], t.learner.model.Params()}
 	}
-	t.totals = append(t.totals, totalsOf(nodes, duplicateIDs, w, t.learner.model, hour))
+	t.totals = append(t.totals, totalsOf(nodes, duplicateIDs, w, t.learner.model, t.learner.learned.Multiplicity, hour))
 	return rows
 }
 
@@ -59,12 +59,14 @@ func (t *Tracker) LastHour() int64 { return t.history.lastHour() }
 
 // AddTotals adds an hour's totals to the open segment, from rows that are in the datasets.
 // The rows do not say how many ids were duplicates, how many nodes were inbound only, in
-// which prefixes they were, or how uncertain the active validators were: the numbers are 0,
-// the uncertainty is taken as it is now. KeepHistory replaces them by those of the database in use.
-func (t *Tracker) AddTotals(hour int64, active uint64, sum Sums) {
+// which prefixes they were, which duties they showed, or how uncertain the active validators
+// and the mean balance (0 for none) were: the numbers are 0, the multiplicity is not known, the
+// uncertainty is taken as it is now. KeepHistory replaces them by those of the database in use.
+func (t *Tracker) AddTotals(hour int64, active uint64, balance float64, sum Sums) {
 	p := t.learner.model.Params()
-	p.ActiveValidators = active
-	t.totals = append(t.totals, sum.totals(estimate.NewModel(p, estimate.DefaultPrior(), nil), hour))
+	p.ActiveValidators, p.Balance.Mean = active, balance
+	m := estimate.NewModel(p, estimate.DefaultPrior(), nil)
+	t.totals = append(t.totals, sum.totals(m, estimate.Multiplicity{}, hour))
 }
 
 // refresh recomputes the estimates of changed peers that are due, or learns again when the
@@ -72,17 +74,20 @@ func (t *Tracker) AddTotals(hour int64, active uint64, sum Sums) {
 func (t *Tracker) refresh(all bool) {
 	t.takeActive()
 	switch {
-	case t.learner.calibration == nil && len(t.peers) > 0, t.learner.movedFar(), t.grown():
+	case t.learner.fitted == 0 && len(t.peers) > 0, t.learner.movedFar(), t.grown():
 		t.learn()
 	default:
 		t.estimateChanged(all)
 	}
 }
 
-// takeActive applies the number that SetActiveValidators has announced.
+// takeActive applies what SetActiveValidators and SetBalance have announced.
 func (t *Tracker) takeActive() {
 	if n := t.active.Load(); n > 0 {
 		t.learner.params.ActiveValidators, t.learner.params.PAggUncertainty = n, 0
+	}
+	if b := t.balance.Load(); b != nil {
+		t.learner.params.Balance = *b
 	}
 }
 
@@ -98,7 +103,7 @@ func (t *Tracker) grown() bool {
 func (t *Tracker) learnedLately() bool {
 	t.takeActive()
 	l := &t.learner
-	return l.calibration != nil && !l.moved() && t.now().UnixMilli()-l.learned.At < t.refreshEvery().Milliseconds()
+	return l.fitted > 0 && !l.moved() && t.now().UnixMilli()-l.learned.At < t.refreshEvery().Milliseconds()
 }
 
 // learn learns from the peers of the last day, and recomputes all estimates.
@@ -115,6 +120,8 @@ func (t *Tracker) learn() {
 		}
 	}
 	t.estimateChanged(true)
+	nodes, _ := counted(t.peers)
+	t.learner.learned.Multiplicity = multiplicityOf(nodes, weightsOf(nodes, t.learner.model).of, t.learner.params)
 	t.cfg.Log.Debug("learned from all peers", slog.Int("peers", len(peers)), slog.Duration("took", time.Since(start)))
 }
 
@@ -135,11 +142,11 @@ func (t *Tracker) remodel() {
 func (t *Tracker) dropStatistics(was estimate.Params) {
 	n := 0
 	for _, p := range t.peers {
-		if len(p.days) == 0 {
+		if len(p.days) == 0 && len(p.Duties) == 0 {
 			continue
 		}
 		next := *p
-		next.days = nil
+		next.days, next.Duties = nil, nil
 		t.set(&next)
 		n++
 	}

@@ -85,7 +85,7 @@ func (s *State) sumUp() {
 		model := estimate.NewModel(s.Params(), estimate.DefaultPrior(), nil)
 		w := weightsOf(nodes, model)
 		s.sum.counted, s.sum.duplicateIDs, s.sum.weights = nodes, duplicateIDs, w.of
-		s.sum.totals = totalsOf(nodes, duplicateIDs, w, model, newest)
+		s.sum.totals = totalsOf(nodes, duplicateIDs, w, model, s.Learned.Multiplicity, newest)
 	})
 }
 
@@ -172,8 +172,8 @@ type Why struct {
 
 // Why explains an estimate with what was learned last.
 func (s *State) Why(p *Peer) Why {
-	m := estimate.NewModel(s.Params(), s.Learned.Prior, s.Learned.Spurious)
-	e, _, _ := evidenceOf(p, s.Params(), func(c eth2.Client, own estimate.Behaviour) estimate.Trust { return s.trust(p, c, own) })
+	m := s.Learned.model(s.Params())
+	e, _, _ := evidenceOf(p, m)
 	out := Why{Custody: m.Estimate(estimate.NewEvidence(clientOf(p.Client), p.Custody))}
 	out.On, out.Off = e.Cells()
 	out.SyncOn, out.SyncOff = e.SyncCells()
@@ -184,21 +184,28 @@ func (s *State) Why(p *Peer) Why {
 	return out
 }
 
-// trust is how far the statistics of one of p's client versions are trusted: for the
-// version that p runs now as in its estimate, for earlier ones by the last tests.
-func (s *State) trust(p *Peer, c eth2.Client, own estimate.Behaviour) estimate.Trust {
-	if c == clientOf(p.Client) && p.Estimate != nil {
-		return p.Estimate.Trust
-	}
-	if own.AllDuties(s.Params()) {
-		return estimate.TrustCustody
-	}
-	for _, known := range s.Learned.Versions {
-		if known.Kind == c.Kind && known.Release == c.Release() {
-			return known.Trust
+// Stretch is a time in which a peer's number of validators did not change.
+type Stretch struct {
+	From, To int64 // Unix milliseconds: whole days
+	Estimate estimate.Estimate
+}
+
+// Stretches are the numbers of a peer within the window, oldest first: one, if it did not
+// change. The last is that of its estimate, the others are by its subnets alone.
+func (s *State) Stretches(p *Peer) (out []Stretch) {
+	m := s.Learned.model(s.Params())
+	days, _ := daysOf(p)
+	for len(days) > 0 {
+		e, _ := stretch(p, m, days)
+		from := m.Stretch(days)
+		if len(out) > 0 { // the custody group count is of now
+			e.SetCustody(estimate.Custody{})
 		}
+		out = append(out, Stretch{int64(from) * dayMS, int64(days[len(days)-1].Day+1) * dayMS, m.Estimate(e)})
+		days = days[:slices.IndexFunc(days, func(d estimate.DayStatistics) bool { return d.Day >= from })]
 	}
-	return estimate.TrustAll
+	slices.Reverse(out)
+	return out
 }
 
 // Peers gives every peer, in no order.

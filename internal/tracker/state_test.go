@@ -11,8 +11,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"github.com/chainbound/valtrack/internal/estimate"
 )
 
 // What a version showed that failed its tests explains no estimate, neither while the
@@ -32,18 +30,18 @@ func TestWhyTrustsAsTheEstimateDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := *v.Peer(peerID(0))
-	believed := v.Why(&p)
-	distrusted := *p.Estimate
-	distrusted.Trust = estimate.TrustCustody
-	p.Estimate = &distrusted
-	if why := v.Why(&p); why.On != 0 || why.Subnets.High-why.Subnets.Low <= 2*(believed.Subnets.High-believed.Subnets.Low) {
-		t.Errorf("subnets alone of a version that is not believed: %+v of %d filled cells; believed: %+v", why.Subnets, why.On, believed.Subnets)
+	assumed := v.Why(&p)
+	check := func(when string) {
+		t.Helper()
+		if why := v.Why(&p); why.On != assumed.On || math.Abs(2*why.Subnets.Mean/assumed.Subnets.Mean-1) > 0.1 {
+			t.Errorf("%s, subnets alone at twice the assumed rate: %+v of %d filled cells; at that: %+v", when, why.Subnets, why.On, assumed.Subnets)
+		}
 	}
+	v.Learned.Versions[0].WatchedRatio, v.Learned.Versions[0].WatchedError = 2, 0.01
+	v.Learned.Versions[0].SnapshotRatio, v.Learned.Versions[0].SnapshotError = 2, 0.01
+	check("the version")
 	p.Client.Version = "v9.0.0" // since updated
-	v.Learned.Versions[0].Trust = estimate.TrustCustody
-	if why := v.Why(&p); why.On != 0 {
-		t.Errorf("%d filled cells of the version before", why.On)
-	}
+	check("the version before")
 }
 
 // What a reader has does not change with the next segments, the next has.

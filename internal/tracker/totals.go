@@ -21,20 +21,44 @@ type Totals struct {
 	WithValidators float64 `json:"with_validators"`
 	// Validators are attachments: a validator that runs behind several nodes counts on
 	// each. Low and High are the ends of the 90 % interval.
-	Validators       float64 `json:"validators"`
-	Low              float64 `json:"validators_low"`
-	High             float64 `json:"validators_high"`
-	StakeETH         float64 `json:"stake_eth"`
-	StakeLow         float64 `json:"stake_low"`
-	StakeHigh        float64 `json:"stake_high"`
-	ActiveValidators uint64  `json:"active_validators"`
-	// Multiplicity is Validators over ActiveValidators. Verdict (M4) is failed when it is
-	// more than fallback nodes and distributed validators explain, and unsure when too much
-	// of what the concentrated nodes claim is not in it.
-	Multiplicity float64        `json:"multiplicity"`
-	Verdict      string         `json:"verdict"`
-	Clients      []ClientTotals `json:"clients"` // most nodes first
+	Validators float64 `json:"validators"`
+	Low        float64 `json:"validators_low"`
+	High       float64 `json:"validators_high"`
+	Errors     Errors  `json:"errors"`
+	// The stake is null where the mean balance was not known.
+	StakeETH         *float64 `json:"stake_eth"`
+	StakeLow         *float64 `json:"stake_low"`
+	StakeHigh        *float64 `json:"stake_high"`
+	ActiveValidators uint64   `json:"active_validators"`
+	// Ratio is Validators over ActiveValidators. Verdict (M4) is failed when it is more than
+	// fallback nodes and distributed validators explain, low when it is less than a crawl of the
+	// whole network finds, and unsure when too much of what the concentrated nodes claim is not
+	// in it.
+	Ratio   float64 `json:"multiplicity"`
+	Verdict string  `json:"verdict"`
+	// Multiplicity is how many nodes run each validator, null where it was not measured.
+	Multiplicity *estimate.Multiplicity `json:"nodes_per_validator"`
+	Unaccounted  Unaccounted            `json:"unaccounted"`
+	Clients      []ClientTotals         `json:"clients"` // most nodes first
 	Concentration
+}
+
+// Errors are shares of the variance of Validators: from each node's own estimate, from the rates
+// of client versions, from the prior and what is assumed of custody, and from the number of
+// active validators.
+type Errors struct {
+	Nodes            float64 `json:"nodes"`
+	Clients          float64 `json:"clients"`
+	Prior            float64 `json:"prior"`
+	ActiveValidators float64 `json:"active_validators"`
+}
+
+// Unaccounted is the share of the active validators that no counted node accounts for, with its
+// 90 % interval. Where the multiplicity was not measured only the lower end is known.
+type Unaccounted struct {
+	Share *float64 `json:"share"`
+	Low   float64  `json:"low"`
+	High  *float64 `json:"high"`
 }
 
 // Concentration is what of the totals depends on a few network prefixes. The numbers of
@@ -61,16 +85,17 @@ type ClientTotals struct {
 	Validators     float64 `json:"validators"`
 	Low            float64 `json:"validators_low"`
 	High           float64 `json:"validators_high"`
-	StakeETH       float64 `json:"stake_eth"`
+	// StakeETH is null where the mean balance was not known.
+	StakeETH *float64 `json:"stake_eth"`
 }
 
 // totalsOf sums the estimates of the nodes that counted gave.
-func totalsOf(nodes []*Peer, duplicateIDs uint64, w weights, m *estimate.Model, hour int64) Totals {
+func totalsOf(nodes []*Peer, duplicateIDs uint64, w weights, m *estimate.Model, k estimate.Multiplicity, hour int64) Totals {
 	sum := Sums{}
 	for i, p := range nodes {
 		sum.Add(p.Client.Kind, p.Estimate.Estimate, w.of[i])
 	}
-	out := sum.totals(m, hour)
+	out := sum.totals(m, k, hour)
 	out.DuplicateIDs, out.InboundOnly = duplicateIDs, inboundOnly(nodes)
 	out.Prefixes, out.LargePrefixes, out.LargestPrefix = w.limited, w.large, w.largest/float64(max(1, out.ActiveValidators))
 	return out
@@ -86,7 +111,7 @@ func (s Sums) Add(client eth2.ClientKind, e estimate.Estimate, weight float64) {
 	s[client] = sum
 }
 
-func (s Sums) totals(m *estimate.Model, hour int64) Totals {
+func (s Sums) totals(m *estimate.Model, k estimate.Multiplicity, hour int64) Totals {
 	out := Totals{Hour: hour, Clients: []ClientTotals{}}
 	kinds := slices.Sorted(maps.Keys(s))
 	groups := make([]estimate.Sum, len(kinds))
@@ -95,13 +120,40 @@ func (s Sums) totals(m *estimate.Model, hour int64) Totals {
 		out.Nodes += s[kind].Nodes
 	}
 	t, clients := m.Totals(groups)
+	t = t.With(k)
 	for i, c := range clients {
-		out.Clients = append(out.Clients, ClientTotals{string(kinds[i]), groups[i].Nodes, c.WithValidators, c.Validators, c.Low, c.High, c.StakeETH})
+		out.Clients = append(out.Clients, ClientTotals{string(kinds[i]), groups[i].Nodes, c.WithValidators, c.Validators, c.Low, c.High, ifKnown(c.StakeKnown, c.StakeETH)})
 	}
 	slices.SortStableFunc(out.Clients, func(a, b ClientTotals) int { return cmp.Compare(b.Nodes, a.Nodes) })
 	out.WithValidators, out.Validators, out.Low, out.High = t.WithValidators, t.Validators, t.Low, t.High
-	out.StakeETH, out.StakeLow, out.StakeHigh = t.StakeETH, t.StakeLow, t.StakeHigh
-	out.ActiveValidators, out.Multiplicity, out.Verdict = t.ActiveValidators, t.Multiplicity, t.Verdict.String()
+	out.StakeETH, out.StakeLow, out.StakeHigh = ifKnown(t.StakeKnown, t.StakeETH), ifKnown(t.StakeKnown, t.StakeLow), ifKnown(t.StakeKnown, t.StakeHigh)
+	out.ActiveValidators, out.Ratio, out.Verdict = t.ActiveValidators, t.Ratio, t.Verdict.String()
+	out.Multiplicity = ifKnown(k.Known(), k)
+	u := t.Unaccounted
+	out.Unaccounted = Unaccounted{ifKnown(u.Known, u.Mean), u.Low, ifKnown(u.Known, u.High)}
+	if all := t.Errors.Sum(); all > 0 {
+		out.Errors = Errors{t.Errors.Nodes / all, t.Errors.Clients / all, t.Errors.Prior / all, t.Errors.Aggregators / all}
+	}
 	out.Concentrated, out.Claimed, out.Admitted = t.Limited, t.Claimed, t.Admitted
 	return out
+}
+
+// ifKnown is nil for what is not known.
+func ifKnown[T any](known bool, v T) *T {
+	if !known {
+		return nil
+	}
+	return &v
+}
+
+// multiplicityOf measures on how many nodes validators run, from the duties of the nodes that
+// count in full: those of one prefix can be one party's, and show what it likes.
+func multiplicityOf(nodes []*Peer, weights []float64, p estimate.Params) estimate.Multiplicity {
+	list := make([]estimate.DutyNode, 0, len(nodes))
+	for i, p := range nodes {
+		if weights[i] >= 1 {
+			list = append(list, estimate.DutyNode{Duties: p.Duties, Validators: p.Estimate.Mean})
+		}
+	}
+	return estimate.FitMultiplicity(p, list)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
 )
 
 // File is the database in the data directory.
@@ -42,11 +43,13 @@ type Config struct {
 	Params  estimate.Params
 	// EstimateEvery is the time between two rows of peer_estimates; zero is an hour.
 	EstimateEvery time.Duration
-	Log           *slog.Logger
+	// Places, unless it is nil, finds where peers are.
+	Places *geo.Locator
+	Log    *slog.Logger
 }
 
-// Tracker follows the events of a consumer. All methods but State and SetActiveValidators
-// are for one goroutine.
+// Tracker follows the events of a consumer. All methods but State, SetActiveValidators and
+// SetBalance are for one goroutine.
 type Tracker struct {
 	cfg      Config
 	now      func() time.Time
@@ -69,8 +72,9 @@ type Tracker struct {
 	refreshed time.Time
 	lostDays  uint32 // dropped since the last log line
 
-	active atomic.Uint64 // announced by SetActiveValidators; 0 for none
-	state  atomic.Pointer[State]
+	active  atomic.Uint64                    // announced by SetActiveValidators; 0 for none
+	balance atomic.Pointer[estimate.Balance] // announced by SetBalance; nil for none
+	state   atomic.Pointer[State]
 }
 
 // Open opens the data directory's database, creating it if it is missing, and loads it. Its
@@ -95,14 +99,26 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 		return nil, errors.Join(fmt.Errorf("tracker database %s: %w", path, err), store.db.Close())
 	}
 	t := &Tracker{
-		cfg: cfg, now: time.Now, store: store, maxPeers: maxPeers, fold: newFold(s.peers),
+		cfg: cfg, now: time.Now, store: store, maxPeers: maxPeers, fold: newFold(s.peers, cfg.Places),
 		peers: s.peers, applied: s.Applied, history: s.History, learner: learner{params: cfg.Params, learned: s.Learned},
 		dirty: newDirty(), changed: map[string]time.Time{},
 		refreshed: time.Now(), // a backlog at the start comes first
 	}
 	t.remodel()
+	t.findPlaces()
 	t.publish()
 	return t, nil
+}
+
+// findPlaces gives peers of earlier versions their places.
+func (t *Tracker) findPlaces() {
+	for _, p := range t.peers {
+		if place := t.fold.place(p.Multiaddr); p.Place == nil && place != nil {
+			next := *p
+			next.Place = place
+			t.set(&next)
+		}
+	}
 }
 
 // Applied is the last segment whose events are in; ok is false when there is none.
@@ -216,6 +232,10 @@ func (t *Tracker) publish() {
 // chain; 0 is ignored. It takes effect with the next refresh of the estimates. It may be
 // called at any time.
 func (t *Tracker) SetActiveValidators(n uint64) { t.active.Store(n) }
+
+// SetBalance sets the mean balance of the network's active validators, as SetActiveValidators
+// their number.
+func (t *Tracker) SetBalance(b estimate.Balance) { t.balance.Store(&b) }
 
 // Recompute learns from all peers, recomputes all estimates, as at the end of an hour, and
 // writes them.

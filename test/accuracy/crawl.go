@@ -38,6 +38,7 @@ type member struct {
 	cgc     uint64
 	custody estimate.Custody
 	days    []*estimate.Statistics
+	duties  estimate.Duties
 	// moveTo is the number of validators from the fifth day on; -1 for the same.
 	moveTo int
 	moved  bool // the interval, by something that the node does not do
@@ -125,6 +126,7 @@ func (c *crawl) add(m *member, s schedule) {
 			share := epochsPerDay / s.visits
 			w := m.visitLog(begin+v*share+m.rand.IntN(share-watchEpochs-1), watchEpochs)
 			stats.AddWatch(c.params, w)
+			m.duties = m.duties.AddWatch(c.params, m.client(), w)
 		}
 		c.addDay(m, stats, begin)
 	}

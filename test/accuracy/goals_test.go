@@ -175,7 +175,7 @@ func TestG10WrongActiveValidators(t *testing.T) {
 			s := estimate.NewStatistics(n.client())
 			n.watch(p, s, 225)
 			e := estimate.NewEvidence(n.client(), estimate.Custody{})
-			e.Add(s, estimate.TrustAll)
+			e.Add(s, n.client())
 			was, is := float64(right.Estimate(e).Median), float64(sure.Estimate(e).Median)
 			shifts = append(shifts, max(was, is)/min(was, is)-1)
 			if u := unsure.Estimate(e); u.Low <= float64(v) && float64(v) <= u.High {
@@ -234,7 +234,7 @@ func TestInterruptedWatches(t *testing.T) {
 					at = end + 3*384_000 // the simulation draws the duties of each visit independently
 				}
 				e := estimate.NewEvidence(n.client(), estimate.Custody{})
-				e.Add(s, estimate.TrustAll)
+				e.Add(s, n.client())
 				got := m.Estimate(e)
 				sum += got.Mean
 				if got.Low <= validators && validators <= got.High {
@@ -264,11 +264,11 @@ func TestMisfitsAreFound(t *testing.T) {
 		{"Prysm as assumed", personas()[1], false, watched, estimate.TrustAll},
 		{"Teku as assumed", personas()[3], false, watched, estimate.TrustAll},
 		{"snapshots, as assumed", personas()[0], false, snapshots, estimate.TrustAll},
-		{"leaves early, watched", earlyLeaver(), false, watched, estimate.TrustWatched},
-		{"leaves early, snapshots", earlyLeaver(), false, snapshots, estimate.TrustWatched},
-		{"every duty", personas()[0], true, watched, estimate.TrustCustody},
-		{"every duty of Prysm", personas()[1], true, watched, estimate.TrustCustody},
-		{"an unknown window", newName(personas()[1]), false, watched, estimate.TrustWatched},
+		{"leaves early, watched", earlyLeaver(), false, watched, estimate.TrustWide},
+		{"leaves early, snapshots", earlyLeaver(), false, snapshots, estimate.TrustWide},
+		{"every duty", personas()[0], true, watched, estimate.TrustWide},
+		{"every duty of Prysm", personas()[1], true, watched, estimate.TrustWide},
+		{"an unknown window", newName(personas()[1]), false, watched, estimate.TrustWide},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -304,11 +304,12 @@ func checkMisfit(t *testing.T, p persona, all bool, mode mode, want estimate.Tru
 		truth = append(truth, v)
 	}
 	calibration := estimate.Calibrate(m, slices.Values(nodes))
+	calibrated := m.WithVersions(calibration.Versions)
 	inside := 0
 	for i, n := range nodes {
 		e := estimate.NewEvidence(n.Client, n.Custody)
-		e.Add(n.Statistics[0], calibration.Trust(params, n.Client, n.Statistics[0].Behaviour()))
-		got := m.Estimate(e)
+		e.Add(n.Statistics[0], n.Client)
+		got := calibrated.Estimate(e)
 		if got.Low <= float64(truth[i]) && float64(truth[i]) <= got.High {
 			inside++
 		}

@@ -36,34 +36,50 @@ var unknown = interval{math.NaN(), math.NaN(), math.NaN()}
 
 // estimate calibrates, learns the prior, estimates every node, and sums.
 func (c *crawl) estimate() *crawl {
+	c.params.Balance = meanOf(c.balances)
 	base := estimate.NewModel(c.params, estimate.DefaultPrior(), nil)
-	calibration := estimate.Calibrate(base, c.nodes)
 	var evidence []*estimate.Evidence
 	for _, m := range c.members {
-		e := estimate.NewEvidence(m.client(), m.custody)
-		own := estimate.Behaviour{}
-		for _, s := range m.days {
-			own.Add(s.Behaviour())
-		}
-		m.flagged = own.AllDuties(c.params)
-		trust := calibration.Trust(c.params, m.client(), own)
-		for _, s := range m.days {
-			e.Add(s, trust)
-		}
-		evidence = append(evidence, e.Close())
+		e, _ := m.evidence(base)
+		evidence = append(evidence, e)
 	}
-	spurious := estimate.FitSpurious(base, evidence)
-	prior := estimate.FitPrior(estimate.NewModel(c.params, estimate.DefaultPrior(), spurious), evidence)
-	model := estimate.NewModel(c.params, prior, spurious)
-	var sum estimate.Sum
-	for i, m := range c.members {
-		m.estimate = model.Estimate(evidence[i])
-		sum.Add(m.estimate, 1)
+	l := estimate.Learn(c.params, evidence, c.nodes)
+	model := l.Model(c.params)
+	c.rates = map[eth2.ClientKind]float64{}
+	for _, v := range l.Versions {
+		if v.WatchedError > 0 {
+			c.rates[v.Kind] = v.WatchedRatio
+		}
 	}
-	c.total, _ = model.Totals([]estimate.Sum{sum})
-	c.multiplicity = unknown
-	c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
+	for _, m := range c.members {
+		e, moved := m.evidence(model)
+		m.estimate = model.Estimate(e)
+		if moved {
+			m.estimate.Flags |= estimate.FlagMoved
+		}
+		m.flagged = m.estimate.Flags != 0
+	}
+	c.total, _ = model.Totals(c.sums())
+	c.stake = unknown
+	if c.total.StakeKnown {
+		c.stake = interval{c.total.StakeETH, c.total.StakeLow, c.total.StakeHigh}
+	}
+	c.multiplicity = c.fitMultiplicity()
 	return c
+}
+
+// evidence sums a node's days since its number last changed.
+func (m *member) evidence(model *estimate.Model) (e *estimate.Evidence, moved bool) {
+	var days []estimate.DayStatistics
+	for i, s := range m.days {
+		days = append(days, estimate.DayStatistics{Day: int32(i), Client: m.client(), Statistics: s})
+	}
+	from := model.Stretch(days)
+	e = estimate.NewEvidence(m.client(), m.custody)
+	for _, d := range days[from:] {
+		e.Add(d.Statistics, d.Client)
+	}
+	return e.Close(), from > 0
 }
 
 // nodes are the crawl's, to calibrate with.
@@ -73,4 +89,43 @@ func (c *crawl) nodes(yield func(estimate.Node) bool) {
 			return
 		}
 	}
+}
+
+// sums adds up the nodes of each client.
+func (c *crawl) sums() (list []estimate.Sum) {
+	byKind := map[eth2.ClientKind]int{}
+	for _, m := range c.members {
+		kind := m.client().Kind
+		if _, ok := byKind[kind]; !ok {
+			byKind[kind] = len(list)
+			list = append(list, estimate.Sum{})
+		}
+		list[byKind[kind]].Add(m.estimate, 1)
+	}
+	return list
+}
+
+// fitMultiplicity compares the duties of all nodes.
+func (c *crawl) fitMultiplicity() interval {
+	var list []estimate.DutyNode
+	for _, m := range c.members {
+		list = append(list, estimate.DutyNode{Duties: m.duties, Validators: m.estimate.Mean})
+	}
+	if fit := estimate.FitMultiplicity(c.params, list); fit.Known() {
+		return interval{fit.Mean, fit.Low, fit.High}
+	}
+	return unknown
+}
+
+// meanOf is the mean of effective balances and its relative standard error.
+func meanOf(balances []uint64) estimate.Balance {
+	if len(balances) == 0 {
+		return estimate.Balance{}
+	}
+	n, sum, squares := float64(len(balances)), 0.0, 0.0
+	for _, b := range balances {
+		sum, squares = sum+float64(b), squares+float64(b)*float64(b)
+	}
+	mean := sum / n
+	return estimate.Balance{Mean: mean, Error: math.Sqrt(max(0, squares/n-mean*mean)/n) / mean}
 }

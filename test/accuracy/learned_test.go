@@ -77,6 +77,6 @@ func (t trial) evidence(pop *population, p estimate.Params, n *node) *estimate.E
 		c.Observe(0, pop.custody(n))
 	}
 	e := estimate.NewEvidence(n.client(), c)
-	e.Add(s, estimate.TrustAll)
+	e.Add(s, n.client())
 	return e
 }

@@ -55,7 +55,7 @@ func (t trial) run(pop *population, m *estimate.Model, n *node) outcome {
 		c.Observe(0, pop.custody(n))
 	}
 	e := estimate.NewEvidence(n.client(), c)
-	e.Add(s, estimate.TrustAll)
+	e.Add(s, n.client())
 	out.estimate = m.Estimate(e)
 	return out
 }

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// Each kind of change is found once, in the view in which it happened.
+func TestChangesBetween(t *testing.T) {
+	const hour = int64(3_600_000)
+	now := 1000 * hour
+	state := &tracker.State{History: tracker.History{Counts: []tracker.HourCounts{{Hour: hour}}}}
+	peer := func(id string, handshake int64, change func(p *tracker.Peer)) node {
+		p := &tracker.Peer{
+			ID: id, Client: eth2.Client{Kind: eth2.ClientLighthouse, Version: "v8.0.0"}, Address: "quic/192.0.2." + id + ":9000", LastHandshake: handshake, LastSeen: handshake,
+			Estimate: &tracker.Estimate{Estimate: estimate.Estimate{Median: 5, PValidator: 1}},
+		}
+		if change != nil {
+			change(p)
+		}
+		n := node{Peer: p, release: p.Client.Release(), weight: 1, validating: validatingOf(p), place: placeOf(p)}
+		if handshake < now-24*hour {
+			n.weight = math.NaN()
+		}
+		return n
+	}
+	was := &view{state: state, nodes: []node{
+		peer("1", now-hour, nil), peer("2", now-hour, nil), peer("3", now-hour, nil), peer("4", now-hour, nil), peer("5", now-hour, nil),
+	}}
+	was.nodes[3].weight = 1
+	is := &view{state: state, nodes: []node{
+		peer("1", now, func(p *tracker.Peer) { p.Address = "quic/198.51.100.1:9000" }),
+		peer("2", now, func(p *tracker.Peer) { p.Client.Version = "v8.1.0" }),
+		peer("3", now, func(p *tracker.Peer) { p.Estimate = &tracker.Estimate{} }),
+		peer("4", now-25*hour, nil),
+		peer("5", now, func(p *tracker.Peer) {
+			p.Estimate = &tracker.Estimate{Estimate: estimate.Estimate{Median: 1, PValidator: 0.6}}
+		}),
+		peer("6", now, func(p *tracker.Peer) { p.Address = "quic/192.0.2.4:9000" }),
+	}}
+	was.totals.Hour, is.totals.Hour = now-hour, now
+	is.keepValidating(was)
+	var got []string
+	for _, c := range changesBetween(was, is) {
+		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", c.ID, c.Kind, orEmpty(c.From), orEmpty(c.To), orEmpty(c.Replaces))))
+	}
+	slices.Sort(got)
+	want := []string{"1 moved", "2 upgraded 8.0.0 8.1.0", "3 stopped_validating 5 0", "4 vanished", "6 appeared   4"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if is.nodes[4].validating != yes {
+		t.Error("an unsure estimate is a change")
+	}
+	if again := changesBetween(is, is); len(again) != 0 {
+		t.Errorf("nothing changed: %v", again)
+	}
+}
+
+// The log keeps a bounded number of changes, and numbers them so that streams miss none of
+// those that are kept.
+func TestChangeLogIsBounded(t *testing.T) {
+	l := newChangeLog()
+	v := &view{state: &tracker.State{}}
+	l.all = make([]change, maxChanges+10)
+	l.add(v, v)
+	if len(l.all) > maxChanges || l.first+len(l.all) != maxChanges+10 {
+		t.Errorf("%d changes from %d", len(l.all), l.first)
+	}
+	if got, next := l.after(0); len(got) != len(l.all) || next != l.end() {
+		t.Errorf("%d changes, next %d", len(got), next)
+	}
+}
+
+// No query makes an answer that is not as specified, or an error of the server.
+func FuzzQuery(f *testing.F) {
+	s := newTestServer(f, 14)
+	next := s.object("/api/v1/nodes?limit=1&sort=-validators", false)["meta"].(map[string]any)["next"].(string)
+	for _, q := range []string{
+		"limit=1&sort=-validators&cursor=" + next, "client=lighthouse&counted=true", "validators_from=1e3&width_to=2", "fields=id,validators&format=csv",
+		"q=0x0700000000", "q=enr:-abc", "format=geojson&all_subnets=false", "from=1&to=2&country=none", "flag=silent", "cursor=e30",
+	} {
+		f.Add(q)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		for _, path := range []string{"/api/v1/nodes", "/api/v1/timeseries", "/api/v1/changes", "/validators"} {
+			r := (&http.Request{Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}, RemoteAddr: "192.0.2.1:1"}).WithContext(t.Context())
+			rec := httptest.NewRecorder()
+			s.handler.ServeHTTP(rec, r)
+			checkAnswer(t, http.MethodGet, path, rec)
+			if rec.Code >= http.StatusInternalServerError {
+				t.Fatalf("%s?%s: %d %.200s", path, query, rec.Code, rec.Body)
+			}
+		}
+	})
+}

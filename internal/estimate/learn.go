@@ -1,0 +1,43 @@
+package estimate
+
+import "iter"
+
+// Learned is what was learned from many nodes.
+type Learned struct {
+	Prior    Prior
+	Spurious Spurious
+	Versions []VersionCheck // most nodes first
+	Former   float64        // see Calibration; 0 for the assumed share
+}
+
+// Learn fits prior, spurious rates, and how each client version shows duties, which
+// depend on each other. evidence is of all nodes to learn from; nodes, which is read more
+// than once, are those that calibrate the client versions. It begins with the defaults, so that
+// the result depends on nothing else.
+func Learn(p Params, evidence []*Evidence, nodes iter.Seq[Node]) Learned {
+	const rounds = 2
+	spurious := FitSpurious(NewModel(p, DefaultPrior(), nil), evidence)
+	base := NewModel(p, DefaultPrior(), spurious)
+	l := Learned{Prior: FitPrior(base, evidence), Spurious: spurious}
+	for round := range rounds {
+		if round > 0 {
+			l.Prior = FitPrior(l.on(base), evidence)
+		}
+		c := Calibrate(l.Model(p), nodes)
+		l.Versions, l.Former = c.Versions, c.Former
+	}
+	return l
+}
+
+// Model is the model with what was learned.
+func (l Learned) Model(p Params) *Model {
+	return l.on(NewModel(p, l.Prior, l.Spurious))
+}
+
+func (l Learned) on(m *Model) *Model {
+	m = m.WithVersions(l.Versions)
+	if l.Former > 0 {
+		m.former = l.Former
+	}
+	return m
+}

@@ -1,0 +1,159 @@
+package estimate
+
+import (
+	"math"
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
+
+// DayStatistics are those of one day with one client version.
+type DayStatistics struct {
+	Day    int32 // since 1970
+	Client eth2.Client
+	*Statistics
+}
+
+// dayCells are the cells of a day.
+type dayCells struct {
+	day   int32
+	kinds []kindCells
+}
+
+// kindCells are those which one validator fills at one rate.
+type kindCells struct{ rate, on, of float64 }
+
+// Stretch is the day from which on a node's number of validators did not change, up to the
+// last of the days, which are in order of time: the first of them if it never did. Only a
+// change of the duties that show which is beyond chance, and large, counts.
+func (m *Model) Stretch(days []DayStatistics) int32 {
+	if len(days) == 0 {
+		return 0
+	}
+	from, cells := days[0].Day, m.byDay(days)
+	for {
+		split := lastChange(cells)
+		if split == 0 {
+			return from
+		}
+		cells = cells[split:]
+		from = cells[0].day
+	}
+}
+
+// byDay sums the cells of each day, of the window that the peer most likely has.
+func (m *Model) byDay(days []DayStatistics) (out []dayCells) {
+	for _, d := range days {
+		if len(d.readings) == 0 || d.fullness.declared > 0 {
+			continue
+		}
+		fit, known := m.fitOf(keyOf(d.Client)), len(d.readings) == 1
+		c := dayCells{day: d.Day}
+		if n := len(out); n > 0 && out[n-1].day == d.Day {
+			c, out = out[n-1], out[:n-1]
+		}
+		for _, r := range d.readings[0].all() {
+			if r.snapshot && !known || r.off == 0 {
+				continue
+			}
+			factor := fit.watched.factor
+			if r.snapshot {
+				factor = fit.snapshots.factor
+			}
+			c.add(kindCells{-factor * m.cellRate(r.cell), float64(r.on), float64(r.on + r.off)})
+		}
+		if len(c.kinds) > 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// cellRate is the logarithm of the chance that one validator leaves a cell empty.
+func (m *Model) cellRate(c cell) float64 {
+	return m.rates.of(c, func() float64 { return m.params.logEmpty(c, 1, 1) })
+}
+
+func (d *dayCells) add(c kindCells) {
+	i := slices.IndexFunc(d.kinds, func(k kindCells) bool { return k.rate == c.rate })
+	if i < 0 {
+		d.kinds = append(d.kinds, c)
+		return
+	}
+	d.kinds[i].on += c.on
+	d.kinds[i].of += c.of
+}
+
+// lastChange is the day before which the rate most likely changed; 0 for none.
+func lastChange(days []dayCells) (split int) {
+	const (
+		least    = 10      // cells
+		surely   = 5.0 * 5 // squared standard deviations: of 10,000 nodes none by chance
+		smallest = 1.25
+	)
+	var all dayCells
+	on := 0.0
+	for _, d := range days {
+		for _, k := range d.kinds {
+			all.add(k)
+			on += k.on
+		}
+	}
+	if on < least || len(days) < 2 {
+		return 0
+	}
+	v := all.likeliest()
+	total := all.against(v)
+	best, before := surely, residual{}
+	for i, d := range days[:len(days)-1] {
+		before.add(d.against(v))
+		after := total.minus(before)
+		part := after.variance / total.variance
+		diff := after.on - after.expected - part*(total.on-total.expected)
+		chi := diff * diff / (after.variance * (1 - part))
+		ratio := after.on * before.expected / math.Max(1e-9, after.expected*before.on)
+		if chi > best && (ratio > smallest || ratio < 1/smallest) {
+			best, split = chi, i+1
+		}
+	}
+	return split
+}
+
+// residual compares filled cells with how many should be filled.
+type residual struct{ on, expected, variance float64 }
+
+func (r *residual) add(o residual) {
+	r.on, r.expected, r.variance = r.on+o.on, r.expected+o.expected, r.variance+o.variance
+}
+
+func (r residual) minus(o residual) residual {
+	return residual{r.on - o.on, r.expected - o.expected, r.variance - o.variance}
+}
+
+// against compares a day with a number of validators.
+func (d dayCells) against(validators float64) (r residual) {
+	for _, k := range d.kinds {
+		empty := math.Exp(-k.rate * validators)
+		r.add(residual{k.on, k.of * (1 - empty), k.of * (1 - empty) * empty})
+	}
+	return r
+}
+
+// likeliest is the number of validators under which the cells are most likely.
+func (d dayCells) likeliest() float64 {
+	low, high := math.Log(1e-3), math.Log(10*maxValidators)
+	for range 30 {
+		mid := (low + high) / 2
+		slope, v := 0.0, math.Exp(mid) // of the logarithm of the likelihood
+		for _, k := range d.kinds {
+			full := -math.Expm1(-k.rate * v)
+			slope += k.rate * (k.on/full - k.of)
+		}
+		if slope > 0 {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return math.Exp((low + high) / 2)
+}
