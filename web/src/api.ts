@@ -128,9 +128,12 @@ export function useAPI<P extends Path>(path: P | null, params: Params = {}): Res
   }
   const held = entry;
   useEffect(() => {
-    held.used++;
-    if (address !== "" && held.at === 0) void load(address);
-    return () => void held.used--;
+    // A refresh may have removed the entry between rendering and now.
+    const shown = entries.get(address) ?? held;
+    entries.set(address, shown);
+    shown.used++;
+    if (address !== "" && shown.at === 0) void load(address);
+    return () => void shown.used--;
   }, [held]);
   const get = useMemo(() => () => (entries.get(address) ?? held).result, [address, held]);
   return useSyncExternalStore(listeners, get) as Result<Answer<P>>;

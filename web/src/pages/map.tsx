@@ -78,7 +78,7 @@ export function MapPage() {
       </div>
       <WorldMap places={shown} by={by} view={view} onView={moved} label={`World map by ${by}. Arrow keys move it, plus and minus zoom, 0 shows the whole world.`} />
       <p class="sub under" role="status">
-        {problem ? problem.message : `${num(sum.nodes)} nodes in ${num(shown.length)} places. ${methods.geo} ${cities.answer?.meta.public ? "Places with fewer than five nodes are left out." : ""}`}
+        {problem ? problem.message : `${num(sum.nodes)} nodes in ${num(shown.length)} places. ${methods.geo} ${cities.answer?.data.some((g) => g.name === "other") ? "Places with fewer than five nodes are left out." : ""}`}
       </p>
       {cities.answer && !shown.length && <Note>{filtered ? "No node with a known place matches these filters." : "No place is known yet."}</Note>}
     </div>

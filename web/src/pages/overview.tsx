@@ -143,7 +143,7 @@ export const clientLabel = (g: Group) => (
 export const places = (cities: Group[] | undefined): Place[] =>
   (cities ?? []).filter((g) => known(g.latitude) && known(g.longitude)).map((g) => ({ lon: g.longitude!, lat: g.latitude!, nodes: g.nodes, validators: g.validators ?? 0, name: g.name ?? "Unknown" }));
 
-function MapCard({ meta }: { meta: Meta }) {
+function MapCard() {
   const [by, setBy] = useBy();
   const cities = useAPI("/api/v1/cities");
   const shown = useMemo(() => places(cities.answer?.data), [cities.answer]);
@@ -155,7 +155,7 @@ function MapCard({ meta }: { meta: Meta }) {
       sub={`${num(shown.length)} cities · area of a circle: ${by}${hidden ? ` · ${num(hidden)} nodes not on the map` : ""}`}
       method={
         <>
-          {methods.geo} {meta.public && "Cities with fewer than five nodes are left out. "} <a href={href("/map", { by: by === "nodes" ? "" : by })}>Larger map</a>.
+          {methods.geo} {cities.answer?.data.some((g) => g.name === "other") && "Cities with fewer than five nodes are left out. "} <a href={href("/map", { by: by === "nodes" ? "" : by })}>Larger map</a>.
         </>
       }
       meta={cities.answer?.meta}
@@ -356,7 +356,7 @@ export function Overview() {
       <Headline s={s} meta={meta} />
       <Tiles s={s} meta={meta} trend={trend} />
       <div class="grid">
-        <MapCard meta={meta} />
+        <MapCard />
         <CountriesCard s={s} meta={meta} />
         <ClientsCard s={s} meta={meta} />
         <HostingCard s={s} meta={meta} />
