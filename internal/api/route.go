@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzhttp"
+
+	"github.com/chainbound/valtrack/internal/dashboard"
 )
 
 // Content types of answers.
@@ -68,7 +70,7 @@ func (s *Server) handler() http.Handler {
 	for _, route := range routes() {
 		mux.Handle("GET "+route.path, s.routeHandler(route))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	missing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		probe := r.Clone(r.Context())
 		probe.Method = http.MethodGet
 		if _, pattern := mux.Handler(probe); r.Method != http.MethodGet && pattern != "/" {
@@ -78,6 +80,10 @@ func (s *Server) handler() http.Handler {
 		}
 		newProblem(http.StatusNotFound, "%s: no such path; /docs lists them", shorten(r.URL.Path)).write(w)
 	})
+	mux.Handle("/", missing)
+	page := dashboard.Handler(missing)
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET /assets/", page)
 	compressed, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.EnableZstd(true), gzhttp.CompressionLevel(5),
 		gzhttp.ContentTypes([]string{typeJSON, typeNDJSON, "text/csv", typeGeoJSON, "text/plain", "text/html", "application/problem+json"}))
 	if err != nil {

@@ -1,0 +1,143 @@
+import { useEffect, useRef } from "preact/hooks";
+import { useAPI, type Meta } from "./api";
+import { ago, duration, known } from "./format";
+import { useLive } from "./live";
+import { ChangesPage } from "./pages/changes";
+import { ClientsPage } from "./pages/clients";
+import { ConcentrationPage } from "./pages/concentration";
+import { CrawlPage } from "./pages/crawl";
+import { DataPage } from "./pages/data";
+import { MapPage } from "./pages/map";
+import { MethodologyPage } from "./pages/methodology";
+import { NodePage } from "./pages/node";
+import { Nodes } from "./pages/nodes";
+import { Overview } from "./pages/overview";
+import { SubnetsPage } from "./pages/subnets";
+import { href, useRoute } from "./route";
+import { toggleTheme, useTheme } from "./theme";
+
+const pages: [string, string, () => preact.JSX.Element][] = [
+  ["/", "Overview", Overview],
+  ["/map", "Map", MapPage],
+  ["/nodes", "Nodes", Nodes],
+  ["/clients", "Clients", ClientsPage],
+  ["/subnets", "Subnets", SubnetsPage],
+  ["/concentration", "Concentration", ConcentrationPage],
+  ["/changes", "Changes", ChangesPage],
+  ["/crawl", "Crawl health", CrawlPage],
+  ["/data", "Data and API", DataPage],
+  ["/methodology", "Methodology", MethodologyPage],
+];
+
+const old = 2 * 3600_000; // ms
+
+/** Network, connection and age of the data. */
+function Status({ meta }: { meta?: Meta }) {
+  const live = useLive();
+  const age = known(meta?.as_of) ? Date.now() - meta!.as_of! : null;
+  const bad = live === "lost" || (age !== null && age > old);
+  return (
+    <span class={"status " + (bad ? "bad" : live)} role="status">
+      <i aria-hidden="true" />
+      {meta?.network ? meta.network + " · " : ""}
+      {live === "lost" ? "no connection, asking again" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
+    </span>
+  );
+}
+
+function Sources({ meta }: { meta?: Meta }) {
+  return (
+    <footer class="page">
+      <p>
+        Numbers of validators are estimates with 90 % intervals: <a href={href("/methodology")}>how</a>. {meta?.public !== false && "Public view: no addresses. "}
+        {meta?.geo_sources?.map((s) => (
+          <span key={s.name}>
+            {s.url ? (
+              <a href={s.url} rel="noreferrer">
+                {s.name}
+              </a>
+            ) : (
+              s.name
+            )}{" "}
+            ({s.licence}
+            {s.date ? ", " + s.date : ""}).{" "}
+          </span>
+        ))}
+        Coastlines: Natural Earth.
+      </p>
+    </footer>
+  );
+}
+
+export function App() {
+  const { path } = useRoute();
+  const theme = useTheme();
+  const meta = useAPI("/api/v1/summary").answer?.meta;
+  const main = useRef<HTMLElement>(null);
+  const shown = useRef(path);
+  const node = path.startsWith("/node/") ? decodeURIComponent(path.slice(6)) : null;
+  const page = pages.find(([p]) => p === path);
+  const title = node ? "Node" : (page?.[1] ?? "Not found");
+  useEffect(() => {
+    document.title = `${title} · Valtrack${meta ? " " + meta.network : ""}`;
+  }, [title, meta?.network]);
+  useEffect(() => {
+    if (shown.current === path) return; // the first page keeps the browser's focus
+    shown.current = path;
+    main.current?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }, [path]);
+  const Page = page?.[2];
+  return (
+    <>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(e) => {
+          e.preventDefault();
+          main.current?.focus();
+        }}
+      >
+        Skip to the content
+      </a>
+      <header class="top">
+        <a class="brand" href={href("/")}>
+          <svg viewBox="0 0 32 32" width="22" height="22" aria-hidden="true">
+            <path fill="var(--accent)" d="M16 2 6 17l10 6 10-6z" />
+            <path fill="var(--c-prysm)" d="M6 19l10 11 10-11-10 6z" />
+          </svg>
+          Valtrack
+        </a>
+        <nav aria-label="Pages">
+          {pages.map(([p, name]) => (
+            <a key={p} href={href(p)} aria-current={p === path || (node && p === "/nodes") ? "page" : undefined}>
+              {name}
+            </a>
+          ))}
+        </nav>
+        <Status meta={meta} />
+        <button type="button" class="theme" onClick={toggleTheme} aria-label={theme === "dark" ? "Light theme" : "Dark theme"}>
+          {theme === "dark" ? "☀" : "☾"}
+        </button>
+      </header>
+      {meta?.simulated && (
+        <aside class="banner" aria-label="Simulated network">
+          Simulated network: real nodes on this machine, with made-up places and validators.
+        </aside>
+      )}
+      <main ref={main} tabIndex={-1} id="main">
+        {path !== "/nodes" && path !== "/map" && !node && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}
+        {node ? (
+          <NodePage key={node} id={node} />
+        ) : Page ? (
+          <Page />
+        ) : (
+          <p class="card nothing">
+            There is no page {path}. <a href={href("/")}>Overview</a>
+          </p>
+        )}
+      </main>
+      <Sources meta={meta} />
+    </>
+  );
+}

@@ -1,0 +1,41 @@
+import type { ComponentChildren } from "preact";
+import { useId } from "preact/hooks";
+
+/** The field's words, as docs/glossary.md has them, for who meets them here first. */
+export const glossary: Record<string, string> = {
+  attachments: "Validators summed over nodes. A validator that runs behind two nodes counts on both, so this can exceed the number of active validators.",
+  "90 % interval": "In simulation the true number lies between these ends nine times in ten.",
+  "reachable node": "A beacon node that completed a handshake (Status and MetaData) in the last day. Several peer ids at one address count once.",
+  "active validators": "Validators of the network that are to attest now, from a beacon node or from the network's configuration.",
+  "33 % line": "A client with more than a third of the validators can stop finality by a fault; with two thirds it can finalise a wrong chain.",
+  ENR: "A signed record of a node's keys, addresses and consensus entries (EIP-778).",
+  "fork digest": "Four bytes that identify a network's fork and blob parameters. Peers must agree on it.",
+  "long-lived subnet": "An attestation subnet, determined by the node id, to which a node subscribes permanently.",
+  "short-lived subnet": "An attestation subnet that a node joins for a duty of a validator and leaves afterwards: the main evidence of validators.",
+  "custody group": "One of 128 groups of data columns. The number that a node keeps grows with the stake of the validators behind it.",
+  "network (AS)": "An autonomous system: a provider's or company's part of the internet.",
+  HHI: "Herfindahl-Hirschman index: the sum of the squared shares, from near 0 (many equal groups) to 1 (one group has all).",
+  "multiplicity": "Attachments per active validator: above 1 when validators run behind several nodes, below 1 when some nodes were not reached.",
+  posterior: "The probability of each number of validators, given everything that was observed of the node.",
+  "watched epochs": "Epochs during which a connection was held and every subscription was logged.",
+  nfd: "Next fork digest: what a node's record says the digest will be after the next fork.",
+  "missing events": "Events that a sentry numbered and that never arrived here.",
+  lag: "Messages in the JetStream stream that are not stored yet.",
+  handshake: "Status and MetaData were exchanged.",
+  sentry: "The process that finds and visits nodes.",
+};
+
+/** A word with its explanation on hover, focus and touch. */
+export function Term({ name, children }: { name: keyof typeof glossary & string; children?: ComponentChildren }) {
+  const id = useId();
+  return (
+    <span class="term">
+      <button type="button" aria-describedby={id}>
+        {children ?? name}
+      </button>
+      <span role="tooltip" id={id}>
+        {glossary[name]}
+      </span>
+    </span>
+  );
+}

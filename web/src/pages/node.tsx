@@ -1,0 +1,314 @@
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useAPI, type Interval, type NodeDetail } from "../api";
+import { Plot } from "../chart/plot";
+import { decodeENR } from "../enr";
+import { ago, capital, known, num, pct, range, time } from "../format";
+import { Term } from "../glossary";
+import { href } from "../route";
+import { colour, useTheme } from "../theme";
+import { Chip, Copy, Estimate } from "../ui/bits";
+import { Card } from "../ui/card";
+import { NothingYet } from "../ui/states";
+
+interface Epoch {
+  epoch: number;
+  time: number | null;
+  long_lived_subnets: number[];
+  short_lived_subnets: number[] | null;
+}
+
+/** Epochs by 64 subnets: long-lived ones, and those that were joined for duties. */
+function Timeline({ epochs }: { epochs: Epoch[] }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const theme = useTheme();
+  const first = epochs[0].epoch;
+  const span = epochs.at(-1)!.epoch - first + 1;
+  const cell = Math.max(2, Math.min(28, Math.floor(1440 / span)));
+  const rowHeight = 4;
+  useEffect(() => {
+    const c = canvas.current!;
+    const d = devicePixelRatio;
+    c.width = span * cell * d;
+    c.height = 64 * rowHeight * d;
+    const ctx = c.getContext("2d")!;
+    ctx.scale(d, d);
+    const [quiet, long, short] = [colour("--track"), colour("--c-prysm"), colour("--validators")];
+    epochs.forEach((e) => {
+      const x = e.epoch - first;
+      ctx.fillStyle = quiet;
+      if (e.short_lived_subnets) ctx.fillRect(x * cell, 0, cell - 0.5, 64 * rowHeight);
+      const draw = (subnets: number[], c: string) => {
+        ctx.fillStyle = c;
+        for (const s of subnets) ctx.fillRect(x * cell, s * rowHeight, cell - 0.5, rowHeight - 0.5);
+      };
+      draw(e.short_lived_subnets ?? [], short);
+      draw(e.long_lived_subnets, long);
+    });
+  }, [epochs, theme, cell]);
+  const duties = epochs.reduce((n, e) => n + (e.short_lived_subnets?.length ?? 0), 0);
+  return (
+    <div class="timeline scroll" tabIndex={0} role="region" aria-label="Epochs by subnets">
+      <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
+      <p class="sub">
+        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">watched, not on it</span> · blank: no observation
+      </p>
+    </div>
+  );
+}
+
+/** The posterior's distribution function, with the interval and the median. */
+function Posterior({ n }: { n: NodeDetail }) {
+  const points = n.posterior ?? [];
+  const top = Math.max(1, n.validators_high ?? 1, points.find((p) => p.p > 0.995)?.validators ?? points.at(-1)!.validators);
+  const width = 600;
+  const height = 170;
+  const x = (v: number) => (Math.log1p(v) / Math.log1p(top)) * width;
+  const y = (p: number) => height - p * height;
+  const inside = points.filter((p) => p.validators <= top);
+  // Steps: between two numbers of validators the probability stays.
+  let line = `M0,${y(0)}`;
+  for (const p of inside) line += `H${x(p.validators).toFixed(1)}V${y(p.p).toFixed(1)}`;
+  line += `H${width}`;
+  const [low, high] = [n.validators_low ?? 0, n.validators_high ?? 0];
+  const ticks = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000].filter((v) => v <= top);
+  return (
+    <svg class="posterior" viewBox={`-44 -10 ${width + 60} ${height + 40}`} role="img" aria-label={`Probability of at most so many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
+      <rect x={x(low)} y="0" width={Math.max(2, x(high) - x(low))} height={height} class="interval" />
+      {[0, 0.25, 0.5, 0.75, 1].map((p) => (
+        <g key={p}>
+          <line x1="0" x2={width} y1={y(p)} y2={y(p)} class="grid-line" />
+          <text x="-6" y={y(p) + 4} text-anchor="end">
+            {p * 100} %
+          </text>
+        </g>
+      ))}
+      {ticks.map((v) => (
+        <text key={v} x={x(v)} y={height + 18} text-anchor="middle">
+          {num(v)}
+        </text>
+      ))}
+      <path d={line} class="curve" />
+      <line x1={x(n.validators ?? 0)} x2={x(n.validators ?? 0)} y1="0" y2={height} class="median" />
+    </svg>
+  );
+}
+
+const signals: [keyof NonNullable<NodeDetail["signals"]>, string, string][] = [
+  ["subnets", "Attestation subnets", "duties seen as short-lived subscriptions"],
+  ["custody", "Custody groups", "their number grows with the stake"],
+  ["sync", "Sync committees", "subnets of validators in the committee"],
+];
+
+function Signals({ n }: { n: NodeDetail }) {
+  const list: [string, string, Interval | null | undefined][] = [...signals.map(([k, a, b]): [string, string, Interval | null | undefined] => [a, b, n.signals[k]]), ["Together", "with the prior", known(n.validators) ? { validators: n.validators, validators_low: n.validators_low!, validators_high: n.validators_high! } : null]];
+  const top = Math.log1p(Math.max(1, ...list.map(([, , i]) => i?.validators_high ?? 0)));
+  const at = (v: number) => (Math.log1p(v) / top) * 100;
+  return (
+    <table class="signals">
+      <tbody>
+        {list.map(([name, what, i]) => (
+          <tr key={name}>
+            <th scope="row">
+              {name} <span class="sub">{what}</span>
+            </th>
+            <td>
+              {i && (
+                <span class="span" aria-hidden="true">
+                  <i style={{ left: at(i.validators_low) + "%", width: Math.max(0.5, at(i.validators_high) - at(i.validators_low)) + "%" }} />
+                  <b style={{ left: at(i.validators) + "%" }} />
+                </span>
+              )}
+            </td>
+            <td class="n">{i ? <Estimate v={i.validators} low={i.validators_low} high={i.validators_high} /> : <span class="sub">says nothing</span>}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Facts({ facts }: { facts: [preact.ComponentChildren, preact.ComponentChildren][] }) {
+  return (
+    <dl class="facts">
+      {facts
+        .filter(([, v]) => known(v) && v !== "")
+        .map(([k, v], i) => (
+          <div key={i}>
+            <dt>{k}</dt>
+            <dd>{v}</dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+function Identity({ n }: { n: NodeDetail }) {
+  const entries = n.enr ? decodeENR(n.enr) : null;
+  return (
+    <Card class="half" title="Identity" method="From the record, the Status and identify, each at its newest.">
+      <Facts
+        facts={[
+          ["Peer id", <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
+          ["Node id", n.node_id && <><code class="long">{n.node_id}</code> <Copy text={n.node_id} label="node id" /></>],
+          ["Agent", n.client_version],
+          ["System", [n.os, n.arch].filter(Boolean).join(", ")],
+          ["Place", [n.city, n.region, n.country].filter(Boolean).join(", ")],
+          [<Term name="network (AS)">Network</Term>, known(n.asn) ? `AS${n.asn} ${n.as_name ?? ""}` : ""],
+          ["Hosting", [n.hosting, n.cloud].filter(Boolean).join(", ")],
+          [<Term name="fork digest">Fork digest</Term>, n.fork_digest],
+          ["Next fork version", n.next_fork_version],
+          [<Term name="nfd">Next digest (nfd)</Term>, n.nfd],
+          [<Term name="custody group">Custody groups</Term>, known(n.custody_group_count) ? `${n.custody_group_count} of 128` : ""],
+          [<Term name="long-lived subnet">Long-lived subnets</Term>, n.all_subnets ? "all 64" : n.long_lived_subnets?.join(", ")],
+          ["Address", n.ip && `${n.ip} port ${n.port}`],
+          [<Term name="ENR">Record</Term>, n.enr && <><code class="long">{n.enr}</code> <Copy text={n.enr} label="node record" /></>],
+          ...(entries ?? []).map(([k, v]): [string, preact.ComponentChildren] => ["record: " + k, <code class="long">{v}</code>]),
+        ]}
+      />
+    </Card>
+  );
+}
+
+function Seen({ n }: { n: NodeDetail }) {
+  return (
+    <Card class="half" title="Observations" method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
+      <Facts
+        facts={[
+          ["First seen", time(n.first_seen)],
+          ["Last seen", `${time(n.last_seen)} (${ago(n.last_seen)})`],
+          [<Term name="handshake">Handshakes</Term>, num(n.observations)],
+          [<Term name="watched epochs">Watched epochs</Term>, known(n.epochs_watched) ? n.epochs_watched.toFixed(1) : ""],
+          ["Last visit", n.last_outcome],
+          ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
+          ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: no handshake in the last day, or a newer peer id at its address"],
+          ["Evidence used", n.trust],
+          ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],
+        ]}
+      />
+      {n.other_ids.length > 0 && (
+        <>
+          <h3>Other peer ids at its address</h3>
+          <ul class="plain">
+            {n.other_ids.map((o) => (
+              <li key={o.id}>
+                <a href={href("/node/" + o.id)}>
+                  <code class="long">{o.id}</code>
+                </a>{" "}
+                <span class="sub">{ago(o.last_seen)}</span>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </Card>
+  );
+}
+
+/** Days of observation; a line between two where client or release changed. */
+function Days({ n }: { n: NodeDetail }) {
+  return (
+    <Card class="full" title="History" sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Days">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Day</th>
+              <th scope="col">Client</th>
+              <th scope="col" class="n">
+                Watched epochs
+              </th>
+              <th scope="col" class="n">
+                Duties seen
+              </th>
+              <th scope="col" class="n">
+                Cells empty
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {[...n.days].reverse().map((d, i, all) => (
+              <tr key={d.date + d.version} class={i > 0 && (all[i - 1].version !== d.version || all[i - 1].client !== d.client) ? "break" : ""}>
+                <td>{d.date}</td>
+                <td>
+                  {capital(d.client)} {d.version}
+                </td>
+                <td class="n">{d.epochs_watched.toFixed(1)}</td>
+                <td class="n">{num(d.cells_on)}</td>
+                <td class="n">{num(d.cells_off)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Card>
+  );
+}
+
+export function NodePage({ id }: { id: string }) {
+  const node = useAPI("/api/v1/nodes/{id}", { id });
+  const observed = useAPI("/api/v1/nodes/{id}/observations", { id });
+  const epochs = useMemo(() => [...((observed.answer?.data.epochs ?? []) as Epoch[])].sort((a, b) => a.epoch - b.epoch), [observed.answer]);
+  const estimates = useMemo(() => [...(observed.answer?.data.estimates ?? [])].filter((e) => known(e.time)).sort((a, b) => a.time! - b.time!), [observed.answer]);
+  const history = useMemo(
+    () => ({
+      times: estimates.map((e) => e.time!),
+      series: [{ name: "validators", colour: "--validators", values: estimates.map((e) => e.validators), low: estimates.map((e) => e.validators_low), high: estimates.map((e) => e.validators_high) }],
+    }),
+    [estimates],
+  );
+  if (node.loading) return <div class="grid" role="status" aria-label="Loading" />;
+  if (!node.answer && node.problem?.status === 404)
+    return (
+      <div class="card nothing">
+        <h1>Node not seen</h1>
+        <p>
+          No node with the id <code class="long">{id}</code> is known. It is found when its record is in the tables of other nodes, which needs an open UDP port. <a href={href("/nodes")}>All nodes</a>
+        </p>
+      </div>
+    );
+  if (!node.answer) return <NothingYet problem={node.problem} />;
+  const n = node.answer.data as NodeDetail;
+  const meta = node.answer.meta;
+  return (
+    <>
+      <div class="card nodehead">
+        <div>
+          <h1>{n.client ? `${capital(n.client)} ${n.client_release ?? ""}` : "Unknown client"}</h1>
+          <p class="sub">
+            <code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" />
+          </p>
+          <p class="why">{n.why}</p>
+        </div>
+        <dl>
+          <dt>
+            <Term name="90 % interval">Validators (estimate)</Term>
+          </dt>
+          <dd>
+            <strong>{num(n.validators)}</strong>
+            <span>{range(n.validators_low, n.validators_high)}</span>
+            <span class="sub">at least one: {pct(n.p_validator)}</span>
+          </dd>
+        </dl>
+      </div>
+      <div class="grid">
+        <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
+          {epochs.length > 0 && <Timeline epochs={epochs} />}
+        </Card>
+        {(n.posterior?.length ?? 0) > 1 && (
+          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={n.posterior?.map((p) => ({ ...p }))}>
+            <Posterior n={n} />
+          </Card>
+        )}
+        <Card class={n.posterior?.length ? "half" : "full"} title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
+          <Signals n={n} />
+        </Card>
+        <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time!).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
+          <Plot {...history} label="Estimate over time; the table has the numbers" height={180} />
+        </Card>
+        <Identity n={n} />
+        <Seen n={n} />
+        <Days n={n} />
+      </div>
+    </>
+  );
+}

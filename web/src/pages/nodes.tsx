@@ -1,0 +1,175 @@
+import { useEffect, useState } from "preact/hooks";
+import { url, useAPI, type NodeRow } from "../api";
+import { ago, capital, clientColour, known, num, pct, time } from "../format";
+import { Term } from "../glossary";
+import { go, href, useRoute } from "../route";
+import { Chip, Dot, Estimate, Id } from "../ui/bits";
+import { Note } from "../ui/card";
+import { change, filterNames, Filters, nodeParams } from "../ui/filters";
+import { NothingYet } from "../ui/states";
+
+const columns: [string, string, string][] = [
+  ["id", "Peer", ""],
+  ["client", "Client", ""],
+  ["city", "Place", ""],
+  ["as_name", "Network", ""],
+  ["hosting", "Type", ""],
+  ["validators", "Validators", "n"],
+  ["p_validator", "At least one", "n"],
+  ["last_seen", "Last seen", "n"],
+];
+
+const descendingFirst = ["validators", "p_validator", "last_seen"];
+
+/** "Is my node seen?": by peer id, node id or record. */
+export function Search() {
+  const { params } = useRoute();
+  const [text, setText] = useState(params.get("q") ?? "");
+  useEffect(() => setText(params.get("q") ?? ""), [params]);
+  return (
+    <form
+      class="search"
+      role="search"
+      onSubmit={(e) => {
+        e.preventDefault();
+        go("/nodes", { q: text.trim(), all: text.trim() ? 1 : "" });
+      }}
+    >
+      <input type="search" name="q" value={text} onInput={(e) => setText(e.currentTarget.value)} placeholder="Is my node seen? Peer id, node id or ENR" aria-label="Search by peer id, node id or ENR" spellcheck={false} autocomplete="off" />
+      <button type="submit">Search</button>
+    </form>
+  );
+}
+
+function Row({ n }: { n: NodeRow }) {
+  return (
+    <tr>
+      <td>
+        <a href={href("/node/" + n.id)}>
+          <Id id={n.id!} />
+        </a>
+      </td>
+      <td>
+        <Dot colour={clientColour(n.client)} /> {n.client ? capital(n.client) : "Unknown"} <span class="sub">{n.client_release}</span>
+      </td>
+      <td>{n.country || n.country_code ? <><Chip>{n.country_code ?? "··"}</Chip> {[n.city, n.country].filter(Boolean).join(", ")}</> : <span class="sub">–</span>}</td>
+      <td>{known(n.asn) ? <>AS{n.asn} <span class="sub">{n.as_name}</span></> : <span class="sub">–</span>}</td>
+      <td>{n.hosting ? <Chip kind={n.hosting}>{n.hosting}</Chip> : <span class="sub">–</span>}</td>
+      <td class="n">
+        <Estimate v={n.validators} low={n.validators_low} high={n.validators_high} />
+      </td>
+      <td class="n">{pct(n.p_validator)}</td>
+      <td class="n" title={time(n.last_seen)}>
+        {ago(n.last_seen)}
+      </td>
+    </tr>
+  );
+}
+
+function Missing({ q }: { q: string | null }) {
+  if (!q) return <Note>No node matches these filters. Remove one of them.</Note>;
+  return (
+    <Note>
+      No node matches “{q}”. A search finds whole peer ids, node ids (0x…) and node records (enr:…), or at least six characters of an id's beginning. A node that is missing was not found by discovery, or not yet: it is found when its record is in the tables of other nodes, which needs an open UDP port.
+    </Note>
+  );
+}
+
+export function Nodes() {
+  const { params } = useRoute();
+  const [back, setBack] = useState<string[]>([]);
+  const sort = params.get("sort") ?? "-validators";
+  const filter = nodeParams(params);
+  const page = useAPI("/api/v1/nodes", { ...filter, sort, limit: 50, cursor: params.get("cursor") });
+  const q = params.get("q");
+  const rows = page.answer?.data;
+  const meta = page.answer?.meta;
+  useEffect(() => {
+    if (q && rows?.length === 1 && rows[0].id) go("/node/" + rows[0].id, {}, true);
+  }, [q, rows]);
+  const to = (cursor: string | null) => {
+    const next: Record<string, string[]> = {};
+    for (const name of params.keys()) next[name] = params.getAll(name);
+    next.cursor = cursor ? [cursor] : [];
+    go("/nodes", next);
+  };
+  const sortBy = (column: string) => {
+    const first = descendingFirst.includes(column) ? "-" + column : column;
+    const other = first.startsWith("-") ? column : "-" + column;
+    setBack([]);
+    change("/nodes", params, (p) => p.set("sort", sort === first ? other : first));
+  };
+  return (
+    <section class="card" aria-labelledby="nodes">
+      <header>
+        <div>
+          <h1 id="nodes">Nodes</h1>
+          <p class="sub" role="status">
+            {meta ? `${num(meta.total)} nodes` : "…"}
+            {filter.counted ? " with a handshake in the last day, one per address" : " known"}{" "}
+            <button type="button" class="link" onClick={() => change("/nodes", params, (p) => (p.has("all") ? p.delete("all") : p.set("all", "1")))}>
+              {filter.counted ? "Show all known" : "Show only these that count"}
+            </button>
+          </p>
+        </div>
+        <Search />
+      </header>
+      <Filters path="/nodes" />
+      {!page.answer && page.problem ? (
+        page.problem.status === 400 ? <Note>{page.problem.message}</Note> : <NothingYet problem={page.problem} />
+      ) : (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Table of nodes">
+          <table class="nodes">
+            <thead>
+              <tr>
+                {columns.map(([name, label, cls]) => (
+                  <th key={name} scope="col" class={cls} aria-sort={sort === name ? "ascending" : sort === "-" + name ? "descending" : undefined}>
+                    <button type="button" onClick={() => sortBy(name)}>
+                      {label} <span aria-hidden="true">{sort === name ? "▲" : sort === "-" + name ? "▼" : ""}</span>
+                    </button>
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>{rows?.map((n) => <Row key={n.id} n={n} />)}</tbody>
+          </table>
+          {rows?.length === 0 && <Missing q={q} />}
+        </div>
+      )}
+      <footer>
+        <p>
+          Validators: median and <Term name="90 % interval" /> of the estimate. {meta && <span class="age">Data {ago(meta.as_of)}.</span>}
+        </p>
+        <span class="tools">
+          {(["csv", "ndjson", "parquet", "geojson"] as const).map((format) => (
+            <a key={format} href={url("/api/v1/nodes", { ...filter, sort, format })} download>
+              {format === "geojson" ? "GeoJSON" : format === "parquet" ? "Parquet" : format.toUpperCase()}
+            </a>
+          ))}
+          <button
+            type="button"
+            disabled={!params.get("cursor")}
+            onClick={() => {
+              to(back.at(-1) || null);
+              setBack(back.slice(0, -1));
+            }}
+          >
+            ‹ Previous
+          </button>
+          <button
+            type="button"
+            disabled={!meta?.next}
+            onClick={() => {
+              setBack([...back, params.get("cursor") ?? ""]);
+              to(meta!.next);
+            }}
+          >
+            Next ›
+          </button>
+        </span>
+      </footer>
+    </section>
+  );
+}
+
+export const hasFilter = (p: URLSearchParams): boolean => filterNames.some((n) => p.has(n));

@@ -1,0 +1,52 @@
+/** A row of a picture's data. */
+export type Row = Record<string, string | number | boolean | null | undefined>;
+
+function cell(v: Row[string]): string {
+  let text = v === null || v === undefined ? "" : String(v);
+  if (typeof v === "string" && /^[=+\-@\t\r]/.test(text)) text = "'" + text; // not a formula of a spreadsheet
+  return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+}
+
+export function csv(rows: Row[]): string {
+  if (rows.length === 0) return "";
+  const names = Object.keys(rows[0]);
+  return [names.join(","), ...rows.map((r) => names.map((n) => cell(r[n])).join(","))].join("\r\n") + "\r\n";
+}
+
+export function save(name: string, type: string, content: BlobPart): void {
+  const url = URL.createObjectURL(new Blob([content], { type }));
+  const a = document.createElement("a");
+  a.href = url;
+  a.download = name;
+  a.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+// What a copy needs to look like the original without the style sheet.
+const properties =
+  "display position top right bottom left width height min-width max-width max-height margin padding box-sizing border-radius background-color background-image color font-family font-size font-weight line-height text-align white-space text-transform writing-mode overflow opacity flex-grow flex-shrink flex-basis flex-direction flex-wrap justify-content align-items align-self place-items grid-template-columns grid-column gap list-style border-bottom border-left border-collapse fill stroke stroke-width stroke-dasharray text-anchor transform".split(" ");
+
+const escape = (text: string) => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+
+/** XML of an element with its styles, built as text: the page's policy forbids style attributes. */
+function markup(e: Element): string {
+  const computed = getComputedStyle(e);
+  if (computed.display === "none") return "";
+  const style = escape(properties.map((p) => `${p}:${computed.getPropertyValue(p)}`).join(";"));
+  if (e instanceof HTMLCanvasElement) return `<img style="${style}" src="${e.toDataURL()}"/>`;
+  const name = e.localName;
+  const attributes = [...e.attributes].filter((a) => !/^(style|class|on|tabindex|href)/.test(a.name)).map((a) => ` ${a.name}="${escape(a.value)}"`);
+  const namespace = name === "svg" ? ' xmlns="http://www.w3.org/2000/svg"' : "";
+  const children = [...e.childNodes].map((c) => (c instanceof Element ? markup(c) : escape(c.textContent ?? "")));
+  return `<${name}${namespace}${attributes.join("")} style="${style}">${children.join("")}</${name}>`;
+}
+
+/** The picture as an SVG that needs no style sheet; canvases are in it as PNG. */
+export function picture(element: HTMLElement, title: string): string {
+  const { width, height } = element.getBoundingClientRect();
+  const background = getComputedStyle(document.documentElement).getPropertyValue("--card").trim();
+  return (
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"><title>${escape(title)}</title>` +
+    `<rect width="100%" height="100%" fill="${background}"/><foreignObject width="100%" height="100%"><div xmlns="http://www.w3.org/1999/xhtml">${markup(element)}</div></foreignObject></svg>`
+  );
+}

@@ -1,0 +1,111 @@
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { brief, known, num, range } from "../format";
+
+/** A tile: one number that a visitor remembers. */
+export function Tile({ label, value, children, tone, name }: { label: ComponentChildren; value: ComponentChildren; children?: ComponentChildren; tone?: "warn"; name: string }) {
+  return (
+    <div class={"card tile" + (tone ? " " + tone : "")} data-tile={name}>
+      <dt>{label}</dt>
+      <dd>
+        <strong>{value}</strong>
+        <span class="sub">{children}</span>
+      </dd>
+    </div>
+  );
+}
+
+/** A country's or a state's short code. */
+export const Chip = ({ children, kind }: { children: ComponentChildren; kind?: string }) => <span class={"chip " + (kind ?? "")}>{children}</span>;
+
+export const Dot = ({ colour }: { colour: string }) => <span class="dot" style={{ background: colour }} aria-hidden="true" />;
+
+/** A number of validators with its interval. */
+export function Estimate({ v, low, high }: { v?: number | null; low?: number | null; high?: number | null }) {
+  if (!known(v)) return <span class="sub">unknown</span>;
+  return (
+    <span class="estimate">
+      <b>{num(v)}</b> <span class="sub">{range(low, high)}</span>
+    </span>
+  );
+}
+
+export function Copy({ text, label }: { text: string; label: string }) {
+  const [done, setDone] = useState(false);
+  const copy = () =>
+    navigator.clipboard?.writeText(text).then(() => {
+      setDone(true);
+      setTimeout(() => setDone(false), 1500);
+    });
+  return (
+    <button type="button" class="copy" onClick={copy} aria-label={"Copy " + label}>
+      {done ? "Copied" : "Copy"}
+    </button>
+  );
+}
+
+export const Id = ({ id }: { id: string }) => (
+  <code title={id} class="id">
+    {brief(id)}
+  </code>
+);
+
+/** One of several views of a picture. */
+export function Switch<T extends string>({ label, value, options, onChange }: { label: string; value: T; options: readonly (readonly [T, string])[]; onChange: (v: T) => void }) {
+  return (
+    <div class="switch" role="group" aria-label={label}>
+      {options.map(([v, text]) => (
+        <button key={v} type="button" aria-pressed={v === value} onClick={() => onChange(v)}>
+          {text}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+export interface Bar {
+  key: string;
+  label: ComponentChildren;
+  value: number;
+  text: string;
+  colour?: string;
+  low?: number | null;
+  high?: number | null;
+  /** Parts of the bar, from its beginning: values that add up to at most value. */
+  parts?: { name: string; value: number }[];
+}
+
+/** Bars in a list, with whiskers for intervals and lines at some values. */
+export function Bars({ bars, max, lines }: { bars: Bar[]; max?: number; lines?: number[] }) {
+  const top = max ?? Math.max(1e-9, ...bars.map((b) => Math.max(b.value, b.high ?? 0)));
+  const at = (v: number) => Math.min(100, (v / top) * 100) + "%";
+  return (
+    <ul class="bars">
+      {bars.map((b) => (
+        <li key={b.key}>
+          <span class="label">{b.label}</span>
+          <span class="value">{b.text}</span>
+          <span class="track" aria-hidden="true" style={{ "--bar": b.colour ?? "var(--accent)" }}>
+            <span class={"fill" + (b.parts?.length ? " parted" : "")} style={{ width: at(b.value) }}>
+              {b.parts?.map((part, i) => <i key={part.name} title={part.name} style={{ width: (part.value / b.value) * 100 + "%", opacity: 1 - Math.min(0.75, i * 0.25) }} />)}
+            </span>
+            {known(b.low) && known(b.high) && <span class="whisker" style={{ left: at(b.low), width: `calc(${at(b.high)} - ${at(b.low)})` }} />}
+            {lines?.map((l) => (l <= top ? <span key={l} class="line" style={{ left: at(l) }} /> : null))}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** Parts of a whole in one bar. */
+export function Stack({ parts, label }: { parts: { name: string; value: number; colour: string }[]; label: string }) {
+  const sum = parts.reduce((s, p) => s + p.value, 0) || 1;
+  return (
+    <div class="stack" role="img" aria-label={label + ": " + parts.map((p) => `${p.name} ${((p.value / sum) * 100).toFixed(1)} %`).join(", ")}>
+      {parts.map((p) => (
+        <span key={p.name} title={`${p.name} ${((p.value / sum) * 100).toFixed(1)} %`} style={{ flexGrow: p.value, background: p.colour }} />
+      ))}
+    </div>
+  );
+}
