@@ -516,6 +516,7 @@ export interface components {
             estimated_at?: components["schemas"]["Time"];
             /** @description Date of the data on places and networks */
             geo_date?: string | null;
+            /** @description What places and networks are from: pages that show them must name and link these */
             geo_sources?: {
                 name: string;
                 url?: string;
