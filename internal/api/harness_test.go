@@ -151,7 +151,7 @@ func (c *testCrawl) sources() Sources {
 		c.t.Fatal(err)
 	}
 	return Sources{
-		Places: places.Sources,
+		Places:  places.Sources,
 		Network: "testnet", Schedule: testSchedule(c.t), Clock: testClock(), DataDir: c.dir, State: c.tracker.State,
 		Ingest: func() Ingest {
 			return Ingest{Lag: 3, Stored: 100, LastCommit: time.Now(), Events: map[string]uint64{"c": 100}, Missing: map[string]uint64{"c": 1}}
