@@ -5,9 +5,11 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/report"
 )
 
 // What nodes are grouped by.
@@ -42,6 +44,8 @@ type group struct {
 	StakeETH        *number `json:"stake_eth"`
 	ShareNodes      number  `json:"share_nodes"`
 	ShareValidators *number `json:"share_validators"`
+	ShareLow        *number `json:"share_validators_low"`
+	ShareHigh       *number `json:"share_validators_high"`
 }
 
 // groupKey is what the nodes of a group have in common; an empty name is unknown. The region
@@ -60,7 +64,7 @@ func properties() []property {
 		{byCountry, func(n *node) groupKey { return groupKey{name: n.place.country, code: n.place.code} }},
 		{byCity, city},
 		{byCityPublic, func(n *node) groupKey {
-			if n.hidden && n.place.city != "" {
+			if n.hidden {
 				return groupKey{name: others}
 			}
 			return city(n)
@@ -69,8 +73,7 @@ func properties() []property {
 			if n.place.asn == 0 {
 				return groupKey{}
 			}
-			number := strconv.FormatUint(uint64(n.place.asn), 10)
-			return groupKey{name: cmp.Or(n.place.asName, "AS"+number), code: number}
+			return groupKey{code: strconv.FormatUint(uint64(n.place.asn), 10)} // databases may name one differently
 		}},
 		{byHosting, func(n *node) groupKey { return groupKey{name: n.place.hosting} }},
 		{byCloud, func(n *node) groupKey { return groupKey{name: n.place.cloud} }},
@@ -89,35 +92,10 @@ func clientName(n *node) string {
 	return string(n.Client.Kind)
 }
 
-// summing adds up a group. Sums are by client, since the nodes of a client share errors.
-type summing struct {
-	groupKey
-	nodes, located int
-	latitude       float64 // sums over the located
-	longitude      float64
-	sums           map[eth2.ClientKind]*estimate.Sum
-}
-
-func (s *summing) add(n *node) {
-	s.nodes++
-	if !math.IsNaN(n.place.latitude) {
-		s.located++
-		s.latitude += n.place.latitude
-		s.longitude += n.place.longitude
-	}
-	sum := s.sums[n.Client.Kind]
-	if sum == nil {
-		sum = &estimate.Sum{}
-		s.sums[n.Client.Kind] = sum
-	}
-	sum.Add(n.Estimate.Estimate, n.weight)
-}
-
-func (s *summing) list() (sums []estimate.Sum) {
-	for _, sum := range s.sums {
-		sums = append(sums, *sum)
-	}
-	return sums
+// located are the coordinates of a group's nodes, summed up.
+type located struct {
+	nodes               int
+	latitude, longitude float64
 }
 
 // groupAll groups the nodes that count in every way.
@@ -130,26 +108,46 @@ func (v *view) groupAll() map[string][]group {
 	return out
 }
 
+// groupBy has the sums and shares of report.NewGroups, so that API and reports say the same.
 func (v *view) groupBy(p property, model *estimate.Model) []group {
-	byKey := map[groupKey]*summing{}
-	counted := 0
+	places := map[groupKey]*located{}
+	keys := map[string]groupKey{"": {}}
+	var members []report.Member
 	for i := range v.nodes {
 		n := &v.nodes[i]
 		if !n.counts() {
 			continue
 		}
-		counted++
 		key := p.of(n)
-		s := byKey[key]
-		if s == nil {
-			s = &summing{groupKey: key, sums: map[eth2.ClientKind]*estimate.Sum{}}
-			byKey[key] = s
+		m := report.Member{Client: string(n.Client.Kind), Estimate: n.Estimate.Estimate, Weight: n.weight}
+		if p.by == byNetwork && n.place.asn != 0 {
+			m.Label = cmp.Or(n.place.asName, "AS"+key.code)
 		}
-		s.add(n)
+		if key != (groupKey{}) {
+			m.Group = strings.Join([]string{key.name, key.code, key.region}, "\x00")
+		}
+		members, keys[m.Group] = append(members, m), key
+		if n.place.located() && p.fine() && key.name != others {
+			at := places[key]
+			if at == nil {
+				at = &located{}
+				places[key] = at
+			}
+			at.nodes++
+			at.latitude += n.place.latitude
+			at.longitude += n.place.longitude
+		}
 	}
-	groups := make([]group, 0, len(byKey))
-	for _, s := range byKey {
-		groups = append(groups, v.group(p.by, s, counted, model))
+	sums, err := report.NewGroups(model, p.by, members, false)
+	if err != nil { // no node counts
+		return []group{}
+	}
+	groups := make([]group, 0, len(sums.Groups)+1)
+	for _, g := range sums.Groups {
+		groups = append(groups, newGroup(p, keys[g.Name], g, places[keys[g.Name]]))
+	}
+	if sums.Unknown != nil {
+		groups = append(groups, newGroup(p, groupKey{}, *sums.Unknown, nil))
 	}
 	slices.SortFunc(groups, func(a, b group) int {
 		return cmp.Or(cmp.Compare(orZero(b.Validators), orZero(a.Validators)), cmp.Compare(b.Nodes, a.Nodes),
@@ -158,21 +156,21 @@ func (v *view) groupBy(p property, model *estimate.Model) []group {
 	return groups
 }
 
-func (v *view) group(by string, s *summing, counted int, model *estimate.Model) group {
+// fine reports whether the groups are places with coordinates.
+func (p property) fine() bool { return p.by == byCity || p.by == byCityPublic }
+
+func newGroup(p property, key groupKey, sum report.Group, at *located) group {
+	by := p.by
 	if by == byCityPublic {
 		by = byCity
 	}
-	g := group{By: by, Name: known(s.name), Code: known(s.code), Nodes: s.nodes, ShareNodes: number(float64(s.nodes) / float64(counted))}
-	t, _ := model.Totals(s.list())
-	g.WithValidators, g.Validators, g.Low, g.High = optional(t.WithValidators), optional(t.Validators), optional(t.Low), optional(t.High)
-	if t.StakeKnown {
-		g.StakeETH = optional(t.StakeETH)
+	g := group{
+		By: by, Name: known(cmp.Or(key.name, sum.Label)), Code: known(key.code), Nodes: sum.Nodes, ShareNodes: number(sum.NodeShare),
+		WithValidators: optional(sum.WithValidators), Validators: optional(sum.Attachments), Low: optional(sum.AttachmentsLow), High: optional(sum.AttachmentsHigh),
+		StakeETH: given(sum.StakeETH), ShareValidators: given(sum.AttachmentsShare), ShareLow: given(sum.ShareLow), ShareHigh: given(sum.ShareHigh),
 	}
-	if v.totals.Validators > 0 {
-		g.ShareValidators = optional(min(1, t.Validators/v.totals.Validators))
-	}
-	if by == byCity && s.located > 0 && s.name != others {
-		g.Latitude, g.Longitude = optional(math.Round(s.latitude/float64(s.located)*10)/10), optional(math.Round(s.longitude/float64(s.located)*10)/10)
+	if at != nil {
+		g.Latitude, g.Longitude = optional(math.Round(at.latitude/float64(at.nodes)*10)/10), optional(math.Round(at.longitude/float64(at.nodes)*10)/10)
 	}
 	return g
 }
@@ -209,14 +207,16 @@ func listGroups(by ...string) handler {
 	}
 }
 
-// concentrated says how concentrated the validators are on groups.
+// concentrated says how concentrated the validators are on groups, as report.Groups has it.
 type concentrated struct {
 	By               string  `json:"by"`
 	KnownShare       *number `json:"known_share"`
 	HHI              *number `json:"hhi"`
+	HHIHigh          *number `json:"hhi_high"`
 	Third            *int    `json:"third"`
 	TwoThirds        *int    `json:"two_thirds"`
 	Largest          *string `json:"largest"`
+	LargestCode      *string `json:"largest_code"` // as of a Group
 	LargestShare     *number `json:"largest_share"`
 	LargestShareLow  *number `json:"largest_share_low"`
 	LargestShareHigh *number `json:"largest_share_high"`
@@ -226,65 +226,69 @@ func getConcentration(s *Server, r *request) (answer, *problem) {
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
-	rows := []concentrated{}
-	for _, by := range []string{byClient, byNetwork, byCloud, byCountry} {
-		rows = append(rows, r.view.concentration(by))
-	}
-	return r.data(s, rows), nil
+	return r.data(s, r.view.concentration), nil
 }
 
-// concentration is null where no group is known. The groups are in the order of their
-// validators.
-func (v *view) concentration(by string) concentrated {
-	out := concentrated{By: by}
-	all, sum, squares := v.totals.Validators, 0.0, 0.0
-	for i, g := range v.groups[by] {
-		if g.Name == nil || g.Validators == nil || !(all > 0) {
+// concentrations are those of clients and of properties of places.
+func (v *view) concentrations() []concentrated {
+	model := estimate.NewModel(v.state.Params(), estimate.DefaultPrior(), nil)
+	out := []concentrated{}
+	for _, by := range []string{byClient, byNetwork, byCloud, byCountry} {
+		var members []report.Member
+		for i := range v.nodes {
+			n := &v.nodes[i]
+			if !n.counts() {
+				continue
+			}
+			m := report.Member{Group: clientName(n), Holder: true}
+			if by != byClient {
+				m = n.place.location().Group(by)
+			}
+			m.Client, m.Estimate, m.Weight = string(n.Client.Kind), n.Estimate.Estimate, n.weight
+			members = append(members, m)
+		}
+		sums, err := report.NewGroups(model, by, members, false)
+		if err != nil { // no node counts
+			out = append(out, concentrated{By: by})
 			continue
 		}
-		if out.Largest == nil {
-			out.Largest, out.LargestShare = g.Name, g.ShareValidators
-			out.LargestShareLow, out.LargestShareHigh = v.shareEnds(&v.groups[by][i])
-		}
-		before := sum
-		sum += float64(*g.Validators)
-		squares += float64(*g.Validators * *g.Validators)
-		rank := 1 + rankOf(v.groups[by], i)
-		if out.Third == nil && before <= all/3 && sum > all/3 {
-			out.Third = &rank
-		}
-		if out.TwoThirds == nil && before <= all*2/3 && sum > all*2/3 {
-			out.TwoThirds = &rank
-		}
-	}
-	if all > 0 {
-		out.KnownShare = optional(min(1, sum/all))
-	}
-	if sum > 0 {
-		out.HHI = optional(min(1, squares/(sum*sum)))
+		out = append(out, newConcentrated(by, sums))
 	}
 	return out
 }
 
-// rankOf is how many known groups come before one.
-func rankOf(groups []group, i int) (rank int) {
-	for _, g := range groups[:i] {
-		if g.Name != nil {
-			rank++
+func newConcentrated(by string, sums report.Groups) concentrated {
+	c := concentrated{By: by}
+	if total := sums.Total.Attachments; total > 0 {
+		unknown := 0.0
+		if sums.Unknown != nil {
+			unknown = sums.Unknown.Attachments
+		}
+		c.KnownShare = optional(1 - unknown/total)
+	}
+	if sums.Concentration == nil {
+		return c
+	}
+	h := sums.Concentration.Attachments
+	c.HHI, c.HHIHigh, c.Third, c.TwoThirds = optional(h.HHI), optional(h.HHIHigh), h.Third, h.TwoThirds
+	for _, g := range sums.Groups { // the largest come first
+		if g.Holds() {
+			c.LargestCode = known(codeOf(by, g.Name))
+			c.Largest, c.LargestShare = known(cmp.Or(g.Label, g.Name)), given(g.AttachmentsShare)
+			c.LargestShareLow, c.LargestShareHigh = given(g.ShareLow), given(g.ShareHigh)
+			break
 		}
 	}
-	return rank
+	return c
 }
 
-// shareEnds are the ends of the interval of a group's share: those of its validators over
-// those and the rest of the total.
-func (v *view) shareEnds(g *group) (low, high *number) {
-	rest := v.totals.Validators - float64(*g.Validators)
-	share := func(n *number) *number {
-		if n == nil {
-			return nil
-		}
-		return optional(max(0, min(1, float64(*n)/(float64(*n)+max(0, rest)))))
+// codeOf is the code of a group in the listing of its property; empty where that has none.
+func codeOf(by, name string) string {
+	switch by {
+	case byNetwork:
+		return strings.TrimPrefix(name, "AS")
+	case byCountry:
+		return name
 	}
-	return share(g.Low), share(g.High)
+	return ""
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/csv"
 	"fmt"
 	"math"
 	"testing"
@@ -19,7 +20,7 @@ func placed(t *testing.T, nodes int, simulated bool, at func(i int) place) *test
 	}
 	src := s.src
 	src.place = func(p *tracker.Peer) place { return at(byID[p.ID]) }
-	s.views = newViews(src, s.stats)
+	s.views = newViews(src, s.stats, s.cfg.Log)
 	s.views.update()
 	return s
 }
@@ -88,8 +89,64 @@ func TestGroupsAddUp(t *testing.T) {
 	}
 	for _, c := range s.object("/api/v1/concentration", false)["data"].([]any) {
 		c := c.(map[string]any)
-		if c["largest"] == nil || c["hhi"].(float64) <= 0 || c["hhi"].(float64) > 1 || c["largest_share_low"].(float64) > c["largest_share"].(float64) {
+		if c["largest"] == nil || c["hhi"].(float64) <= 0 || c["hhi"].(float64) > c["hhi_high"].(float64) || c["hhi_high"].(float64) > 10_000 || c["largest_share_low"].(float64) > c["largest_share"].(float64) {
 			t.Errorf("%v", c)
+		}
+	}
+}
+
+// What makes a place one of many are nodes that count, at the same coordinates as shown; a place
+// without a city is a place too.
+func TestFewNodesAreHiddenWhateverTheirPlaceSays(t *testing.T) {
+	for name, at := range map[string]func(i int) place{
+		"no city": func(i int) place { return place{code: "DE", country: "Germany", latitude: float64(i), longitude: 1} },
+		"a finer point than its city": func(i int) place {
+			return place{code: "DE", country: "Germany", city: "Berlin", latitude: 52 + float64(i%20)/10, longitude: 13}
+		},
+	} {
+		s := placed(t, 60, false, at)
+		for _, row := range s.object("/api/v1/cities", false)["data"].([]any) {
+			if r := row.(map[string]any); r["latitude"] != nil && r["nodes"].(float64) < smallCell {
+				t.Errorf("%s: %v", name, r)
+			}
+		}
+		for _, row := range s.object("/api/v1/nodes?limit=100", false)["data"].([]any) {
+			if r := row.(map[string]any); r["latitude"] != nil {
+				t.Errorf("%s: a node at %v, %v", name, r["latitude"], r["longitude"])
+				break
+			}
+		}
+	}
+	nodes := make([]node, 6)
+	for i := range nodes {
+		nodes[i].place, nodes[i].weight = place{code: "DE", city: "Bonn", latitude: 50.7, longitude: 7.1}, math.NaN()
+	}
+	if hide(nodes); !nodes[0].hidden {
+		t.Error("nodes that do not count make a place one of many")
+	}
+}
+
+// A State that no view can be made of leaves the view of before.
+func TestViewThatCannotBeMade(t *testing.T) {
+	s := newTestServer(t, 5)
+	before := s.views.current.Load()
+	src := s.src
+	src.place = func(*tracker.Peer) place { panic("a mistake") }
+	v := newViews(src, s.stats, s.cfg.Log)
+	v.current.Store(before)
+	before.state = nil
+	if v.update() || v.current.Load() != before || v.update() {
+		t.Error("a view was made, or the one before has gone")
+	}
+}
+
+// Every row of a CSV file has a cell for each name in its header.
+func TestCSVRowsAreAsLongAsTheirHeader(t *testing.T) {
+	s := newTestServer(t, 30)
+	for _, path := range []string{"timeseries", "clients", "countries", "errors", "changes"} {
+		rows, err := csv.NewReader(s.get("/api/v1/"+path+"?format=csv", false).Body).ReadAll()
+		if err != nil || len(rows) == 0 || len(rows[0]) < 3 {
+			t.Errorf("%s: %v, %v", path, rows, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 
+	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -26,18 +27,43 @@ func placeOf(p *tracker.Peer) place {
 	return out
 }
 
-// fine identifies the place of a node as closely as it is shown.
-type fine struct{ code, region, city string }
+// location is the place as reports group by it.
+func (p place) location() report.Location {
+	return report.Location{
+		Country: known(p.country), CountryCode: known(p.code), Region: known(p.region), City: known(p.city),
+		ASN: known(p.asn), ASName: known(p.asName), Hosting: known(p.hosting), Cloud: known(p.cloud),
+	}
+}
 
-func (p place) fine() fine { return fine{p.code, p.region, p.city} }
+// cell is the place of a node as closely as the public sees it: its coordinates in tenths of
+// a degree.
+type cell struct {
+	code, region, city  string
+	latitude, longitude int
+}
 
-// hide marks the nodes whose place has few nodes.
+func (p place) cell() cell {
+	c := cell{code: p.code, region: p.region, city: p.city, latitude: math.MaxInt, longitude: math.MaxInt}
+	if p.located() {
+		c.latitude, c.longitude = int(math.Round(p.latitude*10)), int(math.Round(p.longitude*10))
+	}
+	return c
+}
+
+func (p place) located() bool { return !math.IsNaN(p.latitude) && !math.IsNaN(p.longitude) }
+
+// hide marks the nodes whose place has few nodes. Only nodes that count in totals make a place
+// one of many: others are gone, or are further ids of one node.
 func hide(nodes []node) {
-	cells := map[fine]int{}
+	cells := map[cell]int{}
 	for i := range nodes {
-		cells[nodes[i].place.fine()]++
+		if n := &nodes[i]; n.counts() {
+			cells[n.place.cell()]++
+		}
 	}
 	for i := range nodes {
-		nodes[i].hidden = cells[nodes[i].place.fine()] < smallCell
+		c := nodes[i].place.cell()
+		nothing := c.city == "" && c.region == "" && !nodes[i].place.located()
+		nodes[i].hidden = !nothing && cells[c] < smallCell
 	}
 }

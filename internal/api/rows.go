@@ -7,6 +7,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/printable"
 )
@@ -69,21 +72,25 @@ func tabular[T any](s *Server, r *request, format, name string, rows []T) answer
 	return r.data(s, rows)
 }
 
-// writeCSV writes rows under the names of their JSON members; every row has the same ones.
+// writeCSV writes rows under the names of their JSON members: a member that a row leaves out is
+// an empty cell.
 func writeCSV[T any](w io.Writer, rows []T) error {
 	out := csv.NewWriter(w)
-	var zero T
-	names, _, err := cells(zero)
-	if err == nil {
-		err = out.Write(names)
-	}
+	names := membersOf[T]()
+	err := out.Write(names)
 	for _, row := range rows {
 		if err != nil {
 			return err
 		}
-		var cols []string
-		if _, cols, err = cells(row); err == nil {
-			err = out.Write(cols)
+		var has, cols []string
+		if has, cols, err = cells(row); err == nil {
+			line := make([]string, len(names))
+			for i, name := range names {
+				if k := slices.Index(has, name); k >= 0 {
+					line[i] = cols[k]
+				}
+			}
+			err = out.Write(line)
 		}
 	}
 	out.Flush()
@@ -91,6 +98,16 @@ func writeCSV[T any](w io.Writer, rows []T) error {
 		err = out.Error()
 	}
 	return err
+}
+
+// membersOf are the names of a struct's JSON members.
+func membersOf[T any]() (names []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // cells are the members of a row's JSON object, and their values for a CSV file: an empty

@@ -154,7 +154,7 @@ func (s *Server) Run(ctx context.Context, src Sources) error {
 // prepare sets what handlers need.
 func (s *Server) prepare(src Sources) {
 	s.src = src
-	s.views, s.survey = newViews(src, s.stats), dataset.NewSurvey(src.DataDir)
+	s.views, s.survey = newViews(src, s.stats, s.cfg.Log), dataset.NewSurvey(src.DataDir)
 }
 
 func (s *Server) serve(ctx context.Context) error {

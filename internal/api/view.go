@@ -12,6 +12,8 @@ import (
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
+	"log/slog"
+	"runtime/debug"
 )
 
 const (
@@ -32,12 +34,13 @@ type view struct {
 	nodes  []node // by id
 	// groups are those of the nodes that count, by what they are grouped by, the cities as
 	// the public sees them under byCityPublic.
-	groups  map[string][]group
-	funnel  funnel
-	forks   forks
-	summary []byte // the JSON of its data
-	event   []byte // the summary as a server-sent event
-	orders  orders
+	groups        map[string][]group
+	concentration []concentrated
+	funnel        funnel
+	forks         forks
+	summary       []byte // the JSON of its data
+	event         []byte // the summary as a server-sent event
+	orders        orders
 
 	nodeIDs struct { // places in nodes, by node id
 		once sync.Once
@@ -49,12 +52,14 @@ type view struct {
 type views struct {
 	src     Sources
 	stats   *stats
+	log     *slog.Logger
+	failed  *tracker.State // the last one that no view could be made of
 	current atomic.Pointer[view]
 	changes *changeLog
 }
 
-func newViews(src Sources, stats *stats) *views {
-	return &views{src: src, stats: stats, changes: newChangeLog()}
+func newViews(src Sources, stats *stats, log *slog.Logger) *views {
+	return &views{src: src, stats: stats, log: log, changes: newChangeLog()}
 }
 
 // run builds views until ctx ends.
@@ -75,13 +80,20 @@ func (v *views) run(ctx context.Context) error {
 	}
 }
 
-// update builds a view if the State has changed.
+// update builds a view if the State has changed. A State that no view can be made of, which is
+// a mistake in this program, leaves the last view, and does not end the consumer.
 func (v *views) update() bool {
 	state := v.src.State()
 	last := v.current.Load()
-	if state == nil || last != nil && last.state == state {
+	if state == nil || last != nil && last.state == state || v.failed == state {
 		return false
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			v.failed = state
+			v.log.Error("cannot make a view of the tracker's state: the API answers from the one before", slog.Any("error", r), slog.String("stack", string(debug.Stack())))
+		}
+	}()
 	began := time.Now()
 	next := newView(&v.src, state, last)
 	v.changes.add(last, next)
@@ -102,6 +114,7 @@ func newView(src *Sources, state *tracker.State, last *view) *view {
 		hide(v.nodes)
 	}
 	v.groups = v.groupAll()
+	v.concentration = v.concentrations()
 	v.forks = v.readiness()
 	v.funnel = v.countFunnel()
 	v.summary = v.summarise()

@@ -86,8 +86,11 @@ func shareOf(g, r part) Share {
 	if !(g.mean+r.mean > 0) {
 		return Share{math.NaN(), math.NaN(), math.NaN()}
 	}
-	if g.mean == 0 {
+	switch {
+	case g.mean == 0:
 		return Share{}
+	case r.mean == 0:
+		return Share{1, 1, 1}
 	}
 	gLow, gHigh := g.relative()
 	rLow, rHigh := r.relative()

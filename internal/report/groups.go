@@ -60,6 +60,9 @@ type Group struct {
 	sums   estimate.ClientSums
 }
 
+// Holds reports whether the group is one party or place, and not many.
+func (g Group) Holds() bool { return g.holder }
+
 // Holders say how concentrated something is on the largest groups.
 type Holders struct {
 	// HHI is the Herfindahl-Hirschman index, the sum of the squared shares in percent: from 0
