@@ -69,13 +69,22 @@ function Sources({ meta }: { meta?: Meta }) {
   );
 }
 
+/** The text of a part of a link; a part that is none is shown as it is. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 export function App() {
   const { path } = useRoute();
   const theme = useTheme();
   const meta = useAPI("/api/v1/summary").answer?.meta;
   const main = useRef<HTMLElement>(null);
   const shown = useRef(path);
-  const node = path.startsWith("/node/") ? decodeURIComponent(path.slice(6)) : null;
+  const node = path.startsWith("/node/") ? decoded(path.slice(6)) : null;
   const page = pages.find(([p]) => p === path);
   const title = node ? "Node" : (page?.[1] ?? "Not found");
   useEffect(() => {

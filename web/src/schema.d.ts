@@ -658,6 +658,9 @@ export interface components {
             stake_eth?: number | null;
             share_nodes: number;
             share_validators: number | null;
+            /** @description Ends of its 90 % interval, in which an error that is common to all nodes does not count */
+            share_validators_low?: number | null;
+            share_validators_high?: number | null;
         };
         Summary: {
             nodes: {
@@ -1278,12 +1281,16 @@ export interface operations {
                             by: "client" | "network" | "cloud" | "country";
                             /** @description Share of the validators whose group is known */
                             known_share: number | null;
-                            /** @description Herfindahl-Hirschman index of the validators whose group is known, 0 to 1 */
+                            /** @description Herfindahl-Hirschman index: the sum of the squared shares in percent, 10000 when one group has everything; a lower bound, as what is not known to be of one group counts as spread over many */
                             hhi: number | null;
+                            /** @description hhi if all that is unknown were of the largest group */
+                            hhi_high?: number | null;
                             /** @description How many groups hold more than a third of the validators; null when they cannot */
                             third: number | null;
                             two_thirds: number | null;
                             largest: string | null;
+                            /** @description Its code in the listing: country code or AS number */
+                            largest_code?: string | null;
                             /** @description Its share of all validators */
                             largest_share: number | null;
                             largest_share_low: number | null;

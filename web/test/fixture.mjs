@@ -119,7 +119,7 @@ export function makeAPI(count) {
     let sum = 0;
     const holds = (f) => { sum = 0; const i = list.findIndex((g) => (sum += g.validators) > total * f); return i < 0 ? null : i + 1; };
     const known = list.reduce((s, g) => s + g.validators, 0);
-    return { by, known_share: known / total, hhi: list.reduce((s, g) => s + (g.validators / known) ** 2, 0), third: holds(1 / 3), two_thirds: holds(2 / 3), largest: list[0].name, largest_share: list[0].share_validators, largest_share_low: list[0].share_validators * 0.94, largest_share_high: list[0].share_validators * 1.05 };
+    return { by, known_share: known / total, hhi: 10000 * list.reduce((s, g) => s + (g.validators / total) ** 2, 0), third: holds(1 / 3), two_thirds: holds(2 / 3), largest: list[0].name, largest_share: list[0].share_validators, largest_share_low: list[0].share_validators * 0.94, largest_share_high: list[0].share_validators * 1.05 };
   });
   const filtered = (q) => {
     const values = (name) => q.getAll(name);

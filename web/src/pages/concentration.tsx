@@ -1,4 +1,4 @@
-import { useAPI, type Concentration, type Group } from "../api";
+import { useAPI, type Group } from "../api";
 import { groupName, known, num, pct, range } from "../format";
 import { Term } from "../glossary";
 import { Bars } from "../ui/bits";
@@ -8,13 +8,13 @@ import { methods } from "./overview";
 
 const names: Record<string, [string, string]> = { client: ["By client", "clients"], network: ["By network (AS)", "networks"], cloud: ["By cloud", "clouds"], country: ["By country", "countries"] };
 
-/** The groups with the largest shares of the validators. The API gives the ends of the largest one's interval. */
-function shares(groups: Group[], of: Concentration) {
+/** The groups with the largest shares of the validators. Two networks may have one name: the code tells them apart. */
+function shares(groups: Group[], by: string) {
   return groups
     .filter((g) => g.name && known(g.validators))
     .sort((a, b) => b.validators! - a.validators!)
     .slice(0, 8)
-    .map((g) => ({ name: g.name!, share: g.share_validators ?? 0, low: g.name === of.largest ? of.largest_share_low : null, high: g.name === of.largest ? of.largest_share_high : null, validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high }));
+    .map((g) => ({ key: `${g.code} ${g.name}`, name: by === "network" && g.code ? `${g.name} (AS${g.code})` : g.name!, share: g.share_validators ?? 0, low: g.share_validators_low ?? null, high: g.share_validators_high ?? null, validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high }));
 }
 
 export function ConcentrationPage() {
@@ -32,7 +32,7 @@ export function ConcentrationPage() {
       </p>
       <div class="grid">
         {all.answer.data.map((c) => {
-          const list = shares(groups[c.by] ?? [], c);
+          const list = shares(groups[c.by] ?? [], c.by);
           const [title, plural] = names[c.by] ?? [c.by, "groups"];
           return (
             <Card
@@ -58,14 +58,14 @@ export function ConcentrationPage() {
                   <dt>
                     <Term name="HHI" />
                   </dt>
-                  <dd>{known(c.hhi) ? c.hhi.toFixed(3) : "unknown"}</dd>
+                  <dd>{known(c.hhi) ? c.hhi.toFixed(0) : "unknown"}</dd>
                 </div>
                 <div>
                   <dt>of validators known</dt>
                   <dd>{pct(c.known_share)}</dd>
                 </div>
               </dl>
-              <Bars max={Math.max(0.7, ...list.map((s) => s.high ?? 0))} lines={[1 / 3, 1 / 2, 2 / 3]} bars={list.map((s) => ({ key: s.name, label: groupName(s.name), value: s.share, text: known(s.low) ? `${pct(s.share)} (${range(s.low, s.high, pct)})` : `${pct(s.share)} · ${num(s.validators)} (${range(s.validators_low, s.validators_high)})`, low: s.low, high: s.high, colour: "var(--validators)" }))} />
+              <Bars max={Math.max(0.7, ...list.map((s) => s.high ?? 0))} lines={[1 / 3, 1 / 2, 2 / 3]} bars={list.map((s) => ({ key: s.key, label: groupName(s.name), value: s.share, text: known(s.low) ? `${pct(s.share)} (${range(s.low, s.high, pct)})` : `${pct(s.share)} · ${num(s.validators)} (${range(s.validators_low, s.validators_high)})`, low: s.low, high: s.high, colour: "var(--validators)" }))} />
             </Card>
           );
         })}

@@ -107,7 +107,7 @@ export function DataPage() {
       </Card>
       <Card title="DuckDB" method="See docs/recipes.md for churn, forks and watch logs.">
         <Snippet title="Nodes by client, from here" text={`SELECT client, count(*) AS nodes, sum(validators_mean) AS validators\nFROM read_csv('${origin}api/v1/nodes?counted=true&format=csv')\nGROUP BY ALL ORDER BY nodes DESC;`} />
-        <Snippet title="Handshakes per day, from the files" text={`SELECT date_trunc('day', make_timestamp(timestamp * 1000)) AS day, count(*)\nFROM 'data/validator_metadata_events/*.parquet'\nGROUP BY ALL ORDER BY day;`} />
+        <Snippet title="Handshakes per day, from the files" text={`SELECT date_trunc('day', make_timestamp(timestamp * 1000)) AS day, count(*)\nFROM 'data/validator_metadata_events.parquet/*.parquet'\nGROUP BY ALL ORDER BY day;`} />
       </Card>
     </div>
   );
