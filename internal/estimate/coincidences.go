@@ -80,6 +80,9 @@ func (c covers) of(slot uint64) *slotCover {
 	return &b[slot%coverBlock]
 }
 
+// dutySlots is how long a duty counts, a week of mainnet's slots: nodes change their validators.
+const dutySlots = 7 * 7200
+
 // coincidencesOf compares the duties of all nodes; a slot reaches so many subnets.
 func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 	const nodeBits = 20 // of a packed duty; below it are its slot and subnet
@@ -89,6 +92,12 @@ func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 	first, last := uint64(math.MaxUint64), uint64(0)
 	for i := range nodes[:min(len(nodes), 1<<nodeBits)] {
 		epochs[i] = nodes[i].Duties.decode()
+		for _, e := range epochs[i] {
+			last = max(last, uint64(e.from)+e.slots)
+		}
+	}
+	for i := range epochs {
+		epochs[i] = slices.DeleteFunc(epochs[i], func(e dutyEpoch) bool { return uint64(e.from)+dutySlots < last })
 		for _, e := range epochs[i] {
 			for s := range e.slots {
 				c := slots.of(uint64(e.from) + s)
@@ -100,7 +109,7 @@ func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 				packed = append(packed, at<<nodeBits|uint64(i))
 				slots.of(at/subnets).duties++
 			}
-			first, last = min(first, uint64(e.from)), max(last, uint64(e.from)+e.slots)
+			first = min(first, uint64(e.from))
 		}
 	}
 	blockOf := func(slot uint64) int { return int(min(dutyBlocks-1, (slot-first)*dutyBlocks/max(1, last-first))) }

@@ -145,3 +145,24 @@ func BenchmarkFitMultiplicity(b *testing.B) {
 		FitMultiplicity(p, list)
 	}
 }
+
+// A node that was not watched for weeks says nothing about the multiplicity of now, and does not
+// stretch the time in which the others are compared.
+func TestMultiplicityOfAStaleNode(t *testing.T) {
+	old, _ := sharedCrawl{4, 7, 21, 10}.draw(rand.New(rand.NewPCG(1, 7)), 800)
+	var list []DutyNode
+	for _, n := range old {
+		later := Duties(nil)
+		for _, e := range n.Duties.decode() {
+			e.from += 32 * 20_000
+			later = later.with(e)
+		}
+		list = append(list, DutyNode{later, n.Validators})
+	}
+	p := mainnetParams()
+	fresh := FitMultiplicity(p, list)
+	with := FitMultiplicity(p, append(list, DutyNode{old[0].Duties, 1}))
+	if math.Abs(with.Mean-fresh.Mean) > 0.01 || math.Abs(with.High-fresh.High) > 0.01 || fresh.Low <= 1 || with.Low <= 1 {
+		t.Errorf("%+v, with a stale node %+v", fresh, with)
+	}
+}
