@@ -34,8 +34,9 @@ var phrases = []struct {
 
 // exceptions are modules with a licence that is not permissive, and why they may be linked.
 var exceptions = map[string]string{
-	"github.com/ethereum/go-ethereum": "the library packages are LGPL-3.0, linked unchanged from public source",
-	"github.com/libp2p/go-yamux/v5":   "MPL-2.0 asks for the source of changed files, of which there are none",
+	"github.com/ethereum/go-ethereum":    "the library packages are LGPL-3.0, linked unchanged from public source",
+	"github.com/hashicorp/golang-lru/v2": "MPL-2.0, as below",
+	"github.com/libp2p/go-yamux/v5":      "MPL-2.0 asks for the source of changed files, of which there are none",
 }
 
 func main() {
