@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -128,7 +129,7 @@ func openKeys(path string, warn func(error)) (*keyring, error) {
 	if path == "" {
 		return k, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := readKeys(path)
 	if err != nil {
 		return nil, fmt.Errorf("keys file: %w", err)
 	}
@@ -139,9 +140,23 @@ func openKeys(path string, warn func(error)) (*keyring, error) {
 	return k, nil
 }
 
+// readKeys reads a keys file, up to one byte more than it may have. A pipe would wait for its
+// writer.
+func readKeys(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, fmt.Errorf("%s is not a regular file", path))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, keysFileMax+1))
+}
+
 // reload reads the file again when its content has changed.
 func (k *keyring) reload() {
-	text, err := os.ReadFile(k.path)
+	text, err := readKeys(k.path)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err == nil && bytes.Equal(text, k.text) && k.failed == "" {

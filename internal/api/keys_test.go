@@ -104,6 +104,15 @@ func TestKeysFilesThatAreRefused(t *testing.T) {
 	}
 }
 
+// A path that is no file is refused at once, and not waited for.
+func TestKeysOfNoFile(t *testing.T) {
+	for _, path := range []string{t.TempDir(), os.DevNull, filepath.Join(t.TempDir(), "missing")} {
+		if _, err := openKeys(path, func(error) {}); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func FuzzParseKeys(f *testing.F) {
 	_, line, _ := NewKey("ops", ScopeFull)
 	f.Add(line + "\n# x\n" + line[:10])
