@@ -1,11 +1,11 @@
 package discv5
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 	"github.com/ethereum/go-ethereum/p2p/netutil"
 
 	"github.com/chainbound/valtrack/internal/discv5/wire"
@@ -29,7 +29,7 @@ type answer struct {
 	from      enode.ID
 	addr      netip.Addr
 	distances []uint
-	schemes   gethenr.IdentityScheme
+	schemes   *verified
 
 	nodes   []*enode.Node // one per node, with the highest seq
 	refused refusals
@@ -46,17 +46,17 @@ func (a *answer) add(m *wire.Nodes) (last bool) {
 	room := max(0, bucketSize*len(a.distances)-a.records)
 	a.records += len(m.Raw)
 	m.Raw = m.Raw[:min(room, len(m.Raw))]
-	records, refused := m.Records()
-	a.refused.encoding += refused
-	for _, r := range records {
-		a.addRecord(r)
+	for _, raw := range m.Raw {
+		a.addRecord(raw)
 	}
 	return uint64(a.packets) >= min(a.total, maxAnswerPackets)
 }
 
-func (a *answer) addRecord(r *gethenr.Record) {
-	n, err := enode.New(a.schemes, r)
+func (a *answer) addRecord(raw []byte) {
+	n, err := a.schemes.node(raw)
 	switch {
+	case errors.Is(err, errNoRecord):
+		a.refused.encoding++
 	case err != nil:
 		a.refused.signature++
 	case !slices.Contains(a.distances, uint(enode.LogDist(a.from, n.ID()))):

@@ -147,7 +147,7 @@ func TestAnswerEndsWithItsLastPacket(t *testing.T) {
 		{"16 of 17", slices.Repeat([]uint64{17}, 16), true, true},
 		{"one of very many", []uint64{1 << 63}, false, true},
 	} {
-		a := answer{from: from, addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{distance}, schemes: enode.ValidSchemes}
+		a := answer{from: from, addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{distance}, schemes: newVerified(64)}
 		var ended bool
 		for _, total := range tt.totals {
 			if ended {
@@ -169,18 +169,18 @@ func TestAnswerKeepsWhatBelongsToIt(t *testing.T) {
 	var from enode.ID
 	distance := uint(enode.LogDist(from, first.ID()))
 	for _, order := range [][]*enode.Node{{first, second}, {second, first}} {
-		a := answer{from: from, addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{distance}, schemes: enode.ValidSchemes}
+		a := answer{from: from, addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{distance}, schemes: newVerified(64)}
 		a.add(&wire.Nodes{Total: 1, Raw: rawRecords(t, order)})
 		if !sameNodes(a.nodes, []*enode.Node{second}) {
 			t.Errorf("kept %v", a.nodes)
 		}
 	}
-	a := answer{from: from, addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{distance - 1}, schemes: enode.ValidSchemes}
+	a := answer{from: from, addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{distance - 1}, schemes: newVerified(64)}
 	a.add(&wire.Nodes{Total: 1, Raw: rawRecords(t, []*enode.Node{first})})
 	if len(a.nodes) != 0 || a.refused.distance != 1 {
 		t.Errorf("another distance: kept %v, refused %+v", a.nodes, a.refused)
 	}
-	a = answer{from: from, addr: netip.MustParseAddr("8.8.8.8"), distances: []uint{distance}, schemes: enode.ValidSchemes}
+	a = answer{from: from, addr: netip.MustParseAddr("8.8.8.8"), distances: []uint{distance}, schemes: newVerified(64)}
 	a.add(&wire.Nodes{Total: 1, Raw: rawRecords(t, []*enode.Node{first})})
 	if len(a.nodes) != 0 || a.refused.address != 1 {
 		t.Errorf("loopback from afar: kept %v, refused %+v", a.nodes, a.refused)
@@ -190,7 +190,7 @@ func TestAnswerKeepsWhatBelongsToIt(t *testing.T) {
 // The records that are checked in an answer are bounded by what a node can have.
 func TestAnswerIsBounded(t *testing.T) {
 	raw := rawRecord(t, testNode(t, nil).Record())
-	a := answer{addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{1}, schemes: enode.ValidSchemes}
+	a := answer{addr: netip.MustParseAddr("127.0.0.1"), distances: []uint{1}, schemes: newVerified(64)}
 	for range maxAnswerPackets {
 		a.add(&wire.Nodes{Total: 1 << 20, Raw: slices.Repeat([]rlp.RawValue{raw}, 5)})
 	}

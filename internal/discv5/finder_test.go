@@ -1,6 +1,7 @@
 package discv5
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+	"github.com/ethereum/go-ethereum/rlp"
 
 	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -372,6 +374,38 @@ func TestANodeSkippedLaterIsNotAsked(t *testing.T) {
 	}
 }
 
+// A record that was decoded before is the same node, and a changed byte is another record.
+func TestDecodedRecordsAreKept(t *testing.T) {
+	v := newVerified(4)
+	encoded := func(r *gethenr.Record) []byte {
+		raw, err := rlp.EncodeToBytes(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for range 20 {
+		_, key := testKey(t)
+		r := signedRecord(t, key, 1)
+		first, err := v.node(encoded(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := v.node(encoded(r)); err != nil || again != first {
+			t.Errorf("decoded again: %v", err)
+		}
+		if _, err := v.node(encoded(forged(t, r))); err == nil || errors.Is(err, errNoRecord) {
+			t.Errorf("a record with a changed byte: %v", err)
+		}
+	}
+	if n := len(v.nodes.young) + len(v.nodes.old); n > 8 {
+		t.Errorf("%d nodes kept, limit 2*4", n)
+	}
+	if _, err := v.node([]byte{0x83, 1, 2, 3}); !errors.Is(err, errNoRecord) {
+		t.Errorf("bytes that are no record: %v", err)
+	}
+}
+
 func TestVerifiedRecordsAreBoundAndStillChecked(t *testing.T) {
 	v := newVerified(4)
 	for range 20 {
@@ -386,7 +420,7 @@ func TestVerifiedRecordsAreBoundAndStillChecked(t *testing.T) {
 			t.Errorf("node id %x, want %x", got, want)
 		}
 	}
-	if n := len(v.young) + len(v.old); n > 8 {
+	if n := len(v.ids.young) + len(v.ids.old); n > 8 {
 		t.Errorf("%d records remembered, limit 2*4", n)
 	}
 	_, key := testKey(t)

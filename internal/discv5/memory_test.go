@@ -77,7 +77,7 @@ func TestKnownNodesTakeLittleMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.schemes.mu.Lock()
-		f.schemes.remember(h, n.ID())
+		f.schemes.ids.put(h, n.ID())
 		f.schemes.mu.Unlock()
 	}
 	each := float64(liveHeap()-before) / known

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
-	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
 	"github.com/chainbound/valtrack/internal/discv5/wire"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
@@ -32,7 +31,7 @@ var errClosed = errors.New("the discv5 socket is closed")
 type transport struct {
 	conn    filteredSockets
 	local   *enode.LocalNode
-	schemes gethenr.IdentityScheme
+	schemes *verified
 	routing *routing
 	log     *slog.Logger
 	// allowPrivate: our own endpoint may be a private address.
@@ -52,7 +51,7 @@ type transport struct {
 }
 
 // newTransport starts to answer. It closes the connection.
-func newTransport(conn filteredSockets, local *enode.LocalNode, key *ecdsa.PrivateKey, schemes gethenr.IdentityScheme, log *slog.Logger) *transport {
+func newTransport(conn filteredSockets, local *enode.LocalNode, key *ecdsa.PrivateKey, schemes *verified, log *slog.Logger) *transport {
 	t := &transport{
 		conn: conn, local: local, schemes: schemes, routing: newRouting(local.ID()), log: log,
 		contacts: make(chan *enode.Node, contactQueue),

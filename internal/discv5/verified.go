@@ -2,20 +2,55 @@ package discv5
 
 import (
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
+
+	"github.com/chainbound/valtrack/internal/discv5/wire"
 )
+
+// recentNodes is how many decoded records are at least kept; at some 2 KiB each, twice
+// that takes 8 MiB.
+const recentNodes = 2048
+
+// errNoRecord is wrapped by the errors of bytes that are not a record.
+var errNoRecord = errors.New("not a record")
 
 // verified is the "v4" identity scheme with a memory. Enumeration brings the same
 // record from each of its neighbours; checking one costs a signature verification
-// and a point decompression, recognising it a hash. Two generations bound it.
+// and a point decompression, recognising it a hash. The newest need not be decoded again
+// either. Two generations bound both.
 type verified struct {
-	limit int
+	mu    sync.Mutex
+	ids   generations[enode.ID]
+	nodes generations[*enode.Node]
+}
 
-	mu         sync.Mutex
-	young, old map[recordHash]enode.ID
+// generations maps at least limit of the keys used last to their values, at most twice
+// as many.
+type generations[V any] struct {
+	limit      int
+	young, old map[recordHash]V
+}
+
+func (g *generations[V]) get(h recordHash) (v V, ok bool) {
+	if v, ok = g.young[h]; ok {
+		return v, true
+	}
+	if v, ok = g.old[h]; ok {
+		g.put(h, v)
+	}
+	return v, ok
+}
+
+func (g *generations[V]) put(h recordHash, v V) {
+	if g.young == nil || len(g.young) >= g.limit {
+		g.old, g.young = g.young, make(map[recordHash]V)
+	}
+	g.young[h] = v
 }
 
 // recordHash is the SHA-256 of the record's whole encoding, signature included.
@@ -23,7 +58,7 @@ type recordHash [sha256.Size]byte
 
 // newVerified remembers at least limit records and at most twice that.
 func newVerified(limit int) *verified {
-	return &verified{limit: limit, young: make(map[recordHash]enode.ID)}
+	return &verified{ids: generations[enode.ID]{limit: limit}, nodes: generations[*enode.Node]{limit: min(limit, recentNodes)}}
 }
 
 func hashRecord(r *gethenr.Record) (h recordHash, err error) {
@@ -35,24 +70,33 @@ func hashRecord(r *gethenr.Record) (h recordHash, err error) {
 	return h, nil
 }
 
+// node decodes a record and checks its signature; errNoRecord is wrapped where the fault
+// is in its encoding. The node may be shared: it is not to be changed.
+func (v *verified) node(raw []byte) (*enode.Node, error) {
+	h := recordHash(sha256.Sum256(raw))
+	v.mu.Lock()
+	n, ok := v.nodes.get(h)
+	v.mu.Unlock()
+	if ok {
+		return n, nil
+	}
+	r, err := wire.DecodeRecord(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoRecord, err)
+	}
+	if n, err = enode.New(v, r); err != nil {
+		return nil, err
+	}
+	v.mu.Lock()
+	v.nodes.put(h, n)
+	v.mu.Unlock()
+	return n, nil
+}
+
 func (v *verified) lookup(h recordHash) (enode.ID, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	id, ok := v.young[h]
-	if !ok {
-		if id, ok = v.old[h]; ok {
-			v.remember(h, id)
-		}
-	}
-	return id, ok
-}
-
-// remember is called with mu held.
-func (v *verified) remember(h recordHash, id enode.ID) {
-	if len(v.young) >= v.limit {
-		v.old, v.young = v.young, make(map[recordHash]enode.ID)
-	}
-	v.young[h] = id
+	return v.ids.get(h)
 }
 
 // Verify implements enr.IdentityScheme.
@@ -69,7 +113,7 @@ func (v *verified) Verify(r *gethenr.Record, sig []byte) error {
 	}
 	if addr := enode.ValidSchemes.NodeAddr(r); len(addr) == len(enode.ID{}) {
 		v.mu.Lock()
-		v.remember(h, enode.ID(addr))
+		v.ids.put(h, enode.ID(addr))
 		v.mu.Unlock()
 	}
 	return nil

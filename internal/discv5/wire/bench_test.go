@@ -28,7 +28,7 @@ func BenchmarkDecodeNodes(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if records, _ := p.Message.(*Nodes).Records(); len(records) != 4 {
+			if records, _ := decodeRecords(p.Message.(*Nodes)); len(records) != 4 {
 				b.Fatal(len(records))
 			}
 		}

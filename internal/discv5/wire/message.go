@@ -108,19 +108,17 @@ func (m *Pong) Endpoint() (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr.Unmap(), m.ToPort), ok && m.ToPort != 0
 }
 
-// Records decodes the records one by one. refused is the number of those that are not
-// records: too large, not RLP, unsorted keys and the like. Signatures are not checked.
-func (m *Nodes) Records() (records []*enr.Record, refused int) {
-	records = make([]*enr.Record, 0, len(m.Raw))
-	for _, raw := range m.Raw {
-		r := new(enr.Record)
-		if len(raw) > enr.SizeLimit || rlp.DecodeBytes(raw, r) != nil {
-			refused++
-			continue
-		}
-		records = append(records, r)
+// DecodeRecord decodes one of the raw records of a Nodes. An error says that it is none:
+// too large, not RLP, unsorted keys and the like. The signature is not checked.
+func DecodeRecord(raw []byte) (*enr.Record, error) {
+	if len(raw) > enr.SizeLimit {
+		return nil, fmt.Errorf("a record of %d bytes: at most %d", len(raw), enr.SizeLimit)
 	}
-	return records, refused
+	r := new(enr.Record)
+	if err := rlp.DecodeBytes(raw, r); err != nil {
+		return nil, fmt.Errorf("RLP of a record: %w", err)
+	}
+	return r, nil
 }
 
 func encodeMessage(m Message) ([]byte, error) {
