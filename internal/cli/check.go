@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,10 +31,18 @@ func (p *program) checkCommand() *cli.Command {
 
 // checkView is one line of `check --json`.
 type checkView struct {
-	Check  string `json:"check"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"` // what was found, or what is wrong
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	// Warning: a start would succeed, and something would not work as it may be expected to.
+	Warning bool   `json:"warning"`
+	Detail  string `json:"detail"` // what was found, or what is wrong
 }
+
+// checkWarning is the error of a check of what works with a restriction; it says which one, and
+// the way out.
+type checkWarning string
+
+func (w checkWarning) Error() string { return string(w) }
 
 // runCheck runs every check, also after one has failed. The error is the first
 // that failed.
@@ -61,8 +70,12 @@ func runCheck(ctx context.Context, in invocation) error {
 	var views []checkView
 	for _, c := range checks {
 		detail, err := c.run(ctx)
-		view := checkView{Check: c.name, OK: err == nil, Detail: detail}
-		if err != nil {
+		warning, warned := errors.AsType[checkWarning](err)
+		view := checkView{Check: c.name, OK: err == nil || warned, Warning: warned, Detail: detail}
+		switch {
+		case warned:
+			view.Detail = string(warning)
+		case err != nil:
 			view.Detail = err.Error()
 			if first == nil {
 				first = err
@@ -78,7 +91,10 @@ func runCheck(ctx context.Context, in invocation) error {
 	}
 	for _, v := range views {
 		mark := "ok    "
-		if !v.OK {
+		switch {
+		case v.Warning:
+			mark = "WARN  "
+		case !v.OK:
 			mark = "FAILED"
 		}
 		fmt.Fprintf(in.stdout, "%s  %-9s %s\n", mark, v.Check, v.Detail)
@@ -106,6 +122,9 @@ func (in invocation) checkNetwork(context.Context) (string, error) {
 	detail := fmt.Sprintf("%s, epoch %d, fork digest %s, %d bootnodes", n.Name, epoch, n.Schedule.At(epoch).Digest, len(n.Bootnodes))
 	for _, warning := range n.Warnings {
 		detail += "; warning: " + warning
+	}
+	if len(n.Warnings) > 0 {
+		return "", checkWarning(detail)
 	}
 	return detail, nil
 }
@@ -140,7 +159,9 @@ func (in invocation) checkConsumer(context.Context) (string, error) {
 }
 
 func (in invocation) checkPlaces(context.Context) (string, error) {
-	places, err := geo.Open(in.cmd.StringSlice(flagGeo), slog.New(slog.DiscardHandler))
+	var logged bytes.Buffer // what a start would warn of: that the data are old
+	log := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	places, err := geo.Open(in.cmd.StringSlice(flagGeo), log)
 	if err != nil {
 		return "", usagef("--%s: %w", flagGeo, err)
 	}
@@ -148,7 +169,11 @@ func (in invocation) checkPlaces(context.Context) (string, error) {
 	for _, s := range places.Sources() {
 		sources = append(sources, fmt.Sprintf("%s (%d days old)", s, int(time.Since(s.Date).Hours()/24)))
 	}
-	return strings.Join(sources, ", "), nil
+	detail := strings.Join(sources, ", ")
+	if logged.Len() > 0 {
+		return "", checkWarning(detail + ": older than a year; give a newer database with --" + flagGeo + ", or update Valtrack")
+	}
+	return detail, nil
 }
 
 func (in invocation) checkDevnet(context.Context) (string, error) {
