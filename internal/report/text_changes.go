@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
-
-	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // maxChanges bounds the nodes that a list of changes names; JSON has all.
@@ -63,7 +60,7 @@ func (c Changes) writeTables(p *page) {
 	p.limited([]column{{"UPGRADED", plainColumn, 0}, {"FROM", textColumn, 0}, {"TO", textColumn, 0}, {"NODES", plainColumn, 0}}, rows)
 	rows = nil
 	for _, n := range c.Appeared {
-		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.At), orDash(n.Replaces)})
+		rows = append(rows, []string{n.ID, orUnknown(n.Client), orUnknown(n.Version), clock(n.At), orDash(n.Replaces)})
 	}
 	p.limited([]column{
 		{"APPEARED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 1}, {"FIRST HANDSHAKE", plainColumn, 0},
@@ -71,7 +68,7 @@ func (c Changes) writeTables(p *page) {
 	}, rows)
 	rows = nil
 	for _, n := range c.Vanished {
-		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
+		rows = append(rows, []string{n.ID, orUnknown(n.Client), orUnknown(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
 	}
 	p.limited([]column{
 		{"VANISHED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 2}, {"LAST HEARD", plainColumn, 0},
@@ -88,9 +85,9 @@ func (c Changes) writeTables(p *page) {
 func upgrades(nodes []Upgraded) (rows [][]string) {
 	counts := map[[3]string]int{}
 	for _, n := range nodes {
-		client := n.Client
-		if n.FromClient != client {
-			client = n.FromClient + " to " + client
+		client := orUnknown(n.Client)
+		if n.FromClient != n.Client {
+			client = orUnknown(n.FromClient) + " to " + client
 		}
 		counts[[3]string{client, orUnknown(n.FromVersion), orUnknown(n.Version)}]++
 	}
@@ -105,7 +102,7 @@ func upgrades(nodes []Upgraded) (rows [][]string) {
 		return slices.Compare(a[:], b[:])
 	})
 	for _, key := range keys {
-		rows = append(rows, []string{key[0], printable.Clean(key[1]), printable.Clean(key[2]), fmt.Sprint(counts[key])})
+		rows = append(rows, []string{key[0], key[1], key[2], fmt.Sprint(counts[key])})
 	}
 	return rows
 }
@@ -119,11 +116,4 @@ func (p *page) limited(columns []column, rows [][]string) {
 	if more := len(rows) - maxChanges; more > 0 {
 		p.sentence("(%d more: --json has all)", more)
 	}
-}
-
-func orUnknown(version string) string {
-	if strings.TrimSpace(version) == "" {
-		return "unknown"
-	}
-	return version
 }

@@ -37,7 +37,10 @@ func (g Groups) WriteText(w io.Writer) error {
 	words := []string{"[low to high]", "node", "attachment"}
 	if c := g.Concentration; c != nil {
 		list = append(list, field{"concentration", "of nodes: " + c.Nodes.text()}, field{"", "of attachments: " + c.Attachments.text()})
-		words = append(words, "HHI")
+		words = append(words, "HHI", "a third")
+	}
+	if g.By == byCloud {
+		words = append(words, notHosted, otherHosting)
 	}
 	if g.FoldedGroups > 0 {
 		list = append(list, field{"others", fmt.Sprintf("%s with few nodes together: fewer than %d could be recognised", plural(g.FoldedGroups, "group"), smallGroup)})
