@@ -35,40 +35,69 @@ func Keys(dir string, gone func(data []byte) bool) (keys []event.Key, err error)
 
 // Purge removes from a spool's directory the events whose message gone reports, and damaged parts
 // that mention what it reports, and counts them. No sentry may be running. A crash leaves each file
-// as it was or without them. In a segment that loses an event the acknowledged position is lost: its
-// other events are sent again, and consumers recognise those that they have.
+// as it was or without them; between a segment and the acknowledged position it leaves events
+// of that segment to be sent again, which consumers recognise.
 func Purge(dir string, gone func(data []byte) bool) (removed int, err error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	acks, err := openAckFile(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer acks.file.Close()
 	err = eachFile(dir, func(path string, b []byte) error {
-		var kept []byte
-		n := 0
-		eachPiece(b, func(piece []byte, f *frame) {
-			data := piece
-			if f != nil {
-				data = f.Data
-			}
-			if gone(data) {
-				n++
-				return
-			}
-			kept = append(kept, piece...)
-		})
-		switch {
-		case n == 0:
+		acked := acks.saved
+		if seq, ok := parseSegmentName(filepath.Base(path)); !ok || seq != acked.pos.seq {
+			acked.pos.off = 0 // of another file
+		}
+		kept, n, pos := without(b, gone, acked.pos.off)
+		if n == 0 {
 			return nil
-		case len(kept) == 0:
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-			err = diskio.SyncDir(dir)
-		default:
-			err = diskio.ReplaceFile(path, kept, 0o644)
 		}
-		if err == nil {
-			removed += n
+		if err := replaceOrRemove(path, kept); err != nil {
+			return err
 		}
-		return err
+		removed += n
+		if acked.pos.off == 0 {
+			return nil
+		}
+		acked.pos.off, acked.pos.sum = pos.off, pos.sum
+		return acks.save(acked)
 	})
 	return removed, err
+}
+
+// without is b without the frames, and what lies between frames, that gone reports. end is the
+// last frame of those up to the offset acked in b.
+func without(b []byte, gone func(data []byte) bool, acked int64) (kept []byte, removed int, end position) {
+	off := int64(0)
+	eachPiece(b, func(piece []byte, f *frame) {
+		off += int64(len(piece))
+		data := piece
+		if f != nil {
+			data = f.Data
+		}
+		if gone(data) {
+			removed++
+			return
+		}
+		kept = append(kept, piece...)
+		if f != nil && off <= acked {
+			end = position{off: int64(len(kept)), sum: f.sum}
+		}
+	})
+	return kept, removed, end
+}
+
+func replaceOrRemove(path string, content []byte) error {
+	if len(content) > 0 {
+		return diskio.ReplaceFile(path, content, 0o644)
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return diskio.SyncDir(filepath.Dir(path))
 }
 
 // eachPiece calls piece with each frame in b, and with what lies between frames, which has none.

@@ -28,7 +28,7 @@ func mentions(peer string) func([]byte) bool {
 
 // The events of a peer go from every file, and all others are sent, whatever was acknowledged.
 func TestPurge(t *testing.T) {
-	for name, acked := range map[string]int{"nothing acknowledged": 0, "before the peer's": 1, "up to the peer's": 2, "behind it": 3, "all": 6} {
+	for name, acked := range map[string]int{"nothing acknowledged": 0, "before the peer's": 1, "up to the peer's": 2, "the first file": 3, "one of the second": 4, "up to the peer's there": 5, "all": 6} {
 		dir := t.TempDir()
 		for boot := 1; boot <= 2; boot++ {
 			s := openSpool(t, dir, boot)
@@ -52,6 +52,9 @@ func TestPurge(t *testing.T) {
 			t.Errorf("%s: again: %d removed, %v", name, n, err)
 		}
 		s := openSpool(t, dir, 3)
+		if left := s.Stats().Events; left != map[int]int{0: 4, 1: 3, 2: 3, 3: 2, 4: 1, 5: 1, 6: 0}[acked] {
+			t.Errorf("%s: %d events are not acknowledged", name, left)
+		}
 		s.Rewind(true) // what is acknowledged, too
 		if d := cmp.Diff([]string{"s-1-1", "s-1-3", "s-2-1", "s-2-3"}, keysOf(takeAll(t, s))); d != "" {
 			t.Errorf("%s: (-want +got):\n%s", name, d)
