@@ -98,7 +98,7 @@ func (in invocation) checkHTTP(context.Context) (string, error) {
 		return "", checkWarning(fmt.Sprintf("%s is in use: the API and the dashboard would not be served; give --%s ADDR for another address, or --%s '' for none", cfg.Address, flagHTTP, flagHTTP))
 	}
 	if err != nil {
-		return "", usagef("--%s: %w", flagHTTP, err)
+		return "", app.HTTPError(err)
 	}
 	detail := s.Addr() + " is free"
 	if cfg.KeysFile != "" {
