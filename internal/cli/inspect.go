@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -231,5 +232,11 @@ func inspectAgent(_ context.Context, in invocation) error {
 		return usagef("%s takes an agent string, as in '%s Lighthouse/v8.0.1-1a2b3c4/x86_64-linux'", in.cmd.FullName(), in.cmd.FullName())
 	}
 	c := eth2.ParseAgent(agent)
-	return in.print(agentView{Client: string(c.Kind), Version: c.Version, Release: c.Release(), OS: c.OS, Arch: c.Arch})
+	view := agentView{Client: string(c.Kind), Version: c.Version, Release: c.Release(), OS: c.OS, Arch: c.Arch}
+	if !in.cmd.Bool(flagJSON) {
+		for _, s := range []*string{&view.Version, &view.Release, &view.OS, &view.Arch} {
+			*s = cmp.Or(*s, string(eth2.ClientUnknown))
+		}
+	}
+	return in.print(view)
 }

@@ -35,8 +35,8 @@ type Tracked struct {
 	// SameAddress are other peer ids that were found at one of its addresses, by their
 	// last handshake.
 	SameAddress []OtherID `json:"same_address"`
-	// Stretches are the numbers that it has had within the days of the estimate, oldest first:
-	// one where no change shows, the last being Together.
+	// Stretches are the numbers that it has had within the days for which there are statistics,
+	// oldest first, when there is more than one: the last is Together.
 	Stretches []Stretch `json:"stretches"`
 }
 
@@ -92,8 +92,10 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		if why.On+why.Off > 0 && !p.Estimate.AllSubnets {
 			out.Subnets = new(estimated(why.Subnets))
 		}
-		for _, s := range state.Stretches(p) {
-			out.Stretches = append(out.Stretches, Stretch{s.From, s.To, s.Estimate.Median, s.Estimate.Low, s.Estimate.High})
+		if p.Estimate.Since > 0 {
+			for _, s := range state.Stretches(p) {
+				out.Stretches = append(out.Stretches, Stretch{s.From, s.To, s.Estimate.Median, s.Estimate.Low, s.Estimate.High})
+			}
 		}
 	}
 	days, undecodable := state.Days(p)
