@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 )
 
 // maxChanges bounds the nodes that a list of changes names; JSON has all.
@@ -30,8 +31,21 @@ func (c Changes) WriteText(w io.Writer) error {
 		return p.writeTo(w)
 	}
 	p.fields(list)
-	p.sentence("Changes cannot be known: they need data of the window and of as long a time before it. Choose a later --from or a shorter time, such as --changes 10m.")
+	p.sentence("Changes cannot be known: %s", c.advice())
 	return p.writeTo(w)
+}
+
+// advice says why the spans cannot be compared, and which can.
+func (c Changes) advice() string {
+	w := c.Window
+	if w.covered() <= 0 {
+		return "nothing was recorded in the window. Start a sentry, or choose --from and --to within the data, with as long a time before --from."
+	}
+	half := (w.To - w.DataFrom) / 2 / time.Minute.Milliseconds()
+	if half < 1 {
+		return "they need data of as long a time before the window, and the data is younger than two minutes. Wait for more."
+	}
+	return fmt.Sprintf("they need data of as long a time before the window. Choose a later --from or a shorter time, such as --changes %dm.", half)
 }
 
 // counts says how many nodes there were, and how the two numbers go together.
