@@ -79,7 +79,7 @@ func TestStretchesInWords(t *testing.T) {
 	}
 	for want, d := range map[string]*Tracked{
 		"": nil,
-		"Its duties say that its number of validators changed: from 2026-11-20 to 2026-11-23 it had about 100 [90 to 110], since 2026-11-24 about 300 [290 to 310]. The estimate is": {
+		"Its duties show that its number of validators changed: from 2026-11-20 to 2026-11-23 it had about 100 [90 to 110], since 2026-11-24 about 300 [290 to 310]. The estimate is": {
 			Stretches: []Stretch{stretch("2026-11-20", "2026-11-24", 100), stretch("2026-11-24", "2026-11-27", 300)}},
 		"on 2026-11-20 it had about 50 [40 to 60], from 2026-11-21 to 2026-11-23 it had about 100 [90 to 110], since 2026-11-24 about 300": {
 			Stretches: []Stretch{stretch("2026-11-20", "2026-11-21", 50), stretch("2026-11-21", "2026-11-24", 100), stretch("2026-11-24", "2026-11-27", 300)}},

@@ -268,7 +268,7 @@ func legends() map[string]string {
 		"[low to high]":      "the interval that holds the true number with a probability of 90 %; the number before it is the median, or in a total the mean",
 		"node":               "a beacon node that completed a handshake; validators run behind it",
 		"ended visit":        "a connection that is over, or an attempt that failed; a watch that still runs has no end, and is not counted yet",
-		"since":              "the day (UTC) from which on the node has had this number of validators, as far as its duties show; - where no change shows in the days that the estimate uses",
+		"since":              "the day (UTC) since which the node has had this number of validators, as far as its duties show; - where no change shows in the days that the estimate uses",
 		"custody groups":     "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
 		"short-lived subnet": "an attestation subnet that a node joins for a duty of a validator, and leaves: what estimates are made from",
 		"subnet rule":        "how the long-lived subnets follow from the node id and the epoch, which differs between families of clients: spec as the specification has it, staggered as Lighthouse before 6, static as Lighthouse since 6 (names joined by + where these agree), all 64, or none of them; - when they have changed since the last handshake",

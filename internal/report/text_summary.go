@@ -166,7 +166,7 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
 	}
 	if v.Removed > 0 {
-		list = append(list, field{"removed", fmt.Sprintf("%s in these totals, whose rows 'valtrack purge' or --retention has removed since: totals of hours that are over stay", plural(v.Removed, "node"))})
+		list = append(list, field{"removed", fmt.Sprintf("these totals include %s whose rows were removed since, by 'valtrack purge' or --retention; totals of past hours are kept", plural(v.Removed, "node"))})
 	}
 	if v.LostDays > 0 {
 		list = append(list, field{"lost", fmt.Sprintf("%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them", v.LostDays)})

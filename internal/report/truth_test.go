@@ -62,7 +62,7 @@ func TestAccuracy(t *testing.T) {
 	}
 	for _, want := range []string{
 		"not estimated 1 node of these, with 7 validators: in no number below", "unreachable 1 node that cannot complete a handshake, with 9 validators: in no number below",
-		"other fork 1 node of the devnet whose record is of another network or fork: found, not visited, and in no number below",
+		"other fork 1 node of the devnet with a record of another network or fork: found but not visited, and in no number below",
 		"left out 1 node of the data that the truth file does not have",
 		"1 of 3 hold the truth (33.3 %; 90 % or more are meant to); on these nodes are 100 of the 120 validators (83.3 %)",
 	} {

@@ -103,7 +103,7 @@ type Estimated struct {
 	StakeETH  *float64 `json:"stake_eth"`
 	StakeLow  *float64 `json:"stake_low"`
 	StakeHigh *float64 `json:"stake_high"`
-	// Since is from when on it has had this number, Unix milliseconds; null where no change
+	// Since is when the day began since which it has had this number, Unix milliseconds; null where no change
 	// shows in the days that the estimate uses, and in estimates of the past.
 	Since *int64 `json:"since"`
 	// Trust says how far the rate of duties of the client version is known, Flags what makes the

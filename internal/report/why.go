@@ -66,7 +66,7 @@ func goneText(n *Node) string {
 	if n.began <= n.LastSeen || meaning == "" || n.LastOutcome == event.OutcomeCanceled {
 		return ""
 	}
-	return fmt.Sprintf("It was last heard at %s, and all that is said here is of then: the last visit, at %s, ended with %q (%s).",
+	return fmt.Sprintf("It was last heard at %s, and what is said here is from that time: the last visit, at %s, ended with %q (%s).",
 		clock(n.LastSeen), clock(n.began), n.LastOutcome, meaning)
 }
 
@@ -107,8 +107,8 @@ func (d *Tracked) historyText() string {
 			parts = append(parts, fmt.Sprintf("from %s to %s it had %s", from, to, had))
 		}
 	}
-	text := strings.Join(parts, ", ") + ". The estimate is of the last of these; the others are by the subnets alone."
-	return "Its duties say that its number of validators changed: " + text
+	text := strings.Join(parts, ", ") + ". The estimate is the last of these; the others are from its subnets alone."
+	return "Its duties show that its number of validators changed: " + text
 }
 
 // syncSeen is what the node's sync committee subnets say, when it was on any.
