@@ -18,6 +18,7 @@ import (
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/telemetry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 func (p *program) checkCommand() *cli.Command {
@@ -153,9 +154,22 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 	return detail, err
 }
 
-func (in invocation) checkConsumer(context.Context) (string, error) {
-	cfg, err := in.consumerConfig(app.DirNetwork{}, app.DefaultNATS)
-	return fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge), err
+func (in invocation) checkConsumer(ctx context.Context) (string, error) {
+	net, known := app.DirNetwork{}, false
+	if !in.simulated() {
+		if n, _, err := in.readDataNetwork(); err == nil && n.Missing == nil {
+			net, known = n, true
+		}
+	}
+	cfg, err := in.consumerConfig(net, app.DefaultNATS)
+	detail := fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge)
+	if err != nil || !known || cfg.Estimates.ActiveValidators > 0 || cfg.Estimates.BeaconAPI != nil || net.Assumed.ActiveValidators > 0 {
+		return detail, err
+	}
+	if _, last, err := tracker.LastParams(ctx, cfg.DataDir, net.Name); last || err != nil {
+		return detail, err
+	}
+	return "", checkWarning(fmt.Sprintf("%s; no estimates, as the number of active validators of %s is not known: give --%s or --%s", detail, net.Name, app.OptActiveValidators, app.OptBeaconAPI))
 }
 
 func (in invocation) checkPlaces(context.Context) (string, error) {
@@ -199,6 +213,9 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		return "", err
 	case above != "":
 		return fmt.Sprintf("%s will be created in %s", path, above), nil
+	}
+	if mode, open := in.openDirectory(); open {
+		return "", checkWarning(fmt.Sprintf("%s is writable and not in use, and %s (%s)", path, othersMayOpen, mode))
 	}
 	return path + " is writable and not in use", nil
 }
