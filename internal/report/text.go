@@ -173,7 +173,7 @@ func (p *page) fit(columns *[]column, rows [][]string) (dropped []string) {
 		if i < 0 {
 			break
 		}
-		dropped = append(dropped, strings.ToLower((*columns)[i].name))
+		dropped = append(dropped, strings.ToLower(strings.ReplaceAll((*columns)[i].name, ", ", " in ")))
 		*columns = slices.Delete(slices.Clone(*columns), i, i+1)
 		for r := range rows {
 			rows[r] = slices.Delete(slices.Clone(rows[r]), i, i+1)

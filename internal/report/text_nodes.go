@@ -209,7 +209,7 @@ func orDash(s string) string {
 func (d *Tracked) writeText(p *page) {
 	d.writeEstimates(p)
 	p.WriteByte('\n')
-	list := []field{{"used", d.Used}}
+	list := []field{{"evidence used", d.Used}}
 	if d.CellsOn+d.CellsOff > 0 || d.Together != nil {
 		list = append(list, field{"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)})
 	}

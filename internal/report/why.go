@@ -151,7 +151,7 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		out += fmt.Sprintf(", hence about %d", d.Subnets.Validators)
 	} else {
 		// The watch shows duties of before and after it, or several that count as one.
-		out += fmt.Sprintf("; by how long this client stays on a duty's subnet, and by what is usual of all nodes, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
+		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and for how many validators nodes usually have, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
 	}
 	if p.Estimate.Trust == estimate.TrustWide {
 		out += "; its client version shows duties at another rate than assumed, which is corrected (report --calibration)"
