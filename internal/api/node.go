@@ -70,7 +70,8 @@ func (n *node) address() (ip netip.Addr, port uint16) {
 // handshaken reports whether the node ever completed a handshake.
 func (n *node) handshaken() bool { return n.LastHandshake > 0 }
 
-// agent is the name and version that the node gave, as agents are commonly written.
+// agent is the agent string, put together from what the tracker keeps of it, as agents are
+// commonly written: other text that a node may have put there is not in it.
 func (n *node) agent() string {
 	parts := []string{string(n.Client.Kind)}
 	if n.Client.Version != "" {
@@ -156,7 +157,7 @@ var nodeColumns = []column{
 	{name: "id", get: func(n *node) value { return text(n.ID) }},
 	{name: "node_id", get: func(n *node) value { return text(n.nodeID) }},
 	{name: "client", get: ofHandshake(func(n *node) value { return text(n.Client.Kind) })},
-	{name: "client_version", get: ofHandshake(func(n *node) value { return text(n.Client.Version) })},
+	{name: "client_version", get: ofHandshake(func(n *node) value { return text(n.agent()) })},
 	{name: "client_release", get: ofHandshake(func(n *node) value { return text(n.release) })},
 	{name: "os", get: ofHandshake(func(n *node) value { return text(n.Client.OS) })},
 	{name: "arch", get: ofHandshake(func(n *node) value { return text(n.Client.Arch) })},

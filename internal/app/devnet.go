@@ -67,5 +67,5 @@ func (d *Devnet) Close() { d.cleanUp() }
 // simulatePlaces gives simulated nodes places all over the world.
 func simulatePlaces(places *geo.Locator, log *slog.Logger) {
 	places.Simulate(devnet.StandIn)
-	log.Info("places of the simulated nodes are those of public addresses, and marked as simulated")
+	log.Info("places of the simulated nodes are those of public addresses, and marked as simulated; the API hides none of them")
 }

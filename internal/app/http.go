@@ -42,13 +42,19 @@ func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 	case errors.Is(err, syscall.EADDRINUSE) && cfg.Default:
 		svc.log.Warn("the API is not served: its address is in use; give --"+OptHTTP+" ADDR for another one, or --"+OptHTTP+" '' for none", slog.String("address", cfg.Address))
 		return nil, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, ConfigErrorf("--%s: %w; choose another address, or '' for none", OptHTTP, err)
 	case err != nil:
-		return nil, ConfigErrorf("--%s: %w", OptHTTP, err)
+		return nil, HTTPError(err)
 	}
 	server.RegisterMetrics(svc.metrics)
 	return &httpServer{server: server, log: svc.log, ready: svc.ready.err}, nil
+}
+
+// HTTPError is the ConfigError for an API that cannot listen, with the way out.
+func HTTPError(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return ConfigErrorf("--%s: %w; choose another address, or '' for none", OptHTTP, err)
+	}
+	return ConfigErrorf("--%s: %w", OptHTTP, err)
 }
 
 // source sets what is served: what the current storage has, which may be nil.

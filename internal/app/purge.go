@@ -18,6 +18,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/spool"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -27,11 +28,14 @@ type Purged struct {
 	Rows           map[string]int64
 	TrackedPeers   int
 	RejectedEvents int
-	PeerTable      int // peers of the sentry's peers.db
+	// SpooledEvents were removed from the spool or, while a sentry runs, will be dropped when
+	// they are sent.
+	SpooledEvents int
+	PeerTable     int // peers of the sentry's peers.db
 }
 
 // Purge removes excluded peers from a data directory: their rows in every table, their
-// rejected events and their state in the tracker. A peer that has a row with an excluded
+// rejected and spooled events and their state in the tracker and the peer table. A peer that has a row with an excluded
 // address, or of which the tracker knows one, is removed as a whole. A purge that was ended at any moment is finished by another
 // one. Errors that the user can fix are ConfigErrors.
 func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
@@ -51,12 +55,17 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	}
 	defer w.Close()
 	p := purger{exclude: x, known: map[string]bool{}}
+	unlock, err := p.lockSentry(dataDir, noFile == nil, log)
+	if err != nil {
+		return done, err
+	}
+	defer unlock()
 	unread, err := p.findPeers(ctx, dataDir)
 	if err != nil {
 		return done, err
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
-	var errs [4]error
+	var errs [5]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
 	if !p.untracked {
 		if done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked); errs[1] == nil {
@@ -64,7 +73,8 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		}
 	}
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
-	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir, noFile == nil, log)
+	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir)
+	done.SpooledEvents, errs[4] = p.purgeSpool(dataDir, w)
 	for _, gone := range p.known {
 		if gone {
 			done.Peers++
@@ -138,31 +148,63 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 			found.Peers++
 		}
 	}
+	spooled, err := spool.Keys(filepath.Join(dataDir, spoolDir), p.mentioned)
+	if err != nil {
+		return found, err
+	}
+	found.SpooledEvents = len(spooled)
 	if damaged != nil {
 		return found, fmt.Errorf("the rows of damaged parts are not counted: %w", damaged)
 	}
 	return found, nil
 }
 
+// lockSentry keeps a sentry from starting in the directory while it is purged, and notes whether one
+// runs already. locked is set when its lock is held here. unlock must be called.
+func (p *purger) lockSentry(dataDir string, locked bool, log *slog.Logger) (unlock func(), err error) {
+	unlock = func() {}
+	if _, noSpool := os.Stat(filepath.Join(dataDir, spoolDir)); locked || noSpool != nil && !sentry.HasPeerTable(dataDir) {
+		return unlock, nil
+	}
+	lock, err := diskio.TakeLock(filepath.Join(dataDir, roleSentry+".lock"))
+	var held *diskio.LockedError
+	switch {
+	case errors.As(err, &held):
+		p.sentryRuns = true
+		log.Warn("the sentry that runs here keeps its peer table: it forgets these nodes when they are in its --exclude file; what it has spooled of them is dropped when it is sent", slog.String("holder", held.Holder()))
+		return unlock, nil
+	case err != nil:
+		return unlock, err
+	}
+	return func() { lock.Close() }, nil
+}
+
 // purgePeerTable removes the peers from the table of a sentry that does not run; one that runs
-// forgets them itself. locked is set when its lock is held here.
-func (p *purger) purgePeerTable(ctx context.Context, dataDir string, locked bool, log *slog.Logger) (int, error) {
-	if !sentry.HasPeerTable(dataDir) {
+// forgets them itself.
+func (p *purger) purgePeerTable(ctx context.Context, dataDir string) (int, error) {
+	if p.sentryRuns || !sentry.HasPeerTable(dataDir) {
 		return 0, nil
 	}
-	if !locked {
-		lock, err := diskio.TakeLock(filepath.Join(dataDir, roleSentry+".lock"))
-		var held *diskio.LockedError
-		if errors.As(err, &held) {
-			log.Warn("the sentry that runs here keeps its peer table: it forgets these nodes when they are in its --exclude file", slog.String("holder", held.Holder()))
-			return 0, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-		defer lock.Close()
-	}
 	return sentry.PurgePeerTable(ctx, dataDir, p.exclude, func(id string) bool { return p.known[id] })
+}
+
+// purgeSpool marks the events of the peers in the sentry's spool as removed, so that the consumer
+// drops what is still sent, and removes them from the spool of a sentry that does not run.
+func (p *purger) purgeSpool(dataDir string, w *dataset.Writer) (int, error) {
+	dir := filepath.Join(dataDir, spoolDir)
+	keys, err := spool.Keys(dir, p.mentioned)
+	if err != nil || len(keys) == 0 {
+		return 0, err
+	}
+	n := len(keys)
+	keys = slices.DeleteFunc(keys, func(k event.Key) bool { return w.Covered().Has(k.Producer(), k.Counter) }) // their rows were removed
+	if err := markRemoved(w, keys); err != nil {
+		return 0, err
+	}
+	if p.sentryRuns {
+		return n, nil
+	}
+	return spool.Purge(dir, p.mentioned)
 }
 
 // markRemoved has the keys of rejected events count as removed, not as missing.
@@ -181,6 +223,8 @@ type purger struct {
 	// untracked: the tracker could not be read, so that it keeps the addresses that only it
 	// knows until a purge has removed the rows of their peers.
 	untracked bool
+	// sentryRuns in the directory: its peer table and its spool are its own.
+	sentryRuns bool
 }
 
 func (p *purger) peer(id string) bool {

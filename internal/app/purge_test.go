@@ -22,6 +22,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/spool"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -400,5 +401,60 @@ func TestEventsKeptAsideAreBounded(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 2 {
 		t.Errorf("%v, %v", files, err)
+	}
+}
+
+// Events that wait in the spool are removed, or dropped when they are sent, and are not missing.
+func TestPurgeOfTheSpool(t *testing.T) {
+	for name, running := range map[string]bool{"without a sentry": false, "beside a sentry": true} {
+		dir := purgeable(t)
+		s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, spoolDir), Sentry: "s", Boot: 2, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{peerA, peerB, peerA} {
+			e := &event.VisitEnded{Common: event.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000}, VisitID: "v", ID: id, Direction: event.Outbound,
+				Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK}
+			if err := s.Publish(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if running {
+			lock, err := takeLock(dir, roleSentry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+		}
+		x, err := sentry.NewExclude("", []string{peerA})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := WouldPurge(t.Context(), dir, x); err != nil || found.SpooledEvents != 2 {
+			t.Errorf("%s: dry run: %+v, %v", name, found, err)
+		}
+		done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
+		if err != nil || done.SpooledEvents != 2 || done.Rows[dataset.Visit] != 1 {
+			t.Errorf("%s: %+v, %v", name, done, err)
+		}
+		left, err := spool.Keys(filepath.Join(dir, spoolDir), func([]byte) bool { return true })
+		if want := map[bool]int{false: 1, true: 3}[running]; err != nil || len(left) != want {
+			t.Errorf("%s: %d events are left, want %d, %v", name, len(left), want, err)
+		}
+		w, err := dataset.Open(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for counter, want := range map[uint64]bool{1: true, 2: false, 3: true} {
+			if got := w.Covered().Has("s-2", counter); got != want {
+				t.Errorf("%s: a consumer takes event %d for stored: %v, want %v", name, counter, got, want)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

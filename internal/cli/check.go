@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/telemetry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 func (p *program) checkCommand() *cli.Command {
@@ -30,10 +32,18 @@ func (p *program) checkCommand() *cli.Command {
 
 // checkView is one line of `check --json`.
 type checkView struct {
-	Check  string `json:"check"`
-	OK     bool   `json:"ok"`
-	Detail string `json:"detail"` // what was found, or what is wrong
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	// Warning: a start would succeed, and something would not work as it may be expected to.
+	Warning bool   `json:"warning"`
+	Detail  string `json:"detail"` // what was found, or what is wrong
 }
+
+// checkWarning is the error of a check of what works with a restriction; it says which one, and
+// the way out.
+type checkWarning string
+
+func (w checkWarning) Error() string { return string(w) }
 
 // runCheck runs every check, also after one has failed. The error is the first
 // that failed.
@@ -61,8 +71,12 @@ func runCheck(ctx context.Context, in invocation) error {
 	var views []checkView
 	for _, c := range checks {
 		detail, err := c.run(ctx)
-		view := checkView{Check: c.name, OK: err == nil, Detail: detail}
-		if err != nil {
+		warning, warned := errors.AsType[checkWarning](err)
+		view := checkView{Check: c.name, OK: err == nil || warned, Warning: warned, Detail: detail}
+		switch {
+		case warned:
+			view.Detail = string(warning)
+		case err != nil:
 			view.Detail = err.Error()
 			if first == nil {
 				first = err
@@ -78,7 +92,10 @@ func runCheck(ctx context.Context, in invocation) error {
 	}
 	for _, v := range views {
 		mark := "ok    "
-		if !v.OK {
+		switch {
+		case v.Warning:
+			mark = "WARN  "
+		case !v.OK:
 			mark = "FAILED"
 		}
 		fmt.Fprintf(in.stdout, "%s  %-9s %s\n", mark, v.Check, v.Detail)
@@ -107,6 +124,9 @@ func (in invocation) checkNetwork(context.Context) (string, error) {
 	for _, warning := range n.Warnings {
 		detail += "; warning: " + warning
 	}
+	if len(n.Warnings) > 0 {
+		return "", checkWarning(detail)
+	}
 	return detail, nil
 }
 
@@ -134,13 +154,28 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 	return detail, err
 }
 
-func (in invocation) checkConsumer(context.Context) (string, error) {
-	cfg, err := in.consumerConfig(app.DirNetwork{}, app.DefaultNATS)
-	return fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge), err
+func (in invocation) checkConsumer(ctx context.Context) (string, error) {
+	net, known := app.DirNetwork{}, false
+	if !in.simulated() {
+		if n, _, err := in.readDataNetwork(); err == nil && n.Missing == nil {
+			net, known = n, true
+		}
+	}
+	cfg, err := in.consumerConfig(net, app.DefaultNATS)
+	detail := fmt.Sprintf("segments of %d rows or %v", cfg.Storing.SegmentRows, cfg.Storing.SegmentAge)
+	if err != nil || !known || cfg.Estimates.ActiveValidators > 0 || cfg.Estimates.BeaconAPI != nil || net.Assumed.ActiveValidators > 0 {
+		return detail, err
+	}
+	if _, last, err := tracker.LastParams(ctx, cfg.DataDir, net.Name); last || err != nil {
+		return detail, err
+	}
+	return "", checkWarning(fmt.Sprintf("%s; no estimates, as the number of active validators of %s is not known: give --%s or --%s", detail, net.Name, app.OptActiveValidators, app.OptBeaconAPI))
 }
 
 func (in invocation) checkPlaces(context.Context) (string, error) {
-	places, err := geo.Open(in.cmd.StringSlice(flagGeo), slog.New(slog.DiscardHandler))
+	var logged bytes.Buffer // what a start would warn of: that the data are old
+	log := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	places, err := geo.Open(in.cmd.StringSlice(flagGeo), log)
 	if err != nil {
 		return "", usagef("--%s: %w", flagGeo, err)
 	}
@@ -148,7 +183,11 @@ func (in invocation) checkPlaces(context.Context) (string, error) {
 	for _, s := range places.Sources() {
 		sources = append(sources, fmt.Sprintf("%s (%d days old)", s, int(time.Since(s.Date).Hours()/24)))
 	}
-	return strings.Join(sources, ", "), nil
+	detail := strings.Join(sources, ", ")
+	if logged.Len() > 0 {
+		return "", checkWarning(detail + ": older than a year; give a newer database with --" + flagGeo + ", or update Valtrack")
+	}
+	return detail, nil
 }
 
 func (in invocation) checkDevnet(context.Context) (string, error) {
@@ -174,6 +213,9 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		return "", err
 	case above != "":
 		return fmt.Sprintf("%s will be created in %s", path, above), nil
+	}
+	if mode, open := in.openDirectory(); open {
+		return "", checkWarning(fmt.Sprintf("%s is writable and not in use, and %s (%s)", path, othersMayOpen, mode))
 	}
 	return path + " is writable and not in use", nil
 }

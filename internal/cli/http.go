@@ -95,10 +95,10 @@ func (in invocation) checkHTTP(context.Context) (string, error) {
 	cfg.Log = slog.New(slog.DiscardHandler)
 	s, err := api.Listen(cfg.Config)
 	if errors.Is(err, syscall.EADDRINUSE) && cfg.Default {
-		return cfg.Address + " is in use: the API would not be served; give --" + flagHTTP + " ADDR", nil
+		return "", checkWarning(fmt.Sprintf("%s is in use: the API and the dashboard would not be served; give --%s ADDR for another address, or --%s '' for none", cfg.Address, flagHTTP, flagHTTP))
 	}
 	if err != nil {
-		return "", usagef("--%s: %w", flagHTTP, err)
+		return "", app.HTTPError(err)
 	}
 	detail := s.Addr() + " is free"
 	if cfg.KeysFile != "" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -218,7 +219,8 @@ func inspectTopic(_ context.Context, in invocation) error {
 // agentView is `inspect agent --json`.
 type agentView struct {
 	Client  string `json:"client"`
-	Version string `json:"client_version"`
+	Version string `json:"client_version"` // as sent, with its commit
+	Release string `json:"client_release"` // without
 	OS      string `json:"os"`
 	Arch    string `json:"arch"`
 }
@@ -230,5 +232,11 @@ func inspectAgent(_ context.Context, in invocation) error {
 		return usagef("%s takes an agent string, as in '%s Lighthouse/v8.0.1-1a2b3c4/x86_64-linux'", in.cmd.FullName(), in.cmd.FullName())
 	}
 	c := eth2.ParseAgent(agent)
-	return in.print(agentView{Client: string(c.Kind), Version: c.Version, OS: c.OS, Arch: c.Arch})
+	view := agentView{Client: string(c.Kind), Version: c.Version, Release: c.Release(), OS: c.OS, Arch: c.Arch}
+	if !in.cmd.Bool(flagJSON) {
+		for _, s := range []*string{&view.Version, &view.Release, &view.OS, &view.Arch} {
+			*s = cmp.Or(*s, string(eth2.ClientUnknown))
+		}
+	}
+	return in.print(view)
 }

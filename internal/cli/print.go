@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/printable"
 )
 
@@ -89,5 +91,11 @@ func plain(value json.RawMessage) string {
 		}
 		return strings.Join(words, " ")
 	}
-	return string(value)
+	if text := string(value); text != farFuture {
+		return text
+	}
+	return "none"
 }
+
+// farFuture is the epoch of a fork that is not announced.
+var farFuture = strconv.FormatUint(uint64(eth2.FarFutureEpoch), 10)

@@ -1,14 +1,21 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/eventlog"
+	"github.com/chainbound/valtrack/internal/printable"
+	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/sentry"
 )
 
@@ -17,15 +24,20 @@ func (p *program) purgeCommand() *cli.Command {
 		Name: "purge", Usage: "remove the rows of nodes whose operators opted out", ArgsUsage: "[ID...]",
 		Description: "Removes from --data-dir every row of the nodes, their rejected events and their state in the tracker and in peers.db\n" +
 			"(a sentry that runs forgets them itself when they are in its --" + flagExclude + " file).\n" +
-			"IDs are peer ids, node ids, IP addresses or networks; --exclude names a file of them. A node that was ever\n" +
-			"seen at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
+			"IDs are peer ids, node ids, ENRs, IP addresses or networks, or the first characters of an id (4 or more), if\n" +
+			"they are those of one node only; --exclude names a file of whole ids and addresses. A node that was ever seen\n" +
+			"at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
 			"sentry that has written " + eventlog.SentryRejectedName + " there. If it is interrupted, run it again.\n" +
-			"Event log files, the spool and the stream are not changed: give the sentry --" + flagExclude + " first.",
+			"Events of the nodes in the sentry's spool are removed too, or, while a sentry runs there, dropped when they are\n" +
+			"sent. Event log files and the stream are not changed: give the sentry --" + flagExclude + " first.",
 		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "print how many rows and tracked peers would be removed, and remove nothing"), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
 	}, runPurge)
 }
 
 const flagDryRun = "dry-run"
+
+// shortestPrefix of an id that is purged, without 0x.
+const shortestPrefix = 4
 
 // purgePlan is `purge --dry-run --json`: what would be removed.
 type purgePlan struct {
@@ -33,6 +45,7 @@ type purgePlan struct {
 	Peers        int              `json:"peers"`
 	Rows         map[string]int64 `json:"rows"`
 	TrackedPeers int              `json:"tracked_peers"`
+	Spooled      int              `json:"spooled_events"`
 }
 
 // purgeView is `purge --json`: what was removed.
@@ -41,6 +54,7 @@ type purgeView struct {
 	Rows           map[string]int64 `json:"rows"`
 	TrackedPeers   int              `json:"tracked_peers"`
 	RejectedEvents int              `json:"rejected_events"`
+	SpooledEvents  int              `json:"spooled_events"`
 	PeerTable      int              `json:"peer_table"`
 }
 
@@ -50,9 +64,9 @@ func runPurge(ctx context.Context, in invocation) error {
 	if len(ids) == 0 && path == "" {
 		return usagef("%s takes the peer ids or node ids to remove, or --%s FILE; see '%s --help'", in.cmd.FullName(), flagExclude, in.cmd.FullName())
 	}
-	exclude, err := sentry.NewExclude(path, ids)
-	if err != nil {
-		return usagef("purge: %w", err)
+	exclude, bad := sentry.NewExclude(path, ids)
+	if bad != nil && len(ids) == 0 {
+		return usagef("purge: %w", bad)
 	}
 	dir, err := in.dataDirectory()
 	if err != nil {
@@ -61,12 +75,17 @@ func runPurge(ctx context.Context, in invocation) error {
 	if !dataset.Exists(dir) {
 		return usagef("--%s %q has no datasets", flagDataDir, dir)
 	}
+	if bad != nil {
+		if exclude, err = in.namedNodes(ctx, dir, path, ids); err != nil {
+			return err
+		}
+	}
 	if in.cmd.Bool(flagDryRun) {
 		found, err := app.WouldPurge(ctx, dir, exclude)
 		if err != nil && !errors.Is(err, dataset.ErrDamaged) {
 			return err
 		}
-		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers}), err)
+		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers, found.SpooledEvents}), err)
 	}
 	log, err := in.logger(in.stderr)
 	if err != nil {
@@ -77,4 +96,41 @@ func runPurge(ctx context.Context, in invocation) error {
 		return err
 	}
 	return errors.Join(in.print(purgeView(done)), err)
+}
+
+// namedNodes are the nodes to purge where some are named as reports name them: by the first
+// characters of an id, or by an ENR. What is neither that nor an id or an address is an error.
+func (in invocation) namedNodes(ctx context.Context, dir, path string, names []string) (*sentry.Exclude, error) {
+	r, err := report.Read(ctx, dir, dataset.Range{})
+	if err != nil {
+		return nil, err
+	}
+	ids := slices.Clone(names)
+	for i, name := range names {
+		_, bad := sentry.NewExclude("", []string{name})
+		if bad == nil {
+			continue
+		}
+		if record, err := enr.Parse(name); err == nil { // also of a node that was never found
+			ids[i] = record.PeerID
+			continue
+		}
+		if len(strings.TrimPrefix(name, "0x")) < shortestPrefix {
+			return nil, usagef("purge: %w, or at least %d of the first characters of an id", bad, shortestPrefix)
+		}
+		n, err := r.Find(name)
+		switch {
+		case errors.Is(err, report.ErrAmbiguous):
+			return nil, usagef("purge %q: %w", name, err)
+		case err != nil:
+			return nil, usagef("purge: %w; as the first characters of an id: %w", bad, err)
+		}
+		ids[i] = n.ID
+		fmt.Fprintf(in.stderr, "%s is %s (%s)\n", name, n.ID, cmp.Or(printable.Clean(n.Agent), "agent unknown"))
+	}
+	exclude, err := sentry.NewExclude(path, ids)
+	if err != nil {
+		return nil, usagef("purge: %w", err)
+	}
+	return exclude, nil
 }

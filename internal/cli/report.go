@@ -46,13 +46,19 @@ func (p *program) reportCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "report", Usage: "summarise the datasets of a data directory",
 		Description: "Validators with their interval, nodes, clients and versions, short-lived subnets, custody group\n" +
-			"counts and errors. Also works while a consumer writes to the directory.",
+			"counts and errors. Also works while a consumer writes to the directory. Examples:\n\n" +
+			"  valtrack report --since 24h                          the last day\n" +
+			"  valtrack report --changes 7d                         what the last week has changed, against the week before\n" +
+			"  valtrack report --changes --from 2026-11-22          what has changed since that day\n" +
+			"  valtrack report --node 16Uiu2HAm9dqn                 one node, by the first characters of its peer id\n" +
+			"  valtrack report --node 192.0.2.1:9000                one node, by its address\n" +
+			"  valtrack report --by cloud --since 24h --csv         nodes and attachments by cloud, for a spreadsheet",
 		Flags: []cli.Flag{
 			jsonFlag(),
 			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
-			text(flagNode, "", "print the evidence for one node, by peer id, node id, the first characters of one, ENR or IP address"),
+			text(flagNode, "", "print the evidence for one node: its peer id, node id, the first characters of one (4 or more), ENR, multiaddr, or IP address with or without :PORT"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
-			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, or in another window"),
+			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in the time that follows after a space, as in --changes 7d or --changes 90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
 			toggle(flagPublic, "with --"+flagBy+", put groups with fewer than five nodes together, to publish the result"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),

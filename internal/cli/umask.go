@@ -34,16 +34,27 @@ func (in invocation) umask() (fs.FileMode, error) {
 	return fs.FileMode(mask), nil
 }
 
-// warnOpenDirectory logs that a data directory made by an earlier version, or by hand, lets
-// others in.
-func (in invocation) warnOpenDirectory() {
-	dir := in.cmd.String(flagDataDir)
+// othersMayOpen is the warning about a data directory made by an earlier version, or by hand,
+// that lets others in.
+const othersMayOpen = "other users may open the data directory, which holds addresses: 'chmod -R go= DIR' keeps them out, --umask says who may"
+
+// openDirectory reports whether the data directory lets others in, and its mode. What is wrong
+// with the directory or the options is not reported here.
+func (in invocation) openDirectory() (mode fs.FileMode, open bool) {
 	mask, err1 := in.umask()
-	log, err2 := in.logger(in.stderr)
-	info, err3 := os.Stat(dir)
-	if err1 != nil || err2 != nil || err3 != nil || info.Mode().Perm()&mask == 0 {
-		return // what is wrong with them, the command reports
+	info, err2 := os.Stat(in.cmd.String(flagDataDir))
+	if err1 != nil || err2 != nil {
+		return 0, false
 	}
-	log.Warn("other users may open the data directory, which holds addresses: 'chmod -R go= DIR' keeps them out, --umask says who may",
-		slog.String("dir", dir), slog.String("mode", info.Mode().Perm().String()))
+	mode = info.Mode().Perm()
+	return mode, mode&mask != 0
+}
+
+// warnOpenDirectory logs that the data directory lets others in.
+func (in invocation) warnOpenDirectory() {
+	mode, open := in.openDirectory()
+	log, err := in.logger(in.stderr)
+	if open && err == nil { // else the command reports it
+		log.Warn(othersMayOpen, slog.String("dir", in.cmd.String(flagDataDir)), slog.String("mode", mode.String()))
+	}
 }

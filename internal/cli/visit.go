@@ -31,8 +31,13 @@ func (p *program) visitCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "visit", Usage: "visit one node now and print what it shows", ArgsUsage: "ENR|MULTIADDR|ID|IP",
 		Description: "Connects to the node, exchanges Status and MetaData, reads its gossip hello and says goodbye, as a sentry's\n" +
-			"visit does, under an identity of its own. A MULTIADDR ends in /p2p/ and the peer id, or\n" +
-			"these are looked up in --data-dir, as is the address of an ID or IP. --network or --network-dir must name the node's network. Nothing is stored. Fails when the node could not be visited.",
+			"visit does, but under an identity of its own. Prints what the node shows, and stores nothing. When the node\n" +
+			"could not be visited, it prints why and fails with exit code 1. The node is one of:\n\n" +
+			"  ENR        its record, enr:-Ku4QH...\n" +
+			"  MULTIADDR  /ip4/192.0.2.1/tcp/9000/p2p/16Uiu2HAm...; without /p2p/, as reports print it, if it is known in --data-dir\n" +
+			"  ID         a peer id, a node id, or the first characters of one (4 or more), of a node known in --data-dir\n" +
+			"  IP         an address, with or without :PORT, of a node known in --data-dir\n\n" +
+			"The node's network is that of the --data-dir that is given; otherwise --network or --network-dir names it.",
 		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks that must not be visited")},
 	}, runVisit)
 }

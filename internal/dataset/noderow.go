@@ -36,6 +36,7 @@ type NodeRow struct {
 	Flags         []string `parquet:"flags,list,optional" json:"flags"`
 	EpochsWatched *float64 `parquet:"epochs_watched,optional" json:"epochs_watched"`
 	Weight        *float64 `parquet:"weight,optional" json:"weight"` // in totals; 0 for a node that is in none
+	Since         *int64   `parquet:"since,optional" json:"since"`   // null where the number did not change, or in the past
 
 	CustodyGroupCount *uint64 `parquet:"custody_group_count,optional" json:"custody_group_count"`
 	CustodyToldBy     *string `parquet:"custody_told_by,optional,dict" json:"custody_told_by"`

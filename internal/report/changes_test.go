@@ -57,6 +57,7 @@ func TestChangesThatCannotBeKnown(t *testing.T) {
 		"no data in the window":       busy(0, 2),
 		"no data":                     nil,
 	} {
+		want := map[bool]string{true: "Choose a later --from or a shorter time, such as --changes 60m", false: "nothing was recorded in the window"}[name == "data begins with the window"]
 		c := reportOf(t, dataset.Range{From: hour(2.1), To: hour(4)}, rows...).Changes()
 		if name == "data begins with the window" {
 			c = reportOf(t, dataset.Range{From: hour(2), To: hour(4)}, rows...).Changes()
@@ -65,7 +66,7 @@ func TestChangesThatCannotBeKnown(t *testing.T) {
 			t.Errorf("%s: %+v", name, c)
 		}
 		var out bytes.Buffer
-		if err := c.WriteText(&out); err != nil || !strings.Contains(out.String(), "cannot be known") {
+		if err := c.WriteText(&out); err != nil || !strings.Contains(out.String(), "cannot be known") || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %v\n%s", name, err, &out)
 		}
 	}

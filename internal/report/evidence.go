@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -13,7 +14,8 @@ import (
 type Evidence struct {
 	// Why says in a sentence what is known of its validators, and from what.
 	Why string `json:"why"`
-	// Note says why the node is not counted; empty when it is.
+	// Note says why the node is not counted, and since when it does not answer; empty when it
+	// is counted and was met by the last visit.
 	Note        string                 `json:"note,omitempty"`
 	Node        *Node                  `json:"node"`
 	Tracked     *Tracked               `json:"tracked"` // null when it is not tracked
@@ -32,6 +34,13 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 		}
 	}
 	e.Note = noteOf(n)
+	if e.Tracked != nil {
+		newest := int64(0)
+		for _, o := range r.nodes {
+			newest = max(newest, o.handshake)
+		}
+		e.Note = strings.TrimSpace(e.Note + " " + uncountedText(n, e.Tracked, newest))
+	}
 	e.Why = whyNode(n, r.state, p, e.Tracked)
 	if e.Discoveries, err = rowsOf(ctx, dataDir, func(row dataset.DiscoveryRow) bool { return row.ID == n.ID }); err != nil {
 		return e, err

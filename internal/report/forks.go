@@ -77,7 +77,7 @@ func (r *Report) Forks(s *Schedule) Forks {
 		if n.sentry() {
 			continue
 		}
-		key := [2]string{n.Client, orEmpty(n.ClientVersion)}
+		key := [2]string{n.Client, orEmpty(n.ClientRelease)}
 		v := versions[key]
 		if v == nil {
 			v = &ForkVersion{Client: key[0], Version: key[1]}
@@ -126,7 +126,7 @@ func (v *ForkVersion) count(n *Node, current string, want *eth2.ENRForkID, nfd e
 		v.Unknown++
 	case n.NFD != nil && *n.NFD == nfd.String():
 		v.Ready++
-	case n.NFD == nil && *n.NextForkVersion == want.NextForkVersion.String() && n.NextForkEpoch != nil && *n.NextForkEpoch == uint64(want.NextForkEpoch):
+	case n.NFD == nil && *n.NextForkVersion == want.NextForkVersion.String() && n.announcedEpoch != nil && *n.announcedEpoch == uint64(want.NextForkEpoch):
 		v.Ready++ // of before nfd
 	default:
 		v.NotReady++
@@ -134,7 +134,7 @@ func (v *ForkVersion) count(n *Node, current string, want *eth2.ENRForkID, nfd e
 }
 
 func count(announced map[string]*Announcement, n *Node) {
-	a := Announcement{ForkDigest: n.ForkDigest, NextForkVersion: n.NextForkVersion, NextForkEpoch: n.NextForkEpoch, NFD: n.NFD}
+	a := Announcement{ForkDigest: n.ForkDigest, NextForkVersion: n.NextForkVersion, NextForkEpoch: n.announcedEpoch, NFD: n.NFD}
 	known := announced[a.key()]
 	if known == nil {
 		known = &a

@@ -109,7 +109,7 @@ func groupings() []grouping {
 }
 
 func unlessUnknown(s string) string {
-	if s == "unknown" {
+	if s == unknownName {
 		return ""
 	}
 	return s
@@ -187,8 +187,8 @@ func NewGroups(m *estimate.Model, by string, members []Member, public bool) (out
 	return out, nil
 }
 
-// sumsOf adds the nodes up by group; unknown is nil for none.
-func sumsOf(members []Member) (groups []*Group, unknown *Group) {
+// sumsOf adds the nodes up by group; rest are those of which it is not known, nil for none.
+func sumsOf(members []Member) (groups []*Group, rest *Group) {
 	byName := map[string]*Group{}
 	for _, m := range members {
 		g := byName[m.Group]
@@ -201,12 +201,12 @@ func sumsOf(members []Member) (groups []*Group, unknown *Group) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		if g := byName[name]; name == "" {
-			g.Name, unknown = "unknown", g
+			g.Name, rest = unknownName, g
 		} else {
 			groups = append(groups, g)
 		}
 	}
-	return groups, unknown
+	return groups, rest
 }
 
 // complete fills the groups, which are all, from their sums; it gives the total.

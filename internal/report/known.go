@@ -170,7 +170,7 @@ func (k *KnownNodes) write(p *page) {
 		if v.Ratio != nil {
 			ratio = fmt.Sprintf("%.2f", *v.Ratio)
 		}
-		rows = append(rows, []string{v.Client, printable.Clean(v.Version), fmt.Sprint(v.Nodes), fmt.Sprintf("%d of %d", v.Held, v.Nodes), ratio, fmt.Sprintf("%+.2f", v.Residual)})
+		rows = append(rows, []string{orUnknown(v.Client), orUnknown(v.Version), fmt.Sprint(v.Nodes), fmt.Sprintf("%d of %d", v.Held, v.Nodes), ratio, fmt.Sprintf("%+.2f", v.Residual)})
 	}
 	p.table([]column{
 		{"M5 KNOWN NODES", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0},

@@ -15,8 +15,8 @@ type Node struct {
 	ID            string  `json:"id"`
 	NodeID        string  `json:"node_id,omitempty"`
 	Client        string  `json:"client"`
-	ClientVersion *string `json:"client_version"`
-	ClientRelease *string `json:"client_release"` // the same, under its name in the datasets
+	ClientVersion *string `json:"client_version"` // the agent string, as everywhere
+	ClientRelease *string `json:"client_release"` // null where the agent does not say
 	OS            *string `json:"os"`
 	Arch          *string `json:"arch"`
 	// Estimated is nil before the first estimate: then its columns are absent.
@@ -38,7 +38,7 @@ type Node struct {
 	Transport        string  `json:"transport"`
 	ForkDigest       *string `json:"fork_digest"`
 	NextForkVersion  *string `json:"next_fork_version"`
-	NextForkEpoch    *uint64 `json:"next_fork_epoch"`
+	NextForkEpoch    *uint64 `json:"next_fork_epoch"` // null also where the record announces no fork
 	NFD              *string `json:"nfd"`
 	LongLivedSubnets []int32 `json:"long_lived_subnets"`
 	// SubnetRule is the rule that LongLivedSubnets follow (eth2.SubnetRule), null when they
@@ -54,14 +54,16 @@ type Node struct {
 	IP          *string `json:"ip"`
 	Port        *int32  `json:"port"`
 	IP6         *string `json:"ip6"`
-	Agent       string  `json:"agent,omitempty"`
+	Agent       string  `json:"agent,omitempty"` // as ClientVersion
 	Location
 
 	network          string
 	record           *uint64 // seq of the newest record; nil before the first
 	recordAt         int64   // when it was observed
 	recordCustody    *uint64 // the newest record's
+	announcedEpoch   *uint64 // of the next fork in the record, eth2.FarFutureEpoch for none
 	handshake, visit int64   // time of the newest
+	began            int64   // when that visit began
 	agentAt          int64   // when the agent was told
 	custodyAt        int64   // when the custody group count and the subnets were told
 	metaDataAt       int64
@@ -110,7 +112,7 @@ const outcomeOpen = "open"
 // open notes that a visit had not ended at a time.
 func (n *Node) open(at int64) {
 	if at > n.visit {
-		n.visit, n.LastOutcome = at, outcomeOpen
+		n.visit, n.began, n.LastOutcome = at, at, outcomeOpen
 	}
 }
 
@@ -124,9 +126,14 @@ func (n *Node) toldAgent(at int64, agent string) {
 		return
 	}
 	c := eth2.ParseAgent(agent)
-	n.agentAt, n.Agent, n.Client = at, agent, string(c.Kind)
-	n.ClientVersion, n.OS, n.Arch = known(c.Release()), known(c.OS), known(c.Arch)
-	n.ClientRelease = n.ClientVersion
+	n.setClient(at, agent, string(c.Kind), known(c.Release()))
+	n.OS, n.Arch = known(c.OS), known(c.Arch)
+}
+
+// setClient notes the client that an agent told at a time is of.
+func (n *Node) setClient(at int64, agent, client string, release *string) {
+	n.agentAt, n.Agent, n.ClientVersion = at, agent, known(agent)
+	n.Client, n.ClientRelease = client, release
 }
 
 func (n *Node) seen(at int64) {

@@ -65,8 +65,8 @@ func TestAgentToldLast(t *testing.T) {
 		r := reportOf(t, dataset.Range{}, c.rows...)
 		n := r.nodes["a"]
 		row := n.Row()
-		if n.Client != c.client || orEmpty(n.ClientVersion) != c.version || orEmpty(row.Client) != c.client || orEmpty(row.ClientRelease) != c.version || orEmpty(row.ClientVersion) != n.Agent {
-			t.Errorf("%s: %s %s, %s %s", c.name, n.Client, orEmpty(n.ClientVersion), orEmpty(row.Client), orEmpty(row.ClientRelease))
+		if n.Client != c.client || orEmpty(n.ClientRelease) != c.version || orEmpty(row.Client) != c.client || orEmpty(row.ClientRelease) != c.version || orEmpty(row.ClientVersion) != n.Agent {
+			t.Errorf("%s: %s %s, %s %s", c.name, n.Client, orEmpty(n.ClientRelease), orEmpty(row.Client), orEmpty(row.ClientRelease))
 		}
 		var out bytes.Buffer
 		e, err := r.Evidence(t.Context(), t.TempDir(), n)

@@ -67,6 +67,15 @@ func TestWindowInThePast(t *testing.T) {
 		t.Errorf("%v\n%s", err, &out)
 	}
 
+	// The estimate at a window's end is made when the next hour begins.
+	r, err = Read(t.Context(), dir, dataset.Range{From: at - 1, To: hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.nodes["a"]; n.Estimated == nil || n.Validators != 77 || r.Summary().Validators.Hour != hour {
+		t.Errorf("at the end of the hour: %+v", n.Estimated)
+	}
+
 	r, err = Read(t.Context(), dir, dataset.Range{From: at - 1, To: at + 1})
 	if err != nil {
 		t.Fatal(err)
@@ -76,5 +85,51 @@ func TestWindowInThePast(t *testing.T) {
 	}
 	if r, err = Read(t.Context(), dir, dataset.Range{From: at - 1}); err != nil || r.Summary().Validators == nil || r.nodes["a"].Estimated == nil {
 		t.Errorf("a window up to now has no estimates: %v", err)
+	}
+}
+
+// An hour's total keeps the nodes that were purged since, and says so.
+func TestTotalsKeepPurgedNodes(t *testing.T) {
+	dir := t.TempDir()
+	tr, err := tracker.Open(t.Context(), tracker.Config{Dir: dir, Network: "n", Log: slog.New(slog.DiscardHandler), Params: estimate.Params{
+		Clock: eth2.Clock{Genesis: day, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(-2 * time.Hour).UnixMilli()
+	for _, id := range []string{"a", "purged"} {
+		tr.Add(&event.MetadataReceived{Common: event.Common{Network: "n", Timestamp: at}, ID: id, ClientVersion: "Prysm/v7.0.0/abcdef", MetaData: &event.MetaData{}, Direction: event.Inbound})
+	}
+	tr.Apply(0)
+	rows := tr.Hour()
+	tr.Apply(1)
+	if err := tr.Close(); err != nil || len(rows) != 2 {
+		t.Fatal(len(rows), err)
+	}
+	w, err := dataset.Open(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := rows[0].Hour
+	for _, err := range []error{
+		dataset.Append(w, dataset.ValidatorRow{ID: "a", Client: "prysm", LongLivedSubnets: []int32{}, Common: dataset.Common{Network: "n", Timestamp: at}}),
+		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Common: dataset.Common{Network: "n", Timestamp: hour}}),
+		w.Commit(dataset.Coverage{"s-1": {{1, 2}}}), w.Close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Read(t.Context(), dir, dataset.Range{From: at - 1, To: hour + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.Summary()
+	var out bytes.Buffer
+	if err := s.WriteText(&out); err != nil || s.Handshaked != 1 || s.Validators.Nodes != 2 || s.Validators.Removed != 1 {
+		t.Errorf("%v, %+v", err, s.Validators)
+	}
+	if want := "removed these totals include 1 node whose rows were removed since, by 'valtrack purge' or --retention"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+		t.Errorf("no %q in\n%s", want, &out)
 	}
 }

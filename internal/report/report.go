@@ -26,7 +26,8 @@ type Report struct {
 	rows     Counts
 	recorded recorded
 	state    *tracker.State  // nil when nothing is tracked
-	totals   *tracker.Totals // of a range that ends before now: its last hour's
+	totals   *tracker.Totals // of a range that ends before now: those of its last hour
+	removed  int             // nodes in totals whose rows are gone
 	counted  []counted       // the nodes of the totals
 	model    *estimate.Model // that sums them; nil without estimates
 	damaged  error           // see Damaged
@@ -138,10 +139,12 @@ func (r *Report) setState(state *tracker.State) {
 	}
 }
 
-// readPast adds the estimates of the last hour in the window: the state's are of now.
+// readPast adds the estimates of the last hour that began in the window, or at its end: those at
+// the end of an hour are made when the next one begins. The state's are of now.
 func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.State) error {
 	var rows pastRows
-	err := dataset.Scan(ctx, dataDir, r.in, func(row dataset.EstimateRow) error {
+	in := dataset.Range{From: r.in.From, To: r.in.To + 1}
+	err := dataset.Scan(ctx, dataDir, in, func(row dataset.EstimateRow) error {
 		n := r.nodes[row.ID]
 		if n == nil || row.Timestamp < n.estimatedAt || n.Client == string(eth2.ClientValtrack) {
 			return nil
@@ -150,7 +153,7 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 		n.estimatedAt = row.Timestamp
 		n.Estimated = &Estimated{
 			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
-			row.StakeETH, row.StakeLow, row.StakeHigh, row.Trust, row.Flags,
+			row.StakeETH, row.StakeLow, row.StakeHigh, nil, row.Trust, row.Flags,
 		}
 		n.EpochsWatched, n.AllSubnets, n.Weight = row.EpochsWatched, row.AllSubnets, row.Weight
 		if n.Weight == nil {
@@ -161,10 +164,18 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 	if err = r.without(err); err != nil || state == nil {
 		return err
 	}
+	for _, n := range r.nodes {
+		if n.Weight != nil && n.estimatedAt < rows.hour {
+			n.Weight = new(float64) // it had left the totals by then
+		}
+	}
 	r.counted, r.model = rows.counted, rows.model(state.Params())
-	history, err := tracker.ReadHistory(ctx, dataDir, r.in.From, r.in.To)
+	history, err := tracker.ReadHistory(ctx, dataDir, in.From, in.To)
 	if n := len(history.Totals); n > 0 {
 		r.totals = &history.Totals[n-1]
+		if r.totals.Hour == rows.hour {
+			r.removed = max(0, r.totals.Nodes-len(rows.counted))
+		}
 	}
 	return err
 }
@@ -208,7 +219,10 @@ func (r *Report) addDiscovery(row dataset.DiscoveryRow) error {
 	n.record, n.recordAt, n.ENR, n.NodeID = &row.Seq, row.Timestamp, row.ENR, row.NodeID
 	n.IP, n.Port = cmp.Or(row.IP, row.IP6), row.Port
 	n.IP6 = row.IP6
-	n.NextForkVersion, n.NextForkEpoch, n.NFD = row.NextForkVersion, row.NextForkEpoch, row.NFD
+	n.NextForkVersion, n.NextForkEpoch, n.announcedEpoch, n.NFD = row.NextForkVersion, row.NextForkEpoch, row.NextForkEpoch, row.NFD
+	if row.NextForkEpoch != nil && *row.NextForkEpoch == uint64(eth2.FarFutureEpoch) {
+		n.NextForkEpoch = nil
+	}
 	n.recordCustody = row.CustodyGroupCount
 	if n.handshake == 0 {
 		n.ForkDigest = row.ForkDigest
@@ -244,10 +258,10 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	if row.Timestamp < n.handshake {
 		return nil
 	}
-	n.handshake, n.agentAt = row.Timestamp, row.Timestamp
-	n.Client, n.ClientVersion = clientOf(row)
-	n.ClientRelease = n.ClientVersion
-	n.OS, n.Arch, n.Agent = row.OS, row.Arch, row.ClientVersion
+	n.handshake = row.Timestamp
+	client, release := clientOf(row)
+	n.setClient(row.Timestamp, row.ClientVersion, client, release)
+	n.OS, n.Arch = row.OS, row.Arch
 	n.LastEpoch, n.Direction, n.Transport = row.Epoch, row.Direction, row.Transport
 	n.ForkDigest, n.Multiaddr = &row.ForkDigest, row.Multiaddr
 	n.AllSubnets = row.AllSubnets
@@ -323,7 +337,7 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 		n.answered = true
 	}
 	if row.Ended >= n.visit {
-		n.visit, n.LastOutcome = row.Ended, row.Outcome
+		n.visit, n.began, n.LastOutcome = row.Ended, row.Started, row.Outcome
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func TestNode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n.ENR != "enr:new" || *n.IP != "::1" || *n.ClientVersion != "7.0.0" || n.LastEpoch != 2 || n.Observations != 2 ||
+		if n.ENR != "enr:new" || *n.IP != "::1" || *n.ClientRelease != "7.0.0" || n.LastEpoch != 2 || n.Observations != 2 ||
 			*n.ForkDigest != "0x01020304" || n.LastOutcome != "ok" {
 			t.Errorf("node %q is %+v", id, n)
 		}

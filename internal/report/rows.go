@@ -12,7 +12,7 @@ func (n *Node) Row() dataset.NodeRow {
 		NFD: n.NFD, ENR: known(n.ENR),
 	}
 	if n.agentAt > 0 {
-		row.Client, row.ClientRelease, row.ClientVersion, row.OS, row.Arch = &n.Client, n.ClientVersion, &n.Agent, n.OS, n.Arch
+		row.Client, row.ClientRelease, row.ClientVersion, row.OS, row.Arch = &n.Client, n.ClientRelease, &n.Agent, n.OS, n.Arch
 	}
 	if n.handshake > 0 {
 		row.AllSubnets, row.ShortLivedSubnets, row.LastEpoch = &n.AllSubnets, n.ShortLivedSubnets, &n.LastEpoch
@@ -25,7 +25,7 @@ func (n *Node) Row() dataset.NodeRow {
 		row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator = &e.ValidatorsLow, &e.ValidatorsHigh, &e.ValidatorsMean, &e.PValidator
 		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = e.StakeETH, e.StakeLow, e.StakeHigh, &n.EpochsWatched
 		row.Trust, row.Flags = e.Trust, e.Flags
-		row.Weight = n.Weight
+		row.Weight, row.Since = n.Weight, e.Since
 	}
 	return row
 }

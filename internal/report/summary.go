@@ -90,7 +90,7 @@ func (r *Report) Summary() Summary {
 		if clients[n.Client] == nil {
 			clients[n.Client] = make(map[string]int)
 		}
-		clients[n.Client][orEmpty(n.ClientVersion)]++
+		clients[n.Client][orEmpty(n.ClientRelease)]++
 		if n.ShortLivedSubnets == nil {
 			s.NoHello++
 		} else {

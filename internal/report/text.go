@@ -1,12 +1,15 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Screen is a writer to a terminal of so many columns: views fit their lines to it. To any
@@ -170,7 +173,7 @@ func (p *page) fit(columns *[]column, rows [][]string) (dropped []string) {
 		if i < 0 {
 			break
 		}
-		dropped = append(dropped, strings.ToLower((*columns)[i].name))
+		dropped = append(dropped, strings.ToLower(strings.ReplaceAll((*columns)[i].name, ", ", " in ")))
 		*columns = slices.Delete(slices.Clone(*columns), i, i+1)
 		for r := range rows {
 			rows[r] = slices.Delete(slices.Clone(rows[r]), i, i+1)
@@ -265,6 +268,7 @@ func legends() map[string]string {
 		"[low to high]":      "the interval that holds the true number with a probability of 90 %; the number before it is the median, or in a total the mean",
 		"node":               "a beacon node that completed a handshake; validators run behind it",
 		"ended visit":        "a connection that is over, or an attempt that failed; a watch that still runs has no end, and is not counted yet",
+		"since":              "the day (UTC) since which the node has had this number of validators, as far as its duties show; - where no change shows in the days that the estimate uses",
 		"custody groups":     "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
 		"short-lived subnet": "an attestation subnet that a node joins for a duty of a validator, and leaves: what estimates are made from",
 		"subnet rule":        "how the long-lived subnets follow from the node id and the epoch, which differs between families of clients: spec as the specification has it, staggered as Lighthouse before 6, static as Lighthouse since 6 (names joined by + where these agree), all 64, or none of them; - when they have changed since the last handshake",
@@ -276,8 +280,11 @@ func legends() map[string]string {
 		"ready":              "the node's record announces the next fork that the schedule has; not ready: another one or none; unknown: there is no record, or no next fork",
 		"nfd":                "next fork digest, what a record says about the fork to come",
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
-		"attachment":         "a validator at a node: one that runs behind several nodes has several",
-		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one has everything, 100 when a hundred have the same; so many hold a third: the largest, counted until they have it",
+		"attachment":         "a validator at a node: one that runs behind several nodes has several, so that there may be more attachments than validators; the validators of one node are its attachments",
+		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one group has everything, 100 when a hundred have equal shares",
+		"a third":            "\"2 hold a third\": the two largest groups together have at least a third of all, and the largest alone has less. A third of the stake is enough to stop finality, two thirds to finalize",
+		"not hosted":         "in a network that is known and sells no servers: an internet provider, a business, a school",
+		"other hosting":      "in a network that sells servers, of a provider that has no short name here",
 		"vanished":           "was met in the span before the window, by a handshake or in a watch, and nothing answered when it was dialled in the window",
 		"appeared":           "completed its first handshake of all in the window",
 		"upgraded":           "told another release, or another client, at its last handshake in the window than at the last one before it; also for one that went back",
@@ -317,6 +324,12 @@ func share(n, total int) string {
 	}
 	return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(total))
 }
+
+// unknownName stands for a client, a release or an agent that is not known.
+const unknownName = "unknown"
+
+// orUnknown is a client, a release or an agent for people.
+func orUnknown(s string) string { return cmp.Or(strings.TrimSpace(printable.Clean(s)), unknownName) }
 
 func numbers(list []int32) string {
 	if len(list) == 0 {

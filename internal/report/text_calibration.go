@@ -5,7 +5,7 @@ import (
 	"io"
 
 	"github.com/chainbound/valtrack/internal/estimate"
-	"github.com/chainbound/valtrack/internal/printable"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // WriteText writes the tests for people.
@@ -46,14 +46,18 @@ func (c Calibration) writeVersions(p *page) {
 		case v.Unproven:
 			flag = ", unproven"
 		}
+		version := orUnknown(v.Version)
+		if v.Client == tracker.OtherVersions {
+			version = "-" // many
+		}
 		dispersion := v.Dispersion
 		if v.Dispersed > 0 {
 			dispersion += fmt.Sprintf(" (%d of %d nodes show all duties)", v.AllDuties, v.Dispersed)
 		}
 		rows = append(rows, []string{
-			v.Client, printable.Clean(v.Version), fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
+			orUnknown(v.Client), version, fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
 		})
-		line := []string{v.Client, printable.Clean(v.Version)}
+		line := []string{orUnknown(v.Client), version}
 		for _, n := range v.LifetimeCounts {
 			line = append(line, fmt.Sprint(n))
 		}

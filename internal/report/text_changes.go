@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
-
-	"github.com/chainbound/valtrack/internal/printable"
+	"time"
 )
 
 // maxChanges bounds the nodes that a list of changes names; JSON has all.
@@ -33,8 +31,21 @@ func (c Changes) WriteText(w io.Writer) error {
 		return p.writeTo(w)
 	}
 	p.fields(list)
-	p.sentence("Changes cannot be known: they need data of the window and of as long a time before it. Choose a later --from or a shorter time, such as --changes 10m.")
+	p.sentence("Changes cannot be known: %s", c.advice())
 	return p.writeTo(w)
+}
+
+// advice says why the spans cannot be compared, and which can.
+func (c Changes) advice() string {
+	w := c.Window
+	if w.covered() <= 0 {
+		return "nothing was recorded in the window. Start a sentry, or choose --from and --to within the data, with as long a time before --from."
+	}
+	half := (w.To - w.DataFrom) / 2 / time.Minute.Milliseconds()
+	if half < 1 {
+		return "they need data of as long a time before the window, and the data is younger than two minutes. Wait for more."
+	}
+	return fmt.Sprintf("they need data of as long a time before the window. Choose a later --from or a shorter time, such as --changes %dm.", half)
 }
 
 // counts says how many nodes there were, and how the two numbers go together.
@@ -63,7 +74,7 @@ func (c Changes) writeTables(p *page) {
 	p.limited([]column{{"UPGRADED", plainColumn, 0}, {"FROM", textColumn, 0}, {"TO", textColumn, 0}, {"NODES", plainColumn, 0}}, rows)
 	rows = nil
 	for _, n := range c.Appeared {
-		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.At), orDash(n.Replaces)})
+		rows = append(rows, []string{n.ID, orUnknown(n.Client), orUnknown(n.Version), clock(n.At), orDash(n.Replaces)})
 	}
 	p.limited([]column{
 		{"APPEARED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 1}, {"FIRST HANDSHAKE", plainColumn, 0},
@@ -71,7 +82,7 @@ func (c Changes) writeTables(p *page) {
 	}, rows)
 	rows = nil
 	for _, n := range c.Vanished {
-		rows = append(rows, []string{n.ID, n.Client, printable.Clean(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
+		rows = append(rows, []string{n.ID, orUnknown(n.Client), orUnknown(n.Version), clock(n.LastSeen), fmt.Sprint(n.Dials), n.LastOutcome})
 	}
 	p.limited([]column{
 		{"VANISHED", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 2}, {"LAST HEARD", plainColumn, 0},
@@ -88,9 +99,9 @@ func (c Changes) writeTables(p *page) {
 func upgrades(nodes []Upgraded) (rows [][]string) {
 	counts := map[[3]string]int{}
 	for _, n := range nodes {
-		client := n.Client
-		if n.FromClient != client {
-			client = n.FromClient + " to " + client
+		client := orUnknown(n.Client)
+		if n.FromClient != n.Client {
+			client = orUnknown(n.FromClient) + " to " + client
 		}
 		counts[[3]string{client, orUnknown(n.FromVersion), orUnknown(n.Version)}]++
 	}
@@ -105,7 +116,7 @@ func upgrades(nodes []Upgraded) (rows [][]string) {
 		return slices.Compare(a[:], b[:])
 	})
 	for _, key := range keys {
-		rows = append(rows, []string{key[0], printable.Clean(key[1]), printable.Clean(key[2]), fmt.Sprint(counts[key])})
+		rows = append(rows, []string{key[0], key[1], key[2], fmt.Sprint(counts[key])})
 	}
 	return rows
 }
@@ -119,11 +130,4 @@ func (p *page) limited(columns []column, rows [][]string) {
 	if more := len(rows) - maxChanges; more > 0 {
 		p.sentence("(%d more: --json has all)", more)
 	}
-}
-
-func orUnknown(version string) string {
-	if strings.TrimSpace(version) == "" {
-		return "unknown"
-	}
-	return version
 }

@@ -61,7 +61,7 @@ func (f Forks) writeVersions(p *page) {
 	}
 	rows := [][]string{}
 	for _, v := range f.Versions {
-		row := []string{v.Client, orUnknown(printable.Clean(v.Version)), fmt.Sprint(v.Nodes), f.known(v.Current)}
+		row := []string{orUnknown(v.Client), orUnknown(v.Version), fmt.Sprint(v.Nodes), f.known(v.Current)}
 		if f.Next != nil {
 			row = append(row, fmt.Sprint(v.Ready), fmt.Sprint(v.NotReady), fmt.Sprint(v.Unknown))
 		}

@@ -37,7 +37,10 @@ func (g Groups) WriteText(w io.Writer) error {
 	words := []string{"[low to high]", "node", "attachment"}
 	if c := g.Concentration; c != nil {
 		list = append(list, field{"concentration", "of nodes: " + c.Nodes.text()}, field{"", "of attachments: " + c.Attachments.text()})
-		words = append(words, "HHI")
+		words = append(words, "HHI", "a third")
+	}
+	if g.By == byCloud {
+		words = append(words, notHosted, otherHosting)
 	}
 	if g.FoldedGroups > 0 {
 		list = append(list, field{"others", fmt.Sprintf("%s with few nodes together: fewer than %d could be recognised", plural(g.FoldedGroups, "group"), smallGroup)})
@@ -71,13 +74,16 @@ func (h Holders) text() string {
 	if h.HHIHigh-h.HHI >= 1 {
 		out = fmt.Sprintf("HHI %.0f to %.0f", h.HHI, h.HHIHigh)
 	}
-	number := func(n *int) string {
-		if n == nil {
-			return "not even all"
+	hold := func(n *int) string {
+		switch {
+		case n == nil:
+			return "not even all hold"
+		case *n == 1:
+			return "1 holds"
 		}
-		return fmt.Sprint(*n)
+		return fmt.Sprintf("%d hold", *n)
 	}
-	return out + fmt.Sprintf("; %s hold a third, %s two thirds", number(h.Third), number(h.TwoThirds))
+	return out + fmt.Sprintf("; %s a third, %s two thirds", hold(h.Third), hold(h.TwoThirds))
 }
 
 // Table is the groups as rows of text for a file, with the names of the columns first.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/printable"
 )
@@ -23,7 +24,7 @@ func (r *Report) WriteNodes(w io.Writer) error {
 	}
 	if p.width > 0 {
 		p.sentence("(nodes that completed a handshake; 'valtrack export nodes' has those that were only found, too)")
-		p.legend("[low to high]", "custody groups", "long-lived subnet", "subnet rule", "short-lived subnet", "observations", "last heard")
+		p.legend("[low to high]", "since", "custody groups", "long-lived subnet", "subnet rule", "short-lived subnet", "observations", "last heard")
 	}
 	return p.writeTo(w)
 }
@@ -31,12 +32,12 @@ func (r *Report) WriteNodes(w io.Writer) error {
 func (p *page) nodes(nodes []*Node) {
 	rows := make([][]string, len(nodes))
 	for i, n := range nodes {
-		cgc, long, short, estimate, rule, flags := "-", "-", "-", "-", "-", "-"
+		cgc, long, short, estimate, rule, flags, since := "-", "-", "-", "-", "-", "-", "-"
 		if n.SubnetRule != nil {
 			rule = *n.SubnetRule
 		}
 		if n.Estimated != nil {
-			estimate, flags = n.interval(), n.flagsText()
+			estimate, flags, since = n.interval(), n.flagsText(), sinceText(n.Since)
 		}
 		if n.CustodyGroupCount != nil {
 			cgc = fmt.Sprint(*n.CustodyGroupCount)
@@ -48,7 +49,7 @@ func (p *page) nodes(nodes []*Node) {
 			short = fmt.Sprint(len(n.ShortLivedSubnets))
 		}
 		rows[i] = []string{
-			n.ID, orDash(n.Client), orDash(printable.Clean(orEmpty(n.ClientVersion))), estimate, flags, cgc, long, printable.Clean(rule), short,
+			n.ID, orUnknown(n.Client), orUnknown(orEmpty(n.ClientRelease)), estimate, since, flags, cgc, long, printable.Clean(rule), short,
 			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
@@ -57,6 +58,7 @@ func (p *page) nodes(nodes []*Node) {
 		{"CLIENT", plainColumn, 0},
 		{"VERSION", textColumn, 1},
 		{"VALIDATORS", plainColumn, 0},
+		{"SINCE", plainColumn, 3},
 		{"FLAGS", plainColumn, 2},
 		{"CGC", plainColumn, 0},
 		{"LONG-LIVED", plainColumn, 4},
@@ -75,6 +77,14 @@ func (e Estimated) interval() string {
 
 // flagsText are the flags, - for none.
 func (e Estimated) flagsText() string { return orDash(strings.Join(e.Flags, ", ")) }
+
+// sinceText is the day on which a number changed last, - where no change shows.
+func sinceText(since *int64) string {
+	if since == nil {
+		return "-"
+	}
+	return unix(*since).Format(time.DateOnly)
+}
 
 // eth is a stake, - when it is not known.
 func eth(v *float64) string {
@@ -98,12 +108,14 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p := newPage(w)
 	n := e.Node
 	p.sentence("%s", e.Why)
-	if e.Note != "" {
-		p.sentence("%s", e.Note)
+	for _, text := range []string{e.Tracked.historyText(), e.Note} {
+		if text != "" {
+			p.sentence("%s", text)
+		}
 	}
 	p.WriteByte('\n')
 	p.fields([]field{
-		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orDash(printable.Clean(n.Agent))},
+		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orUnknown(n.Agent)},
 		{"address", n.addressText()}, {"custody groups", n.custodyText()},
 	})
 	if n.handshake > 0 || n.Estimated != nil {
@@ -137,7 +149,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	if n.handshake == 0 && len(e.Handshakes) == 0 && e.Note != "" {
 		p.legend("custody groups", "record", "last heard")
 	} else {
-		p.legend("[low to high]", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "observations", "last heard")
+		p.legend("[low to high]", "since", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "observations", "last heard")
 	}
 	return p.writeTo(w)
 }
@@ -197,7 +209,7 @@ func orDash(s string) string {
 func (d *Tracked) writeText(p *page) {
 	d.writeEstimates(p)
 	p.WriteByte('\n')
-	list := []field{{"used", d.Used}}
+	list := []field{{"evidence used", d.Used}}
 	if d.CellsOn+d.CellsOff > 0 || d.Together != nil {
 		list = append(list, field{"duties", fmt.Sprintf("%d filled, %d empty", d.CellsOn, d.CellsOff)})
 	}
@@ -218,7 +230,7 @@ func (d *Tracked) writeText(p *page) {
 			watched += ", not used"
 		}
 		rows = append(rows, []string{
-			x.Date, x.Client, printable.Clean(x.Version), watched,
+			x.Date, orUnknown(x.Client), orUnknown(x.Version), watched,
 			fmt.Sprint(x.CellsOn), fmt.Sprint(x.CellsOff), fmt.Sprint(x.Subscriptions),
 		})
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
-	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // maxVersions bounds the versions that a client's line names.
@@ -29,11 +28,11 @@ func (s Summary) WriteText(w io.Writer) error {
 	}
 	rows := [][]string{}
 	for _, c := range s.Clients {
-		rows = append(rows, []string{c.Client, fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked), versions(c)})
+		rows = append(rows, []string{orUnknown(c.Client), fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked), versions(c)})
 	}
 	p.table([]column{{"CLIENT", plainColumn, 0}, {"NODES", plainColumn, 0}, {"SHARE", plainColumn, 0}, {"VERSIONS", textColumn, 1}}, rows)
 	s.writeCounts(p)
-	p.legend("[low to high]", "node", "ended visit", "short-lived subnet", "hello", "custody groups", "record")
+	p.legend("[low to high]", "node", "attachment", "ended visit", "short-lived subnet", "hello", "custody groups", "record")
 	return p.writeTo(w)
 }
 
@@ -95,11 +94,7 @@ func versions(c ClientCount) string {
 			words = append(words, fmt.Sprintf("%d more", len(c.Versions)-i))
 			break
 		}
-		name := printable.Clean(v.Version)
-		if name == "" {
-			name = "unknown"
-		}
-		words = append(words, fmt.Sprintf("%s (%d)", name, v.Nodes))
+		words = append(words, fmt.Sprintf("%s (%d)", orUnknown(v.Version), v.Nodes))
 	}
 	return strings.Join(words, ", ")
 }
@@ -169,6 +164,9 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	}
 	if v.DuplicateIDs > 0 {
 		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
+	}
+	if v.Removed > 0 {
+		list = append(list, field{"removed", fmt.Sprintf("these totals include %s whose rows were removed since, by 'valtrack purge' or --retention; totals of past hours are kept", plural(v.Removed, "node"))})
 	}
 	if v.LostDays > 0 {
 		list = append(list, field{"lost", fmt.Sprintf("%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them", v.LostDays)})
@@ -243,7 +241,7 @@ func (v *Validators) concentration() (list []field) {
 func (v *Validators) writeTables(p *page) {
 	rows := [][]string{}
 	for _, c := range v.Clients {
-		rows = append(rows, []string{c.Client, fmt.Sprint(c.Nodes), fmt.Sprintf("%.0f", c.WithValidators), fmt.Sprintf("%.0f", c.Validators), fmt.Sprintf("%.0f to %.0f", c.Low, c.High)})
+		rows = append(rows, []string{orUnknown(c.Client), fmt.Sprint(c.Nodes), fmt.Sprintf("%.0f", c.WithValidators), fmt.Sprintf("%.0f", c.Validators), fmt.Sprintf("%.0f to %.0f", c.Low, c.High)})
 	}
 	p.table([]column{{name: "CLIENT"}, {name: "NODES"}, {name: "WITH VALIDATORS"}, {name: "ATTACHMENTS"}, {name: "90 %"}}, rows)
 	if v.Nodes > 0 {
@@ -260,7 +258,7 @@ func (v *Validators) writeTables(p *page) {
 	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f sums means, which have a node's small chance of very many validators in them; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators)
 	rows = [][]string{}
 	for _, n := range v.Top {
-		rows = append(rows, []string{n.ID, n.Client, fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), n.flagsText(), eth(n.StakeETH), ethRange(n.StakeLow, n.StakeHigh)})
+		rows = append(rows, []string{n.ID, orUnknown(n.Client), fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), n.flagsText(), eth(n.StakeETH), ethRange(n.StakeLow, n.StakeHigh)})
 	}
 	p.table([]column{{"LARGEST NODES", idColumn, 0}, {name: "CLIENT"}, {name: "VALIDATORS"}, {name: "90 %"}, {"FLAGS", plainColumn, 2}, {"STAKE, ETH", plainColumn, 1}, {"90 %", plainColumn, 1}}, rows)
 }

@@ -37,7 +37,7 @@ func crowd(t *testing.T) *Report {
 func TestViewsFitTheTerminal(t *testing.T) {
 	r := crowd(t)
 	n := r.Nodes()[1] // the first one has a short name
-	evidence := Evidence{Node: n, Why: strings.Repeat("because of a reason ", 20), Tracked: &Tracked{Together: n.Estimated, Days: []Day{{Date: "2026-11-20", Client: "lighthouse", Version: *n.ClientVersion}}}}
+	evidence := Evidence{Node: n, Why: strings.Repeat("because of a reason ", 20), Tracked: &Tracked{Together: n.Estimated, Days: []Day{{Date: "2026-11-20", Client: "lighthouse", Version: *n.ClientRelease}}}}
 	for i := range 64 {
 		evidence.Handshakes = append(evidence.Handshakes, dataset.ValidatorRow{ClientVersion: n.Agent, LongLivedSubnets: slices.Repeat([]int32{int32(i)}, 64)})
 	}
@@ -48,7 +48,7 @@ func TestViewsFitTheTerminal(t *testing.T) {
 		"summary": summary.WriteText, "evidence": evidence.WriteText, "changes": r.Changes().WriteText, "forks": r.Forks(nil).WriteText,
 		"nodes":       r.WriteNodes,
 		"truth":       Accuracy{Estimated: 1, List: []TrueCount{{ID: n.ID, Client: "lighthouse", Estimated: *n.Estimated}}}.WriteText,
-		"calibration": Calibration{At: 1, Versions: []VersionVerdicts{{Client: "lighthouse", Version: *n.ClientVersion, Used: "watches with a wide interval, and custody"}}}.WriteText,
+		"calibration": Calibration{At: 1, Versions: []VersionVerdicts{{Client: "lighthouse", Version: *n.ClientRelease, Used: "watches with a wide interval, and custody"}}}.WriteText,
 	}
 	for name, write := range views {
 		for _, width := range []int{80, 100, 120, 200} {
@@ -100,7 +100,7 @@ func TestNodesAreSortedByValidators(t *testing.T) {
 func TestLegends(t *testing.T) {
 	r := crowd(t)
 	var out bytes.Buffer
-	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText} {
+	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText, Groups{By: byCloud}.WriteText} {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestSentriesAreLeftOut(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	n := r.nodes["sentry-unknown"]
-	if n.Client != "valtrack" || *n.ClientVersion != "1.2.3" {
+	if n.Client != "valtrack" || *n.ClientRelease != "1.2.3" {
 		t.Errorf("%+v", n)
 	}
 	if e, err := r.Evidence(t.Context(), t.TempDir(), n); err != nil || !strings.HasPrefix(e.Why, "Another Valtrack sentry (valtrack/v1.2.3)") {

@@ -18,8 +18,11 @@ func (a Accuracy) WriteText(w io.Writer) error {
 	if a.Unreachable > 0 {
 		list = append(list, field{"unreachable", fmt.Sprintf("%s that cannot complete a handshake, with %d validators: in no number below", plural(a.Unreachable, "node"), a.UnreachableValidators)})
 	}
+	if a.OtherFork > 0 {
+		list = append(list, field{"other fork", plural(a.OtherFork, "node") + " of the devnet with a record of another network or fork: found but not visited, and in no number below"})
+	}
 	if a.Unknown > 0 {
-		list = append(list, field{"left out", plural(a.Unknown, "node") + " of the data that the truth does not know"})
+		list = append(list, field{"left out", plural(a.Unknown, "node") + " of the data that the truth file does not have: of an earlier devnet in this directory, or joined later"})
 	}
 	if a.Estimated == 0 {
 		p.fields(append(list, field{"no data", "nothing is estimated yet"}))

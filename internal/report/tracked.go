@@ -35,6 +35,19 @@ type Tracked struct {
 	// SameAddress are other peer ids that were found at one of its addresses, by their
 	// last handshake.
 	SameAddress []OtherID `json:"same_address"`
+	// Stretches are the numbers that it has had within the days for which there are statistics,
+	// oldest first, when there is more than one: the last is Together.
+	Stretches []Stretch `json:"stretches"`
+}
+
+// Stretch is a time in which a node's number of validators did not change, as far as its
+// subnets show. Times are Unix milliseconds, of whole days, UTC.
+type Stretch struct {
+	From           int64   `json:"from"`
+	To             int64   `json:"to"` // exclusive
+	Validators     int     `json:"validators"`
+	ValidatorsLow  float64 `json:"validators_low"`
+	ValidatorsHigh float64 `json:"validators_high"`
 }
 
 // Day is one day's observations with one client version.
@@ -61,7 +74,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	out := &Tracked{
 		CellsOn: why.On, CellsOff: why.Off, SyncOn: why.SyncOn, SyncOff: why.SyncOff, Used: "nothing: not estimated yet",
 		Days: []Day{}, LostDays: p.LostDays, CustodyHistory: append([]tracker.CustodyChange{}, p.CustodyHistory...),
-		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{},
+		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{}, Stretches: []Stretch{},
 	}
 	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
 		if out.Together, out.Used = new(trusted(p.Estimate)), used(p.Estimate.Trust); p.Estimate.AllSubnets {
@@ -78,6 +91,11 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		}
 		if why.On+why.Off > 0 && !p.Estimate.AllSubnets {
 			out.Subnets = new(estimated(why.Subnets))
+		}
+		if p.Estimate.Since > 0 {
+			for _, s := range state.Stretches(p) {
+				out.Stretches = append(out.Stretches, Stretch{s.From, s.To, s.Estimate.Median, s.Estimate.Low, s.Estimate.High})
+			}
 		}
 	}
 	days, undecodable := state.Days(p)

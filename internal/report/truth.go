@@ -19,6 +19,9 @@ type Accuracy struct {
 	Nodes     int `json:"nodes"`
 	Estimated int `json:"estimated"`
 	Unknown   int `json:"unknown"`
+	// OtherFork nodes of the devnet announce another network or fork, so that a sentry finds
+	// them and does not visit them. They are in no other number.
+	OtherFork int `json:"other_fork"`
 	// Unreachable nodes of the network cannot complete a handshake, NotEstimated ones can and
 	// have no estimate: their validators are in no other number.
 	Unreachable            int `json:"unreachable"`
@@ -89,6 +92,8 @@ func (r *Report) Accuracy(file string) (a Accuracy, err error) {
 		case truth.Ours:
 			a.Unreachable++
 			a.UnreachableValidators += truth.Validators
+		default:
+			a.OtherFork++
 		}
 		if n == nil {
 			continue

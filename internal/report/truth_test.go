@@ -35,6 +35,7 @@ func TestAccuracy(t *testing.T) {
 		{"peer_id": "b", "client": "prysm", "validators": 20, "ours": true, "reachable": true, "handshake": true},
 		{"peer_id": "c", "client": "prysm", "validators": 0, "ours": true, "reachable": true, "handshake": true},
 		{"peer_id": "d", "client": "prysm", "validators": 7, "ours": true, "reachable": true, "handshake": true},
+		{"peer_id": "another fork", "client": "teku", "validators": 3, "ours": false, "reachable": true, "handshake": true},
 		{"peer_id": "dead", "client": "prysm", "validators": 9, "ours": true, "reachable": false, "handshake": true}]}`)
 	a, err := r.Accuracy(file)
 	if err != nil {
@@ -44,7 +45,7 @@ func TestAccuracy(t *testing.T) {
 		*a.MedianError < 0.299 || *a.MedianError > 0.301 || a.WithValidators != 2 || a.Found != 2 || a.FalselyFound != 1 || a.Low != nil {
 		t.Errorf("%+v", a)
 	}
-	if a.Unreachable != 1 || a.UnreachableValidators != 9 || a.NotEstimatedValidators != 7 || a.InsideValidators != 100 {
+	if a.OtherFork != 1 || a.Unreachable != 1 || a.UnreachableValidators != 9 || a.NotEstimatedValidators != 7 || a.InsideValidators != 100 {
 		t.Errorf("%+v", a)
 	}
 	if len(a.List) != 3 || a.List[0].ID != "a" || !a.List[0].Inside || a.List[1].Inside {
@@ -61,6 +62,8 @@ func TestAccuracy(t *testing.T) {
 	}
 	for _, want := range []string{
 		"not estimated 1 node of these, with 7 validators: in no number below", "unreachable 1 node that cannot complete a handshake, with 9 validators: in no number below",
+		"other fork 1 node of the devnet with a record of another network or fork: found but not visited, and in no number below",
+		"left out 1 node of the data that the truth file does not have",
 		"1 of 3 hold the truth (33.3 %; 90 % or more are meant to); on these nodes are 100 of the 120 validators (83.3 %)",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {

@@ -19,7 +19,9 @@ type Validators struct {
 	// Top are the nodes with the most validators, by the median, of those that count in full.
 	Top []Validating `json:"top"`
 	// LostDays counts days of a node's statistics that could not be decoded.
-	LostDays    uint64      `json:"lost_days"`
+	LostDays uint64 `json:"lost_days"`
+	// Removed counts nodes of a past hour's totals whose rows were removed since.
+	Removed     int         `json:"removed_nodes"`
 	Uncertainty Uncertainty `json:"uncertainty"`
 }
 
@@ -101,6 +103,9 @@ type Estimated struct {
 	StakeETH  *float64 `json:"stake_eth"`
 	StakeLow  *float64 `json:"stake_low"`
 	StakeHigh *float64 `json:"stake_high"`
+	// Since is when the day began since which it has had this number, Unix milliseconds; null where no change
+	// shows in the days that the estimate uses, and in estimates of the past.
+	Since *int64 `json:"since"`
 	// Trust says how far the rate of duties of the client version is known, Flags what makes the
 	// estimate doubtful; null in rows of earlier versions.
 	Trust *string  `json:"trust"`
@@ -118,7 +123,7 @@ func estimated(e estimate.Estimate) Estimated {
 // trusted is an estimate of the tracker.
 func trusted(e *tracker.Estimate) Estimated {
 	out := estimated(e.Estimate)
-	out.Trust = new(e.Trust.String())
+	out.Trust, out.Since = new(e.Trust.String()), known(e.Since)
 	return out
 }
 
@@ -136,7 +141,7 @@ func (r *Report) validators() *Validators {
 	if r.totals == nil {
 		return newValidators(r.state)
 	}
-	return &Validators{Totals: *r.totals, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
+	return &Validators{Totals: *r.totals, Removed: r.removed, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
 }
 
 // newValidators sums up the estimates; nil when there are none. state may be nil.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -32,10 +33,14 @@ func whyNode(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) string 
 	return headline(*d.Together) + ": " + strings.Join(reasons, "; ") + "."
 }
 
-// noteOf says of a node that never completed a handshake what that means; empty for others.
+// noteOf says of a node that never completed a handshake, or that does not answer any more, what
+// that means, and since when; empty for others.
 func noteOf(n *Node) string {
-	if n.handshake > 0 || n.sentry() {
+	switch {
+	case n.sentry():
 		return ""
+	case n.handshake > 0:
+		return goneText(n)
 	}
 	note := "It is in no total: only nodes that completed a handshake are counted."
 	switch text := event.OutcomeMeaning(n.LastOutcome); {
@@ -44,7 +49,66 @@ func noteOf(n *Node) string {
 	case text != "":
 		note = fmt.Sprintf("The outcome %q means: %s. ", n.LastOutcome, text) + note
 	}
+	if n.LastSeen > 0 {
+		note += fmt.Sprintf(" Its newest record was found at %s", clock(n.LastSeen))
+		if n.visits > 0 {
+			note += fmt.Sprintf(", the last visit began at %s", clock(n.began))
+		}
+		note += "."
+	}
 	return note
+}
+
+// goneText says that nothing was heard of a node in the visits since a time; empty where the last
+// one met it, still runs, or was interrupted by us.
+func goneText(n *Node) string {
+	meaning := event.OutcomeMeaning(n.LastOutcome)
+	if n.began <= n.LastSeen || meaning == "" || n.LastOutcome == event.OutcomeCanceled {
+		return ""
+	}
+	return fmt.Sprintf("It was last heard at %s, and what is said here is from that time: the last visit, at %s, ended with %q (%s).",
+		clock(n.LastSeen), clock(n.began), n.LastOutcome, meaning)
+}
+
+// uncountedText says why a node with an estimate is in no total; empty for one that counts. newest
+// is the newest handshake of all nodes, Unix milliseconds.
+func uncountedText(n *Node, d *Tracked, newest int64) string {
+	if n.Weight == nil || *n.Weight > 0 {
+		return ""
+	}
+	if n.handshake < newest-tracker.CountedFor.Milliseconds() {
+		return fmt.Sprintf("It is in no total any more: its last handshake, at %s, was more than %.0f hours before the newest of all nodes.", clock(n.handshake), tracker.CountedFor.Hours())
+	}
+	for _, o := range d.SameAddress {
+		if o.LastSeen >= n.handshake {
+			return fmt.Sprintf("It is in no total: %s was met at its address later, and is taken for the same node.", o.ID)
+		}
+	}
+	return "It is in no total: its network prefix has more nodes, or claims more validators, than may count."
+}
+
+// historyText says in words when a node's number of validators changed; empty where no change
+// shows.
+func (d *Tracked) historyText() string {
+	if d == nil || len(d.Stretches) < 2 {
+		return ""
+	}
+	var parts []string
+	last := len(d.Stretches) - 1
+	for i, s := range d.Stretches {
+		had := fmt.Sprintf("about %d [%.0f to %.0f]", s.Validators, s.ValidatorsLow, s.ValidatorsHigh)
+		from, to := unix(s.From).Format(time.DateOnly), unix(s.To-1).Format(time.DateOnly)
+		switch {
+		case i == last:
+			parts = append(parts, fmt.Sprintf("since %s %s", from, had))
+		case from == to:
+			parts = append(parts, fmt.Sprintf("on %s it had %s", from, had))
+		default:
+			parts = append(parts, fmt.Sprintf("from %s to %s it had %s", from, to, had))
+		}
+	}
+	text := strings.Join(parts, ", ") + ". The estimate is the last of these; the others are from its subnets alone."
+	return "Its duties show that its number of validators changed: " + text
 }
 
 // syncSeen is what the node's sync committee subnets say, when it was on any.
@@ -87,7 +151,7 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		out += fmt.Sprintf(", hence about %d", d.Subnets.Validators)
 	} else {
 		// The watch shows duties of before and after it, or several that count as one.
-		out += fmt.Sprintf("; by how long this client stays on a duty's subnet, and by what is usual of all nodes, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
+		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and for how many validators nodes usually have, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
 	}
 	if p.Estimate.Trust == estimate.TrustWide {
 		out += "; its client version shows duties at another rate than assumed, which is corrected (report --calibration)"

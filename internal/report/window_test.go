@@ -51,7 +51,7 @@ func TestWindowOfASummary(t *testing.T) {
 	if s.Handshaked != 2 || s.Visited != 3 || s.Rows != (Counts{Discoveries: 0, Handshakes: 13, Visits: 14}) || len(s.Window.Gaps) != 0 || s.Window.GapsMS != 0 {
 		t.Errorf("%+v, %+v", s, s.Window)
 	}
-	if n := r.nodes["a"]; *n.ClientVersion != "2" || n.Observations != 1 || n.ENR != "enr:a" || n.FirstSeen != hour(0.5) {
+	if n := r.nodes["a"]; *n.ClientRelease != "2" || n.Observations != 1 || n.ENR != "enr:a" || n.FirstSeen != hour(0.5) {
 		t.Errorf("%+v", n)
 	}
 	if all := reportOf(t, dataset.Range{}, rows...).Summary(); all.Window != nil || all.Handshaked != 3 {

@@ -104,12 +104,16 @@ func (l *Learned) model(p estimate.Params) *estimate.Model {
 	return estimate.Learned{Prior: l.Prior, Spurious: l.Spurious, Versions: l.Versions, Former: l.Former}.Model(p)
 }
 
+// OtherVersions is the client under which Learned has the sum of the versions with the fewest
+// nodes.
+const OtherVersions = "other"
+
 // capped replaces the versions with the fewest nodes by their sum.
 func capped(versions []estimate.VersionCheck) []estimate.VersionCheck {
 	if len(versions) <= maxVersions {
 		return versions
 	}
-	rest := estimate.VersionCheck{Kind: "other"}
+	rest := estimate.VersionCheck{Kind: OtherVersions}
 	for _, v := range versions[maxVersions-1:] {
 		rest.Nodes += v.Nodes
 		rest.Behaviour.Add(v.Behaviour)

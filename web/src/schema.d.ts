@@ -506,7 +506,7 @@ export interface components {
         };
         Meta: {
             network: string;
-            /** @description A simulated network; places are made up */
+            /** @description A simulated network; places are made up, and none is hidden for having few nodes */
             simulated: boolean;
             as_of: components["schemas"]["Time"];
             /** @description Totals count nodes with a handshake in so many milliseconds before as_of */
@@ -539,7 +539,7 @@ export interface components {
             /** @description discv5 node id, 0x and hex */
             node_id?: string | null;
             client?: string | null;
-            /** @description As the node sent it, such as v8.0.1-abcdef0 */
+            /** @description The agent string, put together from client, version and platform, such as lighthouse/v8.0.1-abcdef0/x86_64-linux */
             client_version?: string | null;
             client_release?: string | null;
             os?: string | null;
