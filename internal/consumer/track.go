@@ -1,11 +1,14 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -81,12 +84,15 @@ func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
 			hours[h] = tracker.Sums{}
 		}
 		hours[h].Add(eth2.ClientKind(r.Client), estimate.Estimate{
-			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, Shared: orZero(r.ValidatorsShared), PValidator: r.PValidator,
+			Low: r.ValidatorsLow, Mean: r.ValidatorsMean, Variance: r.ValidatorsSD * r.ValidatorsSD, Shared: orZero(r.ValidatorsShared), Hidden: orZero(r.ValidatorsHidden), PValidator: r.PValidator,
 		}, weightOf(r))
 		return nil
 	})
-	for h, sum := range hours {
-		t.AddTotals(h.at, h.active, h.balance, sum)
+	byTime := slices.SortedFunc(maps.Keys(hours), func(a, b hour) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.active, b.active), cmp.Compare(a.balance, b.balance))
+	})
+	for _, h := range byTime {
+		t.AddTotals(h.at, h.active, h.balance, hours[h])
 	}
 	return err
 }
@@ -168,7 +174,7 @@ func estimateRow(p tracker.PeerEstimate) dataset.EstimateRow {
 	row := dataset.EstimateRow{
 		ID: p.ID, Client: string(p.Client.Kind), ClientRelease: known(p.Client.Release()),
 		Validators: int64(e.Median), ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, ValidatorsSD: math.Sqrt(e.Variance),
-		ValidatorsShared: &e.Shared, Trust: new(e.Trust.String()), Flags: e.Flags.Names(),
+		ValidatorsShared: &e.Shared, ValidatorsHidden: &e.Hidden, Trust: new(e.Trust.String()), Flags: e.Flags.Names(),
 		PValidator: e.PValidator, CustodyGroupCount: p.CustodyGroupCount, AllSubnets: e.AllSubnets, Observations: int64(p.Observations), EpochsWatched: e.EpochsWatched,
 		Weight: &p.Weight, LastSeen: p.LastSeen, ActiveValidators: int64(p.Params.ActiveValidators),
 		Common: dataset.Common{Network: p.Crawler.Network, CrawlerID: p.Crawler.CrawlerID, CrawlerLocation: p.Crawler.CrawlerLocation, Timestamp: p.Hour},

@@ -26,6 +26,9 @@ type EstimateRow struct {
 	// ValidatorsShared is the part of ValidatorsSD that all nodes of the client have in common: in a
 	// sum over them it adds up. Null in rows of earlier versions.
 	ValidatorsShared *float64 `parquet:"validators_shared_sd,optional" json:"validators_shared_sd"`
+	// ValidatorsHidden is how many validators more than the mean a node with the flag silent has on
+	// average if it shows none of their duties; 0 for others. Null in rows of earlier versions.
+	ValidatorsHidden *float64 `parquet:"validators_hidden,optional" json:"validators_hidden"`
 	// Trust says how far the rate of duties of the client version is known, Flags what makes the
 	// estimate doubtful, as estimate.Trust and estimate.Flags name them. Null in rows of earlier
 	// versions.

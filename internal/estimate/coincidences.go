@@ -62,11 +62,21 @@ func (c *coincidences) likelihood(ks []float64, without int) []float64 {
 // coverBlock is how many slots are kept together.
 const coverBlock = 32
 
-// slotCover is what was seen of one slot.
+// slotCover is what was seen of one slot: sums over the nodes that covered it.
 type slotCover struct {
-	nodes, duties int     // that covered it, and that they showed
-	visible       float64 // the sum over the nodes of the chance that a duty shows
+	nodes           int
+	duties, visible trusted // that they showed, and the chance that a duty shows
 }
+
+// trusted is a sum over nodes, and the same with each node times its claim.
+type trusted struct{ all, claimed float64 }
+
+func (t *trusted) add(x, claim float64) {
+	t.all, t.claimed = t.all+x, t.claimed+claim*x
+}
+
+// to is the sum that counts for a node with a claim, see claimOf.
+func (t trusted) to(claim float64) float64 { return min(t.all, t.claimed/claim) }
 
 // covers are those of all slots that were covered.
 type covers map[uint64]*[coverBlock]slotCover
@@ -83,52 +93,78 @@ func (c covers) of(slot uint64) *slotCover {
 // dutySlots is how long a duty counts, a week of mainnet's slots: nodes change their validators.
 const dutySlots = 7 * 7200
 
-// coincidencesOf compares the duties of all nodes; a slot reaches so many subnets.
-func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
-	const nodeBits = 20 // of a packed duty; below it are its slot and subnet
-	slots := covers{}
-	var packed []uint64
-	epochs := make([][]dutyEpoch, len(nodes))
-	first, last := uint64(math.MaxUint64), uint64(0)
+// crawledDuties are the nodes' duties that are compared.
+type crawledDuties struct {
+	epochs      [][]dutyEpoch // by node
+	claims      []float64
+	first, last uint64 // slots
+}
+
+// dutiesOf decodes the duties of the newest week.
+func dutiesOf(p Params, nodes []DutyNode) crawledDuties {
+	c := crawledDuties{make([][]dutyEpoch, len(nodes)), make([]float64, len(nodes)), math.MaxUint64, 0}
 	for i := range nodes[:min(len(nodes), 1<<nodeBits)] {
-		epochs[i] = nodes[i].Duties.decode()
-		for _, e := range epochs[i] {
-			last = max(last, uint64(e.from)+e.slots)
+		c.epochs[i] = nodes[i].Duties.decode()
+		for _, e := range c.epochs[i] {
+			c.last = max(c.last, uint64(e.from)+e.slots)
 		}
 	}
-	for i := range epochs {
-		epochs[i] = slices.DeleteFunc(epochs[i], func(e dutyEpoch) bool { return uint64(e.from)+dutySlots < last })
-		for _, e := range epochs[i] {
-			for s := range e.slots {
-				c := slots.of(uint64(e.from) + s)
-				c.nodes++
-				c.visible += e.visible
-			}
-			for _, x := range e.duties {
-				at := uint64(e.from)*subnets + x
-				packed = append(packed, at<<nodeBits|uint64(i))
-				slots.of(at/subnets).duties++
-			}
-			first = min(first, uint64(e.from))
+	for i, list := range c.epochs {
+		c.epochs[i] = slices.DeleteFunc(list, func(e dutyEpoch) bool { return uint64(e.from)+dutySlots < c.last })
+		c.claims[i] = claimOf(p, c.epochs[i], nodes[i].Validators)
+	}
+	c.align(nodes)
+	for _, list := range c.epochs {
+		for _, e := range list {
+			c.first = min(c.first, uint64(e.from))
 		}
 	}
-	blockOf := func(slot uint64) int { return int(min(dutyBlocks-1, (slot-first)*dutyBlocks/max(1, last-first))) }
+	return c
+}
+
+// claimOf is which part of the duties that a node shows its validators explain, at most 1. Who
+// shows more may show those of others: with a node of a higher claim its duties coincide only
+// by the ratio of the claims, so that a peer that copies what others do, and does not count for
+// their validators, does not halve them. Nodes that show every duty have equal claims.
+func claimOf(p Params, epochs []dutyEpoch, validators float64) float64 {
+	const highestRate, sds, few = 1.5, 3, 3
+	shown, expected := 0.0, 0.0
+	for _, e := range epochs {
+		shown += float64(len(e.duties))
+		expected += highestRate * validators * p.AggregatorShare() * e.visible * float64(e.slots) / float64(p.slots())
+	}
+	return min(1, (expected+sds*math.Sqrt(expected)+few)/max(1, shown))
+}
+
+// nodeBits is the part of a packed duty that has the node; above it are the slot and the subnet.
+const nodeBits = 20
+
+// coincidencesOf compares the duties of all nodes; a slot reaches so many subnets.
+func coincidencesOf(p Params, nodes []DutyNode, reached float64) []coincidences {
+	d := dutiesOf(p, nodes)
+	slots, packed := d.covers()
+	blockOf := func(slot uint64) int {
+		return int(min(dutyBlocks-1, (slot-d.first)*dutyBlocks/max(1, d.last-d.first)))
+	}
 	out := make([]coincidences, len(nodes))
-	slices.Sort(packed)
 	for len(packed) > 0 {
 		at := packed[0] >> nodeBits
-		n := 1
+		n, all := 1, trusted{}
 		for n < len(packed) && packed[n]>>nodeBits == at {
 			n++
 		}
 		for _, x := range packed[:n] {
-			out[x&(1<<nodeBits-1)].block[blockOf(at/subnets)].shown += float64(n - 1)
+			all.add(1, d.claims[x&(1<<nodeBits-1)])
+		}
+		for _, x := range packed[:n] {
+			i := x & (1<<nodeBits - 1)
+			out[i].block[blockOf(at/subnets)].shown += all.to(d.claims[i]) - 1
 		}
 		packed = packed[n:]
 	}
 	others := float64(max(1, len(nodes)-1))
-	for i, list := range epochs {
-		v := visits{others: others, apart: 1}
+	for i, list := range d.epochs {
+		v, claim := visits{others: others, epoch: eth2.Slot(p.slots()), apart: 1}, d.claims[i]
 		for _, e := range list {
 			for rest := e.duties; len(rest) > 0; {
 				offset, n := rest[0]/subnets, 1
@@ -138,8 +174,8 @@ func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 				slot := uint64(e.from) + offset
 				c, own := slots.of(slot), float64(n)
 				b := &out[i].block[blockOf(slot)]
-				b.chance += own * (float64(c.duties) - own) / reached
-				b.expected += own * max(0, c.visible-e.visible) / others * (1 - 1/reached)
+				b.chance += own * (c.duties.to(claim) - own) / reached
+				b.expected += own * max(0, c.visible.to(claim)-e.visible) / others * (1 - 1/reached)
 				rest = rest[n:]
 			}
 			out[i].duties += len(e.duties)
@@ -150,6 +186,27 @@ func coincidencesOf(nodes []DutyNode, reached float64) []coincidences {
 	}
 	setBursts(out)
 	return out
+}
+
+// covers sums what was seen of each slot, and lists all duties by slot and subnet, packed.
+func (d crawledDuties) covers() (covers, []uint64) {
+	slots, packed := covers{}, []uint64(nil)
+	for i, list := range d.epochs {
+		for _, e := range list {
+			for s := range e.slots {
+				c := slots.of(uint64(e.from) + s)
+				c.nodes++
+				c.visible.add(e.visible, d.claims[i])
+			}
+			for _, x := range e.duties {
+				at := uint64(e.from)*subnets + x
+				packed = append(packed, at<<nodeBits|uint64(i))
+				slots.of(at/subnets).duties.add(1, d.claims[i])
+			}
+		}
+	}
+	slices.Sort(packed)
+	return slots, packed
 }
 
 // setBursts sets burst, the same for all nodes.
@@ -169,6 +226,7 @@ func setBursts(list []coincidences) {
 // visit: for all of a visit's duties they are the same.
 type visits struct {
 	others         float64
+	epoch          eth2.Slot // slots of one
 	end            eth2.Slot // of the visit so far
 	duties, q, sum float64
 	apart          float64 // as in coincidences
@@ -179,7 +237,7 @@ func (v *visits) add(e dutyEpoch, watched int) {
 	if e.from != v.end {
 		v.close()
 	}
-	v.end = e.from + eth2.Slot(e.slots)
+	v.end = e.from + v.epoch // some of its slots may not be kept
 	v.duties += float64(len(e.duties))
 	v.q = min(1, float64(watched-1)/v.others)
 }

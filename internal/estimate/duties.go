@@ -1,10 +1,13 @@
 package estimate
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
+	"sort"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
@@ -15,10 +18,13 @@ import (
 // immutable; nil has none.
 type Duties []byte
 
-// Bounds of Duties: the newest epochs up to so many, in so many bytes.
+// Bounds of Duties: the newest epochs of a week, up to so many, and of each as many of its
+// first slots as fit so many bytes. So they depend on nothing but what was seen, in whatever
+// order it came.
 const (
-	dutyEpochs   = 32
-	maxDutyBytes = 1024
+	dutyEpochs    = 32
+	maxEpochBytes = 32
+	maxDutyBytes  = dutyEpochs * maxEpochBytes
 )
 
 // dutyEpoch is what was shown in one watched epoch.
@@ -31,8 +37,8 @@ type dutyEpoch struct {
 	duties  []uint64 // slot after from * subnets + subnet, ascending
 }
 
-// AddWatch returns the duties with those of the whole epochs of a watch. An epoch that is
-// there already stays as it is. Clients that do not show a duty's slot add nothing.
+// AddWatch returns the duties with those of the whole epochs of a watch. Of two watches of one
+// epoch the one that shows more counts. Clients that do not show a duty's slot add nothing.
 func (d Duties) AddWatch(p Params, c eth2.Client, w WatchLog) Duties {
 	window, ok := windowOf(c)
 	if !ok || window.policy == epochAhead {
@@ -105,38 +111,90 @@ func (t timeline) dutiesByUnsubscribe() (seen dutyEpoch) {
 	return seen
 }
 
-// with adds an epoch, and drops the oldest that are too many. What is damaged is dropped.
+// with adds an epoch, and drops the oldest that are too many or too old. What is damaged is
+// dropped.
 func (d Duties) with(seen dutyEpoch) Duties {
-	list, at := make([][]byte, 0, dutyEpochs+1), 0 // oldest first
+	type epoch struct {
+		from    eth2.Slot
+		encoded []byte
+	}
+	list := make([]epoch, 0, dutyEpochs+1) // oldest first
+	add := func(from eth2.Slot, encoded []byte) {
+		i, found := slices.BinarySearchFunc(list, from, func(e epoch, from eth2.Slot) int { return cmp.Compare(e.from, from) })
+		switch {
+		case !found && len(encoded) > 0:
+			list = slices.Insert(list, i, epoch{from, encoded})
+		case found && moreShown(encoded, list[i].encoded):
+			list[i].encoded = encoded
+		}
+	}
 	for rest := d; len(rest) > 0; {
 		e, size := rest.first(false)
 		if size == 0 {
 			break
 		}
-		if e.from == seen.from {
-			return d
+		encoded := []byte(rest[:size])
+		if size > maxEpochBytes { // by an earlier version
+			e, _ = rest.first(true)
+			encoded = e.bounded()
 		}
-		list, rest = append(list, rest[:size]), rest[size:]
-		if e.from < seen.from {
-			at = len(list)
+		add(e.from, encoded)
+		rest = rest[size:]
+	}
+	add(seen.from, seen.bounded())
+	if len(list) == 0 {
+		return nil
+	}
+	newest := list[len(list)-1].from
+	var out Duties
+	for _, e := range list[max(0, len(list)-dutyEpochs):] {
+		if e.from+dutySlots >= newest {
+			out = append(out, e.encoded...)
 		}
 	}
-	list = slices.Insert(list, at, seen.append(nil))
-	size := 0
-	for i, b := range slices.Backward(list) {
-		if size += len(b); size > maxDutyBytes || len(list)-i > dutyEpochs {
-			list = list[i+1:]
+	return slices.Clip(out)
+}
+
+// moreShown is a total order of the encodings of one epoch.
+func moreShown(a, b []byte) bool {
+	return cmp.Or(cmp.Compare(len(a), len(b)), bytes.Compare(a, b)) > 0
+}
+
+// bounded encodes as many of the epoch's first slots as fit; nil for none.
+func (e dutyEpoch) bounded() []byte {
+	for {
+		n := min(len(e.duties)-1, maxEpochBytes) // the duty that does not fit, if any does not
+		if n < maxEpochBytes {
+			if b := e.encode(); len(b) <= maxEpochBytes {
+				return b
+			}
+		}
+		last := e.duties[n] / subnets
+		if last == 0 {
+			return nil
+		}
+		e.slots = last
+		e.duties = e.duties[:sort.Search(n, func(i int) bool { return e.duties[i] >= last*subnets })]
+	}
+}
+
+// Newest is the end of the last epoch that the duties cover; 0 for none.
+func (d Duties) Newest() (last eth2.Slot) {
+	for len(d) > 0 {
+		e, size := d.first(false)
+		if size == 0 {
 			break
 		}
+		last, d = max(last, e.from+eth2.Slot(e.slots)), d[size:]
 	}
-	return slices.Concat(list...)
+	return last
 }
 
 // visibleSteps is the precision of an encoded dutyEpoch.visible.
 const visibleSteps = 255
 
-func (e dutyEpoch) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(e.from))
+func (e dutyEpoch) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(e.from))
 	b = binary.AppendUvarint(b, e.slots)
 	b = append(b, byte(math.Round(visibleSteps*e.visible)))
 	b = binary.AppendUvarint(b, uint64(len(e.duties)))

@@ -1,7 +1,9 @@
 package estimate
 
 import (
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -85,6 +87,63 @@ func FuzzDuties(f *testing.F) {
 		if len(d) > max(maxDutyBytes, len(b)) {
 			t.Fatal(len(d))
 		}
-		FitMultiplicity(mainnetParams(), []DutyNode{{Duties(b), 1}, {d, 1}, {d, 1}})
+		FitMultiplicity(mainnetParams(), []DutyNode{{Duties: Duties(b), Validators: 1}, {Duties: d, Validators: 1}, {Duties: d, Validators: 1}})
 	})
+}
+
+// Duties depend on what was seen, not on its order: of several watches of one epoch, of epochs
+// with more duties than are kept, and of those that are too old.
+func TestDutiesDoNotDependOnTheOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	var epochs []dutyEpoch
+	for range 150 {
+		e := dutyEpoch{from: eth2.Slot(32 * (10_000 + r.IntN(60))), slots: 32, visible: r.Float64()}
+		if r.IntN(20) == 0 {
+			e.from -= dutySlots
+		}
+		for range []int{0, 2, 12, 200, 2000}[r.IntN(5)] {
+			e.duties = append(e.duties, uint64(r.IntN(32*subnets)))
+		}
+		slices.Sort(e.duties)
+		e.duties = slices.Compact(e.duties)
+		epochs = append(epochs, e)
+	}
+	var want Duties
+	for n := range 20 {
+		var got Duties
+		for _, i := range r.Perm(len(epochs)) {
+			got = got.with(epochs[i])
+		}
+		if n == 0 {
+			want = got
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%v, in another order %v", got.decode(), want.decode())
+		}
+	}
+	for _, e := range want.decode() {
+		if e.from < 32*10_000 {
+			t.Errorf("an epoch of a week before is kept: %d", e.from)
+		}
+	}
+}
+
+// A node with very many duties keeps those of the first slots, and its other epochs.
+func TestManyDuties(t *testing.T) {
+	d := Duties(nil).with(dutyEpoch{from: 32_000, slots: 32, visible: 1, duties: []uint64{5, 900}})
+	many := dutyEpoch{from: 32_032, slots: 32, visible: 1}
+	for x := uint64(0); x < 32*subnets; x += 5 {
+		many.duties = append(many.duties, x)
+	}
+	got := d.with(many).decode()
+	if len(got) != 2 || len(got[0].duties) != 2 || got[0].slots != 32 {
+		t.Fatalf("%+v", got)
+	}
+	if e := got[1]; e.slots != 2 || len(e.duties) != 26 {
+		t.Errorf("of a node with 13 duties a slot %d slots and %d duties are kept", e.slots, len(e.duties))
+	}
+	old := Duties(dutyEpoch{from: 31_000, slots: 32, visible: 1, duties: many.duties}.encode()) // of an earlier version
+	if got := old.with(got[0]); len(got) > 2*maxEpochBytes || len(got.decode()) != 2 {
+		t.Errorf("%d bytes with %d epochs", len(got), len(got.decode()))
+	}
 }

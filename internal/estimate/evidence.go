@@ -14,7 +14,7 @@ type Evidence struct {
 	kind     eth2.ClientKind
 	pools    []pools
 	periods  []syncReading // by period
-	sync     counts
+	sync     syncCells
 	custody  Custody
 	fullness fullness     // of all days
 	versions []versionKey // that the cells are of
@@ -45,6 +45,12 @@ type pool struct {
 }
 
 type counts struct{ on, off uint32 }
+
+// syncCells are the sync committee subnets of some periods.
+type syncCells struct {
+	counts
+	same bool // in every period the same subnets were on
+}
 
 const everySyncnet eth2.Syncnets = 1<<eth2.SyncCommitteeSubnetCount - 1
 
@@ -164,15 +170,18 @@ func (e *Evidence) sum() {
 	if !e.stale {
 		return
 	}
-	e.stale, e.sync = false, counts{}
-	all := e.AllSubnets()
+	e.stale, e.sync = false, syncCells{same: true}
+	all, last := e.AllSubnets(), eth2.Syncnets(0)
 	for _, r := range e.periods {
 		// A node that keeps every attestation subnet, or may do so, keeps the sync subnets
 		// with them: they wait together.
 		if e.fullness.mostlyFull() && r.syncnets&everySyncnet == everySyncnet {
 			continue
 		}
-		on := uint32(bits.OnesCount8(uint8(r.syncnets & everySyncnet)))
+		set := r.syncnets & everySyncnet
+		e.sync.same = e.sync.same && (e.sync.on+e.sync.off == 0 || set == last)
+		last = set
+		on := uint32(bits.OnesCount8(uint8(set)))
 		e.sync.on += on
 		e.sync.off += eth2.SyncCommitteeSubnetCount - on
 	}

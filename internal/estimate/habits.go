@@ -111,16 +111,18 @@ func (m *Model) Trust(c eth2.Client) Trust { return m.fitOf(keyOf(c)).trust }
 // logarithm of the weight of that.
 type deviation struct{ z, logWeight float64 }
 
+// littleSD is a standard deviation of the rate below which no deviations are distinguished.
+const littleSD = 0.01
+
 // deviations are those to distinguish, for a standard deviation of the rate.
 func (m *Model) deviations(sd float64) []deviation {
-	const little = 0.01
 	var out []deviation
 	switch {
 	case m.params.PAggUncertainty > 0:
 		for _, z := range []float64{0, -1.5, -0.75, 0.75, 1.5} {
 			out = append(out, deviation{z, -z * z / 2})
 		}
-	case sd >= little && !m.certain:
+	case sd >= littleSD && !m.certain:
 		for _, z := range []float64{0, -1.5, 1.5} {
 			out = append(out, deviation{z, -z * z / 2})
 		}
@@ -195,7 +197,7 @@ func (m *Model) terms(e *Evidence, p pools) (terms []term) {
 	}
 	if shares[everyDuty] > 0 {
 		t := term{habit: everyDuty, logWeight: math.Log(shares[everyDuty]) + e.everyDuty(m.params)}
-		m.setCells(&t, e, p, func(int) float64 { return everyFactor })
+		m.setCells(&t, e, p, func(j int) float64 { return everyFactor * rounded(rates[j].factor) })
 		terms = append(terms, t)
 	}
 	terms = append(terms, term{habit: silent, logWeight: math.Log(shares[silent]) + m.logSpurious(e, p)})

@@ -32,7 +32,8 @@ type Model struct {
 	spaces   *sync.Pool
 
 	cells   memo[tableKey, *table]
-	rates   memo[cell, float64] // see cellRate
+	rates   memo[cell, float64]     // see cellRate
+	sync    memo[counts, []float64] // see seats
 	custody memo[custodyKey, *custodyTable]
 	shares  memo[custodyKey, []float64] // see stakeUnits.shares
 	open    struct {
@@ -124,28 +125,6 @@ func (m *Model) cellTable(k tableKey) *table {
 	return m.cells.of(k, func() *table {
 		eps := k.spurious / m.params.perObservation(k.cell)
 		return newTable(m.grid, eps, func(v int) float64 { return m.params.logEmpty(k.cell, v, k.factor) })
-	})
-}
-
-// syncTable is that of one of the four sync committee subnets in a period.
-func (m *Model) syncTable() *table {
-	const syncCell cell = 255 // above every window
-	return m.cells.of(tableKey{cell: syncCell}, func() *table {
-		// Seats are drawn with replacement (altair/beacon-chain.md,
-		// get_next_sync_committee_indices).
-		seats := float64(max(1, m.params.Preset.SyncCommitteeSize)) / eth2.SyncCommitteeSubnetCount
-		// They go by effective balance, of which a node's validators have a multiple of 32 ETH.
-		multiples, shares, mean := []float64{1}, []float64{1}, 1.0
-		if len(m.units.multiples) > 0 {
-			multiples, shares, mean = m.units.multiples, m.units.prior, m.units.mean
-		}
-		return newTable(m.grid, defaultSpurious/eth2.SyncCommitteeSubnetCount, func(v int) float64 {
-			none := 0.0
-			for j, x := range multiples {
-				none += shares[j] * math.Exp(float64(v)*seats*math.Log1p(-min(0.999999, x/mean/float64(m.params.active()))))
-			}
-			return math.Log(none)
-		})
 	})
 }
 

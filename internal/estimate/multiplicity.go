@@ -2,7 +2,8 @@ package estimate
 
 import (
 	"math"
-	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // Multiplicity is how many nodes run each validator on average: those of distributed
@@ -30,13 +31,15 @@ func (m Multiplicity) Known() bool { return m.Mean > 0 }
 
 // DutyNode is a node of a crawl with the validators that it counts for.
 type DutyNode struct {
+	Client     eth2.ClientKind
 	Duties     Duties
 	Validators float64
 }
 
 const (
-	// dutyBlocks are spans of time of which each is left out once to see how much the result
-	// depends on it (jackknife); tBlocks is the 95th percentile of Student's t for them.
+	// dutyBlocks are spans of time, and groups of nodes, of which each is left out once to see how
+	// much the result depends on it (jackknife); tBlocks is the 95th percentile of Student's t for
+	// them.
 	dutyBlocks = 10
 	tBlocks    = 1.833
 	// leastExpected is how many coincidences there should have been with two nodes per validator.
@@ -63,7 +66,7 @@ func FitMultiplicity(p Params, nodes []DutyNode) (out Multiplicity) {
 	if reached < leastSubnets {
 		return out
 	}
-	fit := multiplicityFit{nodes, coincidencesOf(nodes, reached)}
+	fit := multiplicityFit{nodes, coincidencesOf(p, nodes, reached)}
 	expected, attachments, measured, apart := 0.0, 0.0, 0.0, 0.0
 	for i := range nodes {
 		all := fit.seen[i].all(-1)
@@ -81,16 +84,20 @@ func FitMultiplicity(p Params, nodes []DutyNode) (out Multiplicity) {
 	}
 	out.Measured = measured / attachments
 	const rounds, more = 100, 20
-	all := fit.without(-1, startingShares(), rounds)
+	whole := fit.observed(-1)
+	shares := whole.shares(startingShares(), rounds, -1)
+	all := whole.under(shares)
 	out.Mean, out.Shared, out.Nodes = all.mean, all.shared, all.nodes
 	variance, pooledVariance, pooled := 0.0, 0.0, fit.pooled(-1)
 	for b := range dutyBlocks {
-		off, pooledOff := fit.without(b, all.shares, more).mean-all.mean, fit.pooled(b)-pooled
-		variance += off * off * (dutyBlocks - 1) / dutyBlocks
+		part := fit.observed(b)
+		off, pooledOff := part.under(part.shares(shares, more, -1)).mean-all.mean, fit.pooled(b)-pooled
+		ofNodes := whole.under(whole.shares(shares, more, b)).mean - all.mean
+		variance += (off*off + ofNodes*ofNodes) * (dutyBlocks - 1) / dutyBlocks
 		pooledVariance += pooledOff * pooledOff * (dutyBlocks - 1) / dutyBlocks
 	}
 	const never = 3 // the mean of a count that is 0 with a chance of 5 %
-	half := math.Hypot(tBlocks*math.Sqrt(variance), middle90*multiplicityError*(out.Mean-1)) + never/expected
+	half := math.Hypot(tBlocks*math.Sqrt(variance), middle90*math.Hypot(all.sd, multiplicityError*(out.Mean-1))) + never/expected
 	out.Low, out.High = max(1, out.Mean-half), out.Mean+half
 	// Where two nodes are hardly ever watched together, many on two look like few on many: then
 	// the mean of k is known, and that of 1/k only to be between.
@@ -130,52 +137,81 @@ func startingShares() []float64 {
 	return shares
 }
 
-// multiplicityFit fits the shares of nodes with each of the multiplicities.
+// multiplicityFit has what the shares of nodes with each of the multiplicities are fitted to.
 type multiplicityFit struct {
 	nodes []DutyNode
 	seen  []coincidences // by node
 }
 
-// fittedShares are a fit's shares and what follows from them, see Multiplicity.
-type fittedShares struct {
-	shares              []float64
-	mean, shared, nodes float64
+// observed are the nodes that were watched with others: how likely what they showed is with
+// each of the multiplicities, and their validators.
+type observed struct {
+	likely [][]float64
+	weight []float64
 }
 
-// without fits without one of the blocks, from shares on.
-func (f multiplicityFit) without(block int, shares []float64, rounds int) fittedShares {
+// observed leaves out one of the blocks of time.
+func (f multiplicityFit) observed(block int) (o observed) {
 	ks := multiplicities()
-	var likely [][]float64
-	var weight []float64
 	for i := range f.seen {
 		if f.seen[i].all(block).expected > 0 {
-			likely, weight = append(likely, f.seen[i].likelihood(ks, block)), append(weight, f.nodes[i].Validators)
+			o.likely, o.weight = append(o.likely, f.seen[i].likelihood(ks, block)), append(o.weight, f.nodes[i].Validators)
+		}
+	}
+	return o
+}
+
+// shares fits those of the multiplicities, without one of the groups of nodes, from some shares
+// on.
+func (o observed) shares(from []float64, rounds, group int) []float64 {
+	likely := o.likely
+	if group >= 0 {
+		likely = nil
+		for i, l := range o.likely {
+			if i%dutyBlocks != group {
+				likely = append(likely, l)
+			}
 		}
 	}
 	start := startingShares()
 	for range rounds {
-		shares = refit(shares, start, likely)
+		from = refit(from, start, likely)
 	}
-	out := fittedShares{shares: shares, mean: 1}
-	attachments, validators, shared, distinct := 0.0, 0.0, 0.0, 0.0
-	for i, l := range likely {
+	return from
+}
+
+// fittedMultiplicity is what follows from shares, see Multiplicity. sd is the standard deviation
+// of the mean by what the nodes' own coincidences leave open.
+type fittedMultiplicity struct{ mean, shared, nodes, sd float64 }
+
+// under is what the nodes say if the multiplicities have these shares.
+func (o observed) under(shares []float64) fittedMultiplicity {
+	ks := multiplicities()
+	out := fittedMultiplicity{mean: 1}
+	attachments, validators, shared, distinct, variance := 0.0, 0.0, 0.0, 0.0, 0.0
+	for i, l := range o.likely {
 		sum := 0.0
 		for j, x := range shares {
 			sum += x * l[j]
 		}
-		attachments += weight[i]
+		attachments += o.weight[i]
+		k, inverse, square := 0.0, 0.0, 0.0 // means
 		for j, x := range shares {
-			part := weight[i] * x * l[j] / sum
-			validators += part / ks[j]
+			p := x * l[j] / sum
+			k, inverse, square = k+p*ks[j], inverse+p/ks[j], square+p/ks[j]/ks[j]
 			if ks[j] >= sharing {
-				shared, distinct = shared+part, distinct+part/ks[j]
+				shared, distinct = shared+o.weight[i]*p, distinct+o.weight[i]*p/ks[j]
 			}
 		}
+		validators += o.weight[i] * inverse
+		// The nodes that run the same validators are off together.
+		variance += o.weight[i] * o.weight[i] * max(0, square-inverse*inverse) * k
 	}
 	if validators > 0 {
 		out.mean = attachments / validators
+		out.sd = out.mean / validators * math.Sqrt(variance)
 	}
-	if slices.ContainsFunc(weight, func(w float64) bool { return w > 0 }) && shared > 0 {
+	if attachments > 0 && shared > 0 {
 		out.shared, out.nodes = shared/attachments, shared/distinct
 	}
 	return out

@@ -37,7 +37,7 @@ func (c sharedCrawl) draw(r *rand.Rand, nodes int) (list []DutyNode, truth float
 					d = d.with(dutyEpoch{from: eth2.Slot(32 * (1000 + start + n)), slots: 32, visible: 62.0 / 64, duties: shown})
 				}
 			}
-			list = append(list, DutyNode{d, float64(size)})
+			list = append(list, DutyNode{Duties: d, Validators: float64(size)})
 		}
 	}
 	return list, float64(attachments) / float64(validators)
@@ -126,7 +126,7 @@ func TestMultiplicityIsNotMeasured(t *testing.T) {
 		"few committees": FitMultiplicity(small, list), "apart": FitMultiplicity(mainnetParams(), apart),
 		"no validators": FitMultiplicity(mainnetParams(), slices.Collect(func(yield func(DutyNode) bool) {
 			for _, n := range list {
-				if !yield(DutyNode{n.Duties, 0}) {
+				if !yield(DutyNode{Duties: n.Duties}) {
 					return
 				}
 			}
@@ -157,12 +157,87 @@ func TestMultiplicityOfAStaleNode(t *testing.T) {
 			e.from += 32 * 20_000
 			later = later.with(e)
 		}
-		list = append(list, DutyNode{later, n.Validators})
+		list = append(list, DutyNode{Duties: later, Validators: n.Validators})
 	}
 	p := mainnetParams()
 	fresh := FitMultiplicity(p, list)
-	with := FitMultiplicity(p, append(list, DutyNode{old[0].Duties, 1}))
+	with := FitMultiplicity(p, append(list, DutyNode{Duties: old[0].Duties, Validators: 1}))
 	if math.Abs(with.Mean-fresh.Mean) > 0.01 || math.Abs(with.High-fresh.High) > 0.01 || fresh.Low <= 1 || with.Low <= 1 {
 		t.Errorf("%+v, with a stale node %+v", fresh, with)
+	}
+}
+
+// A peer that copies what others do, and counts for few validators, does not halve them; nor is
+// it a sign against validators that do run on several nodes.
+func TestMultiplicityWithAMirror(t *testing.T) {
+	for _, k := range []int{1, 4} {
+		list, truth := sharedCrawl{k, 7, 21, 10}.draw(rand.New(rand.NewPCG(2, 7)), 400)
+		before := FitMultiplicity(mainnetParams(), list)
+		byEpoch := map[eth2.Slot]dutyEpoch{}
+		for _, n := range list[200:] { // what half of the nodes do
+			for _, e := range n.Duties.decode() {
+				all := byEpoch[e.from]
+				all.from, all.slots, all.visible = e.from, e.slots, e.visible
+				all.duties = append(all.duties, e.duties...)
+				byEpoch[e.from] = all
+			}
+		}
+		var mirror Duties
+		for _, e := range byEpoch {
+			slices.Sort(e.duties)
+			e.duties = slices.Compact(e.duties)
+			mirror = append(mirror, e.encode()...)
+		}
+		mirrors := slices.Repeat([]DutyNode{{Duties: sorted(mirror), Validators: 10}}, 3)
+		got := FitMultiplicity(mainnetParams(), append(list, mirrors...))
+		if math.Abs(got.Mean/before.Mean-1) > 0.05 || got.Low > truth || got.High < truth {
+			t.Errorf("%d nodes per validator, %.3f on average: %+v, without the mirrors %+v", k, truth, got, before)
+		}
+	}
+}
+
+// sorted are duties by time.
+func sorted(d Duties) (out Duties) {
+	var list []dutyEpoch
+	for len(d) > 0 {
+		e, size := d.first(true)
+		list, d = append(list, e), d[size:]
+	}
+	slices.SortFunc(list, func(a, b dutyEpoch) int { return int(a.from) - int(b.from) })
+	for _, e := range list {
+		out = append(out, e.encode()...)
+	}
+	return out
+}
+
+// A client whose duties are taken for those of other slots is recognised by where they coincide
+// with those of a client that was measured, and one that shares no validators stays as it is.
+func TestLeadsAreLearned(t *testing.T) {
+	for _, by := range []int{-3, -1, 0, 2} {
+		list, truth := sharedCrawl{4, 7, 21, 10}.draw(rand.New(rand.NewPCG(3, 7)), 600)
+		for i := range list {
+			list[i].Client = []eth2.ClientKind{eth2.ClientLighthouse, eth2.ClientNimbus, eth2.ClientPrysm, eth2.ClientLodestar}[i%4]
+			if list[i].Client != eth2.ClientNimbus {
+				continue
+			}
+			var moved Duties
+			for _, e := range list[i].Duties.decode() {
+				e.from += eth2.Slot(by)
+				moved = append(moved, e.encode()...)
+			}
+			list[i].Duties = moved
+		}
+		got := FitMultiplicity(mainnetParams(), list)
+		if math.Abs(got.Mean/truth-1) > 0.05 || got.Low > truth || got.High < truth || math.Abs(got.Nodes-4) > 0.8 {
+			t.Errorf("Nimbus %d slots off: %+v, of %.3f", by, got, truth)
+		}
+	}
+	list, _ := sharedCrawl{1, 7, 21, 10}.draw(rand.New(rand.NewPCG(4, 7)), 300)
+	for i := range list {
+		list[i].Client = []eth2.ClientKind{eth2.ClientLighthouse, eth2.ClientNimbus}[i%2]
+	}
+	before := list[1].Duties.decode()[0].from
+	if d := dutiesOf(mainnetParams(), list); d.epochs[1][0].from != before {
+		t.Errorf("without shared validators the duties are moved by %d slots", int(d.epochs[1][0].from)-int(before))
 	}
 }

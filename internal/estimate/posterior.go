@@ -29,6 +29,9 @@ type Estimate struct {
 	// Shared is the part of the standard deviation that all nodes of a client version have
 	// in common: in a sum over them it adds up, instead of the variance.
 	Shared float64
+	// Hidden is how many validators more than Mean a node with FlagSilent has on average if it
+	// has those that its custody group count requires, and shows none of their duties.
+	Hidden float64
 	// PValidator is the probability of at least one.
 	PValidator float64
 	Flags      Flags
@@ -47,54 +50,66 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 	defer m.spaces.Put(s)
 	w, h := m.posterior(e, s)
 	out := Estimate{Flags: m.flags(e, w, h)}
-	if out.Flags&FlagConflict != 0 {
+	if m.custodyConflict(e, w) {
 		w = m.eachSignal(e, slices.Clone(w), s)
 	}
 	out.PValidator = 1 - w[0]
-	square := 0.0
-	for i, p := range w {
-		v := float64(m.grid[i])
-		out.Mean += p * v
-		square += p * v * v
-	}
-	out.Variance = math.Max(0, square-out.Mean*out.Mean)
+	out.Mean = m.mean(w)
+	out.Variance = m.varianceAround(out.Mean, w)
 	out.Shared = math.Min(h.shared(out.Mean), math.Sqrt(out.Variance))
 	out.Stake = m.stake(e, w, s)
 	out.Median, out.Low, out.High = quantiles(m.grid, w, 1)
-	widen := func(w []float64) {
-		_, low, high := quantiles(m.grid, w, 1)
-		out.Low, out.High = min(low, out.Low), max(high, out.High)
-	}
-	if out.Flags&FlagSilent != 0 {
-		widen(m.orSilent(e, w, s))
-	}
-	if out.Flags&FlagEveryDuty != 0 {
-		w, _ := m.undecided().posterior(e, s)
-		widen(w)
+	if out.Flags&(FlagSilent|FlagEveryDuty|FlagConflict) != 0 {
+		m.leaveOpen(&out, e, slices.Clone(w), s)
 	}
 	return out
+}
+
+// mean is that of the weights, which sum to 1.
+func (m *Model) mean(w []float64) (mean float64) {
+	for i, p := range w {
+		mean += p * float64(m.grid[i])
+	}
+	return mean
+}
+
+// varianceAround is the mean squared distance from a number.
+func (m *Model) varianceAround(number float64, w []float64) (sum float64) {
+	for i, p := range w {
+		off := float64(m.grid[i]) - number
+		sum += p * off * off
+	}
+	return sum
+}
+
+// unexplained is the probability from which on a signal that nothing explains is a conflict.
+const unexplained = 0.2
+
+// custodyConflict reports whether most likely nothing explains the custody group count.
+func (m *Model) custodyConflict(e *Evidence, w []float64) bool {
+	reading, sum := e.custody.reading(e.kind), 0.0
+	if reading == 0 {
+		return false
+	}
+	for i, u := range m.custodyTable(reading, e.kind).unexplained {
+		sum += w[i] * u
+	}
+	return sum >= unexplained
 }
 
 // flags says what is doubtful of a posterior.
 func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
 	const (
-		possible    = 0.05 // probability from which an explanation counts
-		unexplained = 0.2
-		expected    = 3 // cells that should have been filled
-		full        = 0.9
+		possible = 0.05 // probability from which an explanation counts
+		expected = 3    // cells that should have been filled
+		full     = 0.9
 	)
 	if h.probability[everyDuty] >= possible {
 		f |= FlagEveryDuty
 	}
 	reading := e.custody.reading(e.kind)
-	if reading > 0 {
-		sum := 0.0
-		for i, u := range m.custodyTable(reading, e.kind).unexplained {
-			sum += w[i] * u
-		}
-		if sum >= unexplained {
-			f |= FlagConflict
-		}
+	if m.custodyConflict(e, w) || m.oddSync(e, w) >= unexplained {
+		f |= FlagConflict
 	}
 	if h.probability[silent] >= unexplained {
 		f |= FlagSilent
@@ -109,39 +124,6 @@ func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
 	return f
 }
 
-// eachSignal is the posterior of a node whose signals exclude each other: as likely that with
-// all of them as those without custody and without subnets. It overwrites w.
-func (m *Model) eachSignal(e *Evidence, w []float64, s *space) []float64 {
-	e.sum()
-	subnetsOnly, custodyOnly := *e, Evidence{kind: e.kind, custody: e.custody, versions: e.versions}
-	subnetsOnly.custody = Custody{}
-	for _, alone := range []*Evidence{&subnetsOnly, &custodyOnly} {
-		other, _ := m.posterior(alone, s)
-		for i, p := range other {
-			w[i] += p
-		}
-	}
-	for i := range w {
-		w[i] /= 3
-	}
-	return w
-}
-
-// orSilent is the posterior of a node whose duties may not show, next to one by which
-// they do not.
-func (m *Model) orSilent(e *Evidence, w []float64, s *space) []float64 {
-	const share = 0.2
-	w = slices.Clone(w)
-	none, _ := m.posterior(&Evidence{kind: e.kind, custody: e.custody, sync: e.sync, versions: e.versions}, s)
-	for i, p := range none[1:] {
-		w[i+1] += share / (1 - share) * p / math.Max(1e-9, 1-none[0])
-	}
-	for i := range w {
-		w[i] *= 1 - share
-	}
-	return w
-}
-
 // hypotheses are what a posterior says of the explanations of a node's cells.
 type hypotheses struct {
 	total       [habits]float64 // probability of each
@@ -150,6 +132,8 @@ type hypotheses struct {
 	// Sums over the terms of the window of probability and validators, times the deviation of
 	// the rate, and the part of that deviation which is the client version's.
 	probabilityZ, meanZ, ownRate float64
+	// little is the standard deviation of a rate that is too small for terms of its own.
+	little float64
 }
 
 func (h *hypotheses) add(o hypotheses, share float64) {
@@ -161,18 +145,22 @@ func (h *hypotheses) add(o hypotheses, share float64) {
 	h.probabilityZ += share * o.probabilityZ
 	h.meanZ += share * o.meanZ
 	h.ownRate = max(h.ownRate, o.ownRate)
+	h.little = max(h.little, o.little)
 }
 
 // shared is the standard deviation of the mean from what all nodes of a version have in
-// common: the error of the rate, and that of the share of nodes that show every duty.
+// common: the error of the rate, and those of the shares of nodes that show every duty, and none.
 func (h *hypotheses) shared(mean float64) (sd float64) {
 	const (
-		logOddsSD    = 0.7 // of that share
+		logOddsSD    = 0.7 // of each of those shares
 		deviationsSD = 0.9 // of Model.deviations
 	)
-	sd = math.Abs(h.meanZ-mean*h.probabilityZ) / deviationsSD * h.ownRate
+	sd = math.Abs(h.meanZ-mean*h.probabilityZ)/deviationsSD*h.ownRate + h.little*h.mean[byWindow]
 	if a, b := h.probability[byWindow], h.probability[everyDuty]; a > 0 && b > 0 {
 		sd = math.Hypot(sd, logOddsSD*a*b*(h.mean[byWindow]/a-h.mean[everyDuty]/b)/(a+b))
+	}
+	if a, b := h.total[byWindow], h.total[silent]; a > 0 && b > 0 {
+		sd = math.Hypot(sd, logOddsSD*a*b*(h.mean[byWindow]/a-h.mean[silent]/b)/(a+b))
 	}
 	return sd
 }
@@ -207,6 +195,9 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) ([]float64, hypothes
 	w, terms, most := m.weigh(e, p, s)
 	h := m.normalise(w, terms, most)
 	h.ownRate = m.ownRate(e, p)
+	if sd := m.rateSD(e, p); sd < littleSD && m.params.PAggUncertainty == 0 {
+		h.little = sd
+	}
 	return w, h
 }
 
@@ -215,12 +206,23 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) ([]float64, hypothes
 func (m *Model) weigh(e *Evidence, p pools, s *space) (w []float64, terms []term, most float64) {
 	w = sized(&s.weights, len(m.grid))
 	copy(w, m.logPrior)
-	m.addSync(w, e.sync)
 	if r := e.custody.reading(e.kind); r > 0 {
 		for i, l := range m.custodyTable(r, e.kind).logs {
 			w[i] += l
 		}
 	}
+	// A node that shows no duty joins no sync committee subnet for one either.
+	unseen := w
+	if e.sync.on+e.sync.off > 0 {
+		s.unseen = append(s.unseen[:0], w...)
+		unseen = s.unseen
+		if share, other := syncAlternative(e.sync); share > 0 {
+			for i := range unseen {
+				unseen[i] += math.Log(share) + other
+			}
+		}
+	}
+	m.addSync(w, e.sync)
 	terms = []term{{}} // without cells there is nothing to explain
 	if len(p.cells) > 0 {
 		terms = m.terms(e, p)
@@ -229,12 +231,16 @@ func (m *Model) weigh(e *Evidence, p pools, s *space) (w []float64, terms []term
 	most = math.Inf(-1)
 	least := sized(&s.least, len(highest))
 	for k := range terms {
-		most = math.Max(most, terms[k].reach(w, highest, least))
+		t, maxima := &terms[k], highest
+		if t.rest = w; t.habit == silent {
+			t.rest, maxima = unseen, blockMaxima(unseen)
+		}
+		most = math.Max(most, t.reach(maxima, least))
 	}
 	logs := sized(&s.logs, len(terms)*len(w))
 	for k := range terms {
 		terms[k].logs = logs[k*len(w):][:len(w)]
-		most = math.Max(most, terms[k].fill(w, most))
+		most = math.Max(most, terms[k].fill(most))
 	}
 	return w, terms, most
 }
@@ -244,34 +250,9 @@ func (m *Model) weigh(e *Evidence, p pools, s *space) (w []float64, terms []term
 // shows every subnet, however many validators it has.
 const shareAllAttnets = 0.01
 
-const (
-	// shareAllSyncnets is the assumed share of nodes that keep all four sync committee subnets
-	// by choice, without seats.
-	shareAllSyncnets = 0.01
-	// shareOddSyncnets is the assumed share of those that are on any of them for other reasons.
-	shareOddSyncnets = 0.001
-)
-
-// addSync adds the logarithms of the likelihood of sync committee subnets. Where some were on,
-// there is another explanation than seats.
-func (m *Model) addSync(w []float64, c counts) {
-	if c.on == 0 {
-		m.syncTable().add(w, 0, c)
-		return
-	}
-	share, other := shareAllSyncnets, 0.0
-	if c.off > 0 {
-		share, other = shareOddSyncnets, -float64(c.on+c.off)*math.Ln2
-	}
-	t, on, off := m.syncTable(), float64(c.on), float64(c.off)
-	for i := range w {
-		w[i] += math.Log(share*math.Exp(other) + (1-share)*math.Exp(on*t.on[i]+off*t.off[i]))
-	}
-}
-
 // space is the memory of one calculation, reused by the next one: allocating it would
 // take a third of the time.
-type space struct{ weights, mixture, least, logs, stakes []float64 }
+type space struct{ weights, unseen, mixture, least, logs, stakes []float64 }
 
 func (m *Model) borrow() *space {
 	if s, ok := m.spaces.Get().(*space); ok {
@@ -302,6 +283,7 @@ type term struct {
 	logWeight float64
 	tables    []*table
 	cells     []pool
+	rest      []float64 // the logarithms of all else
 	bounds    []float64 // by block: of the logarithms of the term and all else together
 	logs      []float64 // those themselves, set in the blocks that may count
 }
@@ -314,12 +296,12 @@ func blockMaxima(logs []float64) []float64 {
 	return out
 }
 
-// reach bounds the blocks, of which all else has the logarithms rest and the maxima
-// highest. The greatest logarithm is not below what it gives. least is for its use.
-func (t *term) reach(rest, highest, least []float64) float64 {
+// reach bounds the blocks, of which rest has the maxima highest. The greatest logarithm is not
+// below what it gives. least is for its use.
+func (t *term) reach(highest, least []float64) float64 {
 	t.bounds = slices.Clone(highest)
 	for b := range least {
-		least[b] = rest[b*block]
+		least[b] = t.rest[b*block]
 	}
 	for j, c := range t.cells {
 		on, off := float64(c.on), float64(c.off)
@@ -335,10 +317,10 @@ func (t *term) reach(rest, highest, least []float64) float64 {
 }
 
 // fill makes the logarithms that may count next to most, and gives the greatest.
-func (t *term) fill(rest []float64, most float64) float64 {
+func (t *term) fill(most float64) float64 {
 	for from, l := range t.blocks(t.logs, most) {
 		for i := range l {
-			l[i] = t.logWeight + rest[from+i]
+			l[i] = t.logWeight + t.rest[from+i]
 		}
 		for j, c := range t.cells {
 			t.tables[j].add(l, from, c.counts)

@@ -18,7 +18,7 @@ func newStakeUnits(validators []int, b Balance) stakeUnits {
 	if !b.Known() {
 		return stakeUnits{}
 	}
-	u := stakeUnits{multiples: append([]float64{1}, stakes()...)}
+	u := stakeUnits{multiples: compounding()}
 	u.prior = multiplesWithMean(u.multiples, b.Mean/ethPerUnit)
 	for j, share := range u.prior {
 		u.mean += share * u.multiples[j]
@@ -39,6 +39,18 @@ func newStakeUnits(validators []int, b Balance) stakeUnits {
 	return u
 }
 
+// compounding are the multiples of 32 ETH that a node's validators may hold each.
+func compounding() []float64 { return append([]float64{1}, stakes()...) }
+
+// assumedShare is the assumed share of nodes with one of so many multiples, of which the first
+// is 1.
+func assumedShare(multiple, of int) float64 {
+	if multiple == 0 {
+		return 1 - shareCompounding
+	}
+	return shareCompounding / float64(of-1)
+}
+
 // multiplesWithMean are the shares of the multiples that custody assumes, tilted so that their
 // mean is the network's: of all shares with that mean the ones closest to those assumed. A
 // mean below 1 is taken for 1.
@@ -47,11 +59,7 @@ func multiplesWithMean(multiples []float64, mean float64) []float64 {
 	tilt := func(by float64) (got float64) {
 		sum := 0.0
 		for j, x := range multiples {
-			shares[j] = shareCompounding / float64(len(multiples)-1)
-			if j == 0 {
-				shares[j] = 1 - shareCompounding
-			}
-			shares[j] *= math.Exp(by * (x - multiples[0]))
+			shares[j] = assumedShare(j, len(multiples)) * math.Exp(by*(x-multiples[0]))
 			sum += shares[j]
 		}
 		for j := range shares {

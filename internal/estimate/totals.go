@@ -26,10 +26,16 @@ type Total struct {
 	// are in Validators. The interval reaches from none of the claimed to all.
 	Limited           int
 	Claimed, Admitted float64
+	// Silent nodes, by their weights, have FlagSilent: they keep custody groups by choice, or since
+	// they had validators, or have those that the count requires and show none of their duties,
+	// and nothing tells which. If all of them do the last, Hidden validators more than High are
+	// possible. That is no part of the interval, as 8 % of a healthy network's nodes without
+	// validators make it a fifth of the total.
+	Silent, Hidden float64
 }
 
-// Unaccounted is a share of the active validators. Without a multiplicity only Low is known,
-// that of one node per validator.
+// Unaccounted is a share of the active validators. Where the multiplicity was not measured on
+// half of the attachments only Low is known, that of one node per validator.
 type Unaccounted struct {
 	Known           bool
 	Mean, Low, High float64
@@ -52,9 +58,9 @@ const (
 	// relative to what is not known of it.
 	systematic = 0.045
 	priorShift = 0.04
-	// plausible is how many times the active validators fallback nodes and distributed
-	// validators can explain where the multiplicity was not measured; leastPlausible is the
-	// part of them that a crawl of the whole network finds at least.
+	// plausible is the multiplicity that fallback nodes and distributed validators can explain
+	// where it was not measured; leastPlausible is the part of the active validators that a crawl
+	// of the whole network finds at least.
 	plausible      = 1.3
 	leastPlausible = 0.5
 	// middle90 is the standard normal's 95th percentile.
@@ -76,11 +82,12 @@ type part struct {
 	deviations        float64 // the sum of the nodes' standard deviations
 	shared            float64 // the standard deviation from what they share
 	squares           float64 // the sum of the squares of the means
+	silent, hidden    float64 // the nodes with FlagSilent, and what they hide
 	low, largest      float64 // the sum of the lower ends of the nodes' intervals, and the greatest
 }
 
-// Add adds a node with a weight from 0 to 1. Of its estimate Low, Mean, Variance, Shared and
-// PValidator are used.
+// Add adds a node with a weight from 0 to 1. Of its estimate Low, Mean, Variance, Shared, Hidden
+// and PValidator are used.
 func (s *Sum) Add(e Estimate, weight float64) {
 	s.Nodes++
 	if weight >= 1 {
@@ -102,17 +109,22 @@ func (s *Sum) merge(o Sum) {
 }
 
 func (a *part) add(e Estimate, weight float64) {
-	low, mean := weight*e.Low, weight*e.Mean
+	low, mean, silent := weight*e.Low, weight*e.Mean, 0.0
+	if e.Hidden > 0 {
+		silent = weight
+	}
 	*a = a.plus(part{
-		mean: mean, variance: weight * e.Variance, p: weight * e.PValidator, deviations: weight * math.Sqrt(e.Variance),
-		shared: weight * e.Shared, squares: mean * mean, low: low, largest: low,
+		mean: mean, variance: weight * max(0, e.Variance-e.Shared*e.Shared), p: weight * e.PValidator, deviations: weight * math.Sqrt(e.Variance),
+		shared: weight * e.Shared, squares: mean * mean, silent: silent, hidden: weight * e.Hidden,
+		low: low, largest: low,
 	})
 }
 
 func (a part) plus(b part) part {
 	return part{
 		a.mean + b.mean, a.variance + b.variance, a.p + b.p, a.deviations + b.deviations,
-		a.shared + b.shared, a.squares + b.squares, a.low + b.low, max(a.largest, b.largest),
+		a.shared + b.shared, a.squares + b.squares, a.silent + b.silent, a.hidden + b.hidden,
+		a.low + b.low, max(a.largest, b.largest),
 	}
 }
 
@@ -165,10 +177,12 @@ func (m *Model) total(s part, least float64) Total {
 	t := Total{WithValidators: s.p, Validators: s.mean, ActiveValidators: m.params.active()}
 	square := func(x float64) float64 { return x * x }
 	t.Errors = Errors{
-		Nodes: s.variance, Clients: square(s.shared),
+		// The error of the aggregators' share is in the variance of each node, too.
+		Nodes: max(0, s.variance-square(m.params.PAggUncertainty)*s.squares), Clients: square(s.shared),
 		Prior:       square(systematic*s.mean) + square(priorShift*s.deviations),
 		Aggregators: square(m.params.PAggUncertainty * s.mean),
 	}
+	t.Silent, t.Hidden = s.silent, s.hidden
 	half := middle90 * math.Sqrt(t.Errors.Sum())
 	t.Low, t.High = min(t.Validators, max(least, t.Validators-half)), t.Validators+half
 	t.Ratio = t.Validators / float64(t.ActiveValidators)
@@ -207,14 +221,12 @@ func (t Total) judged() Total {
 	active := float64(t.ActiveValidators)
 	// Validators of the network are attachments over the multiplicity.
 	least, most := t.distinct()
-	t.Unaccounted = Unaccounted{Low: max(0, 1-t.High/active)}
-	if k := t.Multiplicity; k.Known() {
-		t.Unaccounted = Unaccounted{true, max(0, 1-t.Validators/k.Mean/active), max(0, 1-most/active), max(0, 1-least/active)}
+	t.Unaccounted = Unaccounted{Low: max(0, 1-(t.High+t.Hidden)/active)}
+	if k := t.Multiplicity; k.Known() && k.Measured >= halfMeasured {
+		t.Unaccounted = Unaccounted{true, max(0, 1-t.Validators/k.Mean/active), max(0, 1-(most+t.Hidden)/active), max(0, 1-least/active)}
 	}
-	limit := plausible * active
-	if t.Multiplicity.Measured >= 0.5 {
-		limit = t.Multiplicity.High * active
-	}
+	_, limit := t.Multiplicity.ofAll()
+	limit *= active
 	switch {
 	case t.Low > limit:
 		t.Verdict = Failed
@@ -228,6 +240,9 @@ func (t Total) judged() Total {
 	return t
 }
 
+// halfMeasured is the part of the attachments from which on a multiplicity stands for all.
+const halfMeasured = 0.5
+
 // distinct is the interval of the number of different validators.
 func (t Total) distinct() (low, high float64) {
 	k := t.Multiplicity
@@ -235,7 +250,20 @@ func (t Total) distinct() (low, high float64) {
 		return t.Low, t.High
 	}
 	mean := t.Validators / k.Mean
-	below := math.Hypot(1-t.Low/t.Validators, 1-k.Mean/k.High)
-	above := math.Hypot(t.High/t.Validators-1, k.Mean/k.Low-1)
+	few, many := k.ofAll()
+	below := math.Hypot(1-t.Low/t.Validators, 1-k.Mean/many)
+	above := math.Hypot(t.High/t.Validators-1, k.Mean/few-1)
 	return max(0, mean*(1-below)), mean * (1 + above)
+}
+
+// ofAll are the ends of the multiplicity of all attachments. The validators of nodes on which it
+// was not measured run on one node each, or on as many more as there may be: twice the measured
+// surplus, and at least what is plausible.
+func (k Multiplicity) ofAll() (low, high float64) {
+	if !k.Known() {
+		return 1, plausible
+	}
+	rest := max(0, 1-k.Measured)
+	most := max(plausible, 2*k.High-1)
+	return 1 / (k.Measured/k.Low + rest), 1 / (k.Measured/k.High + rest/most)
 }

@@ -122,7 +122,7 @@ func TestSharedErrors(t *testing.T) {
 		}
 	}
 	all, each := m.Totals(groups)
-	if e := each[0].Errors; math.Abs(e.Clients-500*500) > 1e-6 || e.Nodes != 100*400 {
+	if e := each[0].Errors; math.Abs(e.Clients-500*500) > 1e-6 || e.Nodes != 100*(400-5*5) {
 		t.Errorf("a client: %+v", e)
 	}
 	if e := all.Errors; math.Abs(e.Clients-4*500*500) > 1e-3 || e.Prior <= systematic*systematic*40_000*40_000 {
@@ -164,7 +164,8 @@ func TestTotalAgainstTheNetwork(t *testing.T) {
 		{1_500_000, four, Passed, 1 - 750_000./950_000},
 		{2_400_000, four, Failed, 0},
 		{1_200_000, Multiplicity{Mean: 1, Low: 1, High: 1.01, Measured: 0.9}, Failed, 0},
-		{1_200_000, Multiplicity{Mean: 1, Low: 1, High: 1.01, Measured: 0.1}, Passed, 0},
+		// Of a tenth nobody can tell how many validators no node accounts for.
+		{1_200_000, Multiplicity{Mean: 1, Low: 1, High: 1.01, Measured: 0.1}, Passed, -1},
 	} {
 		got := total(c.attachments).With(c.multiplicity)
 		if got.Verdict != c.want {
@@ -180,5 +181,25 @@ func TestTotalAgainstTheNetwork(t *testing.T) {
 	}
 	if got := totalOfSum(m, Sum{}).With(four); got.Verdict != TooFew {
 		t.Errorf("no nodes: %v", got.Verdict)
+	}
+}
+
+// What was not measured is not taken for what was: it widens the number of different validators.
+func TestUnmeasuredAttachments(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	width := 0.0
+	for _, measured := range []float64{1, 0.9, 0.7, 0.5} {
+		var s Sum
+		s.Add(Estimate{Mean: 1_000_000, Low: 990_000, PValidator: 1}, 1)
+		k := Multiplicity{Mean: 2, Low: 1.9, High: 2.1, Measured: measured}
+		total := totalOfSum(m, s).With(k)
+		u := total.Unaccounted
+		// All that was not measured on one node each, or on three.
+		most := 1 - (measured*500_000+(1-measured)*1_000_000)/950_000
+		least := 1 - (measured*500_000+(1-measured)*1_000_000/3)/950_000
+		if !u.Known || u.Low > max(0, most) || u.High < least || !(u.High-u.Low > width) {
+			t.Errorf("%.1f measured: %+v, and it may be %.3f to %.3f", measured, u, most, least)
+		}
+		width = u.High - u.Low
 	}
 }

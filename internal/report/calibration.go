@@ -13,9 +13,12 @@ import (
 type Calibration struct {
 	At       int64             `json:"at"` // Unix milliseconds; 0 for never
 	Versions []VersionVerdicts `json:"versions"`
-	// Total is M4: the sum of all nodes against the active validators.
-	Total        string  `json:"total"`
-	Multiplicity float64 `json:"multiplicity"`
+	// Total is M4: the sum of all nodes against the active validators. Multiplicity is their ratio,
+	// with its 90 % interval.
+	Total            string  `json:"total"`
+	Multiplicity     float64 `json:"multiplicity"`
+	MultiplicityLow  float64 `json:"multiplicity_low"`
+	MultiplicityHigh float64 `json:"multiplicity_high"`
 	// Prior is the share of nodes in each band of validators, Spurious how many
 	// short-lived subnets an observation shows that no duty explains, by client: as fitted
 	// to the nodes of the last day.
@@ -81,6 +84,8 @@ func NewCalibration(state *tracker.State) Calibration {
 	}
 	total, learned := state.Totals(), state.Learned
 	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Ratio
+	active := float64(max(1, total.ActiveValidators))
+	out.MultiplicityLow, out.MultiplicityHigh = total.Low/active, total.High/active
 	for _, v := range learned.Versions {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,

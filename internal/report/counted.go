@@ -31,9 +31,14 @@ func (p *pastRows) add(n *Node, row dataset.EstimateRow) {
 	if row.Weight != nil {
 		weight = *row.Weight
 	}
-	p.counted = append(p.counted, counted{n, estimate.Estimate{
-		Low: row.ValidatorsLow, Mean: row.ValidatorsMean, Variance: row.ValidatorsSD * row.ValidatorsSD, PValidator: row.PValidator,
-	}, weight})
+	e := estimate.Estimate{Low: row.ValidatorsLow, Mean: row.ValidatorsMean, Variance: row.ValidatorsSD * row.ValidatorsSD, PValidator: row.PValidator}
+	if row.ValidatorsShared != nil {
+		e.Shared = *row.ValidatorsShared
+	}
+	if row.ValidatorsHidden != nil {
+		e.Hidden = *row.ValidatorsHidden
+	}
+	p.counted = append(p.counted, counted{n, e, weight})
 }
 
 // model sums the rows up, with the validators that the network had then; nil without rows.

@@ -17,7 +17,7 @@ func (c Calibration) WriteText(w io.Writer) error {
 	}
 	p.fields([]field{
 		{"tested", clock(c.At)},
-		{"M4 totals", fmt.Sprintf("%s: all nodes together have %.2g times the network's active validators", c.Total, c.Multiplicity)},
+		{"M4 totals", fmt.Sprintf("%s: all nodes together have %.2g [%.2g to %.2g] times the network's active validators", c.Total, c.Multiplicity, c.MultiplicityLow, c.MultiplicityHigh)},
 	})
 	c.writeVersions(p)
 	c.Known.write(p)

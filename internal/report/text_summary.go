@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -155,6 +157,9 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	if v.StakeETH != nil && v.StakeLow != nil && v.StakeHigh != nil {
 		list[len(list)-1].value = fmt.Sprintf("%.0f ETH [%.0f to %.0f]", *v.StakeETH, *v.StakeLow, *v.StakeHigh)
 	}
+	if text := v.hidden(); text != "" {
+		list = slices.Insert(list, 1, field{"hidden", text})
+	}
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
@@ -193,6 +198,9 @@ func (v *Validators) note() string {
 	case estimate.TooLow.String():
 		return ": low, as most validators run on no counted node, or fewer duties show than assumed"
 	case estimate.Unsure.String():
+		if v.Concentrated == 0 { // an hour that was computed again from its rows
+			return ": unsure, as it is more than one node per validator explains, and on how many nodes they ran then is not known"
+		}
 		return ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
 	}
 	return ""
@@ -202,13 +210,23 @@ func (v *Validators) note() string {
 func (v *Validators) multiplicityText() string {
 	k := v.Multiplicity
 	if k == nil {
-		return "not measured: too few nodes were watched at the same time"
+		return "not measured: too few duties of nodes that were watched at the same time"
 	}
 	text := fmt.Sprintf("%.2f [%.2f to %.2f], measured on %.0f %% of the attachments", k.Mean, k.Low, k.High, 100*k.Measured)
 	if k.Shared >= 0.005 {
 		text += fmt.Sprintf("; %.0f %% of them are of validators on several nodes, on about %.1f each", 100*k.Shared, k.Nodes)
 	}
 	return text
+}
+
+// hidden says what is not in the interval of the total; empty for nothing.
+func (v *Validators) hidden() string {
+	if v.HiddenValidators < 0.5 {
+		return ""
+	}
+	nodes := max(1, int(math.Round(v.SilentNodes)))
+	return fmt.Sprintf("up to %.0f more than that if %s, whose custody groups require validators, have them and show no duty: whether they do, or keep these groups by choice, is not known",
+		v.HiddenValidators, plural(nodes, "node"))
 }
 
 // unaccountedText says which part of the network no counted node accounts for.
@@ -255,7 +273,7 @@ func (v *Validators) writeTables(p *page) {
 		rows = append(rows, []string{b.name(), fmt.Sprint(b.Nodes), share(b.Nodes, v.Nodes), fmt.Sprintf("%.0f", b.Validators)})
 	}
 	p.table([]column{{name: "VALIDATORS OF A NODE"}, {name: "NODES"}, {name: "SHARE"}, {name: "VALIDATORS"}}, rows)
-	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f sums means, which have a node's small chance of very many validators in them; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators)
+	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f [%.0f to %.0f] sums means, which have a node's small chance of very many validators in them; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators, v.Low, v.High)
 	rows = [][]string{}
 	for _, n := range v.Top {
 		rows = append(rows, []string{n.ID, orUnknown(n.Client), fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), n.flagsText(), eth(n.StakeETH), ethRange(n.StakeLow, n.StakeHigh)})

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -173,5 +174,41 @@ func TestShareOfADevnet(t *testing.T) {
 		if err := s.WriteText(&out); err != nil || !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 			t.Errorf("%v, no %q in\n%s", err, want, &out)
 		}
+	}
+}
+
+// What is not in the interval of a total is said beside it, and a total that is computed again
+// from its rows is not called wrong for what is not known of it.
+func TestWhatTotalsLeaveOpen(t *testing.T) {
+	v := &Validators{Totals: tracker.Totals{Nodes: 100, Validators: 1000, Low: 900, High: 1100, ActiveValidators: 950, SilentNodes: 4.6, HiddenValidators: 312, Verdict: estimate.Unsure.String()}}
+	text := ""
+	for _, f := range v.fields("mainnet", false) {
+		text += f.name + ": " + f.value + "\n"
+	}
+	for _, want := range []string{
+		"attachments: 1000 [900 to 1100] on 100 nodes", "hidden: up to 312 more than that if 5 nodes, whose custody groups require validators, have them and show no duty",
+		"on how many nodes they ran then is not known",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	v.HiddenValidators, v.Concentrated = 0, 3
+	for _, f := range v.fields("mainnet", false) {
+		if f.name == "hidden" || strings.Contains(f.value, "is not known") && f.name == "share" {
+			t.Errorf("%s: %s", f.name, f.value)
+		}
+	}
+}
+
+// The sentence about a node says what its flags leave open.
+func TestDoubts(t *testing.T) {
+	for i := range 5 {
+		if list := doubtsOf(1 << i); len(list) != 1 {
+			t.Errorf("%v: %q, want one sentence", estimate.Flags(1<<i).Names(), list)
+		}
+	}
+	if list := doubtsOf(0); len(list) != 0 {
+		t.Errorf("no flags: %q", list)
 	}
 }

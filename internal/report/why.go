@@ -30,7 +30,30 @@ func whyNode(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) string 
 	if text := syncSeen(d); text != "" {
 		reasons = append(reasons, text)
 	}
-	return headline(*d.Together) + ": " + strings.Join(reasons, "; ") + "."
+	text := headline(*d.Together) + ": " + strings.Join(reasons, "; ") + "."
+	if doubts := doubtsOf(p.Estimate.Flags); len(doubts) > 0 {
+		text += " In doubt: " + strings.Join(doubts, "; ") + "."
+	}
+	return text
+}
+
+// doubtsOf says what the flags of an estimate leave open.
+func doubtsOf(f estimate.Flags) (list []string) {
+	for _, doubt := range []struct {
+		flag estimate.Flags
+		text string
+	}{
+		{estimate.FlagEveryDuty, "it may show every duty, and not only those of aggregators: the interval has the numbers of both"},
+		{estimate.FlagSilent, "its custody groups require validators and no duty shows, so that it keeps them by choice, or hides its duties: the upper end is that of the second"},
+		{estimate.FlagConflict, "its signals exclude each other, and the interval has what each of them says"},
+		{estimate.FlagSaturated, "it fills nearly all that can be seen, and more validators would hardly show"},
+		{estimate.FlagMoved, "its number of validators changed within the week, and only the days since count"},
+	} {
+		if f&doubt.flag != 0 {
+			list = append(list, doubt.text)
+		}
+	}
+	return list
 }
 
 // noteOf says of a node that never completed a handshake, or that does not answer any more, what
@@ -125,7 +148,7 @@ func headline(e Estimated) string {
 	case e.ValidatorsHigh == 0:
 		return fmt.Sprintf("No validators, with a probability of %.1f %%", 100*(1-e.PValidator))
 	case e.Validators == 0:
-		return fmt.Sprintf("Probably no validators (%.0f %%), at most %.0f", 100*(1-e.PValidator), e.ValidatorsHigh)
+		return fmt.Sprintf("Probably no validators (%.0f %%), with 90 %% probability %.0f to %.0f", 100*(1-e.PValidator), e.ValidatorsLow, e.ValidatorsHigh)
 	}
 	return fmt.Sprintf("About %d validators, with 90 %% probability %.0f to %.0f", e.Validators, e.ValidatorsLow, e.ValidatorsHigh)
 }
@@ -148,13 +171,13 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		return out
 	}
 	if follows(d, state, p) {
-		out += fmt.Sprintf(", hence about %d", d.Subnets.Validators)
+		out += ", hence about " + d.Subnets.interval()
 	} else {
 		// The watch shows duties of before and after it, or several that count as one.
-		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and for how many validators nodes usually have, %d filled and %d empty give about %d", d.CellsOn, d.CellsOff, d.Subnets.Validators)
+		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and for how many validators nodes usually have, %d filled and %d empty give about %s", d.CellsOn, d.CellsOff, d.Subnets.interval())
 	}
 	if p.Estimate.Trust == estimate.TrustWide {
-		out += "; its client version shows duties at another rate than assumed, which is corrected (report --calibration)"
+		out += "; its client version does not show duties as assumed, or that is not known: the estimate has the fitted rate and its error (report --calibration)"
 	}
 	return out
 }

@@ -134,7 +134,7 @@ func (l *learner) estimated(p *Peer) estimated {
 	if out.Since > 0 {
 		out.Flags |= estimate.FlagMoved
 	}
-	if !finite(out.Mean, out.Variance, out.PValidator, out.Stake.Mean) { // the old one is better, and JSON has no such numbers
+	if !finite(out.Mean, out.Variance, out.Hidden, out.PValidator, out.Stake.Mean) { // the old one is better, and JSON has no such numbers
 		return estimated{p, p.Estimate, undecodable > 0}
 	}
 	return estimated{p, &out, undecodable > 0}

@@ -158,3 +158,14 @@ func (p *Peer) withoutAddresses(before int64) *Peer {
 	}
 	return &next
 }
+
+// withoutDuties is the peer without its duties if all are of slots before one: the peer itself
+// otherwise.
+func (p *Peer) withoutDuties(before eth2.Slot) *Peer {
+	if p.Duties == nil || p.Duties.Newest() >= before {
+		return p
+	}
+	next := *p
+	next.Duties = nil
+	return &next
+}

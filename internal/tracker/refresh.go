@@ -61,12 +61,18 @@ func (t *Tracker) LastHour() int64 { return t.history.lastHour() }
 // The rows do not say how many ids were duplicates, how many nodes were inbound only, in
 // which prefixes they were, which duties they showed, or how uncertain the active validators
 // and the mean balance (0 for none) were: the numbers are 0, the multiplicity is not known, the
-// uncertainty is taken as it is now. KeepHistory replaces them by those of the database in use.
+// uncertainty is taken as it is now. What is too much for one node per validator is unsure, as
+// validators may have run on several. KeepHistory replaces the totals by those of the database
+// in use.
 func (t *Tracker) AddTotals(hour int64, active uint64, balance float64, sum Sums) {
 	p := t.learner.model.Params()
 	p.ActiveValidators, p.Balance.Mean = active, balance
 	m := estimate.NewModel(p, estimate.DefaultPrior(), nil)
-	t.totals = append(t.totals, sum.totals(m, estimate.Multiplicity{}, hour))
+	total := sum.totals(m, estimate.Multiplicity{}, hour)
+	if total.Verdict == estimate.Failed.String() {
+		total.Verdict = estimate.Unsure.String()
+	}
+	t.totals = append(t.totals, total)
 }
 
 // refresh recomputes the estimates of changed peers that are due, or learns again when the
@@ -204,7 +210,8 @@ func (t *Tracker) estimateChanged(all bool) {
 
 // evict forgets peers that were not seen for long, those above maxPeers, and old
 // addresses. Of those above maxPeers the peers that are more than a prefix may have go
-// first. What the open segment has of a peer counts.
+// first. What the open segment has of a peer counts. Duties of peers that showed none in the week
+// that estimate.FitMultiplicity compares are forgotten, too.
 func (t *Tracker) evict() {
 	oldest := t.now().Add(-forgetAfter).UnixMilli()
 	old := func(p *Peer) bool { p = t.pending(p); return max(p.LastSeen, p.LastVisit) < oldest }
@@ -228,7 +235,8 @@ func (t *Tracker) evict() {
 		t.dirty.peers[p.ID] = true
 	}
 	before := t.now().Add(-forgetAddresses).UnixMilli()
+	compared := t.learner.params.Clock.SlotAt(t.now().Add(-Window * 24 * time.Hour))
 	for _, p := range t.peers {
-		t.amend(p, func(p *Peer) *Peer { return p.withoutAddresses(before) })
+		t.amend(p, func(p *Peer) *Peer { return p.withoutAddresses(before).withoutDuties(compared) })
 	}
 }

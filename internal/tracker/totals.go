@@ -40,6 +40,11 @@ type Totals struct {
 	Multiplicity *estimate.Multiplicity `json:"nodes_per_validator"`
 	Unaccounted  Unaccounted            `json:"unaccounted"`
 	Clients      []ClientTotals         `json:"clients"` // most nodes first
+	// SilentNodes, by their weights, show no duty of the validators that their custody group
+	// counts require. If all of them have these, there are up to HiddenValidators more than High,
+	// which is no part of the interval: see estimate.Total.
+	SilentNodes      float64 `json:"silent_nodes"`
+	HiddenValidators float64 `json:"hidden_validators"`
 	Concentration
 }
 
@@ -54,7 +59,8 @@ type Errors struct {
 }
 
 // Unaccounted is the share of the active validators that no counted node accounts for, with its
-// 90 % interval. Where the multiplicity was not measured only the lower end is known.
+// 90 % interval. Where the multiplicity was not measured on half of the attachments only the
+// lower end is known.
 type Unaccounted struct {
 	Share *float64 `json:"share"`
 	Low   float64  `json:"low"`
@@ -134,6 +140,7 @@ func (s Sums) totals(m *estimate.Model, k estimate.Multiplicity, hour int64) Tot
 	if all := t.Errors.Sum(); all > 0 {
 		out.Errors = Errors{t.Errors.Nodes / all, t.Errors.Clients / all, t.Errors.Prior / all, t.Errors.Aggregators / all}
 	}
+	out.SilentNodes, out.HiddenValidators = t.Silent, t.Hidden
 	out.Concentrated, out.Claimed, out.Admitted = t.Limited, t.Claimed, t.Admitted
 	return out
 }
@@ -152,7 +159,7 @@ func multiplicityOf(nodes []*Peer, weights []float64, p estimate.Params) estimat
 	list := make([]estimate.DutyNode, 0, len(nodes))
 	for i, p := range nodes {
 		if weights[i] >= 1 {
-			list = append(list, estimate.DutyNode{Duties: p.Duties, Validators: p.Estimate.Mean})
+			list = append(list, estimate.DutyNode{Client: p.Client.Kind, Duties: p.Duties, Validators: p.Estimate.Mean})
 		}
 	}
 	return estimate.FitMultiplicity(p, list)

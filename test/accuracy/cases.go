@@ -29,7 +29,7 @@ func scenarios() []scenario {
 		rates("rate-0.75", "Lighthouse and Prysm show 0.75 of their duties", 0.75, 0.75),
 		rates("rate-1.35", "Lighthouse and Prysm show 1.35 times their duties", 1.35, 1.35),
 		rates("rate-mixed", "Lighthouse shows 0.75, Prysm 1.35 times its duties", 0.75, 1.35),
-		silent(), movers(), flood("flood", "one Prysm node joins and leaves all the time; the others are watched", ordinary),
+		silent(), hidden(), movers(), flood("flood", "one Prysm node joins and leaves all the time; the others are watched", ordinary),
 		flood("flood-snapshots", "one Prysm node joins and leaves all the time; of the others there is one snapshot", oneSnapshot),
 		allSubnets(), distributed(4), distributed(7), fallback(), saturated(),
 		robust("windows", "a tenth of the nodes subscribe as another client does", func(c *crawl, m *member) {
@@ -60,7 +60,7 @@ func healthy(name, about string, shape func(p *population)) scenario {
 		name, about,
 		func(seed uint64) *crawl { return newCrawl(seed, shape).addOrdinary(crawlSize, ordinary).estimate() },
 		func(r replications) []check {
-			return append(r.total(0.03), r.halfWidth(), r.coverage(), r.fewFlagged())
+			return append(r.total(0.03), r.halfWidth(0.10), r.coverage(), r.fewFlagged())
 		},
 	}
 }
@@ -167,6 +167,26 @@ func silent() scenario {
 		},
 		func(r replications) []check {
 			return []check{r.visiblyUnsure("V = 20"), r.visiblyUnsure("V = 300"), r.fewFlagged(), r.others()}
+		},
+	}
+}
+
+// hidden has so many nodes whose duties never show that the total is too low by their validators,
+// which nothing tells from nodes that keep columns by choice: it says how many may be hidden.
+func hidden() scenario {
+	return scenario{
+		"hidden", "50 nodes with 300 validators show none of their duties: 21 epochs",
+		func(seed uint64) *crawl {
+			c := newCrawl(seed, nil)
+			for range crawlSize / 20 {
+				m := c.with("V = 300", 300)
+				m.silent, m.stake = true, m.validators*ethPerUnit
+				c.add(m.exact(), ordinary)
+			}
+			return c.addOrdinary(crawlSize*19/20, ordinary).estimate()
+		},
+		func(r replications) []check {
+			return []check{r.holdsWithHidden(), r.halfWidth(0.12), r.visiblyUnsure("V = 300"), r.fewFlagged(), r.others()}
 		},
 	}
 }

@@ -170,7 +170,7 @@ func TestDemands(t *testing.T) {
 		return c
 	}
 	demands := func(r replications) []check {
-		return append(append(r.total(0.03), r.stakes()...), r.halfWidth(), r.coverage(), r.fewFlagged(), r.others(),
+		return append(append(r.total(0.03), r.stakes()...), r.halfWidth(0.10), r.coverage(), r.fewFlagged(), r.others(),
 			r.medianError("all", group("")), r.visiblyUnsure(""))
 	}
 	for _, c := range []struct {

@@ -49,13 +49,24 @@ const totalOverTruth = "total over truth"
 func (r replications) total(within float64) []check {
 	return []check{
 		near(totalOverTruth, r.mean(func(c *crawl) float64 { return c.total.Validators / c.truth() }), 1, within),
-		r.holds("interval holds", func(c *crawl) bool { return interval{0, c.total.Low, c.total.High}.holds(c.truth()) }),
+		r.totalHolds(),
 	}
 }
 
+func (r replications) totalHolds() check {
+	return r.holds("interval holds", func(c *crawl) bool { return interval{0, c.total.Low, c.total.High}.holds(c.truth()) })
+}
+
+// holdsWithHidden is totalHolds with what the total says may be hidden.
+func (r replications) holdsWithHidden() check {
+	hidden := r.mean(func(c *crawl) float64 { return c.total.Hidden / c.total.Validators })
+	return r.holds(fmt.Sprintf("interval with the hidden, %.2f of the total, holds", hidden), func(c *crawl) bool {
+		return interval{0, c.total.Low, c.total.High + c.total.Hidden}.holds(c.truth())
+	})
+}
+
 // halfWidth demands that the total's interval is narrow.
-func (r replications) halfWidth() check {
-	const most = 0.10
+func (r replications) halfWidth(most float64) check {
 	w := r.mean(func(c *crawl) float64 { return (c.total.High - c.total.Low) / 2 / c.total.Validators })
 	return check{fmt.Sprintf("half-width %.3f (%.2g)", w, most), w <= most}
 }

@@ -109,7 +109,7 @@ func (c *crawl) sums() (list []estimate.Sum) {
 func (c *crawl) fitMultiplicity() interval {
 	var list []estimate.DutyNode
 	for _, m := range c.members {
-		list = append(list, estimate.DutyNode{Duties: m.duties, Validators: m.estimate.Mean})
+		list = append(list, estimate.DutyNode{Client: m.client().Kind, Duties: m.duties, Validators: m.estimate.Mean})
 	}
 	if fit := estimate.FitMultiplicity(c.params, list); fit.Known() {
 		return interval{fit.Mean, fit.Low, fit.High}
