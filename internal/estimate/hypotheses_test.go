@@ -168,6 +168,67 @@ func TestStretch(t *testing.T) {
 	}
 }
 
+// A change into saturation is seen: days on which every subnet is on count.
+func TestStretchIntoSaturation(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	var days []DayStatistics
+	for day := range int32(7) {
+		s := NewStatistics(prysm)
+		on := uint32(3)
+		if day >= 4 {
+			on = 62
+			s.fullness = fullness{fullEpochs: 3, full: 3, firstFull: 1, lastFull: 3}
+		}
+		for epoch := range eth2.Slot(3) {
+			s.readings[0].insert(run{from: 32 * (1000 + 225*eth2.Slot(day) + epoch), slots: 32, on: on, off: 62 - on, cell: 32})
+		}
+		days = append(days, DayStatistics{Day: day, Client: prysm, Statistics: s})
+	}
+	if got := m.Stretch(days); got != 4 {
+		t.Errorf("since day %d, want 4", got)
+	}
+	days[6].fullness = fullness{full: 1, otherEpochs: 3} // one snapshot of all subnets
+	days[4], days[5] = days[0], days[1]
+	days[4].Day, days[5].Day = 4, 5
+	if got := m.Stretch(days); got != 0 {
+		t.Errorf("one day with a snapshot of all subnets: since day %d, want 0", got)
+	}
+}
+
+// A node that upgrades has not moved: what is not known of the rates of both releases is no
+// change of its validators.
+func TestStretchOverAnUpgrade(t *testing.T) {
+	of := func(factor, sd float64, release string) VersionCheck {
+		return VersionCheck{Kind: lighthouse.Kind, Release: release, WatchedRatio: factor, WatchedError: sd}
+	}
+	upgraded := lighthouse
+	upgraded.Version = "v9.0.0"
+	r := rand.New(rand.NewPCG(10, 10))
+	var days []DayStatistics
+	for day := range int32(6) {
+		c := lighthouse
+		if day >= 3 {
+			c = upgraded
+		}
+		days = append(days, DayStatistics{Day: day, Client: c, Statistics: habitEvidence(r, 1000, 1, byWindow, 0.6, 128).Statistics[0]})
+	}
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	known := of(0.6, 0.02, lighthouse.Release())
+	for _, c := range []struct {
+		name     string
+		versions []VersionCheck
+		want     int32
+	}{
+		{"the new release was not met before", []VersionCheck{known}, 0},
+		{"its rate is not known", []VersionCheck{known, of(1, 0.3, "9.0.0")}, 0},
+		{"its rate is known to be another", []VersionCheck{known, of(1, 0.02, "9.0.0")}, 3},
+	} {
+		if got := m.WithVersions(c.versions).Stretch(days); got != c.want {
+			t.Errorf("%s: since day %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
 // Chances of custody group counts are probabilities.
 func TestCustodyChancesSumToOne(t *testing.T) {
 	c := custodyShares{shareUnderReport, assumedFormer}
