@@ -48,9 +48,6 @@ type Node struct {
 // Calibration says for each client version how it differs from what the model assumes.
 type Calibration struct {
 	Versions []VersionCheck // most nodes first
-	// Former is the share of nodes without validators whose custody group count is still that
-	// of one to eight.
-	Former float64
 }
 
 // VersionCheck is what was learned of one client version, with the tests of it that
@@ -112,13 +109,11 @@ func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 		v.add(m, n, fits)
 	}
 	fitVersions(checks)
-	c, none, saying8 := &Calibration{}, 0.0, []float64(nil)
+	c := &Calibration{}
 	for _, v := range checks {
 		v.conclude(m)
-		none, saying8 = none+v.none, append(saying8, v.saying8...)
 		c.Versions = append(c.Versions, v.VersionCheck)
 	}
-	c.Former = m.formerOf(none, saying8)
 	slices.SortFunc(c.Versions, func(a, b VersionCheck) int {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Release, b.Release))
 	})
@@ -152,8 +147,6 @@ type versionCheck struct {
 	watched, snapshots releaseFit
 	filled             [2]float64    // cells of watches, and of snapshots
 	likelihoods        []habitShares // by node, of each habit
-	none               float64       // expected nodes without validators, but for those that say 8
-	saying8            []float64     // of those the probability that they have none
 }
 
 // add adds a node. fits counts the versions of each client that have a fit.
@@ -171,14 +164,9 @@ func (v *versionCheck) add(m *Model, n Node, fits map[eth2.ClientKind]int) {
 		return
 	}
 	v.addRates(m, e, fits)
-	likelihood, none := m.habitLikelihood(e)
-	v.likelihoods = append(v.likelihoods, likelihood)
-	if r := n.Custody.reading(e.kind); r > 0 {
-		if r == eth2.ValidatorCustodyRequirement {
-			v.saying8 = append(v.saying8, none)
-		} else {
-			v.none += none
-		}
+	// One that fills nearly all cells would show every duty or those of aggregators by the prior alone.
+	if !e.saturated() {
+		v.likelihoods = append(v.likelihoods, m.habitLikelihood(e))
 	}
 	m.countLarge(&v.VersionCheck, e, n.Custody)
 }
@@ -294,38 +282,18 @@ func (r *releaseFit) verdict() Verdict {
 	return Passed
 }
 
-// formerOf is the share of nodes without validators that say 8, by expectation maximisation over the
-// nodes without validators, and those that say 8 and have none with a probability under m.
-func (m *Model) formerOf(none float64, saying8 []float64) float64 {
-	const (
-		strength      = 50 // nodes for which the assumed share counts
-		rounds, start = 100, 0.02
-	)
-	share := start
-	for range rounds {
-		sum := 0.0
-		for _, p := range saying8 {
-			odds := p / math.Max(1e-9, 1-p) * share / m.former
-			sum += odds / (1 + odds)
-		}
-		share = (sum + strength*assumedFormer) / (none + sum + strength)
-	}
-	return share
-}
-
-// habitLikelihood is how likely a node's evidence is with each habit, up to a factor, and the
-// probability of no validators.
-func (m *Model) habitLikelihood(e *Evidence) (l habitShares, none float64) {
+// habitLikelihood is how likely a node's evidence is with each habit, up to a factor.
+func (m *Model) habitLikelihood(e *Evidence) (l habitShares) {
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w, h := m.posterior(e, s)
+	_, h := m.posterior(e, s)
 	shares := m.fitOf(e.versions[0]).shares
 	for i := range l {
 		if shares[i] > 0 {
 			l[i] = h.total[i] / shares[i]
 		}
 	}
-	return l, w[0]
+	return l
 }
 
 // fitHabits returns the shares under which the nodes' evidence is most likely, by expectation

@@ -19,6 +19,8 @@ type client struct {
 	// custodyDips: a node reports CUSTODY_REQUIREMENT while it is out of sync. The custody
 	// group counts of other clients never fall while they run.
 	custodyDips bool
+	// measured: the window was measured on a real node.
+	measured bool
 	// omitsExternal: validators of an external validator client are not in the custody group
 	// count, so that a low count does not mean few validators.
 	omitsExternal bool
@@ -38,9 +40,9 @@ type release struct {
 // node; docs/methodology.md has the measurements.
 var clients = []client{
 	// Measured: 5.3, all of 375 subscriptions. Not measured: other versions.
-	{kind: eth2.ClientLighthouse, share: 0.45, releases: []release{{window: window{policy: slotsAhead, lead: 1, slots: 2}}}},
+	{kind: eth2.ClientLighthouse, share: 0.45, releases: []release{{window: window{policy: slotsAhead, lead: 1, slots: 2}}}, measured: true},
 	// Measured: 7.0.0.
-	{kind: eth2.ClientPrysm, share: 0.20, releases: []release{{window: window{policy: epochStart}}}},
+	{kind: eth2.ClientPrysm, share: 0.20, measured: true, releases: []release{{window: window{policy: epochStart}}}},
 	// Not measured.
 	{kind: eth2.ClientNimbus, share: 0.12, releases: []release{{window: window{policy: slotsAhead, lead: 3, slots: 4}}},
 		custodyDips: true, omitsExternal: true},

@@ -254,6 +254,13 @@ func (e *Evidence) Cells() (on, off uint64) {
 	return on, off
 }
 
+// saturated reports whether nearly all cells are filled: more validators would hardly show.
+func (e *Evidence) saturated() bool {
+	const full = 0.9
+	on, off := e.Cells()
+	return float64(on) >= full*float64(on+off) && on > subnets
+}
+
 // SyncCells counts the sync committee subnets that the node was on and those that it was
 // not on, in each period in which it told them.
 func (e *Evidence) SyncCells() (on, off uint64) {

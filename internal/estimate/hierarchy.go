@@ -17,15 +17,23 @@ const networkSD = 0.02
 type difference struct{ mostly, littleSD, otherSD float64 }
 
 var (
-	clientDifference  = difference{0.85, 0.03, 0.5}
-	releaseDifference = difference{0.95, 0.025, 0.3}
+	clientDifference   = difference{0.85, 0.03, 0.5}
+	measuredDifference = difference{0.95, 0.03, 0.5} // of clients that were measured on a real node
+	releaseDifference  = difference{0.95, 0.025, 0.3}
 )
+
+func differenceOf(kind eth2.ClientKind) difference {
+	if row := rowOf(kind); row != nil && row.measured {
+		return measuredDifference
+	}
+	return clientDifference
+}
 
 const (
 	// unprovenSD and unprovenSpread are of a release of which nothing was learned, and of whose
 	// client nothing was: half the width of the middle 90 % of the differences together, over
 	// that of a standard normal, and the spreads' root mean square.
-	unprovenSD, unprovenSpread = 0.17, 0.12
+	unprovenSD, unprovenSpread = 0.17, 0.1
 	// newReleaseSD is that for a release whose client's rate is known.
 	newReleaseSD = 0.03
 )
@@ -53,18 +61,20 @@ func fitRates(releases []*releaseFit) {
 		byClient[r.kind] = append(byClient[r.kind], r)
 	}
 	kinds := slices.Sorted(maps.Keys(byClient))
-	toClient, toRelease := clientDifference.kernel(), releaseDifference.kernel()
+	toRelease := releaseDifference.kernel()
+	fitSpreads(releases)
 	net := normalLogs(networkSD)
 	up := map[eth2.ClientKind]clientMessage{}
 	for _, kind := range kinds {
 		c := newClientMessage(byClient[kind], toRelease)
-		c.up = c.all.through(toClient)
+		c.fromNet = differenceOf(kind).kernel()
+		c.up = c.all.through(c.fromNet)
 		net = net.plus(c.up, 1)
 		up[kind] = c
 	}
 	for _, kind := range kinds {
 		c := up[kind]
-		down := net.plus(c.up, -1).through(toClient).plus(c.all, 1)
+		down := net.plus(c.up, -1).through(c.fromNet).plus(c.all, 1)
 		unfitted := down.through(toRelease)
 		for i, r := range byClient[kind] {
 			if c.own[i] == nil {
@@ -83,24 +93,25 @@ type clientMessage struct {
 	message []logLikelihood  // by release, of the client's
 	all     logLikelihood    // the sum of message
 	up      logLikelihood    // of the network's
+	fromNet kernel
 }
 
 func newClientMessage(releases []*releaseFit, toRelease kernel) (c clientMessage) {
-	fitSpreads(releases)
 	c.own, c.message = make([]*logLikelihood, len(releases)), make([]logLikelihood, len(releases))
 	for i, r := range releases {
 		if r.fit == nil {
 			continue
 		}
-		own := r.fit.votes[nearestSpread(r.rate.spread)].shifted(r.centre)
+		likelihood := r.fit.likelihood(nearestSpread(r.rate.spread))
+		own := likelihood.shifted(r.centre)
 		c.own[i], c.message[i] = &own, own.through(toRelease)
 		c.all = c.all.plus(c.message[i], 1)
 	}
 	return c
 }
 
-// fitSpreads sets how much the nodes of each of a client's releases differ. With 70 % that is as
-// in the client's other releases.
+// fitSpreads sets how much the nodes of each release differ. With 70 % that is as in all other
+// releases of the network: nodes differ by how they are operated.
 func fitSpreads(releases []*releaseFit) {
 	const alike = 0.7
 	prior := normalLogs(math.Hypot(clientDifference.otherSD, releaseDifference.otherSD))
@@ -246,7 +257,7 @@ func (l logLikelihood) summary(centre float64) (factor, sd float64) {
 		}
 	}
 	low, high := pointAt(p, tail), pointAt(p, 1-tail)
-	sd = math.Max(leastSD, math.Max(mean-low, high-mean)/middle90)
+	sd = math.Max(leastSD, (high-low)/2/middle90)
 	if outer > atEdge {
 		sd = math.Max(sd, notKnown)
 	}

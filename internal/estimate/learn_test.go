@@ -53,6 +53,48 @@ func TestFitPriorFindsTheShares(t *testing.T) {
 	}
 }
 
+// Nodes that had validators once still say 8, and show nothing. A crawl hardly tells them from those
+// with one validator that showed nothing yet: neither is excluded.
+func TestNodesThatSay8MayHaveNone(t *testing.T) {
+	p := mainnetParams()
+	saying := func(n uint64) (c Custody) { c.Observe(0, n); return c }
+	held, all := 0, 0
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(21, seed))
+		var none, nodes []*Evidence
+		for range 200 {
+			nodes = append(nodes, evidenceOf(r, p, 0, 21, defaultSpurious, saying(4)))
+		}
+		for range 16 {
+			none = append(none, evidenceOf(r, p, 0, 21, defaultSpurious, saying(8)))
+		}
+		for v := 1; v <= 8; v++ {
+			for range 100 / (v + 1) {
+				nodes = append(nodes, evidenceOf(r, p, v, 21, defaultSpurious, saying(8)))
+			}
+		}
+		l := Learn(p, append(nodes, none...), func(func(Node) bool) {})
+		m := l.Model(p)
+		for _, e := range none {
+			if all++; m.Estimate(e).Low == 0 {
+				held++
+			}
+		}
+		small, with := 0, 0
+		for _, e := range nodes[200:] { // each with one or more
+			if with++; m.Estimate(e).High >= 1 {
+				small++
+			}
+		}
+		if small < with*9/10 {
+			t.Errorf("seed %d: %d of %d intervals of nodes with validators are of none", seed, with-small, with)
+		}
+	}
+	if held < all*85/100 {
+		t.Errorf("%d of %d intervals of nodes without validators that say 8 hold", held, all)
+	}
+}
+
 func TestFitSpuriousFindsTheRate(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	p := mainnetParams()

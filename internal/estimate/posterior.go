@@ -81,7 +81,6 @@ func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
 		possible    = 0.05 // probability from which an explanation counts
 		unexplained = 0.2
 		expected    = 3 // cells that should have been filled
-		full        = 0.9
 	)
 	if h.probability[everyDuty] >= possible {
 		f |= FlagEveryDuty
@@ -99,11 +98,10 @@ func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
 	if h.probability[silent] >= unexplained {
 		f |= FlagSilent
 	}
-	on, off := e.Cells()
 	if reading > eth2.ValidatorCustodyRequirement && len(e.pools) > 0 && w[0]+h.probability[silent] >= 1./2 && m.expected(e.pools[0], reading) >= expected {
 		f |= FlagSilent
 	}
-	if float64(on) >= full*float64(on+off) && on > subnets {
+	if e.saturated() {
 		f |= FlagSaturated
 	}
 	return f

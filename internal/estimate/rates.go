@@ -19,14 +19,16 @@ const (
 	// maxFits bounds the releases of a client that have a fit of their own, since peers choose
 	// their versions. The others are taken for releases without calibrating nodes.
 	maxFits = 64
-	// liars is the share of a release's calibrating nodes that may say anything: no node moves
-	// the logarithm of the likelihood by more than that of its inverse.
-	liars = 0.3
+	// few is the number of nodes of a release up to which one party may have most of them, and
+	// many that from which on it has not. Of few nodes none has more than a bounded vote: a share
+	// of liars may say anything.
+	few, many = 10, 30
+	liars     = 0.3
 )
 
 // spreads are by how much the rates of a release's nodes may differ from that of the release
 // (standard deviations of the logarithm), and how likely each is before a crawl.
-var spreads = [...]struct{ sd, prior float64 }{{0.03, 0.3}, {0.06, 0.35}, {0.12, 0.25}, {0.25, 0.08}, {0.5, 0.02}}
+var spreads = [...]struct{ sd, prior float64 }{{0.03, 0.4}, {0.06, 0.35}, {0.12, 0.2}, {0.25, 0.04}, {0.5, 0.01}}
 
 // heterogeneous is a spread from which on a release has nodes of more than one kind.
 const heterogeneous = 0.2
@@ -39,6 +41,16 @@ type logLikelihood [ratePoints]float64
 type rateFit struct {
 	nodes       int
 	says, votes [len(spreads)]logLikelihood
+}
+
+// likelihood is that of the rate, with a spread.
+func (f *rateFit) likelihood(spread int) logLikelihood {
+	part := min(1, max(0, float64(f.nodes-few)/(many-few)))
+	out := f.votes[spread]
+	for i, x := range f.says[spread] {
+		out[i] += part * (x - out[i])
+	}
+	return out
 }
 
 // calibrates reports whether a node's custody group count says about how many validators it

@@ -59,14 +59,15 @@ func TestRateWithoutEvidenceIsWide(t *testing.T) {
 	for _, count := range []int{0, 4, 5, 12} {
 		r := rand.New(rand.NewPCG(12, 12))
 		nodes := ofRelease(r, "v8.0.0", 1, 1, always(1))
+		nodes[0].Client.Kind = eth2.ClientGrandine
 		nodes[0].Custody = Custody{}
 		for range count {
 			n := habitEvidence(r, 20, 1, byWindow, 1, 20) // some two duties
-			n.Client.Version = "v8.0.0"
+			n.Client.Kind, n.Client.Version = eth2.ClientGrandine, "v8.0.0"
 			nodes = append(nodes, n)
 		}
 		got := Calibrate(m, slices.Values(nodes)).Versions[0]
-		if math.Abs(got.WatchedRatio-1) > 0.3 || got.WatchedError < 0.11 || got.WatchedError > 0.4 || got.Trust != TrustWide {
+		if math.Abs(got.WatchedRatio-1) > 0.3 || got.WatchedError <= wideRate || got.WatchedError > 0.4 || got.Trust != TrustWide {
 			t.Errorf("%d nodes that say little: rate %.3f with an error of %.3f, trust %v", count, got.WatchedRatio, got.WatchedError, got.Trust)
 		}
 		if want := map[bool]Verdict{false: TooFew, true: Unsure}[count >= leastNodes]; got.Watched != want || got.WatchedNodes != count {

@@ -23,7 +23,7 @@ type Learned struct {
 	Prior    estimate.Prior          `json:"prior"`
 	Spurious estimate.Spurious       `json:"spurious"`
 	Versions []estimate.VersionCheck `json:"versions"`
-	Former   float64                 `json:"former,omitempty"` // see estimate.Calibration
+	Former   float64                 `json:"former,omitempty"` // see estimate.Learned
 	Params   ModelParams             `json:"params"`
 	// Multiplicity of the nodes that counted then; not known in what earlier versions learned.
 	Multiplicity estimate.Multiplicity `json:"multiplicity,omitzero"`
