@@ -145,7 +145,7 @@ type versionCheck struct {
 	windows            []candidate
 	lifetimes          lifetimes
 	watched, snapshots releaseFit
-	filled             [2]float64    // cells of watches, and of snapshots
+	uses               [2]int        // nodes with watches, and with snapshots
 	likelihoods        []habitShares // by node, of each habit
 }
 
@@ -175,8 +175,8 @@ func (v *versionCheck) add(m *Model, n Node, fits map[eth2.ClientKind]int) {
 func (v *versionCheck) addRates(m *Model, e *Evidence, fits map[eth2.ClientKind]int) {
 	for i, into := range []*releaseFit{&v.watched, &v.snapshots} {
 		p := e.cellsOf(i == 1)
-		for _, c := range p.cells {
-			v.filled[i] += float64(c.on)
+		if len(p.cells) > 0 {
+			v.uses[i]++
 		}
 		if !m.calibrates(e, p) {
 			continue
@@ -251,12 +251,12 @@ func (v *versionCheck) conclude(m *Model) {
 
 // doubtful reports whether a rate that estimates use is not the assumed one, or not known.
 func (v *versionCheck) doubtful(i int, r releaseFit) bool {
-	const used = 0.1 // of the filled cells
+	const used = 0.1 // of the nodes
 	verdict := r.verdict()
 	if verdict == Failed || verdict == Heterogeneous {
 		return true
 	}
-	return r.rate.sd > wideRate && v.filled[i] >= used*(v.filled[0]+v.filled[1])
+	return r.rate.sd > wideRate && float64(v.uses[i]) >= used*float64(v.Nodes)
 }
 
 func (r *releaseFit) nodes() int {
@@ -297,7 +297,8 @@ func (m *Model) habitLikelihood(e *Evidence) (l habitShares) {
 }
 
 // fitHabits returns the shares under which the nodes' evidence is most likely, by expectation
-// maximisation, with the default ones as so many nodes more.
+// maximisation, with the default ones as so many nodes more. The node that has a habit the most
+// does not count for it: one that does what it likes must not change the others' estimates.
 func fitHabits(nodes []habitShares) habitShares {
 	const (
 		strength, rounds = 200, 50
@@ -306,7 +307,7 @@ func fitHabits(nodes []habitShares) habitShares {
 	)
 	shares := defaultShares()
 	for range rounds {
-		next := habitShares{}
+		next, largest := habitShares{}, habitShares{}
 		for i, share := range defaultShares() {
 			next[i] = strength * share
 		}
@@ -316,8 +317,13 @@ func fitHabits(nodes []habitShares) habitShares {
 				sum += shares[i] * l[i]
 			}
 			for i := range l {
-				next[i] += shares[i] * l[i] / math.Max(sum, 1e-300)
+				p := shares[i] * l[i] / math.Max(sum, 1e-300)
+				next[i] += p
+				largest[i] = math.Max(largest[i], p)
 			}
+		}
+		for _, i := range []habit{everyDuty, silent} {
+			next[i], next[byWindow] = next[i]-largest[i], next[byWindow]+largest[i]
 		}
 		for i := range next {
 			next[i] /= strength + float64(len(nodes))

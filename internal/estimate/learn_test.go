@@ -65,11 +65,11 @@ func TestNodesThatSay8MayHaveNone(t *testing.T) {
 		for range 200 {
 			nodes = append(nodes, evidenceOf(r, p, 0, 21, defaultSpurious, saying(4)))
 		}
-		for range 16 {
+		for range 12 {
 			none = append(none, evidenceOf(r, p, 0, 21, defaultSpurious, saying(8)))
 		}
 		for v := 1; v <= 8; v++ {
-			for range 100 / (v + 1) {
+			for range 80 / v {
 				nodes = append(nodes, evidenceOf(r, p, v, 21, defaultSpurious, saying(8)))
 			}
 		}

@@ -210,17 +210,17 @@ func TestTrustHasTheRateThatIsUsed(t *testing.T) {
 	known, open := rate{factor: 1, sd: 0.03}, rate{factor: 1, sd: 0.3}
 	for _, c := range []struct {
 		watched, snapshots rate
-		filled             [2]float64
+		uses               [2]int
 		want               Trust
 	}{
-		{known, open, [2]float64{1000, 0}, TrustAll},
-		{known, open, [2]float64{1000, 20}, TrustAll},
-		{known, open, [2]float64{1000, 1000}, TrustWide},
-		{known, known, [2]float64{1000, 1000}, TrustAll},
-		{open, known, [2]float64{0, 1000}, TrustAll},
-		{open, known, [2]float64{1000, 1000}, TrustWide},
+		{known, open, [2]int{1000, 0}, TrustAll},
+		{known, open, [2]int{1000, 20}, TrustAll},
+		{known, open, [2]int{1000, 1000}, TrustWide},
+		{known, known, [2]int{1000, 1000}, TrustAll},
+		{open, known, [2]int{0, 1000}, TrustAll},
+		{open, known, [2]int{1000, 1000}, TrustWide},
 	} {
-		v := versionCheck{watched: releaseFit{rate: c.watched}, snapshots: releaseFit{rate: c.snapshots}, filled: c.filled}
+		v := versionCheck{VersionCheck: VersionCheck{Nodes: 1000}, watched: releaseFit{rate: c.watched}, snapshots: releaseFit{rate: c.snapshots}, uses: c.uses}
 		v.conclude(NewModel(mainnetParams(), DefaultPrior(), nil))
 		if v.Trust != c.want {
 			t.Errorf("%+v: trust %v, want %v", c, v.Trust, c.want)
@@ -240,6 +240,27 @@ func TestSmoothed(t *testing.T) {
 		}
 		if math.Abs(sum-1) > 0.01 || math.Abs(math.Sqrt(square/sum)/s.sd-1) > 0.1 {
 			t.Errorf("spread by %.3f, sum %.3f, want %v", math.Sqrt(square/sum), sum, s.sd)
+		}
+	}
+}
+
+// A habit that one node has does not change what is taken for usual, those of several do.
+func TestOneNodeHasNoHabitOfItsVersion(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		nodes    int
+		expected float64
+	}{{"none", 0, 1}, {"one", 1, 1}, {"eleven", 11, 11}} {
+		var nodes []habitShares
+		for i := range 200 {
+			l := habitShares{1, 1e-6, 1e-6}
+			if i < c.nodes {
+				l = habitShares{1e-9, 1, 1e-9}
+			}
+			nodes = append(nodes, l)
+		}
+		if got := fitHabits(nodes)[everyDuty]; math.Abs(got-c.expected/400) > 1e-4 {
+			t.Errorf("%s: a share of %.5f, want %.5f", c.name, got, c.expected/400)
 		}
 	}
 }
