@@ -229,6 +229,43 @@ func TestStretchOverAnUpgrade(t *testing.T) {
 	}
 }
 
+// A Teku node that subscribes when an epoch begins, and not an epoch ahead, shows next to nothing at
+// the times at which Teku is read: that is no evidence, and the node is flagged.
+func TestLateSubscriptionsAreNoEvidence(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	const validators, slot = 100, 12_000
+	for _, ahead := range []bool{true, false} {
+		r := rand.New(rand.NewPCG(22, 22))
+		s := NewStatistics(teku)
+		for visit := range 7 {
+			from := 1000 + 30*visit
+			var spans [][3]int64
+			for epoch := from; epoch < from+4; epoch++ {
+				for subnet := range int64(62) {
+					if r.Float64() > validators*p.AggregatorShare()/64 {
+						continue
+					}
+					begin, end := slotTime(p, epoch, 0)+200, slotTime(p, epoch, r.IntN(32))+slot+200
+					if ahead {
+						begin -= 32 * slot
+					}
+					spans = append(spans, [3]int64{begin, end, subnet})
+				}
+			}
+			s.AddWatch(p, logOf(slotTime(p, from, 0)-2000, slotTime(p, from+3, 0)+2000, spans...))
+		}
+		var c Custody
+		c.Observe(0, validators)
+		e := NewEvidence(teku, c)
+		e.Add(s, teku)
+		got := m.Estimate(e.Clone().Close())
+		if on, off := e.Cells(); (on+off > 0) != ahead || (got.Flags == FlagConflict) == ahead || got.Low > validators || got.High < validators {
+			t.Errorf("an epoch ahead %v: %d and %d cells, %+v (%v)", ahead, on, off, got, got.Flags.Names())
+		}
+	}
+}
+
 // Chances of custody group counts are probabilities.
 func TestCustodyChancesSumToOne(t *testing.T) {
 	c := custodyShares{shareUnderReport, assumedFormer}

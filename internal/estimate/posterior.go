@@ -50,6 +50,9 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 	if out.Flags&FlagConflict != 0 {
 		w = m.eachSignal(e, slices.Clone(w), s)
 	}
+	if e.contradicts {
+		out.Flags |= FlagConflict
+	}
 	out.PValidator = 1 - w[0]
 	square := 0.0
 	for i, p := range w {
