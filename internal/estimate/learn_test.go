@@ -95,6 +95,23 @@ func TestNodesThatSay8MayHaveNone(t *testing.T) {
 	}
 }
 
+// A node that shows far more than it should teaches nothing about the others.
+func TestFitPriorWithoutDoubtfulNodes(t *testing.T) {
+	r := rand.New(rand.NewPCG(23, 23))
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	var nodes []*Evidence
+	for i := range 100 {
+		nodes = append(nodes, habitEvidence(r, []int{0, 0, 4, 30}[i%4], 3, byWindow, 1, uint64(required([]int{0, 0, 4, 30}[i%4]))).evidence())
+	}
+	before := FitPrior(m, nodes)
+	after := FitPrior(m, append(nodes, habitEvidence(r, 250, 20, everyDuty, 1, 4).evidence()))
+	for i, b := range after.Bands {
+		if was := before.Bands[i].Share; math.Abs(b.Share-was) > 1e-9 {
+			t.Errorf("%d to %d: %.5f of the nodes were %.5f", b.Low, b.High, b.Share, was)
+		}
+	}
+}
+
 func TestFitSpuriousFindsTheRate(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	p := mainnetParams()

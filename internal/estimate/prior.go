@@ -104,8 +104,13 @@ func fitPrior(m *Model, nodes []*Evidence) (p Prior, former float64) {
 		start[b] += math.Exp(m.logPrior[i])
 	}
 	fit := priorFit{start: start, likely: make([][]float64, 0, len(nodes)), former: m.former}
-	for i, n := range nodes {
-		fit.likely = append(fit.likely, m.bandLikelihood(bandOf, start, n))
+	for _, n := range nodes {
+		l := m.bandLikelihood(bandOf, start, n)
+		if l == nil {
+			continue
+		}
+		i := len(fit.likely)
+		fit.likely = append(fit.likely, l)
 		switch n.custody.reading(n.kind) {
 		case 0:
 		case eth2.ValidatorCustodyRequirement:
@@ -210,11 +215,16 @@ func refit(share, start []float64, likely [][]float64) []float64 {
 }
 
 // bandLikelihood is how likely a node's evidence is in each band, up to a factor that
-// is the same for all.
+// is the same for all. It is nil for a node that most likely shows every duty, or joins and leaves
+// as it likes: its number is in doubt.
 func (m *Model) bandLikelihood(bandOf []int, start []float64, n *Evidence) []float64 {
+	const likely = 0.5
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w, _ := m.posterior(n, s)
+	w, h := m.posterior(n, s)
+	if h.total[everyDuty] > likely {
+		return nil
+	}
 	out := make([]float64, len(start))
 	for i, b := range bandOf {
 		out[b] += w[i]
