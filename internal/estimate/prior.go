@@ -215,14 +215,15 @@ func refit(share, start []float64, likely [][]float64) []float64 {
 }
 
 // bandLikelihood is how likely a node's evidence is in each band, up to a factor that
-// is the same for all. It is nil for a node that most likely shows every duty, or joins and leaves
-// as it likes: its number is in doubt.
+// is the same for all. It is nil for a node that shows every duty, or joins and leaves as it likes,
+// by how little its counts vary: its number is in doubt. By the prior alone that may seem so of any
+// large node, from which the prior is still to learn how many there are.
 func (m *Model) bandLikelihood(bandOf []int, start []float64, n *Evidence) []float64 {
-	const likely = 0.5
+	const likely, surely = 0.5, 5 // probability, and logarithm of the odds
 	s := m.borrow()
 	defer m.spaces.Put(s)
 	w, h := m.posterior(n, s)
-	if h.total[everyDuty] > likely {
+	if h.total[everyDuty] > likely && n.everyDuty(m.params) > surely {
 		return nil
 	}
 	out := make([]float64, len(start))
