@@ -19,10 +19,12 @@ const (
 	Failed
 	Unsure // too much of what it tests is doubtful
 	TooLow // too little to be the whole network
+	// Heterogeneous: the nodes are of more than one kind.
+	Heterogeneous
 )
 
 func (v Verdict) String() string {
-	return [...]string{"too few", "passed", "failed", "unsure", "low"}[min(v, TooLow)]
+	return [...]string{"too few", "passed", "failed", "unsure", "low", "heterogeneous"}[min(v, Heterogeneous)]
 }
 
 func verdict(enough, good bool) Verdict {
@@ -35,7 +37,8 @@ func verdict(enough, good bool) Verdict {
 	return Failed
 }
 
-// Node is one peer to calibrate with; its Statistics are those of one client version.
+// Node is one peer to calibrate with; its Statistics are those of one client version, since its
+// number of validators last changed.
 type Node struct {
 	Client     eth2.Client
 	Custody    Custody
@@ -45,9 +48,6 @@ type Node struct {
 // Calibration says for each client version how it differs from what the model assumes.
 type Calibration struct {
 	Versions []VersionCheck // most nodes first
-	// Former is the share of nodes without validators whose custody group count is still that
-	// of one to eight.
-	Former float64
 }
 
 // VersionCheck is what was learned of one client version, with the tests of it that
@@ -65,15 +65,20 @@ type VersionCheck struct {
 	Dispersion           Verdict
 	Dispersed, AllDuties int
 	// Watched and Snapshots (M2): watches and snapshots show duties at the assumed rate, by
-	// the nodes whose custody group count says how many validators they have. The ratios are
-	// to the assumed rate, the errors their relative standard deviations: 0 where there were
-	// too few nodes, and the assumed rate is used.
-	Watched       Verdict
-	Snapshots     Verdict `json:"Looked"`
-	WatchedRatio  float64
-	SnapshotRatio float64 `json:"LookedRatio"`
-	WatchedError  float64 `json:",omitempty"`
-	SnapshotError float64 `json:"LookedError,omitempty"`
+	// the nodes whose custody group count says how many validators they have: WatchedNodes and
+	// SnapshotNodes. The ratios are to the assumed rate, the errors their standard deviations
+	// (of the logarithm), the spreads those of the rates of the version's nodes. With few
+	// nodes they are mostly what is known of the client.
+	Watched        Verdict
+	Snapshots      Verdict `json:"Looked"`
+	WatchedRatio   float64
+	SnapshotRatio  float64 `json:"LookedRatio"`
+	WatchedError   float64 `json:",omitempty"`
+	SnapshotError  float64 `json:"LookedError,omitempty"`
+	WatchedSpread  float64 `json:",omitempty"`
+	SnapshotSpread float64 `json:"LookedSpread,omitempty"`
+	WatchedNodes   int     `json:",omitempty"`
+	SnapshotNodes  int     `json:"LookedNodes,omitempty"`
 	// EveryDuty and Silent are the shares of nodes that show every duty, and none.
 	EveryDuty float64 `json:",omitempty"`
 	Silent    float64 `json:",omitempty"`
@@ -92,25 +97,46 @@ func (v VersionCheck) Unproven() bool {
 // have a fitted prior, the versions' shares are those that it starts from.
 func Calibrate(m *Model, nodes iter.Seq[Node]) *Calibration {
 	m = m.central()
-	checks := map[versionKey]*versionCheck{}
+	var checks []*versionCheck // a list, so that sums do not depend on the order of a map
+	byKey, fits := map[versionKey]*versionCheck{}, map[eth2.ClientKind]int{}
 	for n := range nodes {
 		key := keyOf(n.Client)
-		if checks[key] == nil {
-			checks[key] = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: candidatesOf(n.Client)}
+		v := byKey[key]
+		if v == nil {
+			v = &versionCheck{VersionCheck: VersionCheck{Kind: key.kind, Release: key.release}, windows: candidatesOf(n.Client)}
+			byKey[key], checks = v, append(checks, v)
 		}
-		checks[key].add(m, n)
+		v.add(m, n, fits)
 	}
-	c, none, saying8 := &Calibration{}, 0.0, []float64(nil)
+	fitVersions(checks)
+	c := &Calibration{}
 	for _, v := range checks {
 		v.conclude(m)
-		none, saying8 = none+v.none, append(saying8, v.saying8...)
 		c.Versions = append(c.Versions, v.VersionCheck)
 	}
-	c.Former = m.formerOf(none, saying8)
 	slices.SortFunc(c.Versions, func(a, b VersionCheck) int {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Release, b.Release))
 	})
 	return c
+}
+
+// fitVersions fits the rates of all versions together.
+func fitVersions(checks []*versionCheck) {
+	all := map[eth2.ClientKind]*lifetimes{}
+	for _, v := range checks {
+		if all[v.Kind] == nil {
+			all[v.Kind] = &lifetimes{}
+		}
+		all[v.Kind].votes = append(all[v.Kind].votes, v.lifetimes.votes...)
+	}
+	var watched, snapshots []*releaseFit
+	for _, v := range checks {
+		v.watched.kind, v.snapshots.kind = v.Kind, v.Kind
+		v.snapshots.centre = v.measured(all[v.Kind])
+		watched, snapshots = append(watched, &v.watched), append(snapshots, &v.snapshots)
+	}
+	fitRates(watched)
+	fitRates(snapshots)
 }
 
 // versionCheck accumulates a VersionCheck.
@@ -118,13 +144,13 @@ type versionCheck struct {
 	VersionCheck
 	windows            []candidate
 	lifetimes          lifetimes
-	watched, snapshots rateFit
+	watched, snapshots releaseFit
+	uses               [2]int        // nodes with watches, and with snapshots
 	likelihoods        []habitShares // by node, of each habit
-	none               float64       // expected nodes without validators, but for those that say 8
-	saying8            []float64     // of those the probability that they have none
 }
 
-func (v *versionCheck) add(m *Model, n Node) {
+// add adds a node. fits counts the versions of each client that have a fit.
+func (v *versionCheck) add(m *Model, n Node, fits map[eth2.ClientKind]int) {
 	v.Nodes++
 	e, own := NewEvidence(n.Client, n.Custody), Behaviour{}
 	for _, s := range n.Statistics {
@@ -137,18 +163,35 @@ func (v *versionCheck) add(m *Model, n Node) {
 	if on, off := e.Cells(); on+off == 0 {
 		return
 	}
-	v.watched.add(m, e, false)
-	v.snapshots.add(m, e, true)
-	likelihood, none := m.habitLikelihood(e)
-	v.likelihoods = append(v.likelihoods, likelihood)
-	if r := n.Custody.reading(e.kind); r > 0 {
-		if r == eth2.ValidatorCustodyRequirement {
-			v.saying8 = append(v.saying8, none)
-		} else {
-			v.none += none
-		}
+	v.addRates(m, e, fits)
+	// One that fills nearly all cells would show every duty or those of aggregators by the prior alone.
+	if !e.saturated() {
+		v.likelihoods = append(v.likelihoods, m.habitLikelihood(e))
 	}
 	m.countLarge(&v.VersionCheck, e, n.Custody)
+}
+
+// addRates adds a node to the fits of the rates.
+func (v *versionCheck) addRates(m *Model, e *Evidence, fits map[eth2.ClientKind]int) {
+	for i, into := range []*releaseFit{&v.watched, &v.snapshots} {
+		p := e.cellsOf(i == 1)
+		if len(p.cells) > 0 {
+			v.uses[i]++
+		}
+		if !m.calibrates(e, p) {
+			continue
+		}
+		if into.fit == nil {
+			if fits[v.Kind] == 2*maxFits {
+				continue
+			}
+			fits[v.Kind]++
+			into.fit = &rateFit{}
+		}
+		if into.fit.nodes < mostNodes {
+			into.fit.add(m.rateLikelihood(e, p, i == 0))
+		}
+	}
 }
 
 // addDispersion counts a node for M1.
@@ -167,75 +210,95 @@ func (v *versionCheck) addDispersion(m *Model, e *Evidence) {
 	}
 }
 
+// wideRate is the standard deviation above which a rate is not known.
+const wideRate = 0.1
+
+// measured is the logarithm of the rate of snapshots by how long subscriptions last, where they
+// begin before each duty: those of the version or, with too few, of the client.
+func (v *versionCheck) measured(client *lifetimes) float64 {
+	if len(v.windows) != 1 || v.windows[0].policy != slotsAhead || v.windows[0].slots == 0 {
+		return 0
+	}
+	slots := v.lifetimes.slotsOf()
+	if slots == 0 && len(v.lifetimes.votes) < voters {
+		slots = client.slotsOf()
+	}
+	if slots == 0 {
+		return 0
+	}
+	return math.Log(float64(slots) / float64(v.windows[0].slots))
+}
+
 // conclude sets the verdicts, rates and shares.
 func (v *versionCheck) conclude(m *Model) {
-	const leastDispersed, wide = 5, 0.1
-	expected := 0.0 // logarithm of the rate of snapshots
-	var window window
+	const leastDispersed = 5
 	if len(v.windows) == 1 {
-		window = v.windows[0].window
-		v.Lifetimes = v.lifetimes.fits(window, m.params)
-	}
-	measured := v.lifetimes.slotsOf()
-	if window.policy == slotsAhead && window.slots > 0 && measured > 0 {
-		expected = math.Log(float64(measured) / float64(window.slots))
+		v.Lifetimes = v.lifetimes.fits(v.windows[0].window, m.params)
 	}
 	v.Dispersion = verdict(v.Dispersed >= leastDispersed, 2*v.AllDuties <= v.Dispersed)
-	v.WatchedRatio, v.WatchedError = v.watched.estimate(0)
-	v.SnapshotRatio, v.SnapshotError = v.snapshots.estimate(expected)
-	if v.SnapshotError == 0 && expected != 0 { // by the lifetimes alone
-		v.SnapshotRatio, v.SnapshotError = math.Exp(expected), 2*wide
-	}
-	v.Watched, v.Snapshots = rateVerdict(v.WatchedRatio, v.WatchedError), rateVerdict(v.SnapshotRatio, v.SnapshotError)
+	r := v.watched.rate
+	v.WatchedRatio, v.WatchedError, v.WatchedSpread = r.factor, r.sd, r.spread
+	r = v.snapshots.rate
+	v.SnapshotRatio, v.SnapshotError, v.SnapshotSpread = r.factor, r.sd, r.spread
+	v.WatchedNodes, v.SnapshotNodes = v.watched.nodes(), v.snapshots.nodes()
+	v.Watched, v.Snapshots = v.watched.verdict(), v.snapshots.verdict()
 	shares := fitHabits(v.likelihoods)
 	v.EveryDuty, v.Silent = shares[everyDuty], shares[silent]
-	if v.Watched == Failed || v.Snapshots == Failed || v.WatchedError > wide || v.Dispersion == Failed || v.Lifetimes == Failed {
+	if v.Dispersion == Failed || v.Lifetimes == Failed || v.doubtful(0, v.watched) || v.doubtful(1, v.snapshots) {
 		v.Trust = TrustWide
 	}
 }
 
-// rateVerdict fails a rate that is surely not the assumed one.
-func rateVerdict(factor, sd float64) Verdict {
-	const allowed = 1.1
-	return verdict(sd > 0, math.Abs(math.Log(factor)) <= math.Log(allowed)+middle90*sd)
-}
-
-// formerOf is the share of nodes without validators that say 8, by expectation maximisation over the
-// nodes without validators, and those that say 8 and have none with a probability under m.
-func (m *Model) formerOf(none float64, saying8 []float64) float64 {
-	const (
-		strength      = 50 // nodes for which the assumed share counts
-		rounds, start = 100, 0.02
-	)
-	share := start
-	for range rounds {
-		sum := 0.0
-		for _, p := range saying8 {
-			odds := p / math.Max(1e-9, 1-p) * share / m.former
-			sum += odds / (1 + odds)
-		}
-		share = (sum + strength*assumedFormer) / (none + sum + strength)
+// doubtful reports whether a rate that estimates use is not the assumed one, or not known.
+func (v *versionCheck) doubtful(i int, r releaseFit) bool {
+	const used = 0.1 // of the nodes
+	verdict := r.verdict()
+	if verdict == Failed || verdict == Heterogeneous {
+		return true
 	}
-	return share
+	return r.rate.sd > wideRate && float64(v.uses[i]) >= used*float64(v.Nodes)
 }
 
-// habitLikelihood is how likely a node's evidence is with each habit, up to a factor, and the
-// probability of no validators.
-func (m *Model) habitLikelihood(e *Evidence) (l habitShares, none float64) {
+func (r *releaseFit) nodes() int {
+	if r.fit == nil {
+		return 0
+	}
+	return r.fit.nodes
+}
+
+// verdict fails a rate that is surely not the assumed one, and passes one that surely is about that.
+func (r *releaseFit) verdict() Verdict {
+	const allowed = 1.1
+	switch off := math.Abs(math.Log(r.rate.factor)); {
+	case r.nodes() < leastNodes:
+		return TooFew
+	case off > math.Log(allowed)+middle90*r.rate.sd:
+		return Failed
+	case r.mixed:
+		return Heterogeneous
+	case r.rate.sd > wideRate:
+		return Unsure
+	}
+	return Passed
+}
+
+// habitLikelihood is how likely a node's evidence is with each habit, up to a factor.
+func (m *Model) habitLikelihood(e *Evidence) (l habitShares) {
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w, h := m.posterior(e, s)
+	_, h := m.posterior(e, s)
 	shares := m.fitOf(e.versions[0]).shares
 	for i := range l {
 		if shares[i] > 0 {
 			l[i] = h.total[i] / shares[i]
 		}
 	}
-	return l, w[0]
+	return l
 }
 
 // fitHabits returns the shares under which the nodes' evidence is most likely, by expectation
-// maximisation, with the default ones as so many nodes more.
+// maximisation, with the default ones as so many nodes more. The node that has a habit the most
+// does not count for it: one that does what it likes must not change the others' estimates.
 func fitHabits(nodes []habitShares) habitShares {
 	const (
 		strength, rounds = 200, 50
@@ -244,7 +307,7 @@ func fitHabits(nodes []habitShares) habitShares {
 	)
 	shares := defaultShares()
 	for range rounds {
-		next := habitShares{}
+		next, largest := habitShares{}, habitShares{}
 		for i, share := range defaultShares() {
 			next[i] = strength * share
 		}
@@ -254,8 +317,13 @@ func fitHabits(nodes []habitShares) habitShares {
 				sum += shares[i] * l[i]
 			}
 			for i := range l {
-				next[i] += shares[i] * l[i] / math.Max(sum, 1e-300)
+				p := shares[i] * l[i] / math.Max(sum, 1e-300)
+				next[i] += p
+				largest[i] = math.Max(largest[i], p)
 			}
+		}
+		for _, i := range []habit{everyDuty, silent} {
+			next[i], next[byWindow] = next[i]-largest[i], next[byWindow]+largest[i]
 		}
 		for i := range next {
 			next[i] /= strength + float64(len(nodes))

@@ -16,11 +16,11 @@ type client struct {
 	// share of the network's nodes.
 	share    float64
 	releases []release
-	// measured: of one version the window was measured on a real node.
-	measured bool
 	// custodyDips: a node reports CUSTODY_REQUIREMENT while it is out of sync. The custody
 	// group counts of other clients never fall while they run.
 	custodyDips bool
+	// measured: the window was measured on a real node.
+	measured bool
 	// omitsExternal: validators of an external validator client are not in the custody group
 	// count, so that a low count does not mean few validators.
 	omitsExternal bool

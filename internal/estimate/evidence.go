@@ -19,7 +19,11 @@ type Evidence struct {
 	fullness fullness     // of all days
 	versions []versionKey // that the cells are of
 	epochs   []epochCounts
-	stale    bool // pools and sync have to be recomputed
+	// ended subscriptions lasted endedSlots together; of begun ones atStart did when an epoch
+	// began.
+	ended, endedSlots, begun, atStart float64
+	contradicts                       bool // see misread
+	stale                             bool // pools and sync have to be recomputed
 }
 
 // pools are the cells of one client's window, summed by kind of cell.
@@ -126,6 +130,12 @@ func (e *Evidence) Add(s *Statistics, c eth2.Client) {
 	if h := s.behaviour.epochs(); h.enough() {
 		e.epochs = append(e.epochs, h)
 	}
+	for _, n := range s.behaviour.Lifetimes {
+		e.ended += float64(n)
+	}
+	e.endedSlots += float64(s.behaviour.Slots)
+	e.begun += float64(s.behaviour.Subscribed)
+	e.atStart += float64(s.behaviour.AtEpochStart)
 	for i := range e.pools {
 		r := s.readingFor(e.pools[i].window)
 		if r == nil {
@@ -158,6 +168,24 @@ func (e *Evidence) addPeriod(r syncReading) {
 // days that were added and do not say so in MetaData.
 func (e *Evidence) AllSubnets() bool { return !e.fullByDuties() && e.fullness.allSubnets() }
 
+// misread reports whether the node's own subscriptions contradict its client's window, so that what
+// is read with it means something else: made when an epoch begins, those of an epoch ahead last
+// longer than one.
+func (e *Evidence) misread() bool {
+	const enough, mostly, whole = 3, 0.6, 0.95
+	if !e.fullByDuties() || e.ended < enough || e.atStart < mostly*e.begun {
+		return false
+	}
+	for _, list := range [][]versionRun{e.pools[0].runs, e.pools[0].sealed} {
+		for _, r := range list {
+			if epoch := float64(r.cell) - 1; !r.snapshot && r.cell != oneCommittee {
+				return e.endedSlots < whole*epoch*e.ended
+			}
+		}
+	}
+	return false
+}
+
 // fullByDuties reports whether the client is one whose duties fill all subnets for
 // epochs. Of the others a full snapshot counts only once it is clear that the node does not
 // keep all subnets.
@@ -172,6 +200,7 @@ func (e *Evidence) sum() {
 	}
 	e.stale, e.sync = false, syncCells{same: true}
 	all, last := e.AllSubnets(), eth2.Syncnets(0)
+	e.contradicts = e.misread()
 	for _, r := range e.periods {
 		// A node that keeps every attestation subnet, or may do so, keeps the sync subnets
 		// with them: they wait together.
@@ -188,7 +217,7 @@ func (e *Evidence) sum() {
 	undecided := !e.fullByDuties() && e.fullness.mostlyFull()
 	for i := range e.pools {
 		p := &e.pools[i]
-		if p.cells = nil; !all {
+		if p.cells = nil; !all && !e.contradicts {
 			p.sum(undecided)
 		}
 	}
@@ -261,6 +290,13 @@ func (e *Evidence) Cells() (on, off uint64) {
 		on, off = on+uint64(c.on), off+uint64(c.off)
 	}
 	return on, off
+}
+
+// saturated reports whether nearly all cells are filled: more validators would hardly show.
+func (e *Evidence) saturated() bool {
+	const full = 0.9
+	on, off := e.Cells()
+	return float64(on) >= full*float64(on+off) && on > subnets
 }
 
 // SyncCells counts the sync committee subnets that the node was on and those that it was

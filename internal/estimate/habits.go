@@ -35,10 +35,6 @@ type versionKey struct {
 
 func keyOf(c eth2.Client) versionKey { return versionKey{c.Kind, c.Release()} }
 
-// rate is by what factor a version's duties show more often than its window says, and the
-// relative standard deviation of that factor.
-type rate struct{ factor, sd float64 }
-
 // versionFit is what was learned of a client version.
 type versionFit struct {
 	watched, snapshots rate
@@ -46,41 +42,48 @@ type versionFit struct {
 	trust              Trust
 }
 
-// unprovenSD is the rate's of versions with too few nodes to fit one, where others were fitted.
-const unprovenSD = 0.04
-
-// fitOf is what is known of a version.
+// fitOf is what is known of a version: of one that was not met, what is known of its client.
 func (m *Model) fitOf(k versionKey) versionFit {
 	if f, ok := m.versions[k]; ok {
 		return f
 	}
-	unproven := rate{factor: 1}
-	if m.versions != nil {
-		unproven.sd = unprovenSD
+	if f, ok := m.clients[k.kind]; ok {
+		return f
 	}
-	return versionFit{unproven, unproven, m.assumed, TrustAll}
+	if m.versions == nil {
+		return versionFit{rate{factor: 1}, rate{factor: 1}, m.assumed, TrustAll}
+	}
+	unproven := rate{1, unprovenSD, unprovenSpread}
+	return versionFit{unproven, unproven, m.assumed, TrustWide}
 }
 
-// WithVersions is the model with the rates and shares of client versions that Calibrate found.
+// WithVersions is the model with the rates and shares of client versions that Calibrate found,
+// those with the most nodes first. Another version of their clients is taken for a new release.
 func (m *Model) WithVersions(versions []VersionCheck) *Model {
 	out := m.with(m.params, m.spurious)
-	out.versions = map[versionKey]versionFit{}
+	out.versions, out.clients = map[versionKey]versionFit{}, map[eth2.ClientKind]versionFit{}
 	for _, v := range versions {
 		f := out.fitOf(versionKey{v.Kind, v.Release})
 		if v.WatchedError > 0 {
-			f.watched = rate{v.WatchedRatio, v.WatchedError}
+			f.watched = rate{v.WatchedRatio, v.WatchedError, v.WatchedSpread}
 		}
 		if v.SnapshotError > 0 {
-			f.snapshots = rate{v.SnapshotRatio, v.SnapshotError}
+			f.snapshots = rate{v.SnapshotRatio, v.SnapshotError, v.SnapshotSpread}
 		}
 		if v.EveryDuty > 0 && v.Silent > 0 {
 			f.shares = habitShares{1 - v.EveryDuty - v.Silent, v.EveryDuty, v.Silent}
 		}
 		f.trust = v.Trust
 		out.versions[versionKey{v.Kind, v.Release}] = f
+		if _, ok := out.clients[v.Kind]; !ok {
+			out.clients[v.Kind] = versionFit{f.watched.ofNewRelease(), f.snapshots.ofNewRelease(), m.assumed, f.trust}
+		}
 	}
 	return out
 }
+
+// ofNewRelease is the rate of a release of the same client.
+func (r rate) ofNewRelease() rate { return rate{r.factor, math.Hypot(r.sd, newReleaseSD), r.spread} }
 
 // undecided is the model without what was learned of how many nodes have which number of
 // validators, and of how many show every duty: what a node's own evidence says of that.
@@ -96,6 +99,10 @@ func (m *Model) undecided() *Model {
 			f.shares = o.assumed
 			o.versions[k] = f
 		}
+		for k, f := range m.clients {
+			f.shares = o.assumed
+			o.clients[k] = f
+		}
 		if m.versions == nil {
 			o.versions = nil
 		}
@@ -107,8 +114,8 @@ func (m *Model) undecided() *Model {
 // Trust says whether the assumed rate applies to a client's version.
 func (m *Model) Trust(c eth2.Client) Trust { return m.fitOf(keyOf(c)).trust }
 
-// deviation is how many standard deviations the rate of subscriptions is off, and the
-// logarithm of the weight of that.
+// deviation is how many standard deviations the logarithm of the rate of subscriptions is off,
+// and the logarithm of the weight of that.
 type deviation struct{ z, logWeight float64 }
 
 // littleSD is a standard deviation of the rate below which no deviations are distinguished.
@@ -148,21 +155,35 @@ func (m *Model) rateOf(e *Evidence, c pool) rate {
 	return f.watched
 }
 
-// rateSD is the largest standard deviation of the rates of a pool's versions.
-func (m *Model) rateSD(e *Evidence, p pools) (sd float64) {
-	for _, c := range p.cells {
-		sd = math.Max(sd, m.rateOf(e, c).sd)
-	}
-	return sd
+// rateSD is how far the rate of one node may be from its release's factor: as the factor is not
+// known exactly, as nodes differ, and as the number of active validators may be off.
+func (m *Model) rateSD(r rate) float64 {
+	return math.Hypot(math.Hypot(r.sd, r.spread), m.params.PAggUncertainty)
 }
 
-// ownRate is the part of the rate's standard deviation that is the version's, not the network's.
-func (m *Model) ownRate(e *Evidence, p pools) float64 {
-	sd := m.rateSD(e, p)
-	if sd == 0 {
+// ownRate is the part of that standard deviation that the nodes of a version have in common and
+// those of other versions do not.
+func (m *Model) ownRate(e *Evidence, p pools) (part float64) {
+	for _, c := range p.cells {
+		if r := m.rateOf(e, c); r.sd > 0 {
+			part = math.Max(part, r.sd/m.rateSD(r))
+		}
+	}
+	return part
+}
+
+// littleRate is the error of the rate that the nodes of a version have in common, where it and
+// their spread are so small that no deviations are distinguished; 0 elsewhere.
+func (m *Model) littleRate(e *Evidence, p pools) (sd float64) {
+	whole := 0.0
+	for _, c := range p.cells {
+		r := m.rateOf(e, c)
+		sd, whole = math.Max(sd, r.sd), math.Max(whole, m.rateSD(r))
+	}
+	if whole >= littleSD {
 		return 0
 	}
-	return sd / math.Hypot(sd, m.params.PAggUncertainty)
+	return sd
 }
 
 // rounded makes the rates of many versions share tables: to 1 %.
@@ -175,23 +196,23 @@ func rounded(factor float64) float64 {
 // deviation of the rate.
 func (m *Model) terms(e *Evidence, p pools) (terms []term) {
 	shares := m.fitOf(e.versions[0]).shares
-	rates, rateSD := make([]rate, len(p.cells)), m.rateSD(e, p)
+	rates, sds, most := make([]rate, len(p.cells)), make([]float64, len(p.cells)), 0.0
 	for j, c := range p.cells {
 		rates[j] = m.rateOf(e, c)
+		sds[j] = m.rateSD(rates[j])
+		most = math.Max(most, sds[j])
 	}
 	everyFactor := 1 / m.params.AggregatorShare()
 	if m.params.AggregatorShare() > everyone {
 		shares[byWindow], shares[everyDuty] = shares[byWindow]+shares[everyDuty], 0
 	}
-	deviations := m.deviations(rateSD)
-	for _, d := range deviations {
+	for _, d := range m.deviations(most) {
 		t := term{habit: byWindow, z: d.z, logWeight: math.Log(shares[byWindow]) + d.logWeight}
 		m.setCells(&t, e, p, func(j int) float64 {
-			factor := 1 + d.z*math.Hypot(m.params.PAggUncertainty, rates[j].sd)
 			if m.versions == nil {
-				return math.Max(0.01, factor)
+				return math.Max(0.01, 1+d.z*sds[j])
 			}
-			return rounded(math.Max(0.01, rates[j].factor*factor))
+			return rounded(rates[j].factor * math.Exp(d.z*sds[j]))
 		})
 		terms = append(terms, t)
 	}

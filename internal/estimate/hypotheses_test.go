@@ -168,6 +168,104 @@ func TestStretch(t *testing.T) {
 	}
 }
 
+// A change into saturation is seen: days on which every subnet is on count.
+func TestStretchIntoSaturation(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	var days []DayStatistics
+	for day := range int32(7) {
+		s := NewStatistics(prysm)
+		on := uint32(3)
+		if day >= 4 {
+			on = 62
+			s.fullness = fullness{fullEpochs: 3, full: 3, firstFull: 1, lastFull: 3}
+		}
+		for epoch := range eth2.Slot(3) {
+			s.readings[0].insert(run{from: 32 * (1000 + 225*eth2.Slot(day) + epoch), slots: 32, on: on, off: 62 - on, cell: 32})
+		}
+		days = append(days, DayStatistics{Day: day, Client: prysm, Statistics: s})
+	}
+	if got := m.Stretch(days); got != 4 {
+		t.Errorf("since day %d, want 4", got)
+	}
+	days[6].fullness = fullness{full: 1, otherEpochs: 3} // one snapshot of all subnets
+	days[4], days[5] = days[0], days[1]
+	days[4].Day, days[5].Day = 4, 5
+	if got := m.Stretch(days); got != 0 {
+		t.Errorf("one day with a snapshot of all subnets: since day %d, want 0", got)
+	}
+}
+
+// A node that upgrades has not moved: what is not known of the rates of both releases is no
+// change of its validators.
+func TestStretchOverAnUpgrade(t *testing.T) {
+	of := func(factor, sd float64, release string) VersionCheck {
+		return VersionCheck{Kind: lighthouse.Kind, Release: release, WatchedRatio: factor, WatchedError: sd}
+	}
+	upgraded := lighthouse
+	upgraded.Version = "v9.0.0"
+	r := rand.New(rand.NewPCG(10, 10))
+	var days []DayStatistics
+	for day := range int32(6) {
+		c := lighthouse
+		if day >= 3 {
+			c = upgraded
+		}
+		days = append(days, DayStatistics{Day: day, Client: c, Statistics: habitEvidence(r, 1000, 1, byWindow, 0.6, 128).Statistics[0]})
+	}
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	known := of(0.6, 0.02, lighthouse.Release())
+	for _, c := range []struct {
+		name     string
+		versions []VersionCheck
+		want     int32
+	}{
+		{"the new release was not met before", []VersionCheck{known}, 0},
+		{"its rate is not known", []VersionCheck{known, of(1, 0.3, "9.0.0")}, 0},
+		{"its rate is known to be another", []VersionCheck{known, of(1, 0.02, "9.0.0")}, 3},
+	} {
+		if got := m.WithVersions(c.versions).Stretch(days); got != c.want {
+			t.Errorf("%s: since day %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// A Teku node that subscribes when an epoch begins, and not an epoch ahead, shows next to nothing at
+// the times at which Teku is read: that is no evidence, and the node is flagged.
+func TestLateSubscriptionsAreNoEvidence(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	const validators, slot = 100, 12_000
+	for _, ahead := range []bool{true, false} {
+		r := rand.New(rand.NewPCG(22, 22))
+		s := NewStatistics(teku)
+		for visit := range 7 {
+			from := 1000 + 30*visit
+			var spans [][3]int64
+			for epoch := from; epoch < from+4; epoch++ {
+				for subnet := range int64(62) {
+					if r.Float64() > validators*p.AggregatorShare()/64 {
+						continue
+					}
+					begin, end := slotTime(p, epoch, 0)+200, slotTime(p, epoch, r.IntN(32))+slot+200
+					if ahead {
+						begin -= 32 * slot
+					}
+					spans = append(spans, [3]int64{begin, end, subnet})
+				}
+			}
+			s.AddWatch(p, logOf(slotTime(p, from, 0)-2000, slotTime(p, from+3, 0)+2000, spans...))
+		}
+		var c Custody
+		c.Observe(0, validators)
+		e := NewEvidence(teku, c)
+		e.Add(s, teku)
+		got := m.Estimate(e.Clone().Close())
+		if on, off := e.Cells(); (on+off > 0) != ahead || (got.Flags == FlagConflict) == ahead || got.Low > validators || got.High < validators {
+			t.Errorf("an epoch ahead %v: %d and %d cells, %+v (%v)", ahead, on, off, got, got.Flags.Names())
+		}
+	}
+}
+
 // Chances of custody group counts are probabilities.
 func TestCustodyChancesSumToOne(t *testing.T) {
 	c := custodyShares{shareUnderReport, assumedFormer}

@@ -7,7 +7,9 @@ type Learned struct {
 	Prior    Prior
 	Spurious Spurious
 	Versions []VersionCheck // most nodes first
-	Former   float64        // see Calibration; 0 for the assumed share
+	// Former is the share of nodes without validators whose custody group count is still that
+	// of one to eight; 0 for the assumed one.
+	Former float64
 }
 
 // Learn fits prior, spurious rates, and how each client version shows duties, which
@@ -18,13 +20,10 @@ func Learn(p Params, evidence []*Evidence, nodes iter.Seq[Node]) Learned {
 	const rounds = 2
 	spurious := FitSpurious(NewModel(p, DefaultPrior(), nil), evidence)
 	base := NewModel(p, DefaultPrior(), spurious)
-	l := Learned{Prior: FitPrior(base, evidence), Spurious: spurious}
-	for round := range rounds {
-		if round > 0 {
-			l.Prior = FitPrior(l.on(base), evidence)
-		}
-		c := Calibrate(l.Model(p), nodes)
-		l.Versions, l.Former = c.Versions, c.Former
+	l := Learned{Spurious: spurious}
+	for range rounds {
+		l.Prior, l.Former = fitPrior(l.on(base), evidence)
+		l.Versions = Calibrate(l.Model(p), nodes).Versions
 	}
 	return l
 }

@@ -53,6 +53,65 @@ func TestFitPriorFindsTheShares(t *testing.T) {
 	}
 }
 
+// Nodes that had validators once still say 8, and show nothing. A crawl hardly tells them from those
+// with one validator that showed nothing yet: neither is excluded.
+func TestNodesThatSay8MayHaveNone(t *testing.T) {
+	p := mainnetParams()
+	saying := func(n uint64) (c Custody) { c.Observe(0, n); return c }
+	held, all := 0, 0
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(21, seed))
+		var none, nodes []*Evidence
+		for range 200 {
+			nodes = append(nodes, evidenceOf(r, p, 0, 21, defaultSpurious, saying(4)))
+		}
+		for range 12 {
+			none = append(none, evidenceOf(r, p, 0, 21, defaultSpurious, saying(8)))
+		}
+		for v := 1; v <= 8; v++ {
+			for range 80 / v {
+				nodes = append(nodes, evidenceOf(r, p, v, 21, defaultSpurious, saying(8)))
+			}
+		}
+		l := Learn(p, append(nodes, none...), func(func(Node) bool) {})
+		m := l.Model(p)
+		for _, e := range none {
+			if all++; m.Estimate(e).Low == 0 {
+				held++
+			}
+		}
+		small, with := 0, 0
+		for _, e := range nodes[200:] { // each with one or more
+			if with++; m.Estimate(e).High >= 1 {
+				small++
+			}
+		}
+		if small < with*9/10 {
+			t.Errorf("seed %d: %d of %d intervals of nodes with validators are of none", seed, with-small, with)
+		}
+	}
+	if held < all*85/100 {
+		t.Errorf("%d of %d intervals of nodes without validators that say 8 hold", held, all)
+	}
+}
+
+// A node that shows far more than it should teaches nothing about the others.
+func TestFitPriorWithoutDoubtfulNodes(t *testing.T) {
+	r := rand.New(rand.NewPCG(23, 23))
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	var nodes []*Evidence
+	for i := range 100 {
+		nodes = append(nodes, habitEvidence(r, []int{0, 0, 4, 30}[i%4], 3, byWindow, 1, uint64(required([]int{0, 0, 4, 30}[i%4]))).evidence())
+	}
+	before := FitPrior(m, nodes)
+	after := FitPrior(m, append(nodes, habitEvidence(r, 250, 20, everyDuty, 1, 4).evidence()))
+	for i, b := range after.Bands {
+		if was := before.Bands[i].Share; math.Abs(b.Share-was) > 1e-9 {
+			t.Errorf("%d to %d: %.5f of the nodes were %.5f", b.Low, b.High, b.Share, was)
+		}
+	}
+}
+
 func TestFitSpuriousFindsTheRate(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	p := mainnetParams()

@@ -23,9 +23,10 @@ type Model struct {
 	params   Params
 	spurious Spurious
 	versions map[versionKey]versionFit
-	assumed  habitShares // of versions that are not in the map
-	former   float64     // see custodyShares
-	certain  bool        // no deviation of rates is considered, see central
+	clients  map[eth2.ClientKind]versionFit // of versions that are not in the map
+	assumed  habitShares                    // of versions of which nothing was learned
+	former   float64                        // see custodyShares
+	certain  bool                           // no deviation of rates is considered, see central
 	grid     []int
 	logPrior []float64
 	units    stakeUnits

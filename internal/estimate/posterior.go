@@ -53,6 +53,9 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 	if m.custodyConflict(e, w) {
 		w = m.eachSignal(e, slices.Clone(w), s)
 	}
+	if e.contradicts {
+		out.Flags |= FlagConflict
+	}
 	out.PValidator = 1 - w[0]
 	out.Mean = m.mean(w)
 	out.Variance = m.varianceAround(out.Mean, w)
@@ -102,7 +105,6 @@ func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
 	const (
 		possible = 0.05 // probability from which an explanation counts
 		expected = 3    // cells that should have been filled
-		full     = 0.9
 	)
 	if h.probability[everyDuty] >= possible {
 		f |= FlagEveryDuty
@@ -114,11 +116,10 @@ func (m *Model) flags(e *Evidence, w []float64, h hypotheses) (f Flags) {
 	if h.probability[silent] >= unexplained {
 		f |= FlagSilent
 	}
-	on, off := e.Cells()
 	if reading > eth2.ValidatorCustodyRequirement && len(e.pools) > 0 && w[0]+h.probability[silent] >= 1./2 && m.expected(e.pools[0], reading) >= expected {
 		f |= FlagSilent
 	}
-	if float64(on) >= full*float64(on+off) && on > subnets {
+	if e.saturated() {
 		f |= FlagSaturated
 	}
 	return f
@@ -195,9 +196,7 @@ func (m *Model) posteriorOf(e *Evidence, p pools, s *space) ([]float64, hypothes
 	w, terms, most := m.weigh(e, p, s)
 	h := m.normalise(w, terms, most)
 	h.ownRate = m.ownRate(e, p)
-	if sd := m.rateSD(e, p); sd < littleSD && m.params.PAggUncertainty == 0 {
-		h.little = sd
-	}
+	h.little = m.littleRate(e, p)
 	return w, h
 }
 

@@ -1,6 +1,10 @@
 package estimate
 
-import "math"
+import (
+	"math"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
 
 // Prior is the distribution of validators per node: bands in ascending order without
 // gaps from 0 on, log-uniform inside. What lies above a network's active validators
@@ -81,6 +85,13 @@ const (
 // expectation maximisation over the shares of the bands: empirical Bayes, with the
 // model's own prior as so many nodes more. With few nodes the result is close to m's own prior.
 func FitPrior(m *Model, nodes []*Evidence) Prior {
+	p, _ := fitPrior(m, nodes)
+	return p
+}
+
+// fitPrior fits the prior, and with it the share of nodes without validators that say 8, as
+// nodes with one to eight do.
+func fitPrior(m *Model, nodes []*Evidence) (p Prior, former float64) {
 	m = m.central()
 	bands := fittedBands()
 	start := make([]float64, len(bands))
@@ -92,18 +103,94 @@ func FitPrior(m *Model, nodes []*Evidence) Prior {
 		bandOf[i] = b
 		start[b] += math.Exp(m.logPrior[i])
 	}
-	likely := make([][]float64, 0, len(nodes))
+	fit := priorFit{start: start, likely: make([][]float64, 0, len(nodes)), former: m.former}
 	for _, n := range nodes {
-		likely = append(likely, m.bandLikelihood(bandOf, start, n))
+		l := m.bandLikelihood(bandOf, start, n)
+		if l == nil {
+			continue
+		}
+		i := len(fit.likely)
+		fit.likely = append(fit.likely, l)
+		switch n.custody.reading(n.kind) {
+		case 0:
+		case eth2.ValidatorCustodyRequirement:
+			fit.says8 = append(fit.says8, i)
+		default:
+			fit.others = append(fit.others, i)
+		}
 	}
-	share := append([]float64(nil), start...)
-	for range fitRounds {
-		share = refit(share, start, likely)
-	}
+	share, former := fit.mean()
 	for b := range bands {
 		bands[b].Share = share[b]
 	}
-	return Prior{bands}
+	return Prior{bands}, former
+}
+
+// formers are what share of the nodes without validators may say 8, and how likely each is before
+// a crawl: 5 % have a count of earlier, and 8 is the most frequent one.
+var formers = [...]struct{ share, prior float64 }{{0.004, 0.55}, {0.008, 0.92}, {0.016, 0.96}, {0.032, 0.62}, {0.064, 0.25}, {0.128, 0.06}}
+
+// priorFit is what a prior is fitted to.
+type priorFit struct {
+	start         []float64   // shares of the bands
+	likely        [][]float64 // by node and band
+	former        float64     // that likely is under
+	says8, others []int       // the nodes that say 8, and those that say another count
+}
+
+// mean returns the shares of the bands, and of the nodes without validators that say 8: the
+// mean over all that the latter may be. A crawl hardly tells them from nodes with one validator
+// that showed nothing yet, and what is likeliest alone would exclude one of them.
+func (f *priorFit) mean() (share []float64, former float64) {
+	const rounds = fitRounds / 4 // from the fit of the one before
+	fits, logs := make([][]float64, len(formers)), make([]float64, len(formers))
+	current := f.start
+	for range fitRounds {
+		current = refit(current, f.start, f.likely)
+	}
+	for k, x := range formers {
+		f.assume(x.share)
+		for range rounds {
+			current = refit(current, f.start, f.likely)
+		}
+		fits[k], logs[k] = current, f.logLikelihood(current)+math.Log(x.prior)
+	}
+	share = make([]float64, len(f.start))
+	for k, w := range normalised(logs) {
+		former += w * formers[k].share
+		for b, x := range fits[k] {
+			share[b] += w * x
+		}
+	}
+	return share, former
+}
+
+// assume changes the share of the nodes without validators that say 8. Nothing else explains an 8
+// without validators.
+func (f *priorFit) assume(former float64) {
+	for _, i := range f.says8 {
+		f.likely[i][0] *= former / f.former
+	}
+	for _, i := range f.others {
+		f.likely[i][0] *= (1 - former) / (1 - f.former)
+	}
+	f.former = former
+}
+
+func (f *priorFit) logLikelihood(share []float64) (sum float64) {
+	for b, s := range f.start {
+		if s > 0 {
+			sum += priorStrength * s * math.Log(share[b])
+		}
+	}
+	for _, l := range f.likely {
+		p := 0.0
+		for b := range share {
+			p += share[b] * l[b]
+		}
+		sum += math.Log(math.Max(p, 1e-300))
+	}
+	return sum
 }
 
 // refit is one round: the bands' shares are the mean of the nodes' posteriors.
@@ -128,11 +215,17 @@ func refit(share, start []float64, likely [][]float64) []float64 {
 }
 
 // bandLikelihood is how likely a node's evidence is in each band, up to a factor that
-// is the same for all.
+// is the same for all. It is nil for a node that shows every duty, or joins and leaves as it likes,
+// by how little its counts vary: its number is in doubt. By the prior alone that may seem so of any
+// large node, from which the prior is still to learn how many there are.
 func (m *Model) bandLikelihood(bandOf []int, start []float64, n *Evidence) []float64 {
+	const likely, surely = 0.5, 5 // probability, and logarithm of the odds
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w, _ := m.posterior(n, s)
+	w, h := m.posterior(n, s)
+	if h.total[everyDuty] > likely && n.everyDuty(m.params) > surely {
+		return nil
+	}
 	out := make([]float64, len(start))
 	for i, b := range bandOf {
 		out[b] += w[i]

@@ -2,51 +2,103 @@ package estimate
 
 import (
 	"math"
+	"slices"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 const (
-	// rateStep and rateSteps are the grid of the logarithm of a version's rate: from
-	// -rateSteps to rateSteps steps, a factor of 2.7 each way.
-	rateStep  = 0.02
-	rateSteps = 50
-	// nodeRateSD is by how much the rates of a version's nodes differ, relative. It bounds what
-	// one node says of its version, however much it shows.
-	nodeRateSD = 0.1
-	// leastNodes is how many nodes the fit of a rate takes, mostNodes how many it uses.
-	leastNodes, mostNodes = 5, 300
+	// rateStep and rateSteps are the grid of the logarithm of a rate: from -rateSteps to
+	// rateSteps steps, a factor of 12 each way.
+	rateStep   = 0.02
+	rateSteps  = 125
+	ratePoints = 2*rateSteps + 1
+	// leastNodes is how many nodes a verdict on a rate takes, mostNodes how many a fit uses:
+	// those that come first.
+	leastNodes, mostNodes = 5, 1000
+	// maxFits bounds the releases of a client that have a fit of their own, since peers choose
+	// their versions. The others are taken for releases without calibrating nodes.
+	maxFits = 64
+	// few is the number of nodes of a release up to which one party may have most of them, and
+	// many that from which on it has not. Of few nodes none has more than a bounded vote: a share
+	// of liars may say anything.
+	few, many = 10, 30
+	liars     = 0.3
 )
 
-// rateFit sums the logarithms of the likelihood of a version's rate over its nodes.
+// spreads are by how much the rates of a release's nodes may differ from that of the release
+// (standard deviations of the logarithm), and how likely each is before a crawl.
+var spreads = [...]struct{ sd, prior float64 }{{0.03, 0.4}, {0.06, 0.35}, {0.12, 0.2}, {0.25, 0.04}, {0.5, 0.01}}
+
+// heterogeneous is a spread from which on a release has nodes of more than one kind.
+const heterogeneous = 0.2
+
+// logLikelihood is by the logarithm of the rate.
+type logLikelihood [ratePoints]float64
+
+// rateFit sums the logarithms of the likelihood of a release's rate over its nodes, for each
+// spread between them: as the nodes say, which compares the spreads, and with bounded votes.
 type rateFit struct {
-	nodes int
-	logs  [2*rateSteps + 1]float64
+	nodes       int
+	says, votes [len(spreads)]logLikelihood
 }
 
-// add adds a node whose custody group count says about how many validators it has. Of its
-// cells those of watches or of snapshots are used.
-func (f *rateFit) add(m *Model, e *Evidence, snapshots bool) {
+// likelihood is that of the rate, with a spread.
+func (f *rateFit) likelihood(spread int) logLikelihood {
+	part := min(1, max(0, float64(f.nodes-few)/(many-few)))
+	out := f.votes[spread]
+	for i, x := range f.says[spread] {
+		out[i] += part * (x - out[i])
+	}
+	return out
+}
+
+// calibrates reports whether a node's custody group count says about how many validators it
+// has, and its cells enough to measure the rate at which it shows their duties.
+func (m *Model) calibrates(e *Evidence, p pools) bool {
 	const expected = 1 // cells
 	reading := e.custody.reading(e.kind)
-	if f.nodes >= mostNodes || reading <= eth2.ValidatorCustodyRequirement || reading >= supernode || len(e.pools) != 1 {
-		return
+	return m.ratesFit() && reading > eth2.ValidatorCustodyRequirement && reading < supernode && m.expected(p, reading) >= expected
+}
+
+// ratesFit reports whether rates can be fitted in the network: in small ones, and where nearly
+// everyone aggregates, the rate and the number of validators do not trade off in the same way.
+func (m *Model) ratesFit() bool {
+	return m.params.AggregatorShare() <= everyone && m.params.active() > fewValidators
+}
+
+// cellsOf are the cells of watches, or of snapshots; none for a client that is not known.
+func (e *Evidence) cellsOf(snapshots bool) (p pools) {
+	if e.sum(); len(e.pools) != 1 {
+		return p
 	}
-	if m.params.AggregatorShare() > everyone || m.params.active() <= fewValidators {
-		return // the rate and the number do not trade off in the same way
-	}
-	p := pools{}
 	for _, c := range e.pools[0].cells {
 		if c.snapshot == snapshots {
 			p.cells = append(p.cells, c)
 		}
 	}
-	if m.expected(p, reading) < expected {
-		return
-	}
+	return p
+}
+
+// add adds the likelihood of each rate for one node.
+func (f *rateFit) add(likelihood []float64) {
+	const (
+		outliers = 0.05 // nodes with any rate, next to which the spreads are compared
+		least    = 1e-300
+	)
 	f.nodes++
-	for i, l := range m.rateLikelihood(e, p, !snapshots) {
-		f.logs[i] += math.Log(math.Max(l, 1e-300))
+	sum := 0.0
+	for _, l := range likelihood {
+		sum += l
+	}
+	anyRate := outliers * sum / float64(len(likelihood))
+	for k, s := range spreads {
+		l := smoothed(likelihood, s.sd)
+		most := math.Max(slices.Max(l), least)
+		for i, x := range l {
+			f.says[k][i] += math.Log(math.Max((1-outliers)*x+anyRate, least))
+			f.votes[k][i] += math.Log((1-liars)*x/most + liars)
+		}
 	}
 }
 
@@ -58,8 +110,8 @@ type curve struct {
 }
 
 const (
-	curveFrom  = -1.5 // logarithm of the least number
-	curveSteps = 510  // of rateStep, up to 6,000
+	curveFrom  = -3  // logarithm of the least number
+	curveSteps = 600 // of rateStep, up to 8,000
 )
 
 func (m *Model) curveOf(e *Evidence, p pools) (c curve) {
@@ -86,15 +138,25 @@ func (m *Model) curveOf(e *Evidence, p pools) (c curve) {
 	return c
 }
 
-// at is the likelihood of a number of validators, steps further on.
-func (c curve) at(logValidators float64, steps int) float64 {
-	x := (logValidators-curveFrom)/rateStep + float64(steps)
+// at is the likelihood of a number of validators.
+func (c curve) at(logValidators float64) float64 {
+	x := (logValidators - curveFrom) / rateStep
 	i := int(x)
 	if x < 0 || i+1 >= len(c.likelihood) {
 		return 0
 	}
 	part := x - float64(i)
 	return (1-part)*c.likelihood[i] + part*c.likelihood[i+1]
+}
+
+// addRates adds the weighted likelihood of a number of validators at each rate.
+func (c curve) addRates(out []float64, logValidators, weight float64) {
+	x := (logValidators-curveFrom)/rateStep - rateSteps
+	first := int(math.Floor(x))
+	part := x - math.Floor(x)
+	for j := max(0, -first); j < min(len(out), len(c.likelihood)-1-first); j++ {
+		out[j] += weight * ((1-part)*c.likelihood[first+j] + part*c.likelihood[first+j+1])
+	}
 }
 
 // rateLikelihood is the likelihood of each rate for one node, over all that it may have
@@ -120,7 +182,7 @@ func (m *Model) rateLikelihood(e *Evidence, p pools, watched bool) []float64 {
 	}
 	logEvery := -math.Log(m.params.AggregatorShare())
 	base := shares[silent] * sum * cells.none
-	out := make([]float64, 2*rateSteps+1)
+	out := make([]float64, ratePoints)
 	for i, w := range weights {
 		if w < negligible*most {
 			continue
@@ -130,57 +192,44 @@ func (m *Model) rateLikelihood(e *Evidence, p pools, watched bool) []float64 {
 			continue
 		}
 		logV := math.Log(float64(m.grid[i]))
-		base += all * w * cells.at(logV+logEvery, 0)
-		for j := range out {
-			out[j] += shares[byWindow] * w * cells.at(logV, j-rateSteps)
-		}
+		base += all * w * cells.at(logV+logEvery)
+		cells.addRates(out, logV, shares[byWindow]*w)
 	}
 	for j := range out {
 		out[j] += base
 	}
-	return smoothed(out)
-}
-
-// smoothed spreads the likelihood over the rates that nodes of one version have.
-func smoothed(l []float64) []float64 {
-	const reach = 3 * nodeRateSD / rateStep
-	out := make([]float64, len(l))
-	for i := range l {
-		weight := 0.0
-		for k := max(0, i-int(reach)); k <= min(len(l)-1, i+int(reach)); k++ {
-			z := float64(k-i) * rateStep / nodeRateSD
-			x := math.Exp(-z * z / 2)
-			out[i] += x * l[k]
-			weight += x
-		}
-		out[i] /= weight
-	}
 	return out
 }
 
-// estimate is the rate's factor and its relative standard deviation; 0 for too few
-// nodes. Most versions are taken to be as their sources say, and the others to be off by
-// any factor. centre is the logarithm of what is expected.
-func (f *rateFit) estimate(centre float64) (factor, sd float64) {
-	const (
-		close, closeSD = 0.85, 0.04
-		otherSD        = 0.5
-		leastSD        = 0.005
-	)
-	if f.nodes < leastNodes {
-		return 1, 0
+// smoothed spreads the likelihood over the rates that nodes of one release have: three moving
+// averages, together close to a normal distribution.
+func smoothed(l []float64, sd float64) []float64 {
+	// Each, over 2r+1 steps, has a variance of r(r+1)/3.
+	steps := sd / rateStep
+	r := (math.Sqrt(1+4*steps*steps) - 1) / 2
+	return averaged(averaged(averaged(l, r), r), r)
+}
+
+// averaged is a moving average over a window that reaches r steps each way, the outermost
+// two of them in part; at the ends, over what there is of it.
+func averaged(l []float64, r float64) []float64 {
+	whole := int(r)
+	part := r - float64(whole)
+	sums := make([]float64, len(l)+1)
+	for i, x := range l {
+		sums[i+1] = sums[i] + x
 	}
-	most := math.Inf(-1)
-	for _, l := range f.logs {
-		most = math.Max(most, l)
+	out := make([]float64, len(l))
+	for i := range l {
+		from, to := max(0, i-whole), min(len(l), i+whole+1)
+		sum, weight := sums[to]-sums[from], float64(to-from)
+		if i-whole-1 >= 0 {
+			sum, weight = sum+part*l[i-whole-1], weight+part
+		}
+		if i+whole+1 < len(l) {
+			sum, weight = sum+part*l[i+whole+1], weight+part
+		}
+		out[i] = math.Max(0, sum/weight)
 	}
-	sum, mean, square := 0.0, 0.0, 0.0
-	for i, l := range f.logs {
-		x := rateStep * float64(i-rateSteps)
-		normal := func(sd float64) float64 { z := (x - centre) / sd; return math.Exp(-z*z/2) / sd }
-		w := math.Exp(l-most) * (close*normal(closeSD) + (1-close)*normal(otherSD))
-		sum, mean, square = sum+w, mean+w*x, square+w*x*x
-	}
-	mean /= sum
-	return math.Exp(mean), math.Max(leastSD, math.Sqrt(math.Max(0, square/sum-mean*mean)))
+	return out
 }

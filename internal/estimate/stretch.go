@@ -20,8 +20,33 @@ type dayCells struct {
 	kinds []kindCells
 }
 
-// kindCells are those which one validator fills at one rate.
-type kindCells struct{ rate, on, of float64 }
+// kindCells are those which one validator fills at one rate: that of a source, whose logarithm
+// has a standard deviation.
+type kindCells struct {
+	rate, on, of float64
+	source       int // of rateSources
+	sd           float64
+}
+
+// rateSources are where the rates of a node's cells come from: watches or snapshots of a client
+// version. Of more than maxSources the last ones count as one.
+type rateSources []rateSource
+
+type rateSource struct {
+	version  versionKey
+	snapshot bool
+}
+
+const maxSources = 6
+
+func (l *rateSources) index(s rateSource) int {
+	i := slices.Index(*l, s)
+	if i < 0 {
+		i = len(*l)
+		*l = append(*l, s)
+	}
+	return min(i, maxSources-1)
+}
 
 // Stretch is the day from which on a node's number of validators did not change, up to the
 // last of the days, which are in order of time: the first of them if it never did. Only a
@@ -43,24 +68,27 @@ func (m *Model) Stretch(days []DayStatistics) int32 {
 
 // byDay sums the cells of each day, of the window that the peer most likely has.
 func (m *Model) byDay(days []DayStatistics) (out []dayCells) {
+	var sources rateSources
 	for _, d := range days {
 		if len(d.readings) == 0 || d.fullness.declared > 0 {
 			continue
 		}
-		fit, known := m.fitOf(keyOf(d.Client)), len(d.readings) == 1
+		key := keyOf(d.Client)
+		fit, known := m.fitOf(key), len(d.readings) == 1
 		c := dayCells{day: d.Day}
 		if n := len(out); n > 0 && out[n-1].day == d.Day {
 			c, out = out[n-1], out[:n-1]
 		}
 		for _, r := range d.readings[0].all() {
-			if r.snapshot && !known || r.off == 0 {
+			// One snapshot of all subnets proves nothing, days of them do.
+			if r.snapshot && !known || r.off == 0 && !d.fullness.allSubnets() {
 				continue
 			}
-			factor := fit.watched.factor
+			rate := fit.watched
 			if r.snapshot {
-				factor = fit.snapshots.factor
+				rate = fit.snapshots
 			}
-			c.add(kindCells{-factor * m.cellRate(r.cell), float64(r.on), float64(r.on + r.off)})
+			c.add(kindCells{-rate.factor * m.cellRate(r.cell), float64(r.on), float64(r.on + r.off), sources.index(rateSource{key, r.snapshot}), rate.sd})
 		}
 		if len(c.kinds) > 0 {
 			out = append(out, c)
@@ -75,7 +103,7 @@ func (m *Model) cellRate(c cell) float64 {
 }
 
 func (d *dayCells) add(c kindCells) {
-	i := slices.IndexFunc(d.kinds, func(k kindCells) bool { return k.rate == c.rate })
+	i := slices.IndexFunc(d.kinds, func(k kindCells) bool { return k.rate == c.rate && k.source == c.source })
 	if i < 0 {
 		d.kinds = append(d.kinds, c)
 		return
@@ -106,11 +134,11 @@ func lastChange(days []dayCells) (split int) {
 	total := all.against(v)
 	best, before := surely, residual{}
 	for i, d := range days[:len(days)-1] {
-		before.add(d.against(v))
-		after := total.minus(before)
+		before = before.plus(d.against(v), 1)
+		after := total.plus(before, -1)
 		part := after.variance / total.variance
 		diff := after.on - after.expected - part*(total.on-total.expected)
-		chi := diff * diff / (after.variance * (1 - part))
+		chi := diff * diff / (after.variance*(1-part) + after.rateVariance(total, part))
 		ratio := after.on * before.expected / math.Max(1e-9, after.expected*before.on)
 		if chi > best && (ratio > smallest || ratio < 1/smallest) {
 			best, split = chi, i+1
@@ -120,21 +148,39 @@ func lastChange(days []dayCells) (split int) {
 }
 
 // residual compares filled cells with how many should be filled.
-type residual struct{ on, expected, variance float64 }
-
-func (r *residual) add(o residual) {
-	r.on, r.expected, r.variance = r.on+o.on, r.expected+o.expected, r.variance+o.variance
+type residual struct {
+	on, expected, variance float64
+	// slopes are by how much the expected number grows with the logarithm of each rate, times
+	// that rate's standard deviation.
+	slopes [maxSources]float64
 }
 
-func (r residual) minus(o residual) residual {
-	return residual{r.on - o.on, r.expected - o.expected, r.variance - o.variance}
+func (r residual) plus(o residual, times float64) residual {
+	r.on, r.expected, r.variance = r.on+times*o.on, r.expected+times*o.expected, r.variance+times*o.variance
+	for k, x := range o.slopes {
+		r.slopes[k] += times * x
+	}
+	return r
+}
+
+// rateVariance is what the errors of rates add to the difference between r and its part of
+// the total. One rate for all days cancels.
+func (r residual) rateVariance(total residual, part float64) (sum float64) {
+	for k, x := range total.slopes {
+		d := r.slopes[k] - part*x
+		sum += d * d
+	}
+	return sum
 }
 
 // against compares a day with a number of validators.
 func (d dayCells) against(validators float64) (r residual) {
 	for _, k := range d.kinds {
 		empty := math.Exp(-k.rate * validators)
-		r.add(residual{k.on, k.of * (1 - empty), k.of * (1 - empty) * empty})
+		r.on += k.on
+		r.expected += k.of * (1 - empty)
+		r.variance += k.of * (1 - empty) * empty
+		r.slopes[k.source] += k.sd * k.of * k.rate * validators * empty
 	}
 	return r
 }

@@ -41,7 +41,8 @@ type SpuriousRate struct {
 	PerObservation float64 `json:"per_observation"`
 }
 
-// VersionVerdicts are those of one client version: each is passed, failed or too few.
+// VersionVerdicts are those of one client version: each is passed, failed, heterogeneous (nodes
+// of more than one kind), unsure (not known to within a tenth) or too few.
 type VersionVerdicts struct {
 	Client  string `json:"client"`
 	Version string `json:"version"` // empty where the agent has none
@@ -63,14 +64,21 @@ type VersionVerdicts struct {
 	Lifetimes      string                        `json:"lifetimes"`
 	LifetimeCounts [estimate.LifetimeBins]uint32 `json:"lifetime_counts"`
 	// WatchedError and LookedError are the relative standard deviations of those ratios, by
-	// which the rates are corrected; 0 where too few nodes were there to fit one. EveryDuty
-	// and Silent are the shares of nodes that show every duty, and none.
-	WatchedError float64 `json:"watched_error"`
-	LookedError  float64 `json:"looked_error"`
-	EveryDuty    float64 `json:"every_duty"`
-	Silent       float64 `json:"silent"`
-	// Flagged versions show duties at other rates than assumed, which were fitted. Unproven
-	// ones had too few nodes for any test, and are used as assumed.
+	// which the rates are corrected, WatchedSpread and LookedSpread those of the rates of the
+	// version's nodes. WatchedNodes and LookedNodes are how many nodes the ratios are from; with
+	// few, they are mostly those of the client's other versions. EveryDuty and Silent are the
+	// shares of nodes that show every duty, and none.
+	WatchedError  float64 `json:"watched_error"`
+	LookedError   float64 `json:"looked_error"`
+	WatchedSpread float64 `json:"watched_spread"`
+	LookedSpread  float64 `json:"looked_spread"`
+	WatchedNodes  int     `json:"watched_nodes"`
+	LookedNodes   int     `json:"looked_nodes"`
+	EveryDuty     float64 `json:"every_duty"`
+	Silent        float64 `json:"silent"`
+	// Flagged versions show duties at other rates than assumed, or their rates are not known to
+	// within a tenth. Unproven ones had too few nodes for any test: their rates are those of the
+	// client's other versions, if it has any.
 	Flagged  bool   `json:"flagged"`
 	Unproven bool   `json:"unproven"`
 	Used     string `json:"used"`
@@ -93,7 +101,8 @@ func NewCalibration(state *tracker.State) Calibration {
 			Watched: v.Watched.String(), WatchedRatio: v.WatchedRatio, Looked: v.Snapshots.String(), LookedRatio: v.SnapshotRatio,
 			WatchedError: v.WatchedError, LookedError: v.SnapshotError, EveryDuty: v.EveryDuty, Silent: v.Silent,
 			Large: v.Large, Contradicted: v.Contradicted, Lifetimes: v.Lifetimes.String(), LifetimeCounts: v.Behaviour.Lifetimes,
-			Flagged: v.Trust != estimate.TrustAll, Unproven: v.Unproven(), Used: used(v.Trust),
+			WatchedSpread: v.WatchedSpread, LookedSpread: v.SnapshotSpread, WatchedNodes: v.WatchedNodes, LookedNodes: v.SnapshotNodes,
+			Flagged: v.Trust != estimate.TrustAll && !v.Unproven(), Unproven: v.Unproven(), Used: used(v.Trust, v.Unproven()),
 		})
 	}
 	for _, b := range learned.Prior.Bands {
@@ -105,8 +114,8 @@ func NewCalibration(state *tracker.State) Calibration {
 	return out
 }
 
-func used(t estimate.Trust) string {
-	if t == estimate.TrustAll {
+func used(t estimate.Trust, unproven bool) string {
+	if t == estimate.TrustAll || unproven {
 		return "everything"
 	}
 	return "everything, at fitted rates"

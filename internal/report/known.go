@@ -97,7 +97,13 @@ type KnownNodes struct {
 	// that an estimate uses. Both are left out.
 	Missing int `json:"missing"`
 	Recent  int `json:"recent"`
+	// Withheld nodes are of versions with fewer than five of them: the residuals would be those
+	// of single nodes.
+	Withheld int `json:"withheld"`
 }
+
+// leastKnown is how many nodes a version's residuals are of at least.
+const leastKnown = 5
 
 // KnownVersion are the residuals of one client version.
 type KnownVersion struct {
@@ -147,6 +153,10 @@ func NewKnownNodes(state *tracker.State, known []KnownNode) *KnownNodes {
 		v.Residual += (e.Mean - truth) / max(1, math.Sqrt(e.Variance))
 	}
 	for _, v := range versions {
+		if v.Nodes < leastKnown {
+			out.Withheld += v.Nodes
+			continue
+		}
 		v.Residual /= float64(v.Nodes)
 		if v.known > 0 {
 			v.Ratio = new(v.estimated / v.known)
@@ -176,5 +186,5 @@ func (k *KnownNodes) write(p *page) {
 		{"M5 KNOWN NODES", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0},
 		{"INTERVALS HOLD", plainColumn, 0}, {"ESTIMATED/KNOWN", plainColumn, 0}, {"RESIDUAL", plainColumn, 1},
 	}, rows)
-	p.sentence("(residual: the mean of estimate minus known number, in standard deviations; left out: %d without an estimate, %d whose number is known for less than %d days)", k.Missing, k.Recent, tracker.Window)
+	p.sentence("(residual: the mean of estimate minus known number, in standard deviations; left out: %d without an estimate, %d whose number is known for less than %d days; withheld: %d of versions with fewer than %d)", k.Missing, k.Recent, tracker.Window, k.Withheld, leastKnown)
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,11 +53,14 @@ func TestKnownNodes(t *testing.T) {
 	const id = "watched"
 	p := state.Peer(id)
 	e := p.Estimate.Estimate
-	got := NewKnownNodes(state, []KnownNode{{id, e.Median, time.Unix(0, 0)}, {knownID(t, 1), 7, time.Unix(0, 0)}})
-	if got.Missing != 1 || got.Recent != 0 || len(got.Versions) != 1 || got.Versions[0].Nodes != 1 || got.Versions[0].Held != 1 || got.Versions[0].Client != string(p.Client.Kind) {
+	five := func(validators int) []KnownNode {
+		return slices.Repeat([]KnownNode{{id, validators, time.Unix(0, 0)}}, 5)
+	}
+	got := NewKnownNodes(state, append(five(e.Median), KnownNode{knownID(t, 1), 7, time.Unix(0, 0)}))
+	if got.Missing != 1 || got.Recent != 0 || got.Withheld != 0 || len(got.Versions) != 1 || got.Versions[0].Nodes != 5 || got.Versions[0].Held != 5 || got.Versions[0].Client != string(p.Client.Kind) {
 		t.Errorf("%+v", got)
 	}
-	if got := NewKnownNodes(state, []KnownNode{{id, e.Median + 50_000, time.Unix(0, 0)}}); got.Versions[0].Held != 0 || got.Versions[0].Residual >= -1 || *got.Versions[0].Ratio > 0.1 {
+	if got := NewKnownNodes(state, five(e.Median+50_000)); got.Versions[0].Held != 0 || got.Versions[0].Residual >= -1 || *got.Versions[0].Ratio > 0.1 {
 		t.Errorf("50,000 more: %+v", got.Versions)
 	}
 	if got := NewKnownNodes(state, []KnownNode{{id, e.Median, time.UnixMilli(p.LastSeen).Add(-time.Hour)}}); got.Recent != 1 || len(got.Versions) != 0 {
@@ -67,8 +71,26 @@ func TestKnownNodes(t *testing.T) {
 	}
 	var text strings.Builder
 	c := NewCalibration(state)
-	c.Known = NewKnownNodes(state, []KnownNode{{id, e.Median, time.Unix(0, 0)}})
+	c.Known = NewKnownNodes(state, five(e.Median))
 	if err := c.WriteText(&text); err != nil || !strings.Contains(text.String(), "M5 KNOWN NODES") || strings.Contains(text.String(), id) {
+		t.Errorf("%v:\n%s", err, &text)
+	}
+}
+
+// The residual of a version with fewer than five nodes would be that of a node: it is withheld,
+// and the report says so.
+func TestFewKnownNodesAreWithheld(t *testing.T) {
+	_, state := watchedPeers(t)
+	for nodes := range 5 {
+		got := NewKnownNodes(state, slices.Repeat([]KnownNode{{"watched", 10, time.Unix(0, 0)}}, nodes))
+		if len(got.Versions) != 0 || got.Withheld != nodes {
+			t.Errorf("%d nodes: %+v", nodes, got)
+		}
+	}
+	c := NewCalibration(state)
+	c.Known = NewKnownNodes(state, []KnownNode{{"watched", 10, time.Unix(0, 0)}})
+	var text strings.Builder
+	if err := c.WriteText(&text); err != nil || !strings.Contains(text.String(), "withheld: 1 of versions with fewer than 5") {
 		t.Errorf("%v:\n%s", err, &text)
 	}
 }

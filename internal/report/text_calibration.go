@@ -32,7 +32,7 @@ func (c Calibration) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{name: "SPURIOUS SUBNETS"}, {name: "PER OBSERVATION"}}, rows)
 	p.WriteByte('\n')
-	p.sentence("M1 to M5 are explained in docs/methodology.md: M1 whether duties vary from epoch to epoch as they should, M2 the rate at which duties show over the assumed one, by the nodes whose custody groups say how many validators they have, M3 how long subscriptions last, M4 the total. Too few: not enough nodes for the test. !: the version differs from what is assumed, and its estimates are made with the fitted rates; no test switches evidence off. Unproven: no test had enough nodes. Lifetimes in slots: how many short-lived subscriptions lasted so long.")
+	p.sentence("M1 to M5 are explained in docs/methodology.md: M1 whether duties vary from epoch to epoch as they should, M2 the rate at which duties show over the assumed one, by the nodes whose custody groups say how many validators they have, M3 how long subscriptions last, M4 the total. Too few: not enough nodes for the test. Unsure: the rate is not known to within a tenth. Heterogeneous: the nodes show duties at different rates. !: the version differs from what is assumed, or its rate is not known, and its estimates are made with the fitted rates and their errors; no test switches evidence off. Unproven: no test had enough nodes, and the rates are those of the client's other versions, if it has any. Lifetimes in slots: how many short-lived subscriptions lasted so long.")
 	return p.writeTo(w)
 }
 
@@ -55,7 +55,7 @@ func (c Calibration) writeVersions(p *page) {
 			dispersion += fmt.Sprintf(" (%d of %d nodes show all duties)", v.AllDuties, v.Dispersed)
 		}
 		rows = append(rows, []string{
-			orUnknown(v.Client), version, fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio), ratio(v.Looked, v.LookedRatio), v.Lifetimes, v.Used + flag,
+			orUnknown(v.Client), version, fmt.Sprint(v.Nodes), dispersion, ratio(v.Watched, v.WatchedRatio, v.WatchedError, v.WatchedNodes), ratio(v.Looked, v.LookedRatio, v.LookedError, v.LookedNodes), v.Lifetimes, v.Used + flag,
 		})
 		line := []string{orUnknown(v.Client), version}
 		for _, n := range v.LifetimeCounts {
@@ -74,10 +74,12 @@ func (c Calibration) writeVersions(p *page) {
 	p.table(columns, lifetimes)
 }
 
-// ratio is a verdict with the number that it is about, if there is one.
-func ratio(verdict string, n float64) string {
+// ratio is a verdict with the ratio that it is about, if there is one, half of its 90 %
+// interval, and the number of nodes.
+func ratio(verdict string, n, sd float64, nodes int) string {
 	if verdict == estimate.TooFew.String() {
 		return verdict
 	}
-	return fmt.Sprintf("%s (%.2f)", verdict, n)
+	const middle90 = 1.645 // standard deviations
+	return fmt.Sprintf("%s (%.2f ± %.2f, %d nodes)", verdict, n, middle90*n*sd, nodes)
 }

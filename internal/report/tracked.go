@@ -77,7 +77,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{}, Stretches: []Stretch{},
 	}
 	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
-		if out.Together, out.Used = new(trusted(p.Estimate)), used(p.Estimate.Trust); p.Estimate.AllSubnets {
+		if out.Together, out.Used = new(trusted(p.Estimate)), used(p.Estimate.Trust, !measured(state, p)); p.Estimate.AllSubnets {
 			out.Used = "custody and sync committees: on all attestation subnets, these are no evidence"
 		}
 		if why.On+why.Off == 0 && !p.Estimate.AllSubnets {

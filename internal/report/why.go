@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,10 +177,17 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		// The watch shows duties of before and after it, or several that count as one.
 		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and for how many validators nodes usually have, %d filled and %d empty give about %s", d.CellsOn, d.CellsOff, d.Subnets.interval())
 	}
-	if p.Estimate.Trust == estimate.TrustWide {
-		out += "; its client version does not show duties as assumed, or that is not known: the estimate has the fitted rate and its error (report --calibration)"
+	if p.Estimate.Trust == estimate.TrustWide && measured(state, p) {
+		out += "; its client version shows duties at another rate than assumed, or at one that is not known to within a tenth, which the interval has (report --calibration)"
 	}
 	return out
+}
+
+// measured reports whether any test of the peer's client version had enough nodes.
+func measured(state *tracker.State, p *tracker.Peer) bool {
+	return slices.ContainsFunc(state.Learned.Versions, func(v estimate.VersionCheck) bool {
+		return v.Kind == p.Client.Kind && v.Release == p.Client.Release() && !v.Unproven()
+	})
 }
 
 // follows reports whether the number that the subnets give is what anybody computes from

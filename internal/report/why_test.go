@@ -35,7 +35,7 @@ func watchedPeers(t *testing.T) (*Report, *tracker.State) {
 			MetaData: &event.MetaData{Attnets: attnets, CustodyGroupCount: &cgc}, SubscribedSubnets: attnets.Subnets(), Direction: event.Inbound})
 	}
 	watch := &event.Watch{From: at.UnixMilli(), To: clock.EpochStart(14).UnixMilli()}
-	for slot := int64(1); slot < 4*32-2; slot += 2 {
+	for slot := int64(1); slot < 4*32-2; slot++ {
 		subnet := int(slot*7) % 64
 		watch.Changes = append(watch.Changes, event.SubnetChange{At: slot*12_000 + 100, Subnet: subnet, Subscribed: true}, event.SubnetChange{At: (slot + 1) * 12_000, Subnet: subnet})
 	}

@@ -20,14 +20,15 @@ type Estimate struct {
 	Since int64 `json:"since,omitempty"`
 }
 
-// byVersion returns for each peer what its current client version has shown. Days
-// that cannot be decoded are left out: estimated drops and counts them.
-func byVersion(peers []*Peer) iter.Seq[estimate.Node] {
+// byVersion returns for each peer what its current client version has shown since the peer's
+// number of validators last changed, Unix milliseconds (none for most peers): the custody group
+// count is that of now. Days that cannot be decoded are left out: estimated drops and counts them.
+func byVersion(peers []*Peer, since map[*Peer]int64) iter.Seq[estimate.Node] {
 	return func(yield func(estimate.Node) bool) {
 		for _, p := range peers {
 			n := estimate.Node{Client: clientOf(p.Client), Custody: p.Custody}
 			for _, d := range p.days {
-				if *d.client == n.Client {
+				if *d.client == n.Client && int64(d.day)*dayMS >= since[p] {
 					if s, err := d.decode(); err == nil {
 						n.Statistics = append(n.Statistics, s)
 					}

@@ -23,7 +23,7 @@ type Learned struct {
 	Prior    estimate.Prior          `json:"prior"`
 	Spurious estimate.Spurious       `json:"spurious"`
 	Versions []estimate.VersionCheck `json:"versions"`
-	Former   float64                 `json:"former,omitempty"` // see estimate.Calibration
+	Former   float64                 `json:"former,omitempty"` // see estimate.Learned
 	Params   ModelParams             `json:"params"`
 	// Multiplicity of the nodes that counted then; not known in what earlier versions learned.
 	Multiplicity estimate.Multiplicity `json:"multiplicity,omitzero"`
@@ -85,12 +85,15 @@ func (l *learner) remodel() {
 // what was learned before, so that a rebuild gives the same result.
 func (l *learner) fit(peers []*Peer, now time.Time) {
 	base := estimate.NewModel(l.params, estimate.DefaultPrior(), nil)
-	evidence := make([]*estimate.Evidence, 0, len(peers))
+	evidence, since := make([]*estimate.Evidence, 0, len(peers)), map[*Peer]int64{}
 	for _, p := range peers {
-		e, _, _ := evidenceOf(p, base)
+		e, out, _ := evidenceOf(p, base)
 		evidence = append(evidence, e.Close())
+		if out.Since > 0 {
+			since[p] = out.Since
+		}
 	}
-	got := estimate.Learn(l.params, evidence, byVersion(onePerPrefix(peers)))
+	got := estimate.Learn(l.params, evidence, byVersion(calibrating(peers), since))
 	if slices.ContainsFunc(got.Prior.Bands, func(b estimate.Band) bool { return !finite(b.Share) }) {
 		got.Prior = l.learned.Prior
 	}

@@ -125,9 +125,7 @@ func atMost[K comparable](n int, peers []*Peer, group func(*Peer) (key K, groupe
 		if len(list) <= n {
 			continue
 		}
-		slices.SortFunc(list, func(a, b *Peer) int {
-			return cmp.Or(cmp.Compare(a.FirstSeen, b.FirstSeen), strings.Compare(a.ID, b.ID))
-		})
+		slices.SortFunc(list, knownLongest)
 		for _, p := range list[n:] {
 			over[p] = true
 		}
@@ -159,15 +157,23 @@ func limited(peers []*Peer) []*Peer {
 	})
 }
 
-// onePerPrefix are the peers that test a client version: a flood from one prefix must not
-// outvote the version's nodes.
-func onePerPrefix(peers []*Peer) []*Peer {
+// calibrating are the peers that test a client version, those known for longest first: one per
+// prefix, since a flood from one must not outvote the version's nodes. A fit that is full, or a
+// client with too many versions, takes no more: so nobody can come first by choosing peer ids.
+func calibrating(peers []*Peer) []*Peer {
 	type vote struct {
 		prefix        prefix.Key
 		kind, release string
 	}
-	return atMost(1, peers, func(p *Peer) (vote, bool) {
+	out := slices.Clone(atMost(1, peers, func(p *Peer) (vote, bool) {
 		k := groupOf(p.prefix())
 		return vote{k, string(p.Client.Kind), p.Client.Release()}, k != 0
-	})
+	}))
+	slices.SortFunc(out, knownLongest)
+	return out
+}
+
+// knownLongest compares peers by how long they are known.
+func knownLongest(a, b *Peer) int {
+	return cmp.Or(cmp.Compare(a.FirstSeen, b.FirstSeen), strings.Compare(a.ID, b.ID))
 }

@@ -38,7 +38,9 @@ type member struct {
 	cgc     uint64
 	custody estimate.Custody
 	days    []*estimate.Statistics
-	duties  estimate.Duties
+	// calibrates are those since the number of validators last changed.
+	calibrates []*estimate.Statistics
+	duties     estimate.Duties
 	// moveTo is the number of validators from the fifth day on; -1 for the same.
 	moveTo int
 	moved  bool // the interval, by something that the node does not do

@@ -40,8 +40,9 @@ func (c *crawl) estimate() *crawl {
 	base := estimate.NewModel(c.params, estimate.DefaultPrior(), nil)
 	var evidence []*estimate.Evidence
 	for _, m := range c.members {
-		e, _ := m.evidence(base)
+		e, from := m.evidence(base)
 		evidence = append(evidence, e)
+		m.calibrates = m.days[from:]
 	}
 	l := estimate.Learn(c.params, evidence, c.nodes)
 	model := l.Model(c.params)
@@ -52,9 +53,9 @@ func (c *crawl) estimate() *crawl {
 		}
 	}
 	for _, m := range c.members {
-		e, moved := m.evidence(model)
+		e, from := m.evidence(model)
 		m.estimate = model.Estimate(e)
-		if moved {
+		if from > 0 {
 			m.estimate.Flags |= estimate.FlagMoved
 		}
 		m.flagged = m.estimate.Flags != 0
@@ -68,24 +69,24 @@ func (c *crawl) estimate() *crawl {
 	return c
 }
 
-// evidence sums a node's days since its number last changed.
-func (m *member) evidence(model *estimate.Model) (e *estimate.Evidence, moved bool) {
+// evidence sums a node's days since its number last changed, and says from which on.
+func (m *member) evidence(model *estimate.Model) (e *estimate.Evidence, from int32) {
 	var days []estimate.DayStatistics
 	for i, s := range m.days {
 		days = append(days, estimate.DayStatistics{Day: int32(i), Client: m.client(), Statistics: s})
 	}
-	from := model.Stretch(days)
+	from = model.Stretch(days)
 	e = estimate.NewEvidence(m.client(), m.custody)
 	for _, d := range days[from:] {
 		e.Add(d.Statistics, d.Client)
 	}
-	return e.Close(), from > 0
+	return e.Close(), from
 }
 
 // nodes are the crawl's, to calibrate with.
 func (c *crawl) nodes(yield func(estimate.Node) bool) {
 	for _, m := range c.members {
-		if !yield(estimate.Node{Client: m.client(), Custody: m.custody, Statistics: slices.Clone(m.days)}) {
+		if !yield(estimate.Node{Client: m.client(), Custody: m.custody, Statistics: slices.Clone(m.calibrates)}) {
 			return
 		}
 	}
