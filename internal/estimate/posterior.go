@@ -50,7 +50,8 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 	defer m.spaces.Put(s)
 	w, h := m.posterior(e, s)
 	out := Estimate{Flags: m.flags(e, w, h)}
-	if m.custodyConflict(e, w) {
+	conflict := m.custodyConflict(e, w)
+	if conflict {
 		w = m.eachSignal(e, slices.Clone(w), s)
 	}
 	if e.contradicts {
@@ -59,6 +60,9 @@ func (m *Model) Estimate(e *Evidence) Estimate {
 	out.PValidator = 1 - w[0]
 	out.Mean = m.mean(w)
 	out.Variance = m.varianceAround(out.Mean, w)
+	if !conflict {
+		out.Variance = h.shown(out.Mean, out.Variance)
+	}
 	out.Shared = math.Min(h.shared(out.Mean), math.Sqrt(out.Variance))
 	out.Stake = m.stake(e, w, s)
 	out.Median, out.Low, out.High = quantiles(m.grid, w, 1)
@@ -130,6 +134,8 @@ type hypotheses struct {
 	total       [habits]float64 // probability of each
 	probability [habits]float64 // of each, with validators
 	mean        [habits]float64 // sums of validators times probability
+	// silentSquare is the sum of squared validators times probability, of nodes that show none.
+	silentSquare float64
 	// Sums over the terms of the window of probability and validators, times the deviation of
 	// the rate, and the part of that deviation which is the client version's.
 	probabilityZ, meanZ, ownRate float64
@@ -143,10 +149,24 @@ func (h *hypotheses) add(o hypotheses, share float64) {
 		h.probability[i] += share * o.probability[i]
 		h.mean[i] += share * o.mean[i]
 	}
+	h.silentSquare += share * o.silentSquare
 	h.probabilityZ += share * o.probabilityZ
 	h.meanZ += share * o.meanZ
 	h.ownRate = max(h.ownRate, o.ownRate)
 	h.little = max(h.little, o.little)
+}
+
+// shown is the variance around the mean without the possibility that the node shows none of its
+// duties, given the variance with it. A few nodes in 10,000 that may hide thousands would be most
+// of a total's variance, and no normal error: what silent nodes may hide is said beside the total.
+func (h *hypotheses) shown(mean, variance float64) float64 {
+	const least = 0.05
+	p := h.total[silent]
+	if p > 1-least {
+		return variance
+	}
+	hidden := h.silentSquare - 2*mean*h.mean[silent] + mean*mean*p
+	return max(0, variance-hidden) / (1 - p)
 }
 
 // shared is the standard deviation of the mean from what all nodes of a version have in
@@ -346,14 +366,16 @@ func (m *Model) normalise(w []float64, terms []term, most float64) (h hypotheses
 	clear(w)
 	sum := 0.0
 	for _, t := range terms {
-		probability, mean, none := 0.0, 0.0, 0.0
+		probability, mean, square, none := 0.0, 0.0, 0.0, 0.0
 		for from, l := range t.blocks(t.logs, most) {
 			for i, x := range l {
 				if x -= most; x > negligible {
 					x = math.Exp(x)
 					w[from+i] += x
 					probability += x
-					mean += x * float64(m.grid[from+i])
+					v := float64(m.grid[from+i])
+					mean += x * v
+					square += x * v * v
 				}
 			}
 			if from == 0 && l[0]-most > negligible {
@@ -370,6 +392,9 @@ func (m *Model) normalise(w []float64, terms []term, most float64) (h hypotheses
 			h.probability[t.habit] += probability - none
 			h.mean[t.habit] += mean
 		}
+		if t.habit == silent {
+			h.silentSquare += square
+		}
 	}
 	for i := range w {
 		w[i] /= sum
@@ -384,6 +409,7 @@ func (h *hypotheses) scale(by float64) {
 		h.probability[i] *= by
 		h.mean[i] *= by
 	}
+	h.silentSquare *= by
 	h.probabilityZ *= by
 	h.meanZ *= by
 }

@@ -186,7 +186,7 @@ func hidden() scenario {
 			return c.addOrdinary(crawlSize*19/20, ordinary).estimate()
 		},
 		func(r replications) []check {
-			return []check{r.holdsWithHidden(), r.halfWidth(0.12), r.visiblyUnsure("V = 300"), r.fewFlagged(), r.others()}
+			return []check{r.holdsWithHidden(), r.halfWidth(0.10), r.visiblyUnsure("V = 300"), r.fewFlagged(), r.others()}
 		},
 	}
 }
