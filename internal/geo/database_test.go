@@ -491,6 +491,10 @@ func TestFind(t *testing.T) {
 	if p := l.Find(netip.MustParseAddr("10.0.0.1")); p != nil {
 		t.Errorf("a private address: %+v", p)
 	}
+	// Addresses of one place share it.
+	if a, b := l.Find(netip.MustParseAddr("8.8.8.8")), l.Find(netip.MustParseAddr("8.8.8.9")); a == nil || a != b {
+		t.Errorf("%p %+v, %p %+v", a, a, b, b)
+	}
 	// The cache is bounded.
 	for i := range maxCached + 10 {
 		l.Find(addressAt(uint64(i)+0x01000000, false))
