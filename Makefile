@@ -97,7 +97,7 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
 
 .PHONY: bench-geo
-bench-geo: ## what places cost: lookups, and the consumer with and without them side by side; one minute
+bench-geo: ## what places cost: lookups, and the consumer with and without them side by side; three minutes
 	$(GO) test ./internal/geo -run '^$$' -bench '^Benchmark(Lookup|Find|FirstUse)$$' -benchtime 1s
 	$(GO) test ./internal/consumer -run '^$$' -bench '^BenchmarkPlaces$$' -benchtime 20x
 
