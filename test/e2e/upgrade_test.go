@@ -203,7 +203,7 @@ func watch(t *testing.T, data string) *readers {
 		r.stdin = append(r.stdin, stdin)
 		r.done.Go(func() {
 			r.collect(name, stdout)
-			cmd.Wait() //nolint:errcheck // its lines say what was wrong
+			cmd.Wait()
 		})
 	}
 	return r
