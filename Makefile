@@ -96,6 +96,11 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 	./bin/bench -valtrack ./valtrack -cases ingest
 	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
 
+.PHONY: bench-geo
+bench-geo: ## what places cost: lookups, and the consumer with and without them side by side; three minutes
+	$(GO) test ./internal/geo -run '^$$' -bench '^Benchmark(Lookup|Find|FirstUse)$$' -benchtime 1s
+	$(GO) test ./internal/consumer -run '^$$' -bench '^BenchmarkPlaces$$' -benchtime 20x
+
 .PHONY: soak-sentry
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 40m
@@ -134,6 +139,25 @@ soak-faults: ## 100 rounds of faults other than deaths: vanished streams and mou
 	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/crash ./test/crash
 	./bin/crash faults -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 	VALTRACK_KILLS=20 $(GO) test ./test/crash -run 'Killed$$|^TestPowerCut$$' -count=1 -v -timeout 20m
+
+# The last commit whose datasets have no columns of places.
+BEFORE_PLACES := eff62e7
+
+bin/valtrack-before-places:
+	rm -rf bin/before-places && mkdir -p bin/before-places && git archive $(BEFORE_PLACES) | tar -x -C bin/before-places
+	cd bin/before-places && CGO_ENABLED=0 $(GO) build -trimpath -o ../valtrack-before-places .
+
+bin/readers: test/readers/requirements.txt
+	rm -rf $@ && python3 -m venv $@ && $@/bin/pip install -q -r test/readers/requirements.txt
+
+.PHONY: upgrade
+upgrade: bin/valtrack-before-places bin/readers $(DUCKDB) ## a data directory without places is taken over under load, while DuckDB, Polars and ClickHouse read it; two minutes (needs git's history, Python and pip)
+	VALTRACK_EARLIER=$(CURDIR)/bin/valtrack-before-places VALTRACK_READERS=$(CURDIR)/bin/readers/bin/python \
+	  $(GO) test ./test/e2e -run '^TestPlacesAreAddedUnderLoad$$' -count=1 -v -timeout 10m
+
+.PHONY: upgrade-fixture
+upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-places.tar.gz
+	test/e2e/testdata/before-places.sh bin/valtrack-before-places "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases

@@ -81,6 +81,7 @@ type Ingest struct {
 type Server struct {
 	cfg      Config
 	listener net.Listener
+	tcp      *net.TCPListener // what listener reads from
 	keys     *keyring
 	limits   *limits
 	stats    *stats
@@ -110,6 +111,7 @@ func Listen(cfg Config) (*Server, error) {
 	if s.listener, err = net.Listen("tcp", cfg.Address); err != nil { //nolint:noctx // binding does not wait for anything
 		return nil, fmt.Errorf("listen on %q: %w", cfg.Address, err)
 	}
+	s.tcp = s.listener.(*net.TCPListener)
 	if secure != nil {
 		s.listener = tls.NewListener(s.listener, secure)
 	}

@@ -41,6 +41,9 @@ type ConsumerConfig struct {
 	HTTP      HTTPConfig
 	// Geo are the files of the user's databases of places.
 	Geo []string
+	// DevnetPlaces gives the nodes of a simulated network the places of public addresses,
+	// marked as simulated.
+	DevnetPlaces bool
 }
 
 func (cfg ConsumerConfig) dirUse() DirUse {
@@ -174,6 +177,9 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 }
 
 func (c *Consumer) openTracker(ctx context.Context, cfg ConsumerConfig) error {
+	if cfg.DevnetPlaces {
+		simulatePlaces(cfg.Network, c.places, c.svc.log)
+	}
 	return c.datasets.openTracker(ctx, newEstimates(cfg.Estimates, cfg.DataDir, cfg.Network, c.svc.log))
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/geo"
 )
 
@@ -64,8 +65,12 @@ func (d *Devnet) Run(ctx context.Context) error {
 // Close stops the network.
 func (d *Devnet) Close() { d.cleanUp() }
 
-// simulatePlaces gives simulated nodes places all over the world.
-func simulatePlaces(places *geo.Locator, log *slog.Logger) {
+// simulatePlaces gives the nodes of a simulated network, whichever process it runs in,
+// places all over the world. It changes nothing for other networks.
+func simulatePlaces(net network.Network, places *geo.Locator, log *slog.Logger) {
+	if net.Name != devnet.Name {
+		return
+	}
 	places.Simulate(devnet.StandIn)
 	log.Info("places of the simulated nodes are those of public addresses, and marked as simulated; the API hides none of them")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"syscall"
 
 	"github.com/chainbound/valtrack/internal/api"
@@ -29,9 +30,12 @@ type httpServer struct {
 	sources api.Sources
 	log     *slog.Logger
 	ready   func() error
+	// endStarting ends the answers that are given until the sources are there.
+	endStarting func()
 }
 
-// listenHTTP binds the address of the API and registers its metrics. Errors are ConfigErrors.
+// listenHTTP binds the address of the API, which says from then on that the service starts,
+// and registers its metrics. Errors are ConfigErrors.
 func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 	if cfg.Address == "" {
 		return nil, nil
@@ -46,7 +50,25 @@ func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 		return nil, HTTPError(err)
 	}
 	server.RegisterMetrics(svc.metrics)
-	return &httpServer{server: server, log: svc.log, ready: svc.ready.err}, nil
+	h := &httpServer{server: server, log: svc.log, ready: svc.ready.err}
+	h.start()
+	return h, nil
+}
+
+// start answers that the service is not ready yet, and why, until endStarting.
+func (h *httpServer) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := h.server.Starting(ctx, h.ready); err != nil {
+			h.log.Warn("the API cannot answer while the service starts", slog.Any("error", err))
+		}
+	}()
+	h.endStarting = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+	})
 }
 
 // HTTPError is the ConfigError for an API that cannot listen, with the way out.
@@ -87,6 +109,7 @@ func (h *httpServer) run(ctx context.Context) error {
 	if h == nil {
 		return nil
 	}
+	h.endStarting()
 	if err := h.server.Run(ctx, h.sources); err != nil {
 		h.log.Error("the API has stopped, the rest goes on: restart to serve it again", slog.Any("error", err))
 	}
@@ -96,6 +119,7 @@ func (h *httpServer) run(ctx context.Context) error {
 // close releases the address.
 func (h *httpServer) close() {
 	if h != nil {
+		h.endStarting()
 		h.server.Close()
 	}
 }

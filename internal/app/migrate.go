@@ -26,7 +26,7 @@ func Migrate(ctx context.Context, dataDir string, log *slog.Logger) (dataset.Mig
 // in which only some files have a column. Events wait in the stream meanwhile. That it fails
 // is no reason to store nothing; the error is that of ctx.
 func (d *datasets) addColumns(ctx context.Context, svc *Service) error {
-	svc.ready.setReason("adding the columns of this version to older parts")
+	svc.ready.setReason("migrating: adding the columns of this version to older parts")
 	done, err := d.writer.Migrate(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -25,9 +25,6 @@ type PipelineConfig struct {
 	// Devnet, unless it is nil, is started first; its network replaces those
 	// above.
 	Devnet *devnet.Config
-	// DevnetPlaces gives the devnet's nodes the places of public addresses, marked as
-	// simulated.
-	DevnetPlaces bool
 }
 
 // DirUse is what the pipeline does with its data directory. A devnet's network is known
@@ -71,9 +68,6 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	if p.places, err = openPlaces(cfg.Consumer.Geo, svc.log); err != nil {
 		return nil, err
 	}
-	if cfg.Devnet != nil && cfg.DevnetPlaces {
-		simulatePlaces(p.places, svc.log)
-	}
 	p.dir, err = openDataDir(cfg.Consumer.DataDir, cfg.DirUse())
 	if err != nil {
 		return nil, err
@@ -81,6 +75,9 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	p.add(func() { p.dir.close() })
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
+	}
+	if cfg.Consumer.DevnetPlaces {
+		simulatePlaces(cfg.Consumer.Network, p.places, svc.log)
 	}
 	if err := p.openHalves(ctx, cfg, svc); err != nil {
 		return nil, err

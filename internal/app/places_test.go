@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/geo/hosting"
 )
@@ -16,7 +18,14 @@ func TestSimulatedNodesHavePlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	simulatePlaces(places, slog.New(slog.DiscardHandler))
+	simulatePlaces(network.Network{Name: "mainnet"}, places, slog.New(slog.DiscardHandler))
+	if p := places.Find(netip.MustParseAddr("127.0.0.2")); p != nil {
+		t.Errorf("another network's node has a place: %+v", p)
+	}
+	if places, err = openPlaces(nil, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	simulatePlaces(network.Network{Name: devnet.Name}, places, slog.New(slog.DiscardHandler))
 	const nodes = 1000
 	countries, networks, hosted := map[string]int{}, map[uint32]bool{}, 0
 	ip := netip.MustParseAddr("127.0.0.2")

@@ -36,8 +36,8 @@ func Rebuild(ctx context.Context, cfg RebuildConfig, log *slog.Logger) (peers in
 	if err != nil {
 		return 0, err
 	}
-	if n, _, err := NetworkOf(cfg.DataDir); err == nil && n.Simulated && cfg.DevnetPlaces {
-		simulatePlaces(places, log)
+	if cfg.DevnetPlaces {
+		simulatePlaces(cfg.Network, places, log)
 	}
 	e.config.Places = places
 	if err := e.prepare(ctx); err != nil {

@@ -100,6 +100,7 @@ func openDatasets(lock *dataset.Lock, places *geo.Locator, svc *Service) (*datas
 	svc.storing.register("datasets", func() {
 		consumer.NewMetrics(svc.metrics, svc.storing.stats)
 		dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
+		geo.NewMetrics(svc.metrics, places)
 	})
 	return &datasets{writer: w, places: places, log: svc.log}, nil
 }

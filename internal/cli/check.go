@@ -25,7 +25,7 @@ func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "check", Usage: "validate the configuration and connect to the services it names, without changing anything",
 		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
-		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), []cli.Flag{devnetPlacesFlag()}, serviceFlags()),
+		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
 		Commands:    []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
 	}, runCheck)
 }

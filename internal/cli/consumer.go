@@ -39,6 +39,7 @@ func consumerFlags() []cli.Flag {
 		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; the results of 24 such periods are merged again; 0 disables merging"),
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
 		geoFlag(),
+		devnetPlacesFlag(),
 	}, slices.Concat(estimatesFlags(), httpFlags())...)
 }
 
@@ -65,7 +66,7 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		DataDir: in.cmd.String(flagDataDir),
 		NATS:    cmp.Or(in.cmd.String(flagNATS), defaultNATS),
 		Durable: in.cmd.String(flagName),
-		Geo:     in.cmd.StringSlice(flagGeo),
+		Geo:     in.cmd.StringSlice(flagGeo), DevnetPlaces: in.cmd.Bool(flagDevnetPlaces),
 		Storing: consumer.Config{SegmentAge: in.cmd.Duration(flagSegmentAge), CompactEvery: in.cmd.Duration(flagCompact)},
 	}
 	if strings.ContainsAny(cfg.Durable, notInNames) {

@@ -51,6 +51,7 @@ func (p *program) exportCommand() *cli.Command {
 			text(flagSince, "", "only the time since then, as 24h or 7d"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
 			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out, and csv for -"),
+			toggle(flagPublic, "to publish the file: leave out the addresses and records of "+dataset.Nodes+"; the other tables cannot be published"),
 			toggle(flagRaw, "write CSV cells as they are, also those that a spreadsheet would take for a formula; without it they get a leading apostrophe"),
 		},
 	}, runExport)
@@ -69,6 +70,7 @@ type exportConfig struct {
 	in             dataset.Range
 	out, format    string
 	raw            bool // CSV cells as they are
+	public         bool // nodes without their addresses
 }
 
 func runExport(ctx context.Context, in invocation) error {
@@ -109,6 +111,9 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	}
 	if !slices.Contains(exportTables(), cfg.table) {
 		return cfg, usagef("unknown table %q; the tables are %s", cfg.table, strings.Join(exportTables(), ", "))
+	}
+	if cfg.public = in.cmd.Bool(flagPublic); cfg.public && cfg.table != dataset.Nodes {
+		return cfg, usagef("--%s: %s has addresses in each row; what can be published is %s, and the reports", flagPublic, cfg.table, dataset.Nodes)
 	}
 	if cfg.dataDir, err = in.dataDirectory(); err != nil {
 		return cfg, err

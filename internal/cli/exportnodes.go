@@ -25,6 +25,9 @@ func (cfg exportConfig) scan(ctx context.Context, each func(dataset.Row) error) 
 		return err
 	}
 	for _, n := range r.AllNodes() {
+		if cfg.public {
+			n.HideAddresses()
+		}
 		if err := each(n.Row()); err != nil {
 			return err
 		}

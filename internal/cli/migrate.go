@@ -14,8 +14,9 @@ func (p *program) migrateCommand() *cli.Command {
 		Name: "migrate", Usage: "add the columns of this version to datasets of earlier versions",
 		Description: "Rewrites the parts in --data-dir that lack columns, in which they are null then, so that every reader opens\n" +
 			"old and new ones together. A consumer does so when it starts, before it stores anything; this command does it\n" +
-			"before, or again when there was no disk space: it needs as much as the largest table. No consumer may be\n" +
-			"running; readers may. If it is interrupted, run it again.",
+			"before, or again when there was no disk space. It needs as much as the largest table; with less, but enough for\n" +
+			"the largest part, it replaces one part after the other, and until the last one some readers refuse the table.\n" +
+			"No consumer may be running; readers may. If it is interrupted, run it again.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runMigrate)
 }

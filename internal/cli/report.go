@@ -60,7 +60,7 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
 			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in the time that follows after a space, as in --changes 7d or --changes 90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
-			toggle(flagPublic, "with --"+flagBy+", put groups with fewer than five nodes together, to publish the result"),
+			toggle(flagPublic, "to publish the result: with --"+flagBy+", put groups with fewer than five nodes together; with --"+flagNodes+", leave addresses out"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
@@ -206,10 +206,11 @@ func (in invocation) groupFlags() error {
 	if by != "" && !slices.Contains(report.GroupNames(), by) {
 		return usagef("--%s %q: want one of %s", flagBy, by, strings.Join(report.GroupNames(), ", "))
 	}
-	for _, flag := range []string{flagPublic, flagCSV} {
-		if by == "" && in.cmd.Bool(flag) {
-			return usagef("--%s needs --%s", flag, flagBy)
-		}
+	if by == "" && in.cmd.Bool(flagCSV) {
+		return usagef("--%s needs --%s", flagCSV, flagBy)
+	}
+	if by == "" && in.cmd.Bool(flagPublic) && !in.cmd.Bool(flagNodes) {
+		return usagef("--%s needs --%s or --%s", flagPublic, flagBy, flagNodes)
 	}
 	if in.cmd.Bool(flagCSV) && in.cmd.Bool(flagJSON) {
 		return usagef("--%s and --%s: give one of them", flagCSV, flagJSON)
@@ -351,6 +352,9 @@ func (in invocation) reportNodes(r *report.Report) error {
 	}
 	enc := json.NewEncoder(in.stdout)
 	for _, n := range r.Nodes() {
+		if in.cmd.Bool(flagPublic) {
+			n.HideAddresses()
+		}
 		if err := enc.Encode(n); err != nil {
 			return fmt.Errorf("write result: %w", err)
 		}

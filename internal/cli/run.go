@@ -14,7 +14,7 @@ func (p *program) runCommand() *cli.Command {
 		Name: "run", Usage: "run sentry, JetStream and consumer in one process",
 		Description: "Crawls the network and writes the datasets in --data-dir. With --network devnet it also starts the\n" +
 			"network: nothing leaves this machine. JetStream is embedded unless --nats names a server.",
-		Flags: slices.Concat(sentryFlags(), consumerFlags(), natsFlags(), devnetFlags(), []cli.Flag{devnetPlacesFlag()}, serviceFlags()),
+		Flags: slices.Concat(sentryFlags(), consumerFlags(), natsFlags(), devnetFlags(), serviceFlags()),
 	}, runAll)
 }
 
@@ -41,7 +41,7 @@ func (in invocation) pipelineConfig() (cfg app.PipelineConfig, err error) {
 		if err != nil {
 			return cfg, err
 		}
-		cfg.Devnet, cfg.DevnetPlaces = &d, in.cmd.Bool(flagDevnetPlaces)
+		cfg.Devnet = &d
 	} else if net, err = in.usableNetwork(); err != nil {
 		return cfg, err
 	}

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/chainbound/valtrack/internal/diskio/diskiotest"
 )
@@ -86,6 +89,85 @@ func TestSetAsideOnAFullDisk(t *testing.T) {
 	defer w.Close()
 	commitAll(t, w, 40, 10)
 	checkAside(t, dir, parts)
+}
+
+// A migration looks whether there is room before it writes: where there is none for any
+// part it changes nothing and says what is needed, where there is some for one part after
+// the other it replaces them so, and where there is enough all at once.
+func TestMigrateWithLittleRoom(t *testing.T) {
+	earlier := earlierDir(t)
+	want := everyRow(t, earlier)
+	table, err := lookup(ValidatorMetadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name     string
+		leave    func(all, largest, growth int) int
+		err      error
+		replaced func(parts int) int // how often the table's directory is
+	}{
+		{"for no part", func(_, largest, growth int) int { return largest + growth - 16<<10 }, ErrNoRoom, func(int) int { return 0 }},
+		{"for one after the other", func(all, _, _ int) int { return all - 8<<10 }, nil, func(parts int) int { return parts }},
+		{"for all", func(all, _, _ int) int { return all + 64<<10 }, nil, func(int) int { return 1 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := diskiotest.Mount(t, "32m")
+			if err := os.CopyFS(dir, os.DirFS(earlier)); err != nil {
+				t.Fatal(err)
+			}
+			w := openAt(t, dir, &clock{noon.Add(2 * time.Hour)})
+			defer w.Close()
+			parts, err := w.olderParts(t.Context(), table)
+			if err != nil || len(parts) < 3 {
+				t.Fatalf("%d parts, %v", len(parts), err)
+			}
+			all, largest, growth := 0, 0, 0
+			for _, p := range parts {
+				info, err := os.Stat(p.path(dir, table.name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				larger := int(info.Size())/8 + columnRoom
+				all, largest, growth = all+int(info.Size())+larger, max(largest, int(info.Size())), growth+larger
+			}
+			exchanges := 0
+			w.crash = func(step string) error {
+				if step == "exchange "+ValidatorMetadata {
+					exchanges++
+				}
+				return nil
+			}
+			ballast := filepath.Join(dir, "ballast")
+			fill(t, ballast, c.leave(all, largest, growth))
+			free := room(t, dir)
+			_, err = w.Migrate(t.Context())
+			if !errors.Is(err, c.err) || c.err == nil && err != nil {
+				t.Fatalf("error %v, want %v", err, c.err)
+			}
+			if want := c.replaced(len(parts)); exchanges != want {
+				t.Errorf("the directory was replaced %d times, want %d", exchanges, want)
+			}
+			if err != nil {
+				if !strings.Contains(err.Error(), Dir(dir, ValidatorMetadata)) || !strings.Contains(err.Error(), "MiB are needed") || room(t, dir) < free {
+					t.Errorf("%v; %d bytes free, %d before", err, room(t, dir), free)
+				}
+				if uniform(t, dir, ValidatorMetadata) {
+					t.Error("parts have places")
+				}
+				remove(t, ballast)
+				if _, err := w.Migrate(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			if !uniform(t, dir, ValidatorMetadata) || !uniform(t, dir, PeerEstimates) {
+				t.Error("parts have no places")
+			}
+			if d := cmp.Diff(want, everyRow(t, dir)); d != "" {
+				t.Errorf("rows (-before +after):\n%s", d)
+			}
+		})
+	}
 }
 
 // fill writes a file that leaves so many bytes of its disk.

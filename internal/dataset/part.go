@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	kzstd "github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
@@ -73,14 +74,26 @@ func createPart[T Row](dir string, options ...parquet.WriterOption) (*part[T], e
 func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
 	// One row group per part: dictionaries belong to a row group, and what repeats
 	// from epoch to epoch is what makes a part small.
-	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
+	w := parquet.NewGenericWriter[T](f, append(append([]parquet.WriterOption{
 		parquet.Compression(compression),
 		parquet.CreatedBy("valtrack", schemaText(), ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
-		// repeated. Nobody searches for a range of records or addresses.
-		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),
-	}, options...)...)
+		// repeated.
+		parquet.DataPageStatistics(false),
+	}, withoutBounds[T]()...), options...)...)
 	return &part[T]{file: f, w: w, buf: make([]T, 0, writeBatch)}
+}
+
+// withoutBounds are the columns of which pages have no bounds: nobody searches for a range
+// of records or addresses, and each page has peers of all over the world.
+func withoutBounds[T Row]() (options []parquet.WriterOption) {
+	var zero T
+	for _, name := range ColumnsOf(zero) {
+		if name == "enr" || name == "multiaddr" || strings.HasPrefix(name, "geo_") {
+			options = append(options, parquet.SkipPageBounds(name))
+		}
+	}
+	return options
 }
 
 func (p *part[T]) append(row T) error {

@@ -134,3 +134,7 @@ func (w *Writer) Sweep(now time.Time) error {
 	}
 	return nil
 }
+
+// dropOld removes what swaps have replaced at once: readers that started with it have to
+// start again.
+func (w *Writer) dropOld() error { return w.Sweep(time.Now().Add(keepOld)) }

@@ -52,17 +52,17 @@ type ValidatorRow struct {
 	ClockErrorMS          *int64  `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
 	// GeoCountry to GeoSource are the place and the network of the address; see place.go.
 	// Null where they are not known, and in rows of earlier versions.
-	GeoCountry      *string  `parquet:"geo_country,optional,dict" json:"geo_country"`
-	GeoCountryCode  *string  `parquet:"geo_country_code,optional,dict" json:"geo_country_code"`
-	GeoRegion       *string  `parquet:"geo_region,optional,dict" json:"geo_region"`
-	GeoCity         *string  `parquet:"geo_city,optional,dict" json:"geo_city"`
+	GeoCountry      Text     `parquet:"geo_country,optional,dict" json:"geo_country"`
+	GeoCountryCode  Text     `parquet:"geo_country_code,optional,dict" json:"geo_country_code"`
+	GeoRegion       Text     `parquet:"geo_region,optional,dict" json:"geo_region"`
+	GeoCity         Text     `parquet:"geo_city,optional,dict" json:"geo_city"`
 	GeoLatitude     *float64 `parquet:"geo_latitude,optional,dict" json:"geo_latitude"`
 	GeoLongitude    *float64 `parquet:"geo_longitude,optional,dict" json:"geo_longitude"`
-	GeoASN          *uint32  `parquet:"geo_autonomous_system_number,optional,dict" json:"geo_autonomous_system_number"`
-	GeoOrganization *string  `parquet:"geo_autonomous_system_organization,optional,dict" json:"geo_autonomous_system_organization"`
-	GeoHosting      *string  `parquet:"geo_hosting,optional,dict" json:"geo_hosting"`
-	GeoCloud        *string  `parquet:"geo_cloud,optional,dict" json:"geo_cloud"`
-	GeoSource       *string  `parquet:"geo_source,optional,dict" json:"geo_source"`
+	GeoASN          Number   `parquet:"geo_autonomous_system_number,optional,dict" json:"geo_autonomous_system_number"`
+	GeoOrganization Text     `parquet:"geo_autonomous_system_organization,optional,dict" json:"geo_autonomous_system_organization"`
+	GeoHosting      Text     `parquet:"geo_hosting,optional,dict" json:"geo_hosting"`
+	GeoCloud        Text     `parquet:"geo_cloud,optional,dict" json:"geo_cloud"`
+	GeoSource       Text     `parquet:"geo_source,optional,dict" json:"geo_source"`
 	Common
 }
 

@@ -194,3 +194,12 @@ func FuzzLines(f *testing.F) {
 		}
 	})
 }
+
+func TestFree(t *testing.T) {
+	if free, err := Free(t.TempDir()); err != nil || free <= 0 {
+		t.Errorf("%d bytes, %v", free, err)
+	}
+	if _, err := Free(filepath.Join(t.TempDir(), "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing directory: %v", err)
+	}
+}

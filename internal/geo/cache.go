@@ -18,6 +18,9 @@ type question struct {
 type cache struct {
 	mu     sync.RWMutex
 	places map[question]*Place
+	// distinct has each place once: thousands of addresses are in the same networks, and
+	// what handles their places finds them in the processor's caches.
+	distinct map[Place]*Place
 }
 
 // get returns the place of an address, which find finds the first time.
@@ -32,7 +35,13 @@ func (c *cache) get(q question, find func() *Place) *Place {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.places == nil || len(c.places) == maxCached {
-		c.places = map[question]*Place{}
+		c.places, c.distinct = map[question]*Place{}, map[Place]*Place{}
+	}
+	if p != nil {
+		if same, ok := c.distinct[*p]; ok {
+			p = same
+		}
+		c.distinct[*p] = p
 	}
 	c.places[q] = p
 	return p

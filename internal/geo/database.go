@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/oschwald/maxminddb-golang/v2"
+
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 const (
@@ -17,6 +19,10 @@ const (
 	maxDatabase = 2 << 30
 	// sampled is how many records of a database are checked when it is opened.
 	sampled = 1000
+	// maxWalked is how many networks are passed on the way to those records. A tree has at
+	// most 128 without a record beside each that has one; in a file whose nodes share
+	// their children there may be 2^128.
+	maxWalked = 1 << 20
 )
 
 // database is a file in the format mmdb, of any of the schemas in fields.go.
@@ -81,20 +87,27 @@ func parseDatabase(path string, data []byte) (*database, error) {
 	if meta.BuildEpoch == 0 || meta.BuildEpoch > math.MaxInt32 {
 		return nil, fmt.Errorf("%s: field build_epoch of the metadata is %d, not a time", path, meta.BuildEpoch)
 	}
-	name := meta.DatabaseType
+	name := printable.Clean(clip(meta.DatabaseType))
 	if name == "" {
 		return nil, fmt.Errorf("%s: field database_type of the metadata is empty", path)
 	}
-	d := &database{path: path, reader: reader, source: Source{Name: clip(name), Date: meta.BuildTime().UTC(), File: path}}
+	d := &database{path: path, reader: reader, source: Source{Name: name, Date: meta.BuildTime().UTC(), File: path}}
 	return d, d.check()
 }
 
 // check reads some records: a database without a field that we know would never say
 // anything, and one whose fields cannot be read is better refused than ignored.
 func (d *database) check() error {
-	known, checked := false, 0
+	known, checked, walked := false, 0, 0
 	keys := map[string]bool{}
-	for result := range d.reader.Networks() {
+	// Without these options the iterator skips networks by itself, for as long as there are some.
+	for result := range d.reader.Networks(maxminddb.IncludeNetworksWithoutData(), maxminddb.IncludeAliasedNetworks()) {
+		if walked++; walked > maxWalked {
+			return fmt.Errorf("%s: the search tree is damaged: its first %d networks have %d records, so branches of it are repeated", d.path, maxWalked, checked)
+		}
+		if result.Err() == nil && !result.Found() {
+			continue
+		}
 		var rec map[string]any
 		if err := result.Decode(&rec); err != nil {
 			return fmt.Errorf("%s: the record of %s: %w", d.path, result.Prefix(), err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
+	"github.com/oschwald/maxminddb-golang/v2"
 
 	"github.com/chainbound/valtrack/internal/geo/hosting"
 )
@@ -33,7 +34,12 @@ const (
 // build makes a database with a record for the networks of ip4 and ip6.
 func build(t testing.TB, kind string, version int, record mmdbtype.DataType) []byte {
 	t.Helper()
-	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: kind, IPVersion: version, BuildEpoch: time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC).Unix()})
+	return buildAt(t, kind, version, record, time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC))
+}
+
+func buildAt(t testing.TB, kind string, version int, record mmdbtype.DataType, at time.Time) []byte {
+	t.Helper()
+	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: kind, IPVersion: version, BuildEpoch: at.Unix()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +188,50 @@ func TestDatabasesThatAreRefused(t *testing.T) {
 	}
 	if _, err := Open([]string{"missing.mmdb"}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "missing.mmdb") {
 		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// withTree is a database whose search tree is replaced: children gives those of a node out
+// of n, which is also the child that means "no record".
+func withTree(t testing.TB, children func(i, n uint) (left, right uint)) []byte {
+	t.Helper()
+	data := build(t, "x", 6, object{"city": text("x")})
+	reader, err := maxminddb.OpenBytes(data)
+	if err != nil || reader.Metadata.RecordSize != 28 {
+		t.Fatalf("%+v, %v", reader.Metadata, err)
+	}
+	n := reader.Metadata.NodeCount
+	for i := range n {
+		left, right := children(i, n)
+		copy(data[7*i:], []byte{byte(left >> 16), byte(left >> 8), byte(left), byte(left>>24<<4 | right>>24), byte(right >> 16), byte(right >> 8), byte(right)})
+	}
+	return data
+}
+
+// hostileTrees are search trees that are no trees.
+var hostileTrees = map[string]func(i, n uint) (left, right uint){
+	"nodes are shared": func(i, n uint) (uint, uint) {
+		if i >= 60 {
+			return n, n
+		}
+		return i + 1, i + 1
+	},
+	"the IPv4 part is shared": func(i, n uint) (uint, uint) { // and is what the iterator skips
+		if i >= 96 {
+			return n, n
+		}
+		return i + 1, i + 1
+	},
+	"a loop":                  func(uint, uint) (uint, uint) { return 0, 0 },
+	"a loop beside no record": func(_, n uint) (uint, uint) { return n, 0 },
+}
+
+// A file whose nodes share children or lead back is refused at once, whatever the number of its paths.
+func TestTreesThatAreNone(t *testing.T) {
+	for name, children := range hostileTrees {
+		if _, err := parseDatabase("f.mmdb", withTree(t, children)); err == nil || !strings.Contains(err.Error(), "f.mmdb: ") || !strings.Contains(err.Error(), "tree") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -404,6 +454,9 @@ func FuzzDatabase(f *testing.F) {
 	for _, s := range schemas {
 		f.Add(build(f, s.name, s.version, s.record))
 	}
+	for _, children := range hostileTrees {
+		f.Add(withTree(f, children))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := parseDatabase("f.mmdb", data)
 		if err != nil {
@@ -437,6 +490,10 @@ func TestFind(t *testing.T) {
 	}
 	if p := l.Find(netip.MustParseAddr("10.0.0.1")); p != nil {
 		t.Errorf("a private address: %+v", p)
+	}
+	// Addresses of one place share it.
+	if a, b := l.Find(netip.MustParseAddr("8.8.8.8")), l.Find(netip.MustParseAddr("8.8.8.9")); a == nil || a != b {
+		t.Errorf("%p %+v, %p %+v", a, a, b, b)
 	}
 	// The cache is bounded.
 	for i := range maxCached + 10 {

@@ -85,9 +85,6 @@ func (l *Locator) Sources() []Source {
 	return append(out, l.table.header.Places, l.table.header.Networks)
 }
 
-// Notice is the text that the licences of the embedded table ask for.
-func (l *Locator) Notice() string { return l.table.header.Notice }
-
 // Version changes after a database has been loaded: what was found before may differ.
 func (l *Locator) Version() uint64 { return l.version.Load() }
 

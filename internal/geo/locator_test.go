@@ -100,8 +100,8 @@ func TestEmbeddedTableSaysWhereItIsFrom(t *testing.T) {
 		t.Errorf("sources %v", got)
 	}
 	for _, want := range []string{"IP Geolocation by DB-IP", "https://db-ip.com", "CC BY 4.0", "https://www.routeviews.org", "https://www.nro.net"} {
-		if !strings.Contains(l.Notice(), want) {
-			t.Errorf("the notice lacks %q: %s", want, l.Notice())
+		if notice := l.table.header.Notice; !strings.Contains(notice, want) {
+			t.Errorf("the notice lacks %q: %s", want, notice)
 		}
 	}
 	if len(embedded) > 14_000_000 {

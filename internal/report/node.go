@@ -95,7 +95,11 @@ type Location struct {
 
 // locationOf is the place in the columns of a row.
 func locationOf(r *dataset.ValidatorRow) Location {
-	return Location{r.GeoCountry, r.GeoCountryCode, r.GeoRegion, r.GeoCity, r.GeoLatitude, r.GeoLongitude, r.GeoASN, r.GeoOrganization, r.GeoHosting, r.GeoCloud, r.GeoSource}
+	text := func(t dataset.Text) *string { return known(string(t)) }
+	return Location{
+		text(r.GeoCountry), text(r.GeoCountryCode), text(r.GeoRegion), text(r.GeoCity), r.GeoLatitude, r.GeoLongitude,
+		known(uint32(r.GeoASN)), text(r.GeoOrganization), text(r.GeoHosting), text(r.GeoCloud), text(r.GeoSource),
+	}
 }
 
 // Who told the custody group count.

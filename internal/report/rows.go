@@ -30,6 +30,12 @@ func (n *Node) Row() dataset.NodeRow {
 	return row
 }
 
+// HideAddresses removes what says where the node can be reached: what remains may be
+// published.
+func (n *Node) HideAddresses() {
+	n.ENR, n.Multiaddr, n.IP, n.IP6, n.Port = "", "", nil, nil, nil
+}
+
 // known is nil for the zero value.
 func known[T comparable](v T) *T {
 	var zero T

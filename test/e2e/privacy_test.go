@@ -54,6 +54,7 @@ func TestNothingLinksValidatorsToPeers(t *testing.T) {
 	text := map[string][]byte{"valtrack report --nodes --json": report}
 	text["/metrics"] = get(t, "http://127.0.0.1:"+metrics+"/metrics")
 	p.stop(t, syscall.SIGTERM, 0)
+	t.Run("addresses", func(t *testing.T) { checkPublicOutputs(t, data, map[string][]byte{"/metrics": text["/metrics"]}) })
 	text["log"] = []byte(p.text())
 	select {
 	case <-asked:

@@ -43,20 +43,23 @@ var nameRules = []struct {
 
 	{Education, "", "universi* univ college* school* academic educa* hochschule* polytechni* " +
 		"institute_of_technology nren"},
-	{Hosting, "", "*hosting* host* *host *hosts cloud* *cloud server* *server *servers *vps vds " +
-		"datacent* data_cent* rechenzentrum *colo colocation* dedicated* " +
-		"bare_metal baremetal webservices web_services cdn content_delivery domain_names registrar " +
+	{Hosting, "", "*hosting* host* *host *hosts *hoster *cloud* server* *server *servers *vps vds kvm* *kvm " +
+		"*datacent* *data_cent* *data_vault rechenzentrum veri_merkezi centro_de_datos centre_de_donnees " +
+		"*colo colocation* rack* *racks dedicated* *nodes compute gpu* " +
+		"hospeda* hebergement* sunucu* nuvem nube " +
+		"bare_metal baremetal webservices web_services cdn content_delivery ddos* *ddos domain_names registrar " +
 		"internetdienste idc godaddy*"},
 	{Business, "", "hotel* intel"}, // before words that end in tel
 	{ISP, "", "*telecom* *telekom* *telefon* telephon* *telco tele2* telenor telia* telus *tel " +
 		"comunica* communicat* kommunikat* komunikas* *cable* kabel* *broadband* *bredband* *bredbaand* " +
-		"fibre* fiber* *fibra* glasfaser* mobile* mobil *wireless* cellular *isp satellite*"},
+		"fibre* fiber* *fibra* glasfaser* mobile* mobil *wireless* cellular *isp satellite* " +
+		"provedor* multimidia wimax banda_larga breitband* breiband kablo* televis* iletisim"},
 	{ISP, "", "vodafone orange bell rogers verizon comcast charter spectrum cox at_t " +
 		"swisscom proximus telenet telemach ziggo odido elisa sfr free_sas bouygues netia kpn " +
 		"vimpelcom megafon mts kyivstar unicom chinanet kddi docomo optus telstra starhub superloop " +
 		"jio videotron cogeco breezeline liberty_global claro telmex vivo turkcell superonline"},
 	{ISP, "", "internet"},
-	{Business, "", "bank* banco insurance capital trading securities ministry hospital*"},
+	{Business, "", "bank* banco insurance capital trading securities ministry hospital* credit_union city_of government"},
 }
 
 // A rule fits a name whose normalised words contain pattern.

@@ -109,7 +109,10 @@ func TestPrecisionAndRecall(t *testing.T) {
 	if len(heldOut) != 100 || len(all) != 300 {
 		t.Fatalf("%d held out of %d labelled networks, want 100 of 300", len(heldOut), len(all))
 	}
-	unseen := readLabelled(t, "unseen.csv")
+	unseen, drawn := readLabelled(t, "unseen.csv"), readLabelled(t, "drawn.csv")
+	if len(drawn) != 100 {
+		t.Fatalf("%d networks drawn, want 100", len(drawn))
+	}
 	both := func(n labelled) Verdict { return Classify(n.asn, n.name) }
 	rulesAlone := func(n labelled) Verdict { return classifyName(n.name) }
 	crawl := readLabelled(t, "labelled.csv")
@@ -130,6 +133,7 @@ func TestPrecisionAndRecall(t *testing.T) {
 		{"200 of a crawl, table and rules", crawl, both, 0.97},
 		{"200 of a crawl, rules alone", crawl, rulesAlone, 0},
 		{"64 unseen, table and rules", unseen, both, 0},
+		{"100 drawn, table and rules", drawn, both, 0},
 		{"not in the table, so rules alone", notInTable, both, 0},
 		{"100 held out, rules alone", heldOut, rulesAlone, 0},
 		{"all 300, rules alone", all, rulesAlone, 0},
