@@ -62,7 +62,7 @@ audit: ## known vulnerabilities in what is called (needs the internet), and lice
 .PHONY: fuzz
 # Go would spend up to a minute on making an input with new coverage smaller: all of the time.
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
-	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal | while read -r f; do \
+	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal client | while read -r f; do \
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; \
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
