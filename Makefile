@@ -11,6 +11,7 @@ WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
 ROOMS = $$($(GO) list ./... | grep -v /test/)
 WEB := web/node_modules/.package-lock.json
+PYTHON := bin/python/installed
 DUCKDB := test/duckdb/node_modules/.package-lock.json
 
 .PHONY: help
@@ -70,6 +71,10 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	      || { cat /tmp/valtrack-fuzz.$$$$; exit 1; }; \
 	    rm -f /tmp/valtrack-fuzz.$$$$; \
 	  done; done
+
+.PHONY: fuzz-api
+fuzz-api: $(PYTHON) ## schemathesis against the API of a devnet, and the examples for Python and R: under a minute, or VALTRACK_FUZZ_SECONDS for each of two runs (needs Python 3 with venv; R with httr2 for its example)
+	VALTRACK_PYTHON=$(CURDIR)/bin/python/bin/python $(GO) test ./test/api -count=1 -v -timeout 3h
 
 .PHONY: interop
 interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
@@ -202,6 +207,11 @@ $(WEB): web/package-lock.json
 
 $(DUCKDB): test/duckdb/package-lock.json
 	cd test/duckdb && npm ci --no-audit --no-fund
+
+$(PYTHON): test/api/requirements.txt
+	python3 -m venv bin/python
+	bin/python/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
 
 .PHONY: clean
 clean: ## remove what the targets built
