@@ -274,7 +274,7 @@ func (a *api) createQuery(ctx context.Context, name, description, sql string) (i
 	return out.ID, err
 }
 
-// updateQuery changes the SQL of a query.
-func (a *api) updateQuery(ctx context.Context, id int64, sql string) error {
-	return a.json(ctx, http.MethodPatch, fmt.Sprintf("/query/%d", id), map[string]any{"query_sql": sql}, nil, false)
+// updateQuery changes the SQL and the description of a query.
+func (a *api) updateQuery(ctx context.Context, id int64, description, sql string) error {
+	return a.json(ctx, http.MethodPatch, fmt.Sprintf("/query/%d", id), map[string]any{"description": description, "query_sql": sql}, nil, false)
 }

@@ -103,7 +103,7 @@ func (p *Publisher) Publish(ctx context.Context) ([]Published, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := publication{time.Now(), head.Meta.Network}
+	at := publication{time.Now(), head.Meta.Network, head.Meta.GeoSources}
 	var out []Published
 	all := tables(p.source, at)
 	for _, t := range all {
@@ -203,7 +203,7 @@ func (p *Publisher) swap(ctx context.Context, saved []query, t table, to *Publis
 	if m := regexp.MustCompile(`dune\.` + p.cfg.Namespace + `\.([a-z0-9_]+)`).FindStringSubmatch(old); m != nil {
 		before = m[1]
 	}
-	return before, p.api.updateQuery(ctx, to.Query, sql)
+	return before, p.api.updateQuery(ctx, to.Query, t.description, sql)
 }
 
 // find is the number of the first query of a name; 0 when there is none.

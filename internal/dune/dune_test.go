@@ -36,6 +36,10 @@ func TestPublish(t *testing.T) {
 			}
 			time.Sleep(2 * time.Hour)
 		}
+		const places = "Places and networks of addresses: IP Geolocation by DB-IP, https://db-ip.com, CC BY 4.0"
+		if n := strings.Count(d.sent.String(), places); n != 4*2*2 { // each time in two tables and their queries
+			t.Errorf("the sources of places are named %d times", n)
+		}
 		if n := strings.Count(strings.Join(d.calls, "\n"), tables[0]+"/insert"); n != 3 {
 			t.Errorf("5 rows in %d batches of at most 2", n)
 		}

@@ -244,7 +244,8 @@ func (d *fakeDune) checkReaders() {
 // source is an API of Valtrack with so many nodes.
 func source(t *testing.T, nodes int, change func(row map[string]any)) *client.Client {
 	t.Helper()
-	meta := map[string]any{"network": "mainnet", "simulated": false, "as_of": 1, "covers_ms": 1, "age_ms": 1, "public": true, "next": nil, "total": nodes}
+	meta := map[string]any{"network": "mainnet", "simulated": false, "as_of": 1, "covers_ms": 1, "age_ms": 1, "public": true, "next": nil, "total": nodes,
+		"geo_sources": []any{map[string]any{"name": "IP Geolocation by DB-IP", "url": "https://db-ip.com", "licence": "CC BY 4.0"}}}
 	c, err := client.New(client.Config{URL: "http://valtrack.test", HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.Header.Get("X-API-Key") != "" {
 			t.Error("the source was asked with a key")

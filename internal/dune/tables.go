@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,6 +64,19 @@ func tableOf[R any](name, description string, at publication, columns []column[R
 type publication struct {
 	at      time.Time
 	network string
+	sources []client.GeoSource
+}
+
+// places names what places and networks are from: licences ask for it where these are shown.
+func (p publication) places() string {
+	var parts []string
+	for _, s := range p.sources {
+		parts = append(parts, strings.Join(slices.DeleteFunc([]string{s.Name, s.URL, s.Licence}, func(text string) bool { return text == "" }), ", "))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ". Places and networks of addresses: " + strings.Join(parts, "; ")
 }
 
 func encode[R any](at publication, columns []column[R], r R) ([]byte, error) {
@@ -170,10 +184,10 @@ var errNotPublic = errors.New("the API gives the view of a key: only the public 
 // tables are what is published.
 func tables(source *client.Client, at publication) []table {
 	return []table{
-		tableOf("nodes", "Nodes of the Ethereum consensus network, with estimated validators (Valtrack)", at, nodeColumns(), func(ctx context.Context) iter.Seq2[client.Node, error] {
+		tableOf("nodes", "Nodes of the Ethereum consensus network, with estimated validators (Valtrack)"+at.places(), at, nodeColumns(), func(ctx context.Context) iter.Seq2[client.Node, error] {
 			return source.Nodes(ctx, client.NodeQuery{})
 		}),
-		tableOf("groups", "Nodes and estimated validators by country, city, network, hosting, client and release (Valtrack)", at, groupColumns(), func(ctx context.Context) iter.Seq2[client.Group, error] {
+		tableOf("groups", "Nodes and estimated validators by country, city, network, hosting, client and release (Valtrack)"+at.places(), at, groupColumns(), func(ctx context.Context) iter.Seq2[client.Group, error] {
 			return func(yield func(client.Group, error) bool) {
 				for _, list := range []string{client.Countries, client.Cities, client.Networks, client.Hosting, client.Clients} {
 					answer, err := source.Groups(ctx, list)
