@@ -63,3 +63,36 @@ func TestDocsAskNobody(t *testing.T) {
 		t.Errorf("%.500s", body)
 	}
 }
+
+// A text that is longer than the specification has it is refused, and one as long is not for its
+// length.
+func TestLengthsAreAsSpecified(t *testing.T) {
+	s := newTestServer(t, 1)
+	doc, err := specDoc()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tested := 0
+	for path, item := range doc.Paths.Map() {
+		for _, p := range item.Get.Parameters {
+			schema := p.Value.Schema.Value
+			if schema.Items != nil {
+				schema = schema.Items.Value
+			}
+			if p.Value.In != "query" || schema.MaxLength == nil {
+				continue
+			}
+			tested++
+			for _, more := range []int{0, 1} {
+				query := path + "?" + p.Value.Name + "=" + strings.Repeat("a", int(*schema.MaxLength)+more)
+				rec := s.get(query, true)
+				if tooLong := strings.Contains(rec.Body.String(), "printable bytes"); more == 1 && rec.Code != http.StatusBadRequest || more == 0 && tooLong {
+					t.Errorf("%.60s… with %d characters: %d %.200s", query, int(*schema.MaxLength)+more, rec.Code, rec.Body)
+				}
+			}
+		}
+	}
+	if tested < 6 {
+		t.Errorf("%d parameters have a longest value", tested)
+	}
+}
