@@ -11,6 +11,7 @@ WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
 ROOMS = $$($(GO) list ./... | grep -v /test/)
 WEB := web/node_modules/.package-lock.json
+PYTHON := bin/python/installed
 DUCKDB := test/duckdb/node_modules/.package-lock.json
 
 .PHONY: help
@@ -62,7 +63,7 @@ audit: ## known vulnerabilities in what is called (needs the internet), and lice
 .PHONY: fuzz
 # Go would spend up to a minute on making an input with new coverage smaller: all of the time.
 fuzz: ## each fuzz target for FUZZTIME (default 5s)
-	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal | while read -r f; do \
+	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal client | while read -r f; do \
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
 	    echo "$$t in $$(dirname $$f)"; \
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
@@ -70,6 +71,10 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s)
 	      || { cat /tmp/valtrack-fuzz.$$$$; exit 1; }; \
 	    rm -f /tmp/valtrack-fuzz.$$$$; \
 	  done; done
+
+.PHONY: fuzz-api
+fuzz-api: $(PYTHON) ## schemathesis against the API of a devnet, and the examples for Python and R: under a minute, or VALTRACK_FUZZ_SECONDS for each of two runs (needs Python 3 with venv; R with httr2 for its example)
+	VALTRACK_PYTHON=$(CURDIR)/bin/python/bin/python $(GO) test ./test/api -count=1 -v -timeout 3h
 
 .PHONY: interop
 interop: build ## against real beacon nodes in REALNET, as CONTRIBUTING.md says
@@ -226,6 +231,11 @@ $(WEB): web/package-lock.json
 
 $(DUCKDB): test/duckdb/package-lock.json
 	cd test/duckdb && npm ci --no-audit --no-fund
+
+$(PYTHON): test/api/requirements.txt
+	python3 -m venv bin/python
+	bin/python/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
 
 .PHONY: clean
 clean: ## remove what the targets built

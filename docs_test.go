@@ -62,11 +62,11 @@ func TestMetricsOfThePagesExist(t *testing.T) {
 	}
 }
 
-// goFiles is the text of the Go files under internal and test whose names end so.
+// goFiles is the text of the Go files under internal, client and test whose names end so.
 func goFiles(t *testing.T, ending string) string {
 	t.Helper()
 	var code strings.Builder
-	for _, dir := range []string{"internal", "test"} {
+	for _, dir := range []string{"internal", "client", "test"} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, ending) {
 				text, readErr := os.ReadFile(path)

@@ -115,9 +115,11 @@ func (c *testCrawl) visit(i int, at time.Time, ip, agent string) {
 	common := event.Common{Network: "testnet", CrawlerID: "c", CrawlerLocation: "here", Timestamp: at.UnixMilli()}
 	digest, cgc, nodeID := testSchedule(c.t).At(10).Digest, uint64(4+i%124), eth2.NodeID{byte(i), byte(i >> 8), byte(i >> 16), 1}
 	record := fmt.Sprintf("enr:-%0200d", i)
-	c.tracker.Add(&event.PeerDiscovered{
+	found := &event.PeerDiscovered{
 		Common: common, ENR: record, ID: testPeer(i), NodeID: nodeID, Seq: 1, IP: ip, Port: 9000, ForkDigest: &digest, CustodyGroupCount: &cgc, NFD: &c.next,
-	})
+	}
+	c.tracker.Add(found)
+	c.append(dataset.Append(c.writer, dataset.FromPeerDiscovered(found)))
 	ended := &event.VisitEnded{Common: common, VisitID: fmt.Sprintf("c-1-%d", c.visits), ID: testPeer(i), Direction: event.Outbound, Transport: event.QUIC, Started: at.UnixMilli(), Ended: at.UnixMilli() + 5, Outcome: event.OutcomeDialTimeout}
 	if i%7 != 6 {
 		syncnets, long := eth2.Syncnets(0), eth2.NewAttnets([]int{i % 64, (i + 1) % 64})
@@ -132,6 +134,8 @@ func (c *testCrawl) visit(i int, at time.Time, ip, agent string) {
 		row := dataset.FromMetadataReceived(handshake)
 		derived := dataset.ValidatorRowOf(&row)
 		derived.LongLivedSubnets = dataset.List(long.Subnets())
+		parsed := eth2.ParseAgent(agent)
+		derived.Client, derived.ClientRelease, derived.OS, derived.Arch = string(parsed.Kind), known(parsed.Release()), known(parsed.OS), known(parsed.Arch)
 		c.append(dataset.Append(c.writer, row))
 		c.append(dataset.Append(c.writer, derived))
 	}

@@ -68,11 +68,35 @@ func specPage(doc map[string]any) page {
 		list, _ := get["parameters"].([]any)
 		for _, p := range list {
 			parameter := resolve(doc, p.(map[string]any))
-			d.Parameters = append(d.Parameters, parameterDoc{str(parameter["name"]), str(parameter["description"])})
+			d.Parameters = append(d.Parameters, parameterDoc{str(parameter["name"]), describe(parameter)})
 		}
 		out.Paths = append(out.Paths, d)
 	}
 	return out
+}
+
+// describe says what a parameter is, and what it may be.
+func describe(parameter map[string]any) string {
+	var parts []string
+	if str(parameter["in"]) == "header" {
+		parts = append(parts, "A header.")
+	}
+	if text := strings.TrimSpace(str(parameter["description"])); text != "" {
+		parts = append(parts, strings.TrimSuffix(text, ".")+".")
+	}
+	schema, _ := parameter["schema"].(map[string]any)
+	if items, ok := schema["items"].(map[string]any); ok {
+		schema = items
+	}
+	values, _ := schema["enum"].([]any)
+	names := make([]string, len(values))
+	for i, v := range values {
+		names[i] = str(v)
+	}
+	if len(names) > 0 {
+		parts = append(parts, "One of "+strings.Join(names, ", ")+".")
+	}
+	return strings.Join(parts, " ")
 }
 
 // resolve follows a reference to a component.

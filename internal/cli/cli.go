@@ -132,6 +132,7 @@ func (p *program) root() *cli.Command {
 			p.rebuildCommand(),
 			p.migrateCommand(),
 			p.purgeCommand(),
+			p.publishCommand(),
 			p.visitCommand(),
 			p.inspectCommand(),
 			p.checkCommand(),

@@ -69,6 +69,8 @@ func (p *program) reportCommand() *cli.Command {
 			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
 			text(flagDevnetDir, "", "directory of the devnet's truth file; by default devnet in --data-dir"),
+			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir"),
+			keyFileFlag(),
 		},
 	}, runReport)
 }
@@ -79,6 +81,9 @@ func runReport(ctx context.Context, in invocation) error {
 	}
 	if err := in.oneReport(); err != nil {
 		return err
+	}
+	if in.cmd.String(flagURL) != "" {
+		return in.reportURL(ctx)
 	}
 	dir, err := in.dataDirectory()
 	if err != nil {
@@ -187,6 +192,9 @@ func (in invocation) oneReport() error {
 		return usagef("--%s and --%s: give one of them", kinds[0], kinds[1])
 	}
 	if err := in.groupFlags(); err != nil {
+		return err
+	}
+	if err := in.urlFlags(); err != nil {
 		return err
 	}
 	if len(kinds) == 0 || slices.Contains([]string{flagNodes, flagForks, flagChanges, flagBy}, kinds[0]) {
@@ -299,9 +307,13 @@ func (in invocation) reportGroups(r *report.Report, dir string) error {
 	if err != nil {
 		return fmt.Errorf("--%s %s in %s: %w", flagBy, in.cmd.String(flagBy), dir, err)
 	}
-	if !in.cmd.Bool(flagCSV) {
-		return in.writeView(groups)
+	if in.cmd.Bool(flagCSV) {
+		return in.writeGroupsCSV(groups)
 	}
+	return in.writeView(groups)
+}
+
+func (in invocation) writeGroupsCSV(groups report.Groups) error {
 	out := csv.NewWriter(in.stdout)
 	for _, cells := range groups.Table() {
 		escapeFormulas(cells)
@@ -325,7 +337,7 @@ func (in invocation) reportTruth(r *report.Report, dir string) error {
 }
 
 // writeView writes a view as JSON or text.
-func (in invocation) writeView(view interface{ WriteText(w io.Writer) error }) error {
+func (in invocation) writeView(view textView) error {
 	if in.cmd.Bool(flagJSON) {
 		return writeJSON(in.stdout, view)
 	}

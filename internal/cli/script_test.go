@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strconv"
@@ -38,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"http":       httpGet,
 			"waithttp":   waitHTTP,
 			"natsserver": natsServer,
+			"dune":       fakeDune,
 
 			"noearlydial": noEarlyDial,
 		},
@@ -119,6 +121,24 @@ func natsServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the NATS server does not start")
 	}
 	ts.Setenv(args[0], srv.ClientURL())
+}
+
+// fakeDune sets a variable to the URL of a server that takes the key dune_key, and answers as
+// Dune does where nothing was published: `dune NAME`.
+func fakeDune(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: dune NAME")
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if r.Header.Get("X-Dune-Api-Key") != "dune_key" || err != nil {
+			http.Error(w, "invalid API key", http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprintf(w, `{"tables":[],"queries":[],"total":0,"query_id":7,"rows_written":%d}`, bytes.Count(body, []byte{'\n'}))
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv(args[0], server.URL)
 }
 
 // atLeast waits until a file has N lines: `lines FILE N`.

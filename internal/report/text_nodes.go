@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,8 @@ func (r *Report) WriteNodes(w io.Writer) error {
 	return p.writeTo(w)
 }
 
-func (p *page) nodes(nodes []*Node) {
+// nodes writes a line per node, without the columns that are named.
+func (p *page) nodes(nodes []*Node, without ...string) {
 	rows := make([][]string, len(nodes))
 	for i, n := range nodes {
 		cgc, long, short, estimate, rule, flags, since := "-", "-", "-", "-", "-", "-", "-"
@@ -53,7 +55,7 @@ func (p *page) nodes(nodes []*Node) {
 			fmt.Sprint(n.Observations), lastHeard(n.LastSeen), orDash(n.Transport),
 		}
 	}
-	p.table([]column{
+	columns := []column{
 		{"ID", idColumn, 0},
 		{"CLIENT", plainColumn, 0},
 		{"VERSION", textColumn, 1},
@@ -67,7 +69,15 @@ func (p *page) nodes(nodes []*Node) {
 		{"OBSERVATIONS", plainColumn, 4},
 		{"LAST HEARD", plainColumn, 0},
 		{"TRANSPORT", plainColumn, 5},
-	}, rows)
+	}
+	for _, name := range without {
+		at := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
+		columns = slices.Delete(columns, at, at+1)
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], at, at+1)
+		}
+	}
+	p.table(columns, rows)
 }
 
 // interval is the median with the 90 % interval.
@@ -223,6 +233,11 @@ func (d *Tracked) writeText(p *page) {
 		list = append(list, field{"damaged", fmt.Sprintf("%d days in tracker.db that cannot be decoded and are not in this list", d.UndecodableDays)})
 	}
 	p.fields(list)
+	d.writeHistory(p)
+}
+
+// writeHistory writes the days, and what the node had before.
+func (d *Tracked) writeHistory(p *page) {
 	rows := [][]string{}
 	for _, x := range d.Days {
 		watched := fmt.Sprintf("%.1f", x.EpochsWatched)

@@ -28,11 +28,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	if s.Validators != nil {
 		s.Validators.writeTables(p)
 	}
-	rows := [][]string{}
-	for _, c := range s.Clients {
-		rows = append(rows, []string{orUnknown(c.Client), fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked), versions(c)})
-	}
-	p.table([]column{{"CLIENT", plainColumn, 0}, {"NODES", plainColumn, 0}, {"SHARE", plainColumn, 0}, {"VERSIONS", textColumn, 1}}, rows)
+	s.writeClients(p)
 	s.writeCounts(p)
 	p.legend("[low to high]", "node", "attachment", "ended visit", "short-lived subnet", "hello", "custody groups", "record")
 	return p.writeTo(w)
@@ -69,19 +65,34 @@ func (s Summary) writeHead(p *page) {
 	}
 }
 
-func (s Summary) writeCounts(p *page) {
-	counts := func(name string, counts []NumberCount, missing int, why string) {
-		rows := [][]string{}
-		for _, c := range counts {
-			rows = append(rows, []string{fmt.Sprint(c.Number), fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked)})
-		}
-		if missing > 0 {
-			rows = append(rows, []string{why, fmt.Sprint(missing), share(missing, s.Handshaked)})
-		}
-		p.table([]column{{name: name}, {name: "NODES"}, {name: "SHARE"}}, rows)
+func (s Summary) writeClients(p *page) {
+	rows := [][]string{}
+	for _, c := range s.Clients {
+		rows = append(rows, []string{orUnknown(c.Client), fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked), versions(c)})
 	}
-	counts("SHORT-LIVED SUBNETS", s.ShortLivedSubnets, s.NoHello, "no hello")
-	counts("CUSTODY GROUPS", s.CustodyGroupCounts, s.NoCGC, "not reported")
+	p.table([]column{{"CLIENT", plainColumn, 0}, {"NODES", plainColumn, 0}, {"SHARE", plainColumn, 0}, {"VERSIONS", textColumn, 1}}, rows)
+}
+
+// writeNumbers writes how many nodes have each number of something; of missing nodes it is
+// not known, why says so.
+func (s Summary) writeNumbers(p *page, name string, counts []NumberCount, missing int, why string) {
+	rows := [][]string{}
+	for _, c := range counts {
+		rows = append(rows, []string{fmt.Sprint(c.Number), fmt.Sprint(c.Nodes), share(c.Nodes, s.Handshaked)})
+	}
+	if missing > 0 {
+		rows = append(rows, []string{why, fmt.Sprint(missing), share(missing, s.Handshaked)})
+	}
+	p.table([]column{{name: name}, {name: "NODES"}, {name: "SHARE"}}, rows)
+}
+
+func (s Summary) writeCustody(p *page) {
+	s.writeNumbers(p, "CUSTODY GROUPS", s.CustodyGroupCounts, s.NoCGC, "not reported")
+}
+
+func (s Summary) writeCounts(p *page) {
+	s.writeNumbers(p, "SHORT-LIVED SUBNETS", s.ShortLivedSubnets, s.NoHello, "no hello")
+	s.writeCustody(p)
 	rows := [][]string{}
 	for _, o := range s.Outcomes {
 		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits), fmt.Sprint(o.Nodes)})
@@ -147,16 +158,7 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	if inWindow {
 		asOf = fmt.Sprintf("; estimated at %s for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
 	}
-	list := []field{
-		{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
-		{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Ratio, v.ActiveValidators, ofDevnet(network), v.note())},
-		{"nodes per validator", v.multiplicityText()},
-		{"unaccounted", v.unaccountedText()},
-		{"stake", "not known: give --beacon-api or --mean-balance to the consumer"},
-	}
-	if v.StakeETH != nil && v.StakeLow != nil && v.StakeHigh != nil {
-		list[len(list)-1].value = fmt.Sprintf("%.0f ETH [%.0f to %.0f]", *v.StakeETH, *v.StakeLow, *v.StakeHigh)
-	}
+	list := append(v.totalFields(network, asOf), field{"unaccounted", v.unaccountedText()}, v.stakeField())
 	if text := v.hidden(); text != "" {
 		list = slices.Insert(list, 1, field{"hidden", text})
 	}
@@ -164,17 +166,39 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 		list = append(list, field{"uncertainty", text})
 	}
 	list = append(list, v.concentration()...)
-	if v.InboundOnly > 0 {
-		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised", v.InboundOnly)})
-	}
-	if v.DuplicateIDs > 0 {
-		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
-	}
+	list = append(list, v.notCountedFields()...)
 	if v.Removed > 0 {
 		list = append(list, field{"removed", fmt.Sprintf("these totals include %s whose rows were removed since, by 'valtrack purge' or --retention; totals of past hours are kept", plural(v.Removed, "node"))})
 	}
 	if v.LostDays > 0 {
 		list = append(list, field{"lost", fmt.Sprintf("%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them", v.LostDays)})
+	}
+	return list
+}
+
+// totalFields are the attachments and what they are compared with.
+func (v *Validators) totalFields(network, asOf string) []field {
+	return []field{
+		{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
+		{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Ratio, v.ActiveValidators, ofDevnet(network), v.note())},
+		{"nodes per validator", v.multiplicityText()},
+	}
+}
+
+func (v *Validators) stakeField() field {
+	if v.StakeETH == nil || v.StakeLow == nil || v.StakeHigh == nil {
+		return field{"stake", "not known: give --beacon-api or --mean-balance to the consumer"}
+	}
+	return field{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", *v.StakeETH, *v.StakeLow, *v.StakeHigh)}
+}
+
+// notCountedFields say which peer ids count twice, or not at all.
+func (v *Validators) notCountedFields() (list []field) {
+	if v.InboundOnly > 0 {
+		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised", v.InboundOnly)})
+	}
+	if v.DuplicateIDs > 0 {
+		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
 	}
 	return list
 }
@@ -212,7 +236,10 @@ func (v *Validators) multiplicityText() string {
 	if k == nil {
 		return "not measured: too few duties of nodes that were watched at the same time"
 	}
-	text := fmt.Sprintf("%.2f [%.2f to %.2f], measured on %.0f %% of the attachments", k.Mean, k.Low, k.High, 100*k.Measured)
+	text := fmt.Sprintf("%.2f [%.2f to %.2f]", k.Mean, k.Low, k.High)
+	if k.Measured > 0 { // the API does not tell
+		text += fmt.Sprintf(", measured on %.0f %% of the attachments", 100*k.Measured)
+	}
 	if k.Shared >= 0.005 {
 		text += fmt.Sprintf("; %.0f %% of them are of validators on several nodes, on about %.1f each", 100*k.Shared, k.Nodes)
 	}

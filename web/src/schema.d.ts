@@ -292,7 +292,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The datasets, their files, sizes, rows and licences */
+        /** The datasets, their files, sizes and rows */
         get: operations["listDatasets"];
         put?: never;
         post?: never;
@@ -985,6 +985,7 @@ export interface operations {
                 /** @description Lowest width of the 90 % interval. */
                 width_from?: number;
                 width_to?: number;
+                /** @description Whether the node is on all attestation subnets. */
                 all_subnets?: boolean;
                 /** @description Unix milliseconds. Of nodes: last_seen. */
                 from?: components["parameters"]["from"];

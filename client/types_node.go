@@ -1,0 +1,138 @@
+package client
+
+// Node is a row of the nodes. With Fields in the query, other columns are absent.
+type Node struct {
+	ID                string   `json:"id"`
+	NodeID            *string  `json:"node_id"`
+	Client            *string  `json:"client"`
+	ClientVersion     *string  `json:"client_version"`
+	ClientRelease     *string  `json:"client_release"`
+	OS                *string  `json:"os"`
+	Arch              *string  `json:"arch"`
+	Validators        *float64 `json:"validators"` // median
+	ValidatorsLow     *float64 `json:"validators_low"`
+	ValidatorsHigh    *float64 `json:"validators_high"`
+	ValidatorsMean    *float64 `json:"validators_mean"`
+	PValidator        *float64 `json:"p_validator"` // probability of at least one
+	Flags             []string `json:"flags"`
+	Trust             *string  `json:"trust"`
+	Weight            *float64 `json:"weight"` // in totals; nil when the node does not count
+	StakeETH          *float64 `json:"stake_eth"`
+	StakeLow          *float64 `json:"stake_low"`
+	StakeHigh         *float64 `json:"stake_high"`
+	CustodyGroupCount *uint64  `json:"custody_group_count"`
+	AllSubnets        *bool    `json:"all_subnets"`
+	Observations      int      `json:"observations"`
+	EpochsWatched     *float64 `json:"epochs_watched"`
+	FirstSeen         *int64   `json:"first_seen"`
+	LastSeen          *int64   `json:"last_seen"`
+	LastEpoch         *uint64  `json:"last_epoch"`
+	LastOutcome       *string  `json:"last_outcome"`
+	Direction         *string  `json:"direction"`
+	Transport         *string  `json:"transport"`
+	ForkDigest        *string  `json:"fork_digest"`
+	NextForkVersion   *string  `json:"next_fork_version"`
+	NFD               *string  `json:"nfd"`
+	LongLivedSubnets  []int    `json:"long_lived_subnets"`
+	Country           *string  `json:"country"`
+	CountryCode       *string  `json:"country_code"`
+	Region            *string  `json:"region"`
+	City              *string  `json:"city"`
+	Latitude          *float64 `json:"latitude"`
+	Longitude         *float64 `json:"longitude"`
+	ASN               *uint32  `json:"asn"`
+	ASName            *string  `json:"as_name"`
+	Hosting           *string  `json:"hosting"`
+	Cloud             *string  `json:"cloud"`
+	// With a key.
+	ENR       *string `json:"enr,omitempty"`
+	Multiaddr *string `json:"multiaddr,omitempty"`
+	IP        *string `json:"ip,omitempty"`
+	Port      *int    `json:"port,omitempty"`
+}
+
+// NodeDetail is all that is known about a node.
+type NodeDetail struct {
+	Node
+	Counted        bool            `json:"counted"`
+	Why            string          `json:"why"` // in a sentence
+	Signals        Signals         `json:"signals"`
+	Posterior      []Quantile      `json:"posterior"`
+	Days           []Day           `json:"days"`
+	CustodyHistory []CustodyChange `json:"custody_history"`
+	OtherIDs       []OtherID       `json:"other_ids"`
+	Endpoints      []Endpoint      `json:"endpoints"` // with a key
+}
+
+// Signals are what each kind of evidence says alone; nil where it says nothing.
+type Signals struct {
+	Custody *Interval `json:"custody"`
+	Subnets *Interval `json:"subnets"`
+	Sync    *Interval `json:"sync"`
+}
+
+// Interval is an estimate.
+type Interval struct {
+	Validators float64 `json:"validators"`
+	Low        float64 `json:"validators_low"`
+	High       float64 `json:"validators_high"`
+}
+
+// Quantile is the probability P of at most so many validators.
+type Quantile struct {
+	Validators float64 `json:"validators"`
+	P          float64 `json:"p"`
+}
+
+// Day is one day's observations of a node with one client version.
+type Day struct {
+	Date          string  `json:"date"`
+	Client        string  `json:"client"`
+	Version       string  `json:"version"`
+	EpochsWatched float64 `json:"epochs_watched"`
+	CellsOn       uint64  `json:"cells_on"`
+	CellsOff      uint64  `json:"cells_off"`
+	Subscriptions uint32  `json:"subscriptions"`
+	AllSubnets    bool    `json:"all_subnets"`
+}
+
+// CustodyChange is a custody group count from a time on.
+type CustodyChange struct {
+	At    *int64 `json:"at"`
+	Count uint64 `json:"count"`
+}
+
+// OtherID is another peer id at the node's address.
+type OtherID struct {
+	ID       string `json:"id"`
+	LastSeen *int64 `json:"last_seen"`
+}
+
+// Endpoint is an address of a node, as transport/ip:port.
+type Endpoint struct {
+	Address string `json:"address"`
+	First   *int64 `json:"first"`
+	Last    *int64 `json:"last"`
+}
+
+// Observations are a node's subscriptions and estimates, the newest first.
+type Observations struct {
+	Epochs    []ObservedEpoch `json:"epochs"`
+	Estimates []PastEstimate  `json:"estimates"`
+}
+
+// ObservedEpoch is what a handshake in an epoch showed.
+type ObservedEpoch struct {
+	Epoch             uint64 `json:"epoch"`
+	Time              *int64 `json:"time"`
+	LongLivedSubnets  []int  `json:"long_lived_subnets"`
+	ShortLivedSubnets []int  `json:"short_lived_subnets"` // nil when they were not announced
+}
+
+// PastEstimate is the estimate of an hour.
+type PastEstimate struct {
+	Time       *int64   `json:"time"`
+	Validators *float64 `json:"validators"`
+	Low        *float64 `json:"validators_low"`
+	High       *float64 `json:"validators_high"`
+}
