@@ -18,7 +18,7 @@ type difference struct{ mostly, littleSD, otherSD float64 }
 
 var (
 	clientDifference   = difference{0.85, 0.03, 0.5}
-	measuredDifference = difference{0.95, 0.03, 0.5} // of clients that were measured on a real node
+	measuredDifference = difference{0.9, 0.03, 0.5} // of clients that were measured on a real node
 	releaseDifference  = difference{0.95, 0.025, 0.3}
 )
 

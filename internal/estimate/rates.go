@@ -22,7 +22,7 @@ const (
 	// few is the number of nodes of a release up to which one party may have most of them, and
 	// many that from which on it has not. Of few nodes none has more than a bounded vote: a share
 	// of liars may say anything.
-	few, many = 10, 30
+	few, many = 5, 15
 	liars     = 0.3
 )
 
