@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"net/netip"
@@ -38,7 +39,12 @@ func (r *request) filters() (out []filter) {
 		}
 		return string(n.Client.Kind)
 	})
-	oneOf("version", func(n *node) string { return n.release })
+	if list := slices.Clone(r.list("version", 128)); len(list) > 0 {
+		for i := range list { // as eth2.Client.Release writes them
+			list[i] = strings.TrimLeft(list[i], "vV")
+		}
+		add(func(n *node) bool { return slices.Contains(list, cmp.Or(n.release, none)) })
+	}
 	oneOf("country", func(n *node) string { return n.place.code })
 	oneOf("cloud", func(n *node) string { return n.place.cloud })
 	if list := r.choices("hosting", "isp", "hosting", "business", "education", "unknown"); len(list) > 0 {

@@ -40,6 +40,9 @@ type Totals struct {
 	Multiplicity *estimate.Multiplicity `json:"nodes_per_validator"`
 	Unaccounted  Unaccounted            `json:"unaccounted"`
 	Clients      []ClientTotals         `json:"clients"` // most nodes first
+	// NextDigests counts the nodes by the next fork digest that their record announces; null in
+	// totals of earlier versions, and in those made from rows of peer_estimates by a rebuild.
+	NextDigests map[string]int `json:"next_digests,omitempty"`
 	Concentration
 }
 
@@ -96,7 +99,7 @@ func totalsOf(nodes []*Peer, duplicateIDs uint64, w weights, m *estimate.Model, 
 		sum.Add(p.Client.Kind, p.Estimate.Estimate, w.of[i])
 	}
 	out := sum.totals(m, k, hour)
-	out.DuplicateIDs, out.InboundOnly = duplicateIDs, inboundOnly(nodes)
+	out.DuplicateIDs, out.InboundOnly, out.NextDigests = duplicateIDs, inboundOnly(nodes), nextDigests(nodes)
 	out.Prefixes, out.LargePrefixes, out.LargestPrefix = w.limited, w.large, w.largest/float64(max(1, out.ActiveValidators))
 	return out
 }

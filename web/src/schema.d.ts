@@ -699,14 +699,8 @@ export interface components {
                 eth_low: number | null;
                 eth_high: number | null;
             };
-            countries: {
-                known: number;
-                top: components["schemas"]["Group"][];
-            };
-            networks: {
-                known: number;
-                top: components["schemas"]["Group"][];
-            };
+            countries: components["schemas"]["TopGroups"];
+            networks: components["schemas"]["TopGroups"];
             hosting: components["schemas"]["Group"][];
             clouds?: components["schemas"]["Group"][];
             clients: components["schemas"]["Group"][];
@@ -718,6 +712,14 @@ export interface components {
                 unknown: number;
             };
             funnel: components["schemas"]["Funnel"];
+        };
+        TopGroups: {
+            /** @description How many have a name */
+            known: number;
+            /** @description Those with the most validators */
+            top: components["schemas"]["Group"][];
+            /** @description The one with the most nodes among those with a name */
+            most_nodes: components["schemas"]["Group"] | null;
         };
         Funnel: {
             /** @description Nodes with a record */
@@ -761,7 +763,10 @@ export interface components {
             }[];
         };
         Point: {
+            /** @description Where the step begins */
             time: components["schemas"]["Time"];
+            /** @description Of when the totals are: the last in the step; absent without totals */
+            totals_at?: components["schemas"]["Time"];
             nodes?: number | null;
             with_validators?: number | null;
             validators?: number | null;
@@ -774,6 +779,14 @@ export interface components {
             clients?: {
                 [key: string]: number;
             };
+            /** @description The fork that was the next one at that time; absent when none was scheduled */
+            fork?: string | null;
+            /** @description Nodes whose record announced that fork's digest */
+            fork_ready?: number | null;
+            /** @description Nodes whose record announced another */
+            fork_not_ready?: number | null;
+            /** @description Nodes whose record announced none */
+            fork_unknown?: number | null;
             records?: number | null;
             handshakes?: number | null;
             watches?: number | null;
@@ -965,7 +978,7 @@ export interface operations {
                 sort?: string;
                 /** @description Such as lighthouse. Repeat it for several. */
                 client?: components["parameters"]["client"];
-                /** @description The client's release, such as v8.0.0. Repeat it for several. */
+                /** @description The client's release, such as 8.0.0, with or without a v. Repeat it for several. */
                 version?: string[];
                 /** @description ISO 3166 code, such as DE; `none` for nodes whose country is not known. Repeat it for several. */
                 country?: string[];
@@ -1308,7 +1321,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Repeat it for several; without it, all. */
-                metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "records" | "handshakes" | "watches" | "visits")[];
+                metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "forks" | "records" | "handshakes" | "watches" | "visits")[];
                 step?: "1h" | "6h" | "1d";
                 /** @description Unix milliseconds. Of nodes: last_seen. */
                 from?: components["parameters"]["from"];
@@ -1443,6 +1456,7 @@ export interface operations {
             };
             header?: never;
             path: {
+                /** @description A table of /api/v1/datasets, such as visit_events. Nodes and their estimates are at /api/v1/nodes. */
                 table: string;
             };
             cookie?: never;
