@@ -165,7 +165,7 @@ test-web: build $(WEB) ## the dashboard in Chromium against a devnet, two minute
 	cd web && npm test
 
 .PHONY: bench-web
-bench-web: $(WEB) ## the dashboard with 10,000 invented nodes: seconds; MINUTES=60 measures its memory over an hour of updates (needs chromium)
+bench-web: build $(WEB) ## the dashboard's speed with 10,000 invented nodes and on a devnet, two minutes; MINUTES=60 also its memory over an hour of updates (needs chromium)
 	cd web && node test/bench.mjs
 
 .PHONY: screenshots

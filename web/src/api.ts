@@ -1,6 +1,8 @@
 import { useEffect, useMemo } from "preact/hooks";
+import { Problem } from "./problem";
 import { query, type Params } from "./route";
 import type { components, paths } from "./schema";
+import { answer as copied, isSite } from "./site";
 import { useSyncExternalStore } from "./store";
 
 type Schemas = components["schemas"];
@@ -22,16 +24,7 @@ type JSONOf<P extends keyof paths> = paths[P] extends { get: { responses: { 200:
 export type Path = { [P in keyof paths]: JSONOf<P> extends { data: unknown; meta: unknown } ? P : never }[keyof paths];
 type Answer<P extends Path> = JSONOf<P> & { data: unknown; meta: unknown };
 
-/** Why there are no data: the problem that the server reports, or that it cannot be reached (status 0). */
-export class Problem extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-    readonly retryAfter = 0,
-  ) {
-    super(message);
-  }
-}
+export { Problem };
 
 const keyStorage = "valtrack-key";
 let key = sessionStorage.getItem(keyStorage) ?? "";
@@ -59,6 +52,11 @@ export async function fetchAPI(url: string): Promise<Response> {
   if (res.ok) return res;
   const body = await res.json().catch(() => ({}));
   throw new Problem(res.status, body.detail ?? body.title ?? `The server answered ${res.status}.`, Number(res.headers.get("Retry-After") ?? 0));
+}
+
+/** An answer in JSON: of the API, or of a static copy. */
+export async function ask(address: string): Promise<unknown> {
+  return isSite ? copied(address) : (await fetchAPI(address)).json();
 }
 
 /** The address of an answer, relative to the page. {id} and the like are taken from params. */
@@ -107,8 +105,7 @@ async function load(address: string): Promise<void> {
   const asked = (entry.at = version);
   let result: Result<unknown>;
   try {
-    const res = await fetchAPI(address);
-    result = { answer: await res.json(), loading: false };
+    result = { answer: await ask(address), loading: false };
   } catch (e) {
     const problem = e instanceof Problem ? e : new Problem(0, "The answer was cut off.");
     result = { answer: entry.result.answer, problem, loading: false };

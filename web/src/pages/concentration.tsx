@@ -28,7 +28,7 @@ export function ConcentrationPage() {
   return (
     <>
       <p class="lead">
-        More than a third of the validators in one place can stop finality; two thirds can finalise a wrong chain. How many clients, networks, clouds and countries together hold that much, as estimated: <Term name="attachments" />, with <Term name="90 % interval">90 % intervals</Term>.
+        More than a third of the validators in one place can stop finality; two thirds can finalise a wrong chain. How many clients, networks, clouds and countries together hold that much of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>.
       </p>
       <div class="grid">
         {all.answer.data.map((c) => {
