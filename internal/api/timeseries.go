@@ -46,7 +46,7 @@ const (
 func getTimeseries(s *Server, r *request) (answer, *problem) {
 	metrics := r.choices("metric", metricNodes, metricWith, metricValidators, metricStake, metricClients,
 		tracker.CountRecords, tracker.CountHandshakes, tracker.CountWatches, metricVisits, metricForks)
-	step := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "1d": 24 * time.Hour}[r.choice("step", "1h", "6h", "1d")]
+	step := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "1d": 24 * time.Hour, "all": time.Millisecond}[r.choice("step", "1h", "6h", "1d", "all")]
 	from, to := r.span()
 	format := r.choice("format", formatJSON, formatNDJSON, formatCSV)
 	if p := r.done(); p != nil {

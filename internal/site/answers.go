@@ -118,6 +118,7 @@ func files(now time.Time) []file {
 		list = append(list, file{name: name + ".json", path: "api/v1/" + name})
 	}
 	return append(list,
+		file{name: "timeseries-all.json", path: "api/v1/timeseries?step=all&from=" + since(8)},
 		file{name: "timeseries-1h.json", path: "api/v1/timeseries?step=1h&from=" + since(8)},
 		file{name: "timeseries-6h.json", path: "api/v1/timeseries?step=6h&from=" + since(31)},
 		file{name: "timeseries-1d.json", path: "api/v1/timeseries?step=1d"},

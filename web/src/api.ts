@@ -70,6 +70,12 @@ export function url(path: keyof paths, params: Params = {}): string {
   return filled.slice(1) + query(rest);
 }
 
+/** The step of a time series over so many milliseconds. A simulated network has hours of minutes. */
+export function useStep(span: number): "1h" | "6h" | "all" {
+  const simulated = useAPI("/api/v1/summary").answer?.meta.simulated;
+  return simulated ? "all" : span > 3 * 86400e3 ? "6h" : "1h";
+}
+
 export interface Result<A> {
   answer?: A;
   problem?: Problem;

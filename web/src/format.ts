@@ -63,6 +63,9 @@ export const releaseName = (release: Maybe<string>): string => release || "unkno
 /** Where the points of a series stand: totals at the time that they are of. */
 export const pointTimes = (points: { time?: number | null; totals_at?: number | null }[]): number[] => points.map((p) => p.totals_at ?? p.time!);
 
+/** A next fork digest: zeros announce that no fork follows. */
+export const digestName = (digest: Maybe<string>): string => (digest && /^0x0+$/.test(digest) ? "none" : (digest ?? "–"));
+
 const colours = ["lighthouse", "prysm", "teku", "nimbus", "lodestar", "grandine"];
 
 /** A client's colour, the same on every page. */

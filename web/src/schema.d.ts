@@ -1322,7 +1322,8 @@ export interface operations {
             query?: {
                 /** @description Repeat it for several; without it, all. */
                 metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "forks" | "records" | "handshakes" | "watches" | "visits")[];
-                step?: "1h" | "6h" | "1d";
+                /** @description all: each of the totals that are kept, which are hourly, and more frequent where slots are shorter than 12 s. */
+                step?: "1h" | "6h" | "1d" | "all";
                 /** @description Unix milliseconds. Of nodes: last_seen. */
                 from?: components["parameters"]["from"];
                 /** @description Unix milliseconds. Of nodes: last_seen. */

@@ -91,7 +91,7 @@ export function makeAPI(count) {
   const r = random(3);
   const outcomes = [["ok", 9000], ["dial_timeout", 3105], ["refused", 1290], ["goodbye", 412], ["negotiation", 171], ["wrong_network", 112]].map(([outcome, visits]) => ({ outcome, visits, nodes: Math.round(visits / 2) }));
   const series = (q) => {
-    const step = { "1h": 3600e3, "6h": 21600e3, "1d": 86400e3 }[q.get("step") ?? "1h"];
+    const step = { "1h": 3600e3, "6h": 21600e3, "1d": 86400e3, all: 3600e3 }[q.get("step") ?? "1h"];
     const from = Number(q.get("from") ?? now - 7 * 86400e3);
     const out = [];
     for (let t = Math.ceil(from / step) * step; t < now; t += step) {

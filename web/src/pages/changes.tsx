@@ -1,5 +1,5 @@
 import { useMemo } from "preact/hooks";
-import { useAPI, type Change } from "../api";
+import { useAPI, useStep, type Change } from "../api";
 import { Plot } from "../chart/plot";
 import { ago, capital, duration, known, num, pointTimes, time } from "../format";
 import { Term } from "../glossary";
@@ -32,8 +32,8 @@ function What({ c }: { c: Change }) {
 
 /** Nodes and validators over the span, with the interval. */
 function Totals({ from, span }: { from: number; span: number }) {
-  const t = useAPI("/api/v1/timeseries", { metric: ["nodes", "validators"], step: span > 3 * 86400e3 ? "6h" : "1h", from });
-  const points = useMemo(() => (t.answer?.data ?? []).filter((p) => known(p.time)), [t.answer]);
+  const t = useAPI("/api/v1/timeseries", { metric: ["nodes", "validators"], step: useStep(span), from });
+  const points = useMemo(() => (t.answer?.data ?? []).filter((p) => known(p.totals_at)), [t.answer]);
   const times = useMemo(() => pointTimes(points), [points]);
   const nodes = useMemo(() => [{ name: "nodes", colour: "--accent", values: points.map((p) => p.nodes ?? null) }], [points]);
   const validators = useMemo(() => [{ name: "validators", colour: "--validators", values: points.map((p) => p.validators ?? null), low: points.map((p) => p.validators_low ?? null), high: points.map((p) => p.validators_high ?? null) }], [points]);
@@ -53,7 +53,7 @@ function Totals({ from, span }: { from: number; span: number }) {
 
 /** How many nodes announced the next fork at each time. */
 function Readiness({ from, span }: { from: number; span: number }) {
-  const t = useAPI("/api/v1/timeseries", { metric: "forks", step: span > 3 * 86400e3 ? "6h" : "1h", from });
+  const t = useAPI("/api/v1/timeseries", { metric: "forks", step: useStep(span), from });
   const points = useMemo(() => (t.answer?.data ?? []).filter((p) => known(p.time) && known(p.fork_ready)), [t.answer]);
   const times = useMemo(() => pointTimes(points), [points]);
   const series = useMemo(

@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { useAPI, type Group } from "../api";
-import { clientColour, clientName, groupName, num, pct, range, releaseName, time } from "../format";
+import { clientColour, clientName, digestName, groupName, num, pct, range, releaseName, time } from "../format";
 import { Term } from "../glossary";
 import { href } from "../route";
 import { Bars, Dot, Switch } from "../ui/bits";
@@ -13,7 +13,7 @@ function Shares({ groups, title, by, lines }: { groups: Group[]; title: string; 
   const sum = groups.reduce((n, g) => n + (g[by] ?? 0), 0);
   return (
     <Card title={title} sub={lines ? `share of ${by}; lines at 33, 50 and 66 %` : "share of " + by} method={by === "validators" ? methods.validators : methods.counted} meta={all?.meta} rows={groupRows(groups)} empty={!groups.length && "Not known yet."}>
-      <GroupBars groups={groups} by={by} label={(g) => (g.by === "client" ? clientLabel(g) : <>{groupName(g.name)}</>)} colour={(g) => (g.by === "client" ? clientColour(g.name) : by === "validators" ? "var(--validators)" : "var(--accent)")} lines={lines?.map((l) => l * sum)} limit={12} />
+      <GroupBars groups={groups} by={by} label={(g) => (g.by === "client" ? clientLabel(g) : <>{g.by === "arch" ? (g.name ?? "Unknown") : groupName(g.name)}</>)} colour={(g) => (g.by === "client" ? clientColour(g.name) : by === "validators" ? "var(--validators)" : "var(--accent)")} lines={lines?.map((l) => l * sum)} limit={12} />
     </Card>
   );
 }
@@ -122,7 +122,7 @@ function Announced() {
                   <code>{a.next_fork_version ?? "–"}</code>
                 </td>
                 <td>
-                  <code>{a.nfd ?? "–"}</code>
+                  <code>{digestName(a.nfd)}</code>
                 </td>
                 <td class="n">{num(a.nodes)}</td>
               </tr>

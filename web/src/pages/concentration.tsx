@@ -47,11 +47,11 @@ export function ConcentrationPage() {
             >
               <dl class="trio">
                 <div>
-                  <dt>hold a third</dt>
+                  <dt>{plural} with a third</dt>
                   <dd>{known(c.third) ? num(c.third) : "unknown"}</dd>
                 </div>
                 <div>
-                  <dt>hold two thirds</dt>
+                  <dt>{plural} with two thirds</dt>
                   <dd>{known(c.two_thirds) ? num(c.two_thirds) : "unknown"}</dd>
                 </div>
                 <div>

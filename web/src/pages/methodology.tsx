@@ -2,6 +2,14 @@ import { useAPI } from "../api";
 import { num, pct, range } from "../format";
 import { glossary } from "../glossary";
 
+const verdicts: Record<string, string> = {
+  "too few": "not possible, too few nodes were met",
+  passed: "passed, it is within what validators on several nodes explain",
+  failed: "failed, it is more than validators on several nodes explain",
+  low: "low, a crawl of the whole network finds more: part of it was not reached, or it is simulated",
+  unsure: "unsure, too much depends on a few network prefixes",
+};
+
 export function MethodologyPage() {
   const v = useAPI("/api/v1/summary").answer?.data.validators;
   return (
@@ -19,8 +27,8 @@ export function MethodologyPage() {
         {v && (
           <>
             {" "}
-            Now: {num(v.attachments)} ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} for each` : ""}
-            {v.unreached_share ? `; ${pct(v.unreached_share)} are behind no node that was reached` : ""}. Check of the total: {v.verdict ?? "not possible yet"}.
+            Now: {num(v.attachments)} ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} per active validator` : ""}
+            {v.unreached_share ? `; ${pct(v.unreached_share)} of them are behind no node that was reached` : ""}. Check of the total: {verdicts[v.verdict ?? ""] ?? v.verdict ?? "not possible yet"}.
           </>
         )}
       </p>

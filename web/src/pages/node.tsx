@@ -2,7 +2,7 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import { useAPI, type Interval, type NodeDetail } from "../api";
 import { Plot } from "../chart/plot";
 import { decodeENR } from "../enr";
-import { ago, clientName, groupName, known, num, pct, range, releaseName, time } from "../format";
+import { ago, clientName, digestName, groupName, known, num, pct, range, releaseName, time } from "../format";
 import { Term } from "../glossary";
 import { href } from "../route";
 import { isSite } from "../site";
@@ -10,6 +10,7 @@ import { colour, useTheme } from "../theme";
 import { Chip, Copy, Estimate } from "../ui/bits";
 import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
+import { outcomeName } from "./overview";
 
 interface Epoch {
   epoch: number;
@@ -158,7 +159,7 @@ function Identity({ n }: { n: NodeDetail }) {
           ["Hosting", [n.hosting, n.cloud].filter(Boolean).map(groupName).join(", ")],
           [<Term name="fork digest">Fork digest</Term>, n.fork_digest],
           ["Next fork version", n.next_fork_version],
-          [<Term name="nfd">Next digest (nfd)</Term>, n.nfd],
+          [<Term name="nfd">Next digest (nfd)</Term>, n.nfd && digestName(n.nfd)],
           [<Term name="custody group">Custody groups</Term>, known(n.custody_group_count) ? `${n.custody_group_count} of 128` : ""],
           [<Term name="long-lived subnet">Long-lived subnets</Term>, n.all_subnets ? "all 64" : n.long_lived_subnets?.join(", ")],
           ["Address", n.ip && `${n.ip} port ${n.port}`],
@@ -179,10 +180,10 @@ function Seen({ n }: { n: NodeDetail }) {
           ["Last seen", `${time(n.last_seen)} (${ago(n.last_seen)})`],
           [<Term name="handshake">Handshakes</Term>, num(n.observations)],
           [<Term name="watched epochs">Watched epochs</Term>, known(n.epochs_watched) ? n.epochs_watched.toFixed(1) : ""],
-          ["Last visit", n.last_outcome],
+          ["Last visit", n.last_outcome && outcomeName(n.last_outcome)],
           ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
           ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: no handshake in the last day, or a newer peer id at its address"],
-          ["Evidence used", n.trust],
+          ["Evidence used", n.trust === "wide" ? "all, with a wider interval: its release does not behave as assumed" : n.trust],
           ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],
         ]}
       />

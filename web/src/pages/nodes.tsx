@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { url, useAPI, type NodeRow } from "../api";
-import { ago, known, num, pct, time } from "../format";
+import { ago, groupName, known, num, pct, time } from "../format";
 import { Term } from "../glossary";
 import { go, href, query, useRoute, type Params } from "../route";
 import { csv, save, type Row } from "../save";
@@ -66,7 +66,7 @@ function Row({ n }: { n: NodeRow }) {
       </td>
       <td>{n.country || n.country_code ? <><Chip>{n.country_code ?? "··"}</Chip> {[n.city, n.country].filter(Boolean).join(", ")}</> : <span class="sub">–</span>}</td>
       <td>{known(n.asn) ? <>AS{n.asn} <span class="sub">{n.as_name}</span></> : <span class="sub">–</span>}</td>
-      <td>{n.hosting ? <Chip kind={n.hosting}>{n.hosting}</Chip> : <span class="sub">–</span>}</td>
+      <td>{n.hosting ? <Chip kind={n.hosting}>{groupName(n.hosting)}</Chip> : <span class="sub">–</span>}</td>
       <td class="n">
         <Estimate v={n.validators} low={n.validators_low} high={n.validators_high} />
       </td>

@@ -1,5 +1,5 @@
 import { useMemo, useState } from "preact/hooks";
-import { useAPI, type Group, type Meta, type Point, type Summary } from "../api";
+import { useAPI, useStep, type Group, type Meta, type Point, type Summary } from "../api";
 import { FunnelChart, Heat, Histogram } from "../chart/small";
 import type { Place } from "../chart/globe";
 import { WorldMap } from "../chart/map";
@@ -187,7 +187,7 @@ export function clientSeries(points: Point[]): { times: number[]; series: Series
 
 export function ClientTrend({ span }: { span: number }) {
   const from = useMemo(() => Math.floor(Date.now() / 3600e3) * 3600e3 - span, [span]);
-  const t = useAPI("/api/v1/timeseries", { metric: "clients", step: span > 3 * 86400e3 ? "6h" : "1h", from });
+  const t = useAPI("/api/v1/timeseries", { metric: "clients", step: useStep(span), from });
   const { times, series } = useMemo(() => clientSeries(t.answer?.data ?? []), [t.answer]);
   return (
     <Card
