@@ -14,8 +14,12 @@ import { Nodes } from "./pages/nodes";
 import { Overview } from "./pages/overview";
 import { SubnetsPage } from "./pages/subnets";
 import { href, useRoute } from "./route";
+import { NothingYet } from "./ui/states";
 import { current, isSite, type Manifest } from "./site";
 import { toggleTheme, useTheme } from "./theme";
+
+/** Pages that say something before there are data. */
+const early = ["/crawl", "/data", "/methodology"];
 
 const pages: [string, string, () => preact.JSX.Element][] = [
   ["/", "Overview", Overview],
@@ -93,7 +97,8 @@ function decoded(part: string): string {
 export function App() {
   const { path } = useRoute();
   const theme = useTheme();
-  const meta = useAPI("/api/v1/summary").answer?.meta;
+  const summary = useAPI("/api/v1/summary").answer;
+  const meta = summary?.meta;
   const main = useRef<HTMLElement>(null);
   const shown = useRef(path);
   const node = path.startsWith("/node/") ? decoded(path.slice(6)) : null;
@@ -108,7 +113,8 @@ export function App() {
     main.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [path]);
-  const Page = page?.[2];
+  const nothing = summary?.data.nodes.known === 0 && !early.includes(path);
+  const Page = nothing ? NothingYet : page?.[2];
   return (
     <>
       <a
@@ -148,8 +154,8 @@ export function App() {
       )}
       {isSite && <CopyNote meta={meta} />}
       <main ref={main} tabIndex={-1} id="main">
-        {path !== "/nodes" && path !== "/map" && !node && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}
-        {node ? (
+        {(nothing || (path !== "/nodes" && path !== "/map" && !node)) && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}
+        {node && !nothing ? (
           <NodePage key={node} id={node} />
         ) : Page ? (
           <Page />

@@ -2,6 +2,7 @@
 // simpler to turn into one, but a page whose policy allows no data: images cannot load it.
 
 const scale = 2; // pixels of the picture for one of the page
+const markHeight = 20; // of the page's pixels
 
 /** What is inside of an element is painted relative to its corner. */
 interface Painter {
@@ -13,23 +14,29 @@ interface Painter {
 const clear = (c: string) => c === "transparent" || c === "none" || /,\s*0\)$/.test(c);
 const px = (text: string) => parseFloat(text) || 0;
 
-/** The element as a PNG file. */
-export function png(element: HTMLElement): Promise<Blob | null> {
+const controls = ".tools, .switch, [role=tooltip]";
+
+/** A card without its controls as a PNG file, with a last line that says what it is of. */
+export function png(element: HTMLElement, mark: string): Promise<Blob | null> {
   const { left, top, width, height } = element.getBoundingClientRect();
   const canvas = document.createElement("canvas");
   canvas.width = Math.ceil(width) * scale;
-  canvas.height = Math.ceil(height) * scale;
+  canvas.height = (Math.ceil(height) + markHeight) * scale;
   const ctx = canvas.getContext("2d")!;
   ctx.scale(scale, scale);
   ctx.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--card").trim();
-  ctx.fillRect(0, 0, width, height);
-  paint({ ctx, left, top }, element);
+  ctx.fillRect(0, 0, width, height + markHeight);
+  for (const child of element.children) paint({ ctx, left, top }, child);
+  const style = getComputedStyle(element);
+  ctx.font = `12px ${style.fontFamily}`;
+  ctx.fillStyle = getComputedStyle(element.querySelector("footer") ?? element).color;
+  ctx.fillText(mark, px(style.paddingLeft), height + markHeight - px(style.paddingBottom));
   return new Promise((done) => canvas.toBlob(done));
 }
 
 function paint(p: Painter, e: Element): void {
   const style = getComputedStyle(e);
-  if (style.display === "none" || style.visibility === "hidden" || e.getAttribute("role") === "tooltip") return;
+  if (style.display === "none" || style.visibility === "hidden" || e.matches(controls)) return;
   p.ctx.save();
   p.ctx.globalAlpha *= Number(style.opacity);
   if (e instanceof SVGSVGElement) for (const shape of e.querySelectorAll<SVGGraphicsElement>("path, line, rect, text")) paintShape(p, shape);

@@ -183,7 +183,7 @@ function tests(isCopy) {
     await page.getByRole("button", { name: "PNG: Consensus clients" }).click();
     const file = readFileSync(await (await wait).path());
     assert.deepEqual([...file.subarray(0, 8)], [0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10]);
-    const { width } = await page.locator("section", { has: page.getByRole("heading", { name: "Consensus clients" }) }).locator(".body").boundingBox();
+    const { width } = await page.locator("section", { has: page.getByRole("heading", { name: "Consensus clients" }) }).boundingBox();
     assert.equal(file.readUInt32BE(16), Math.ceil(width) * 2);
     const colours = await page.evaluate(async (base64) => {
       // The policy forbids to load it: createImageBitmap reads the bytes.
@@ -242,6 +242,28 @@ describe("of a server", () => {
     await server.resume();
     await page.locator(".status.live").waitFor({ timeout: 60_000 });
   });
+});
+
+describe("before there are data", () => {
+  const expected = [
+    [{ records: 0, connected: 0, status: 0 }, /Nothing is stored yet/],
+    [{ records: 12, connected: 0, status: 0 }, /12 records found, no peer reached yet: .*open for outgoing traffic/],
+    [{ records: 12, connected: 5, status: 0 }, /5 peers connected, none completed a handshake/],
+  ];
+  for (const [funnel, says] of expected)
+    test(`${funnel.records} records, ${funnel.connected} connected`, async () => {
+      const [summary, crawl] = [await api("summary"), await api("crawl")];
+      summary.data.nodes = { ...summary.data.nodes, counted: 0, known: 0 };
+      crawl.data.funnel = { ...crawl.data.funnel, ...funnel };
+      crawl.data.events = { ...crawl.data.events, lag: 0, last_commit: funnel.records ? Date.now() : null };
+      await page.route("**/api/v1/summary", (r) => r.fulfill({ json: summary }));
+      await page.route("**/api/v1/crawl", (r) => r.fulfill({ json: crawl }));
+      for (const path of Object.values(pages).filter((p) => !["/crawl", "/data", "/methodology"].includes(p))) {
+        await page.goto(server.url + "?" + funnel.records + "#" + path);
+        await page.locator("main", { hasText: says }).waitFor({ timeout: 10_000 });
+      }
+      await page.unrouteAll();
+    });
 });
 
 describe("of a static copy", () => {

@@ -52,7 +52,7 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
     <div class="timeline scroll" tabIndex={0} role="region" aria-label="Epochs by subnets">
       <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
       <p class="sub">
-        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">watched, not on it</span> · blank: no observation
+        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">observed, not on it</span> · blank: no observation
       </p>
     </div>
   );

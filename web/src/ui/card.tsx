@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useId, useRef, useState } from "preact/hooks";
 import type { Meta, Problem } from "../api";
-import { ago } from "../format";
+import { ago, time } from "../format";
 import { png } from "../png";
 import { csv, picture, save, type Row } from "../save";
 
@@ -61,7 +61,7 @@ export function Card(p: Props) {
                 </button>
               )}
               {!table && (
-                <button type="button" onClick={async () => save(name + ".png", "image/png", (await png(shown.current!))!)} aria-label={"PNG: " + p.title}>
+                <button type="button" onClick={async () => save(name + ".png", "image/png", (await png(shown.current!.closest("section")!, `Valtrack${p.meta ? `, ${p.meta.network}, ${time(p.meta.as_of)}` : ""}`))!)} aria-label={"PNG: " + p.title}>
                   PNG
                 </button>
               )}
