@@ -35,7 +35,7 @@ type local struct{ handler http.Handler }
 func (l local) RoundTrip(r *http.Request) (res *http.Response, err error) {
 	defer func() {
 		// This is how handlers cut an answer off.
-		if p := recover(); p == http.ErrAbortHandler {
+		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // what is recovered is not wrapped
 			res, err = nil, errors.New("the answer was cut off")
 		} else if p != nil {
 			panic(p)

@@ -49,7 +49,7 @@ export function makeNodes(count, now) {
     const v = r() < 0.45 ? 0 : Math.floor(Math.exp(r() * (hosting === "hosting" ? 6.6 : 2)));
     const peer = "16Uiu2HAm" + Array.from({ length: 44 }, () => alphabet[Math.floor(r() * 58)]).join("");
     return {
-      id: peer, node_id: "0x" + Array.from({ length: 64 }, () => Math.floor(r() * 16).toString(16)).join(""), client, client_version: client && `${client}/${release}/x86_64-linux`, client_release: release, os: "linux", arch: r() < 0.9 ? "x86_64" : "aarch64",
+      id: peer, node_id: "0x" + Array.from({ length: 64 }, () => Math.floor(r() * 16).toString(16)).join(""), client, client_version: client && `${client}/${release}/x86_64-linux`, client_release: release && release.replace(/^v/, ""), os: "linux", arch: r() < 0.9 ? "x86_64" : "aarch64",
       validators: v, validators_low: Math.floor(v * 0.8), validators_high: Math.ceil(v * 1.25) + (v ? 1 : 2), validators_mean: v + 0.3, p_validator: v ? 0.999 : 0.03, flags: i % 97 === 0 ? ["saturated"] : [], trust: "all", weight: 1, stake_eth: v * 32, stake_low: v * 26, stake_high: v * 40,
       custody_group_count: v ? Math.min(128, Math.max(8, v)) : 4, all_subnets: i % 97 === 0, observations: 20 + (i % 50), epochs_watched: 3.5, first_seen: now - 40 * 86400e3, last_seen: now - Math.floor(r() * 3600e3), last_epoch: 412000, last_outcome: "ok", direction: "outbound", transport: r() < 0.6 ? "quic" : "tcp",
       fork_digest: "0xabcd0123", next_fork_version: "0x07000000", nfd: "0x11223344", long_lived_subnets: [Math.floor(r() * 64), Math.floor(r() * 64)],

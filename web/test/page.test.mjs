@@ -213,6 +213,24 @@ function tests(isCopy) {
 describe("of a server", () => {
   tests(false);
 
+  test("downloads send the key", async () => {
+    const withKey = [];
+    await page.route("**/api/v1/**", (r) => {
+      const { "x-api-key": key, ...headers } = r.request().headers();
+      if (key === "vt_test") withKey.push(r.request().url());
+      return r.continue({ headers }); // the server does not know it
+    });
+    await page.evaluate(() => sessionStorage.setItem("valtrack-key", "vt_test"));
+    await page.goto(server.url + "?key#/nodes");
+    await settled(page);
+    const wait = page.waitForEvent("download");
+    await page.locator("footer .tools").getByText("CSV").click();
+    assert.equal((await wait).suggestedFilename(), "nodes.csv");
+    assert.ok(withKey.some((u) => u.includes("format=csv")), withKey.join(" "));
+    await page.evaluate(() => sessionStorage.clear());
+    await page.unrouteAll({ behavior: "wait" });
+  });
+
   test("the page's files are at most 130 KB, and its policy allows nothing else", async () => {
     const res = await fetch(server.url, { headers: { "Accept-Encoding": "identity" } });
     const policy = res.headers.get("content-security-policy");

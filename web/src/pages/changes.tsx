@@ -11,6 +11,7 @@ import { historyBegins, NothingYet } from "../ui/states";
 const kinds = ["appeared", "vanished", "moved", "upgraded", "started_validating", "stopped_validating"] as const;
 const kindVerb = (k: string) => k.replaceAll("_", " ");
 const kindName = (k: string) => capital(kindVerb(k));
+const listed = 100; // the CSV has all
 const spans = [
   ["1h", "Hour"],
   ["24h", "Day"],
@@ -123,7 +124,7 @@ export function ChangesPage() {
                 </tr>
               </thead>
               <tbody>
-                {shown.slice(0, 200).map((c) => (
+                {shown.slice(0, listed).map((c) => (
                   <tr key={c.kind + c.id + c.at}>
                     <td title={time(c.at)}>{ago(c.at)}</td>
                     <td>{kindName(c.kind)}</td>
@@ -142,6 +143,7 @@ export function ChangesPage() {
                 ))}
               </tbody>
             </table>
+            {shown.length > listed && <p class="sub">The newest {listed} of {num(shown.length)}; the table and the CSV have more.</p>}
           </div>
         </Card>
       </div>
