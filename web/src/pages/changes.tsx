@@ -93,6 +93,8 @@ export function ChangesPage() {
   if (!changes.answer && !changes.loading) return <NothingYet problem={changes.problem} />;
   const all = changes.answer?.data ?? [];
   const shown = kind ? all.filter((c) => c.kind === kind) : all;
+  // The API may give the newest of them only.
+  const more = (changes.answer?.meta as { next?: string | null } | undefined)?.next ? "+" : "";
   const set = (p: { span?: string; kind?: string | null }) => go("/changes", { span, kind, ...p }, true);
   return (
     <>
@@ -103,15 +105,18 @@ export function ChangesPage() {
         {kinds.map((k) => (
           <button key={k} type="button" class="card tile" aria-pressed={kind === k} onClick={() => set({ kind: kind === k ? null : k })}>
             <span>{kindName(k)}</span>
-            <strong>{num(all.filter((c) => c.kind === k).length)}</strong>
-            <span class="sub">in {duration(ms)}</span>
+            <strong>
+              {num(all.filter((c) => c.kind === k).length)}
+              {more}
+            </strong>
+            <span class="sub">{more ? `among the newest ${num(all.length)} changes` : `in ${duration(ms)}`}</span>
           </button>
         ))}
       </div>
       <div class="grid">
         <Totals from={since} span={ms} />
         <Readiness from={since} span={ms} />
-        <Card class="full" title="Changes" sub={`${num(shown.length)} ${kind ? kindName(kind).toLowerCase() : "in all"}, newest first`} method="A node vanished when it was dialled and did not answer; it moved when it was reached at another address." meta={changes.answer?.meta} loading={changes.loading} rows={shown.map((c) => ({ kind: c.kind, id: c.id, at: c.at && new Date(c.at).toISOString(), client: c.client, from: c.from, to: c.to, replaces: c.replaces }))} empty={changes.answer && !shown.length && `${kind ? `No node ${kindVerb(kind)}` : "Nothing changed"} in this time. Nodes that were met when the crawl began do not count as having appeared.`}>
+        <Card class="full" title="Changes" sub={`${num(shown.length)}${more} ${kind ? kindName(kind).toLowerCase() : "in all"}, newest first`} method="A node vanished when it was dialled and did not answer; it moved when it was reached at another address." meta={changes.answer?.meta} loading={changes.loading} rows={shown.map((c) => ({ kind: c.kind, id: c.id, at: c.at && new Date(c.at).toISOString(), client: c.client, from: c.from, to: c.to, replaces: c.replaces }))} empty={changes.answer && !shown.length && `${kind ? `No node ${kindVerb(kind)}` : "Nothing changed"} in this time. Nodes that were met when the crawl began do not count as having appeared.`}>
           <div class="scroll" tabIndex={0} role="region" aria-label="Table: Changes">
             <table>
               <thead>
