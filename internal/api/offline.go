@@ -11,7 +11,7 @@ import (
 func Handler(src Sources, log *slog.Logger) (http.Handler, error) {
 	s := &Server{cfg: Config{Log: log}, limits: newLimits(0), stats: newStats()}
 	var err error
-	if s.keys, err = openKeys("", s.keysChanged); err != nil {
+	if s.keys, err = openKeys("", func(error) {}); err != nil {
 		return nil, err
 	}
 	s.prepare(src)
