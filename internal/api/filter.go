@@ -123,7 +123,7 @@ func (r *request) search(q string) filter {
 	}
 	if ip, err := netip.ParseAddr(strings.Trim(q, "[]")); err == nil {
 		if !r.caller.full {
-			return fail(newProblem(http.StatusForbidden, "q=%s: searching by an address needs a key", shorten(q)))
+			return fail(r.needsKey("q=" + shorten(q) + ": searching by an address"))
 		}
 		return func(n *node) bool { return n.hasIP(ip.Unmap()) }
 	}
@@ -155,9 +155,9 @@ func (n *node) hasIP(ip netip.Addr) bool {
 }
 
 // matching counts the nodes that pass all filters, and gives those of an order from start on,
-// at most limit. The filters read the nodes as they are in memory, not in the order: that is
-// several times as fast.
-func (v *view) matching(nodes []int32, filters []filter, start, limit int) (page []*node, more bool, total int) {
+// at most limit, and where the next page begins; 0 when there is none. The filters read the
+// nodes as they are in memory, not in the order: that is several times as fast.
+func (v *view) matching(nodes []int32, filters []filter, start, limit int) (page []*node, next, total int) {
 	pass := make([]bool, len(v.nodes))
 	for i := range v.nodes {
 		if passes(&v.nodes[i], filters) {
@@ -165,16 +165,16 @@ func (v *view) matching(nodes []int32, filters []filter, start, limit int) (page
 			total++
 		}
 	}
-	for _, at := range nodes[min(start, len(nodes)):] {
-		if !pass[at] {
+	for i := min(start, len(nodes)); i < len(nodes); i++ {
+		if !pass[nodes[i]] {
 			continue
 		}
 		if len(page) == limit {
-			return page, true, total
+			return page, i, total
 		}
-		page = append(page, &v.nodes[at])
+		page = append(page, &v.nodes[nodes[i]])
 	}
-	return page, false, total
+	return page, 0, total
 }
 
 func passes(n *node, filters []filter) bool {

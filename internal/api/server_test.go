@@ -197,19 +197,27 @@ func TestEventStream(t *testing.T) {
 // Streams beyond the bound are refused with the time to wait; those that end make room.
 func TestStreamsAreBounded(t *testing.T) {
 	s := newTestServer(t, 10)
-	s.limits.streams = make(chan struct{}, 1)
-	s.limits.streams <- struct{}{}
+	s.limits.streams = newSlots("event streams", 1, 1, 0)
+	take(t, s.limits.streams, 1)
 	if rec := s.get("/api/v1/events", false); rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
-	for range maxExports {
-		s.limits.exports <- struct{}{}
-	}
+	take(t, s.limits.exports, maxExports)
 	if rec := s.get("/api/v1/nodes?format=csv", false); rec.Code != 503 {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 	if rec := s.get("/api/v1/nodes", false); rec.Code != 200 {
 		t.Errorf("pages during exports: %d", rec.Code)
+	}
+}
+
+// take takes slots for clients of as many networks.
+func take(t *testing.T, s *slots, n int) {
+	t.Helper()
+	for i := range n {
+		if _, p := s.acquire(t.Context(), client{addr: netip.AddrFrom4([4]byte{198, 51, byte(i), 1})}); p != nil {
+			t.Fatal(p)
+		}
 	}
 }
 
@@ -231,7 +239,7 @@ func TestClientsThatGoAway(t *testing.T) {
 		conn.Close()
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		busy := len(s.limits.exports) + len(s.limits.reads) + len(s.limits.streams)
+		busy := s.limits.exports.inUse() + s.limits.reads.inUse() + s.limits.streams.inUse()
 		if now := runtime.NumGoroutine(); busy == 0 && now <= before+5 {
 			return
 		} else if time.Now().After(deadline) {
@@ -252,7 +260,7 @@ func TestHugeHeader(t *testing.T) {
 func TestRateLimits(t *testing.T) {
 	l := newLimits(2)
 	count := func(key, addr string) (n int) {
-		for l.allow(key, netip.MustParseAddr(addr)) == nil {
+		for l.allow(client{key, netip.MustParseAddr(addr)}) == nil {
 			if n++; n > 1000 {
 				t.Fatal("no limit")
 			}
@@ -272,10 +280,10 @@ func TestRateLimits(t *testing.T) {
 	if n := count("", "192.0.2.2"); n != 2*burstSeconds {
 		t.Errorf("%d requests of another address", n)
 	}
-	if p := l.allow("", netip.MustParseAddr("192.0.2.1")); p.Status != 429 || p.retryAfter < 1 {
+	if p := l.allow(client{addr: netip.MustParseAddr("192.0.2.1")}); p.Status != 429 || p.retryAfter < 1 {
 		t.Errorf("%+v", p)
 	}
-	if newLimits(0).allow("", netip.Addr{}) != nil {
+	if newLimits(0).allow(client{}) != nil {
 		t.Error("0 is a limit")
 	}
 }
