@@ -13,7 +13,11 @@ import (
 // rowsOf are the rows of a list as text, and the cursor of the next page.
 func (s *testServer) rowsOf(query string, full bool) (rows []string, next string) {
 	s.t.Helper()
-	rec := s.get("/api/v1/nodes?"+query, full)
+	header := http.Header{"Accept-Encoding": {"identity"}} // not compared with the specification: that takes most of the time
+	if full {
+		header.Set("X-API-Key", s.key)
+	}
+	rec := s.ask(http.MethodGet, "/api/v1/nodes?"+query, header)
 	var body struct {
 		Data []json.RawMessage
 		Meta struct{ Next *string }
@@ -37,10 +41,8 @@ func TestPagesAreOfOneView(t *testing.T) {
 	at := time.Now().Add(-30 * time.Minute)
 	release := 0
 	queries := []string{"client=lighthouse&sort=-validators", "counted=true&fields=id,last_seen&sort=last_seen"}
-	for i, c := range nodeColumns {
-		if !c.list {
-			queries = append(queries, "sort="+[]string{"", "-"}[i%2]+c.name)
-		}
+	for _, column := range []string{"id", "-id", "-validators", "client", "-last_seen", "os", "-latitude", "p_validator", "all_subnets", "-ip", "weight"} {
+		queries = append(queries, "sort="+column)
 	}
 	for i, query := range queries {
 		full := i%2 == 0
