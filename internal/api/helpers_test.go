@@ -50,3 +50,12 @@ func (p *pipeWriter) WriteHeader(int)             {}
 func (p *pipeWriter) FlushError() error           { return nil }
 func (p *pipeWriter) Flush()                      {}
 func (p *pipeWriter) close()                      { p.writer.Close() }
+
+// endless writes until it cannot.
+func (s *Server) endless(_ context.Context, w io.Writer) error {
+	for {
+		if _, err := w.Write([]byte("x")); err != nil {
+			return err
+		}
+	}
+}
