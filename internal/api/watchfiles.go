@@ -79,7 +79,7 @@ func (w *watchedFiles) read() (out looked, err error) {
 }
 
 // maxWatched bounds such a file.
-const maxWatched = 1 << 20 // bytes
+const maxWatched = keysFileMax
 
 // readSmall reads a file, up to one byte more than it may have. A pipe would wait for its
 // writer.
