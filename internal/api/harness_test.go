@@ -99,6 +99,15 @@ func (c *testCrawl) crawl(from, to int, at time.Time) {
 
 func (c *testCrawl) commit() {
 	c.t.Helper()
+	c.apply()
+	if err := c.tracker.Recompute(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// apply commits a segment as a consumer does.
+func (c *testCrawl) apply() {
+	c.t.Helper()
 	segment := c.writer.Segment()
 	c.visits++
 	keys := dataset.Coverage{}
@@ -107,7 +116,7 @@ func (c *testCrawl) commit() {
 		c.t.Fatal(err)
 	}
 	c.tracker.Apply(segment)
-	if err := c.tracker.Recompute(c.t.Context()); err != nil {
+	if err := c.tracker.Write(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
 }

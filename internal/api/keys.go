@@ -21,8 +21,8 @@ const (
 )
 
 const (
-	keyBytes    = 24  // of a new key, random
-	longestKey  = 256 // bytes, of what a client sends
+	keyBytes    = 24      // of a new key, random
+	longestKey  = 256     // bytes, of what a client sends
 	keysFileMax = 1 << 20 // bytes
 	maxKeys     = 10_000
 )
