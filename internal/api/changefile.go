@@ -39,7 +39,6 @@ const (
 type fileLine struct {
 	Header *fileHeader `json:"header,omitempty"`
 	Node   *fileNode   `json:"node,omitempty"`
-	Gone   string      `json:"gone,omitempty"` // a node that was forgotten
 	Change *fileChange `json:"change,omitempty"`
 }
 
@@ -136,8 +135,6 @@ func readChanges(path string) (l *changeLog, base *view, err error) {
 			return errors.New("no header")
 		case line.Node != nil:
 			nodes[line.Node.ID] = line.Node
-		case line.Gone != "":
-			delete(nodes, line.Gone)
 		case c == nil || len(l.all) > 0 && c.Seq != l.end:
 			return errors.New("neither a node nor the next change")
 		default:
@@ -207,12 +204,10 @@ func (f *changeFile) add(l *changeLog, found []change, v *view) {
 			if err := w.Encode(fileLine{Change: newFileChange(c)}); err != nil {
 				return err
 			}
-			line := fileLine{Gone: c.ID}
 			if n := v.find(c.ID); n != nil {
-				line = fileLine{Node: n.forFile()}
-			}
-			if err := w.Encode(line); err != nil {
-				return err
+				if err := w.Encode(fileLine{Node: n.forFile()}); err != nil {
+					return err
+				}
 			}
 		}
 		return w.Encode(fileLine{Header: l.header(v)})
@@ -289,7 +284,7 @@ func PurgeChanges(dataDir string, gone func(id string) bool) (removed int, err e
 	mentioned := false
 	err = eachFileLine(path, func(line fileLine) error {
 		switch {
-		case line.Node != nil && gone(line.Node.ID), line.Gone != "" && gone(line.Gone):
+		case line.Node != nil && gone(line.Node.ID):
 			mentioned = true
 			return nil
 		case line.Change != nil && gone(line.Change.ID):

@@ -15,8 +15,10 @@ const (
 	// changesKept is for how long changes are kept, maxChanges how many.
 	changesKept = 30 * 24 * time.Hour
 	maxChanges  = 50_000
-	// changesSlack is how many more there may be until the oldest are dropped.
+	// changesSlack is how many more, and changesGrace how much older ones there may be until the
+	// oldest are dropped, which copies the rest.
 	changesSlack = 5_000
+	changesGrace = time.Hour
 )
 
 // changeLog is what changed between views, and before the first as far as the State tells. The
@@ -67,7 +69,7 @@ func (l *changeLog) add(last, next *view) []change {
 	}
 	l.newest.from, l.newest.public, l.newest.full = l.end, nil, nil
 	l.all, l.end = append(l.all, found...), l.end+int64(len(found))
-	if len(l.all) > maxChanges+changesSlack || len(l.all) > 0 && l.all[0].FoundAt < now-(changesKept+changesSlack*time.Minute).Milliseconds() {
+	if len(l.all) > maxChanges+changesSlack || len(l.all) > 0 && l.all[0].FoundAt < now-(changesKept+changesGrace).Milliseconds() {
 		l.trim(now)
 	}
 	return found

@@ -64,10 +64,7 @@ func changesBetween(last, next *view) (out []change) {
 			left[was.Address] = was.ID
 		}
 		switch {
-		case is == nil:
-			if was.handshaken() && was.LastHandshake >= last.dayAgo() {
-				out = append(out, was.vanished())
-			}
+		case is == nil: // forgotten by the tracker, which says nothing of the node
 		case was == nil || !was.handshaken():
 			if is.handshaken() && is.LastHandshake > begun {
 				fresh = append(fresh, len(out))
@@ -92,7 +89,7 @@ func changesBetween(last, next *view) (out []change) {
 // dayAgo is when the day begins in which a node must have completed a handshake to be there.
 func (v *view) dayAgo() int64 { return v.totals.Hour - changesDay.Milliseconds() }
 
-// vanished is that a node has completed no handshake for a day, or was forgotten.
+// vanished is that a node has completed no handshake for a day.
 func (n *node) vanished() change {
 	return n.change(vanished, n.LastHandshake+changesDay.Milliseconds())
 }
