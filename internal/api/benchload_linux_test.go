@@ -97,7 +97,7 @@ func latencies(t *testing.T, url string, n int) (median, p99 time.Duration, size
 
 func cpu() time.Duration {
 	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u) //nolint:errcheck // cannot fail
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
@@ -120,7 +120,7 @@ func TestBenchLoad(t *testing.T) {
 	s := boundServer(t, c, Config{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go s.Run(ctx, c.sources()) //nolint:errcheck // ends with ctx
+	go s.Run(ctx, c.sources())
 	url := "http://" + s.Addr()
 	for resp, _ := get(t, url+"/api/v1/summary", nil); resp.StatusCode != http.StatusOK; resp, _ = get(t, url+"/api/v1/summary", nil) {
 		time.Sleep(100 * time.Millisecond)
@@ -209,8 +209,8 @@ func streamsShare(t *testing.T, s *testServer, url string) (share float64) {
 		}
 	}
 	share = measure() - without
-	child.Process.Kill() //nolint:errcheck // it has ended
-	child.Wait()         //nolint:errcheck // it was killed
+	child.Process.Kill()
+	child.Wait()
 	return share
 }
 
@@ -229,7 +229,7 @@ func TestReadStreams(t *testing.T) {
 				return
 			}
 			defer resp.Body.Close()
-			io.Copy(io.Discard, bufio.NewReader(resp.Body)) //nolint:errcheck // until the parent ends it
+			io.Copy(io.Discard, bufio.NewReader(resp.Body))
 		}()
 	}
 	time.Sleep(2 * time.Minute)

@@ -44,7 +44,7 @@ func newChangeLog() *changeLog {
 
 func newLogID() string {
 	var b [4]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails
+	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 

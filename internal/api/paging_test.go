@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -117,7 +118,7 @@ func TestCursorsThatAreGone(t *testing.T) {
 // Numbers put values in the order of compare.
 func TestRank(t *testing.T) {
 	values := []value{
-		float(-1e9), float(-2.5), float(-0.0), float(0), float(1e-6), float(3), float(1e12), integer(int64(0)), integer(int64(7)), integer(uint64(1) << 63),
+		float(-1e9), float(-2.5), float(math.Copysign(0, -1)), float(0), float(1e-6), float(3), float(1e12), integer(int64(0)), integer(int64(7)), integer(uint64(1) << 63),
 		text("a"), text("ab"), text("abcdefgh"), text("abcdefghi"), text("b"), text("\xff\xfe"), boolean(false), boolean(true),
 	}
 	for _, a := range values {

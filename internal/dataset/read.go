@@ -65,10 +65,10 @@ func (e *PartError) Unwrap() error { return e.err }
 
 // DamagedParts lists the parts that an ErrDamaged of Scan names.
 func DamagedParts(err error) (parts []*PartError) {
-	if part, ok := err.(*PartError); ok {
+	if part, ok := err.(*PartError); ok { //nolint:errorlint // all of a tree are wanted, not the first
 		return []*PartError{part}
 	}
-	switch err := err.(type) {
+	switch err := err.(type) { //nolint:errorlint // as above
 	case interface{ Unwrap() []error }:
 		for _, e := range err.Unwrap() {
 			parts = append(parts, DamagedParts(e)...)
