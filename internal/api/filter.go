@@ -154,29 +154,6 @@ func (n *node) hasIP(ip netip.Addr) bool {
 	return len(parts) > 2 && is(parts[2])
 }
 
-// matching counts the nodes that pass all filters, and gives those of an order from start on,
-// at most limit, and where the next page begins; 0 when there is none. The filters read the
-// nodes as they are in memory, not in the order: that is several times as fast.
-func (v *view) matching(nodes []int32, filters []filter, start, limit int) (page []*node, next, total int) {
-	pass := make([]bool, len(v.nodes))
-	for i := range v.nodes {
-		if passes(&v.nodes[i], filters) {
-			pass[i] = true
-			total++
-		}
-	}
-	for i := min(start, len(nodes)); i < len(nodes); i++ {
-		if !pass[nodes[i]] {
-			continue
-		}
-		if len(page) == limit {
-			return page, i, total
-		}
-		page = append(page, &v.nodes[nodes[i]])
-	}
-	return page, 0, total
-}
-
 func passes(n *node, filters []filter) bool {
 	for _, f := range filters {
 		if !f(n) {

@@ -81,7 +81,7 @@ func (r *request) columns() []*column {
 
 // nodesPage is one page as JSON.
 func (s *Server) nodesPage(r *request, l listing) answer {
-	page, next, total := r.view.matching(l.nodes, l.filters, l.start, l.limit)
+	page, next, total := r.view.matching(l, r.filterKey())
 	data := append(make([]byte, 0, 1024*len(page)+2), '[')
 	for i, n := range page {
 		if i > 0 {

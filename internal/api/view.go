@@ -42,6 +42,7 @@ type view struct {
 	summary       []byte // the JSON of its data
 	event         []byte // the summary as a server-sent event
 	orders        orders
+	matches       matchCache
 
 	nodeIDs struct { // places in nodes, by node id
 		once sync.Once
@@ -137,6 +138,7 @@ func newView(src *Sources, state *tracker.State, last *view) *view {
 	v.event = appendEvent(nil, "summary", v.summary)
 	if last != nil {
 		v.orders.prepare(v, last.orders.recent())
+		v.matches.prepare(v, &last.matches)
 	}
 	return v
 }
