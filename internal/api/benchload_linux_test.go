@@ -159,33 +159,46 @@ func prepared(t *testing.T, size int64) string {
 	return "http://" + l.Addr().String()
 }
 
-// exportAll reads all nodes as NDJSON, and measures the memory that it takes.
+// exportAll reads all nodes as NDJSON, and measures the memory that it takes: the greatest heap during
+// ten exports, and during the same time without.
 func exportAll(t *testing.T, url string) {
 	t.Helper()
+	began := time.Now()
+	with := peakHeap(func() {
+		for i := range 10 {
+			_, took, size := latencies(t, url+"/api/v1/nodes?format=ndjson", 1)
+			if i%3 == 0 {
+				_, floor, _ := latencies(t, prepared(t, size), 1)
+				t.Logf("all nodes as NDJSON: %s, %d bytes; the floor %s", took, size, floor)
+			}
+		}
+	})
+	took := time.Since(began)
+	without := peakHeap(func() { time.Sleep(took) })
+	t.Logf("greatest heap: %d MiB while exporting, %d without", with>>20, without>>20)
+}
+
+// peakHeap is the most heap that is in use while something is done.
+func peakHeap(do func()) (most uint64) {
 	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	before, peak := m.HeapInuse, atomic.Uint64{}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
+	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for ctx.Err() == nil {
+		for {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			peak.Store(max(peak.Load(), m.HeapInuse))
-			time.Sleep(50 * time.Millisecond)
+			most = max(most, m.HeapInuse)
+			select {
+			case <-stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 	}()
-	for range 3 {
-		_, took, size := latencies(t, url+"/api/v1/nodes?format=ndjson", 1)
-		floor := prepared(t, size)
-		_, floorTook, _ := latencies(t, floor, 1)
-		t.Logf("all nodes as NDJSON: %s, %d bytes; the floor %s", took, size, floorTook)
-	}
-	cancel()
+	do()
+	close(stop)
 	<-done
-	t.Logf("heap in use: %d MiB before, %d at most while exporting (with events and views)", before>>20, peak.Load()>>20)
+	return most
 }
 
 // streamsShare is the part of a core that event streams take, which another process reads.

@@ -123,9 +123,9 @@ func TestDamagedPartsDoNotEndExports(t *testing.T) {
 // The posterior of a node fits its estimate: half of it is at or below the median, a twentieth on
 // each side of the interval.
 func TestPosterior(t *testing.T) {
-	s := newTestServer(t, 60)
+	s := newTestServer(t, 25)
 	seen := 0
-	for i := range 60 {
+	for i := range 25 {
 		d := s.object("/api/v1/nodes/"+testPeer(i), false)["data"].(map[string]any)
 		points := d["posterior"].([]any)
 		if d["validators"] == nil {
@@ -162,7 +162,7 @@ func TestPosterior(t *testing.T) {
 			t.Errorf("node %d: %v", i, e)
 		}
 	}
-	if seen < 40 {
+	if seen < 15 {
 		t.Errorf("%d estimates", seen)
 	}
 }

@@ -127,6 +127,9 @@ func openKeys(path string, report func(error)) (*keyring, error) {
 		}
 		report(err)
 	}}
+	if _, err := k.read(); err != nil { // which names the path
+		return nil, fmt.Errorf("keys file: %w", err)
+	}
 	if err := k.open(); err != nil {
 		return nil, fmt.Errorf("keys file %s: %w", path, err)
 	}

@@ -7,9 +7,11 @@ import (
 )
 
 const (
-	// maxPins is how many views are kept for cursors, pinKept for how long after their last use.
-	maxPins = 8
-	pinKept = 10 * time.Minute
+	// maxPins is how many views are kept for cursors, maxPinned how many nodes they have, if more
+	// than two are kept; pinKept is for how long after their last use.
+	maxPins   = 8
+	maxPinned = 400_000
+	pinKept   = 10 * time.Minute
 	// pinShare is for how long lists begin in the view that was kept last: so nobody can drive
 	// the others out, which stay for maxPins times as long at least.
 	pinShare = 4 * time.Second
@@ -46,8 +48,8 @@ func (p *pins) keep(v *view) {
 	} else {
 		p.list = append(p.list, pin{v, now, now})
 	}
-	p.list = slices.DeleteFunc(p.list, func(x pin) bool { return now.Sub(x.used) > pinKept })
-	if len(p.list) > maxPins {
+	p.drop(now)
+	for len(p.list) > 2 && (len(p.list) > maxPins || p.nodes() > maxPinned) {
 		oldest := 0
 		for i, x := range p.list {
 			if x.used.Before(p.list[oldest].used) {
@@ -56,6 +58,24 @@ func (p *pins) keep(v *view) {
 		}
 		p.list = slices.Delete(p.list, oldest, oldest+1)
 	}
+}
+
+func (p *pins) nodes() (n int) {
+	for _, x := range p.list {
+		n += len(x.view.nodes)
+	}
+	return n
+}
+
+func (p *pins) drop(now time.Time) {
+	p.list = slices.DeleteFunc(p.list, func(x pin) bool { return now.Sub(x.used) > pinKept })
+}
+
+// expire drops the views whose time is over.
+func (p *pins) expire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(time.Now())
 }
 
 // find finds a view that was kept; nil when it is gone.

@@ -78,6 +78,7 @@ func (v *views) run(ctx context.Context) error {
 		if now := time.Now(); now.After(next) && v.update() {
 			took := time.Since(now)
 			next = now.Add(max(viewEvery, buildShare*took))
+			v.pins.expire()
 		}
 		select {
 		case <-ctx.Done():
