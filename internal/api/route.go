@@ -160,7 +160,7 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 	if allowed {
 		w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD")
-		w.Header().Set("Access-Control-Allow-Headers", "X-API-Key, Authorization, If-None-Match, Range")
+		w.Header().Set("Access-Control-Allow-Headers", "X-API-Key, Authorization, If-None-Match, Range, Last-Event-ID")
 		w.Header().Set("Access-Control-Max-Age", "600")
 	}
 	w.WriteHeader(http.StatusNoContent)
