@@ -96,6 +96,14 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 	./bin/bench -valtrack ./valtrack -cases ingest
 	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
 
+.PHONY: bench-api
+bench-api: ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes; three minutes (needs Linux)
+	VALTRACK_BENCH_NODES=100000 $(GO) test ./internal/api -run '^TestBenchLoad$$' -count=1 -v -timeout 20m
+
+.PHONY: abuse-api
+abuse-api: ## 10,000 idle connections, half requests, slow readers, 1000 cancelled exports; two minutes (needs Linux)
+	VALTRACK_ABUSE=1 $(GO) test ./internal/api -run '^TestAbuse$$' -count=1 -v -timeout 20m
+
 .PHONY: soak-sentry
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 40m

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/event"
@@ -56,7 +57,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, err
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
-	var errs [4]error
+	var errs [5]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
 	if !p.untracked {
 		if done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked); errs[1] == nil {
@@ -65,6 +66,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	}
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir, noFile == nil, log)
+	_, errs[4] = api.PurgeChanges(dataDir, p.peer)
 	for _, gone := range p.known {
 		if gone {
 			done.Peers++

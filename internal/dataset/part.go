@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -71,16 +72,20 @@ func createPart[T Row](dir string, options ...parquet.WriterOption) (*part[T], e
 }
 
 func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
+	return &part[T]{file: f, w: newRowWriter[T](f, options...), buf: make([]T, 0, writeBatch)}
+}
+
+// newRowWriter writes rows with the settings of parts.
+func newRowWriter[T Row](w io.Writer, options ...parquet.WriterOption) *parquet.GenericWriter[T] {
 	// One row group per part: dictionaries belong to a row group, and what repeats
 	// from epoch to epoch is what makes a part small.
-	w := parquet.NewGenericWriter[T](f, append([]parquet.WriterOption{
+	return parquet.NewGenericWriter[T](w, append([]parquet.WriterOption{
 		parquet.Compression(compression),
 		parquet.CreatedBy("valtrack", schemaText(), ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
 		// repeated. Nobody searches for a range of records or addresses.
 		parquet.DataPageStatistics(false), parquet.SkipPageBounds("enr"), parquet.SkipPageBounds("multiaddr"),
 	}, options...)...)
-	return &part[T]{file: f, w: w, buf: make([]T, 0, writeBatch)}
 }
 
 func (p *part[T]) append(row T) error {
