@@ -23,13 +23,18 @@ func TestSiteHasNoAddress(t *testing.T) {
 	c.crawl(0, 60, time.Now().Add(-time.Hour))
 	c.crawl(0, 60, time.Now().Add(-time.Minute))
 	c.tracker.Hour()
-	handler, err := Handler(c.sources(), slog.New(slog.DiscardHandler))
+	src := c.sources()
+	src.Own = func() bool { return false } // as of a directory that a consumer writes to
+	handler, err := Handler(src, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "site")
 	if _, err := site.Write(t.Context(), dir, site.Handler(handler), 0); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(c.dir, ChangesFile)); err == nil {
+		t.Error("the list of changes of the directory was written")
 	}
 	secret := regexp.MustCompile(`\b45\.\d+\.\d+\.\d+|/ip[46]/|enr:|"(ip|enr|multiaddr|hostname|port)"`)
 	nodes := false

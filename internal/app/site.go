@@ -97,6 +97,7 @@ func siteOfData(ctx context.Context, cfg SiteConfig, log *slog.Logger) (site.API
 		State:  func() *tracker.State { return state },
 		Ingest: func() api.Ingest { return api.Ingest{} },
 		Ready:  func() error { return nil },
+		Own:    func() bool { return false }, // a consumer may be writing its list of changes
 	}, log)
 	if err != nil {
 		return site.API{}, fmt.Errorf("%s: %w", cfg.DataDir, err)

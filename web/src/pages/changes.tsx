@@ -94,7 +94,7 @@ export function ChangesPage() {
   const all = changes.answer?.data ?? [];
   const shown = kind ? all.filter((c) => c.kind === kind) : all;
   // The API may give the newest of them only.
-  const more = (changes.answer?.meta as { next?: string | null } | undefined)?.next ? "+" : "";
+  const more = changes.answer?.meta.next ? "+" : "";
   const set = (p: { span?: string; kind?: string | null }) => go("/changes", { span, kind, ...p }, true);
   return (
     <>

@@ -206,6 +206,23 @@ function Seen({ n }: { n: NodeDetail }) {
   );
 }
 
+/** Times between which the number changed. */
+function Stretches({ n }: { n: NodeDetail }) {
+  const list = n.evidence?.stretches ?? [];
+  if (list.length < 2) return null;
+  return (
+    <Card class="full" title="When the number changed" sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
+      <ul class="plain">
+        {[...list].reverse().map((s) => (
+          <li key={s.from}>
+            {time(s.from)} to {time(s.to)}: <Estimate v={s.validators} low={s.validators_low} high={s.validators_high} />
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
 /** Days of observation; a line between two where client or release changed. */
 function Days({ n }: { n: NodeDetail }) {
   return (
@@ -314,6 +331,7 @@ export function NodePage({ id }: { id: string }) {
         </Card>}
         <Identity n={n} />
         <Seen n={n} />
+        {!isSite && <Stretches n={n} />}
         {!isSite && <Days n={n} />}
       </div>
     </>
