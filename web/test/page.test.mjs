@@ -277,7 +277,7 @@ describe("before there are data", () => {
       await page.route("**/api/v1/summary", (r) => r.fulfill({ json: summary }));
       await page.route("**/api/v1/crawl", (r) => r.fulfill({ json: crawl }));
       for (const path of Object.values(pages).filter((p) => !["/crawl", "/data", "/methodology"].includes(p))) {
-        await page.goto(server.url + "?" + funnel.records + "#" + path);
+        await page.goto(`${server.url}?${funnel.records}-${funnel.connected}#${path}`); // another query loads the page again
         await page.locator("main", { hasText: says }).waitFor({ timeout: 10_000 });
       }
       await page.unrouteAll();
