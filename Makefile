@@ -106,6 +106,14 @@ bench-geo: ## what places cost: lookups, and the consumer with and without them 
 	$(GO) test ./internal/geo -run '^$$' -bench '^Benchmark(Lookup|Find|FirstUse)$$' -benchtime 1s
 	$(GO) test ./internal/consumer -run '^$$' -bench '^BenchmarkPlaces$$' -benchtime 20x
 
+.PHONY: bench-api
+bench-api: ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes; three minutes (needs Linux)
+	VALTRACK_BENCH_NODES=100000 $(GO) test ./internal/api -run '^TestBenchLoad$$' -count=1 -v -timeout 20m
+
+.PHONY: abuse-api
+abuse-api: ## 10,000 idle connections, half requests, slow readers, 1000 cancelled exports; two minutes (needs Linux)
+	VALTRACK_ABUSE=1 $(GO) test ./internal/api -run '^TestAbuse$$' -count=1 -v -timeout 20m
+
 .PHONY: soak-sentry
 soak-sentry: ## 24 hours of a churning devnet in 18 minutes
 	SOAK_EPOCHS=225 $(GO) test ./test/soak -count=1 -v -timeout 40m
@@ -194,7 +202,7 @@ test-web: build $(WEB) ## the dashboard in Chromium against a devnet, two minute
 	cd web && npm test
 
 .PHONY: bench-web
-bench-web: $(WEB) ## the dashboard with 10,000 invented nodes: seconds; MINUTES=60 measures its memory over an hour of updates (needs chromium)
+bench-web: build $(WEB) ## the dashboard's speed with 10,000 invented nodes and on a devnet, two minutes; MINUTES=60 also its memory over an hour of updates (needs chromium)
 	cd web && node test/bench.mjs
 
 .PHONY: screenshots

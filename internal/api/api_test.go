@@ -188,6 +188,9 @@ func TestFilters(t *testing.T) {
 	if n := total("client=lighthouse"); n == 0 || n != total("client=lighthouse&client=none")-total("client=none") {
 		t.Errorf("%v of lighthouse", n)
 	}
+	if with, without := total("version=v8.0.1"), total("version=8.0.1"); with == 0 || with != without {
+		t.Errorf("%v of release v8.0.1, %v of 8.0.1", with, without)
+	}
 	if n := total("q=" + testPeer(7)); n != 1 {
 		t.Errorf("%v of one peer id", n)
 	}

@@ -1,13 +1,12 @@
 package api
 
 import (
-	"cmp"
 	"math"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -23,12 +22,7 @@ const (
 	stopped  = "stopped_validating"
 )
 
-const (
-	// changesKept is for how long changes are kept, maxChanges how many.
-	changesKept = 30 * 24 * time.Hour
-	maxChanges  = 50_000
-	changesDay  = 24 * time.Hour
-)
+const changesDay = 24 * time.Hour
 
 // change is something that happened to a node. From and To are versions, places or numbers
 // of validators; of a node that moved, callers with a key see addresses.
@@ -41,6 +35,9 @@ type change struct {
 	From     *string `json:"from"`
 	To       *string `json:"to"`
 	Replaces *string `json:"replaces"`
+	// Seq numbers the changes in the order in which they were found, at FoundAt.
+	Seq     int64 `json:"seq"`
+	FoundAt int64 `json:"found_at"`
 
 	from, to string // addresses, of a node that moved
 }
@@ -53,103 +50,48 @@ func (c change) forCaller(full bool) change {
 	return c
 }
 
-// changeLog is what changed between views, and before the first as far as the State tells.
-type changeLog struct {
-	mu      sync.Mutex
-	all     []change // by the time they were found, oldest first
-	first   int      // number of all[0], counted from the first change of all
-	updated chan struct{}
-}
-
-func newChangeLog() *changeLog { return &changeLog{updated: make(chan struct{})} }
-
-// add compares two views; last is nil for the first one, whose State says what changed before.
-func (l *changeLog) add(last, next *view) {
-	var found []change
-	if last == nil {
-		found = next.pastChanges()
-	} else {
-		found = changesBetween(last, next)
-	}
-	slices.SortStableFunc(found, func(a, b change) int { return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.ID, b.ID)) })
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all = append(l.all, found...)
-	old := next.totals.Hour - changesKept.Milliseconds()
-	drop := max(0, len(l.all)-maxChanges)
-	for drop < len(l.all) && l.all[drop].At < old {
-		drop++
-	}
-	l.all, l.first = slices.Clone(l.all[drop:]), l.first+drop
-}
-
-// publish wakes who waits for a new view.
-func (l *changeLog) publish() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	close(l.updated)
-	l.updated = make(chan struct{})
-}
-
-// next is closed when there is a new view.
-func (l *changeLog) next() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.updated
-}
-
-// after lists the changes from a number on, and gives the number of the next one.
-func (l *changeLog) after(number int) ([]change, int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	end := l.first + len(l.all)
-	return slices.Clone(l.all[min(max(0, number-l.first), len(l.all)):]), end
-}
-
-// end is the number of the next change.
-func (l *changeLog) end() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.first + len(l.all)
-}
-
 func (n *node) change(kind string, at int64) change {
 	return change{Kind: kind, ID: n.ID, At: at, Client: known(clientName(n)), Version: known(n.release)}
 }
 
 // changesBetween compares the nodes of two views.
 func changesBetween(last, next *view) (out []change) {
-	now := next.totals.Hour
 	begun := next.begun()
-	gone := map[string]string{} // addresses of those that vanished
+	left := map[string]string{} // who had an address, and does not count any more
 	var fresh []int
 	eachBoth(last, next, func(was, is *node) {
+		if was != nil && was.counts() && (is == nil || !is.counts()) {
+			left[was.Address] = was.ID
+		}
 		switch {
-		case is == nil:
-			if was.counts() {
-				out = append(out, was.change(vanished, now))
-			}
-			return
+		case is == nil: // forgotten by the tracker, which says nothing of the node
 		case was == nil || !was.handshaken():
 			if is.handshaken() && is.LastHandshake > begun {
 				fresh = append(fresh, len(out))
 				out = append(out, is.change(appeared, is.LastHandshake))
 				out[len(out)-1].to = is.Address
 			}
-			return
+		default:
+			if was.LastHandshake >= last.dayAgo() && is.LastHandshake < next.dayAgo() {
+				out = append(out, is.vanished())
+			}
+			out = is.appendChanges(out, was)
 		}
-		if was.counts() && !is.counts() && is.LastHandshake < now-changesDay.Milliseconds() {
-			out = append(out, is.change(vanished, now))
-			gone[is.Address] = is.ID
-		}
-		out = is.appendChanges(out, was)
 	})
 	for _, i := range fresh {
-		if out[i].to != "" {
-			out[i].Replaces = known(gone[out[i].to])
+		if address := out[i].to; address != "" {
+			out[i].Replaces, out[i].to = known(left[address]), ""
 		}
 	}
 	return out
+}
+
+// dayAgo is when the day begins in which a node must have completed a handshake to be there.
+func (v *view) dayAgo() int64 { return v.totals.Hour - changesDay.Milliseconds() }
+
+// vanished is that a node has completed no handshake for a day.
+func (n *node) vanished() change {
+	return n.change(vanished, n.LastHandshake+changesDay.Milliseconds())
 }
 
 // appendChanges adds what changed about a node that is known in both views.
@@ -216,8 +158,7 @@ func ipOf(address string) netip.Addr {
 // pastChanges are those before the first view that the State tells of: nodes that appeared
 // and vanished, moved, or run another release than on an earlier day.
 func (v *view) pastChanges() (out []change) {
-	now := v.totals.Hour
-	old := now - changesKept.Milliseconds()
+	old := v.totals.Hour - changesKept.Milliseconds()
 	begun := v.begun()
 	for i := range v.nodes {
 		n := &v.nodes[i]
@@ -227,8 +168,8 @@ func (v *view) pastChanges() (out []change) {
 		if n.FirstSeen >= old && n.FirstSeen > begun {
 			out = append(out, n.change(appeared, n.FirstSeen))
 		}
-		if gone := n.LastHandshake + changesDay.Milliseconds(); gone >= old && gone < now {
-			out = append(out, n.change(vanished, gone))
+		if n.LastHandshake < v.dayAgo() && n.LastHandshake+changesDay.Milliseconds() >= old {
+			out = append(out, n.vanished())
 		}
 		out = n.appendPast(out, old)
 	}
@@ -266,25 +207,113 @@ func (n *node) appendPast(out []change, old int64) []change {
 	return out
 }
 
-// listChanges answers /api/v1/changes, the newest first.
+// changesLimit is how many changes a page has.
+const changesLimit = 1000
+
+// changesRequest is a request for changes.
+type changesRequest struct {
+	since  int64
+	kinds  []string
+	format string
+	limit  int // 0 for all
+	// before and after are numbers of changes; before is math.MaxInt64, after is -1 without one.
+	before, after int64
+}
+
+// listChanges answers /api/v1/changes: the newest first or, after a cursor, the oldest first.
 func listChanges(s *Server, r *request) (answer, *problem) {
-	now := time.Now().UnixMilli()
-	since := r.millis("since", now-changesDay.Milliseconds())
-	kinds := r.choices("kind", appeared, vanished, moved, upgraded, started, stopped)
-	format := r.choice("format", formatJSON, formatNDJSON, formatCSV)
-	if oldest := now - changesKept.Milliseconds(); since < oldest && r.err == nil {
-		r.fail(badParameter("since", strconv.FormatInt(since, 10), "a time of the last 30 days, from "+strconv.FormatInt(oldest, 10)+" on"))
-	}
+	q := r.changesRequest(s.views.changes)
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
-	all, _ := s.views.changes.after(0)
-	rows := []change{}
-	for _, c := range all {
-		if c.At >= since && (len(kinds) == 0 || slices.Contains(kinds, c.Kind)) {
-			rows = append(rows, c.forCaller(r.caller.full))
+	all, last := s.views.changes.from(q.after + 1)
+	rows, more := q.rows(all, r.caller.full)
+	if q.format != formatJSON {
+		return tabular(s, r, q.format, "changes", rows), nil
+	}
+	m := struct {
+		meta
+		Next   *string `json:"next"`
+		Latest string  `json:"latest"`
+	}{meta: r.meta(), Latest: s.views.changes.cursor(q.latest(rows, more, last))}
+	if more {
+		m.Next = new(s.views.changes.cursor(rows[len(rows)-1].Seq))
+	}
+	a := r.wrapped(s, marshal(rows), m)
+	a.etag = "" // the parameters' absent values depend on the time
+	return a, nil
+}
+
+func (r *request) changesRequest(l *changeLog) changesRequest {
+	now := time.Now().UnixMilli()
+	q := changesRequest{before: math.MaxInt64, after: -1}
+	after := r.text("after", 64)
+	absent := now - changesDay.Milliseconds()
+	if after != "" {
+		absent = 0
+	}
+	q.since = r.millis("since", absent)
+	q.kinds = r.choices("kind", appeared, vanished, moved, upgraded, started, stopped)
+	q.format = r.choice("format", formatJSON, formatNDJSON, formatCSV)
+	all := int64(changesLimit)
+	if q.format != formatJSON {
+		all = 0
+	}
+	q.limit = int(r.integer("limit", 1, changesLimit, all))
+	if oldest := now - changesKept.Milliseconds(); after == "" && q.since < oldest && r.err == nil {
+		r.fail(badParameter("since", strconv.FormatInt(q.since, 10), "a time of the last 30 days, from "+strconv.FormatInt(oldest, 10)+" on"))
+	}
+	number := func(name, text string, mustBeKept bool) int64 {
+		n, valid, kept := l.number(text)
+		switch {
+		case !valid:
+			r.fail(badParameter(name, text, "meta.next or meta.latest of an answer, or the id of an event"))
+		case !kept && mustBeKept:
+			p := newProblem(http.StatusGone, "%s=%s: changes after it are not kept any more, or it is of another log: ask with since=, the time of your last answer", name, shorten(text))
+			p.Parameter = name
+			r.fail(p)
+		}
+		return n
+	}
+	if cursor := r.text("cursor", 64); cursor != "" {
+		if n := number("cursor", cursor, true); after == "" {
+			q.before = n
+		} else {
+			q.after = n
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b change) int { return cmp.Or(cmp.Compare(b.At, a.At), strings.Compare(a.ID, b.ID)) })
-	return tabular(s, r, format, "changes", rows), nil
+	if after != "" {
+		q.after = max(q.after, number("after", after, true))
+	}
+	return q
+}
+
+// rows are the changes of a page, and whether there are more.
+func (q *changesRequest) rows(all []change, full bool) (rows []change, more bool) {
+	rows = []change{}
+	take := func(c change) bool {
+		if c.Seq >= q.before || c.FoundAt < q.since || len(q.kinds) > 0 && !slices.Contains(q.kinds, c.Kind) {
+			return true
+		}
+		if more = q.limit > 0 && len(rows) == q.limit; !more {
+			rows = append(rows, c.forCaller(full))
+		}
+		return !more
+	}
+	if q.after >= 0 {
+		for i := 0; i < len(all) && take(all[i]); i++ {
+		}
+		return rows, more
+	}
+	for i := len(all) - 1; i >= 0 && take(all[i]); i-- {
+	}
+	return rows, more
+}
+
+// latest is the number after which the next request finds what is new.
+func (q *changesRequest) latest(rows []change, more bool, last int64) int64 {
+	if q.after >= 0 && more {
+		return rows[len(rows)-1].Seq
+	}
+	return last
 }

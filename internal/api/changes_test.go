@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -72,13 +73,17 @@ func TestChangesBetween(t *testing.T) {
 func TestChangeLogIsBounded(t *testing.T) {
 	l := newChangeLog()
 	v := &view{state: &tracker.State{}}
-	l.all = make([]change, maxChanges+10)
-	l.add(v, v)
-	if len(l.all) > maxChanges || l.first+len(l.all) != maxChanges+10 {
-		t.Errorf("%d changes from %d", len(l.all), l.first)
+	l.all = make([]change, maxChanges+changesSlack+10)
+	for i := range l.all {
+		l.all[i] = change{Seq: int64(i) + 1, FoundAt: time.Now().UnixMilli()}
 	}
-	if got, next := l.after(0); len(got) != len(l.all) || next != l.end() {
-		t.Errorf("%d changes, next %d", len(got), next)
+	l.end = int64(len(l.all)) + 1
+	l.add(v, v)
+	if len(l.all) > maxChanges || l.all[0].Seq != changesSlack+11 {
+		t.Errorf("%d changes from %d", len(l.all), l.all[0].Seq)
+	}
+	if got, last := l.from(0); len(got) != len(l.all) || last != l.end-1 || got[len(got)-1].Seq != last {
+		t.Errorf("%d changes, last %d", len(got), last)
 	}
 }
 

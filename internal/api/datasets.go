@@ -2,13 +2,14 @@ package api
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -64,17 +65,29 @@ func listDatasets(s *Server, r *request) (answer, *problem) {
 	return a, nil
 }
 
+// tableName is the table in the path, and the format that it ends with, as in metadata_events.csv;
+// empty for none.
+func (r *request) tableName() (name, format string) {
+	name = r.PathValue("table")
+	for _, format := range []string{formatNDJSON, formatCSV, formatParquet} {
+		if table, ok := strings.CutSuffix(name, "."+format); ok {
+			return table, format
+		}
+	}
+	return name, ""
+}
+
 // table checks the name of a table in the path, and that the caller may read it: every table
 // has addresses, or places that are finer than the public may see.
 func (r *request) table() (string, *problem) {
-	name := strings.TrimSuffix(r.PathValue("table"), ".parquet")
+	name, _ := r.tableName()
 	if !slices.Contains(dataset.Tables(), name) {
 		p := newProblem(http.StatusNotFound, "no table %s: want one of %s", shorten(name), strings.Join(dataset.Tables(), ", "))
 		p.Allowed = dataset.Tables()
 		return "", p
 	}
 	if !r.caller.full {
-		return "", newProblem(http.StatusForbidden, "%s has addresses or exact places: it needs a key", name)
+		return "", r.needsKey(name + " has addresses or exact places: it")
 	}
 	return name, nil
 }
@@ -82,7 +95,11 @@ func (r *request) table() (string, *problem) {
 // getDataset writes the rows of a table.
 func getDataset(s *Server, r *request) (answer, *problem) {
 	from, to := r.span()
-	format := r.choice("format", formatNDJSON, formatCSV, formatParquet)
+	formats := []string{formatNDJSON, formatCSV, formatParquet}
+	if _, suffix := r.tableName(); suffix != "" {
+		formats = []string{suffix}
+	}
+	format := r.choice("format", formats...)
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
@@ -99,33 +116,44 @@ func getDataset(s *Server, r *request) (answer, *problem) {
 	if r.Method == http.MethodHead {
 		return a, nil
 	}
-	release, p := acquire(s.limits.reads, "readers of the datasets")
+	release, p := s.limits.reads.acquire(r.Context(), r.client)
 	if p != nil {
 		return answer{}, p
 	}
-	a.stream = func(ctx context.Context, w io.Writer) error {
+	a.limit = datasetTime
+	damaged := ""
+	a.trailer = func() (name, value string) { return trailerDamaged, damaged }
+	a.stream = func(ctx context.Context, w io.Writer) (err error) {
 		defer release()
-		ctx, cancel := context.WithTimeout(ctx, datasetTime)
-		defer cancel()
 		switch format {
 		case formatCSV:
-			return s.writeTableCSV(ctx, w, table, in)
+			err = s.writeTableCSV(ctx, w, table, in)
 		case formatParquet:
-			return s.writeTableParquet(ctx, w, table, in)
+			err = dataset.StreamTable(ctx, s.src.DataDir, table, in, w)
+		default:
+			err = s.writeTableNDJSON(ctx, w, table, in)
 		}
-		return s.writeTableNDJSON(ctx, w, table, in)
+		if errors.Is(err, dataset.ErrDamaged) { // all other rows were written
+			damaged = strings.Join(s.damagedParts(err), ",")
+			return nil
+		}
+		return err
 	}
 	return a, nil
 }
 
+// trailerDamaged is the trailer that names the damaged parts whose rows are missing, with commas
+// in between; empty when there are none.
+const trailerDamaged = "Valtrack-Damaged-Parts"
+
 func (s *Server) writeTableNDJSON(ctx context.Context, w io.Writer, table string, in dataset.Range) error {
 	out := bufio.NewWriterSize(w, 32<<10)
 	enc := json.NewEncoder(out)
-	err := dataset.ScanTable(ctx, s.src.DataDir, table, in, func(row dataset.Row) error { return enc.Encode(row) })
-	if err != nil {
-		return err
+	damaged := dataset.ScanTable(ctx, s.src.DataDir, table, in, func(row dataset.Row) error { return enc.Encode(row) })
+	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
+		return damaged
 	}
-	return out.Flush()
+	return cmp.Or(out.Flush(), damaged)
 }
 
 func (s *Server) writeTableCSV(ctx context.Context, w io.Writer, table string, in dataset.Range) error {
@@ -137,47 +165,18 @@ func (s *Server) writeTableCSV(ctx context.Context, w io.Writer, table string, i
 	if err := out.Write(names); err != nil {
 		return err
 	}
-	err = dataset.ScanTable(ctx, s.src.DataDir, table, in, func(row dataset.Row) error {
+	damaged := dataset.ScanTable(ctx, s.src.DataDir, table, in, func(row dataset.Row) error {
 		_, cols, err := cells(row)
 		if err != nil {
 			return err
 		}
 		return out.Write(cols)
 	})
-	if err != nil {
-		return err
+	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
+		return damaged
 	}
 	out.Flush()
-	return out.Error()
-}
-
-// writeTableParquet writes to a file first: Parquet has its directory at the end.
-func (s *Server) writeTableParquet(ctx context.Context, w io.Writer, table string, in dataset.Range) error {
-	return throughFile(w, func(f *os.File) error {
-		_, err := dataset.ExportParquet(ctx, s.src.DataDir, table, in, f)
-		return err
-	})
-}
-
-// throughFile copies a temporary file that write fills and closes.
-func throughFile(w io.Writer, write func(f *os.File) error) error {
-	f, err := os.CreateTemp("", "valtrack-export-*.parquet")
-	if err != nil {
-		return err
-	}
-	name := f.Name()
-	defer os.Remove(name)
-	if err := write(f); err != nil {
-		f.Close()
-		return err
-	}
-	in, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	_, err = io.Copy(w, in)
-	return err
+	return cmp.Or(out.Error(), damaged)
 }
 
 // getDatasetPart serves one file, also in ranges.

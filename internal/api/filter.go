@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"net/netip"
@@ -38,7 +39,12 @@ func (r *request) filters() (out []filter) {
 		}
 		return string(n.Client.Kind)
 	})
-	oneOf("version", func(n *node) string { return n.release })
+	if list := slices.Clone(r.list("version", 128)); len(list) > 0 {
+		for i := range list { // as eth2.Client.Release writes them
+			list[i] = strings.TrimLeft(list[i], "vV")
+		}
+		add(func(n *node) bool { return slices.Contains(list, cmp.Or(n.release, none)) })
+	}
 	oneOf("country", func(n *node) string { return n.place.code })
 	oneOf("cloud", func(n *node) string { return n.place.cloud })
 	if list := r.choices("hosting", "isp", "hosting", "business", "education", "unknown"); len(list) > 0 {
@@ -123,7 +129,7 @@ func (r *request) search(q string) filter {
 	}
 	if ip, err := netip.ParseAddr(strings.Trim(q, "[]")); err == nil {
 		if !r.caller.full {
-			return fail(newProblem(http.StatusForbidden, "q=%s: searching by an address needs a key", shorten(q)))
+			return fail(r.needsKey("q=" + shorten(q) + ": searching by an address"))
 		}
 		return func(n *node) bool { return n.hasIP(ip.Unmap()) }
 	}
@@ -152,29 +158,6 @@ func (n *node) hasIP(ip netip.Addr) bool {
 	}
 	parts := strings.SplitN(n.Multiaddr, "/", 4)
 	return len(parts) > 2 && is(parts[2])
-}
-
-// matching counts the nodes that pass all filters, and gives those of an order from start on,
-// at most limit. The filters read the nodes as they are in memory, not in the order: that is
-// several times as fast.
-func (v *view) matching(nodes []int32, filters []filter, start, limit int) (page []*node, more bool, total int) {
-	pass := make([]bool, len(v.nodes))
-	for i := range v.nodes {
-		if passes(&v.nodes[i], filters) {
-			pass[i] = true
-			total++
-		}
-	}
-	for _, at := range nodes[min(start, len(nodes)):] {
-		if !pass[at] {
-			continue
-		}
-		if len(page) == limit {
-			return page, true, total
-		}
-		page = append(page, &v.nodes[at])
-	}
-	return page, false, total
 }
 
 func passes(n *node, filters []filter) bool {

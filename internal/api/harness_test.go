@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -62,12 +63,14 @@ type testCrawl struct {
 	rand    *rand.Rand
 	visits  int
 	next    eth2.ForkDigest
+	// firstByte is that of all addresses, recordText in all records.
+	firstByte, recordText string
 }
 
 func newTestCrawl(t testing.TB) *testCrawl {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	c := &testCrawl{t: t, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 2))}
+	c := &testCrawl{t: t, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 2)), firstByte: "45", recordText: "0"}
 	var err error
 	if c.writer, err = dataset.Open(c.dir, log); err != nil {
 		t.Fatal(err)
@@ -89,12 +92,21 @@ func newTestCrawl(t testing.TB) *testCrawl {
 func (c *testCrawl) crawl(from, to int, at time.Time) {
 	c.t.Helper()
 	for i := from; i < to; i++ {
-		c.visit(i, at.Add(time.Duration(i-from)*time.Millisecond), fmt.Sprintf("45.%d.%d.%d", 1+i>>16, i>>8&255, i&255), testAgents[i%len(testAgents)])
+		c.visit(i, at.Add(time.Duration(i-from)*time.Millisecond), fmt.Sprintf("%s.%d.%d.%d", c.firstByte, 1+i>>16, i>>8&255, i&255), testAgents[i%len(testAgents)])
 	}
 	c.commit()
 }
 
 func (c *testCrawl) commit() {
+	c.t.Helper()
+	c.apply()
+	if err := c.tracker.Recompute(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// apply commits a segment as a consumer does.
+func (c *testCrawl) apply() {
 	c.t.Helper()
 	segment := c.writer.Segment()
 	c.visits++
@@ -104,7 +116,7 @@ func (c *testCrawl) commit() {
 		c.t.Fatal(err)
 	}
 	c.tracker.Apply(segment)
-	if err := c.tracker.Recompute(c.t.Context()); err != nil {
+	if err := c.tracker.Write(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -114,7 +126,7 @@ func (c *testCrawl) visit(i int, at time.Time, ip, agent string) {
 	c.visits++
 	common := event.Common{Network: "testnet", CrawlerID: "c", CrawlerLocation: "here", Timestamp: at.UnixMilli()}
 	digest, cgc, nodeID := testSchedule(c.t).At(10).Digest, uint64(4+i%124), eth2.NodeID{byte(i), byte(i >> 8), byte(i >> 16), 1}
-	record := fmt.Sprintf("enr:-%0200d", i)
+	record := "enr:-" + strings.Repeat(c.recordText, 150) + strconv.Itoa(i)
 	found := &event.PeerDiscovered{
 		Common: common, ENR: record, ID: testPeer(i), NodeID: nodeID, Seq: 1, IP: ip, Port: 9000, ForkDigest: &digest, CustodyGroupCount: &cgc, NFD: &c.next,
 	}

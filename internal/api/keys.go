@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -11,10 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Scopes of keys.
@@ -28,8 +25,6 @@ const (
 	longestKey  = 256     // bytes, of what a client sends
 	keysFileMax = 1 << 20 // bytes
 	maxKeys     = 10_000
-	// keysPoll is how often the file is looked at.
-	keysPoll = 2 * time.Second
 )
 
 // key is one line of a keys file.
@@ -114,69 +109,42 @@ func parseKey(line string) (k key, err error) {
 // keyring holds the keys of a file, which it reads again when that changes. An error keeps
 // the keys of before, so that a mistake locks nobody out, and nobody in.
 type keyring struct {
-	path string
-	warn func(error) // nil error: the file is read again
-
-	mu     sync.RWMutex
-	keys   []key
-	text   []byte // of the file
-	failed string // the last error
+	watchedFiles
+	mu   sync.RWMutex
+	keys []key
 }
 
-// openKeys reads a keys file; an empty path has no keys.
-func openKeys(path string, warn func(error)) (*keyring, error) {
-	k := &keyring{path: path, warn: warn}
+// openKeys reads a keys file; an empty path has no keys. report is called with nil when a new
+// content was taken up, and with the error otherwise.
+func openKeys(path string, report func(error)) (*keyring, error) {
+	k := &keyring{}
 	if path == "" {
 		return k, nil
 	}
-	text, err := readKeys(path)
-	if err != nil {
+	k.watchedFiles = watchedFiles{paths: []string{path}, load: k.load, report: func(err error) {
+		if err != nil {
+			err = fmt.Errorf("keys file %s: %w; the keys of before stay valid", path, err)
+		}
+		report(err)
+	}}
+	if _, err := k.read(); err != nil { // which names the path
 		return nil, fmt.Errorf("keys file: %w", err)
 	}
-	if k.keys, err = parseKeys(bytes.NewReader(text)); err != nil {
+	if err := k.open(); err != nil {
 		return nil, fmt.Errorf("keys file %s: %w", path, err)
 	}
-	k.text = text
 	return k, nil
 }
 
-// readKeys reads a keys file, up to one byte more than it may have. A pipe would wait for its
-// writer.
-func readKeys(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, fmt.Errorf("%s is not a regular file", path))
-	}
-	f, err := os.Open(path)
+func (k *keyring) load(contents [][]byte) error {
+	keys, err := parseKeys(bytes.NewReader(contents[0]))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, keysFileMax+1))
-}
-
-// reload reads the file again when its content has changed.
-func (k *keyring) reload() {
-	text, err := readKeys(k.path)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err == nil && bytes.Equal(text, k.text) && k.failed == "" {
-		return
-	}
-	keys := k.keys
-	if err == nil {
-		keys, err = parseKeys(bytes.NewReader(text))
-	}
-	if err != nil {
-		if k.failed != err.Error() {
-			k.warn(fmt.Errorf("keys file %s: %w; the keys of before stay valid", k.path, err))
-		}
-		k.failed = err.Error()
-		return
-	}
-	if !bytes.Equal(text, k.text) || k.failed != "" {
-		k.warn(nil)
-	}
-	k.keys, k.text, k.failed = keys, text, ""
+	k.keys = keys
+	return nil
 }
 
 // caller is who asks.
@@ -191,7 +159,7 @@ func (k *keyring) caller(r *http.Request) (caller, *problem) {
 	if auth := r.Header.Get("Authorization"); auth != "" && !given {
 		scheme, rest, _ := strings.Cut(auth, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
-			return caller{}, unauthorized("the Authorization header has the scheme %s: want Bearer, or send the key as X-API-Key", shorten(scheme))
+			return caller{}, unauthorized(codeMalformed, "the Authorization header has the scheme %s: want Bearer, or send the key as X-API-Key", shorten(scheme))
 		}
 		text, given = strings.TrimSpace(rest), true
 	}
@@ -199,9 +167,9 @@ func (k *keyring) caller(r *http.Request) (caller, *problem) {
 	case !given:
 		return caller{}, nil
 	case text == "":
-		return caller{}, unauthorized("the key is empty: leave the header out for the public view")
+		return caller{}, unauthorized(codeMalformed, "the key is empty: leave the header out for the public view")
 	case len(text) > longestKey:
-		return caller{}, unauthorized("the key is longer than %d bytes", longestKey)
+		return caller{}, unauthorized(codeMalformed, "the key is longer than %d bytes", longestKey)
 	}
 	hash := sha256.Sum256([]byte(text))
 	k.mu.RLock()
@@ -214,13 +182,36 @@ func (k *keyring) caller(r *http.Request) (caller, *problem) {
 	}
 	switch {
 	case found < 0:
-		return caller{}, unauthorized("the key is not known: leave it out for the public view")
+		return caller{}, unauthorized(codeUnknown, "the key is not known: leave it out for the public view")
 	case k.keys[found].revoked:
-		return caller{}, unauthorized("the key %s was revoked", k.keys[found].name)
+		return caller{}, unauthorized(codeRevoked, "the key %s was revoked", k.keys[found].name)
 	}
 	return caller{name: k.keys[found].name, full: k.keys[found].scope == ScopeFull}, nil
 }
 
-func unauthorized(detail string, args ...any) *problem {
-	return newProblem(http.StatusUnauthorized, detail, args...)
+// Codes of problems with keys.
+const (
+	codeRequired  = "key_required" // no key was sent
+	codeScope     = "key_scope"    // the key does not show addresses
+	codeUnknown   = "key_unknown"
+	codeRevoked   = "key_revoked"
+	codeMalformed = "key_malformed" // what was sent is no key
+)
+
+func unauthorized(code, detail string, args ...any) *problem {
+	p := newProblem(http.StatusUnauthorized, detail, args...)
+	p.Code = code
+	return p
+}
+
+// needsKey is the problem of a caller who may not see what a text says.
+func (r *request) needsKey(what string) *problem {
+	if r.caller.name == "" {
+		p := newProblem(http.StatusForbidden, "%s needs a key", what)
+		p.Code = codeRequired
+		return p
+	}
+	p := newProblem(http.StatusForbidden, "%s needs a key of scope %s: %s has the scope %s", what, ScopeFull, r.caller.name, ScopePublic)
+	p.Code = codeScope
+	return p
 }

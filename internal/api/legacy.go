@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"math"
+	"net/http"
 )
 
 // legacyNode is a node as the earlier program listed it. Strings are empty and numbers 0 where
@@ -40,7 +41,16 @@ func listValidators(s *Server, r *request) (answer, *problem) {
 		return answer{}, p
 	}
 	view, full := r.view, r.caller.full
-	return answer{contentType: typeJSON, etag: r.etag(s), stream: func(ctx context.Context, w io.Writer) error {
+	a := answer{contentType: typeJSON, etag: r.etag(s)}
+	if matches(r.Header.Get("If-None-Match"), a.etag) || r.Method == http.MethodHead {
+		return a, nil
+	}
+	release, p := s.limits.exports.acquire(r.Context(), r.client)
+	if p != nil {
+		return answer{}, p
+	}
+	a.stream = func(ctx context.Context, w io.Writer) error {
+		defer release()
 		out := bufio.NewWriterSize(w, 32<<10)
 		separator := "["
 		for i := range view.nodes {
@@ -60,17 +70,12 @@ func listValidators(s *Server, r *request) (answer, *problem) {
 		}
 		out.WriteString("]\n") //nolint:errcheck // Flush has the error
 		return out.Flush()
-	}}, nil
-}
-
-// legacyColumns are those whose values depend on who asks.
-var legacyColumns = map[string]*column{
-	"city": columnNamed("city"), "region": columnNamed("region"), "latitude": columnNamed("latitude"), "longitude": columnNamed("longitude"),
-	"ip": columnNamed("ip"), "port": columnNamed("port"),
+	}
+	return a, nil
 }
 
 func (n *node) legacy(full bool) legacyNode {
-	cell := func(name string) value { return legacyColumns[name].at(n, full) }
+	cell := func(name string) value { return placeColumns[name].at(n, full) }
 	e := n.Estimate
 	out := legacyNode{
 		PeerID: n.ID, LastSeen: n.LastSeen, LastEpoch: uint64(n.LastEpoch), ClientVersion: n.agent(),

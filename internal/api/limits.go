@@ -5,40 +5,52 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 )
 
 const (
-	// maxLimiters bounds how many addresses are remembered.
+	// maxLimiters bounds how many clients are remembered.
 	maxLimiters = 20_000
-	// keyFactor is how many times the rate of an address a key has, burstSeconds the time
-	// that a burst may use up at once.
-	keyFactor    = 4
-	burstSeconds = 5
-	// maxExports bounds the exports of nodes that run at one time, maxReads those that read the
-	// datasets, maxDetails the nodes that are explained, maxStreams the event streams.
-	maxExports = 8
-	maxReads   = 2
-	maxDetails = 4
-	maxStreams = 256
+	// keyFactor and networkFactor are how many times the share of an address a key has, and
+	// all addresses of a network together; burstSeconds is the time whose requests may come at
+	// once.
+	keyFactor     = 4
+	networkFactor = 8
+	burstSeconds  = 5
+)
+
+// What runs at one time: of all clients, and of one address.
+const (
+	maxExports, eachExports = 8, 2 // of nodes, and /validators
+	maxReads, eachReads     = 4, 1 // of the datasets
+	maxDetails, eachDetails = 4, 2 // explanations of a node
+	maxStreams, eachStreams = 256, 8
+
+	// quick is how long a request waits for a slot of work that does not take long.
+	quick     = 3 * time.Second
+	slotRetry = 5 // seconds until a client should try again
 )
 
 // limits bound what clients may ask for.
 type limits struct {
 	rate     rate.Limit
 	limiters *lru.Cache[string, *rate.Limiter]
-	exports  chan struct{}
-	reads    chan struct{}
-	details  chan struct{}
-	streams  chan struct{}
+	exports  *slots
+	reads    *slots
+	details  *slots
+	streams  *slots
 }
 
 func newLimits(perSecond float64) *limits {
 	l := &limits{
-		rate: rate.Limit(perSecond), exports: make(chan struct{}, maxExports), reads: make(chan struct{}, maxReads),
-		details: make(chan struct{}, maxDetails), streams: make(chan struct{}, maxStreams),
+		rate:    rate.Limit(perSecond),
+		exports: newSlots("exports", maxExports, eachExports, 0),
+		reads:   newSlots("readers of the datasets", maxReads, eachReads, quick),
+		details: newSlots("explanations", maxDetails, eachDetails, quick),
+		streams: newSlots("event streams", maxStreams, eachStreams, 0),
 	}
 	if perSecond <= 0 {
 		l.rate = rate.Inf
@@ -47,51 +59,29 @@ func newLimits(perSecond float64) *limits {
 	return l
 }
 
-// allow counts a request of a key or, without one, of an address.
-func (l *limits) allow(key string, addr netip.Addr) *problem {
+// allow counts a request of a client.
+func (l *limits) allow(c client) *problem {
 	if l.rate == rate.Inf {
 		return nil
 	}
-	limit, who := l.rate, "address "+addressGroup(addr)
-	if key != "" {
-		limit, who = keyFactor*l.rate, "key "+key
-	}
-	limiter, known := l.limiters.Get(who)
-	if !known {
-		limiter = rate.NewLimiter(limit, max(1, int(float64(limit)*burstSeconds)))
-		l.limiters.Add(who, limiter)
-	}
-	reservation := limiter.Reserve()
-	wait := reservation.Delay()
-	if wait == 0 {
-		return nil
-	}
-	reservation.Cancel()
-	p := newProblem(http.StatusTooManyRequests, "more than %g requests per second: try again later, or with a key", float64(limit))
-	p.retryAfter = int(math.Ceil(wait.Seconds()))
-	return p
-}
-
-// addressGroup is what counts as one address: an IPv4 address or an IPv6 /64.
-func addressGroup(addr netip.Addr) string {
-	if addr = addr.Unmap(); addr.Is6() {
-		if p, err := addr.WithZone("").Prefix(64); err == nil {
-			return p.String()
+	for _, x := range c.shares() {
+		limit := l.rate * rate.Limit(x.factor)
+		limiter, known := l.limiters.Get(x.name)
+		if !known {
+			limiter = rate.NewLimiter(limit, max(1, int(float64(limit)*burstSeconds)))
+			l.limiters.Add(x.name, limiter)
 		}
+		reservation := limiter.Reserve()
+		wait := reservation.Delay()
+		if wait == 0 {
+			continue
+		}
+		reservation.Cancel()
+		p := newProblem(http.StatusTooManyRequests, "more than %g requests per second: try again later, or with a key", float64(limit))
+		p.retryAfter = int(math.Ceil(wait.Seconds()))
+		return p
 	}
-	return addr.String()
-}
-
-// acquire takes one of the slots; release must be called when the problem is nil.
-func acquire(slots chan struct{}, what string) (release func(), p *problem) {
-	select {
-	case slots <- struct{}{}:
-		return func() { <-slots }, nil
-	default:
-		p := newProblem(http.StatusServiceUnavailable, "%d %s at one time are in use: try again later", cap(slots), what)
-		p.retryAfter = 5
-		return nil, p
-	}
+	return nil
 }
 
 // clientAddr is where a request comes from: the peer's address or, when that is a trusted

@@ -15,7 +15,7 @@ var durations = []float64{0.001, 0.005, 0.015, 0.05, 0.2, 1, 5}
 // stats counts what was served.
 type stats struct {
 	mu      sync.Mutex
-	answers map[string]uint64 // by class of status code
+	answers map[string]uint64 // by class of status code, or aborted
 	buckets [8]uint64         // by durations, not cumulative; the last is above all
 	seconds float64
 	streams int
@@ -25,10 +25,14 @@ type stats struct {
 
 func newStats() *stats { return &stats{answers: map[string]uint64{}} }
 
-func (s *stats) request(status int, took time.Duration) {
+func (s *stats) request(status int, took time.Duration, aborted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answers[fmt.Sprintf("%dxx", status/100)]++
+	class := fmt.Sprintf("%dxx", status/100)
+	if aborted {
+		class = "aborted"
+	}
+	s.answers[class]++
 	i := 0
 	for i < len(durations) && took.Seconds() > durations[i] {
 		i++
@@ -68,7 +72,7 @@ func (s *stats) histogram() (count uint64, sum float64, buckets map[float64]uint
 // RegisterMetrics registers the metrics of the server.
 func (s *Server) RegisterMetrics(reg *telemetry.Registry) {
 	telemetry.Register(reg, s.stats.snapshot,
-		telemetry.CounterBy("valtrack_api_responses_total", "code", "Answers of the HTTP API by class of status code.", func(s *stats) map[string]uint64 { return s.answers }),
+		telemetry.CounterBy("valtrack_api_responses_total", "code", "Answers of the HTTP API by class of status code; aborted are those that the client did not take to their end, or that failed in the middle.", func(s *stats) map[string]uint64 { return s.answers }),
 		telemetry.Histogram("valtrack_api_response_seconds", "Time until an answer of the HTTP API was written; that of event streams until they ended.", (*stats).histogram),
 		telemetry.Gauge("valtrack_api_event_streams", "Event streams that are open.", func(s *stats) int { return s.streams }),
 		telemetry.Gauge("valtrack_api_view_build_seconds", "How long it took to build the last view of the tracker's state, which answers are made from.", func(s *stats) float64 { return s.viewMS / 1000 }),

@@ -28,6 +28,7 @@ type place struct {
 	latitude, longitude         float64 // NaN where they are unknown
 	asn                         uint32  // 0 where it is unknown
 	asName, hosting, cloud      string
+	source                      string // the databases that say so
 }
 
 // validating is whether a node has validators; unsure estimates keep what was known before.
@@ -237,6 +238,7 @@ var nodeColumns = []column{
 		}
 		return integer(port)
 	}},
+	{name: "geo_source", get: func(n *node) value { return text(n.place.source) }},
 }
 
 // columnsFor are the columns that a caller may see.

@@ -37,13 +37,11 @@ func listNodes(s *Server, r *request) (answer, *problem) {
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
-	l.nodes = r.view.sorted(l.by)
-	if cursor != "" {
-		var p *problem
-		if l.start, p = r.view.after(cursor, l.by, l.nodes); p != nil {
-			return answer{}, p
-		}
+	var p *problem
+	if l.start, p = s.pageView(r, cursor, l.by, l.limit); p != nil {
+		return answer{}, p
 	}
+	l.nodes = r.view.sorted(l.by)
 	if format == formatJSON {
 		return s.nodesPage(r, l), nil
 	}
@@ -66,7 +64,7 @@ func (r *request) columns() []*column {
 		i := slices.Index(names, name)
 		if i < 0 {
 			if slices.ContainsFunc(nodeColumns, func(c column) bool { return c.name == name }) {
-				p := newProblem(http.StatusForbidden, "fields: %s needs a key", name)
+				p := r.needsKey("fields: " + name)
 				p.Parameter = "fields"
 				r.fail(p)
 				return all
@@ -83,7 +81,7 @@ func (r *request) columns() []*column {
 
 // nodesPage is one page as JSON.
 func (s *Server) nodesPage(r *request, l listing) answer {
-	page, more, total := r.view.matching(l.nodes, l.filters, l.start, l.limit)
+	page, next, total := r.view.matching(l, r.filterKey())
 	data := append(make([]byte, 0, 1024*len(page)+2), '[')
 	for i, n := range page {
 		if i > 0 {
@@ -97,8 +95,9 @@ func (s *Server) nodesPage(r *request, l listing) answer {
 		Next  *string `json:"next"`
 		Total int     `json:"total"`
 	}{meta: r.meta(), Total: total}
-	if more {
-		m.Next = new(cursorOf(page[len(page)-1], l.by))
+	if next > 0 {
+		s.views.pins.keep(r.view)
+		m.Next = new(cursor{s.viewID(r.view), l.by.spec(), next}.text())
 	}
 	return r.wrapped(s, data, m)
 }
@@ -151,7 +150,7 @@ func (s *Server) nodesFile(r *request, l listing, format string) (answer, *probl
 	if matches(r.Header.Get("If-None-Match"), a.etag) || r.Method == http.MethodHead {
 		return a, nil
 	}
-	release, p := acquire(s.limits.exports, "exports")
+	release, p := s.limits.exports.acquire(r.Context(), r.client)
 	if p != nil {
 		return answer{}, p
 	}

@@ -2,11 +2,11 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -51,7 +51,7 @@ func (r *request) sorting() (o sorting) {
 		}
 		if c.name == name {
 			if c.keyed && !r.caller.full {
-				p := newProblem(http.StatusForbidden, "sort=%s: sorting by an address needs a key", shorten(spec))
+				p := r.needsKey("sort=" + shorten(spec) + ": sorting by an address")
 				p.Parameter = "sort"
 				r.fail(p)
 			}
@@ -72,6 +72,8 @@ func (r *request) sorting() (o sorting) {
 type orders struct {
 	mu   sync.Mutex
 	made map[sorting]*order
+	// sorting is held while an order is made, so that requests for many of them take one core.
+	sorting sync.Mutex
 }
 
 type order struct {
@@ -82,6 +84,7 @@ type order struct {
 
 // sorted gives the places of the nodes in an order.
 func (v *view) sorted(by sorting) []int32 {
+	by.full = by.full && (by.column.public != nil || by.column.keyed) // all others are the same for everybody
 	v.orders.mu.Lock()
 	o := v.orders.made[by]
 	if o == nil {
@@ -93,30 +96,49 @@ func (v *view) sorted(by sorting) []int32 {
 	}
 	o.used = time.Now()
 	v.orders.mu.Unlock()
-	o.once.Do(func() { o.nodes = v.sort(by) })
+	o.once.Do(func() {
+		v.orders.sorting.Lock()
+		defer v.orders.sorting.Unlock()
+		o.nodes = v.sort(by)
+	})
 	return o.nodes
 }
 
+// sortKey is a node's place in an order as far as a number can say it.
+type sortKey struct {
+	rank uint64
+	at   int32
+}
+
 func (v *view) sort(by sorting) []int32 {
-	type keyed struct {
-		at  int32
-		key value
-	}
-	all := make([]keyed, len(v.nodes))
+	all, nulls := make([]sortKey, 0, len(v.nodes)), []int32{}
 	for i := range v.nodes {
-		all[i] = keyed{int32(i), by.column.at(&v.nodes[i], by.full)}
+		if key := by.column.at(&v.nodes[i], by.full); key.kind == kindNull {
+			nulls = append(nulls, int32(i))
+		} else {
+			rank := key.rank()
+			if by.descending {
+				rank = ^rank
+			}
+			all = append(all, sortKey{rank, int32(i)})
+		}
 	}
-	slices.SortFunc(all, func(a, b keyed) int {
-		if c := a.key.compare(b.key, by.descending); c != 0 {
-			return c
+	slices.SortFunc(all, func(a, b sortKey) int {
+		if a.rank != b.rank {
+			return cmp.Compare(a.rank, b.rank)
+		}
+		if key := by.column.at(&v.nodes[a.at], by.full); key.kind == kindText { // of which the rank is the beginning
+			if c := key.compare(by.column.at(&v.nodes[b.at], by.full), by.descending); c != 0 {
+				return c
+			}
 		}
 		return int(a.at - b.at) // nodes are sorted by id
 	})
-	out := make([]int32, len(all))
-	for i, k := range all {
-		out[i] = k.at
+	out := make([]int32, 0, len(v.nodes))
+	for _, k := range all {
+		out = append(out, k.at)
 	}
-	return out
+	return append(out, nulls...)
 }
 
 // recent are the orders that are in use, with the times of their last use.
@@ -145,75 +167,53 @@ func (o *orders) prepare(v *view, recent map[sorting]time.Time) {
 	}
 }
 
-// cursor is where a page ends: the sort key and the id of its last row. It means the same
-// in every view.
+// cursor is where a page begins: a place in an order of a view.
 type cursor struct {
-	Sort string          `json:"s"`
-	ID   string          `json:"i"`
-	Key  json.RawMessage `json:"k"`
+	View string `json:"v"`
+	Sort string `json:"s"`
+	At   int    `json:"n"`
 }
 
-// cursorOf is the cursor behind a row.
-func cursorOf(n *node, by sorting) string {
-	data := marshal(cursor{by.spec(), n.ID, by.column.at(n, by.full).appendJSON(nil)})
-	return base64.RawURLEncoding.EncodeToString(data)
-}
+func (c cursor) text() string { return base64.RawURLEncoding.EncodeToString(marshal(c)) }
 
-// after finds where a cursor's page begins among the nodes in an order.
-func (v *view) after(text string, by sorting, nodes []int32) (int, *problem) {
+// parseCursor reads the parameter cursor of a request with a sort.
+func parseCursor(text string, by sorting) (c cursor, p *problem) {
 	bad := badParameter("cursor", text, "meta.next of an answer to the same request")
 	data, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil {
-		return 0, bad
+		return c, bad
 	}
-	var c cursor
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if dec.Decode(&c) != nil {
-		return 0, bad
+	if dec.Decode(&c) != nil || c.At < 0 || c.View == "" {
+		return c, bad
 	}
 	if c.Sort != by.spec() {
-		return 0, badParameter("cursor", text, "meta.next of an answer with the same sort: this one is of sort="+shorten(c.Sort))
+		return c, badParameter("cursor", text, "meta.next of an answer with the same sort: this one is of sort="+shorten(c.Sort))
 	}
-	key, ok := parseValue(c.Key)
-	if !ok {
-		return 0, bad
-	}
-	return sort.Search(len(nodes), func(i int) bool {
-		n := &v.nodes[nodes[i]]
-		own := by.column.at(n, by.full)
-		// A whole number in JSON may be of a column of any numbers.
-		if own.kind == kindFloat && key.kind == kindInt {
-			key = value{kind: kindFloat, f: float64(key.n)}
-		}
-		if d := own.compare(key, by.descending); d != 0 {
-			return d > 0
-		}
-		return n.ID > c.ID
-	}), nil
+	return c, nil
 }
 
-// parseValue reads a value that is no list.
-func parseValue(data []byte) (value, bool) {
-	var v any
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	if dec.Decode(&v) != nil {
-		return value{}, false
-	}
-	switch v := v.(type) {
-	case nil:
-		return value{}, true
-	case bool:
-		return boolean(v), true
-	case string:
-		return value{kind: kindText, s: v}, true
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return value{kind: kindInt, n: n}, true
+// pageView makes the view in which a list goes on, or begins, that of the request.
+func (s *Server) pageView(r *request, text string, by sorting, limit int) (start int, p *problem) {
+	if text == "" {
+		if limit > 0 && limit < len(r.view.nodes) {
+			r.view = s.views.pins.begin(r.view)
 		}
-		f, err := v.Float64()
-		return float(f), err == nil
+		return 0, nil
 	}
-	return value{}, false
+	c, p := parseCursor(text, by)
+	if p != nil {
+		return 0, p
+	}
+	matches := func(v *view) bool { return s.viewID(v) == c.View }
+	if matches(r.view) {
+		return c.At, nil
+	}
+	if r.view = s.views.pins.find(matches); r.view == nil {
+		p := newProblem(http.StatusGone, "the list that this cursor is of is not kept any more: begin again, without cursor. Lists are kept for %s after a page was asked for, less when many clients page", pinKept)
+		p.Parameter = "cursor"
+		return 0, p
+	}
+	return c.At, nil
 }

@@ -3,21 +3,24 @@ package api
 import (
 	"context"
 	"io"
-	"os"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 )
 
-// writeParquet writes the nodes as dataset.NodeRow, without addresses for the public.
+// writeParquet writes the nodes as dataset.NodeRow, without addresses and exact places for the
+// public.
 func (l *listing) writeParquet(ctx context.Context, w io.Writer, v *view) error {
-	return throughFile(w, func(f *os.File) error {
-		out := dataset.NewFile[dataset.NodeRow](f)
-		err := l.each(ctx, v, func(n *node) error { return out.Write(n.row(v.src.Network, l.full)) })
-		if err != nil {
-			return err
-		}
-		return out.Close()
-	})
+	out := dataset.NewStream[dataset.NodeRow](w)
+	if err := l.each(ctx, v, func(n *node) error { return out.Write(n.row(v.src.Network, l.full)) }); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// placeColumns are those whose values depend on who asks.
+var placeColumns = map[string]*column{
+	"city": columnNamed("city"), "region": columnNamed("region"), "latitude": columnNamed("latitude"), "longitude": columnNamed("longitude"),
+	"ip": columnNamed("ip"), "port": columnNamed("port"),
 }
 
 func (n *node) row(network string, full bool) dataset.NodeRow {
@@ -46,11 +49,17 @@ func (n *node) row(network string, full bool) dataset.NodeRow {
 		if e.Stake.Known {
 			row.StakeETH, row.StakeLow, row.StakeHigh = &e.Stake.Median, &e.Stake.Low, &e.Stake.High
 		}
-		row.AllSubnets = &e.AllSubnets
+		row.AllSubnets, row.Trust, row.Flags = &e.AllSubnets, new(e.Trust.String()), append([]string{}, e.Flags.Names()...)
 		if n.counts() {
 			row.Weight = &n.weight
 		}
 	}
+	row.Country, row.CountryCode, row.ASName = known(n.place.country), known(n.place.code), known(n.place.asName)
+	row.ASN, row.Hosting, row.Cloud = known(n.place.asn), known(n.place.hosting), known(n.place.cloud)
+	row.GeoSource = known(n.place.source)
+	cell := func(name string) value { return placeColumns[name].at(n, full) }
+	row.Region, row.City = cell("region").text(), cell("city").text()
+	row.Latitude, row.Longitude = cell("latitude").float(), cell("longitude").float()
 	if full {
 		row.Multiaddr, row.ENR = known(n.Multiaddr), known(n.Record.ENR)
 		if ip, port := n.address(); ip.IsValid() {

@@ -20,7 +20,7 @@ func placeOf(p *tracker.Peer) place {
 		return out
 	}
 	out.country, out.code, out.region, out.city = cmp.Or(g.Country, g.CountryCode), g.CountryCode, g.Region, g.City
-	out.asn, out.asName, out.hosting, out.cloud = g.ASN, g.Organization, string(g.Hosting), g.Cloud
+	out.asn, out.asName, out.hosting, out.cloud, out.source = g.ASN, g.Organization, string(g.Hosting), g.Cloud, g.Source
 	if g.Located {
 		out.latitude, out.longitude = g.Latitude, g.Longitude
 	}

@@ -14,6 +14,7 @@ type problem struct {
 	Title     string   `json:"title"`
 	Status    int      `json:"status"`
 	Detail    string   `json:"detail,omitempty"`
+	Code      string   `json:"code,omitempty"`      // of a problem with the key
 	Parameter string   `json:"parameter,omitempty"` // the one that is wrong
 	Allowed   []string `json:"allowed,omitempty"`   // what it may be
 
@@ -49,6 +50,9 @@ func (p *problem) write(w http.ResponseWriter) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Del("ETag")
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="valtrack", error="invalid_token"`)
+	}
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chainbound/valtrack/client"
+	apiclient "github.com/chainbound/valtrack/client"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/report"
 )
@@ -31,11 +31,11 @@ func bothWays(t *testing.T, full bool) (*report.Report, *report.Remote) {
 	}
 	server := httptest.NewServer(s.handler)
 	t.Cleanup(server.Close)
-	cfg := client.Config{URL: server.URL}
+	cfg := apiclient.Config{URL: server.URL}
 	if full {
 		cfg.Key = s.key
 	}
-	asking, err := client.New(cfg)
+	asking, err := apiclient.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

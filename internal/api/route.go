@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"path"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,12 +32,16 @@ const (
 	typeGzip    = "application/gzip"
 )
 
+// exportTime bounds how long an answer that is written row by row may take.
+const exportTime = 5 * time.Minute
+
 // request is what a handler gets.
 type request struct {
 	*http.Request
 	*query
 	caller caller
-	view   *view // nil for a route that needs none
+	client client // empty for a route that is not limited
+	view   *view  // nil for a route that needs none
 }
 
 // answer is what a handler gives: a body, or a function that writes it.
@@ -43,6 +49,8 @@ type answer struct {
 	contentType string
 	body        []byte
 	stream      func(ctx context.Context, w io.Writer) error
+	limit       time.Duration               // of the stream; 0 is exportTime
+	trailer     func() (name, value string) // of the stream, after its end; nil for none
 	// etag without quotes; empty for what must not be cached.
 	etag     string
 	status   int    // 0 is 200
@@ -108,18 +116,30 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		rec := &recorder{ResponseWriter: w}
 		rec.extendDeadline()
+		defer func() {
+			err := recover()
+			if err != nil && err != http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
+				s.cfg.Log.Error("an answer failed: this is a mistake in the program", slog.String("path", r.URL.Path), slog.Any("error", err), slog.String("stack", string(debug.Stack())))
+			}
+			s.served(rec, r, time.Since(began), err != nil)
+			if err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}()
 		if s.cors(rec, r) {
 			next.ServeHTTP(rec, r)
 		}
-		took := time.Since(began)
-		status := rec.status
-		if status == 0 {
-			status = http.StatusOK
-		}
-		s.stats.request(status, took)
-		s.cfg.Log.Debug("answered", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
-			slog.Int64("bytes", rec.bytes), slog.Duration("took", took), slog.Any("client", clientAddr(r, s.cfg.Proxies)))
 	})
+}
+
+// served counts an answer and writes the access log. An answer was aborted if the client did not
+// take all of it, or was not sent all.
+func (s *Server) served(rec *recorder, r *http.Request, took time.Duration, aborted bool) {
+	aborted = aborted || rec.failed
+	status := cmp.Or(rec.status, http.StatusOK)
+	s.stats.request(status, took, aborted)
+	s.cfg.Log.Debug("answered", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status), slog.Bool("aborted", aborted),
+		slog.Int64("bytes", rec.bytes), slog.Duration("took", took), slog.Any("client", clientAddr(r, s.cfg.Proxies)))
 }
 
 // cors sets the headers for browsers of other origins, and answers what they ask before a
@@ -132,7 +152,7 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if allowed {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
-		w.Header().Set("Access-Control-Expose-Headers", "ETag, Content-Disposition, Retry-After, Digest")
+		w.Header().Set("Access-Control-Expose-Headers", "ETag, Content-Disposition, Retry-After, Digest, WWW-Authenticate")
 	}
 	if r.Method != http.MethodOptions {
 		return true
@@ -140,7 +160,7 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Allow", "GET, HEAD, OPTIONS")
 	if allowed {
 		w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD")
-		w.Header().Set("Access-Control-Allow-Headers", "X-API-Key, Authorization, If-None-Match, Range")
+		w.Header().Set("Access-Control-Allow-Headers", "X-API-Key, Authorization, If-None-Match, Range, Last-Event-ID")
 		w.Header().Set("Access-Control-Max-Age", "600")
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -154,6 +174,7 @@ type recorder struct {
 	status   int
 	bytes    int64
 	extended time.Time
+	failed   bool // a write
 }
 
 // extendDeadline is called before each write: the compressing writer in between would hide
@@ -176,6 +197,7 @@ func (r *recorder) Write(b []byte) (int, error) {
 	r.extendDeadline()
 	n, err := r.ResponseWriter.Write(b)
 	r.bytes += int64(n)
+	r.failed = r.failed || err != nil
 	return n, err
 }
 
@@ -203,17 +225,18 @@ func (s *Server) answer(route route, r *http.Request) (answer, *problem) {
 	who, p := s.keys.caller(r)
 	if p != nil {
 		// A guess counts as a request without a key.
-		if limited := s.limits.allow("", addr); limited != nil && !route.open {
+		if limited := s.limits.allow(client{addr: addr}); limited != nil && !route.open {
 			return answer{}, limited
 		}
 		return answer{}, p
 	}
+	asks := client{who.name, addr}
 	if !route.open {
-		if p := s.limits.allow(who.name, addr); p != nil {
+		if p := s.limits.allow(asks); p != nil {
 			return answer{}, p
 		}
 	}
-	req := &request{Request: r, query: parseQuery(r), caller: who}
+	req := &request{Request: r, query: parseQuery(r), caller: who, client: asks}
 	if req.err != nil {
 		return answer{}, req.err
 	}
@@ -260,10 +283,33 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	if err := a.stream(r.Context(), w); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), cmp.Or(a.limit, exportTime))
+	defer cancel()
+	if a.trailer != nil {
+		name, _ := a.trailer()
+		h.Set("Trailer", name)
+	}
+	if err := a.stream(ctx, boundWriter{ctx, w}); err != nil {
 		s.cfg.Log.Debug("an answer was cut off", slog.String("path", r.URL.Path), slog.Any("error", err))
 		panic(http.ErrAbortHandler) // the client must not take it for the whole
 	}
+	if a.trailer != nil {
+		h.Set(a.trailer())
+	}
+}
+
+// boundWriter fails once ctx has ended: a client that reads a little at a time does not keep a
+// slot for longer.
+type boundWriter struct {
+	ctx context.Context //nolint:containedctx // of one answer
+	w   io.Writer
+}
+
+func (b boundWriter) Write(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return b.w.Write(p)
 }
 
 // matches reports whether an If-None-Match header has a tag.

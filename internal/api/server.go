@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,7 +17,6 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/geo"
-	"github.com/chainbound/valtrack/internal/telemetry"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -26,9 +26,10 @@ const (
 	idleTimeout     = time.Minute
 	shutdownTimeout = 2 * time.Second
 	// writeTimeout is how long a client may take to read the next piece of an answer.
-	writeTimeout   = 30 * time.Second
-	maxHeader      = 16 << 10 // bytes
-	maxConnections = 2048
+	writeTimeout = 30 * time.Second
+	maxHeader    = 16 << 10 // bytes
+	// filesPoll is how often files that may change are looked at.
+	filesPoll = 2 * time.Second
 )
 
 // Config says where and to whom to serve.
@@ -65,6 +66,8 @@ type Sources struct {
 	Ingest func() Ingest
 	// Ready is nil when events are stored.
 	Ready func() error
+	// Own, unless it is nil, is whether the data directory is this process's to write to.
+	Own func() bool
 
 	place func(*tracker.Peer) place // placeOf, except in tests
 }
@@ -79,51 +82,54 @@ type Ingest struct {
 
 // Server serves the API at one address.
 type Server struct {
-	cfg      Config
-	listener net.Listener
-	tcp      *net.TCPListener // what listener reads from
-	keys     *keyring
-	limits   *limits
-	stats    *stats
-	src      Sources
-	views    *views
-	survey   *dataset.Survey
-	snapshot snapshots
-	boot     string // in entity tags: views of other processes have the same numbers
+	cfg         Config
+	listener    net.Listener
+	tcp         *net.TCPListener // what listener reads from
+	keys        *keyring
+	certificate *certificate // nil without TLS
+	limits      *limits
+	stats       *stats
+	src         Sources
+	views       *views
+	survey      *dataset.Survey
+	timelines   *timelines
+	snapshot    snapshots
+	saidDamaged sync.Map // names of damaged parts that were logged
+	boot        string   // in entity tags: views of other processes have the same numbers
 }
 
 // Listen binds the address and reads the keys and certificates. Close or Run must follow.
 func Listen(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, limits: newLimits(cfg.Rate), stats: newStats(), boot: fmt.Sprintf("%x", time.Now().UnixNano())}
 	var err error
-	s.keys, err = openKeys(cfg.KeysFile, s.keysChanged)
+	s.keys, err = openKeys(cfg.KeysFile, s.readAgain("API keys"))
 	if err != nil {
 		return nil, err
 	}
-	var secure *tls.Config
 	if cfg.Certificate != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.Certificate, cfg.Key)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %s, key %s: %w", cfg.Certificate, cfg.Key, err)
+		if s.certificate, err = openCertificate(cfg.Certificate, cfg.Key, s.readAgain("certificate")); err != nil {
+			return nil, err
 		}
-		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 	}
 	if s.listener, err = net.Listen("tcp", cfg.Address); err != nil { //nolint:noctx // binding does not wait for anything
 		return nil, fmt.Errorf("listen on %q: %w", cfg.Address, err)
 	}
 	s.tcp = s.listener.(*net.TCPListener)
-	if secure != nil {
-		s.listener = tls.NewListener(s.listener, secure)
+	if s.certificate != nil {
+		s.listener = tls.NewListener(s.listener, s.certificate.config())
 	}
 	return s, nil
 }
 
-func (s *Server) keysChanged(err error) {
-	if err != nil {
-		s.cfg.Log.Warn("cannot read the API keys again", slog.Any("error", err))
-		return
+// readAgain logs what became of files that have changed.
+func (s *Server) readAgain(what string) func(error) {
+	return func(err error) {
+		if err != nil {
+			s.cfg.Log.Warn("cannot read the "+what+" again", slog.Any("error", err))
+			return
+		}
+		s.cfg.Log.Info("read the " + what + " again")
 	}
-	s.cfg.Log.Info("read the API keys again", slog.String("file", s.cfg.KeysFile))
 }
 
 // Addr is the bound address, "host:port".
@@ -148,7 +154,7 @@ func (s *Server) Run(ctx context.Context, src Sources) error {
 	s.cfg.Log.Info("serving the API", slog.String("url", scheme+s.Addr()))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.views.run(ctx) })
-	g.Go(func() error { return s.watchKeys(ctx) })
+	g.Go(func() error { return s.watchFiles(ctx) })
 	g.Go(func() error { return s.serve(ctx) })
 	return g.Wait()
 }
@@ -157,12 +163,13 @@ func (s *Server) Run(ctx context.Context, src Sources) error {
 func (s *Server) prepare(src Sources) {
 	s.src = src
 	s.views, s.survey = newViews(src, s.stats, s.cfg.Log), dataset.NewSurvey(src.DataDir)
+	s.timelines = newTimelines(src.DataDir)
 }
 
 func (s *Server) serve(ctx context.Context) error {
 	server := &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ConnState: telemetry.NewConnLimit(maxConnections).Changed,
+		MaxHeaderBytes: maxHeader, ConnState: newConns(s.cfg.Proxies).changed,
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 		// Streams and exports end with ctx: Shutdown would wait for them.
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -186,18 +193,21 @@ func (s *Server) serve(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) watchKeys(ctx context.Context) error {
-	if s.cfg.KeysFile == "" {
-		return nil
-	}
-	ticker := time.NewTicker(keysPoll)
+// watchFiles looks at the files of keys and certificate until ctx ends.
+func (s *Server) watchFiles(ctx context.Context) error {
+	ticker := time.NewTicker(filesPoll)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			s.keys.reload()
+		}
+		if s.cfg.KeysFile != "" {
+			s.keys.look()
+		}
+		if s.certificate != nil {
+			s.certificate.look()
 		}
 	}
 }

@@ -4,17 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -197,19 +191,27 @@ func TestEventStream(t *testing.T) {
 // Streams beyond the bound are refused with the time to wait; those that end make room.
 func TestStreamsAreBounded(t *testing.T) {
 	s := newTestServer(t, 10)
-	s.limits.streams = make(chan struct{}, 1)
-	s.limits.streams <- struct{}{}
+	s.limits.streams = newSlots("event streams", 1, 1, 0)
+	take(t, s.limits.streams, 1)
 	if rec := s.get("/api/v1/events", false); rec.Code != 503 || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
-	for range maxExports {
-		s.limits.exports <- struct{}{}
-	}
+	take(t, s.limits.exports, maxExports)
 	if rec := s.get("/api/v1/nodes?format=csv", false); rec.Code != 503 {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 	if rec := s.get("/api/v1/nodes", false); rec.Code != 200 {
 		t.Errorf("pages during exports: %d", rec.Code)
+	}
+}
+
+// take takes slots for clients of as many networks.
+func take(t *testing.T, s *slots, n int) {
+	t.Helper()
+	for i := range n {
+		if _, p := s.acquire(t.Context(), client{addr: netip.AddrFrom4([4]byte{198, 51, byte(i), 1})}); p != nil {
+			t.Fatal(p)
+		}
 	}
 }
 
@@ -231,7 +233,7 @@ func TestClientsThatGoAway(t *testing.T) {
 		conn.Close()
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		busy := len(s.limits.exports) + len(s.limits.reads) + len(s.limits.streams)
+		busy := s.limits.exports.inUse() + s.limits.reads.inUse() + s.limits.streams.inUse()
 		if now := runtime.NumGoroutine(); busy == 0 && now <= before+5 {
 			return
 		} else if time.Now().After(deadline) {
@@ -252,7 +254,7 @@ func TestHugeHeader(t *testing.T) {
 func TestRateLimits(t *testing.T) {
 	l := newLimits(2)
 	count := func(key, addr string) (n int) {
-		for l.allow(key, netip.MustParseAddr(addr)) == nil {
+		for l.allow(client{key, netip.MustParseAddr(addr)}) == nil {
 			if n++; n > 1000 {
 				t.Fatal("no limit")
 			}
@@ -272,10 +274,10 @@ func TestRateLimits(t *testing.T) {
 	if n := count("", "192.0.2.2"); n != 2*burstSeconds {
 		t.Errorf("%d requests of another address", n)
 	}
-	if p := l.allow("", netip.MustParseAddr("192.0.2.1")); p.Status != 429 || p.retryAfter < 1 {
+	if p := l.allow(client{addr: netip.MustParseAddr("192.0.2.1")}); p.Status != 429 || p.retryAfter < 1 {
 		t.Errorf("%+v", p)
 	}
-	if newLimits(0).allow("", netip.Addr{}) != nil {
+	if newLimits(0).allow(client{}) != nil {
 		t.Error("0 is a limit")
 	}
 }
@@ -331,29 +333,10 @@ func TestMethods(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: text}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	pool := writeCertificate(t, cert, key, 1)
 	_, addr := listening(t, Config{Certificate: cert, Key: key})
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	resp, err := client.Get("https://" + addr + "/livez")
 	if err != nil {

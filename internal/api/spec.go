@@ -36,7 +36,7 @@ var specOnce = sync.OnceValue(func() spec {
 	out := spec{json: text}
 	page := specPage(doc)
 	var html bytes.Buffer
-	if err := template.Must(template.New("docs").Parse(docsTemplate)).Execute(&html, page); err != nil {
+	if err := template.Must(template.New("docs").Funcs(template.FuncMap{"inline": inline}).Parse(docsTemplate)).Execute(&html, page); err != nil {
 		panic(err)
 	}
 	out.html, out.text = html.Bytes(), []byte(page.text())
@@ -110,6 +110,19 @@ func resolve(doc, object map[string]any) map[string]any {
 		at = at[name].(map[string]any)
 	}
 	return at
+}
+
+// inline is a text of the document, whose only Markdown is code in backticks, as HTML.
+func inline(text string) template.HTML {
+	var out strings.Builder
+	for i, part := range strings.Split(text, "`") {
+		part = template.HTMLEscapeString(part)
+		if i%2 == 1 {
+			part = "<code>" + part + "</code>"
+		}
+		out.WriteString(part)
+	}
+	return template.HTML(out.String())
 }
 
 func str(v any) string {

@@ -49,10 +49,12 @@ type stakeTotals struct {
 	High *number `json:"eth_high"`
 }
 
-// topOf are the groups with the most validators; Known counts all that are known.
+// topOf are the groups with the most validators, and the named one with the most nodes; Known
+// counts all that are known.
 type topOf struct {
-	Known int     `json:"known"`
-	Top   []group `json:"top"`
+	Known     int     `json:"known"`
+	Top       []group `json:"top"`
+	MostNodes *group  `json:"most_nodes"`
 }
 
 type forkCounts struct {
@@ -139,6 +141,9 @@ func (v *view) top(by string) topOf {
 	for _, g := range v.groups[by] {
 		if g.Name != nil {
 			out.Known++
+			if *g.Name != others && (out.MostNodes == nil || g.Nodes > out.MostNodes.Nodes) {
+				out.MostNodes = &g
+			}
 		}
 		if len(out.Top) < topGroups {
 			out.Top = append(out.Top, g)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 // point is a step of the timeseries.
 type point struct {
 	Time           int64            `json:"time"`
+	TotalsAt       *int64           `json:"totals_at,omitempty"`
 	Nodes          *number          `json:"nodes,omitempty"`
 	WithValidators *number          `json:"with_validators,omitempty"`
 	Validators     *number          `json:"validators,omitempty"`
@@ -20,6 +22,10 @@ type point struct {
 	StakeLow       *number          `json:"stake_low,omitempty"`
 	StakeHigh      *number          `json:"stake_high,omitempty"`
 	Clients        map[string]int   `json:"clients,omitempty"`
+	Fork           *string          `json:"fork,omitempty"`
+	ForkReady      *int             `json:"fork_ready,omitempty"`
+	ForkNotReady   *int             `json:"fork_not_ready,omitempty"`
+	ForkUnknown    *int             `json:"fork_unknown,omitempty"`
 	Records        *int64           `json:"records,omitempty"`
 	Handshakes     *int64           `json:"handshakes,omitempty"`
 	Watches        *int64           `json:"watches,omitempty"`
@@ -34,12 +40,13 @@ const (
 	metricStake      = "stake_eth"
 	metricClients    = "clients"
 	metricVisits     = "visits"
+	metricForks      = "forks"
 )
 
 func getTimeseries(s *Server, r *request) (answer, *problem) {
 	metrics := r.choices("metric", metricNodes, metricWith, metricValidators, metricStake, metricClients,
-		tracker.CountRecords, tracker.CountHandshakes, tracker.CountWatches, metricVisits)
-	step := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "1d": 24 * time.Hour}[r.choice("step", "1h", "6h", "1d")]
+		tracker.CountRecords, tracker.CountHandshakes, tracker.CountWatches, metricVisits, metricForks)
+	step := map[string]time.Duration{"1h": time.Hour, "6h": 6 * time.Hour, "1d": 24 * time.Hour, "all": time.Millisecond}[r.choice("step", "1h", "6h", "1d", "all")]
 	from, to := r.span()
 	format := r.choice("format", formatJSON, formatNDJSON, formatCSV)
 	if p := r.done(); p != nil {
@@ -67,9 +74,16 @@ func (v *view) series(step, from, to int64) []point {
 		}
 		return byStep[start]
 	}
-	for _, t := range v.state.History.Totals { // oldest first
+	for i, t := range v.state.History.Totals { // oldest first
 		if p := at(t.Hour); p != nil {
 			p.setTotals(t)
+			p.TotalsAt = new(t.Hour)
+			if i == 0 { // the hour began before the crawl
+				if first := v.firstSeen(); first < t.Hour+time.Hour.Milliseconds() {
+					p.TotalsAt = new(max(t.Hour, first))
+				}
+			}
+			p.setForks(v.src, t)
 		}
 	}
 	for _, c := range v.state.History.Counts {
@@ -94,6 +108,35 @@ func (p *point) setTotals(t tracker.Totals) {
 	}
 }
 
+// firstSeen is when the first of the nodes was seen.
+func (v *view) firstSeen() int64 {
+	first := int64(math.MaxInt64)
+	for i := range v.nodes {
+		if at := v.nodes[i].FirstSeen; at > 0 {
+			first = min(first, at)
+		}
+	}
+	return first
+}
+
+// setForks says how far nodes were prepared for the fork that was the next one at that time, as
+// forkVersion.count does for now. Without one, and in totals of earlier versions, nothing is known.
+func (p *point) setForks(src *Sources, t tracker.Totals) {
+	p.Fork, p.ForkReady, p.ForkNotReady, p.ForkUnknown = nil, nil, nil, nil
+	if t.NextDigests == nil || src.Clock.SlotsPerEpoch == 0 || len(src.Schedule.Periods) == 0 {
+		return
+	}
+	next, ok := src.Schedule.Next(src.Clock.EpochAt(time.UnixMilli(t.Hour)))
+	if !ok {
+		return
+	}
+	ready, unknown, all := t.NextDigests[next.Digest.String()], t.NextDigests[tracker.NoDigest], 0
+	for _, n := range t.NextDigests {
+		all += n
+	}
+	p.Fork, p.ForkReady, p.ForkNotReady, p.ForkUnknown = &next.Name, &ready, new(all-ready-unknown), &unknown
+}
+
 func (p *point) addCounts(c tracker.HourCounts) {
 	add := func(into **int64, n int64) {
 		if *into == nil {
@@ -116,7 +159,7 @@ func (p *point) addCounts(c tracker.HourCounts) {
 
 // only is the point with some of its metrics.
 func (p point) only(metrics []string) point {
-	out := point{Time: p.Time}
+	out := point{Time: p.Time, TotalsAt: p.TotalsAt}
 	for _, m := range metrics {
 		switch m {
 		case metricNodes:
@@ -129,6 +172,8 @@ func (p point) only(metrics []string) point {
 			out.StakeETH, out.StakeLow, out.StakeHigh = p.StakeETH, p.StakeLow, p.StakeHigh
 		case metricClients:
 			out.Clients = p.Clients
+		case metricForks:
+			out.Fork, out.ForkReady, out.ForkNotReady, out.ForkUnknown = p.Fork, p.ForkReady, p.ForkNotReady, p.ForkUnknown
 		case tracker.CountRecords:
 			out.Records = p.Records
 		case tracker.CountHandshakes:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -41,6 +42,7 @@ type view struct {
 	summary       []byte // the JSON of its data
 	event         []byte // the summary as a server-sent event
 	orders        orders
+	matches       matchCache
 
 	nodeIDs struct { // places in nodes, by node id
 		once sync.Once
@@ -55,11 +57,16 @@ type views struct {
 	log     *slog.Logger
 	failed  *tracker.State // the last one that no view could be made of
 	current atomic.Pointer[view]
+	pins    pins
 	changes *changeLog
+	file    *changeFile // nil without a data directory
+	base    *view       // the nodes of an earlier run; nil without one, and after the first view
 }
 
 func newViews(src Sources, stats *stats, log *slog.Logger) *views {
-	return &views{src: src, stats: stats, log: log, changes: newChangeLog()}
+	v := &views{src: src, stats: stats, log: log}
+	v.changes, v.file, v.base = openChanges(src.DataDir, log)
+	return v
 }
 
 // run builds views until ctx ends.
@@ -71,14 +78,20 @@ func (v *views) run(ctx context.Context) error {
 		if now := time.Now(); now.After(next) && v.update() {
 			took := time.Since(now)
 			next = now.Add(max(viewEvery, buildShare*took))
+			v.pins.expire()
 		}
 		select {
 		case <-ctx.Done():
+			if last := v.current.Load(); last != nil && v.mayWrite() && v.file.stale {
+				v.file.rewrite(v.changes, last)
+			}
 			return nil
 		case <-ticker.C:
 		}
 	}
 }
+
+func (v *views) mayWrite() bool { return v.file != nil && (v.src.Own == nil || v.src.Own()) }
 
 // update builds a view if the State has changed. A State that no view can be made of, which is
 // a mistake in this program, leaves the last view, and does not end the consumer.
@@ -95,10 +108,15 @@ func (v *views) update() bool {
 		}
 	}()
 	began := time.Now()
-	next := newView(&v.src, state, last)
-	v.changes.add(last, next)
+	before := cmp.Or(last, v.base)
+	next := newView(&v.src, state, before)
+	found := v.changes.add(before, next)
 	v.current.Store(next)
 	v.changes.publish()
+	if v.mayWrite() {
+		v.file.add(v.changes, found, next)
+	}
+	v.base = nil
 	v.stats.built(time.Since(began), len(next.nodes))
 	return true
 }
@@ -121,6 +139,7 @@ func newView(src *Sources, state *tracker.State, last *view) *view {
 	v.event = appendEvent(nil, "summary", v.summary)
 	if last != nil {
 		v.orders.prepare(v, last.orders.recent())
+		v.matches.prepare(v, &last.matches)
 	}
 	return v
 }
@@ -216,8 +235,11 @@ func (r *request) etag(s *Server) string {
 	if r.caller.full {
 		who = "f"
 	}
-	return s.boot + "-" + strconv.FormatUint(r.view.number, 36) + who
+	return s.viewID(r.view) + who
 }
+
+// viewID names a view: other processes have others.
+func (s *Server) viewID(v *view) string { return s.boot + "-" + strconv.FormatUint(v.number, 36) }
 
 // meta goes with each answer.
 type meta struct {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2/network"
@@ -137,7 +138,7 @@ func checkFiles(dir string, use DirUse) error {
 		for _, table := range dataset.Tables() {
 			dirs = append(dirs, filepath.Base(dataset.Dir(dir, table)))
 		}
-		files = append(files, dataset.LockFile, dataset.RemovedFile, consumerIDFile, tracker.File, "rejected_events.ndjson")
+		files = append(files, dataset.LockFile, dataset.RemovedFile, consumerIDFile, tracker.File, "rejected_events.ndjson", api.ChangesFile)
 	}
 	for _, name := range dirs {
 		if err := checkEntry(filepath.Join(dir, name), true); err != nil {

@@ -95,6 +95,10 @@ func (h *httpServer) source(cfg ConsumerConfig, places *geo.Locator, current fun
 			}
 			return nil
 		},
+		Own: func() bool {
+			s := current()
+			return s != nil && s.consumer.Stats().Stopped == nil
+		},
 		Ingest: func() api.Ingest {
 			if s := current(); s != nil {
 				return s.ingest()

@@ -1,48 +1,68 @@
 package app
 
 import (
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"testing"
 	"time"
 
-	"github.com/chainbound/valtrack/internal/api"
-	"github.com/chainbound/valtrack/internal/telemetry"
+	"github.com/chainbound/valtrack/internal/consumer"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/geo"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
-// From the moment at which the API's address is bound it answers, as while parts of an
-// earlier version are migrated, and close releases it.
-func TestAPIAnswersWhileTheServiceStarts(t *testing.T) {
-	svc, err := NewService(ServiceConfig{
-		Stderr:      telemetry.NewLogWriter(io.Discard),
-		NewLogger:   func(w io.Writer) (*slog.Logger, error) { return slog.New(slog.NewTextHandler(w, nil)), nil },
-		StatusEvery: time.Hour,
-	})
+// idleSource is a source of a consumer that does not run.
+type idleSource struct{ consumer.Source }
+
+func (idleSource) AckWait() time.Duration { return time.Hour }
+
+// The API answers from the tracker of the half that is open now, and writes to the data directory
+// only while that is this process's.
+func TestAPIReadsFromTheOpenHalf(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	net, err := network.Load("sepolia")
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc.ready.setReason("migrating")
-	h, err := listenHTTP(HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}}, svc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := h.server.Addr()
-	for path, want := range map[string]int{"/livez": 200, "/readyz": 503, "/api/v1/summary": 503} {
-		resp, err := http.Get("http://" + addr + path)
+	open := func() (*storage, *tracker.Tracker) {
+		t.Helper()
+		dir := t.TempDir()
+		w, err := dataset.Open(dir, log)
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp.Body.Close()
-		if resp.StatusCode != want {
-			t.Errorf("%s: %d, want %d", path, resp.StatusCode, want)
+		t.Cleanup(func() { w.Close() })
+		tr, err := tracker.Open(t.Context(), tracker.Config{
+			Dir: dir, Network: net.Name, Log: log, Params: estimate.Params{Clock: net.Clock, Preset: eth2.MainnetPreset(), ActiveValidators: 1000},
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
+		t.Cleanup(func() { tr.Close() })
+		c, err := consumer.New(consumer.Config{Tracker: tr, Log: log, Network: net.Name}, w, idleSource{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &storage{consumer: c}, tr
 	}
-	h.close()
-	l, err := net.Listen("tcp", addr)
+	places, err := geo.Open(nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
+	var current *storage
+	h := &httpServer{}
+	h.source(ConsumerConfig{Network: net}, places, func() *storage { return current })
+	if h.sources.State() != nil || h.sources.Own() {
+		t.Error("something without a half")
+	}
+	for i := range 2 {
+		s, tr := open()
+		current = s
+		if h.sources.State() != tr.State() || !h.sources.Own() {
+			t.Errorf("half %d is not read from", i)
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/chainbound/valtrack/internal/api"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/event"
@@ -65,7 +66,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, err
 	}
 	// All of it, even when one part cannot be read: the error names what is left.
-	var errs [5]error
+	var errs [6]error
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func(keys []event.Key) error { return markRemoved(w, keys) })
 	if !p.untracked {
 		if done.TrackedPeers, errs[1] = tracker.Purge(ctx, dataDir, p.tracked); errs[1] == nil {
@@ -75,6 +76,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir)
 	done.SpooledEvents, errs[4] = p.purgeSpool(dataDir, w)
+	_, errs[5] = api.PurgeChanges(dataDir, p.peer)
 	for _, gone := range p.known {
 		if gone {
 			done.Peers++

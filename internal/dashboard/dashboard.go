@@ -19,8 +19,8 @@ import (
 //go:embed files
 var embedded embed.FS
 
-// policy lets the page load its own files and ask its own server, and nothing else.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+// Policy lets the page load its own files and ask its own server, and nothing else.
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // forever is for files that have the hash of their content in their name.
@@ -89,7 +89,7 @@ func Handler(missing http.Handler) http.Handler {
 
 func (f File) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", Policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-cache")

@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -72,16 +73,20 @@ func createPart[T Row](dir string, options ...parquet.WriterOption) (*part[T], e
 }
 
 func newPart[T Row](f *os.File, options ...parquet.WriterOption) *part[T] {
+	return &part[T]{file: f, w: newRowWriter[T](f, options...), buf: make([]T, 0, writeBatch)}
+}
+
+// newRowWriter writes rows with the settings of parts.
+func newRowWriter[T Row](w io.Writer, options ...parquet.WriterOption) *parquet.GenericWriter[T] {
 	// One row group per part: dictionaries belong to a row group, and what repeats
 	// from epoch to epoch is what makes a part small.
-	w := parquet.NewGenericWriter[T](f, append(append([]parquet.WriterOption{
+	return parquet.NewGenericWriter[T](w, append(append([]parquet.WriterOption{
 		parquet.Compression(compression),
 		parquet.CreatedBy("valtrack", schemaText(), ""),
 		// The column index has the bounds of pages: in the pages' headers they would be
 		// repeated.
 		parquet.DataPageStatistics(false),
 	}, withoutBounds[T]()...), options...)...)
-	return &part[T]{file: f, w: w, buf: make([]T, 0, writeBatch)}
 }
 
 // withoutBounds are the columns of which pages have no bounds: nobody searches for a range

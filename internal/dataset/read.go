@@ -38,7 +38,7 @@ func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) err
 	for _, s := range parts.live {
 		err := scanPart(ctx, parts, s, in, each)
 		if err != nil {
-			err = fmt.Errorf("read %s: %w", s.path(dataDir, zero.Table()), err)
+			err = &PartError{zero.Table(), s.file(), dataDir, err}
 		}
 		if errors.Is(err, ErrDamaged) {
 			damaged = errors.Join(damaged, err)
@@ -47,6 +47,36 @@ func Scan[T Row](ctx context.Context, dataDir string, in Range, each func(T) err
 		}
 	}
 	return damaged
+}
+
+// PartError is an error of reading one part.
+type PartError struct {
+	Table, File string
+	dir         string
+	err         error
+}
+
+func (e *PartError) Error() string {
+	return fmt.Sprintf("read %s: %v", filepath.Join(Dir(e.dir, e.Table), e.File), e.err)
+}
+
+// Unwrap implements errors.Unwrap.
+func (e *PartError) Unwrap() error { return e.err }
+
+// DamagedParts lists the parts that an ErrDamaged of Scan names.
+func DamagedParts(err error) (parts []*PartError) {
+	if part, ok := err.(*PartError); ok { //nolint:errorlint // all of a tree are wanted, not the first
+		return []*PartError{part}
+	}
+	switch err := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() []error }:
+		for _, e := range err.Unwrap() {
+			parts = append(parts, DamagedParts(e)...)
+		}
+	case interface{ Unwrap() error }:
+		return DamagedParts(err.Unwrap())
+	}
+	return parts
 }
 
 // ScanTable is Scan for a table that is known by its name.

@@ -3,6 +3,7 @@ package dataset
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -76,6 +77,8 @@ type table struct {
 	check  func(ctx context.Context, dataDir string, newest uint64) (TableHealth, []span, error)
 	scan   func(ctx context.Context, dataDir string, in Range, each func(Row) error) error
 	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
+	// stream is streamRows.
+	stream func(ctx context.Context, dataDir string, in Range, w io.Writer) error
 	// purge is purgeRows.
 	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
 	// verify is verifyFile and within is partWithin.
@@ -105,7 +108,7 @@ func tableOf[T Row]() table {
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
 		},
-		export: exportRows[T],
+		export: exportRows[T], stream: streamRows[T],
 	}
 }
 

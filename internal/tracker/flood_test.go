@@ -266,7 +266,7 @@ func rebuiltTotals(t *testing.T, tr *Tracker) {
 		t.Fatalf("%d hours", len(tr.totals))
 	}
 	want := tr.totals[0]
-	want.InboundOnly, want.Prefixes, want.LargePrefixes, want.LargestPrefix = 0, 0, 0, 0
+	want.InboundOnly, want.Prefixes, want.LargePrefixes, want.LargestPrefix, want.NextDigests = 0, 0, 0, 0, nil
 	if d := gocmp.Diff(want, sum.totals(tr.learner.model, tr.learner.learned.Multiplicity, want.Hour), cmpopts.EquateApprox(1e-9, 0)); d != "" {
 		t.Errorf("(-live +of the rows):\n%s", d)
 	}

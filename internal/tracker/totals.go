@@ -45,6 +45,9 @@ type Totals struct {
 	// which is no part of the interval: see estimate.Total.
 	SilentNodes      float64 `json:"silent_nodes"`
 	HiddenValidators float64 `json:"hidden_validators"`
+	// NextDigests counts the nodes by the next fork digest that their record announces; null in
+	// totals of earlier versions, and in those made from rows of peer_estimates by a rebuild.
+	NextDigests map[string]int `json:"next_digests,omitempty"`
 	Concentration
 }
 
@@ -102,7 +105,7 @@ func totalsOf(nodes []*Peer, duplicateIDs uint64, w weights, m *estimate.Model, 
 		sum.Add(p.Client.Kind, p.Estimate.Estimate, w.of[i])
 	}
 	out := sum.totals(m, k, hour)
-	out.DuplicateIDs, out.InboundOnly = duplicateIDs, inboundOnly(nodes)
+	out.DuplicateIDs, out.InboundOnly, out.NextDigests = duplicateIDs, inboundOnly(nodes), nextDigests(nodes)
 	out.Prefixes, out.LargePrefixes, out.LargestPrefix = w.limited, w.large, w.largest/float64(max(1, out.ActiveValidators))
 	return out
 }

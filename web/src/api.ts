@@ -1,6 +1,8 @@
 import { useEffect, useMemo } from "preact/hooks";
+import { Problem } from "./problem";
 import { query, type Params } from "./route";
 import type { components, paths } from "./schema";
+import { answer as copied, isSite } from "./site";
 import { useSyncExternalStore } from "./store";
 
 type Schemas = components["schemas"];
@@ -22,16 +24,7 @@ type JSONOf<P extends keyof paths> = paths[P] extends { get: { responses: { 200:
 export type Path = { [P in keyof paths]: JSONOf<P> extends { data: unknown; meta: unknown } ? P : never }[keyof paths];
 type Answer<P extends Path> = JSONOf<P> & { data: unknown; meta: unknown };
 
-/** Why there are no data: the problem that the server reports, or that it cannot be reached (status 0). */
-export class Problem extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-    readonly retryAfter = 0,
-  ) {
-    super(message);
-  }
-}
+export { Problem };
 
 const keyStorage = "valtrack-key";
 let key = sessionStorage.getItem(keyStorage) ?? "";
@@ -61,6 +54,11 @@ export async function fetchAPI(url: string): Promise<Response> {
   throw new Problem(res.status, body.detail ?? body.title ?? `The server answered ${res.status}.`, Number(res.headers.get("Retry-After") ?? 0));
 }
 
+/** An answer in JSON: of the API, or of a static copy. */
+export async function ask(address: string): Promise<unknown> {
+  return isSite ? copied(address) : (await fetchAPI(address)).json();
+}
+
 /** The address of an answer, relative to the page. {id} and the like are taken from params. */
 export function url(path: keyof paths, params: Params = {}): string {
   const rest = { ...params };
@@ -70,6 +68,12 @@ export function url(path: keyof paths, params: Params = {}): string {
     return encodeURIComponent(v);
   });
   return filled.slice(1) + query(rest);
+}
+
+/** The step of a time series over so many milliseconds. A simulated network has hours of minutes. */
+export function useStep(span: number): "1h" | "6h" | "all" {
+  const simulated = useAPI("/api/v1/summary").answer?.meta.simulated;
+  return simulated ? "all" : span > 3 * 86400e3 ? "6h" : "1h";
 }
 
 export interface Result<A> {
@@ -107,8 +111,7 @@ async function load(address: string): Promise<void> {
   const asked = (entry.at = version);
   let result: Result<unknown>;
   try {
-    const res = await fetchAPI(address);
-    result = { answer: await res.json(), loading: false };
+    result = { answer: await ask(address), loading: false };
   } catch (e) {
     const problem = e instanceof Problem ? e : new Problem(0, "The answer was cut off.");
     result = { answer: entry.result.answer, problem, loading: false };

@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { useAPI, type Meta } from "./api";
 import { ago, duration, known } from "./format";
 import { useLive } from "./live";
@@ -14,7 +14,12 @@ import { Nodes } from "./pages/nodes";
 import { Overview } from "./pages/overview";
 import { SubnetsPage } from "./pages/subnets";
 import { href, useRoute } from "./route";
+import { NothingYet } from "./ui/states";
+import { current, isSite, type Manifest } from "./site";
 import { toggleTheme, useTheme } from "./theme";
+
+/** Pages that say something before there are data. */
+const early = ["/crawl", "/data", "/methodology"];
 
 const pages: [string, string, () => preact.JSX.Element][] = [
   ["/", "Overview", Overview],
@@ -42,6 +47,17 @@ function Status({ meta }: { meta?: Meta }) {
       {meta?.network ? meta.network + " · " : ""}
       {live === "lost" ? "no connection, asking again" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
     </span>
+  );
+}
+
+/** What a static copy is, and what it cannot do. */
+function CopyNote({ meta }: { meta?: Meta }) {
+  const [copy, set] = useState<Manifest | null>(null);
+  useEffect(() => void current().then(set, () => set(null)), [meta]);
+  return (
+    <aside class="banner" aria-label="Static copy">
+      Static copy{copy && `, made ${ago(copy.made)}${copy.every_ms ? ` and updated every ${duration(copy.every_ms)}` : ""}`}, with the nodes of the last day. Live updates, search by record or address, the evidence for single nodes and the datasets are on the server that it was made from.
+    </aside>
   );
 }
 
@@ -81,7 +97,8 @@ function decoded(part: string): string {
 export function App() {
   const { path } = useRoute();
   const theme = useTheme();
-  const meta = useAPI("/api/v1/summary").answer?.meta;
+  const summary = useAPI("/api/v1/summary").answer;
+  const meta = summary?.meta;
   const main = useRef<HTMLElement>(null);
   const shown = useRef(path);
   const node = path.startsWith("/node/") ? decoded(path.slice(6)) : null;
@@ -96,7 +113,8 @@ export function App() {
     main.current?.focus({ preventScroll: true });
     scrollTo(0, 0);
   }, [path]);
-  const Page = page?.[2];
+  const nothing = summary?.data.nodes.known === 0 && !early.includes(path);
+  const Page = nothing ? NothingYet : page?.[2];
   return (
     <>
       <a
@@ -134,9 +152,10 @@ export function App() {
           Simulated network: real nodes on this machine, with made-up places and validators.
         </aside>
       )}
+      {isSite && <CopyNote meta={meta} />}
       <main ref={main} tabIndex={-1} id="main">
-        {path !== "/nodes" && path !== "/map" && !node && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}
-        {node ? (
+        {(nothing || (path !== "/nodes" && path !== "/map" && !node)) && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}
+        {node && !nothing ? (
           <NodePage key={node} id={node} />
         ) : Page ? (
           <Page />

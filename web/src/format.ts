@@ -46,10 +46,25 @@ export const brief = (id: string): string => (id.length > 18 ? id.slice(0, 10) +
 
 export const capital = (s: string): string => s.charAt(0).toUpperCase() + s.slice(1);
 
-const names: Record<string, string> = { isp: "Internet provider", hosting: "Data centre", aws: "AWS", gcp: "Google Cloud", azure: "Azure", ovh: "OVH", ok: "ok" };
+// As the companies write them. Others are written with a capital.
+const names: Record<string, string> = {
+  isp: "Internet provider", hosting: "Data centre",
+  alibaba: "Alibaba Cloud", baidu: "Baidu AI Cloud", aws: "AWS", azure: "Azure", cherry: "Cherry Servers", datacamp: "DataCamp", digitalocean: "DigitalOcean", gcp: "Google Cloud", gmo: "GMO", huawei: "Huawei Cloud", ibm: "IBM Cloud", ionos: "IONOS", latitude: "Latitude.sh",
+  m247: "M247", netcup: "netcup", oracle: "Oracle Cloud", ovh: "OVHcloud", tencent: "Tencent Cloud", ucloud: "UCloud", upcloud: "UpCloud", yandex: "Yandex Cloud", zenlayer: "Zenlayer",
+};
 
 /** What a group is called: clouds and hosting types have short names in the API. */
 export const groupName = (name: Maybe<string>): string => (known(name) ? (names[name] ?? capital(name)) : "Unknown");
+
+/** A client with its release; each is called unknown where it is not known. */
+export const clientName = (client: Maybe<string>): string => (client && client !== "unknown" ? capital(client) : "Unknown client");
+export const releaseName = (release: Maybe<string>): string => release || "unknown release";
+
+/** Where the points of a series stand: totals at the time that they are of. */
+export const pointTimes = (points: { time?: number | null; totals_at?: number | null }[]): number[] => points.map((p) => p.totals_at ?? p.time!);
+
+/** A next fork digest: zeros announce that no fork follows. */
+export const digestName = (digest: Maybe<string>): string => (digest && /^0x0+$/.test(digest) ? "none" : (digest ?? "–"));
 
 const colours = ["lighthouse", "prysm", "teku", "nimbus", "lodestar", "grandine"];
 

@@ -1,8 +1,9 @@
 import { refresh } from "./api";
+import { isSite, updated as copyUpdated } from "./site";
 import { useSyncExternalStore } from "./store";
 
-/** Whether the server sends updates. */
-export type Live = "connecting" | "live" | "lost";
+/** Whether the server sends updates; a copy is a static one, which is asked for again. */
+export type Live = "connecting" | "live" | "lost" | "copy";
 
 let state: Live = "connecting";
 const listeners = new Set<() => void>();
@@ -33,8 +34,23 @@ function updated(): void {
   );
 }
 
+/** Looks for a newer update of a static copy. */
+async function look(): Promise<void> {
+  try {
+    if (await copyUpdated()) refresh();
+    set("copy");
+  } catch {
+    set("lost");
+  }
+}
+
 /** Follows the server's events for as long as the page is open. */
 export function follow(): void {
+  if (isSite) {
+    void look();
+    setInterval(() => document.hidden || void look(), fallback);
+    return;
+  }
   const source = new EventSource("api/v1/events");
   source.onopen = () => {
     if (state === "lost") updated(); // the server is back
@@ -50,8 +66,10 @@ export function follow(): void {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && Date.now() - last > minimum) updated();
+  if (document.hidden || Date.now() - last <= minimum) return;
+  if (isSite) void look();
+  else updated();
 });
 setInterval(() => {
-  if (Date.now() - last > fallback) updated();
+  if (!isSite && Date.now() - last > fallback) updated();
 }, fallback / 4);

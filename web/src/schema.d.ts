@@ -70,7 +70,9 @@ export interface paths {
         };
         /**
          * A node's subscriptions in time, and its estimates
-         * @description From the datasets, the newest epochs first; at most one day per request.
+         * @description From the datasets, the newest first: what each handshake saw, and what was seen of each watched
+         *     epoch. At most one day and some 2000 observations per request: repeat it with `to` set to
+         *     `meta.earlier` until that is null.
          */
         get: operations["listObservations"];
         put?: never;
@@ -311,7 +313,9 @@ export interface paths {
         };
         /**
          * The rows of a dataset
-         * @description Tables with addresses need a key.
+         * @description Every table needs a key, since they have addresses or exact places. The name may end with the
+         *     format, as in `metadata_events.csv`. The trailer `Valtrack-Damaged-Parts` names damaged files
+         *     whose rows are missing, with commas in between; Parquet has them in its metadata.
          */
         get: operations["getDataset"];
         put?: never;
@@ -369,7 +373,10 @@ export interface paths {
         };
         /**
          * Totals and changes as they are committed (server-sent events)
-         * @description Events `summary`, with the data of /api/v1/summary, and `change`, with a row of /api/v1/changes. A comment line comes every 15 seconds.
+         * @description Events `summary`, with the data of /api/v1/summary, and `change`, with a row of /api/v1/changes. A
+         *     comment line comes every 15 seconds, and a stream ends after an hour. A client that was cut off
+         *     sends the id of its last event as `Last-Event-ID`, as browsers do, and is sent the changes since
+         *     then; `reset` is sent first when they are not kept any more.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -499,6 +506,11 @@ export interface components {
             title: string;
             status: number;
             detail?: string;
+            /**
+             * @description What is wrong with the key
+             * @enum {string}
+             */
+            code?: "key_required" | "key_scope" | "key_unknown" | "key_revoked" | "key_malformed";
             /** @description The parameter that is wrong */
             parameter?: string;
             /** @description What it may be */
@@ -586,6 +598,8 @@ export interface components {
             as_name?: string | null;
             hosting?: string | null;
             cloud?: string | null;
+            /** @description The databases that say where the node is, with their dates */
+            geo_source?: string | null;
             /** @description With a key */
             enr?: string | null;
             /** @description With a key */
@@ -605,11 +619,30 @@ export interface components {
                 subnets?: components["schemas"]["Interval"];
                 sync?: components["schemas"]["Interval"];
             };
-            /** @description The probability of at most so many validators, for plotting */
-            posterior?: {
+            /** @description The probability of at most so many validators, for plotting; empty before the first estimate. Where the flags are silent or every_duty the interval is wider than this says. */
+            posterior: {
                 validators: number;
                 p: number;
             }[];
+            /** @description What the signals are made from: cells are places for duties, those of sync are for seats in sync committees; on were filled, off were not */
+            evidence: {
+                cells_on: number;
+                cells_off: number;
+                sync_on: number;
+                sync_off: number;
+                /** @description Which evidence the estimate is made from */
+                used: string;
+                /** @description Days of statistics that could not be read */
+                lost_days: number;
+                /** @description Times in which the number did not change, the oldest first */
+                stretches: {
+                    from: components["schemas"]["Time"];
+                    to: components["schemas"]["Time"];
+                    validators: number;
+                    validators_low: number;
+                    validators_high: number;
+                }[];
+            };
             days: {
                 date: string;
                 client: string;
@@ -699,14 +732,8 @@ export interface components {
                 eth_low: number | null;
                 eth_high: number | null;
             };
-            countries: {
-                known: number;
-                top: components["schemas"]["Group"][];
-            };
-            networks: {
-                known: number;
-                top: components["schemas"]["Group"][];
-            };
+            countries: components["schemas"]["TopGroups"];
+            networks: components["schemas"]["TopGroups"];
             hosting: components["schemas"]["Group"][];
             clouds?: components["schemas"]["Group"][];
             clients: components["schemas"]["Group"][];
@@ -718,6 +745,14 @@ export interface components {
                 unknown: number;
             };
             funnel: components["schemas"]["Funnel"];
+        };
+        TopGroups: {
+            /** @description How many have a name */
+            known: number;
+            /** @description Those with the most validators */
+            top: components["schemas"]["Group"][];
+            /** @description The one with the most nodes among those with a name */
+            most_nodes: components["schemas"]["Group"] | null;
         };
         Funnel: {
             /** @description Nodes with a record */
@@ -761,7 +796,10 @@ export interface components {
             }[];
         };
         Point: {
+            /** @description Where the step begins */
             time: components["schemas"]["Time"];
+            /** @description Of when the totals are: the last in the step; absent without totals */
+            totals_at?: components["schemas"]["Time"];
             nodes?: number | null;
             with_validators?: number | null;
             validators?: number | null;
@@ -774,6 +812,14 @@ export interface components {
             clients?: {
                 [key: string]: number;
             };
+            /** @description The fork that was the next one at that time; absent when none was scheduled */
+            fork?: string | null;
+            /** @description Nodes whose record announced that fork's digest */
+            fork_ready?: number | null;
+            /** @description Nodes whose record announced another */
+            fork_not_ready?: number | null;
+            /** @description Nodes whose record announced none */
+            fork_unknown?: number | null;
             records?: number | null;
             handshakes?: number | null;
             watches?: number | null;
@@ -792,8 +838,14 @@ export interface components {
             /** @description Version, place or number of validators before; of a place, coarse without a key */
             from?: string | null;
             to?: string | null;
-            /** @description The vanished peer id at the same address */
+            /** @description Of a node that appeared: the peer id that was at the same address */
             replaces?: string | null;
+            /**
+             * Format: int64
+             * @description The order in which changes are found, which is not that of `at` when events come late
+             */
+            seq: number;
+            found_at: components["schemas"]["Time"];
         };
         Crawl: {
             ready: boolean;
@@ -965,7 +1017,7 @@ export interface operations {
                 sort?: string;
                 /** @description Such as lighthouse. Repeat it for several. */
                 client?: components["parameters"]["client"];
-                /** @description The client's release, such as v8.0.0. Repeat it for several. */
+                /** @description The client's release, such as 8.0.0, with or without a v. Repeat it for several. */
                 version?: string[];
                 /** @description ISO 3166 code, such as DE; `none` for nodes whose country is not known. Repeat it for several. */
                 country?: string[];
@@ -1086,6 +1138,13 @@ export interface operations {
                     "application/json": {
                         data: {
                             epochs: {
+                                /**
+                                 * @description A handshake shows one moment, a watch all subnets that were on at any time of it
+                                 * @enum {string}
+                                 */
+                                source: "handshake" | "watch";
+                                /** @description How long the epoch was watched, null for a handshake */
+                                watched_ms: number | null;
                                 epoch: number;
                                 time: components["schemas"]["Time"];
                                 long_lived_subnets: number[];
@@ -1098,7 +1157,22 @@ export interface operations {
                                 validators_high: number | null;
                             }[];
                         };
-                        meta: components["schemas"]["Meta"];
+                        meta: components["schemas"]["Meta"] & {
+                            /**
+                             * Format: int64
+                             * @description Beginning of the time that this answer covers, Unix milliseconds
+                             */
+                            from: number;
+                            /** Format: int64 */
+                            to: number;
+                            /**
+                             * Format: int64
+                             * @description What to ask for with `to` for what came before; null when the node was not known then
+                             */
+                            earlier: number | null;
+                            /** @description Files that cannot be read; their rows are missing */
+                            damaged_parts: number;
+                        };
                     };
                 };
             };
@@ -1309,8 +1383,9 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Repeat it for several; without it, all. */
-                metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "records" | "handshakes" | "watches" | "visits")[];
-                step?: "1h" | "6h" | "1d";
+                metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "forks" | "records" | "handshakes" | "watches" | "visits")[];
+                /** @description all: each of the totals that are kept, which are hourly, and more frequent where slots are shorter than 12 s. */
+                step?: "1h" | "6h" | "1d" | "all";
                 /** @description Unix milliseconds. Of nodes: last_seen. */
                 from?: components["parameters"]["from"];
                 /** @description Unix milliseconds. Of nodes: last_seen. */
@@ -1344,8 +1419,14 @@ export interface operations {
     listChanges: {
         parameters: {
             query?: {
-                /** @description Unix milliseconds; at most 30 days ago. Without it, one day ago. */
+                /** @description Changes that were found from then on, Unix milliseconds; at most 30 days ago. Without it, one day ago. What came late is found late: none is missed by asking with the time of the last answer. */
                 since?: number;
+                /** @description `meta.latest` of an answer, or the id of an event: the changes found after it, the oldest first */
+                after?: string;
+                /** @description Rows per page; ndjson and csv have all unless a limit is given */
+                limit?: number;
+                /** @description `meta.next` of the page before */
+                cursor?: components["parameters"]["cursor"];
                 /** @description Repeat it for several. */
                 kind?: ("appeared" | "vanished" | "moved" | "upgraded" | "started_validating" | "stopped_validating")[];
                 format?: components["parameters"]["tabular"];
@@ -1356,7 +1437,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The changes, newest first */
+            /** @description The changes, those found last first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1364,7 +1445,12 @@ export interface operations {
                 content: {
                     "application/json": {
                         data: components["schemas"]["Change"][];
-                        meta: components["schemas"]["Meta"];
+                        meta: components["schemas"]["Meta"] & {
+                            /** @description Cursor of the next page */
+                            next: string | null;
+                            /** @description What to ask for with `after` for what is found later. 410 says that changes in between are not kept any more. */
+                            latest: string;
+                        };
                     };
                     "application/x-ndjson": string;
                     "text/csv": string;
@@ -1444,6 +1530,7 @@ export interface operations {
             };
             header?: never;
             path: {
+                /** @description A table of /api/v1/datasets, such as visit_events. Nodes and their estimates are at /api/v1/nodes. */
                 table: string;
             };
             cookie?: never;
@@ -1556,7 +1643,9 @@ export interface operations {
     streamEvents: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "Last-Event-ID"?: string;
+            };
             path?: never;
             cookie?: never;
         };

@@ -49,7 +49,7 @@ export function makeNodes(count, now) {
     const v = r() < 0.45 ? 0 : Math.floor(Math.exp(r() * (hosting === "hosting" ? 6.6 : 2)));
     const peer = "16Uiu2HAm" + Array.from({ length: 44 }, () => alphabet[Math.floor(r() * 58)]).join("");
     return {
-      id: peer, node_id: "0x" + Array.from({ length: 64 }, () => Math.floor(r() * 16).toString(16)).join(""), client, client_version: client && `${client}/${release}/x86_64-linux`, client_release: release, os: "linux", arch: r() < 0.9 ? "x86_64" : "aarch64",
+      id: peer, node_id: "0x" + Array.from({ length: 64 }, () => Math.floor(r() * 16).toString(16)).join(""), client, client_version: client && `${client}/${release}/x86_64-linux`, client_release: release && release.replace(/^v/, ""), os: "linux", arch: r() < 0.9 ? "x86_64" : "aarch64",
       validators: v, validators_low: Math.floor(v * 0.8), validators_high: Math.ceil(v * 1.25) + (v ? 1 : 2), validators_mean: v + 0.3, p_validator: v ? 0.999 : 0.03, flags: i % 97 === 0 ? ["saturated"] : [], trust: "all", weight: 1, stake_eth: v * 32, stake_low: v * 26, stake_high: v * 40,
       custody_group_count: v ? Math.min(128, Math.max(8, v)) : 4, all_subnets: i % 97 === 0, observations: 20 + (i % 50), epochs_watched: 3.5, first_seen: now - 40 * 86400e3, last_seen: now - Math.floor(r() * 3600e3), last_epoch: 412000, last_outcome: "ok", direction: "outbound", transport: r() < 0.6 ? "quic" : "tcp",
       fork_digest: "0xabcd0123", next_fork_version: "0x07000000", nfd: "0x11223344", long_lived_subnets: [Math.floor(r() * 64), Math.floor(r() * 64)],
@@ -84,18 +84,19 @@ export function makeAPI(count) {
     nodes: { counted: count, known: Math.round(count * 2.7), duplicate_ids: 31, inbound_only: 12, with_validators: funnel.with_validators },
     validators: { attachments: total, attachments_low: Math.floor(total * 0.95), attachments_high: Math.ceil(total * 1.06), active: 950000, multiplicity: total / 950000, multiplicity_low: 0.9, multiplicity_high: 1.1, unreached_share: 0.04, verdict: "passed", histogram: bounds.map(([low, high]) => { const list = nodes.filter((n) => n.validators >= low && (high === null || n.validators <= high)); return { low, high, nodes: list.length, validators: list.reduce((s, n) => s + n.validators, 0) }; }) },
     stake: { eth: total * 32, eth_low: total * 30, eth_high: total * 34 },
-    countries: { known: grouped.country.length, top: grouped.country.slice(0, 10) }, networks: { known: grouped.network.length, top: grouped.network.slice(0, 10) }, hosting: grouped.hosting, clouds: grouped.cloud, clients: grouped.client,
+    countries: top(grouped.country), networks: top(grouped.network), hosting: grouped.hosting, clouds: grouped.cloud, clients: grouped.client,
     forks: { next: null, ready: 0, not_ready: 0, unknown: 0 }, funnel,
   });
+  const top = (list) => ({ known: list.length, top: list.slice(0, 10), most_nodes: [...list].sort((a, b) => b.nodes - a.nodes).find((g) => g.name) ?? null });
   const r = random(3);
   const outcomes = [["ok", 9000], ["dial_timeout", 3105], ["refused", 1290], ["goodbye", 412], ["negotiation", 171], ["wrong_network", 112]].map(([outcome, visits]) => ({ outcome, visits, nodes: Math.round(visits / 2) }));
   const series = (q) => {
-    const step = { "1h": 3600e3, "6h": 21600e3, "1d": 86400e3 }[q.get("step") ?? "1h"];
+    const step = { "1h": 3600e3, "6h": 21600e3, "1d": 86400e3, all: 3600e3 }[q.get("step") ?? "1h"];
     const from = Number(q.get("from") ?? now - 7 * 86400e3);
     const out = [];
     for (let t = Math.ceil(from / step) * step; t < now; t += step) {
       const k = 1 - ((now - t) / 86400e3) * 0.003 + Math.sin(t / 4e7) * 0.004;
-      out.push({ time: t, nodes: Math.round(count * k), with_validators: Math.round(funnel.with_validators * k), validators: Math.round(total * k), validators_low: Math.round(total * k * 0.95), validators_high: Math.round(total * k * 1.06), clients: Object.fromEntries(grouped.client.filter((g) => g.name).map((g) => [g.name, Math.round(g.nodes * k)])), records: Math.round(400 * k + 30 * r()), handshakes: Math.round(900 * k + 60 * r()), watches: Math.round(120 * k + 20 * r()) });
+      out.push({ time: t, totals_at: t + (step - 3600e3), nodes: Math.round(count * k), with_validators: Math.round(funnel.with_validators * k), validators: Math.round(total * k), validators_low: Math.round(total * k * 0.95), validators_high: Math.round(total * k * 1.06), clients: Object.fromEntries(grouped.client.filter((g) => g.name).map((g) => [g.name, Math.round(g.nodes * k)])), fork: "gloas", fork_ready: Math.round(count * 0.8 * (1 - ((now - t) / 86400e3) * 0.02)), fork_not_ready: Math.round(count * 0.15), fork_unknown: Math.round(count * 0.05), records: Math.round(400 * k + 30 * r()), handshakes: Math.round(900 * k + 60 * r()), watches: Math.round(120 * k + 20 * r()) });
     }
     return out;
   };

@@ -1,4 +1,5 @@
-// Pictures of every page, light, dark and on a phone: node test/screenshots.mjs DIR [URL].
+// Pictures of every page, light, dark and on a phone, and those of README: node
+// test/screenshots.mjs DIR [URL] [PAGE,...].
 // Without a URL the data are invented ones of 8000 nodes.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -23,6 +24,15 @@ for (const [look, { colorScheme, size }] of Object.entries(looks)) {
     await page.screenshot({ path: join(dir, `${name}-${look}.png`), fullPage: true });
   }
   await page.close();
+}
+const page = await context.newPage();
+await page.setViewportSize({ width: 1280, height: 860 });
+for (const [name, colorScheme] of [["overview", "light"], ["node", "light"], ["concentration", "dark"]]) {
+  if (only && !only.split(",").includes("readme")) continue;
+  await page.emulateMedia({ colorScheme });
+  await page.goto(server.url + "#" + all[name]);
+  await settled(page);
+  await page.screenshot({ path: join(dir, `readme-${name}.png`) });
 }
 await close();
 server.close();

@@ -75,6 +75,9 @@ function tick(s: number, before: number | undefined): string {
   return clock === "00:00" ? day : `${clock}\n${day}`;
 }
 
+// Seconds between ticks: labels have minutes.
+const steps = [60, 300, 900, 1800, 3600, 7200, 10800, 21600, 43200, ...[1, 2, 4, 7, 14, 30, 90].map((days) => days * 86400)];
+
 /** A plot over time: lines with intervals, or a stack. Dragging zooms, double click shows all. */
 export function Plot(p: Props) {
   const host = useRef<HTMLDivElement>(null);
@@ -98,7 +101,7 @@ export function Plot(p: Props) {
         legend: { live: true },
         cursor: { drag: { x: !!latest.current.onZoom, y: false, setScale: false }, bind: { dblclick: () => () => (latest.current.onZoom?.(null), null) } },
         scales: { x: { time: true }, y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.06 : 1] } },
-        axes: [{ ...axis, size: 38, values: (_u, at) => at.map((s, i) => tick(s, at[i - 1])) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => compact(v)) }],
+        axes: [{ ...axis, size: 38, space: 60, incrs: steps, values: (_u, at) => at.map((s, i) => tick(s, at[i - 1])) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => compact(v)) }],
         hooks: {
           setSelect: [
             (u) => {

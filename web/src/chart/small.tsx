@@ -15,7 +15,7 @@ export function Histogram({ columns, label }: { columns: Column[]; label: string
         <div key={c.label} title={`${c.label}: ${num(c.value)}`}>
           <span class="sub">{compact(c.value)}</span>
           <i class={c.muted ? "muted" : ""} style={{ height: (c.value / top) * 100 + "%" }} />
-          <span class="tick">{c.label}</span>
+          <span class="tick">{c.label.split(/(?<=–)/).map((part) => [part, <wbr />])}</span>
         </div>
       ))}
     </div>

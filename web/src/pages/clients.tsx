@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { useAPI, type Group } from "../api";
-import { capital, clientColour, groupName, known, num, pct, range, time } from "../format";
+import { clientColour, clientName, digestName, groupName, num, pct, range, releaseName, time } from "../format";
 import { Term } from "../glossary";
 import { href } from "../route";
 import { Bars, Dot, Switch } from "../ui/bits";
@@ -13,7 +13,7 @@ function Shares({ groups, title, by, lines }: { groups: Group[]; title: string; 
   const sum = groups.reduce((n, g) => n + (g[by] ?? 0), 0);
   return (
     <Card title={title} sub={lines ? `share of ${by}; lines at 33, 50 and 66 %` : "share of " + by} method={by === "validators" ? methods.validators : methods.counted} meta={all?.meta} rows={groupRows(groups)} empty={!groups.length && "Not known yet."}>
-      <GroupBars groups={groups} by={by} label={(g) => (g.by === "client" ? clientLabel(g) : <>{g.name ?? "Unknown"}</>)} colour={(g) => (g.by === "client" ? clientColour(g.name) : by === "validators" ? "var(--validators)" : "var(--accent)")} lines={lines?.map((l) => l * sum)} limit={12} />
+      <GroupBars groups={groups} by={by} label={(g) => (g.by === "client" ? clientLabel(g) : <>{g.by === "arch" ? (g.name ?? "Unknown") : groupName(g.name)}</>)} colour={(g) => (g.by === "client" ? clientColour(g.name) : by === "validators" ? "var(--validators)" : "var(--accent)")} lines={lines?.map((l) => l * sum)} limit={12} />
     </Card>
   );
 }
@@ -43,9 +43,9 @@ function Releases({ groups }: { groups: Group[] }) {
               .map((g) => (
                 <tr key={`${g.code}/${g.name}`}>
                   <td>
-                    <Dot colour={clientColour(g.code)} /> {groupName(g.code)}
+                    <Dot colour={clientColour(g.code)} /> {clientName(g.code)}
                   </td>
-                  <td>{g.name ? <a href={href("/nodes", { client: g.code, version: g.name })}>{g.name}</a> : "unknown"}</td>
+                  <td>{g.name ? <a href={href("/nodes", { client: g.code, version: g.name })}>{g.name}</a> : releaseName(null)}</td>
                   <td class="n">
                     {num(g.nodes)} <span class="sub">{pct(g.share_nodes)}</span>
                   </td>
@@ -85,7 +85,7 @@ function ForkReadiness() {
       <Bars
         bars={versions.slice(0, 14).map((v) => {
           const good = next ? v.ready : v.current;
-          return { key: v.client + v.version, label: <><Dot colour={clientColour(v.client)} /> {capital(v.client || "unknown")} {v.version}</>, value: v.nodes ? good / v.nodes : 0, text: `${num(good)} of ${num(v.nodes)} ${next ? "ready" : "on the current fork"}${next && v.unknown ? `, ${num(v.unknown)} unknown` : ""}`, colour: "var(--good)" };
+          return { key: v.client + v.version, label: <><Dot colour={clientColour(v.client)} /> {clientName(v.client)} {clientName(v.client) === clientName(null) ? "" : releaseName(v.version)}</>, value: v.nodes ? good / v.nodes : 0, text: `${num(good)} of ${num(v.nodes)} ${next ? "ready" : "on the current fork"}${next && v.unknown ? `, ${num(v.unknown)} unknown` : ""}`, colour: "var(--good)" };
         })}
         max={1}
       />
@@ -122,7 +122,7 @@ function Announced() {
                   <code>{a.next_fork_version ?? "–"}</code>
                 </td>
                 <td>
-                  <code>{a.nfd ?? "–"}</code>
+                  <code>{digestName(a.nfd)}</code>
                 </td>
                 <td class="n">{num(a.nodes)}</td>
               </tr>
@@ -148,7 +148,7 @@ export function ClientsPage() {
         <Shares title="Clients" groups={of("client")} by={by} lines={[1 / 3, 1 / 2, 2 / 3]} />
         <Shares title="Operating systems" groups={of("os")} by={by} />
         <Shares title="Architectures" groups={of("arch")} by={by} />
-        <Releases groups={of("release").filter((g) => known(g.name))} />
+        <Releases groups={of("release")} />
         <ForkReadiness />
         <ClientTrend span={30 * 86400e3} />
         <Announced />

@@ -28,7 +28,7 @@ export function ConcentrationPage() {
   return (
     <>
       <p class="lead">
-        More than a third of the validators in one place can stop finality; two thirds can finalise a wrong chain. How many clients, networks, clouds and countries together hold that much, as estimated: <Term name="attachments" />, with <Term name="90 % interval">90 % intervals</Term>.
+        More than a third of the validators in one place can stop finality; two thirds can finalise a wrong chain. How many clients, networks, clouds and countries together hold that much of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>.
       </p>
       <div class="grid">
         {all.answer.data.map((c) => {
@@ -47,11 +47,11 @@ export function ConcentrationPage() {
             >
               <dl class="trio">
                 <div>
-                  <dt>hold a third</dt>
+                  <dt>{plural} with a third</dt>
                   <dd>{known(c.third) ? num(c.third) : "unknown"}</dd>
                 </div>
                 <div>
-                  <dt>hold two thirds</dt>
+                  <dt>{plural} with two thirds</dt>
                   <dd>{known(c.two_thirds) ? num(c.two_thirds) : "unknown"}</dd>
                 </div>
                 <div>

@@ -1,19 +1,22 @@
 import { useMemo } from "preact/hooks";
 import { useAPI } from "../api";
+import { isSite } from "../site";
 import { FunnelChart } from "../chart/small";
 import { Plot } from "../chart/plot";
 import { ago, bytes, known, num } from "../format";
 import { Term } from "../glossary";
 import { Tile } from "../ui/bits";
 import { Card } from "../ui/card";
-import { NothingYet } from "../ui/states";
-import { FailuresCard, funnelSteps } from "./overview";
+import { historyBegins, NothingYet } from "../ui/states";
+import { FailuresCard, FunnelCard, funnelSteps } from "./overview";
 
 function Rates() {
   const from = useMemo(() => Math.floor(Date.now() / 3600e3) * 3600e3 - 7 * 86400e3, []);
   const t = useAPI("/api/v1/timeseries", { metric: ["records", "handshakes", "watches"], step: "1h", from });
   const points = useMemo(() => (t.answer?.data ?? []).filter((p) => known(p.time)), [t.answer]);
-  const times = useMemo(() => points.map((p) => p.time!), [points]);
+  // The first hour began before the crawl.
+  const begun = points.find((p) => p.totals_at)?.totals_at ?? 0;
+  const times = useMemo(() => points.map((p, i) => (i === 0 && begun < p.time! + 3600e3 ? Math.max(p.time!, begun) : p.time!)), [points]);
   const series = useMemo(
     () => [
       { name: "records", colour: "--quiet", values: points.map((p) => p.records ?? null) },
@@ -23,13 +26,28 @@ function Rates() {
     [points],
   );
   return (
-    <Card class="full" title="Crawl over time" sub="events per hour, last 7 d" method="Records found, handshakes completed, parts of watches stored." meta={t.answer?.meta} problem={t.problem} loading={t.loading} rows={points.map((p) => ({ time: new Date(p.time!).toISOString(), records: p.records, handshakes: p.handshakes, watches: p.watches }))} empty={t.answer && times.length < 2 && "History begins with the first hour of the crawl."}>
+    <Card class="full" title="Crawl over time" sub="events per hour, last 7 d" method="Records found, handshakes completed, parts of watches stored." meta={t.answer?.meta} problem={t.problem} loading={t.loading} rows={points.map((p) => ({ time: new Date(p.time!).toISOString(), records: p.records, handshakes: p.handshakes, watches: p.watches }))} empty={t.answer && times.length < 2 && historyBegins}>
       <Plot times={times} series={series} label="Events per hour; the table has the numbers" height={180} />
     </Card>
   );
 }
 
-export function CrawlPage() {
+/** What a static copy has of the crawl: how storing goes is on the server only. */
+function CopiedCrawl() {
+  const summary = useAPI("/api/v1/summary");
+  if (!summary.answer) return summary.loading ? <div class="grid" role="status" aria-label="Loading" /> : <NothingYet problem={summary.problem} />;
+  return (
+    <div class="grid">
+      <FunnelCard s={summary.answer.data} meta={summary.answer.meta} />
+      <FailuresCard />
+      <Rates />
+    </div>
+  );
+}
+
+export const CrawlPage = isSite ? CopiedCrawl : LiveCrawl;
+
+function LiveCrawl() {
   const crawl = useAPI("/api/v1/crawl");
   const datasets = useAPI("/api/v1/datasets").answer?.data ?? [];
   if (!crawl.answer) return crawl.loading ? <div class="grid" role="status" aria-label="Loading" /> : <NothingYet problem={crawl.problem} />;

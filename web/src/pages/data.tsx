@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 import { hasKey, setKey, url, useAPI } from "../api";
 import { bytes, num } from "../format";
-import { Copy } from "../ui/bits";
+import { isSite } from "../site";
+import { Copy, Download } from "../ui/bits";
 import { Card, Note } from "../ui/card";
 
 function Snippet({ title, text }: { title: string; text: string }) {
@@ -39,9 +40,37 @@ function Key() {
   );
 }
 
-export function DataPage() {
+const origin = location.href.split("#")[0].replace(/[^/]*$/, "");
+
+/** The files of a static copy. */
+function CopiedData() {
+  return (
+    <div class="grid">
+      <Card class="half" title="Files" method="Replaced with each update; data/ has the same as the pages show, under the name that site.json gives.">
+        <ul class="plain">
+          <li>
+            <a href="api/v1/snapshot.json.gz">Snapshot</a>: everything here as one file, gzip-compressed JSON: totals, groups, history, nodes
+          </li>
+          <li>
+            <a href="api/v1/timeseries.json">Time series</a>: totals by the hour
+          </li>
+          <li>
+            <a href="site.json">site.json</a>: when this copy was made
+          </li>
+        </ul>
+        <Snippet title="curl" text={`curl -s ${origin}api/v1/snapshot.json.gz | gunzip`} />
+      </Card>
+      <Card class="half" title="DuckDB" method="The full datasets, with addresses, are on the server that this copy was made from.">
+        <Snippet title="Nodes by client, from here" text={`SELECT n.client, count(*) AS nodes, sum(n.validators) AS validators\nFROM (SELECT unnest(nodes) AS n FROM read_json('${origin}api/v1/snapshot.json.gz', maximum_object_size=500000000))\nWHERE n.weight IS NOT NULL\nGROUP BY ALL ORDER BY nodes DESC;`} />
+      </Card>
+    </div>
+  );
+}
+
+export const DataPage = isSite ? CopiedData : LiveData;
+
+function LiveData() {
   const datasets = useAPI("/api/v1/datasets");
-  const origin = location.href.split("#")[0].replace(/[^/]*$/, "");
   const meta = datasets.answer?.meta;
   return (
     <div class="grid">
@@ -76,9 +105,9 @@ export function DataPage() {
                     {d.public || !meta?.public
                       ? (["parquet", "csv", "ndjson"] as const).map((format) => (
                           <span key={format}>
-                            <a href={url("/api/v1/datasets/{table}", { table: d.table, format, from: Date.now() - 86400e3 })} download aria-label={`${d.table} of the last day as ${format}`}>
+                            <Download href={url("/api/v1/datasets/{table}", { table: d.table, format, from: Date.now() - 86400e3 })} label={`${d.table} of the last day as ${format}`}>
                               {format}
-                            </a>{" "}
+                            </Download>{" "}
                           </span>
                         ))
                       : "needs a key"}
@@ -99,7 +128,7 @@ export function DataPage() {
             <a href="api/v1/snapshot">Snapshot</a>: the whole public picture as one dated file
           </li>
           <li>
-            <a href={url("/api/v1/nodes", { counted: true, format: "geojson" })}>Nodes as GeoJSON</a>, <a href={url("/api/v1/nodes", { counted: true, format: "csv", sort: "-validators" })}>as CSV</a>
+            <Download href={url("/api/v1/nodes", { counted: true, format: "geojson" })}>Nodes as GeoJSON</Download>, <Download href={url("/api/v1/nodes", { counted: true, format: "csv", sort: "-validators" })}>as CSV</Download>
           </li>
         </ul>
         <Snippet title="curl" text={`curl -s '${origin}api/v1/nodes?client=lighthouse&sort=-validators&format=csv'`} />

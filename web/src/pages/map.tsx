@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { fetchAPI, Problem, url, useAPI } from "../api";
+import { ask, Problem, url, useAPI } from "../api";
 import type { Place } from "../chart/globe";
 import { WorldMap, type View } from "../chart/map";
 import { known, num } from "../format";
@@ -7,7 +7,8 @@ import { go, useRoute } from "../route";
 import { Switch } from "../ui/bits";
 import { Note } from "../ui/card";
 import { Filters, filterNames, nodeParams } from "../ui/filters";
-import { byOptions, methods, places, useBy } from "./overview";
+import { NothingYet } from "../ui/states";
+import { byOptions, methods, places, smallPlaces, useBy } from "./overview";
 
 interface Feature {
   geometry: { coordinates: [number, number] } | null;
@@ -37,12 +38,10 @@ function useFiltered(filters: string | null): { places: Place[]; problem?: Probl
   useEffect(() => {
     if (filters === null) return;
     let gone = false;
-    fetchAPI(filters)
-      .then((res) => res.json())
-      .then(
-        (body: { features: Feature[] }) => gone || set({ places: sumPlaces(body.features) }),
-        (problem) => gone || set({ places: [], problem: problem instanceof Problem ? problem : new Problem(0, "The answer was cut off.") }),
-      );
+    ask(filters).then(
+      (body) => gone || set({ places: sumPlaces((body as { features: Feature[] }).features) }),
+      (problem) => gone || set({ places: [], problem: problem instanceof Problem ? problem : new Problem(0, "The answer was cut off.") }),
+    );
     return () => void (gone = true);
   }, [filters]);
   return state;
@@ -63,12 +62,14 @@ export function MapPage() {
   const shown = filtered ? nodes.places : all;
   const problem = filtered ? nodes.problem : cities.problem;
   const sum = shown.reduce((s, p) => ({ nodes: s.nodes + p.nodes, validators: s.validators + p.validators }), { nodes: 0, validators: 0 });
+  const nothing = !filtered && !cities.answer && cities.problem;
   const view = useMemo(() => viewOf(params.get("at")), []);
   const moved = (v: View) => {
     const now = new URLSearchParams(location.hash.split("?")[1] ?? "");
     now.set("at", [v.lon.toFixed(2), v.lat.toFixed(2), v.zoom.toFixed(2)].join());
     go("/map", paramsOf(now), true);
   };
+  if (nothing) return <NothingYet problem={nothing} />;
   return (
     <div class="mappage">
       <h1 class="hidden">Map</h1>
@@ -78,7 +79,7 @@ export function MapPage() {
       </div>
       <WorldMap places={shown} by={by} view={view} onView={moved} label={`World map by ${by}. Arrow keys move it, plus and minus zoom, 0 shows the whole world.`} />
       <p class="sub under" role="status">
-        {problem ? problem.message : `${num(sum.nodes)} nodes in ${num(shown.length)} places. ${methods.geo} ${cities.answer?.data.some((g) => g.name === "other") ? "Places with fewer than five nodes are left out." : ""}`}
+        {problem ? problem.message : `${num(sum.nodes)} nodes in ${num(shown.length)} places. ${methods.geo} ${smallPlaces(cities.answer)}`}
       </p>
       {cities.answer && !shown.length && <Note>{filtered ? "No node with a known place matches these filters." : "No place is known yet."}</Note>}
     </div>

@@ -2,6 +2,14 @@ import { useAPI } from "../api";
 import { num, pct, range } from "../format";
 import { glossary } from "../glossary";
 
+const verdicts: Record<string, string> = {
+  "too few": "not possible, too few nodes were met",
+  passed: "passed, it is within what validators on several nodes explain",
+  failed: "failed, it is more than validators on several nodes explain",
+  low: "low, a crawl of the whole network finds more: part of it was not reached, or it is simulated",
+  unsure: "unsure, too much depends on a few network prefixes",
+};
+
 export function MethodologyPage() {
   const v = useAPI("/api/v1/summary").answer?.data.validators;
   return (
@@ -15,18 +23,18 @@ export function MethodologyPage() {
       <p>A node on all 64 subnets shows nothing by its subnets, so its interval is wide. A client release whose behaviour does not fit the assumptions is trusted less, or its subnets are not used at all. Nodes with unusual estimates carry flags.</p>
       <h2>Totals</h2>
       <p>
-        Totals count <em>attachments</em>: a validator that runs behind two nodes counts on both. Their interval includes the errors that nodes of one client share.
+        Totals are of validators as they are seen at nodes, <em>attachments</em>: a validator that runs behind two nodes counts on both. Their interval includes the errors that nodes of one client share.
         {v && (
           <>
             {" "}
-            Now: {num(v.attachments)} attachments ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} for each` : ""}
-            {v.unreached_share ? `; ${pct(v.unreached_share)} are behind no node that was reached` : ""}. Check of the total: {v.verdict ?? "not possible yet"}.
+            Now: {num(v.attachments)} ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} per active validator` : ""}
+            {v.unreached_share ? `; ${pct(v.unreached_share)} of them are behind no node that was reached` : ""}. Check of the total: {verdicts[v.verdict ?? ""] ?? v.verdict ?? "not possible yet"}.
           </>
         )}
       </p>
       <p>Nodes in one network prefix are weighed together, so that one machine with many identities cannot decide a total. When that limits a prefix, the interval reaches to what it claims.</p>
       <h2>Places and networks</h2>
-      <p>The place of a node is that of its address in geolocation data, which is often the provider's, and can be wrong by a city or a country. The network (AS) comes from routing data; its type from a table of known networks and rules on their names. The public view has coordinates rounded to 0.1 degree and leaves out cities with fewer than five nodes.</p>
+      <p>The place of a node is that of its address in geolocation data, which is often the provider's, and can be wrong by a city or a country. The network (AS) comes from routing data; its type from a table of known networks and rules on their names. The public view has coordinates rounded to 0.1 degree and leaves out cities with fewer than five nodes, except on a simulated network, where nobody lives in them.</p>
       <h2>What is not known</h2>
       <p>Nodes that accept no connection are not counted, nor are the validators behind them. Validators that run through several nodes are counted on each. Which validator is behind which node is never estimated.</p>
       <p>The whole method with its tests and figures is in docs/methodology.md of the source.</p>

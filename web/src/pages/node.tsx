@@ -2,13 +2,15 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import { useAPI, type Interval, type NodeDetail } from "../api";
 import { Plot } from "../chart/plot";
 import { decodeENR } from "../enr";
-import { ago, capital, known, num, pct, range, time } from "../format";
+import { ago, clientName, digestName, groupName, known, num, pct, range, releaseName, time } from "../format";
 import { Term } from "../glossary";
 import { href } from "../route";
+import { isSite } from "../site";
 import { colour, useTheme } from "../theme";
 import { Chip, Copy, Estimate } from "../ui/bits";
 import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
+import { outcomeName } from "./overview";
 
 interface Epoch {
   epoch: number;
@@ -50,7 +52,7 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
     <div class="timeline scroll" tabIndex={0} role="region" aria-label="Epochs by subnets">
       <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
       <p class="sub">
-        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">watched, not on it</span> · blank: no observation
+        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">observed, not on it</span> · blank: no observation
       </p>
     </div>
   );
@@ -154,10 +156,10 @@ function Identity({ n }: { n: NodeDetail }) {
           ["System", [n.os, n.arch].filter(Boolean).join(", ")],
           ["Place", [n.city, n.region, n.country].filter(Boolean).join(", ")],
           [<Term name="network (AS)">Network</Term>, known(n.asn) ? `AS${n.asn} ${n.as_name ?? ""}` : ""],
-          ["Hosting", [n.hosting, n.cloud].filter(Boolean).join(", ")],
+          ["Hosting", [n.hosting, n.cloud].filter(Boolean).map(groupName).join(", ")],
           [<Term name="fork digest">Fork digest</Term>, n.fork_digest],
           ["Next fork version", n.next_fork_version],
-          [<Term name="nfd">Next digest (nfd)</Term>, n.nfd],
+          [<Term name="nfd">Next digest (nfd)</Term>, n.nfd && digestName(n.nfd)],
           [<Term name="custody group">Custody groups</Term>, known(n.custody_group_count) ? `${n.custody_group_count} of 128` : ""],
           [<Term name="long-lived subnet">Long-lived subnets</Term>, n.all_subnets ? "all 64" : n.long_lived_subnets?.join(", ")],
           ["Address", n.ip && `${n.ip} port ${n.port}`],
@@ -178,10 +180,10 @@ function Seen({ n }: { n: NodeDetail }) {
           ["Last seen", `${time(n.last_seen)} (${ago(n.last_seen)})`],
           [<Term name="handshake">Handshakes</Term>, num(n.observations)],
           [<Term name="watched epochs">Watched epochs</Term>, known(n.epochs_watched) ? n.epochs_watched.toFixed(1) : ""],
-          ["Last visit", n.last_outcome],
+          ["Last visit", n.last_outcome && outcomeName(n.last_outcome)],
           ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
           ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: no handshake in the last day, or a newer peer id at its address"],
-          ["Evidence used", n.trust],
+          ["Evidence used", n.trust === "wide" ? "all, with a wider interval: its release does not behave as assumed" : n.trust],
           ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],
         ]}
       />
@@ -200,6 +202,23 @@ function Seen({ n }: { n: NodeDetail }) {
           </ul>
         </>
       )}
+    </Card>
+  );
+}
+
+/** Times between which the number changed. */
+function Stretches({ n }: { n: NodeDetail }) {
+  const list = n.evidence?.stretches ?? [];
+  if (list.length < 2) return null;
+  return (
+    <Card class="full" title="When the number changed" sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
+      <ul class="plain">
+        {[...list].reverse().map((s) => (
+          <li key={s.from}>
+            {time(s.from)} to {time(s.to)}: <Estimate v={s.validators} low={s.validators_low} high={s.validators_high} />
+          </li>
+        ))}
+      </ul>
     </Card>
   );
 }
@@ -230,7 +249,7 @@ function Days({ n }: { n: NodeDetail }) {
               <tr key={d.date + d.version} class={i > 0 && (all[i - 1].version !== d.version || all[i - 1].client !== d.client) ? "break" : ""}>
                 <td>{d.date}</td>
                 <td>
-                  {capital(d.client)} {d.version}
+                  {clientName(d.client)} {clientName(d.client) === clientName(null) ? "" : releaseName(d.version)}
                 </td>
                 <td class="n">{d.epochs_watched.toFixed(1)}</td>
                 <td class="n">{num(d.cells_on)}</td>
@@ -246,12 +265,17 @@ function Days({ n }: { n: NodeDetail }) {
 
 export function NodePage({ id }: { id: string }) {
   const node = useAPI("/api/v1/nodes/{id}", { id });
-  const observed = useAPI("/api/v1/nodes/{id}/observations", { id });
+  const observed = useAPI(isSite ? null : "/api/v1/nodes/{id}/observations", { id });
   const epochs = useMemo(() => [...((observed.answer?.data.epochs ?? []) as Epoch[])].sort((a, b) => a.epoch - b.epoch), [observed.answer]);
-  const estimates = useMemo(() => [...(observed.answer?.data.estimates ?? [])].filter((e) => known(e.time)).sort((a, b) => a.time! - b.time!), [observed.answer]);
+  const began = node.answer?.data.first_seen ?? 0;
+  // An estimate is of an hour and carries its beginning, at which the node may not have been met.
+  const estimates = useMemo(() => {
+    const all = [...(observed.answer?.data.estimates ?? [])].filter((e) => known(e.time)).map((e) => ({ ...e, time: Math.max(e.time!, began) }));
+    return all.sort((a, b) => a.time - b.time).filter((e, i) => e.time !== all[i + 1]?.time);
+  }, [observed.answer, began]);
   const history = useMemo(
     () => ({
-      times: estimates.map((e) => e.time!),
+      times: estimates.map((e) => e.time),
       series: [{ name: "validators", colour: "--validators", values: estimates.map((e) => e.validators), low: estimates.map((e) => e.validators_low), high: estimates.map((e) => e.validators_high) }],
     }),
     [estimates],
@@ -262,7 +286,7 @@ export function NodePage({ id }: { id: string }) {
       <div class="card nothing">
         <h1>Node not seen</h1>
         <p>
-          No node with the id <code class="long">{id}</code> is known. It is found when its record is in the tables of other nodes, which needs an open UDP port. <a href={href("/nodes")}>All nodes</a>
+          No node with the id <code class="long">{id}</code> is {isSite ? "in this copy, which has those of the last day" : "known"}. It is found when its record is in the tables of other nodes, which needs an open UDP port. <a href={href("/nodes")}>All nodes</a>
         </p>
       </div>
     );
@@ -273,11 +297,11 @@ export function NodePage({ id }: { id: string }) {
     <>
       <div class="card nodehead">
         <div>
-          <h1>{n.client ? `${capital(n.client)} ${n.client_release ?? ""}` : "Unknown client"}</h1>
+          <h1>{n.client ? `${clientName(n.client)} ${releaseName(n.client_release)}` : clientName(null)}</h1>
           <p class="sub">
             <code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" />
           </p>
-          <p class="why">{n.why}</p>
+          <p class="why">{n.why || "Why this number, the subscriptions seen, and the node's history are on the server that this copy was made from."}</p>
         </div>
         <dl>
           <dt>
@@ -291,23 +315,24 @@ export function NodePage({ id }: { id: string }) {
         </dl>
       </div>
       <div class="grid">
-        <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
+        {!isSite && <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
           {epochs.length > 0 && <Timeline epochs={epochs} />}
-        </Card>
+        </Card>}
         {(n.posterior?.length ?? 0) > 1 && (
           <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={n.posterior?.map((p) => ({ ...p }))}>
             <Posterior n={n} />
           </Card>
         )}
-        <Card class={n.posterior?.length ? "half" : "full"} title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
+        {!isSite && <Card class={n.posterior?.length ? "half" : "full"} title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
           <Signals n={n} />
-        </Card>
-        <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time!).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
+        </Card>}
+        {!isSite && <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
           <Plot {...history} label="Estimate over time; the table has the numbers" height={180} />
-        </Card>
+        </Card>}
         <Identity n={n} />
         <Seen n={n} />
-        <Days n={n} />
+        {!isSite && <Stretches n={n} />}
+        {!isSite && <Days n={n} />}
       </div>
     </>
   );

@@ -1,9 +1,11 @@
 import { useEffect, useState } from "preact/hooks";
 import { url, useAPI, type NodeRow } from "../api";
-import { ago, capital, clientColour, known, num, pct, time } from "../format";
+import { ago, groupName, known, num, pct, time } from "../format";
 import { Term } from "../glossary";
-import { go, href, useRoute } from "../route";
-import { Chip, Dot, Estimate, Id } from "../ui/bits";
+import { go, href, query, useRoute, type Params } from "../route";
+import { csv, save, type Row } from "../save";
+import { isSite, rows as copiedRows } from "../site";
+import { Chip, Client, Download, Estimate, Id } from "../ui/bits";
 import { Note } from "../ui/card";
 import { change, filterNames, Filters, nodeParams } from "../ui/filters";
 import { NothingYet } from "../ui/states";
@@ -21,7 +23,17 @@ const columns: [string, string, string][] = [
 
 const descendingFirst = ["validators", "p_validator", "last_seen"];
 
-/** "Is my node seen?": by peer id, node id or record. */
+const clients = ["lighthouse", "prysm", "teku", "nimbus", "lodestar", "grandine", "erigon"];
+
+/** What a text asks for: a client, a release with or without its v, both, or a node. */
+export function wanted(text: string): Params {
+  const client = clients.find((c) => text.toLowerCase().startsWith(c));
+  const rest = /^[ /]*(?:v?(\d+(?:\.\d+){1,2}(?:[-+].*)?))?$/i.exec(text.slice(client?.length ?? 0)); // 1.2.3.4 is an address
+  if (rest && (client || rest[1])) return { client, version: rest[1] };
+  return { q: text, all: text && !isSite ? 1 : "" };
+}
+
+/** "Is my node seen?": by peer id, node id or record. Releases and clients are found too. */
 export function Search() {
   const { params } = useRoute();
   const [text, setText] = useState(params.get("q") ?? "");
@@ -32,10 +44,10 @@ export function Search() {
       role="search"
       onSubmit={(e) => {
         e.preventDefault();
-        go("/nodes", { q: text.trim(), all: text.trim() ? 1 : "" });
+        go("/nodes", wanted(text.trim()));
       }}
     >
-      <input type="search" name="q" value={text} onInput={(e) => setText(e.currentTarget.value)} placeholder="Is my node seen? Peer id, node id or ENR" aria-label="Search by peer id, node id or ENR" spellcheck={false} autocomplete="off" />
+      <input type="search" name="q" value={text} onInput={(e) => setText(e.currentTarget.value)} placeholder={isSite ? "Is my node seen? Peer id or node id" : "Is my node seen? Peer id, node id or ENR"} aria-label="Search by peer id, node id or ENR, client or release" spellcheck={false} autocomplete="off" />
       <button type="submit">Search</button>
     </form>
   );
@@ -50,11 +62,11 @@ function Row({ n }: { n: NodeRow }) {
         </a>
       </td>
       <td>
-        <Dot colour={clientColour(n.client)} /> {n.client ? capital(n.client) : "Unknown"} <span class="sub">{n.client_release}</span>
+        <Client client={n.client} release={n.client_release} />
       </td>
       <td>{n.country || n.country_code ? <><Chip>{n.country_code ?? "··"}</Chip> {[n.city, n.country].filter(Boolean).join(", ")}</> : <span class="sub">–</span>}</td>
       <td>{known(n.asn) ? <>AS{n.asn} <span class="sub">{n.as_name}</span></> : <span class="sub">–</span>}</td>
-      <td>{n.hosting ? <Chip kind={n.hosting}>{n.hosting}</Chip> : <span class="sub">–</span>}</td>
+      <td>{n.hosting ? <Chip kind={n.hosting}>{groupName(n.hosting)}</Chip> : <span class="sub">–</span>}</td>
       <td class="n">
         <Estimate v={n.validators} low={n.validators_low} high={n.validators_high} />
       </td>
@@ -65,6 +77,9 @@ function Row({ n }: { n: NodeRow }) {
     </tr>
   );
 }
+
+/** A row whose lists are text. */
+const flat = (n: NodeRow): Row => Object.fromEntries(Object.entries(n).map(([k, v]) => [k, Array.isArray(v) ? v.join(" ") : v]));
 
 function Missing({ q }: { q: string | null }) {
   if (!q) return <Note>No node matches these filters. Remove one of them.</Note>;
@@ -107,9 +122,11 @@ export function Nodes() {
           <p class="sub" role="status">
             {meta ? `${num(meta.total)} nodes` : "…"}
             {filter.counted ? " with a handshake in the last day, one per address" : " known"}{" "}
-            <button type="button" class="link" onClick={() => change("/nodes", params, (p) => (p.has("all") ? p.delete("all") : p.set("all", "1")))}>
-              {filter.counted ? "Show all known" : "Show only these that count"}
-            </button>
+            {!isSite && (
+              <button type="button" class="link" onClick={() => change("/nodes", params, (p) => (p.has("all") ? p.delete("all") : p.set("all", "1")))}>
+                {filter.counted ? "Show all known" : "Show only those that count"}
+              </button>
+            )}
           </p>
         </div>
         <Search />
@@ -141,11 +158,17 @@ export function Nodes() {
           Validators: median and <Term name="90 % interval" /> of the estimate. {meta && <span class="age">Data {ago(meta.as_of)}.</span>}
         </p>
         <span class="tools">
-          {(["csv", "ndjson", "parquet", "geojson"] as const).map((format) => (
-            <a key={format} href={url("/api/v1/nodes", { ...filter, sort, format })} download>
-              {format === "geojson" ? "GeoJSON" : format === "parquet" ? "Parquet" : format.toUpperCase()}
-            </a>
-          ))}
+          {isSite ? (
+            <button type="button" onClick={async () => save("valtrack-nodes.csv", "text/csv", csv((await copiedRows(new URLSearchParams(query({ ...filter, sort })))).map(flat)))}>
+              CSV
+            </button>
+          ) : (
+            (["csv", "ndjson", "parquet", "geojson"] as const).map((format) => (
+              <Download key={format} href={url("/api/v1/nodes", { ...filter, sort, format })}>
+                {format === "geojson" ? "GeoJSON" : format === "parquet" ? "Parquet" : format.toUpperCase()}
+              </Download>
+            ))
+          )}
           <button
             type="button"
             disabled={!params.get("cursor")}

@@ -1,15 +1,15 @@
 import { useMemo, useState } from "preact/hooks";
-import { useAPI, type Group, type Meta, type Point, type Summary } from "../api";
+import { useAPI, useStep, type Group, type Meta, type Point, type Summary } from "../api";
 import { FunnelChart, Heat, Histogram } from "../chart/small";
 import type { Place } from "../chart/globe";
 import { WorldMap } from "../chart/map";
 import { Plot, type Series } from "../chart/plot";
-import { capital, clientColour, compact, duration, groupName, known, num, pct, range } from "../format";
+import { capital, clientColour, compact, duration, groupName, known, num, pct, range, releaseName, pointTimes } from "../format";
 import { Term } from "../glossary";
 import { go, href, useRoute } from "../route";
 import { Bars, Chip, Dot, Stack, Switch, Tile } from "../ui/bits";
 import { Card } from "../ui/card";
-import { NothingYet } from "../ui/states";
+import { historyBegins, NothingYet } from "../ui/states";
 
 export const methods = {
   counted: "Nodes with a handshake in the last day, one per address.",
@@ -28,7 +28,8 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   const cloud = largest(s.clouds, "nodes");
   return (
     <p class="headline">
-      <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> validators{known(v.attachments_low) && ` (90 % sure: ${range(v.attachments_low, v.attachments_high)})`}
+      <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> <Term name="attachments">validators</Term>
+      {known(v.attachments_low) && ` (90 % sure: ${range(v.attachments_low, v.attachments_high)})`}
       {client && (
         <>
           . Largest client: <b>{groupName(client.name)}</b>, {pct(client.share_nodes)} of nodes
@@ -51,8 +52,8 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
   const hosted = s.hosting.find((g) => g.name === "hosting");
   const before = trend.find((p) => known(p.nodes) && p.time! < Date.now() - 6 * 86400e3)?.nodes;
   const change = before ? s.nodes.counted / before - 1 : null;
-  const country = largest(s.countries.top, "nodes");
-  const network = largest(s.networks.top, "nodes");
+  const country = s.countries.most_nodes;
+  const network = s.networks.most_nodes;
   const share = client?.share_nodes ?? 0;
   return (
     <dl class="tiles">
@@ -143,6 +144,12 @@ export const clientLabel = (g: Group) => (
 export const places = (cities: Group[] | undefined): Place[] =>
   (cities ?? []).filter((g) => known(g.latitude) && known(g.longitude)).map((g) => ({ lon: g.longitude!, lat: g.latitude!, nodes: g.nodes, validators: g.validators ?? 0, name: g.name ?? "Unknown" }));
 
+/** What is said of cities with fewer than five nodes: nobody lives in those of a simulated network. */
+export function smallPlaces(cities?: { data: Group[]; meta: Meta }): string {
+  if (cities?.meta.simulated) return "Small cities are shown too, since the network is simulated: on a real one those with fewer than five nodes are left out.";
+  return cities?.data.some((g) => g.name === "other") ? "Cities with fewer than five nodes are left out." : "";
+}
+
 function MapCard() {
   const [by, setBy] = useBy();
   const cities = useAPI("/api/v1/cities");
@@ -155,7 +162,7 @@ function MapCard() {
       sub={`${num(shown.length)} cities · area of a circle: ${by}${hidden ? ` · ${num(hidden)} nodes not on the map` : ""}`}
       method={
         <>
-          {methods.geo} {cities.answer?.data.some((g) => g.name === "other") && "Cities with fewer than five nodes are left out. "} <a href={href("/map", { by: by === "nodes" ? "" : by })}>Larger map</a>.
+          {methods.geo} {smallPlaces(cities.answer)} <a href={href("/map", { by: by === "nodes" ? "" : by })}>Larger map</a>.
         </>
       }
       meta={cities.answer?.meta}
@@ -175,12 +182,12 @@ export function clientSeries(points: Point[]): { times: number[]; series: Series
   const totals: Record<string, number> = {};
   for (const p of with_) for (const [c, n] of Object.entries(p.clients!)) totals[c] = (totals[c] ?? 0) + n;
   const names = Object.keys(totals).sort((a, b) => totals[b] - totals[a]);
-  return { times: with_.map((p) => p.time!), series: names.map((c) => ({ name: groupName(c || null), colour: clientColour(c).slice(4, -1), values: with_.map((p) => p.clients![c] ?? 0) })) };
+  return { times: pointTimes(with_), series: names.map((c) => ({ name: groupName(c || null), colour: clientColour(c).slice(4, -1), values: with_.map((p) => p.clients![c] ?? 0) })) };
 }
 
 export function ClientTrend({ span }: { span: number }) {
   const from = useMemo(() => Math.floor(Date.now() / 3600e3) * 3600e3 - span, [span]);
-  const t = useAPI("/api/v1/timeseries", { metric: "clients", step: span > 3 * 86400e3 ? "6h" : "1h", from });
+  const t = useAPI("/api/v1/timeseries", { metric: "clients", step: useStep(span), from });
   const { times, series } = useMemo(() => clientSeries(t.answer?.data ?? []), [t.answer]);
   return (
     <Card
@@ -191,7 +198,7 @@ export function ClientTrend({ span }: { span: number }) {
       meta={t.answer?.meta}
       problem={t.problem}
       loading={t.loading}
-      empty={t.answer && times.length < 2 && "History begins with the first hour of the crawl; it fills as time passes."}
+      empty={t.answer && times.length < 2 && historyBegins}
       rows={times.map((at, i) => ({ time: new Date(at).toISOString(), ...Object.fromEntries(series.map((s) => [s.name, s.values[i]])) }))}
     >
       <Plot times={times} series={series} stacked label="Nodes by client over time; the table has the numbers" />
@@ -324,7 +331,7 @@ function ClientsCard({ s, meta }: { s: Summary; meta: Meta }) {
       .filter((r) => r.by === "release" && r.code === g.name)
       .sort((a, b) => b.nodes - a.nodes)
       .slice(0, 4)
-      .map((r) => ({ name: r.name ?? "unknown", value: r.nodes }));
+      .map((r) => ({ name: releaseName(r.name), value: r.nodes }));
   return (
     <Card title="Consensus clients" sub="darker to lighter: releases, most used first" method="By the agent that nodes tell in libp2p's identify." meta={meta} rows={groupRows(s.clients)} empty={!s.clients.length && "No client known yet."} actions={<Switch label="Clients by" value={by} options={byOptions} onChange={setBy} />}>
       <Stack label="Clients" parts={s.clients.map((g) => ({ name: groupName(g.name), value: g[by] ?? 0, colour: clientColour(g.name) }))} />

@@ -1,6 +1,8 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { brief, known, num, range } from "../format";
+import { fetchAPI, hasKey, Problem } from "../api";
+import { brief, clientColour, clientName, known, num, range, releaseName } from "../format";
+import { save } from "../save";
 
 /** A tile: one number that a visitor remembers. */
 export function Tile({ label, value, children, tone, name }: { label: ComponentChildren; value: ComponentChildren; children?: ComponentChildren; tone?: "warn"; name: string }) {
@@ -19,6 +21,38 @@ export function Tile({ label, value, children, tone, name }: { label: ComponentC
 export const Chip = ({ children, kind }: { children: ComponentChildren; kind?: string }) => <span class={"chip " + (kind ?? "")}>{children}</span>;
 
 export const Dot = ({ colour }: { colour: string }) => <span class="dot" style={{ background: colour }} aria-hidden="true" />;
+
+/** A client and its release. */
+export const Client = ({ client, release }: { client?: string | null; release?: string | null }) => (
+  <>
+    <Dot colour={clientColour(client)} /> {clientName(client)} {clientName(client) !== clientName(null) && <span class="sub">{releaseName(release)}</span>}
+  </>
+);
+
+/** A link to a file of the API. With a key the page fetches it, since a link sends none. */
+export function Download({ href, label, children }: { href: string; label?: string; children: ComponentChildren }) {
+  const [problem, setProblem] = useState("");
+  const fetchIt = async (e: Event) => {
+    if (!hasKey()) return;
+    e.preventDefault();
+    setProblem("");
+    try {
+      const res = await fetchAPI(href);
+      const name = /filename="([^"]+)"/.exec(res.headers.get("Content-Disposition") ?? "")?.[1];
+      save(name ?? "valtrack", res.headers.get("Content-Type") ?? "", await res.blob());
+    } catch (e) {
+      setProblem(e instanceof Problem ? e.message : "The answer was cut off.");
+    }
+  };
+  return (
+    <>
+      <a href={href} download aria-label={label} onClick={fetchIt}>
+        {children}
+      </a>
+      {problem && <span role="alert"> {problem}</span>}
+    </>
+  );
+}
 
 /** A number of validators with its interval. */
 export function Estimate({ v, low, high }: { v?: number | null; low?: number | null; high?: number | null }) {

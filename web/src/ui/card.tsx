@@ -1,7 +1,8 @@
 import type { ComponentChildren } from "preact";
 import { useId, useRef, useState } from "preact/hooks";
 import type { Meta, Problem } from "../api";
-import { ago } from "../format";
+import { ago, time } from "../format";
+import { png } from "../png";
 import { csv, picture, save, type Row } from "../save";
 
 interface Props {
@@ -21,7 +22,7 @@ interface Props {
   children?: ComponentChildren;
 }
 
-/** A card with a picture, its data as a table, CSV and SVG, its method and the age of its data. */
+/** A card with a picture, that as SVG and PNG, its data as a table and CSV, its method and their age. */
 export function Card(p: Props) {
   const id = useId();
   const shown = useRef<HTMLDivElement>(null);
@@ -57,6 +58,11 @@ export function Card(p: Props) {
               {!table && (
                 <button type="button" onClick={() => save(name + ".svg", "image/svg+xml", picture(shown.current!, p.title))} aria-label={"SVG: " + p.title}>
                   SVG
+                </button>
+              )}
+              {!table && (
+                <button type="button" onClick={async () => save(name + ".png", "image/png", (await png(shown.current!.closest("section")!, `Valtrack${p.meta ? `, ${p.meta.network}, ${time(p.meta.as_of)}` : ""}`))!)} aria-label={"PNG: " + p.title}>
+                  PNG
                 </button>
               )}
             </span>

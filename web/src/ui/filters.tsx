@@ -63,7 +63,7 @@ export function Filters({ path }: { path: string }) {
       )}
       {set.map(({ name, value }) => (
         <button key={name + value} type="button" class="filter" aria-label={`Remove filter ${labels[name]} ${value}`} onClick={() => change(path, params, (p) => p.delete(name, value))}>
-          {labels[name]}: {value} ×
+          {labels[name]}: {["client", "hosting", "cloud"].includes(name) ? groupName(value) : value} ×
         </button>
       ))}
     </div>

@@ -1,16 +1,21 @@
 import type { Problem } from "../api";
 import { useAPI } from "../api";
 import { num } from "../format";
+import { isSite } from "../site";
+
+export const historyBegins = "History has a point per hour. With the second one there is a line.";
 
 /** What to do when there is nothing to show yet. */
 export function NothingYet({ problem }: { problem?: Problem }) {
-  const crawl = useAPI(problem?.status === 0 ? null : "/api/v1/crawl").answer?.data;
+  const crawl = useAPI(problem?.status === 0 || isSite ? null : "/api/v1/crawl").answer?.data;
   const f = crawl?.funnel;
   const waiting = crawl?.events.lag ?? 0;
-  let text = "The crawl has begun. Nodes appear here with the first commit, within a minute.";
-  if (problem?.status === 0) text = problem.message;
+  let text = "Nothing is stored yet. Nodes appear here with the first commit, a minute after a sentry has found the first ones.";
+  if (isSite && problem) text = problem.message;
+  else if (problem?.status === 0) text = problem.message;
   else if (f && f.records > 0 && f.connected === 0) text = `${num(f.records)} records found, no peer reached yet: are UDP and TCP (port 9000 by default) open for outgoing traffic?`;
   else if (f && f.connected > 0 && f.status === 0) text = `${num(f.connected)} peers connected, none completed a handshake: is this the right network and fork?`;
+  else if (f && f.status > 0) text = "No node completed a handshake in the last day: does a sentry run, and does it reach the internet?";
   else if (crawl && !crawl.events.last_commit) text += waiting > 0 ? ` ${num(waiting)} events wait for it.` : "";
   else if (f && f.records === 0) text = "No record found yet. If this stays so for a minute: is UDP (port 9000 by default) open, and are the bootnodes of this network?";
   else if (problem) text = problem.message;

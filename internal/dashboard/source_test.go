@@ -1,0 +1,74 @@
+package dashboard
+
+import (
+	"encoding/csv"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func source(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// pageTerms are terms of the page that docs/glossary.md has under another name.
+var pageTerms = map[string]string{
+	"attachments": "attachment", "custody group": "cgc, custody group count", "ENR": "ENR, node record", "reachable node": "reachable",
+}
+
+// TestGlossaryOfThePage: a term that the page explains is in the glossary, so that a change of
+// either is noticed.
+func TestGlossaryOfThePage(t *testing.T) {
+	var known []string
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]+) \|`).FindAllStringSubmatch(source(t, "docs/glossary.md"), -1) {
+		known = append(known, strings.TrimSpace(m[1]))
+	}
+	_, text, _ := strings.Cut(source(t, "web/src/glossary.tsx"), "glossary: Record<string, string> = {")
+	text, _, _ = strings.Cut(text, "\n};")
+	terms := regexp.MustCompile(`(?m)^  "?([^":]+)"?: "`).FindAllStringSubmatch(text, -1)
+	if len(terms) < 15 {
+		t.Fatalf("found %d terms of the page", len(terms))
+	}
+	for _, m := range terms {
+		name := m[1]
+		if other, ok := pageTerms[name]; ok {
+			name = other
+		}
+		if !slices.Contains(known, name) {
+			t.Errorf("the page explains %q, and docs/glossary.md has no %q", m[1], name)
+		}
+	}
+	for name := range pageTerms {
+		if !slices.ContainsFunc(terms, func(m []string) bool { return m[1] == name }) {
+			t.Errorf("the page does not explain %q any more: remove it here", name)
+		}
+	}
+}
+
+// TestCloudsAreWrittenAsTheyWriteThemselves: a new cloud gets its name for the page, unless that
+// is its name here with a capital.
+func TestCloudsAreWrittenAsTheyWriteThemselves(t *testing.T) {
+	capital := []string{"akamai", "allnodes", "cloudflare", "contabo", "equinix", "exoscale", "fastly", "hetzner", "hostinger", "kamatera", "leaseweb", "linode", "rackspace", "sakura", "scaleway", "selectel", "teraswitch", "timeweb", "volcengine", "vultr"}
+	clouds := regexp.MustCompile(`\{Hosting, "(\w+)"`).FindAllStringSubmatch(source(t, "internal/geo/hosting/rules.go"), -1)
+	rows, err := csv.NewReader(strings.NewReader(source(t, "internal/geo/hosting/networks.csv"))).ReadAll()
+	if err != nil || len(clouds) < 20 {
+		t.Fatalf("%d clouds in the rules (%v)", len(clouds), err)
+	}
+	for _, row := range rows[1:] {
+		clouds = append(clouds, row[2:4])
+	}
+	_, names, _ := strings.Cut(source(t, "web/src/format.ts"), "const names: Record<string, string> = {")
+	names, _, _ = strings.Cut(names, "\n};")
+	for _, m := range clouds {
+		if cloud := m[1]; cloud != "" && !slices.Contains(capital, cloud) && !regexp.MustCompile(`\b`+regexp.QuoteMeta(cloud)+`: "`).MatchString(names) {
+			t.Errorf("web/src/format.ts has no name for the cloud %s", m[1])
+		}
+	}
+}
