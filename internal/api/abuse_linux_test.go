@@ -65,7 +65,7 @@ func usageNow() (u usage) {
 func TestAbuse(t *testing.T) {
 	idle, cancelled, nodes := 400, 60, 60
 	if os.Getenv("VALTRACK_ABUSE") != "" {
-		idle, cancelled, nodes = 10_000, 1000, 20_000
+		idle, cancelled, nodes = 10_000, 1000, 10_000
 	}
 	s, addr := listening(t, Config{})
 	s.crawl.crawl(0, nodes, time.Now().Add(-50*time.Minute))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/tracker"
 )
@@ -134,7 +135,7 @@ func TestViewThatCannotBeMade(t *testing.T) {
 	src.place = func(*tracker.Peer) place { panic("a mistake") }
 	v := newViews(src, s.stats, s.cfg.Log)
 	v.current.Store(before)
-	before.state = nil
+	s.crawl.crawl(5, 6, time.Now()) // a node whose place is not known yet
 	if v.update() || v.current.Load() != before || v.update() {
 		t.Error("a view was made, or the one before has gone")
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
 func from(text string) client { return client{addr: netip.MustParseAddr(text)} }
@@ -108,5 +110,20 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 	}
 	if len(c.by) != 1 {
 		t.Errorf("%d addresses are remembered", len(c.by))
+	}
+}
+
+// Connections that have sent nothing give way to one that may.
+func TestSilentConnectionsGiveWay(t *testing.T) {
+	c := newConns(nil)
+	c.all = telemetry.NewConnLimit(20)
+	var silent [30]int
+	for i := range silent {
+		c.changed(&fakeConn{addr: &net.TCPAddr{IP: net.IPv4(127, 1, 0, byte(i)), Port: 1}, closed: &silent[i]}, http.StateNew)
+	}
+	client := 0
+	c.changed(&fakeConn{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}, closed: &client}, http.StateNew)
+	if client != 0 || silent[0] != 1 || silent[29] != 0 {
+		t.Errorf("closed: %d, and %v of those that are silent", client, silent)
 	}
 }

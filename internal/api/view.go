@@ -123,7 +123,7 @@ func (v *views) update() bool {
 
 // newView builds a view; last is the one before, nil for none.
 func newView(src *Sources, state *tracker.State, last *view) *view {
-	v := &view{src: src, state: state, totals: state.Totals(), nodes: src.nodesOf(state)}
+	v := &view{src: src, state: state, totals: state.Totals(), nodes: src.nodesOf(state, last)}
 	if last != nil {
 		v.number = last.number + 1
 		v.keepValidating(last)
@@ -144,24 +144,29 @@ func newView(src *Sources, state *tracker.State, last *view) *view {
 	return v
 }
 
-// nodesOf lists the peers by id. Sentries of this program are no nodes.
-func (src *Sources) nodesOf(state *tracker.State) []node {
-	at := src.place
-	if at == nil {
-		at = placeOf
-	}
+// nodesOf lists the peers by id. Sentries of this program are no nodes. What follows from a peer alone
+// is that of the last view, if the peer is the same.
+func (src *Sources) nodesOf(state *tracker.State, last *view) []node {
 	nodes := make([]node, 0, state.Len())
 	for p := range state.Peers() {
-		if p.Client.Kind == eth2.ClientValtrack {
-			continue
+		if p.Client.Kind != eth2.ClientValtrack {
+			nodes = append(nodes, node{Peer: p})
 		}
-		n := node{Peer: p, release: p.Client.Release(), weight: math.NaN(), place: at(p), validating: validatingOf(p)}
-		if p.NodeID != nil {
-			n.nodeID = p.NodeID.String()
-		}
-		nodes = append(nodes, n)
 	}
 	slices.SortFunc(nodes, func(a, b node) int { return strings.Compare(a.ID, b.ID) })
+	if last == nil {
+		last = &view{}
+	}
+	eachBoth(last, &view{nodes: nodes}, func(was, is *node) {
+		switch {
+		case is == nil:
+		case was != nil && was.Peer == is.Peer:
+			*is = *was
+			is.weight, is.hidden, is.validating = math.NaN(), false, validatingOf(is.Peer)
+		default:
+			*is = src.nodeOf(is.Peer)
+		}
+	})
 	counted, _ := state.Counted()
 	weights := state.Weights()
 	i := 0
@@ -174,6 +179,18 @@ func (src *Sources) nodesOf(state *tracker.State) []node {
 		}
 	}
 	return nodes
+}
+
+func (src *Sources) nodeOf(p *tracker.Peer) node {
+	at := src.place
+	if at == nil {
+		at = placeOf
+	}
+	n := node{Peer: p, release: p.Client.Release(), weight: math.NaN(), place: at(p), validating: validatingOf(p)}
+	if p.NodeID != nil {
+		n.nodeID = p.NodeID.String()
+	}
+	return n
 }
 
 // keepValidating takes over what was known of nodes whose estimate is unsure now.

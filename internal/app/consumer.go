@@ -172,7 +172,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	svc.ready.set(c.storage.ready)
-	c.http.source(cfg, c.places, func() *storage { return c.storage })
+	c.http.source(cfg, c.places, c.lock.Check, func() *storage { return c.storage })
 	return c, nil
 }
 

@@ -79,8 +79,9 @@ func HTTPError(err error) error {
 	return ConfigErrorf("--%s: %w", OptHTTP, err)
 }
 
-// source sets what is served: what the current storage has, which may be nil.
-func (h *httpServer) source(cfg ConsumerConfig, places *geo.Locator, current func() *storage) {
+// source sets what is served: what the current storage has, which may be nil. there is an error when
+// the data directory is another one.
+func (h *httpServer) source(cfg ConsumerConfig, places *geo.Locator, there func() error, current func() *storage) {
 	if h == nil {
 		return
 	}
@@ -97,7 +98,7 @@ func (h *httpServer) source(cfg ConsumerConfig, places *geo.Locator, current fun
 		},
 		Own: func() bool {
 			s := current()
-			return s != nil && s.consumer.Stats().Stopped == nil
+			return s != nil && s.consumer.Stats().Stopped == nil && there() == nil
 		},
 		Ingest: func() api.Ingest {
 			if s := current(); s != nil {

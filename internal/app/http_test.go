@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -53,8 +54,9 @@ func TestAPIReadsFromTheOpenHalf(t *testing.T) {
 		t.Fatal(err)
 	}
 	var current *storage
+	var moved error
 	h := &httpServer{}
-	h.source(ConsumerConfig{Network: net}, places, func() *storage { return current })
+	h.source(ConsumerConfig{Network: net}, places, func() error { return moved }, func() *storage { return current })
 	if h.sources.State() != nil || h.sources.Own() {
 		t.Error("something without a half")
 	}
@@ -64,5 +66,8 @@ func TestAPIReadsFromTheOpenHalf(t *testing.T) {
 		if h.sources.State() != tr.State() || !h.sources.Own() {
 			t.Errorf("half %d is not read from", i)
 		}
+	}
+	if moved = errors.New("moved"); h.sources.Own() {
+		t.Error("it would write to another directory")
 	}
 }

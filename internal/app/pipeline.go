@@ -129,7 +129,7 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 		return err
 	}
 	p.add(p.http.close)
-	p.http.source(cfg.Consumer, p.places, p.storage.Load)
+	p.http.source(cfg.Consumer, p.places, p.dir.check, p.storage.Load)
 	p.broker, err = OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir,
 		bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, InBackground: true, Log: svc.log})
 	if err != nil {

@@ -66,12 +66,12 @@ func (s *Stream[T]) Write(rows ...T) error {
 	return err
 }
 
-// Note puts an entry into the footer.
-func (s *Stream[T]) Note(key, value string) { s.w.SetKeyValueMetadata(key, value) }
+// note puts an entry into the footer.
+func (s *Stream[T]) note(key, value string) { s.w.SetKeyValueMetadata(key, value) }
 
 // Close writes the end of the file, without which nobody can read it.
 func (s *Stream[T]) Close() error {
-	s.Note(footerSchema, schemaText())
+	s.note(footerSchema, schemaText())
 	return s.w.Close()
 }
 
@@ -108,7 +108,7 @@ func streamRows[T Row](ctx context.Context, dataDir string, in Range, w io.Write
 		return err
 	}
 	for _, part := range DamagedParts(damaged) {
-		out.Note("valtrack.damaged."+part.File, part.Table)
+		out.note("valtrack.damaged."+part.File, part.Table)
 	}
 	return errors.Join(damaged, out.Close())
 }
