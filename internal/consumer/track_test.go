@@ -152,7 +152,8 @@ func TestTrackerFollowsTheDatasets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(history, again, cmpopts.EquateApprox(1e-9, 1e-9)); d != "" || len(history.Totals) == 0 {
+	// Rows of peer_estimates do not have what forks nodes announced.
+	if d := cmp.Diff(history, again, cmpopts.EquateApprox(1e-9, 1e-9), cmpopts.IgnoreFields(tracker.Totals{}, "NextDigests")); d != "" || len(history.Totals) == 0 {
 		t.Errorf("%d totals (-live +rebuilt):\n%s", len(history.Totals), d)
 	}
 	checkEstimates(t, dir, history)

@@ -74,7 +74,7 @@ func TestEarlierDatabase(t *testing.T) {
 	if err := tr.Close(); err != nil {
 		t.Fatal(err)
 	}
-	check("opened and closed", 900)
+	check("opened and closed", 890) // estimated again, by a client whose rate nothing measured
 	schema("written", 2)
 }
 
