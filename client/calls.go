@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"io"
+	"iter"
 	"net/url"
 	"strconv"
 )
@@ -17,8 +18,8 @@ func (c *Client) Node(ctx context.Context, id string) (Answer[NodeDetail], error
 	return get[NodeDetail](ctx, c, nil, "nodes", id)
 }
 
-// Observations has a node's subscriptions and estimates between two times, which are at most
-// a day apart, in Unix milliseconds; 0 is no bound.
+// Observations has a node's subscriptions and estimates between two times in Unix milliseconds,
+// 0 for no bound. An answer has at most a day: ask again up to its Meta.Earlier, until that is nil.
 func (c *Client) Observations(ctx context.Context, id string, from, to int64) (Answer[Observations], error) {
 	query := url.Values{}
 	setTime(query, "from", from)
@@ -63,7 +64,7 @@ func (c *Client) Concentration(ctx context.Context) (Answer[[]Concentration], er
 // TimeseriesQuery chooses points of the timeseries; the zero value has all, by the hour.
 type TimeseriesQuery struct {
 	Metric   []string // none for all
-	Step     string   // 1h, 6h or 1d
+	Step     string   // 1h, 6h, 1d, or all for each of the totals
 	From, To int64    // Unix milliseconds; 0 is no bound
 }
 
@@ -81,15 +82,40 @@ func (c *Client) Timeseries(ctx context.Context, q TimeseriesQuery) (Answer[[]Po
 	return get[[]Point](ctx, c, query, "timeseries")
 }
 
-// Changes lists what changed since a time, Unix milliseconds, at most 30 days ago; 0 is a
-// day ago. Without kinds it has all.
-func (c *Client) Changes(ctx context.Context, since int64, kinds ...string) (Answer[[]Change], error) {
-	query := url.Values{}
-	setTime(query, "since", since)
-	for _, kind := range kinds {
-		query.Add("kind", kind)
+// ChangeQuery chooses changes; the zero value has those found within a day.
+type ChangeQuery struct {
+	// Since is the time from which on changes were found, Unix milliseconds, at most 30 days ago.
+	Since int64
+	// After is Meta.Latest of an answer: the changes found after it, the oldest first.
+	After    string
+	Kind     []string // none for all
+	PageSize int      // as that of NodeQuery
+}
+
+func (q ChangeQuery) values() url.Values {
+	v := url.Values{}
+	setTime(v, "since", q.Since)
+	if q.After != "" {
+		v.Set("after", q.After)
 	}
-	return get[[]Change](ctx, c, query, "changes")
+	for _, kind := range q.Kind {
+		v.Add("kind", kind)
+	}
+	v.Set("limit", pageLimit(q.PageSize))
+	return v
+}
+
+// Changes lists what changed page by page: those found last first, or the oldest first with
+// After. After an error it ends.
+func (c *Client) Changes(ctx context.Context, q ChangeQuery) iter.Seq2[Change, error] {
+	return pages[Change](ctx, c, q.values(), "changes")
+}
+
+// ChangesPage is the first page of the changes. To follow them, ask again with Meta.Latest as
+// After; as long as Meta.Next is not nil, there are more already. An Error with status 410 says
+// that changes after it are not kept any more: then ask with Since.
+func (c *Client) ChangesPage(ctx context.Context, q ChangeQuery) (Answer[[]Change], error) {
+	return get[[]Change](ctx, c, q.values(), "changes")
 }
 
 // Crawl says how the crawl goes.

@@ -223,6 +223,57 @@ func TestNodesFollowsPages(t *testing.T) {
 	}
 }
 
+// Changes follow their pages. A list that is gone is not begun again, and the error says so.
+func TestChangesFollowPages(t *testing.T) {
+	var asked []string
+	change := func(next string, seq int) *http.Response {
+		return answer(http.StatusOK, fmt.Sprintf(`{"data":[{"kind":"moved","id":"x","seq":%d,"found_at":5}],"meta":{"next":%s,"latest":"log.9"}}`, seq, next))
+	}
+	gone := false
+	c := fakeClient(t, func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.Query().Get("cursor"))
+		switch {
+		case r.URL.Path != "/api/v1/changes" || r.URL.Query().Get("since") != "7" || r.URL.Query().Get("limit") != "1000" || r.URL.Query().Get("kind") != Moved:
+			t.Errorf("asked for %s", r.URL)
+		case asked[len(asked)-1] == "":
+			return change(`"log.8"`, 8), nil
+		case gone:
+			return answer(http.StatusGone, `{"detail":"not kept any more"}`), nil
+		}
+		return change("null", 7), nil
+	})
+	query := ChangeQuery{Since: 7, Kind: []string{Moved}}
+	all := c.Changes(t.Context(), query)
+	for range 2 { // the sequence can be used again
+		asked = nil
+		var seqs []int64
+		for x, err := range all {
+			if err != nil || x.FoundAt == nil {
+				t.Fatalf("%v, %+v", err, x)
+			}
+			seqs = append(seqs, x.Seq)
+		}
+		if fmt.Sprint(seqs) != "[8 7]" || strings.Join(asked, ",") != ",log.8" {
+			t.Errorf("changes %v of pages %q", seqs, asked)
+		}
+	}
+	if page, err := c.ChangesPage(t.Context(), query); err != nil || len(page.Data) != 1 || page.Meta.Latest != "log.9" {
+		t.Errorf("%+v, %v", page, err)
+	}
+	gone, asked = true, nil
+	var last error
+	rows := 0
+	for _, err := range all {
+		if last = err; err == nil {
+			rows++
+		}
+	}
+	status := (*Error)(nil)
+	if !errors.As(last, &status) || status.Status != http.StatusGone || !strings.Contains(last.Error(), "after 1 rows, which are not all; list it again from the start") || rows != 1 || len(asked) != 2 {
+		t.Errorf("%d rows of %d pages, %v", rows, len(asked), last)
+	}
+}
+
 // The key goes to the API only: redirects are not followed.
 func TestKeyStaysWithTheAPI(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

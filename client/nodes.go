@@ -3,7 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"maps"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -75,12 +78,16 @@ func (q NodeQuery) values() url.Values {
 			v.Set(name, text)
 		}
 	}
-	size := q.PageSize
+	v.Set("limit", pageLimit(q.PageSize))
+	return v
+}
+
+// pageLimit is the parameter limit for a page size, of which 0 is the largest.
+func pageLimit(size int) string {
 	if size <= 0 || size > maxPage {
 		size = maxPage
 	}
-	v.Set("limit", strconv.Itoa(size))
-	return v
+	return strconv.Itoa(size)
 }
 
 // setTime sets a time in Unix milliseconds; 0 is none.
@@ -90,31 +97,44 @@ func setTime(v url.Values, name string, at int64) {
 	}
 }
 
-// Nodes lists the nodes page by page. After an error it ends. The rows stay consistent while
-// data change: none is missing or repeated whose place in the order stays.
+// Nodes lists the nodes page by page, all as they were at the first page. After an error it ends.
+// An Error with status 410 says that the server does not keep them any more, as after it was
+// started again or when the reader takes minutes per page: the nodes that were listed are not
+// all, and those of a new call are of another time.
 func (c *Client) Nodes(ctx context.Context, q NodeQuery) iter.Seq2[Node, error] {
-	return func(yield func(Node, error) bool) {
-		values := q.values()
-		for {
-			page, err := get[[]Node](ctx, c, values, "nodes")
+	return pages[Node](ctx, c, q.values(), "nodes")
+}
+
+// pages follows the pages of a list to the last one. It never begins again, since that would
+// repeat rows.
+func pages[T any](ctx context.Context, c *Client, query url.Values, path string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		query := maps.Clone(query) // the sequence may be used again
+		for listed := 0; ; {
+			page, err := get[[]T](ctx, c, query, path)
+			if gone := (*Error)(nil); listed > 0 && errors.As(err, &gone) && gone.Status == http.StatusGone {
+				err = fmt.Errorf("the list ends after %d rows, which are not all; list it again from the start: %w", listed, err)
+			}
 			if err != nil {
-				yield(Node{}, err)
+				yield(none, err)
 				return
 			}
-			for _, n := range page.Data {
-				if !yield(n, nil) {
+			for _, row := range page.Data {
+				if !yield(row, nil) {
 					return
 				}
 			}
+			listed += len(page.Data)
 			next := page.Meta.Next
 			if next == nil {
 				return
 			}
-			if *next == values.Get("cursor") || len(page.Data) == 0 { // it would never end
-				yield(Node{}, errors.New("the server's next page is the same page again"))
+			if *next == query.Get("cursor") || len(page.Data) == 0 { // it would never end
+				yield(none, errors.New("the server's next page is the same page again"))
 				return
 			}
-			values.Set("cursor", *next)
+			query.Set("cursor", *next)
 		}
 	}
 }

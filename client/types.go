@@ -16,6 +16,13 @@ type Meta struct {
 	Public      bool        `json:"public"`      // the view without a key
 	Total       int         `json:"total"`       // rows that match, of a list with pages
 	Next        *string     `json:"next"`        // cursor of the next page
+	Latest      string      `json:"latest"`      // of changes: ChangeQuery.After for those found later
+	// Of observations: what the answer covers; Earlier is the end to ask for next, nil when the
+	// node was not known before. Rows of damaged files are missing.
+	From         int64  `json:"from"`
+	To           int64  `json:"to"`
+	Earlier      *int64 `json:"earlier"`
+	DamagedParts int    `json:"damaged_parts"`
 }
 
 // GeoSource is what places and networks are from.
@@ -61,6 +68,10 @@ type Validators struct {
 	MultiplicityLow  *float64 `json:"multiplicity_low"`
 	MultiplicityHigh *float64 `json:"multiplicity_high"`
 	UnreachedShare   *float64 `json:"unreached_share"`
+	// SilentNodes show no duty of the validators that their custody groups require. If they have
+	// them, there are up to HiddenValidators more than High, which is no part of the interval.
+	SilentNodes      *float64 `json:"silent_nodes"`
+	HiddenValidators *float64 `json:"hidden_validators"`
 	Verdict          *string  `json:"verdict"`
 	Histogram        []Bucket `json:"histogram"`
 }
@@ -82,8 +93,9 @@ type Stake struct {
 
 // Top are the groups with the most validators, of Known.
 type Top struct {
-	Known int     `json:"known"`
-	Top   []Group `json:"top"`
+	Known     int     `json:"known"`
+	Top       []Group `json:"top"`
+	MostNodes *Group  `json:"most_nodes"` // the named one with the most nodes
 }
 
 // ForkSummary is the readiness of all nodes.
@@ -206,7 +218,8 @@ type Concentration struct {
 
 // Point is a step of the timeseries. Metrics that were not asked for, or not known, are nil.
 type Point struct {
-	Time           *int64         `json:"time"`
+	Time           *int64         `json:"time"`      // where the step begins
+	TotalsAt       *int64         `json:"totals_at"` // of when the totals are, the last in the step
 	Nodes          *float64       `json:"nodes"`
 	WithValidators *float64       `json:"with_validators"`
 	Validators     *float64       `json:"validators"`
@@ -215,7 +228,11 @@ type Point struct {
 	StakeETH       *float64       `json:"stake_eth"`
 	StakeLow       *float64       `json:"stake_low"`
 	StakeHigh      *float64       `json:"stake_high"`
-	Clients        map[string]int `json:"clients"` // nodes by client
+	Clients        map[string]int `json:"clients"`    // nodes by client
+	Fork           *string        `json:"fork"`       // the next one at that time
+	ForkReady      *int           `json:"fork_ready"` // nodes whose record announced its digest
+	ForkNotReady   *int           `json:"fork_not_ready"`
+	ForkUnknown    *int           `json:"fork_unknown"`
 	Records        *int           `json:"records"`
 	Handshakes     *int           `json:"handshakes"`
 	Watches        *int           `json:"watches"`
@@ -244,6 +261,10 @@ type Change struct {
 	From     *string `json:"from"`
 	To       *string `json:"to"`
 	Replaces *string `json:"replaces"` // the vanished peer id at the same address
+	// Seq numbers the changes in the order in which they were found, at FoundAt: events may come
+	// late.
+	Seq     int64  `json:"seq"`
+	FoundAt *int64 `json:"found_at"`
 }
 
 // Crawl is how the crawl goes.

@@ -44,6 +44,8 @@ type Node struct {
 	ASName            *string  `json:"as_name"`
 	Hosting           *string  `json:"hosting"`
 	Cloud             *string  `json:"cloud"`
+	GeoSource         *string  `json:"geo_source"` // the databases that say where the node is
+	Since             *int64   `json:"since"`      // since when it has this number of validators; nil where no change shows
 	// With a key.
 	ENR       *string `json:"enr,omitempty"`
 	Multiaddr *string `json:"multiaddr,omitempty"`
@@ -58,6 +60,7 @@ type NodeDetail struct {
 	Why            string          `json:"why"` // in a sentence
 	Signals        Signals         `json:"signals"`
 	Posterior      []Quantile      `json:"posterior"`
+	Evidence       Evidence        `json:"evidence"`
 	Days           []Day           `json:"days"`
 	CustodyHistory []CustodyChange `json:"custody_history"`
 	OtherIDs       []OtherID       `json:"other_ids"`
@@ -76,6 +79,25 @@ type Interval struct {
 	Validators float64 `json:"validators"`
 	Low        float64 `json:"validators_low"`
 	High       float64 `json:"validators_high"`
+}
+
+// Evidence counts what the signals are made from: cells are places for duties, those of sync are
+// for seats in sync committees.
+type Evidence struct {
+	CellsOn   uint64    `json:"cells_on"`
+	CellsOff  uint64    `json:"cells_off"`
+	SyncOn    uint64    `json:"sync_on"`
+	SyncOff   uint64    `json:"sync_off"`
+	Used      string    `json:"used"`      // which evidence the estimate is made from
+	LostDays  int       `json:"lost_days"` // days of statistics that could not be read
+	Stretches []Stretch `json:"stretches"` // the oldest first
+}
+
+// Stretch is a time in which the number of validators did not change.
+type Stretch struct {
+	From *int64 `json:"from"`
+	To   *int64 `json:"to"`
+	Interval
 }
 
 // Quantile is the probability P of at most so many validators.
@@ -121,10 +143,12 @@ type Observations struct {
 	Estimates []PastEstimate  `json:"estimates"`
 }
 
-// ObservedEpoch is what a handshake in an epoch showed.
+// ObservedEpoch is what a handshake, or a watch, in an epoch showed.
 type ObservedEpoch struct {
 	Epoch             uint64 `json:"epoch"`
 	Time              *int64 `json:"time"`
+	Source            string `json:"source"`     // handshake, or watch, which has all subnets of its time
+	WatchedMS         *int64 `json:"watched_ms"` // nil for a handshake
 	LongLivedSubnets  []int  `json:"long_lived_subnets"`
 	ShortLivedSubnets []int  `json:"short_lived_subnets"` // nil when they were not announced
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Every column of the Parquet file that a row in JSON has, is that of the row: places, trust and
@@ -63,6 +64,39 @@ func TestParquetHasTheRowsOfJSON(t *testing.T) {
 		}
 		if compared < 60*30 {
 			t.Errorf("%d cells compared", compared)
+		}
+	}
+}
+
+// A row has since when its number of validators is what it is, in every format; null where no
+// change shows.
+func TestRowsHaveSince(t *testing.T) {
+	const day = int64(86_400_000)
+	for since, want := range map[int64]*int64{0: nil, day: new(day)} {
+		n := &node{Peer: &tracker.Peer{ID: "x", Estimate: &tracker.Estimate{Since: since}}, weight: math.NaN()}
+		got := columnNamed("since").at(n, false)
+		if row := n.row("testnet", false); (got.kind == kindNull) != (want == nil) || !reflect.DeepEqual(row.Since, want) {
+			t.Errorf("since %d: %v in JSON, %v in Parquet", since, got, row.Since)
+		} else if want != nil && got.n != *want {
+			t.Errorf("%d, want %d", got.n, *want)
+		}
+	}
+}
+
+// The summary has what silent nodes may hide, and null where there is no total.
+func TestSummaryHasHiddenValidators(t *testing.T) {
+	v := &view{state: &tracker.State{}}
+	v.totals.SilentNodes, v.totals.HiddenValidators = 4.5, 312
+	for nodes, want := range map[int][2]any{0: {nil, nil}, 100: {4.5, 312.0}} {
+		v.totals.Nodes = nodes
+		var got struct {
+			Validators map[string]any `json:"validators"`
+		}
+		if err := json.Unmarshal(v.summarise(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]any{got.Validators["silent_nodes"], got.Validators["hidden_validators"]}; got != want {
+			t.Errorf("%d nodes: %v, want %v", nodes, got, want)
 		}
 	}
 }

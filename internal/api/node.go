@@ -239,6 +239,7 @@ var nodeColumns = []column{
 		return integer(port)
 	}},
 	{name: "geo_source", get: func(n *node) value { return text(n.place.source) }},
+	{name: "since", get: ofEstimate(func(e *tracker.Estimate) value { return millis(e.Since) })},
 }
 
 // columnsFor are the columns that a caller may see.

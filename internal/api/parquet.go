@@ -46,6 +46,7 @@ func (n *node) row(network string, full bool) dataset.NodeRow {
 	if e := n.Estimate; e != nil {
 		row.Validators, row.ValidatorsLow, row.ValidatorsHigh = new(int64(e.Median)), &e.Low, &e.High
 		row.ValidatorsMean, row.PValidator, row.EpochsWatched = &e.Mean, &e.PValidator, &e.EpochsWatched
+		row.Since = known(e.Since)
 		if e.Stake.Known {
 			row.StakeETH, row.StakeLow, row.StakeHigh = &e.Stake.Median, &e.Stake.Low, &e.Stake.High
 		}

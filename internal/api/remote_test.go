@@ -158,7 +158,7 @@ func TestRemoteNodes(t *testing.T) {
 	if err := local.WriteNodes(&b); err != nil {
 		t.Fatal(err)
 	}
-	headings := []string{"ID", "CLIENT", "VERSION", "VALIDATORS", "FLAGS", "CGC", "LONG-LIVED", "OBSERVATIONS", "LAST HEARD", "TRANSPORT"}
+	headings := []string{"ID", "CLIENT", "VERSION", "VALIDATORS", "SINCE", "FLAGS", "CGC", "LONG-LIVED", "OBSERVATIONS", "LAST HEARD", "TRANSPORT"}
 	got, want := tableCells(textOf(t, nodes), headings...), tableCells(b.String(), headings...)
 	if diff := cmp.Diff(want, got); diff != "" || len(want) < 50 {
 		t.Errorf("%d nodes: %s", len(want), diff)

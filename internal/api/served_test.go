@@ -123,7 +123,7 @@ func TestAnotherTracker(t *testing.T) {
 	second.upgrade(0, 2, now.Add(-time.Hour), "v9.0.0")
 	current = second
 	s.views.update()
-	if got := s.object("/api/v1/nodes/"+testPeer(0), false)["data"].(map[string]any)["client_version"]; got != "v9.0.0" {
+	if got := s.object("/api/v1/nodes/"+testPeer(0), false)["data"].(map[string]any)["client_release"]; got != "9.0.0" {
 		t.Errorf("version %v", got)
 	}
 	if rows, _, _ := s.changed("?after=" + cursor); kinds(rows) != "moved moved upgraded upgraded" {

@@ -39,6 +39,8 @@ type validatorTotals struct {
 	Multiplicity     *number         `json:"multiplicity"`
 	MultiplicityLow  *number         `json:"multiplicity_low"`
 	MultiplicityHigh *number         `json:"multiplicity_high"`
+	SilentNodes      *number         `json:"silent_nodes"`
+	HiddenValidators *number         `json:"hidden_validators"`
 	Verdict          *string         `json:"verdict"`
 	Histogram        []report.Bucket `json:"histogram"`
 }
@@ -126,6 +128,7 @@ func (v *view) summarise() []byte {
 	s.Validators.Active, s.Validators.Histogram = known(t.ActiveValidators), report.Histogram(v.state)
 	if t.Nodes > 0 {
 		s.Validators.Attachments, s.Validators.Low, s.Validators.High = optional(t.Validators), optional(t.Low), optional(t.High)
+		s.Validators.SilentNodes, s.Validators.HiddenValidators = optional(t.SilentNodes), optional(t.HiddenValidators)
 		s.Validators.ActiveRatio, s.Validators.Verdict = optional(t.Ratio), known(t.Verdict)
 		if k := t.Multiplicity; k != nil {
 			v := &s.Validators

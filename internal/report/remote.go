@@ -3,8 +3,11 @@ package report
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -68,10 +71,13 @@ func (r *Remote) Summary(ctx context.Context) (RemoteSummary, error) {
 	})
 	clients, custody := map[string]map[string]int{}, map[uint64]int{}
 	var full []*Node // those that count in full
-	for row, err := range r.client.Nodes(ctx, client.NodeQuery{Fields: summaryFields}) {
-		if err != nil {
-			return s, err
-		}
+	nodes, err := whole(func() iter.Seq2[client.Node, error] {
+		return r.client.Nodes(ctx, client.NodeQuery{Fields: summaryFields})
+	})
+	if err != nil {
+		return s, err
+	}
+	for _, row := range nodes {
 		n := nodeOf(row)
 		if n.FirstSeen > 0 && (s.FirstSeen == 0 || n.FirstSeen < s.FirstSeen) {
 			s.FirstSeen = n.FirstSeen
@@ -122,7 +128,8 @@ func validatorsOf(s client.Summary, m client.Meta) *Validators {
 	out := &Validators{Totals: tracker.Totals{
 		Hour: orZero(m.AsOf), Nodes: s.Nodes.Counted, DuplicateIDs: uint64(max(0, s.Nodes.DuplicateIDs)), InboundOnly: s.Nodes.InboundOnly, WithValidators: orZero(s.Nodes.WithValidators),
 		Validators: *v.Attachments, Low: *v.Low, High: *v.High, StakeETH: s.Stake.ETH, StakeLow: s.Stake.Low, StakeHigh: s.Stake.High,
-		ActiveValidators: uint64(max(0, orZero(v.Active))), Ratio: orZero(v.ActiveRatio), Verdict: orEmpty(v.Verdict), Clients: []tracker.ClientTotals{},
+		ActiveValidators: uint64(max(0, orZero(v.Active))), Ratio: orZero(v.ActiveRatio), Verdict: orEmpty(v.Verdict),
+		SilentNodes: orZero(v.SilentNodes), HiddenValidators: orZero(v.HiddenValidators), Clients: []tracker.ClientTotals{},
 	}, Histogram: []Bucket{}, Top: []Validating{}}
 	if v.Multiplicity != nil && v.MultiplicityLow != nil && v.MultiplicityHigh != nil {
 		out.Multiplicity = &estimate.Multiplicity{Mean: *v.Multiplicity, Low: *v.MultiplicityLow, High: *v.MultiplicityHigh}
@@ -158,10 +165,11 @@ func (r *Remote) Nodes(ctx context.Context) (RemoteNodes, error) {
 		return out, err
 	}
 	r.Meta = first.Meta
-	for row, err := range r.client.Nodes(ctx, client.NodeQuery{}) {
-		if err != nil {
-			return out, err
-		}
+	all, err := whole(func() iter.Seq2[client.Node, error] { return r.client.Nodes(ctx, client.NodeQuery{}) })
+	if err != nil {
+		return out, err
+	}
+	for _, row := range all {
 		if row.Client != nil {
 			out.Rows = append(out.Rows, row)
 		}
@@ -202,7 +210,7 @@ func nodeOf(row client.Node) *Node {
 		n.Estimated = &Estimated{
 			Validators: int(*row.Validators), ValidatorsLow: orZero(row.ValidatorsLow), ValidatorsHigh: orZero(row.ValidatorsHigh),
 			ValidatorsMean: orZero(row.ValidatorsMean), PValidator: orZero(row.PValidator),
-			StakeETH: row.StakeETH, StakeLow: row.StakeLow, StakeHigh: row.StakeHigh, Trust: row.Trust, Flags: row.Flags,
+			StakeETH: row.StakeETH, StakeLow: row.StakeLow, StakeHigh: row.StakeHigh, Trust: row.Trust, Flags: row.Flags, Since: row.Since,
 		}
 	}
 	return n
@@ -267,9 +275,31 @@ func (r *Remote) Forks(ctx context.Context) (Forks, error) {
 
 // Changes asks for what changed since a time, Unix milliseconds.
 func (r *Remote) Changes(ctx context.Context, since int64) (RemoteChanges, error) {
-	answer, err := r.client.Changes(ctx, since)
-	r.Meta = answer.Meta
-	return RemoteChanges{Since: since, Changes: answer.Data}, err
+	out := RemoteChanges{Since: since}
+	first, err := r.client.ChangesPage(ctx, client.ChangeQuery{Since: since, PageSize: 1})
+	if err != nil {
+		return out, err
+	}
+	r.Meta = first.Meta
+	out.Changes, err = whole(func() iter.Seq2[client.Change, error] { return r.client.Changes(ctx, client.ChangeQuery{Since: since}) })
+	return out, err
+}
+
+// whole has all rows of a list, from the start again once where the server does not keep the
+// rest any more, such as when it was started again.
+func whole[T any](list func() iter.Seq2[T, error]) ([]T, error) {
+	for again := false; ; again = true {
+		rows, err := []T{}, error(nil)
+		for row, failed := range list() {
+			if err = failed; err == nil {
+				rows = append(rows, row)
+			}
+		}
+		if gone := (*client.Error)(nil); err != nil && !again && errors.As(err, &gone) && gone.Status == http.StatusGone {
+			continue
+		}
+		return rows, err
+	}
 }
 
 // Groups asks for the nodes that count in totals by one of GroupNames.

@@ -118,7 +118,7 @@ func (r RemoteNodes) WriteText(w io.Writer) error {
 		p.sentence("no node completed a handshake")
 	case p.width > 0:
 		p.sentence("(nodes that completed a handshake)")
-		p.legend("[low to high]", "custody groups", "long-lived subnet", "observations", "last heard")
+		p.legend("[low to high]", "since", "custody groups", "long-lived subnet", "observations", "last heard")
 	}
 	return p.writeTo(w)
 }
@@ -160,7 +160,7 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{name: "VALIDATORS"}, {name: "MEDIAN"}, {name: "90 %"}}, rows)
 	r.history().writeHistory(p)
-	p.legend("[low to high]", "duty", "custody groups", "long-lived subnet", "observations", "last heard")
+	p.legend("[low to high]", "since", "duty", "custody groups", "long-lived subnet", "observations", "last heard")
 	return p.writeTo(w)
 }
 

@@ -600,6 +600,8 @@ export interface components {
             cloud?: string | null;
             /** @description The databases that say where the node is, with their dates */
             geo_source?: string | null;
+            /** @description Since when the node has had this number of validators, as far as its duties show: the start of a day; null where no change shows in the days that the estimate uses */
+            since?: components["schemas"]["Time"];
             /** @description With a key */
             enr?: string | null;
             /** @description With a key */
@@ -719,6 +721,10 @@ export interface components {
                 multiplicity_high?: number | null;
                 /** @description Share of the active validators that no reachable node accounts for */
                 unreached_share?: number | null;
+                /** @description Nodes, by their weights, that show no duty of the validators that their custody groups require */
+                silent_nodes?: number | null;
+                /** @description How many validators more than attachments_high there may be if all of these have them; no part of the interval */
+                hidden_validators?: number | null;
                 verdict: string | null;
                 histogram?: {
                     low: number;
@@ -1425,8 +1431,8 @@ export interface operations {
                 after?: string;
                 /** @description Rows per page; ndjson and csv have all unless a limit is given */
                 limit?: number;
-                /** @description `meta.next` of the page before */
-                cursor?: components["parameters"]["cursor"];
+                /** @description `meta.next` of the page before, with the same other parameters. 410 says that changes after it are not kept any more. */
+                cursor?: string;
                 /** @description Repeat it for several. */
                 kind?: ("appeared" | "vanished" | "moved" | "upgraded" | "started_validating" | "stopped_validating")[];
                 format?: components["parameters"]["tabular"];
