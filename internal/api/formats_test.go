@@ -83,11 +83,13 @@ func TestRowsHaveSince(t *testing.T) {
 	}
 }
 
-// The summary has what silent nodes may hide, and null where there is no total.
+// The summary has what silent nodes may hide and what no node accounts for, and null where
+// there is no total.
 func TestSummaryHasHiddenValidators(t *testing.T) {
 	v := &view{state: &tracker.State{}}
 	v.totals.SilentNodes, v.totals.HiddenValidators = 4.5, 312
-	for nodes, want := range map[int][2]any{0: {nil, nil}, 100: {4.5, 312.0}} {
+	v.totals.Unaccounted.Share = new(0.25)
+	for nodes, want := range map[int][3]any{0: {nil, nil, nil}, 100: {4.5, 312.0, 0.25}} {
 		v.totals.Nodes = nodes
 		var got struct {
 			Validators map[string]any `json:"validators"`
@@ -95,7 +97,7 @@ func TestSummaryHasHiddenValidators(t *testing.T) {
 		if err := json.Unmarshal(v.summarise(), &got); err != nil {
 			t.Fatal(err)
 		}
-		if got := [2]any{got.Validators["silent_nodes"], got.Validators["hidden_validators"]}; got != want {
+		if got := [3]any{got.Validators["silent_nodes"], got.Validators["hidden_validators"], got.Validators["unreached_share"]}; got != want {
 			t.Errorf("%d nodes: %v, want %v", nodes, got, want)
 		}
 	}

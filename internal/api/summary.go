@@ -39,6 +39,7 @@ type validatorTotals struct {
 	Multiplicity     *number         `json:"multiplicity"`
 	MultiplicityLow  *number         `json:"multiplicity_low"`
 	MultiplicityHigh *number         `json:"multiplicity_high"`
+	UnreachedShare   *number         `json:"unreached_share"`
 	SilentNodes      *number         `json:"silent_nodes"`
 	HiddenValidators *number         `json:"hidden_validators"`
 	Verdict          *string         `json:"verdict"`
@@ -130,6 +131,9 @@ func (v *view) summarise() []byte {
 		s.Validators.Attachments, s.Validators.Low, s.Validators.High = optional(t.Validators), optional(t.Low), optional(t.High)
 		s.Validators.SilentNodes, s.Validators.HiddenValidators = optional(t.SilentNodes), optional(t.HiddenValidators)
 		s.Validators.ActiveRatio, s.Validators.Verdict = optional(t.Ratio), known(t.Verdict)
+		if share := t.Unaccounted.Share; share != nil {
+			s.Validators.UnreachedShare = optional(*share)
+		}
 		if k := t.Multiplicity; k != nil {
 			v := &s.Validators
 			v.Multiplicity, v.MultiplicityLow, v.MultiplicityHigh = optional(k.Mean), optional(k.Low), optional(k.High)
