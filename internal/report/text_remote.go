@@ -182,6 +182,14 @@ func (r RemoteNode) history() *Tracked {
 	return t
 }
 
+// RemoteForks is the readiness for the next fork as the API knows it.
+type RemoteForks struct{ Forks }
+
+// NotTold is what a report of the API lacks.
+func (RemoteForks) NotTold() string {
+	return "the epoch of the next fork that records announce; it counts the nodes that count in totals"
+}
+
 // RemoteChanges are changes as the API finds them, from one state of its tracker to the next.
 type RemoteChanges struct {
 	Since   int64           `json:"since"` // Unix milliseconds
