@@ -139,6 +139,9 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 	if n.Multiaddr != "" || n.IP != nil {
 		list = append(list, field{"address", n.addressText()})
 	}
+	if n.ENR != "" {
+		list = append(list, field{"record", printable.Clean(n.ENR)})
+	}
 	custody := "not reported"
 	if n.CustodyGroupCount != nil {
 		custody = fmt.Sprint(*n.CustodyGroupCount)
@@ -160,7 +163,11 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{name: "VALIDATORS"}, {name: "MEDIAN"}, {name: "90 %"}}, rows)
 	r.history().writeHistory(p)
-	p.legend("[low to high]", "since", "duty", "custody groups", "long-lived subnet", "observations", "last heard")
+	if r.Client == nil && n.Estimated == nil {
+		p.legend("custody groups", "record")
+	} else {
+		p.legend("[low to high]", "since", "duty", "custody groups", "long-lived subnet", "observations", "last heard")
+	}
 	return p.writeTo(w)
 }
 
