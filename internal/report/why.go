@@ -217,13 +217,14 @@ func measured(state *tracker.State, p *tracker.Peer) bool {
 }
 
 // follows reports whether the number that the subnets give is what anybody computes from
-// the duties, the watched epochs and the rate of the sentence.
+// the duties, the watched epochs and the rate, as the sentence rounds them.
 func follows(d *Tracked, state *tracker.State, p *tracker.Peer) bool {
-	if p.Estimate.EpochsWatched <= 0 {
+	epochs := math.Round(10*p.Estimate.EpochsWatched) / 10
+	if epochs <= 0 {
 		return false
 	}
-	simple := float64(d.CellsOn) / p.Estimate.EpochsWatched / state.Params().AggregatorShare()
-	return math.Abs(simple-float64(d.Subnets.Validators)) <= 0.1*simple
+	simple := float64(d.CellsOn) / epochs * max(1, math.Round(1/state.Params().AggregatorShare()))
+	return math.Abs(simple-float64(d.Subnets.Validators)) <= 0.02*simple
 }
 
 // observed is the time in which duties could be seen.

@@ -131,6 +131,7 @@ func TestHenceFollows(t *testing.T) {
 		want    bool
 	}{
 		{100, 10, int(10 / share), true}, {55, 2, 662, false}, {17, 2, 142, false}, {406, 21, int(406 / 21.0 / share), true}, {3, 0, 40, false},
+		{29, 0.9, 871, false}, {29, 0.9, 934, true}, // 29 * 29 / 0.9 is 934
 	} {
 		p := &tracker.Peer{Estimate: &tracker.Estimate{EpochsWatched: c.epochs}}
 		d := &Tracked{CellsOn: c.cells, CellsOff: 1000, Subnets: &Estimated{Validators: c.subnets}}
@@ -252,5 +253,16 @@ func TestGoodbyesAndNodesOfTheAPI(t *testing.T) {
 	}
 	if why, _ := Explain(state, state.Peer("watched")); strings.Contains(why, uncounted) {
 		t.Error(why)
+	}
+}
+
+// Words of the summary that are not clear by themselves are explained where they are.
+func TestSummaryExplainsItsWords(t *testing.T) {
+	u := Uncertainty{Share: 0.5, Nodes: []Uncertain{{AllSubnets: true}}}
+	if text := u.text(); !strings.Contains(text, "all 64 attestation subnets, where its duties cannot be told apart") {
+		t.Error(text)
+	}
+	if text := legends()["HHI"]; !strings.Contains(text, "in a range") {
+		t.Error(text)
 	}
 }
