@@ -178,8 +178,8 @@ func listSubnets(s *Server, r *request) (answer, *problem) {
 		for set := uint64(subnetBits(n)); set != 0; set &= set - 1 {
 			out.Subnets[bits.TrailingZeros64(set)].LongLived++
 		}
-		if n.CustodyGroupCount != nil {
-			custody[*n.CustodyGroupCount]++
+		if count := n.custody(); count != nil {
+			custody[*count]++
 		} else {
 			untold++
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -200,5 +201,22 @@ func TestPosterior(t *testing.T) {
 	}
 	if seen < 15 {
 		t.Errorf("%d estimates", seen)
+	}
+}
+
+// The custody group count is the record's where MetaData has none, as in reports of the data directory.
+func TestCustodyGroupCountOfTheRecord(t *testing.T) {
+	for want, p := range map[string]tracker.Peer{
+		"4":    {Custody: estimate.Custody{Latest: 4}},
+		"8":    {Custody: estimate.Custody{Latest: 4}, CustodyGroupCount: new(uint64(8))},
+		"null": {},
+	} {
+		got := "null"
+		if v := columnNamed("custody_group_count").get(&node{Peer: &p}); v.kind != (value{}).kind {
+			got = fmt.Sprint(v.n)
+		}
+		if got != want {
+			t.Errorf("custody group count %s, want %s", got, want)
+		}
 	}
 }

@@ -71,6 +71,15 @@ func (n *node) address() (ip netip.Addr, port uint16) {
 // handshaken reports whether the node ever completed a handshake.
 func (n *node) handshaken() bool { return n.LastHandshake > 0 }
 
+// custody is the custody group count that the node told last: in its MetaData, or, where that has
+// none (before version 3, or without a handshake), the last one known, as of its record. Nil for none.
+func (n *node) custody() *uint64 {
+	if n.CustodyGroupCount == nil && n.Custody.Latest > 0 {
+		return &n.Custody.Latest
+	}
+	return n.CustodyGroupCount
+}
+
 // agent is the agent string, put together from what the tracker keeps of it, as agents are
 // commonly written: other text that a node may have put there is not in it.
 func (n *node) agent() string {
@@ -174,10 +183,10 @@ var nodeColumns = []column{
 	{name: "stake_low", get: ofStake(func(s estimate.Stake) float64 { return s.Low })},
 	{name: "stake_high", get: ofStake(func(s estimate.Stake) float64 { return s.High })},
 	{name: "custody_group_count", get: func(n *node) value {
-		if n.CustodyGroupCount == nil {
-			return value{}
+		if count := n.custody(); count != nil {
+			return integer(*count)
 		}
-		return integer(*n.CustodyGroupCount)
+		return value{}
 	}},
 	{name: "all_subnets", get: ofEstimate(func(e *tracker.Estimate) value { return boolean(e.AllSubnets) })},
 	{name: "observations", get: func(n *node) value { return integer(n.Observations) }},

@@ -25,7 +25,7 @@ var placeColumns = map[string]*column{
 
 func (n *node) row(network string, full bool) dataset.NodeRow {
 	row := dataset.NodeRow{
-		ID: n.ID, Network: network, NodeID: known(n.nodeID), CustodyGroupCount: n.CustodyGroupCount, Observations: int64(n.Observations),
+		ID: n.ID, Network: network, NodeID: known(n.nodeID), CustodyGroupCount: n.custody(), Observations: int64(n.Observations),
 		FirstSeen: known(n.FirstSeen), LastSeen: known(n.LastSeen), LastOutcome: known(n.LastOutcome),
 		Direction: known(n.Direction), Transport: known(n.Transport),
 	}

@@ -82,20 +82,10 @@ func (v Visited) Why() string {
 		words += " (" + strings.Join(strings.Fields(v.Err.Error()), " ") + ")"
 	}
 	if e.GoodbyeCode != nil {
-		words += fmt.Sprintf(", goodbye code %d%s", *e.GoodbyeCode, goodbyeMeaning(*e.GoodbyeCode))
+		words += fmt.Sprintf(", goodbye code %d", *e.GoodbyeCode)
+		if meaning := event.GoodbyeMeaning(*e.GoodbyeCode); meaning != "" {
+			words += ": " + meaning
+		}
 	}
 	return words
-}
-
-// goodbyeMeaning is what clients mean by a code (consensus-specs phase0/p2p-interface.md
-// and their own).
-func goodbyeMeaning(code uint64) string {
-	meaning, ok := map[uint64]string{
-		1: "it shuts down", 2: "irrelevant network", 3: "fault or error",
-		128: "unable to verify the network", 129: "too many peers", 250: "bad score", 251: "banned", 252: "banned address",
-	}[code]
-	if !ok {
-		return ""
-	}
-	return ": " + meaning
 }

@@ -155,10 +155,15 @@ func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, 
 		return target, nil, usagef("visit: %w; or give the --%s that it was copied from", err, flagDataDir)
 	}
 	if _, bad := enr.Parse(text); noPeer || bad != nil && !strings.HasPrefix(text, "/") && !strings.Contains(strings.ToLower(text), "enr:") {
-		if text, err = in.knownAddress(ctx, text); err != nil {
+		var known string
+		if text, known, err = in.knownAddress(ctx, text); err != nil {
 			return target, nil, err
 		}
-		target, record, err = sentry.ParseTarget(text)
+		if target, record, err = sentry.ParseTarget(text); record == nil {
+			if r, bad := enr.Parse(known); bad == nil {
+				record = &r
+			}
+		}
 	}
 	if err != nil {
 		err = usagef("visit: %w", err)
@@ -167,29 +172,30 @@ func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, 
 }
 
 // knownAddress is the record or the multiaddr of the node that an id, an IP address or a
-// multiaddr without /p2p/ names, from the data directory. A multiaddr that was dialled is dialled again.
-func (in invocation) knownAddress(ctx context.Context, text string) (string, error) {
+// multiaddr without /p2p/ names, from the data directory, and its record, empty where none is
+// known. A multiaddr that was dialled is dialled again.
+func (in invocation) knownAddress(ctx context.Context, text string) (address, record string, err error) {
 	const wanted = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
 	dir := in.cmd.String(flagDataDir)
 	if !dataset.Exists(dir) {
-		return "", usagef("visit %q: it is no ENR and no multiaddr, and --%s %q has no datasets to find its address in; %s", text, flagDataDir, dir, wanted)
+		return "", "", usagef("visit %q: it is no ENR and no multiaddr, and --%s %q has no datasets to find its address in; %s", text, flagDataDir, dir, wanted)
 	}
 	r, err := report.Read(ctx, dir, dataset.Range{})
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	n, err := r.Find(text)
 	switch {
 	case err != nil:
-		return "", usagef("visit %q: not found in --%s %q: %w; %s", text, flagDataDir, dir, err, wanted)
+		return "", "", usagef("visit %q: not found in --%s %q: %w; %s", text, flagDataDir, dir, err, wanted)
 	case strings.HasPrefix(text, "/") && (n.Direction == event.Outbound || n.ENR == ""):
-		return text + "/p2p/" + n.ID, nil
+		return text + "/p2p/" + n.ID, n.ENR, nil
 	case n.ENR != "":
-		return n.ENR, nil
+		return n.ENR, n.ENR, nil
 	case n.Multiaddr != "":
-		return n.Multiaddr + "/p2p/" + n.ID, nil
+		return n.Multiaddr + "/p2p/" + n.ID, n.ENR, nil
 	}
-	return "", usagef("visit %q: no address of %s is known in --%s %q; %s", text, n.ID, flagDataDir, dir, wanted)
+	return "", "", usagef("visit %q: no address of %s is known in --%s %q; %s", text, n.ID, flagDataDir, dir, wanted)
 }
 
 // mayVisit refuses an excluded node.

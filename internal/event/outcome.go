@@ -17,3 +17,12 @@ func OutcomeMeaning(outcome string) string {
 		OutcomeCanceled:     "the visit was interrupted",
 	}[outcome]
 }
+
+// GoodbyeMeaning is what clients mean by the code of a goodbye (consensus-specs phase0/p2p-interface.md
+// and their own); empty for others.
+func GoodbyeMeaning(code uint64) string {
+	return map[uint64]string{
+		1: "it shuts down", 2: "irrelevant network", 3: "fault or error",
+		128: "unable to verify the network", 129: "too many peers", 250: "bad score", 251: "banned", 252: "banned address",
+	}[code]
+}

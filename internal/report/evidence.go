@@ -33,7 +33,7 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 			e.Tracked = newTracked(r.state, p)
 		}
 	}
-	e.Note = noteOf(n)
+	e.Note = strings.TrimSpace(noteOf(n) + " " + forkNote(n, r.nodes))
 	if e.Tracked != nil {
 		newest := int64(0)
 		for _, o := range r.nodes {

@@ -12,7 +12,10 @@ func Explain(state *tracker.State, p *tracker.Peer) (why string, t *Tracked) {
 		n.visits += int(visits)
 	}
 	t = newTracked(state, p)
-	return whyNode(n, state, p, t), t
+	if why = whyNode(n, state, p, t); n.handshake == 0 && !n.sentry() {
+		why += " " + uncounted
+	}
+	return why, t
 }
 
 // Histogram counts the nodes that count in totals by their medians. state may be nil.

@@ -23,6 +23,8 @@ type Forks struct {
 
 	Versions  []ForkVersion  `json:"versions"`
 	Announced []Announcement `json:"announced"`
+
+	noEpochs bool // of the API, which has no epochs of Announced
 }
 
 // NextFork is the next change of the fork digest.

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -85,5 +86,27 @@ func TestForks(t *testing.T) {
 				t.Errorf("no %q in\n%s", want, &out)
 			}
 		}
+	}
+}
+
+// Records of the API have no epoch: then nothing is said about whether they know of a next fork.
+func TestForksWithoutAnnouncedEpochs(t *testing.T) {
+	r := remoteOf(t, func(*http.Request) (int, string) {
+		return http.StatusOK, `{"data":{"epoch":7,"current_digest":"0x01000000","next":null,"versions":[{"client":"prysm","version":"7","nodes":49,"current":49,"unknown":49}],
+			"announced":[{"fork_digest":"0x01000000","next_fork_version":"0x01000000","next_fork_epoch":null,"nfd":"0x00000000","nodes":48},{"fork_digest":"0x01000000","nodes":1}]},"meta":{"network":"n"}}`
+	})
+	f, err := r.Forks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := f.WriteText(&out); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.Contains(text, "0 of 49") || !strings.Contains(text, "records of 48 of 49 nodes name a version without its epoch") || !strings.Contains(text, "of 1 no record says it") {
+		t.Error(text)
+	}
+	if !strings.Contains(f.NotTold(), "epoch") {
+		t.Error(f.NotTold())
 	}
 }

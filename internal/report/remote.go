@@ -249,10 +249,10 @@ func (r *Remote) Node(ctx context.Context, text string) (RemoteNode, error) {
 }
 
 // Forks asks for the readiness for the next fork, of the nodes that count in totals.
-func (r *Remote) Forks(ctx context.Context) (Forks, error) {
+func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 	answer, err := r.client.Forks(ctx)
 	r.Meta = answer.Meta
-	f := Forks{Versions: []ForkVersion{}, Announced: []Announcement{}}
+	f := RemoteForks{Forks{Versions: []ForkVersion{}, Announced: []Announcement{}, noEpochs: true}}
 	data := answer.Data
 	if data.Epoch != nil && data.CurrentDigest != nil {
 		f.Network, f.Epoch, f.Current = r.Meta.Network, *data.Epoch, *data.CurrentDigest
@@ -266,7 +266,7 @@ func (r *Remote) Forks(ctx context.Context) (Forks, error) {
 	for _, a := range data.Announced {
 		announced := Announcement{a.ForkDigest, a.NextForkVersion, nil, a.NFD, a.Nodes}
 		if a.NextForkEpoch != nil {
-			announced.NextForkEpoch = new(uint64(*a.NextForkEpoch))
+			announced.NextForkEpoch, f.noEpochs = new(uint64(*a.NextForkEpoch)), false
 		}
 		f.Announced = append(f.Announced, announced)
 	}

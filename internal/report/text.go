@@ -281,7 +281,7 @@ func legends() map[string]string {
 		"nfd":                "next fork digest, what a record says about the fork to come",
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
 		"attachment":         "a validator at a node: one that runs behind several nodes has several, so that there may be more attachments than validators; the validators of one node are its attachments",
-		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one group has everything, 100 when a hundred have equal shares",
+		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one group has everything, 100 when a hundred have equal shares; in a range, what is of no known group is spread over many at its lower end, and all of the largest group at its upper end",
 		"a third":            "\"2 hold a third\": the two largest groups together have at least a third of all, and the largest alone has less. A third of the stake is enough to stop finality, two thirds to finalize",
 		"not hosted":         "in a network that is known and sells no servers: an internet provider, a business, a school",
 		"other hosting":      "in a network that sells servers, of a provider that has no short name here",

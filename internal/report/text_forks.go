@@ -73,10 +73,12 @@ func (f Forks) writeVersions(p *page) {
 // announcedText sums up what the records of so many nodes say about the next fork. A record
 // without a scheduled fork repeats the current version and has the far future as its epoch.
 func (f Forks) announcedText(nodes int) string {
-	none, unknown := 0, 0
+	none, unknown, withoutEpoch := 0, 0, 0
 	later := map[string]int{}
 	for _, a := range f.Announced {
 		switch {
+		case f.noEpochs && a.NextForkVersion != nil:
+			withoutEpoch += a.Nodes
 		case a.NextForkEpoch == nil:
 			unknown += a.Nodes
 		case *a.NextForkEpoch == uint64(eth2.FarFutureEpoch):
@@ -85,7 +87,12 @@ func (f Forks) announcedText(nodes int) string {
 			later[fmt.Sprintf("version %s at epoch %d", printable.Clean(orDash(orEmpty(a.NextForkVersion))), *a.NextForkEpoch)] += a.Nodes
 		}
 	}
-	words := []string{fmt.Sprintf("%d of %s announce that they know of no next fork", none, plural(nodes, "node"))}
+	var words []string
+	if !f.noEpochs {
+		words = append(words, fmt.Sprintf("%d of %s announce that they know of no next fork", none, plural(nodes, "node")))
+	} else {
+		words = append(words, fmt.Sprintf("the records of %d of %s name a version without its epoch, so whether they know of a next fork is not known here", withoutEpoch, plural(nodes, "node")))
+	}
 	forks := slices.SortedFunc(maps.Keys(later), func(a, b string) int { return cmp.Or(cmp.Compare(later[b], later[a]), strings.Compare(a, b)) })
 	for _, fork := range forks[:min(maxVersions, len(forks))] { // nodes choose what they announce
 		words = append(words, fmt.Sprintf("%d announce %s", later[fork], fork))

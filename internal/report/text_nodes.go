@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/printable"
 )
 
@@ -126,7 +127,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 	p.WriteByte('\n')
 	p.fields([]field{
 		{"peer id", n.ID}, {"node id", orDash(n.NodeID)}, {"agent", orUnknown(n.Agent)},
-		{"address", n.addressText()}, {"custody groups", n.custodyText()},
+		{"address", n.addressText()}, {"record", orDash(printable.Clean(n.ENR))}, {"fork digest", n.forkText()}, {"custody groups", n.custodyText()},
 	})
 	if n.handshake > 0 || n.Estimated != nil {
 		p.nodes([]*Node{n})
@@ -151,13 +152,19 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if v.More { // a part of a watch, whose visit has another row
 			continue
 		}
-		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, reason(orEmpty(v.Error), n.ID)})
+		text := reason(orEmpty(v.Error), n.ID)
+		if v.GoodbyeCode != nil {
+			if meaning := event.GoodbyeMeaning(*v.GoodbyeCode); meaning != "" {
+				text = fmt.Sprintf("%s (goodbye code %d: %s)", text, *v.GoodbyeCode, meaning)
+			}
+		}
+		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, strings.TrimSpace(text)})
 	}
 	p.filled([]column{
 		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
 	}, rows)
 	if n.handshake == 0 && len(e.Handshakes) == 0 && e.Note != "" {
-		p.legend("custody groups", "record", "last heard")
+		p.legend("custody groups", "record")
 	} else {
 		p.legend("[low to high]", "since", "duty", "custody groups", "short-lived subnet", "long-lived subnet", "subnet rule", "hello", "watch", "observations", "last heard")
 	}
@@ -193,6 +200,15 @@ func (n *Node) addressText() string {
 		return printable.Clean(ip) + ", from its record"
 	}
 	return fmt.Sprintf("%s, port %d, from its record", printable.Clean(ip), *n.Port)
+}
+
+// forkText is the fork digest, and that it is the record's where no handshake has told one.
+func (n *Node) forkText() string {
+	text := orDash(printable.Clean(orEmpty(n.ForkDigest)))
+	if n.handshake == 0 && n.ForkDigest != nil {
+		text += ", from its record"
+	}
+	return text
 }
 
 func (n *Node) custodyText() string {

@@ -139,6 +139,9 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 	if n.Multiaddr != "" || n.IP != nil {
 		list = append(list, field{"address", n.addressText()})
 	}
+	if n.ENR != "" {
+		list = append(list, field{"record", printable.Clean(n.ENR)})
+	}
 	custody := "not reported"
 	if n.CustodyGroupCount != nil {
 		custody = fmt.Sprint(*n.CustodyGroupCount)
@@ -160,7 +163,11 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 	}
 	p.table([]column{{name: "VALIDATORS"}, {name: "MEDIAN"}, {name: "90 %"}}, rows)
 	r.history().writeHistory(p)
-	p.legend("[low to high]", "since", "duty", "custody groups", "long-lived subnet", "observations", "last heard")
+	if r.Client == nil && n.Estimated == nil {
+		p.legend("custody groups", "record")
+	} else {
+		p.legend("[low to high]", "since", "duty", "custody groups", "long-lived subnet", "observations", "last heard")
+	}
 	return p.writeTo(w)
 }
 
@@ -180,6 +187,14 @@ func (r RemoteNode) history() *Tracked {
 		t.SameAddress = append(t.SameAddress, OtherID{o.ID, orZero(o.LastSeen)})
 	}
 	return t
+}
+
+// RemoteForks is the readiness for the next fork as the API knows it.
+type RemoteForks struct{ Forks }
+
+// NotTold is what a report of the API lacks.
+func (RemoteForks) NotTold() string {
+	return "the epoch of the next fork that records announce; it counts the nodes that count in totals"
 }
 
 // RemoteChanges are changes as the API finds them, from one state of its tracker to the next.

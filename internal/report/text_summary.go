@@ -338,7 +338,7 @@ func (u Uncertainty) text() string {
 		for _, n := range u.Nodes {
 			name := fmt.Sprintf("%s %s, mean %.0f", n.ID, n.interval(), n.ValidatorsMean)
 			if n.AllSubnets {
-				name += " (on all subnets)"
+				name += " (on all 64 attestation subnets, where its duties cannot be told apart)"
 			}
 			names = append(names, name)
 		}

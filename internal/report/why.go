@@ -57,6 +57,9 @@ func doubtsOf(f estimate.Flags) (list []string) {
 	return list
 }
 
+// uncounted says why a node that never completed a handshake is in no total.
+const uncounted = "It is in no total: only nodes that completed a handshake are counted."
+
 // noteOf says of a node that never completed a handshake, or that does not answer any more, what
 // that means, and since when; empty for others.
 func noteOf(n *Node) string {
@@ -66,8 +69,10 @@ func noteOf(n *Node) string {
 	case n.handshake > 0:
 		return goneText(n)
 	}
-	note := "It is in no total: only nodes that completed a handshake are counted."
+	note := uncounted
 	switch text := event.OutcomeMeaning(n.LastOutcome); {
+	case n.visits == 0 && n.record != nil && n.IP == nil && n.IP6 == nil:
+		note += " It cannot be visited: its record has no address."
 	case n.visits == 0:
 		note += " A node that was found is not visited until it is its turn, and never when its record is of another fork, has no address that can be dialled, or is excluded or of another shard."
 	case text != "":
@@ -81,6 +86,27 @@ func noteOf(n *Node) string {
 		note += "."
 	}
 	return note
+}
+
+// forkNote says of a node that was never visited that it seems to be of another fork than the nodes that were met;
+// empty where its record has no fork digest, or that of a node that completed a handshake.
+func forkNote(n *Node, nodes map[string]*Node) string {
+	if n.handshake > 0 || n.visits > 0 || n.ForkDigest == nil {
+		return ""
+	}
+	met := false
+	for _, o := range nodes {
+		if o.handshake == 0 || o.ForkDigest == nil {
+			continue
+		}
+		if met = true; *o.ForkDigest == *n.ForkDigest {
+			return ""
+		}
+	}
+	if !met {
+		return ""
+	}
+	return fmt.Sprintf("Its record has the fork digest %s, which no node that completed a handshake has: probably it is of another fork.", printable.Clean(*n.ForkDigest))
 }
 
 // goneText says that nothing was heard of a node in the visits since a time; empty where the last
@@ -191,13 +217,14 @@ func measured(state *tracker.State, p *tracker.Peer) bool {
 }
 
 // follows reports whether the number that the subnets give is what anybody computes from
-// the duties, the watched epochs and the rate of the sentence.
+// the duties, the watched epochs and the rate, as the sentence rounds them.
 func follows(d *Tracked, state *tracker.State, p *tracker.Peer) bool {
-	if p.Estimate.EpochsWatched <= 0 {
+	epochs := math.Round(10*p.Estimate.EpochsWatched) / 10
+	if epochs <= 0 {
 		return false
 	}
-	simple := float64(d.CellsOn) / p.Estimate.EpochsWatched / state.Params().AggregatorShare()
-	return math.Abs(simple-float64(d.Subnets.Validators)) <= 0.1*simple
+	simple := float64(d.CellsOn) / epochs * max(1, math.Round(1/state.Params().AggregatorShare()))
+	return math.Abs(simple-float64(d.Subnets.Validators)) <= 0.02*simple
 }
 
 // observed is the time in which duties could be seen.

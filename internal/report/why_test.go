@@ -131,6 +131,7 @@ func TestHenceFollows(t *testing.T) {
 		want    bool
 	}{
 		{100, 10, int(10 / share), true}, {55, 2, 662, false}, {17, 2, 142, false}, {406, 21, int(406 / 21.0 / share), true}, {3, 0, 40, false},
+		{29, 0.9, 871, false}, {29, 0.9, 934, true}, // 29 * 29 / 0.9 is 934
 	} {
 		p := &tracker.Peer{Estimate: &tracker.Estimate{EpochsWatched: c.epochs}}
 		d := &Tracked{CellsOn: c.cells, CellsOff: 1000, Subnets: &Estimated{Validators: c.subnets}}
@@ -201,5 +202,67 @@ func TestHistogramIsConsistent(t *testing.T) {
 	}
 	if nodes != v.Nodes {
 		t.Errorf("%d nodes in the histogram, %d in the total", nodes, v.Nodes)
+	}
+}
+
+// A node that was only found has what its record says against a visit.
+func TestWhyNodesAreNotVisited(t *testing.T) {
+	common := dataset.Common{Network: "n", Timestamp: hour(1)}
+	met := met("met", hour(1), "1", "")[0].(dataset.ValidatorRow)
+	met.ForkDigest = "0x01000000"
+	found := func(id, digest string, ip *string) any {
+		return dataset.DiscoveryRow{ID: id, IP: ip, ForkDigest: ptr(digest), ENR: "enr:-x", Common: common}
+	}
+	ip := ptr("192.0.2.3")
+	r := reportOf(t, dataset.Range{}, met, found("same", "0x01000000", ip), found("other", "0x02000000", ip), found("nowhere", "0x01000000", nil))
+	for id, want := range map[string]string{
+		"same":    `is not visited until it is its turn`,
+		"other":   `the fork digest 0x02000000, which no node that completed a handshake has: probably it is of another fork.`,
+		"nowhere": `It cannot be visited: its record has no address.`,
+	} {
+		e, err := r.Evidence(t.Context(), t.TempDir(), r.nodes[id])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(e.Note, want) || (id != "other") == strings.Contains(e.Note, "which no node") {
+			t.Errorf("%s: %s", id, e.Note)
+		}
+		var out bytes.Buffer
+		if err := e.WriteText(&out); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); !strings.Contains(text, "enr:-x") || !strings.Contains(text, ", from its record") || strings.Contains(text, "last heard") {
+			t.Errorf("%s:\n%s", id, text)
+		}
+	}
+}
+
+// The code of a goodbye is explained, and the API says of a node that was never reached that it
+// does not count.
+func TestGoodbyesAndNodesOfTheAPI(t *testing.T) {
+	visit := ended("a", hour(1), "goodbye").(dataset.VisitRow)
+	visit.GoodbyeCode = ptr[uint64](129)
+	e := Evidence{Node: reportOf(t, dataset.Range{}, visit).nodes["a"], Visits: []dataset.VisitRow{visit}}
+	var out bytes.Buffer
+	if err := e.WriteText(&out); err != nil || !strings.Contains(out.String(), "goodbye code 129: too many peers") {
+		t.Errorf("%v\n%s", err, &out)
+	}
+	_, state := watchedPeers(t)
+	if why, _ := Explain(state, state.Peer("found")); !strings.HasSuffix(why, uncounted) {
+		t.Error(why)
+	}
+	if why, _ := Explain(state, state.Peer("watched")); strings.Contains(why, uncounted) {
+		t.Error(why)
+	}
+}
+
+// Words of the summary that are not clear by themselves are explained where they are.
+func TestSummaryExplainsItsWords(t *testing.T) {
+	u := Uncertainty{Share: 0.5, Nodes: []Uncertain{{AllSubnets: true}}}
+	if text := u.text(); !strings.Contains(text, "all 64 attestation subnets, where its duties cannot be told apart") {
+		t.Error(text)
+	}
+	if text := legends()["HHI"]; !strings.Contains(text, "in a range") {
+		t.Error(text)
 	}
 }
