@@ -214,6 +214,9 @@ func (in invocation) groupFlags() error {
 	if by != "" && !slices.Contains(report.GroupNames(), by) {
 		return usagef("--%s %q: want one of %s", flagBy, by, strings.Join(report.GroupNames(), ", "))
 	}
+	if by == "" && in.cmd.Bool(flagCSV) && in.cmd.Bool(flagNodes) {
+		return usagef("--%s and --%s: 'valtrack export nodes --%s nodes.csv' writes the nodes as CSV; --%s is for --%s", flagNodes, flagCSV, flagOut, flagCSV, flagBy)
+	}
 	if by == "" && in.cmd.Bool(flagCSV) {
 		return usagef("--%s needs --%s", flagCSV, flagBy)
 	}
