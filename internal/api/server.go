@@ -144,14 +144,18 @@ func (s *Server) Close() error {
 	return err
 }
 
+// URL is where the API is served, without a path.
+func (s *Server) URL() string {
+	if s.cfg.Certificate != "" {
+		return "https://" + s.Addr()
+	}
+	return "http://" + s.Addr()
+}
+
 // Run serves the sources until ctx ends; it returns nil then.
 func (s *Server) Run(ctx context.Context, src Sources) error {
 	s.prepare(src)
-	scheme := "http://"
-	if s.cfg.Certificate != "" {
-		scheme = "https://"
-	}
-	s.cfg.Log.Info("serving the API", slog.String("url", scheme+s.Addr()))
+	s.cfg.Log.Info("serving the API", slog.String("url", s.URL()))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.views.run(ctx) })
 	g.Go(func() error { return s.watchFiles(ctx) })

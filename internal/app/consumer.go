@@ -110,6 +110,7 @@ type Consumer struct {
 	datasets *datasets
 	storage  *storage
 	http     *httpServer
+	wants    HTTPConfig // what http was to be
 	svc      *Service
 	cleanups
 }
@@ -145,6 +146,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(sub.Close)
+	c.wants = cfg.HTTP
 	if c.http, err = listenHTTP(cfg.HTTP, svc); err != nil {
 		return nil, err
 	}
@@ -233,12 +235,16 @@ func impostor(of event.Common) error {
 		of.Network, of.GenesisValidatorsRoot, of.Network, net.GenesisValidatorsRoot)
 }
 
+func (c *Consumer) figures() []slog.Attr {
+	return append(c.storage.figures(), c.http.missing(c.wants)...)
+}
+
 // Run stores events until ctx ends, then commits what it has.
 func (c *Consumer) Run(ctx context.Context) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.storage.consumer.Run(ctx) })
-	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.storage.figures) })
+	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.figures) })
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
 	g.Go(func() error { return c.http.run(ctx) })
 	g.Go(func() error { return c.places.Run(ctx) })

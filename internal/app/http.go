@@ -55,6 +55,25 @@ func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 	return h, nil
 }
 
+// notServed stands for the URL of an API that is not served.
+const notServed = "not served"
+
+// url is where the API is served, or notServed.
+func (h *httpServer) url() string {
+	if h == nil {
+		return notServed
+	}
+	return h.server.URL()
+}
+
+// missing is the part of the status line about an API that should be served and is not.
+func (h *httpServer) missing(cfg HTTPConfig) []slog.Attr {
+	if h != nil || cfg.Address == "" {
+		return nil
+	}
+	return []slog.Attr{slog.String("api", notServed)}
+}
+
 // start answers that the service is not ready yet, and why, until endStarting.
 func (h *httpServer) start() {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -188,7 +187,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 	g.Go(func() error {
 		defer stopStoring()
 		defer stopCrawling() // who still waits for JetStream then
-		crawlErr = p.crawl.run(crawling, p.figures)
+		crawlErr = p.crawl.run(crawling, p.figures, slog.String("api", p.http.url()))
 		if s := p.storage.Load(); s != nil {
 			s.drain(stored)
 		}
@@ -216,10 +215,11 @@ func (p *Pipeline) awaitHalf(ctx context.Context) error {
 }
 
 func (p *Pipeline) figures() []slog.Attr {
+	figures := append(p.crawl.figures(), p.http.missing(p.cfg.HTTP)...)
 	if s := p.storage.Load(); s != nil {
-		return slices.Concat(p.crawl.figures(), s.figures())
+		return append(figures, s.figures()...)
 	}
-	return p.crawl.figures()
+	return figures
 }
 
 // Close releases what was opened, in reverse order.

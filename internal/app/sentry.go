@@ -363,14 +363,15 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 }
 
 // run crawls until ctx ends and then flushes the events. figures are for the status
-// line.
-func (c *crawl) run(ctx context.Context, figures func() []slog.Attr) error {
-	c.svc.log.Info("crawling",
+// line; more is logged when the crawl starts.
+func (c *crawl) run(ctx context.Context, figures func() []slog.Attr, more ...slog.Attr) error {
+	c.svc.log.LogAttrs(ctx, slog.LevelInfo, "crawling", append([]slog.Attr{
 		slog.String("network", c.network.Name),
 		slog.String("peer_id", c.node.host.PeerID()),
 		slog.String("enr", c.node.finder.ENR()),
 		slog.Int("tcp", int(c.node.host.TCPPort())), slog.Int("quic", int(c.node.host.QUICPort())), slog.Int("udp", int(c.node.finder.Port())),
-		slog.Duration("epoch", c.network.Clock.EpochDuration()))
+		slog.Duration("epoch", c.network.Clock.EpochDuration()),
+	}, more...)...)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.sentry.Run(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, figures) })

@@ -29,6 +29,21 @@ func TestAPIAnswersWhileTheServiceStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := h.server.Addr()
+	if h.url() != "http://"+addr || h.missing(HTTPConfig{Config: api.Config{Address: addr}}) != nil {
+		t.Errorf("served at %s, missing %v", h.url(), h.missing(HTTPConfig{Config: api.Config{Address: addr}}))
+	}
+	// A default address that is in use stops nothing, but the status line says so.
+	taken := HTTPConfig{Config: api.Config{Address: addr}, Default: true}
+	none, err := listenHTTP(taken, svc)
+	if err != nil || none != nil {
+		t.Fatal(none, err)
+	}
+	if got := statusLine(0, byImportance(none.missing(taken))); got != "0s  api not served" || none.url() != notServed {
+		t.Errorf("status line %q, url %q", got, none.url())
+	}
+	if none.missing(HTTPConfig{}) != nil {
+		t.Error("an API that nobody wants is missing")
+	}
 	for path, want := range map[string]int{"/livez": 200, "/readyz": 503, "/api/v1/summary": 503} {
 		resp, err := http.Get("http://" + addr + path)
 		if err != nil {

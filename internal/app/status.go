@@ -124,7 +124,7 @@ func byImportance(attrs []slog.Attr) []slog.Attr {
 		switch a.Key {
 		case "records", "dialled", "handshaked":
 			counted = append(counted, a)
-		case "reachable":
+		case "reachable", "api":
 			now = slices.Insert(now, 0, a)
 		default:
 			now = append(now, a)

@@ -86,7 +86,7 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		return cfg, err
 	}
 	if cfg.Storing.Retention, err = parseAge(flagRetention, in.cmd.String(flagRetention)); err != nil {
-		return cfg, err
+		return cfg, usagef("%w, or 0 to keep all rows", err)
 	}
 	if err := cfg.Storing.Check(); err != nil {
 		return cfg, usagef("--%s, --%s, --%s, --%s: %w", flagSegmentRows, flagSegmentAge, flagCompact, flagRetention, err)
@@ -100,6 +100,9 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 	cfg.Estimates, err = in.estimatesConfig(net.Dir)
 	return cfg, err
 }
+
+// wantAge is what an age looks like, for errors.
+const wantAge = "want an age such as 90d, 36h or 15m"
 
 // parseAge reads a time in days, as 90d, or in the units of a duration; empty is 0.
 func parseAge(flag, text string) (time.Duration, error) {
@@ -116,7 +119,7 @@ func parseAge(flag, text string) (time.Duration, error) {
 		}
 	}
 	if err != nil || age < 0 {
-		return 0, usagef("--%s %q: want an age such as 90d or 36h, or 0", flag, text)
+		return 0, usagef("--%s %q: %s", flag, text, wantAge)
 	}
 	return age, nil
 }

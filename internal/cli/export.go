@@ -71,6 +71,7 @@ type exportConfig struct {
 	out, format    string
 	raw            bool // CSV cells as they are
 	public         bool // nodes without their addresses
+	notes          io.Writer
 }
 
 func runExport(ctx context.Context, in invocation) error {
@@ -115,6 +116,7 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	if cfg.public = in.cmd.Bool(flagPublic); cfg.public && cfg.table != dataset.Nodes {
 		return cfg, usagef("--%s: %s has addresses in each row; what can be published is %s, and the reports", flagPublic, cfg.table, dataset.Nodes)
 	}
+	cfg.notes = in.stderr
 	if cfg.dataDir, err = in.dataDirectory(); err != nil {
 		return cfg, err
 	}

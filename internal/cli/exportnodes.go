@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -23,6 +24,13 @@ func (cfg exportConfig) scan(ctx context.Context, each func(dataset.Row) error) 
 	}
 	if err != nil {
 		return err
+	}
+	if n := r.Removed(); n > 0 {
+		nodes := "1 node that has"
+		if n > 1 {
+			nodes = fmt.Sprintf("%d nodes that have", n)
+		}
+		fmt.Fprintf(cfg.notes, "the totals of this time include %s no row here: removed since, by 'valtrack purge' or --%s\n", nodes, flagRetention)
 	}
 	for _, n := range r.AllNodes() {
 		if cfg.public {

@@ -85,6 +85,7 @@ func runPurge(ctx context.Context, in invocation) error {
 		if err != nil && !errors.Is(err, dataset.ErrDamaged) {
 			return err
 		}
+		in.notePurged(found, dir, err)
 		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers, found.SpooledEvents}), err)
 	}
 	log, err := in.logger(in.stderr)
@@ -95,7 +96,20 @@ func runPurge(ctx context.Context, in invocation) error {
 	if done.Rows == nil { // it did not begin
 		return err
 	}
+	in.notePurged(done, dir, err)
 	return errors.Join(in.print(purgeView(done)), err)
+}
+
+// notePurged says when nothing was found, unless err left something out: a purge is repeated after
+// it was interrupted, so that is no error, but a mistyped address looks the same.
+func (in invocation) notePurged(found app.Purged, dir string, err error) {
+	n := found.Peers + found.TrackedPeers + found.RejectedEvents + found.SpooledEvents + found.PeerTable
+	for _, rows := range found.Rows {
+		n += int(rows)
+	}
+	if n == 0 && err == nil {
+		fmt.Fprintf(in.stderr, "nothing in %s is of these nodes: they were removed before, or the ids and addresses are not theirs ('valtrack report --node' finds a node)\n", dir)
+	}
 }
 
 // namedNodes are the nodes to purge where some are named as reports name them: by the first

@@ -214,6 +214,9 @@ func (in invocation) groupFlags() error {
 	if by != "" && !slices.Contains(report.GroupNames(), by) {
 		return usagef("--%s %q: want one of %s", flagBy, by, strings.Join(report.GroupNames(), ", "))
 	}
+	if by == "" && in.cmd.Bool(flagCSV) && in.cmd.Bool(flagNodes) {
+		return usagef("--%s and --%s: 'valtrack export nodes --%s nodes.csv' writes the nodes as CSV; --%s is for --%s", flagNodes, flagCSV, flagOut, flagCSV, flagBy)
+	}
 	if by == "" && in.cmd.Bool(flagCSV) {
 		return usagef("--%s needs --%s", flagCSV, flagBy)
 	}
@@ -234,7 +237,10 @@ func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 	}
 	from, to := in.cmd.String(flagFrom), in.cmd.String(flagTo)
 	if since != "" && from+to != "" {
-		return out, usagef("--%s and --%s or --%s: give one or the other", flagSince, flagFrom, flagTo)
+		if asTyped == flagChanges {
+			asTyped += " " + since
+		}
+		return out, usagef("--%s and --%s or --%s: give one or the other", asTyped, flagFrom, flagTo)
 	}
 	if in.cmd.Bool(flagChanges) && since == "" && from == "" {
 		if to != "" {
@@ -267,7 +273,7 @@ func sinceRange(flag, text string, now time.Time) (out dataset.Range, err error)
 	case err != nil:
 		return out, err
 	case age <= 0:
-		return out, usagef("--%s %q: want a time such as 24h or 7d", flag, text)
+		return out, usagef("--%s %q: %s", flag, text, wantAge)
 	}
 	return dataset.Range{From: max(1, now.Add(-age).UnixMilli())}, nil
 }

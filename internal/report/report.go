@@ -94,6 +94,10 @@ func (r *Report) without(err error) error {
 // Damaged names the damaged parts whose rows the report lacks; nil when it has all rows.
 func (r *Report) Damaged() error { return r.damaged }
 
+// Removed counts the nodes that are in the totals of a window in the past, and whose rows were
+// removed since.
+func (r *Report) Removed() int { return r.removed }
+
 // restrict makes the report one of the rows in a range.
 func (r *Report) restrict(in dataset.Range) {
 	r.in = in
