@@ -143,7 +143,7 @@ func TestFaultsThatStay(t *testing.T) {
 // Nothing that looks like an address is sent, also when a node writes one into its version; what
 // needs a key is not in the columns.
 func TestNoAddressIsSent(t *testing.T) {
-	hidden := []string{"45.1.2.3", "2001:db8::1", "enr:-Lm4Q", "/ip4/45.1.2.3/tcp/9000", "/dns4/host.example.org/tcp/1"}
+	hidden := []string{"45.1.2.3", "2001:db8::1", "enr:-Lm4Q", "/ip4/45.1.2.3/tcp/9000", "/dns4/host.example.org/tcp/1", "host.example.org:9000"}
 	for _, text := range hidden {
 		d := newFakeDune(t)
 		p := publisher(t, d, 3)

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/client"
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // Types of columns.
@@ -91,17 +91,11 @@ func encode[R any](at publication, columns []column[R], r R) ([]byte, error) {
 	return json.Marshal(row)
 }
 
-// address is what an IP address, a node record or a multiaddr looks like.
-var address = regexp.MustCompile(`(?i)\d{1,3}(\.\d{1,3}){3}|([0-9a-f]{0,4}:){2,}[0-9a-f]{0,4}|enr:|/(ip[46]|dns[46]?|dnsaddr|tcp|udp)/`)
-
 // withoutAddress is a text or, when it has an address, null: a node chooses its agent, and may
 // write one there.
 func withoutAddress(v any) any {
 	text, ok := v.(*string)
-	if !ok || text == nil {
-		return nil
-	}
-	if address.MatchString(*text) {
+	if !ok || text == nil || eth2.HasAddress(*text) {
 		return nil
 	}
 	return *text
