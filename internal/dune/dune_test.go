@@ -167,6 +167,42 @@ func TestNoAddressIsSent(t *testing.T) {
 	}
 }
 
+// The API keeps the rest of a list for seconds only: all is read before the first upload, and from
+// the start again when it is gone.
+func TestAllIsReadBeforeUploads(t *testing.T) {
+	for gone, ok := range map[int]bool{0: true, 1: true, 2: false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newFakeDune(t)
+			p := publisher(t, d, 5)
+			api, left := answers(t, 5, nil), gone
+			p.source = sourceOf(t, func(r *http.Request) (*http.Response, error) {
+				if len(d.tables) > 0 {
+					t.Errorf("%s is asked for after an upload began", r.URL)
+				}
+				res, err := api(r)
+				if err != nil || r.URL.Path != "/api/v1/nodes" {
+					return res, err
+				}
+				if r.URL.Query().Get("cursor") == "" { // the first of two pages, of which the second is empty
+					body, err := io.ReadAll(res.Body)
+					res.Body = io.NopCloser(bytes.NewReader(bytes.Replace(body, []byte(`"next":null`), []byte(`"next":"x"`), 1)))
+					return res, err
+				}
+				if left > 0 {
+					left--
+					res.StatusCode = http.StatusGone
+				}
+				res.Body = io.NopCloser(strings.NewReader(`{"data":[],"meta":{"next":null}}`))
+				return res, nil
+			})
+			out, err := p.Publish(t.Context())
+			if (err == nil) != ok || ok && out[0].Rows != 5 || !ok && len(d.tables) > 0 {
+				t.Errorf("gone %d times: %v, %+v, %d tables", gone, err, out, len(d.tables))
+			}
+		})
+	}
+}
+
 // Without rows nothing is published, and what is there stays.
 func TestNothingToPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
