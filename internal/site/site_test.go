@@ -142,6 +142,34 @@ func TestErrorLeavesTheSite(t *testing.T) {
 	}
 }
 
+// TestNoErrorLeavesAnUpdate: whichever file cannot be replaced, the answers of the update are removed.
+func TestNoErrorLeavesAnUpdate(t *testing.T) {
+	for _, name := range []string{indexFile, stableDir + "/" + snapshotFile, stableDir + "/" + seriesFile, manifestFile} {
+		dir, a := filepath.Join(t.TempDir(), "site"), newTestAPI()
+		write(t, dir, a)
+		before, err := readManifest(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.update.Add(1)
+		if name == indexFile { // which is the same in each update
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.MkdirAll(filepath.Join(dir, name+".tmp", "in the way"), dirMode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Write(t.Context(), dir, Handler(a), 0); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		updates, err := os.ReadDir(filepath.Join(dir, dataDir))
+		if err != nil || len(updates) != 1 || updates[0].Name() != before.Version {
+			t.Errorf("%s: updates %v (%v)", name, updates, err)
+		}
+	}
+}
+
 // TestAForeignDirectoryIsRefused: nobody's files are replaced.
 func TestAForeignDirectoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
