@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,6 +167,24 @@ func TestNoErrorLeavesAnUpdate(t *testing.T) {
 		updates, err := os.ReadDir(filepath.Join(dir, dataDir))
 		if err != nil || len(updates) != 1 || updates[0].Name() != before.Version {
 			t.Errorf("%s: updates %v (%v)", name, updates, err)
+		}
+	}
+}
+
+// TestClocksMayDiffer: the API refuses changes of more than 30 days ago by its own clock.
+func TestClocksMayDiffer(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, 50 * time.Minute} {
+		a := newTestAPI()
+		api := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			since, err := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
+			if err == nil && since < time.Now().Add(ahead-30*24*time.Hour).UnixMilli() {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			a.ServeHTTP(w, r)
+		}))
+		if _, err := Write(t.Context(), t.TempDir(), api, 0); err != nil {
+			t.Errorf("clock of the API %s ahead: %v", ahead, err)
 		}
 	}
 }
