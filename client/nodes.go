@@ -139,6 +139,28 @@ func pages[T any](ctx context.Context, c *Client, query url.Values, path string)
 	}
 }
 
+// All has all rows of a list such as that of Nodes or Changes, listed again from the start, once,
+// when the server does not keep the rest any more, such as after it was started again. After an
+// error it has none.
+func All[T any](list iter.Seq2[T, error]) ([]T, error) {
+	rows, err := collect(list)
+	if gone := (*Error)(nil); errors.As(err, &gone) && gone.Status == http.StatusGone {
+		rows, err = collect(list)
+	}
+	return rows, err
+}
+
+func collect[T any](list iter.Seq2[T, error]) ([]T, error) {
+	rows := []T{}
+	for row, err := range list {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
 // NodesPage is the first page of the nodes, whose Meta has their number.
 func (c *Client) NodesPage(ctx context.Context, q NodeQuery) (Answer[[]Node], error) {
 	return get[[]Node](ctx, c, q.values(), "nodes")

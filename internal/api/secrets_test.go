@@ -37,6 +37,7 @@ func secretServer(t *testing.T, firstByte, recordText string, at time.Time) *tes
 		c.visit(i, at.Add(-time.Hour), fmt.Sprintf("%s.9.9.%d", firstByte, i), "Lighthouse/v9.0.0/x86_64-linux")
 	}
 	c.visit(71, at.Add(-time.Hour), firstByte+".1.0.9", "teku/v27.0.0")
+	c.visit(72, at.Add(-time.Hour), firstByte+".1.0.10", "Lighthouse/"+firstByte+".9.9.72:9000/x86_64-linux") // names its own
 	c.commit()
 	s.views.update()
 	return s

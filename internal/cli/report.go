@@ -365,14 +365,17 @@ func (in invocation) screen() io.Writer {
 }
 
 func (in invocation) reportNodes(r *report.Report) error {
+	nodes := r.Nodes()
+	if in.cmd.Bool(flagPublic) {
+		for _, n := range nodes {
+			n.HideAddresses()
+		}
+	}
 	if !in.cmd.Bool(flagJSON) {
 		return r.WriteNodes(in.screen())
 	}
 	enc := json.NewEncoder(in.stdout)
-	for _, n := range r.Nodes() {
-		if in.cmd.Bool(flagPublic) {
-			n.HideAddresses()
-		}
+	for _, n := range nodes {
 		if err := enc.Encode(n); err != nil {
 			return fmt.Errorf("write result: %w", err)
 		}

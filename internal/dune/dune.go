@@ -106,12 +106,16 @@ func (p *Publisher) Publish(ctx context.Context) ([]Published, error) {
 	at := publication{time.Now(), head.Meta.Network, head.Meta.GeoSources}
 	var out []Published
 	all := tables(p.source, at)
-	for _, t := range all {
-		name, rows, err := p.fill(ctx, t)
+	rows, err := readRows(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range all {
+		name, err := p.fill(ctx, t, rows[i])
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.name, err)
 		}
-		out = append(out, Published{Name: p.cfg.Prefix + "_" + t.name, Table: name, Rows: rows})
+		out = append(out, Published{Name: p.cfg.Prefix + "_" + t.name, Table: name, Rows: len(rows[i])})
 	}
 	live := []string{}
 	for i, t := range all {
@@ -125,57 +129,55 @@ func (p *Publisher) Publish(ctx context.Context) ([]Published, error) {
 	return out, nil
 }
 
+// readRows reads the rows of all tables before the first is uploaded: the API keeps the rest of a
+// list for seconds, and an upload takes minutes.
+func readRows(ctx context.Context, all []table) ([][][]byte, error) {
+	rows := make([][][]byte, len(all))
+	for i, t := range all {
+		var err error
+		if rows[i], err = t.rows(ctx); err == nil && len(rows[i]) == 0 {
+			err = errors.New("the API has no rows for it yet: nothing is published")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", t.name, err)
+		}
+	}
+	return rows, nil
+}
+
 // fill makes a table with all rows. When it is not known what a request did, the table is
 // given up for another one.
-func (p *Publisher) fill(ctx context.Context, t table) (name string, rows int, err error) {
+func (p *Publisher) fill(ctx context.Context, t table, rows [][]byte) (name string, err error) {
 	for range fills {
 		name = fmt.Sprintf("%s_%s_%s_%04x", p.cfg.Prefix, t.name, time.Now().UTC().Format(stampLayout), rand.IntN(1<<16))
-		rows, err = p.fillOnce(ctx, t, name)
+		err = p.fillOnce(ctx, t, name, rows)
 		if !errors.Is(err, errUnclear) || ctx.Err() != nil {
-			return name, rows, err
+			return name, err
 		}
 		p.cfg.Log.Warn("gave up a table that was half filled, for a new one", slog.String("table", name), slog.Any("error", err))
 	}
-	return name, rows, err
+	return name, err
 }
 
 // fillOnce makes a table and inserts the rows in batches.
-func (p *Publisher) fillOnce(ctx context.Context, t table, name string) (total int, err error) {
+func (p *Publisher) fillOnce(ctx context.Context, t table, name string, lines [][]byte) error {
+	if err := p.api.create(ctx, p.cfg.Namespace, name, t.description, t.schema); err != nil {
+		return err
+	}
 	var batch []byte
-	rows, created := 0, false
-	flush := func() error {
-		if !created {
-			if err := p.api.create(ctx, p.cfg.Namespace, name, t.description, t.schema); err != nil {
-				return err
-			}
-			created = true
+	rows := 0
+	for i, line := range lines {
+		batch = append(append(batch, line...), '\n')
+		rows++
+		if i+1 < len(lines) && rows < p.batchRows && len(batch)+len(lines[i+1]) < batchBytes {
+			continue
 		}
 		if err := p.api.insert(ctx, p.cfg.Namespace, name, rows, batch); err != nil {
 			return err
 		}
-		total += rows
 		batch, rows = batch[:0], 0
-		return nil
 	}
-	for line, err := range t.rows(ctx) {
-		if err != nil {
-			return total, err
-		}
-		if rows == p.batchRows || rows > 0 && len(batch)+len(line) >= batchBytes {
-			if err := flush(); err != nil {
-				return total, err
-			}
-		}
-		batch = append(append(batch, line...), '\n')
-		rows++
-	}
-	if total+rows == 0 {
-		return 0, errors.New("the API has no rows for it yet: nothing is published")
-	}
-	if rows == 0 {
-		return total, nil
-	}
-	return total, flush()
+	return nil
 }
 
 // swap changes the saved query of a table to the new one. It gives the table that the query

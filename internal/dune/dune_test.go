@@ -143,7 +143,7 @@ func TestFaultsThatStay(t *testing.T) {
 // Nothing that looks like an address is sent, also when a node writes one into its version; what
 // needs a key is not in the columns.
 func TestNoAddressIsSent(t *testing.T) {
-	hidden := []string{"45.1.2.3", "2001:db8::1", "enr:-Lm4Q", "/ip4/45.1.2.3/tcp/9000", "/dns4/host.example.org/tcp/1"}
+	hidden := []string{"45.1.2.3", "2001:db8::1", "enr:-Lm4Q", "/ip4/45.1.2.3/tcp/9000", "/dns4/host.example.org/tcp/1", "host.example.org:9000"}
 	for _, text := range hidden {
 		d := newFakeDune(t)
 		p := publisher(t, d, 3)
@@ -164,6 +164,42 @@ func TestNoAddressIsSent(t *testing.T) {
 		if !strings.Contains(d.sent.String(), `"client":"lighthouse"`) {
 			t.Error("other cells were not sent")
 		}
+	}
+}
+
+// The API keeps the rest of a list for seconds only: all is read before the first upload, and from
+// the start again when it is gone.
+func TestAllIsReadBeforeUploads(t *testing.T) {
+	for gone, ok := range map[int]bool{0: true, 1: true, 2: false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newFakeDune(t)
+			p := publisher(t, d, 5)
+			api, left := answers(t, 5, nil), gone
+			p.source = sourceOf(t, func(r *http.Request) (*http.Response, error) {
+				if len(d.tables) > 0 {
+					t.Errorf("%s is asked for after an upload began", r.URL)
+				}
+				res, err := api(r)
+				if err != nil || r.URL.Path != "/api/v1/nodes" {
+					return res, err
+				}
+				if r.URL.Query().Get("cursor") == "" { // the first of two pages, of which the second is empty
+					body, err := io.ReadAll(res.Body)
+					res.Body = io.NopCloser(bytes.NewReader(bytes.Replace(body, []byte(`"next":null`), []byte(`"next":"x"`), 1)))
+					return res, err
+				}
+				if left > 0 {
+					left--
+					res.StatusCode = http.StatusGone
+				}
+				res.Body = io.NopCloser(strings.NewReader(`{"data":[],"meta":{"next":null}}`))
+				return res, nil
+			})
+			out, err := p.Publish(t.Context())
+			if (err == nil) != ok || ok && out[0].Rows != 5 || !ok && len(d.tables) > 0 {
+				t.Errorf("gone %d times: %v, %+v, %d tables", gone, err, out, len(d.tables))
+			}
+		})
 	}
 }
 

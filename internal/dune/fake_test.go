@@ -244,9 +244,22 @@ func (d *fakeDune) checkReaders() {
 // source is an API of Valtrack with so many nodes.
 func source(t *testing.T, nodes int, change func(row map[string]any)) *client.Client {
 	t.Helper()
+	return sourceOf(t, answers(t, nodes, change))
+}
+
+func sourceOf(t *testing.T, answer roundTripper) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{URL: "http://valtrack.test", HTTP: &http.Client{Transport: answer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func answers(t *testing.T, nodes int, change func(row map[string]any)) roundTripper {
 	meta := map[string]any{"network": "mainnet", "simulated": false, "as_of": 1, "covers_ms": 1, "age_ms": 1, "public": true, "next": nil, "total": nodes,
 		"geo_sources": []any{map[string]any{"name": "IP Geolocation by DB-IP", "url": "https://db-ip.com", "licence": "CC BY 4.0"}}}
-	c, err := client.New(client.Config{URL: "http://valtrack.test", HTTP: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) {
 		if r.Header.Get("X-API-Key") != "" {
 			t.Error("the source was asked with a key")
 		}
@@ -272,11 +285,7 @@ func source(t *testing.T, nodes int, change func(row map[string]any)) *client.Cl
 		}
 		body, err := json.Marshal(map[string]any{"data": data, "meta": meta})
 		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r}, err
-	})}})
-	if err != nil {
-		t.Fatal(err)
 	}
-	return c
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

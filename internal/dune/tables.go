@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"iter"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/chainbound/valtrack/client"
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // Types of columns.
@@ -33,29 +32,28 @@ type column[R any] struct {
 type table struct {
 	name, description string
 	schema            []schemaColumn
-	// rows reads the rows from the API, each encoded as JSON.
-	rows func(ctx context.Context) iter.Seq2[[]byte, error]
+	// rows reads all rows from the API, each encoded as JSON.
+	rows func(ctx context.Context) ([][]byte, error)
 }
 
 // tableOf is a table whose rows are of one type.
-func tableOf[R any](name, description string, at publication, columns []column[R], rows func(ctx context.Context) iter.Seq2[R, error]) table {
+func tableOf[R any](name, description string, at publication, columns []column[R], read func(ctx context.Context) ([]R, error)) table {
 	t := table{name: name, description: description, schema: []schemaColumn{{"published_at", timestamp, false}, {"network", varchar, false}}}
 	for _, c := range columns {
 		t.schema = append(t.schema, schemaColumn{c.name, c.kind, true})
 	}
-	t.rows = func(ctx context.Context) iter.Seq2[[]byte, error] {
-		return func(yield func([]byte, error) bool) {
-			for r, err := range rows(ctx) {
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				line, err := encode(at, columns, r)
-				if !yield(line, err) || err != nil {
-					return
-				}
+	t.rows = func(ctx context.Context) ([][]byte, error) {
+		rows, err := read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		lines := make([][]byte, len(rows))
+		for i, r := range rows {
+			if lines[i], err = encode(at, columns, r); err != nil {
+				return nil, err
 			}
 		}
+		return lines, nil
 	}
 	return t
 }
@@ -91,17 +89,11 @@ func encode[R any](at publication, columns []column[R], r R) ([]byte, error) {
 	return json.Marshal(row)
 }
 
-// address is what an IP address, a node record or a multiaddr looks like.
-var address = regexp.MustCompile(`(?i)\d{1,3}(\.\d{1,3}){3}|([0-9a-f]{0,4}:){2,}[0-9a-f]{0,4}|enr:|/(ip[46]|dns[46]?|dnsaddr|tcp|udp)/`)
-
 // withoutAddress is a text or, when it has an address, null: a node chooses its agent, and may
 // write one there.
 func withoutAddress(v any) any {
 	text, ok := v.(*string)
-	if !ok || text == nil {
-		return nil
-	}
-	if address.MatchString(*text) {
+	if !ok || text == nil || eth2.HasAddress(*text) {
 		return nil
 	}
 	return *text
@@ -184,41 +176,25 @@ var errNotPublic = errors.New("the API gives the view of a key: only the public 
 // tables are what is published.
 func tables(source *client.Client, at publication) []table {
 	return []table{
-		tableOf("nodes", "Nodes of the Ethereum consensus network, with estimated validators (Valtrack)"+at.places(), at, nodeColumns(), func(ctx context.Context) iter.Seq2[client.Node, error] {
-			return source.Nodes(ctx, client.NodeQuery{})
+		tableOf("nodes", "Nodes of the Ethereum consensus network, with estimated validators (Valtrack)"+at.places(), at, nodeColumns(), func(ctx context.Context) ([]client.Node, error) {
+			return client.All(source.Nodes(ctx, client.NodeQuery{}))
 		}),
-		tableOf("groups", "Nodes and estimated validators by country, city, network, hosting, client and release (Valtrack)"+at.places(), at, groupColumns(), func(ctx context.Context) iter.Seq2[client.Group, error] {
-			return func(yield func(client.Group, error) bool) {
-				for _, list := range []string{client.Countries, client.Cities, client.Networks, client.Hosting, client.Clients} {
-					answer, err := source.Groups(ctx, list)
-					if err == nil && !answer.Meta.Public {
-						err = errNotPublic
-					}
-					if err != nil {
-						yield(client.Group{}, err)
-						return
-					}
-					for _, g := range answer.Data {
-						if !yield(g, nil) {
-							return
-						}
-					}
+		tableOf("groups", "Nodes and estimated validators by country, city, network, hosting, client and release (Valtrack)"+at.places(), at, groupColumns(), func(ctx context.Context) (all []client.Group, _ error) {
+			for _, list := range []string{client.Countries, client.Cities, client.Networks, client.Hosting, client.Clients} {
+				answer, err := source.Groups(ctx, list)
+				if err == nil && !answer.Meta.Public {
+					err = errNotPublic
 				}
-			}
-		}),
-		tableOf("totals", "Totals of the Ethereum consensus network by the hour (Valtrack)", at, totalColumns(), func(ctx context.Context) iter.Seq2[client.Point, error] {
-			return func(yield func(client.Point, error) bool) {
-				answer, err := source.Timeseries(ctx, client.TimeseriesQuery{Metric: []string{"nodes", "with_validators", "validators", "stake_eth"}})
 				if err != nil {
-					yield(client.Point{}, err)
-					return
+					return nil, err
 				}
-				for _, p := range answer.Data {
-					if !yield(p, nil) {
-						return
-					}
-				}
+				all = append(all, answer.Data...)
 			}
+			return all, nil
+		}),
+		tableOf("totals", "Totals of the Ethereum consensus network by the hour (Valtrack)", at, totalColumns(), func(ctx context.Context) ([]client.Point, error) {
+			answer, err := source.Timeseries(ctx, client.TimeseriesQuery{Metric: []string{"nodes", "with_validators", "validators", "stake_eth"}})
+			return answer.Data, err
 		}),
 	}
 }

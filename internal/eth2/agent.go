@@ -136,9 +136,10 @@ func (c Client) Release() string {
 }
 
 // isVersion accepts a digit, with or without a "v" before it, followed by printable
-// ASCII without spaces. "Unknown", which Prysm builds send, is not a version.
+// ASCII without spaces, unless it is an address: versions are published. "Unknown", which
+// Prysm builds send, is not a version.
 func isVersion(s string) bool {
-	if len(s) > maxVersion {
+	if len(s) > maxVersion || HasAddress(s) {
 		return false
 	}
 	for i := range len(s) {

@@ -58,6 +58,11 @@ func TestParseAgent(t *testing.T) {
 		"///":                                            {Kind: eth2.ClientUnknown},
 		"\xff\xfe/v1.0.0":                                {Kind: eth2.ClientUnknown},
 		"prysm/v1\x00\x1b[31m/x86_64-linux":              {Kind: eth2.ClientPrysm, OS: "linux", Arch: "x86_64"},
+		"Lighthouse/203.0.113.7:9000/x86_64-linux":       {Kind: eth2.ClientLighthouse, OS: "linux", Arch: "x86_64"}, // an address
+		"Lighthouse/v203.0.113.7/x86_64-linux":           {Kind: eth2.ClientLighthouse, OS: "linux", Arch: "x86_64"},
+		"Lighthouse/2001:db8::7/x86_64-linux":            {Kind: eth2.ClientLighthouse, OS: "linux", Arch: "x86_64"},
+		"Grandine-203.0.113.7":                           {Kind: eth2.ClientUnknown},
+		"prysm/v5@203.0.113.7":                           {Kind: eth2.ClientPrysm},
 		"prysm/v" + strings.Repeat("1", 1<<20):           {Kind: eth2.ClientPrysm},
 		"teku" + strings.Repeat("/teku", 1<<20):          {Kind: eth2.ClientTeku},
 	} {
@@ -105,10 +110,14 @@ func FuzzParseAgent(f *testing.F) {
 	f.Add("Prysm/Unknown/Local build")
 	f.Add("OffchainLabs/prysm/v7@v7.0.0 js-libp2p/2")
 	f.Add("Grandine-0.2.1-")
+	f.Add("Lighthouse/203.0.113.7:9000/x86_64-linux")
 	f.Fuzz(func(t *testing.T, agent string) {
 		c := eth2.ParseAgent(agent)
 		if len(c.Version) > 64 || strings.Trim(c.Version, "!\"#$%&'()*+,-.0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~") != "" {
 			t.Errorf("%q: version %q", agent, c.Version)
+		}
+		if eth2.HasAddress(c.Version) || eth2.HasAddress(c.Release()) {
+			t.Errorf("%q: version %q has an address", agent, c.Version)
 		}
 		if c.Kind == eth2.ClientUnknown && c != (eth2.Client{Kind: eth2.ClientUnknown}) {
 			t.Errorf("%q: unknown, but %+v", agent, c)

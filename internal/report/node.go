@@ -65,6 +65,7 @@ type Node struct {
 	handshake, visit int64   // time of the newest
 	began            int64   // when that visit began
 	agentAt          int64   // when the agent was told
+	agentHidden      bool    // it has an address
 	custodyAt        int64   // when the custody group count and the subnets were told
 	metaDataAt       int64
 	estimatedAt      int64

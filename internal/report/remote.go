@@ -3,11 +3,8 @@ package report
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"iter"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -71,9 +68,7 @@ func (r *Remote) Summary(ctx context.Context) (RemoteSummary, error) {
 	})
 	clients, custody := map[string]map[string]int{}, map[uint64]int{}
 	var full []*Node // those that count in full
-	nodes, err := whole(func() iter.Seq2[client.Node, error] {
-		return r.client.Nodes(ctx, client.NodeQuery{Fields: summaryFields})
-	})
+	nodes, err := client.All(r.client.Nodes(ctx, client.NodeQuery{Fields: summaryFields}))
 	if err != nil {
 		return s, err
 	}
@@ -165,7 +160,7 @@ func (r *Remote) Nodes(ctx context.Context) (RemoteNodes, error) {
 		return out, err
 	}
 	r.Meta = first.Meta
-	all, err := whole(func() iter.Seq2[client.Node, error] { return r.client.Nodes(ctx, client.NodeQuery{}) })
+	all, err := client.All(r.client.Nodes(ctx, client.NodeQuery{}))
 	if err != nil {
 		return out, err
 	}
@@ -281,25 +276,8 @@ func (r *Remote) Changes(ctx context.Context, since int64) (RemoteChanges, error
 		return out, err
 	}
 	r.Meta = first.Meta
-	out.Changes, err = whole(func() iter.Seq2[client.Change, error] { return r.client.Changes(ctx, client.ChangeQuery{Since: since}) })
+	out.Changes, err = client.All(r.client.Changes(ctx, client.ChangeQuery{Since: since}))
 	return out, err
-}
-
-// whole has all rows of a list, from the start again once where the server does not keep the
-// rest any more, such as when it was started again.
-func whole[T any](list func() iter.Seq2[T, error]) ([]T, error) {
-	for again := false; ; again = true {
-		rows, err := []T{}, error(nil)
-		for row, failed := range list() {
-			if err = failed; err == nil {
-				rows = append(rows, row)
-			}
-		}
-		if gone := (*client.Error)(nil); err != nil && !again && errors.As(err, &gone) && gone.Status == http.StatusGone {
-			continue
-		}
-		return rows, err
-	}
 }
 
 // Groups asks for the nodes that count in totals by one of GroupNames.

@@ -1,6 +1,9 @@
 package report
 
-import "github.com/chainbound/valtrack/internal/dataset"
+import (
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+)
 
 // Row is the node as a row of a file.
 func (n *Node) Row() dataset.NodeRow {
@@ -12,7 +15,10 @@ func (n *Node) Row() dataset.NodeRow {
 		NFD: n.NFD, ENR: known(n.ENR),
 	}
 	if n.agentAt > 0 {
-		row.Client, row.ClientRelease, row.ClientVersion, row.OS, row.Arch = &n.Client, n.ClientRelease, &n.Agent, n.OS, n.Arch
+		row.Client, row.ClientRelease, row.OS, row.Arch = &n.Client, n.ClientRelease, n.OS, n.Arch
+		if !n.agentHidden {
+			row.ClientVersion = &n.Agent
+		}
 	}
 	if n.handshake > 0 {
 		row.AllSubnets, row.ShortLivedSubnets, row.LastEpoch = &n.AllSubnets, n.ShortLivedSubnets, &n.LastEpoch
@@ -30,10 +36,16 @@ func (n *Node) Row() dataset.NodeRow {
 	return row
 }
 
-// HideAddresses removes what says where the node can be reached: what remains may be
-// published.
+// HideAddresses removes what says where the node can be reached, also from what the node calls
+// itself: what remains may be published.
 func (n *Node) HideAddresses() {
 	n.ENR, n.Multiaddr, n.IP, n.IP6, n.Port = "", "", nil, nil, nil
+	if eth2.HasAddress(n.Agent) {
+		n.Agent, n.ClientVersion, n.agentHidden = "", nil, true
+	}
+	if eth2.HasAddress(orEmpty(n.ClientRelease)) { // of a row that an earlier version stored
+		n.ClientRelease = nil
+	}
 }
 
 // known is nil for the zero value.

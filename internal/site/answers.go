@@ -103,6 +103,10 @@ const (
 	seriesFile   = "timeseries.json"
 )
 
+// clockMargin is by how much less than the 30 days that the API keeps of changes is asked for. It
+// refuses more, by its own clock, and when its turn comes: that would end the update.
+const clockMargin = time.Hour
+
 // nodeFields are the columns of nodes that the page shows. None is an address.
 const nodeFields = "id,node_id,client,client_version,client_release,os,arch,validators,validators_low,validators_high,p_validator,flags,trust,weight,custody_group_count,all_subnets," +
 	"observations,epochs_watched,first_seen,last_seen,fork_digest,next_fork_version,nfd,long_lived_subnets,country,country_code,region,city,latitude,longitude,asn,as_name,hosting,cloud"
@@ -125,8 +129,7 @@ func files(now time.Time) []file {
 		file{name: seriesFile, path: "api/v1/timeseries?step=1h"},
 		file{name: "changes-1d.json", path: "api/v1/changes?format=ndjson&since=" + since(1), rows: true},
 		file{name: "changes-7d.json", path: "api/v1/changes?format=ndjson&since=" + since(7), rows: true},
-		// A little less than what the API keeps: it refuses more.
-		file{name: "changes-30d.json", path: "api/v1/changes?format=ndjson&since=" + strconv.FormatInt(now.Add(-30*24*time.Hour+time.Minute).UnixMilli(), 10), rows: true},
+		file{name: "changes-30d.json", path: "api/v1/changes?format=ndjson&since=" + strconv.FormatInt(now.Add(clockMargin-30*24*time.Hour).UnixMilli(), 10), rows: true},
 		file{name: "nodes.json", path: "api/v1/nodes?counted=true&format=ndjson&fields=" + nodeFields, rows: true},
 		file{name: snapshotFile, path: "api/v1/snapshot"},
 	)

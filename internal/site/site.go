@@ -119,20 +119,41 @@ type writer struct {
 	result Result
 }
 
+// update writes an update. Until readers are sent to it, what it wrote of the answers is removed
+// after an error: updates that fail one after another must not fill the disk.
 func (w *writer) update(ctx context.Context, api API, now time.Time, next Manifest) error {
 	data := filepath.Join(w.dir, dataDir, next.Version)
-	err := os.MkdirAll(data, dirMode)
-	stable := map[string][]byte{}
-	if err == nil {
-		err = api.answers(ctx, now, func(name string, content []byte) error {
-			if name == snapshotFile || name == seriesFile {
-				stable[name] = content
-			}
-			return w.write(filepath.Join(data, name), content)
-		})
-	}
-	if err != nil {
+	if err := w.beforeManifest(ctx, api, now, data); err != nil {
 		return errors.Join(err, os.RemoveAll(data))
+	}
+	text, err := json.Marshal(next)
+	if err == nil {
+		err = w.write(filepath.Join(w.dir, manifestFile), append(text, '\n'))
+	}
+	if err == nil {
+		return nil
+	}
+	// It may be in place, though not known to be on the disk.
+	if in, unread := readManifest(w.dir); unread == nil && in.Version != next.Version {
+		err = errors.Join(err, os.RemoveAll(data))
+	}
+	return err
+}
+
+// beforeManifest writes all that an update has but the manifest, which sends readers to it.
+func (w *writer) beforeManifest(ctx context.Context, api API, now time.Time, data string) error {
+	if err := os.MkdirAll(data, dirMode); err != nil {
+		return err
+	}
+	stable := map[string][]byte{}
+	err := api.answers(ctx, now, func(name string, content []byte) error {
+		if name == snapshotFile || name == seriesFile {
+			stable[name] = content
+		}
+		return w.write(filepath.Join(data, name), content)
+	})
+	if err != nil {
+		return err
 	}
 	if err := w.writePage(); err != nil {
 		return err
@@ -142,11 +163,7 @@ func (w *writer) update(ctx context.Context, api API, now time.Time, next Manife
 			return err
 		}
 	}
-	text, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	return w.write(filepath.Join(w.dir, manifestFile), append(text, '\n'))
+	return nil
 }
 
 // writePage writes the page, after the files that it loads.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,52 @@ func TestErrorLeavesTheSite(t *testing.T) {
 	}
 	if updates, err := os.ReadDir(filepath.Join(dir, dataDir)); err != nil || len(updates) != 1 {
 		t.Errorf("%d updates (%v)", len(updates), err)
+	}
+}
+
+// TestNoErrorLeavesAnUpdate: whichever file cannot be replaced, the answers of the update are removed.
+func TestNoErrorLeavesAnUpdate(t *testing.T) {
+	for _, name := range []string{indexFile, stableDir + "/" + snapshotFile, stableDir + "/" + seriesFile, manifestFile} {
+		dir, a := filepath.Join(t.TempDir(), "site"), newTestAPI()
+		write(t, dir, a)
+		before, err := readManifest(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.update.Add(1)
+		if name == indexFile { // which is the same in each update
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.MkdirAll(filepath.Join(dir, name+".tmp", "in the way"), dirMode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Write(t.Context(), dir, Handler(a), 0); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		updates, err := os.ReadDir(filepath.Join(dir, dataDir))
+		if err != nil || len(updates) != 1 || updates[0].Name() != before.Version {
+			t.Errorf("%s: updates %v (%v)", name, updates, err)
+		}
+	}
+}
+
+// TestClocksMayDiffer: the API refuses changes of more than 30 days ago by its own clock.
+func TestClocksMayDiffer(t *testing.T) {
+	for _, ahead := range []time.Duration{-time.Hour, 50 * time.Minute} {
+		a := newTestAPI()
+		api := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			since, err := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
+			if err == nil && since < time.Now().Add(ahead-30*24*time.Hour).UnixMilli() {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			a.ServeHTTP(w, r)
+		}))
+		if _, err := Write(t.Context(), t.TempDir(), api, 0); err != nil {
+			t.Errorf("clock of the API %s ahead: %v", ahead, err)
+		}
 	}
 }
 

@@ -93,7 +93,7 @@ async function changes(params: URLSearchParams): Promise<Answer<Change[]>> {
   const since = Number(params.get("since") ?? Date.now() - 86400e3);
   const days = [1, 7, 30].find((d) => since >= Date.now() - d * 86400e3 - 120e3) ?? 30;
   const { data, meta } = await file<Change[]>(`changes-${days}d`);
-  return { data: data.filter((c) => (c.at ?? 0) >= since), meta };
+  return { data: data.filter((c) => (c.found_at ?? 0) >= since), meta };
 }
 
 const text = (v: unknown): string => String(v ?? "");
