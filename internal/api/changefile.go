@@ -42,7 +42,8 @@ type fileLine struct {
 	Change *fileChange `json:"change,omitempty"`
 }
 
-// fileHeader is written again after changes, with the time of the totals.
+// fileHeader is written again after changes, with the time of the totals: changes from next on that
+// no header follows are part of an append that was not completed, and do not count.
 type fileHeader struct {
 	Log  string `json:"log"`
 	Next int64  `json:"next"` // number of the next change
@@ -162,14 +163,16 @@ func readChanges(path string) (l *changeLog, base *view, err error) {
 	return l, base, nil
 }
 
-// eachFileLine calls each with the lines of a file, but for the last one of a process that was
-// killed while it wrote.
+// eachFileLine calls each with the lines of a file, but for those of an append that was not completed:
+// its process was killed, or is still writing.
 func eachFileLine(path string, each func(fileLine) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	var appended []fileLine // after the last header
+	next := int64(0)
 	lines := diskio.NewLineReader(f, longestLine)
 	for lines.Next() {
 		text := lines.Line()
@@ -178,21 +181,30 @@ func eachFileLine(path string, each func(fileLine) error) error {
 		}
 		var line fileLine
 		err := json.Unmarshal(text.Text, &line)
-		if err == nil {
-			err = each(line)
+		appended = append(appended, line)
+		if line.Header != nil {
+			next = line.Header.Next
+		} else if len(appended) > 1 || line.Change != nil && line.Change.Seq >= next {
+			if err == nil {
+				continue
+			}
+		}
+		for i := 0; i < len(appended) && err == nil; i++ {
+			err = each(appended[i])
 		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", text.Number, err)
 		}
+		appended = appended[:0]
 	}
 	return lines.Err()
 }
 
-// add writes what was found between the view before and v. Errors are logged: the next call
-// writes the whole file.
+// add writes what was found between the view before and v, and is not in the log yet. Errors are
+// logged: the next call writes the whole file.
 func (f *changeFile) add(l *changeLog, found []change, v *view) {
 	if f.size == 0 || time.Since(f.rewritten) > rewriteEvery && f.stale || f.size != f.onDisk() {
-		f.rewrite(l, v)
+		f.rewrite(l, found, v)
 		return
 	}
 	if len(found) == 0 {
@@ -210,16 +222,18 @@ func (f *changeFile) add(l *changeLog, found []change, v *view) {
 				}
 			}
 		}
-		return w.Encode(fileLine{Header: l.header(v)})
+		return w.Encode(fileLine{Header: l.header(found, v)})
 	}))
 }
 
+// skip notes that changes were not written, since the file is of another process.
+func (f *changeFile) skip() { f.size, f.stale = 0, true }
+
 func newFileChange(c change) *fileChange { return &fileChange{c, c.from, c.to} }
 
-func (l *changeLog) header(v *view) *fileHeader {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return &fileHeader{l.id, l.end, v.totals.Hour}
+// header is that of a file with the log and what was found after it.
+func (l *changeLog) header(found []change, v *view) *fileHeader {
+	return &fileHeader{l.id, l.last() + 1 + int64(len(found)), v.totals.Hour}
 }
 
 func (f *changeFile) onDisk() int64 {
@@ -242,14 +256,15 @@ func (f *changeFile) append(write func(*json.Encoder) error) error {
 	return errors.Join(err, file.Close())
 }
 
-// rewrite writes the log and the nodes of a view.
-func (f *changeFile) rewrite(l *changeLog, v *view) {
+// rewrite writes the log, what was found after it, and the nodes of a view.
+func (f *changeFile) rewrite(l *changeLog, found []change, v *view) {
 	all, _ := l.from(0)
+	all = append(all, found...)
 	f.stale, f.rewritten = false, time.Now()
 	f.report(diskio.ReplaceFileWith(f.path, 0o644, func(to io.Writer) error {
 		out := bufio.NewWriter(to)
 		w := json.NewEncoder(out)
-		if err := w.Encode(fileLine{Header: l.header(v)}); err != nil {
+		if err := w.Encode(fileLine{Header: l.header(found, v)}); err != nil {
 			return err
 		}
 		for _, c := range all {

@@ -73,7 +73,7 @@ func TestChangesAreTheSameAfterARestart(t *testing.T) {
 			fmt.Fprint(f, `{"change":{"kind":"mov`)
 			f.Close()
 		},
-		"written whole": func() { s.views.file.rewrite(s.views.changes, s.views.current.Load()) },
+		"written whole": func() { s.views.file.rewrite(s.views.changes, nil, s.views.current.Load()) },
 	} {
 		prepare()
 		again := serverOf(t, c, c.sources(), Config{})
@@ -97,6 +97,67 @@ func TestChangesAreTheSameAfterARestart(t *testing.T) {
 	again = serverOf(t, c, c.sources(), Config{})
 	if rec := again.get("/api/v1/changes?after="+latest, false); rec.Code != http.StatusGone || !strings.Contains(rec.Body.String(), "since=") {
 		t.Errorf("a cursor of another log: %d %s", rec.Code, rec.Body)
+	}
+}
+
+// An append that ends at any byte is there as a whole or not at all: the log and its numbers stay.
+func TestTornAppend(t *testing.T) {
+	c := newTestCrawl(t)
+	now := time.Now()
+	c.crawl(0, 30, now.Add(-50*time.Hour))
+	s := serverOf(t, c, c.sources(), Config{})
+	path := filepath.Join(c.dir, ChangesFile)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, _ := s.views.changes.from(0)
+	c.upgrade(0, 20, now.Add(-time.Hour), "v9.0.0")
+	s.views.update()
+	whole, err := os.ReadFile(path)
+	is, _ := s.views.changes.from(0)
+	if err != nil || len(is) == len(was) || len(whole) < len(before)+5000 {
+		t.Fatal(err, len(is), len(whole)-len(before))
+	}
+	for size := len(before); size <= len(whole); size++ {
+		if err := os.WriteFile(path, whole[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := was
+		if size == len(whole) {
+			want = is
+		}
+		l, _, err := readChanges(path)
+		if err != nil || l.id != s.views.changes.id || len(l.all) != len(want) || l.last() != int64(len(want)) {
+			t.Fatalf("%d of %d bytes: %v, %+v", size-len(before), len(whole)-len(before), err, l)
+		}
+	}
+	if err := os.WriteFile(path, whole[:len(whole)-10], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := serverOf(t, c, c.sources(), Config{})
+	if found, _ := again.views.changes.from(0); len(found) != len(is) || again.views.changes.id != s.views.changes.id {
+		t.Errorf("after a restart: %d changes, want %d", len(found), len(is))
+	}
+}
+
+// What was found while the file was another process's is written with what is found later.
+func TestSkippedChangesAreWrittenLater(t *testing.T) {
+	c := newTestCrawl(t)
+	now := time.Now()
+	c.crawl(0, 30, now.Add(-50*time.Hour))
+	src, own := c.sources(), true
+	src.Own = func() bool { return own }
+	s := serverOf(t, c, src, Config{})
+	for i, mine := range []bool{true, false, true} {
+		own = mine
+		c.upgrade(3*i, 3*i+3, now.Add(-time.Hour), fmt.Sprint("v9.0.", i))
+		s.views.update()
+	}
+	want, _ := s.views.changes.from(0)
+	l, _, err := readChanges(filepath.Join(c.dir, ChangesFile))
+	if err != nil || len(l.all) != len(want) || l.last() != s.views.changes.last() {
+		t.Errorf("%v: not the %d changes of the log", err, len(want))
 	}
 }
 

@@ -78,7 +78,7 @@ func TestChangeLogIsBounded(t *testing.T) {
 		l.all[i] = change{Seq: int64(i) + 1, FoundAt: time.Now().UnixMilli()}
 	}
 	l.end = int64(len(l.all)) + 1
-	l.add(v, v)
+	l.add(l.find(v, v))
 	if len(l.all) > maxChanges || l.all[0].Seq != changesSlack+11 {
 		t.Errorf("%d changes from %d", len(l.all), l.all[0].Seq)
 	}
