@@ -103,7 +103,7 @@ type changeFile struct {
 	path      string
 	size      int64 // of what was written; another size is of somebody else
 	rewritten time.Time
-	stale     bool // there are changes that the nodes in the file do not have
+	stale     bool // a view since has nodes or changes that the nodes in the file do not have
 	log       *slog.Logger
 	limit     *loglimit.Limiter
 }
@@ -207,10 +207,10 @@ func (f *changeFile) add(l *changeLog, found []change, v *view) {
 		f.rewrite(l, found, v)
 		return
 	}
+	f.stale = true // also of nodes whose handshake is no change, in the crawl's first day
 	if len(found) == 0 {
 		return
 	}
-	f.stale = true
 	f.report(f.append(func(w *json.Encoder) error {
 		for _, c := range found {
 			if err := w.Encode(fileLine{Change: newFileChange(c)}); err != nil {

@@ -141,6 +141,28 @@ func TestTornAppend(t *testing.T) {
 	}
 }
 
+// A node of the crawl's first day appears in no list, whenever the server was restarted or killed.
+func TestNodesOfTheFirstDayDoNotAppear(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		c := newTestCrawl(t)
+		now := time.Now()
+		c.crawl(0, 10, now.Add(-30*time.Hour))
+		s := serverOf(t, c, c.sources(), Config{})
+		c.crawl(10, 20, now.Add(-28*time.Hour))
+		s.views.update()
+		if !killed {
+			ended, end := context.WithCancel(t.Context())
+			end()
+			s.views.run(ended)
+		}
+		c.crawl(0, 20, now.Add(-time.Hour)) // while no server runs
+		again := serverOf(t, c, c.sources(), Config{})
+		if rows, _, _ := again.changed("?since=" + fmt.Sprint(now.Add(-29*24*time.Hour).UnixMilli()) + "&kind=appeared"); len(rows) != 0 {
+			t.Errorf("killed %t: %q", killed, rows)
+		}
+	}
+}
+
 // What was found while the file was another process's is written with what is found later.
 func TestSkippedChangesAreWrittenLater(t *testing.T) {
 	c := newTestCrawl(t)

@@ -66,7 +66,7 @@ func changesBetween(last, next *view) (out []change) {
 		switch {
 		case is == nil: // forgotten by the tracker, which says nothing of the node
 		case was == nil || !was.handshaken():
-			if is.handshaken() && is.LastHandshake > begun {
+			if is.handshaken() && is.FirstSeen > begun {
 				fresh = append(fresh, len(out))
 				out = append(out, is.change(appeared, is.LastHandshake))
 				out[len(out)-1].to = is.Address

@@ -23,7 +23,7 @@ func TestChangesBetween(t *testing.T) {
 	state := &tracker.State{History: tracker.History{Counts: []tracker.HourCounts{{Hour: hour}}}}
 	peer := func(id string, handshake int64, change func(p *tracker.Peer)) node {
 		p := &tracker.Peer{
-			ID: id, Client: eth2.Client{Kind: eth2.ClientLighthouse, Version: "v8.0.0"}, Address: "quic/192.0.2." + id + ":9000", LastHandshake: handshake, LastSeen: handshake,
+			ID: id, Client: eth2.Client{Kind: eth2.ClientLighthouse, Version: "v8.0.0"}, Address: "quic/192.0.2." + id + ":9000", FirstSeen: handshake, LastHandshake: handshake, LastSeen: handshake,
 			Estimate: &tracker.Estimate{Estimate: estimate.Estimate{Median: 5, PValidator: 1}},
 		}
 		if change != nil {
