@@ -148,17 +148,25 @@ func (l *changeLog) number(cursor string) (number int64, valid, kept bool) {
 	return number, true, id == l.id && number < l.end && number >= first-1
 }
 
+// eventReset says that changes are missing before the next ones.
+const eventReset = "event: reset\ndata: {\"detail\":\"changes since the last event are not kept any more: read /api/v1/changes\"}\n\n"
+
 // eventsAfter are the changes after a number as server-sent events, at most so many, and the
-// number of the last.
+// number of the last. Where some of them have been dropped eventReset is the first.
 func (l *changeLog) eventsAfter(number int64, limit int, full bool) ([]byte, int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := l.fromLocked(number + 1)
-	if number+1 != l.newest.from || len(list) > limit {
+	lost := number+1 < l.end-int64(len(l.all))
+	if lost || number+1 != l.newest.from || len(list) > limit {
+		var reset []byte
+		if lost {
+			reset, number = []byte(eventReset), l.end-1
+		}
 		if list = list[:min(limit, len(list))]; len(list) > 0 {
 			number = list[len(list)-1].Seq
 		}
-		return l.events(list, full), number
+		return append(reset, l.events(list, full)...), number
 	}
 	into := &l.newest.public
 	if full {

@@ -87,6 +87,30 @@ func TestChangeLogIsBounded(t *testing.T) {
 	}
 }
 
+// A stream that is so slow that changes were dropped which it was not sent is told so, once.
+func TestSlowStreamIsReset(t *testing.T) {
+	l := newChangeLog()
+	for seq := int64(6); seq <= 10; seq++ { // 1 to 5 were dropped
+		l.all = append(l.all, change{Seq: seq})
+	}
+	l.end, l.newest.from = 11, 9
+	for number, want := range map[int64]struct {
+		reset   bool
+		changes int
+		last    int64
+	}{0: {true, 3, 8}, 4: {true, 3, 8}, 5: {false, 3, 8}, 8: {false, 2, 10}, 9: {false, 1, 10}} {
+		data, last := l.eventsAfter(number, 3, false)
+		text := string(data)
+		if reset := strings.HasPrefix(text, "event: reset\n"); reset != want.reset || strings.Count(text, "event: reset") > 1 || strings.Count(text, "event: change") != want.changes || last != want.last {
+			t.Errorf("after %d: up to %d\n%s\nwant %+v", number, last, text, want)
+		}
+	}
+	l.all, l.newest.from = nil, 6
+	if data, last := l.eventsAfter(5, 3, false); string(data) != eventReset || last != 10 {
+		t.Errorf("all were dropped: %q, up to %d", data, last)
+	}
+}
+
 // No query makes an answer that is not as specified, or an error of the server.
 func FuzzQuery(f *testing.F) {
 	s := newTestServer(f, 14)
