@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -235,6 +236,40 @@ func TestLateChangesAreFound(t *testing.T) {
 	for _, q := range []string{"after=x", "after=" + strings.Repeat("0", 8) + "-1", "after=-1", "cursor=" + cursor[:8] + "-99999", "limit=0", "limit=1001", "after=" + cursor + "x"} {
 		if rec := s.get("/api/v1/changes?"+q, false); rec.Code != http.StatusBadRequest && rec.Code != http.StatusGone {
 			t.Errorf("%s: %d", q, rec.Code)
+		}
+	}
+}
+
+// All changes as rows are an export, which takes a slot; none of them are cached: the window moves
+// with the time.
+func TestChangesAsRows(t *testing.T) {
+	s := newTestServer(t, 20)
+	for _, format := range []string{formatNDJSON, formatCSV} {
+		path := "/api/v1/changes?format=" + format
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			for _, limit := range []string{"", "&limit=5"} {
+				rec := s.ask(method, path+limit, http.Header{})
+				if rec.Code != http.StatusOK || rec.Header().Get("ETag") != "" || rec.Header().Get("Cache-Control") != "no-store" {
+					t.Errorf("%s %s%s: %d %v", method, path, limit, rec.Code, rec.Header())
+				}
+			}
+		}
+		var held []func()
+		for range eachExports {
+			release, p := s.limits.exports.acquire(t.Context(), client{addr: netip.MustParseAddr("192.0.2.1")}) // of httptest's requests
+			if p != nil {
+				t.Fatal("slots are in use")
+			}
+			held = append(held, release)
+		}
+		if rec := s.get(path, false); rec.Code != http.StatusTooManyRequests {
+			t.Errorf("%s without a slot: %d", path, rec.Code)
+		}
+		if rec := s.get(path+"&limit=5", false); rec.Code != http.StatusOK {
+			t.Errorf("%s, five of them, without a slot: %d", path, rec.Code)
+		}
+		for _, release := range held {
+			release()
 		}
 	}
 }
