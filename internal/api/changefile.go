@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -128,7 +129,7 @@ func openChanges(dataDir string, log *slog.Logger) (*changeLog, *changeFile, *vi
 func readChanges(path string) (l *changeLog, base *view, err error) {
 	nodes, header := map[string]*fileNode{}, (*fileHeader)(nil)
 	l = newChangeLog()
-	err = eachFileLine(path, func(line fileLine) error {
+	_, err = eachFileLine(path, func(line fileLine) error {
 		switch c := line.Change; {
 		case line.Header != nil:
 			header = line.Header
@@ -164,11 +165,12 @@ func readChanges(path string) (l *changeLog, base *view, err error) {
 }
 
 // eachFileLine calls each with the lines of a file, but for those of an append that was not completed:
-// its process was killed, or is still writing.
-func eachFileLine(path string, each func(fileLine) error) error {
+// its process was killed, or is still writing. rest reports whether there are such. The error is
+// dataset.ErrDamaged for a line that is none of such a file.
+func eachFileLine(path string, each func(fileLine) error) (rest bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	var appended []fileLine // after the last header
@@ -177,7 +179,7 @@ func eachFileLine(path string, each func(fileLine) error) error {
 	for lines.Next() {
 		text := lines.Line()
 		if text.Torn {
-			break
+			return true, nil
 		}
 		var line fileLine
 		err := json.Unmarshal(text.Text, &line)
@@ -193,11 +195,11 @@ func eachFileLine(path string, each func(fileLine) error) error {
 			err = each(appended[i])
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", text.Number, err)
+			return false, fmt.Errorf("%w: line %d: %w", dataset.ErrDamaged, text.Number, err)
 		}
 		appended = appended[:0]
 	}
-	return lines.Err()
+	return len(appended) > 0, lines.Err()
 }
 
 // add writes what was found between the view before and v, and is not in the log yet. Errors are
@@ -291,33 +293,52 @@ func (f *changeFile) report(err error) {
 	}
 }
 
-// PurgeChanges removes nodes from the changes of a data directory that no server uses, and counts
-// the changes that it removed. What follows is renumbered in a log of its own.
-func PurgeChanges(dataDir string, gone func(id string) bool) (removed int, err error) {
-	path := filepath.Join(dataDir, ChangesFile)
-	var lines []fileLine
-	mentioned := false
-	err = eachFileLine(path, func(line fileLine) error {
+// withoutNodes are the lines of a file without those of nodes, how many changes it left out, and
+// whether anything of the file is not as it was.
+func withoutNodes(path string, gone func(id string) bool) (lines []fileLine, removed int, changed bool, err error) {
+	rest, err := eachFileLine(path, func(line fileLine) error {
 		switch {
 		case line.Node != nil && gone(line.Node.ID):
-			mentioned = true
+			changed = true
 			return nil
 		case line.Change != nil && gone(line.Change.ID):
 			removed++
 			return nil
 		case line.Change != nil && line.Change.Replaces != nil && gone(*line.Change.Replaces):
-			mentioned = true
+			changed = true
 			line.Change.Replaces = nil
 		}
 		lines = append(lines, line)
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return lines, removed, changed || rest || removed > 0, err
+}
+
+// CountChanges counts the changes that PurgeChanges would remove.
+func CountChanges(dataDir string, gone func(id string) bool) (int, error) {
+	_, n, _, err := withoutNodes(filepath.Join(dataDir, ChangesFile), gone)
+	return n, err
+}
+
+// PurgeChanges removes nodes from the changes of a data directory that no server uses, and counts
+// the changes that it removed. What follows is renumbered in a log of its own. A damaged file, which no
+// server would read, is removed.
+func PurgeChanges(dataDir string, gone func(id string) bool, log *slog.Logger) (removed int, err error) {
+	path := filepath.Join(dataDir, ChangesFile)
+	lines, removed, changed, err := withoutNodes(path, gone)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return 0, nil
-	case err != nil: // nobody reads it
+	case errors.Is(err, dataset.ErrDamaged):
+		log.Warn("the list of changes is damaged and is removed: it begins again with the next start", slog.Any("error", err))
 		return 0, os.Remove(path)
-	case removed == 0 && !mentioned:
+	case err != nil:
+		return 0, err
+	case !changed:
 		return 0, nil
 	}
 	id, next := newLogID(), int64(1)

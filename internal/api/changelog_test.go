@@ -3,7 +3,9 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/dataset"
 )
 
 // changed are the changes of an answer, as text, and its cursor for later ones.
@@ -348,7 +352,11 @@ func TestPurgeChanges(t *testing.T) {
 	c.upgrade(0, 5, now.Add(-time.Hour), "v9.0.0")
 	s.views.update()
 	all, latest, _ := s.changed("")
-	removed, err := PurgeChanges(c.dir, func(id string) bool { return id == testPeer(2) })
+	log := slog.New(slog.DiscardHandler)
+	if n, err := CountChanges(c.dir, func(id string) bool { return id == testPeer(2) }); n != 2 || err != nil {
+		t.Errorf("%d would be removed: %v", n, err)
+	}
+	removed, err := PurgeChanges(c.dir, func(id string) bool { return id == testPeer(2) }, log)
 	if err != nil || removed != 2 {
 		t.Fatal(removed, err)
 	}
@@ -360,8 +368,40 @@ func TestPurgeChanges(t *testing.T) {
 	if err != nil || len(l.all) != len(all)-2 || len(base.nodes) != 29 || l.all[len(l.all)-1].Seq != int64(len(all)-2) || strings.HasPrefix(latest, l.id) {
 		t.Errorf("%v: %d changes of %d", err, len(l.all), len(all))
 	}
-	if n, err := PurgeChanges(t.TempDir(), func(string) bool { return true }); n != 0 || err != nil {
+	if n, err := PurgeChanges(t.TempDir(), func(string) bool { return true }, log); n != 0 || err != nil {
 		t.Errorf("no file: %d %v", n, err)
+	}
+}
+
+// A purge removes the file of changes when it is damaged, and says so; one that cannot be read stays. Of
+// an append that was not completed nothing is left.
+func TestPurgeOfDamagedChanges(t *testing.T) {
+	const header = `{"header":{"log":"00000000","next":1,"as_of":5}}` + "\n"
+	none := func(string) bool { return false }
+	for text, damaged := range map[string]bool{header: false, header + "nonsense\n": true, header + `{"change":{"kind":"moved","id":"a","seq":1}}` + "\n": false, header + `{"chan`: false} {
+		dir, log := t.TempDir(), &lines{}
+		path := filepath.Join(dir, ChangesFile)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := CountChanges(dir, none); errors.Is(err, dataset.ErrDamaged) != damaged {
+			t.Errorf("%q: %v", text, err)
+		}
+		n, err := PurgeChanges(dir, none, slog.New(slog.NewTextHandler(log, nil)))
+		left, _ := os.ReadFile(path)
+		if n != 0 || err != nil || log.has("level=WARN", path, "line 2") != damaged || damaged != (len(left) == 0) || strings.Contains(string(left), "chan") {
+			t.Errorf("%q: %v, %q is left", text, err, left)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, ChangesFile), 0o700); err != nil { // which cannot be read
+		t.Fatal(err)
+	}
+	if _, err := PurgeChanges(dir, none, slog.New(slog.DiscardHandler)); err == nil || errors.Is(err, dataset.ErrDamaged) {
+		t.Errorf("a file that cannot be read: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ChangesFile)); err != nil {
+		t.Error(err)
 	}
 }
 
