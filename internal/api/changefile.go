@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -42,7 +43,8 @@ type fileLine struct {
 	Change *fileChange `json:"change,omitempty"`
 }
 
-// fileHeader is written again after changes, with the time of the totals.
+// fileHeader is written again after changes, with the time of the totals: changes from next on that
+// no header follows are part of an append that was not completed, and do not count.
 type fileHeader struct {
 	Log  string `json:"log"`
 	Next int64  `json:"next"` // number of the next change
@@ -102,7 +104,7 @@ type changeFile struct {
 	path      string
 	size      int64 // of what was written; another size is of somebody else
 	rewritten time.Time
-	stale     bool // there are changes that the nodes in the file do not have
+	stale     bool // a view since has nodes or changes that the nodes in the file do not have
 	log       *slog.Logger
 	limit     *loglimit.Limiter
 }
@@ -127,7 +129,7 @@ func openChanges(dataDir string, log *slog.Logger) (*changeLog, *changeFile, *vi
 func readChanges(path string) (l *changeLog, base *view, err error) {
 	nodes, header := map[string]*fileNode{}, (*fileHeader)(nil)
 	l = newChangeLog()
-	err = eachFileLine(path, func(line fileLine) error {
+	_, err = eachFileLine(path, func(line fileLine) error {
 		switch c := line.Change; {
 		case line.Header != nil:
 			header = line.Header
@@ -162,43 +164,55 @@ func readChanges(path string) (l *changeLog, base *view, err error) {
 	return l, base, nil
 }
 
-// eachFileLine calls each with the lines of a file, but for the last one of a process that was
-// killed while it wrote.
-func eachFileLine(path string, each func(fileLine) error) error {
+// eachFileLine calls each with the lines of a file, but for those of an append that was not completed:
+// its process was killed, or is still writing. rest reports whether there are such. The error is
+// dataset.ErrDamaged for a line that is none of such a file.
+func eachFileLine(path string, each func(fileLine) error) (rest bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
+	var appended []fileLine // after the last header
+	next := int64(0)
 	lines := diskio.NewLineReader(f, longestLine)
 	for lines.Next() {
 		text := lines.Line()
 		if text.Torn {
-			break
+			return true, nil
 		}
 		var line fileLine
 		err := json.Unmarshal(text.Text, &line)
-		if err == nil {
-			err = each(line)
+		appended = append(appended, line)
+		if line.Header != nil {
+			next = line.Header.Next
+		} else if len(appended) > 1 || line.Change != nil && line.Change.Seq >= next {
+			if err == nil {
+				continue
+			}
+		}
+		for i := 0; i < len(appended) && err == nil; i++ {
+			err = each(appended[i])
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %w", text.Number, err)
+			return false, fmt.Errorf("%w: line %d: %w", dataset.ErrDamaged, text.Number, err)
 		}
+		appended = appended[:0]
 	}
-	return lines.Err()
+	return len(appended) > 0, lines.Err()
 }
 
-// add writes what was found between the view before and v. Errors are logged: the next call
-// writes the whole file.
+// add writes what was found between the view before and v, and is not in the log yet. Errors are
+// logged: the next call writes the whole file.
 func (f *changeFile) add(l *changeLog, found []change, v *view) {
 	if f.size == 0 || time.Since(f.rewritten) > rewriteEvery && f.stale || f.size != f.onDisk() {
-		f.rewrite(l, v)
+		f.rewrite(l, found, v)
 		return
 	}
+	f.stale = true // also of nodes whose handshake is no change, in the crawl's first day
 	if len(found) == 0 {
 		return
 	}
-	f.stale = true
 	f.report(f.append(func(w *json.Encoder) error {
 		for _, c := range found {
 			if err := w.Encode(fileLine{Change: newFileChange(c)}); err != nil {
@@ -210,16 +224,18 @@ func (f *changeFile) add(l *changeLog, found []change, v *view) {
 				}
 			}
 		}
-		return w.Encode(fileLine{Header: l.header(v)})
+		return w.Encode(fileLine{Header: l.header(found, v)})
 	}))
 }
 
+// skip notes that changes were not written, since the file is of another process.
+func (f *changeFile) skip() { f.size, f.stale = 0, true }
+
 func newFileChange(c change) *fileChange { return &fileChange{c, c.from, c.to} }
 
-func (l *changeLog) header(v *view) *fileHeader {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return &fileHeader{l.id, l.end, v.totals.Hour}
+// header is that of a file with the log and what was found after it.
+func (l *changeLog) header(found []change, v *view) *fileHeader {
+	return &fileHeader{l.id, l.last() + 1 + int64(len(found)), v.totals.Hour}
 }
 
 func (f *changeFile) onDisk() int64 {
@@ -242,14 +258,15 @@ func (f *changeFile) append(write func(*json.Encoder) error) error {
 	return errors.Join(err, file.Close())
 }
 
-// rewrite writes the log and the nodes of a view.
-func (f *changeFile) rewrite(l *changeLog, v *view) {
+// rewrite writes the log, what was found after it, and the nodes of a view.
+func (f *changeFile) rewrite(l *changeLog, found []change, v *view) {
 	all, _ := l.from(0)
+	all = append(all, found...)
 	f.stale, f.rewritten = false, time.Now()
 	f.report(diskio.ReplaceFileWith(f.path, 0o644, func(to io.Writer) error {
 		out := bufio.NewWriter(to)
 		w := json.NewEncoder(out)
-		if err := w.Encode(fileLine{Header: l.header(v)}); err != nil {
+		if err := w.Encode(fileLine{Header: l.header(found, v)}); err != nil {
 			return err
 		}
 		for _, c := range all {
@@ -276,33 +293,52 @@ func (f *changeFile) report(err error) {
 	}
 }
 
-// PurgeChanges removes nodes from the changes of a data directory that no server uses, and counts
-// the changes that it removed. What follows is renumbered in a log of its own.
-func PurgeChanges(dataDir string, gone func(id string) bool) (removed int, err error) {
-	path := filepath.Join(dataDir, ChangesFile)
-	var lines []fileLine
-	mentioned := false
-	err = eachFileLine(path, func(line fileLine) error {
+// withoutNodes are the lines of a file without those of nodes, how many changes it left out, and
+// whether anything of the file is not as it was.
+func withoutNodes(path string, gone func(id string) bool) (lines []fileLine, removed int, changed bool, err error) {
+	rest, err := eachFileLine(path, func(line fileLine) error {
 		switch {
 		case line.Node != nil && gone(line.Node.ID):
-			mentioned = true
+			changed = true
 			return nil
 		case line.Change != nil && gone(line.Change.ID):
 			removed++
 			return nil
 		case line.Change != nil && line.Change.Replaces != nil && gone(*line.Change.Replaces):
-			mentioned = true
+			changed = true
 			line.Change.Replaces = nil
 		}
 		lines = append(lines, line)
 		return nil
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return lines, removed, changed || rest || removed > 0, err
+}
+
+// CountChanges counts the changes that PurgeChanges would remove.
+func CountChanges(dataDir string, gone func(id string) bool) (int, error) {
+	_, n, _, err := withoutNodes(filepath.Join(dataDir, ChangesFile), gone)
+	return n, err
+}
+
+// PurgeChanges removes nodes from the changes of a data directory that no server uses, and counts
+// the changes that it removed. What follows is renumbered in a log of its own. A damaged file, which no
+// server would read, is removed.
+func PurgeChanges(dataDir string, gone func(id string) bool, log *slog.Logger) (removed int, err error) {
+	path := filepath.Join(dataDir, ChangesFile)
+	lines, removed, changed, err := withoutNodes(path, gone)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return 0, nil
-	case err != nil: // nobody reads it
+	case errors.Is(err, dataset.ErrDamaged):
+		log.Warn("the list of changes is damaged and is removed: it begins again with the next start", slog.Any("error", err))
 		return 0, os.Remove(path)
-	case removed == 0 && !mentioned:
+	case err != nil:
+		return 0, err
+	case !changed:
 		return 0, nil
 	}
 	id, next := newLogID(), int64(1)

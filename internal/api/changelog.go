@@ -48,9 +48,9 @@ func newLogID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// add numbers the differences between two views, and returns them; last is nil for the first one of
-// a log, whose State says what changed before.
-func (l *changeLog) add(last, next *view) []change {
+// find numbers the differences between two views; last is nil for the first one of a log, whose
+// State says what changed before. They are not in the log until they are added.
+func (l *changeLog) find(last, next *view) []change {
 	var found []change
 	if last == nil {
 		found = next.pastChanges()
@@ -58,21 +58,26 @@ func (l *changeLog) add(last, next *view) []change {
 		found = changesBetween(last, next)
 	}
 	slices.SortStableFunc(found, func(a, b change) int { return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.ID, b.ID)) })
-	now := time.Now().UnixMilli()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	now, first := time.Now().UnixMilli(), l.last()+1
 	for i := range found {
-		found[i].Seq, found[i].FoundAt = l.end+int64(i), now
+		found[i].Seq, found[i].FoundAt = first+int64(i), now
 		if last == nil {
 			found[i].FoundAt = min(now, found[i].At)
 		}
 	}
+	return found
+}
+
+// add adds what was found.
+func (l *changeLog) add(found []change) {
+	now := time.Now().UnixMilli()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.newest.from, l.newest.public, l.newest.full = l.end, nil, nil
 	l.all, l.end = append(l.all, found...), l.end+int64(len(found))
 	if len(l.all) > maxChanges+changesSlack || len(l.all) > 0 && l.all[0].FoundAt < now-(changesKept+changesGrace).Milliseconds() {
 		l.trim(now)
 	}
-	return found
 }
 
 // trim drops what is too old or too much.
@@ -143,17 +148,25 @@ func (l *changeLog) number(cursor string) (number int64, valid, kept bool) {
 	return number, true, id == l.id && number < l.end && number >= first-1
 }
 
+// eventReset says that changes are missing before the next ones.
+const eventReset = "event: reset\ndata: {\"detail\":\"changes since the last event are not kept any more: read /api/v1/changes\"}\n\n"
+
 // eventsAfter are the changes after a number as server-sent events, at most so many, and the
-// number of the last.
+// number of the last. Where some of them have been dropped eventReset is the first.
 func (l *changeLog) eventsAfter(number int64, limit int, full bool) ([]byte, int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := l.fromLocked(number + 1)
-	if number+1 != l.newest.from || len(list) > limit {
+	lost := number+1 < l.end-int64(len(l.all))
+	if lost || number+1 != l.newest.from || len(list) > limit {
+		var reset []byte
+		if lost {
+			reset, number = []byte(eventReset), l.end-1
+		}
 		if list = list[:min(limit, len(list))]; len(list) > 0 {
 			number = list[len(list)-1].Seq
 		}
-		return l.events(list, full), number
+		return append(reset, l.events(list, full)...), number
 	}
 	into := &l.newest.public
 	if full {

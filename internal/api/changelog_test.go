@@ -3,14 +3,19 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/dataset"
 )
 
 // changed are the changes of an answer, as text, and its cursor for later ones.
@@ -73,7 +78,7 @@ func TestChangesAreTheSameAfterARestart(t *testing.T) {
 			fmt.Fprint(f, `{"change":{"kind":"mov`)
 			f.Close()
 		},
-		"written whole": func() { s.views.file.rewrite(s.views.changes, s.views.current.Load()) },
+		"written whole": func() { s.views.file.rewrite(s.views.changes, nil, s.views.current.Load()) },
 	} {
 		prepare()
 		again := serverOf(t, c, c.sources(), Config{})
@@ -97,6 +102,89 @@ func TestChangesAreTheSameAfterARestart(t *testing.T) {
 	again = serverOf(t, c, c.sources(), Config{})
 	if rec := again.get("/api/v1/changes?after="+latest, false); rec.Code != http.StatusGone || !strings.Contains(rec.Body.String(), "since=") {
 		t.Errorf("a cursor of another log: %d %s", rec.Code, rec.Body)
+	}
+}
+
+// An append that ends at any byte is there as a whole or not at all: the log and its numbers stay.
+func TestTornAppend(t *testing.T) {
+	c := newTestCrawl(t)
+	now := time.Now()
+	c.crawl(0, 30, now.Add(-50*time.Hour))
+	s := serverOf(t, c, c.sources(), Config{})
+	path := filepath.Join(c.dir, ChangesFile)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, _ := s.views.changes.from(0)
+	c.upgrade(0, 20, now.Add(-time.Hour), "v9.0.0")
+	s.views.update()
+	whole, err := os.ReadFile(path)
+	is, _ := s.views.changes.from(0)
+	if err != nil || len(is) == len(was) || len(whole) < len(before)+5000 {
+		t.Fatal(err, len(is), len(whole)-len(before))
+	}
+	for size := len(before); size <= len(whole); size++ {
+		if err := os.WriteFile(path, whole[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := was
+		if size == len(whole) {
+			want = is
+		}
+		l, _, err := readChanges(path)
+		if err != nil || l.id != s.views.changes.id || len(l.all) != len(want) || l.last() != int64(len(want)) {
+			t.Fatalf("%d of %d bytes: %v, %+v", size-len(before), len(whole)-len(before), err, l)
+		}
+	}
+	if err := os.WriteFile(path, whole[:len(whole)-10], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := serverOf(t, c, c.sources(), Config{})
+	if found, _ := again.views.changes.from(0); len(found) != len(is) || again.views.changes.id != s.views.changes.id {
+		t.Errorf("after a restart: %d changes, want %d", len(found), len(is))
+	}
+}
+
+// A node of the crawl's first day appears in no list, whenever the server was restarted or killed.
+func TestNodesOfTheFirstDayDoNotAppear(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		c := newTestCrawl(t)
+		now := time.Now()
+		c.crawl(0, 10, now.Add(-30*time.Hour))
+		s := serverOf(t, c, c.sources(), Config{})
+		c.crawl(10, 20, now.Add(-28*time.Hour))
+		s.views.update()
+		if !killed {
+			ended, end := context.WithCancel(t.Context())
+			end()
+			s.views.run(ended)
+		}
+		c.crawl(0, 20, now.Add(-time.Hour)) // while no server runs
+		again := serverOf(t, c, c.sources(), Config{})
+		if rows, _, _ := again.changed("?since=" + fmt.Sprint(now.Add(-29*24*time.Hour).UnixMilli()) + "&kind=appeared"); len(rows) != 0 {
+			t.Errorf("killed %t: %q", killed, rows)
+		}
+	}
+}
+
+// What was found while the file was another process's is written with what is found later.
+func TestSkippedChangesAreWrittenLater(t *testing.T) {
+	c := newTestCrawl(t)
+	now := time.Now()
+	c.crawl(0, 30, now.Add(-50*time.Hour))
+	src, own := c.sources(), true
+	src.Own = func() bool { return own }
+	s := serverOf(t, c, src, Config{})
+	for i, mine := range []bool{true, false, true} {
+		own = mine
+		c.upgrade(3*i, 3*i+3, now.Add(-time.Hour), fmt.Sprint("v9.0.", i))
+		s.views.update()
+	}
+	want, _ := s.views.changes.from(0)
+	l, _, err := readChanges(filepath.Join(c.dir, ChangesFile))
+	if err != nil || len(l.all) != len(want) || l.last() != s.views.changes.last() {
+		t.Errorf("%v: not the %d changes of the log", err, len(want))
 	}
 }
 
@@ -152,6 +240,40 @@ func TestLateChangesAreFound(t *testing.T) {
 	for _, q := range []string{"after=x", "after=" + strings.Repeat("0", 8) + "-1", "after=-1", "cursor=" + cursor[:8] + "-99999", "limit=0", "limit=1001", "after=" + cursor + "x"} {
 		if rec := s.get("/api/v1/changes?"+q, false); rec.Code != http.StatusBadRequest && rec.Code != http.StatusGone {
 			t.Errorf("%s: %d", q, rec.Code)
+		}
+	}
+}
+
+// All changes as rows are an export, which takes a slot; none of them are cached: the window moves
+// with the time.
+func TestChangesAsRows(t *testing.T) {
+	s := newTestServer(t, 20)
+	for _, format := range []string{formatNDJSON, formatCSV} {
+		path := "/api/v1/changes?format=" + format
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			for _, limit := range []string{"", "&limit=5"} {
+				rec := s.ask(method, path+limit, http.Header{})
+				if rec.Code != http.StatusOK || rec.Header().Get("ETag") != "" || rec.Header().Get("Cache-Control") != "no-store" {
+					t.Errorf("%s %s%s: %d %v", method, path, limit, rec.Code, rec.Header())
+				}
+			}
+		}
+		var held []func()
+		for range eachExports {
+			release, p := s.limits.exports.acquire(t.Context(), client{addr: netip.MustParseAddr("192.0.2.1")}) // of httptest's requests
+			if p != nil {
+				t.Fatal("slots are in use")
+			}
+			held = append(held, release)
+		}
+		if rec := s.get(path, false); rec.Code != http.StatusTooManyRequests {
+			t.Errorf("%s without a slot: %d", path, rec.Code)
+		}
+		if rec := s.get(path+"&limit=5", false); rec.Code != http.StatusOK {
+			t.Errorf("%s, five of them, without a slot: %d", path, rec.Code)
+		}
+		for _, release := range held {
+			release()
 		}
 	}
 }
@@ -230,7 +352,11 @@ func TestPurgeChanges(t *testing.T) {
 	c.upgrade(0, 5, now.Add(-time.Hour), "v9.0.0")
 	s.views.update()
 	all, latest, _ := s.changed("")
-	removed, err := PurgeChanges(c.dir, func(id string) bool { return id == testPeer(2) })
+	log := slog.New(slog.DiscardHandler)
+	if n, err := CountChanges(c.dir, func(id string) bool { return id == testPeer(2) }); n != 2 || err != nil {
+		t.Errorf("%d would be removed: %v", n, err)
+	}
+	removed, err := PurgeChanges(c.dir, func(id string) bool { return id == testPeer(2) }, log)
 	if err != nil || removed != 2 {
 		t.Fatal(removed, err)
 	}
@@ -242,8 +368,40 @@ func TestPurgeChanges(t *testing.T) {
 	if err != nil || len(l.all) != len(all)-2 || len(base.nodes) != 29 || l.all[len(l.all)-1].Seq != int64(len(all)-2) || strings.HasPrefix(latest, l.id) {
 		t.Errorf("%v: %d changes of %d", err, len(l.all), len(all))
 	}
-	if n, err := PurgeChanges(t.TempDir(), func(string) bool { return true }); n != 0 || err != nil {
+	if n, err := PurgeChanges(t.TempDir(), func(string) bool { return true }, log); n != 0 || err != nil {
 		t.Errorf("no file: %d %v", n, err)
+	}
+}
+
+// A purge removes the file of changes when it is damaged, and says so; one that cannot be read stays. Of
+// an append that was not completed nothing is left.
+func TestPurgeOfDamagedChanges(t *testing.T) {
+	const header = `{"header":{"log":"00000000","next":1,"as_of":5}}` + "\n"
+	none := func(string) bool { return false }
+	for text, damaged := range map[string]bool{header: false, header + "nonsense\n": true, header + `{"change":{"kind":"moved","id":"a","seq":1}}` + "\n": false, header + `{"chan`: false} {
+		dir, log := t.TempDir(), &lines{}
+		path := filepath.Join(dir, ChangesFile)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := CountChanges(dir, none); errors.Is(err, dataset.ErrDamaged) != damaged {
+			t.Errorf("%q: %v", text, err)
+		}
+		n, err := PurgeChanges(dir, none, slog.New(slog.NewTextHandler(log, nil)))
+		left, _ := os.ReadFile(path)
+		if n != 0 || err != nil || log.has("level=WARN", path, "line 2") != damaged || damaged != (len(left) == 0) || strings.Contains(string(left), "chan") {
+			t.Errorf("%q: %v, %q is left", text, err, left)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, ChangesFile), 0o700); err != nil { // which cannot be read
+		t.Fatal(err)
+	}
+	if _, err := PurgeChanges(dir, none, slog.New(slog.DiscardHandler)); err == nil || errors.Is(err, dataset.ErrDamaged) {
+		t.Errorf("a file that cannot be read: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ChangesFile)); err != nil {
+		t.Error(err)
 	}
 }
 

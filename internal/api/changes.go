@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"io"
 	"math"
 	"net/http"
 	"net/netip"
@@ -66,7 +68,7 @@ func changesBetween(last, next *view) (out []change) {
 		switch {
 		case is == nil: // forgotten by the tracker, which says nothing of the node
 		case was == nil || !was.handshaken():
-			if is.handshaken() && is.LastHandshake > begun {
+			if is.handshaken() && is.FirstSeen > begun {
 				fresh = append(fresh, len(out))
 				out = append(out, is.change(appeared, is.LastHandshake))
 				out[len(out)-1].to = is.Address
@@ -226,11 +228,11 @@ func listChanges(s *Server, r *request) (answer, *problem) {
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
+	if q.format != formatJSON {
+		return exportChanges(s, r, &q)
+	}
 	all, last := s.views.changes.from(q.after + 1)
 	rows, more := q.rows(all, r.caller.full)
-	if q.format != formatJSON {
-		return tabular(s, r, q.format, "changes", rows), nil
-	}
 	m := struct {
 		meta
 		Next   *string `json:"next"`
@@ -241,6 +243,30 @@ func listChanges(s *Server, r *request) (answer, *problem) {
 	}
 	a := r.wrapped(s, marshal(rows), m)
 	a.etag = "" // the parameters' absent values depend on the time
+	return a, nil
+}
+
+// exportChanges answers with rows alone. Without a limit these are all, which takes a slot of exports.
+func exportChanges(s *Server, r *request, q *changesRequest) (answer, *problem) {
+	var rows []change
+	release := func() {}
+	if r.Method != http.MethodHead { // whose answer is not streamed, which releases the slot
+		if q.limit == 0 {
+			var p *problem
+			if release, p = s.limits.exports.acquire(r.Context(), r.client); p != nil {
+				return answer{}, p
+			}
+		}
+		all, _ := s.views.changes.from(q.after + 1)
+		rows, _ = q.rows(all, r.caller.full)
+	}
+	a := tabular(s, r, q.format, "changes", rows)
+	a.etag = "" // as of pages: they depend on the time
+	write := a.stream
+	a.stream = func(ctx context.Context, w io.Writer) error {
+		defer release()
+		return write(ctx, w)
+	}
 	return a, nil
 }
 

@@ -23,7 +23,7 @@ func TestChangesBetween(t *testing.T) {
 	state := &tracker.State{History: tracker.History{Counts: []tracker.HourCounts{{Hour: hour}}}}
 	peer := func(id string, handshake int64, change func(p *tracker.Peer)) node {
 		p := &tracker.Peer{
-			ID: id, Client: eth2.Client{Kind: eth2.ClientLighthouse, Version: "v8.0.0"}, Address: "quic/192.0.2." + id + ":9000", LastHandshake: handshake, LastSeen: handshake,
+			ID: id, Client: eth2.Client{Kind: eth2.ClientLighthouse, Version: "v8.0.0"}, Address: "quic/192.0.2." + id + ":9000", FirstSeen: handshake, LastHandshake: handshake, LastSeen: handshake,
 			Estimate: &tracker.Estimate{Estimate: estimate.Estimate{Median: 5, PValidator: 1}},
 		}
 		if change != nil {
@@ -78,12 +78,36 @@ func TestChangeLogIsBounded(t *testing.T) {
 		l.all[i] = change{Seq: int64(i) + 1, FoundAt: time.Now().UnixMilli()}
 	}
 	l.end = int64(len(l.all)) + 1
-	l.add(v, v)
+	l.add(l.find(v, v))
 	if len(l.all) > maxChanges || l.all[0].Seq != changesSlack+11 {
 		t.Errorf("%d changes from %d", len(l.all), l.all[0].Seq)
 	}
 	if got, last := l.from(0); len(got) != len(l.all) || last != l.end-1 || got[len(got)-1].Seq != last {
 		t.Errorf("%d changes, last %d", len(got), last)
+	}
+}
+
+// A stream that is so slow that changes were dropped which it was not sent is told so, once.
+func TestSlowStreamIsReset(t *testing.T) {
+	l := newChangeLog()
+	for seq := int64(6); seq <= 10; seq++ { // 1 to 5 were dropped
+		l.all = append(l.all, change{Seq: seq})
+	}
+	l.end, l.newest.from = 11, 9
+	for number, want := range map[int64]struct {
+		reset   bool
+		changes int
+		last    int64
+	}{0: {true, 3, 8}, 4: {true, 3, 8}, 5: {false, 3, 8}, 8: {false, 2, 10}, 9: {false, 1, 10}} {
+		data, last := l.eventsAfter(number, 3, false)
+		text := string(data)
+		if reset := strings.HasPrefix(text, "event: reset\n"); reset != want.reset || strings.Count(text, "event: reset") > 1 || strings.Count(text, "event: change") != want.changes || last != want.last {
+			t.Errorf("after %d: up to %d\n%s\nwant %+v", number, last, text, want)
+		}
+	}
+	l.all, l.newest.from = nil, 6
+	if data, last := l.eventsAfter(5, 3, false); string(data) != eventReset || last != 10 {
+		t.Errorf("all were dropped: %q, up to %d", data, last)
 	}
 }
 

@@ -84,7 +84,7 @@ func (e *eventStream) run(w http.ResponseWriter, r *http.Request) {
 	defer ping.Stop()
 	defer end.Stop()
 	v := e.server.views
-	if e.lost && !send([]byte("event: reset\ndata: {\"detail\":\"changes since the last event are not kept any more: read /api/v1/changes\"}\n\n")) {
+	if e.lost && !send([]byte(eventReset)) {
 		return
 	}
 	summary, _ := bytes.CutPrefix(v.current.Load().event, []byte(eventSummary))

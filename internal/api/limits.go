@@ -24,7 +24,7 @@ const (
 
 // What runs at one time: of all clients, and of one address.
 const (
-	maxExports, eachExports = 8, 2 // of nodes, and /validators
+	maxExports, eachExports = 8, 2 // of nodes and changes, and /validators
 	maxReads, eachReads     = 4, 1 // of the datasets
 	maxDetails, eachDetails = 4, 2 // explanations of a node
 	maxStreams, eachStreams = 256, 8

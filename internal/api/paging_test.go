@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -91,7 +92,7 @@ func TestCursorsThatAreGone(t *testing.T) {
 		}
 	}
 	if n := len(s.views.pins.list); n > 2 {
-		t.Errorf("%d views are kept for lists that began within %s", n, pinShare)
+		t.Errorf("%d views are kept for lists that began within %s", n, pinShare(60))
 	}
 	for i := range s.views.pins.list { // as if more time had passed
 		s.views.pins.list[i].kept = time.Time{}
@@ -112,6 +113,27 @@ func TestCursorsThatAreGone(t *testing.T) {
 	}
 	if rec := s.get("/api/v1/nodes?format=csv&cursor="+first, false); rec.Code != http.StatusGone {
 		t.Errorf("csv: %d", rec.Code)
+	}
+}
+
+// However many nodes there are and lists begin, a view stays for pinLeast after its last use.
+func TestPinsStay(t *testing.T) {
+	for _, n := range []int{0, 10_000, 60_000, 100_000, 190_000, 250_000} {
+		synctest.Test(t, func(t *testing.T) {
+			nodes := make([]node, n)
+			var p pins
+			first := &view{nodes: nodes}
+			p.keep(first)
+			for began := time.Now(); time.Since(began) < pinLeast-time.Second; time.Sleep(200 * time.Millisecond) {
+				p.keep(p.begin(&view{nodes: nodes}))
+				if !slices.ContainsFunc(p.list, func(x pin) bool { return x.view == first }) {
+					t.Fatalf("%d nodes: gone after %s", n, time.Since(began))
+				}
+			}
+			if p.nodes() > maxPinned && len(p.list) > minPins || len(p.list) > maxPins {
+				t.Errorf("%d views of %d nodes", len(p.list), n)
+			}
+		})
 	}
 }
 

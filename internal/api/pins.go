@@ -8,14 +8,19 @@ import (
 
 const (
 	// maxPins is how many views are kept for cursors, maxPinned how many nodes they have, if more
-	// than two are kept; pinKept is for how long after their last use.
-	maxPins   = 8
-	maxPinned = 400_000
-	pinKept   = 10 * time.Minute
-	// pinShare is for how long lists begin in the view that was kept last: so nobody can drive
-	// the others out, which stay for maxPins times as long at least.
-	pinShare = 4 * time.Second
+	// than minPins are kept; pinKept is for how long after their last use.
+	minPins, maxPins = 2, 8
+	maxPinned        = 400_000
+	pinKept          = 10 * time.Minute
+	// pinLeast is for how long a view stays at least after its last use, however many lists begin.
+	pinLeast = 32 * time.Second
 )
+
+// pinShare is for how long lists begin in the view that was kept last, of so many nodes: by the time
+// that as many more as there is room for were kept, pinLeast is over.
+func pinShare(nodes int) time.Duration {
+	return pinLeast / time.Duration(min(maxPins, max(minPins, maxPinned/max(1, nodes))))
+}
 
 // pins are recent views that cursors point into, so that all pages of a list are of one view.
 type pins struct {
@@ -32,8 +37,10 @@ type pin struct {
 func (p *pins) begin(current *view) *view {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.list); n > 0 && time.Since(p.list[n-1].kept) < pinShare {
-		return p.list[n-1].view
+	if n := len(p.list); n > 0 {
+		if last := p.list[n-1]; time.Since(last.kept) < pinShare(len(last.view.nodes)) {
+			return last.view
+		}
 	}
 	return current
 }
@@ -49,7 +56,7 @@ func (p *pins) keep(v *view) {
 		p.list = append(p.list, pin{v, now, now})
 	}
 	p.drop(now)
-	for len(p.list) > 2 && (len(p.list) > maxPins || p.nodes() > maxPinned) {
+	for len(p.list) > minPins && (len(p.list) > maxPins || p.nodes() > maxPinned) {
 		oldest := 0
 		for i, x := range p.list {
 			if x.used.Before(p.list[oldest].used) {

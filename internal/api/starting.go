@@ -16,7 +16,7 @@ import (
 func (s *Server) Starting(ctx context.Context, reason func() error) error {
 	server := &http.Server{
 		Handler: s.outer(s.startingHandler(reason)), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
-		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		MaxHeaderBytes: maxHeader, ConnState: newConns(s.cfg.Proxies).changed, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	server.SetKeepAlivesEnabled(false) // connections would be closed when Run begins
 	stopped := make(chan struct{})
@@ -43,6 +43,11 @@ func (s *Server) startingHandler(reason func() error) http.Handler {
 		if r.URL.Path == "/livez" {
 			w.Header().Set("Content-Type", typeText)
 			fmt.Fprintln(w, "ok")
+			return
+		}
+		// Before the key: who guesses at one is limited too.
+		if limited := s.limits.allow(client{addr: clientAddr(r, s.cfg.Proxies)}); limited != nil {
+			limited.write(w)
 			return
 		}
 		p := newProblem(http.StatusServiceUnavailable, "starting: the data are being opened, or brought up to this version (see the log)")

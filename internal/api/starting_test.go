@@ -32,6 +32,20 @@ func TestStarting(t *testing.T) {
 			t.Errorf("%s with a key: %s", path, body)
 		}
 	}
+	s.limits = newLimits(0.001) // one request
+	for i, want := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusTooManyRequests} {
+		resp, body := get(t, url+"/readyz", http.Header{"X-Api-Key": {"a guess"}})
+		if resp.StatusCode != want {
+			t.Errorf("guess %d of a key: %d %s", i, resp.StatusCode, body)
+		}
+	}
+	if resp, body := get(t, url+"/readyz", http.Header{"X-Api-Key": {s.key}}); resp.StatusCode != http.StatusTooManyRequests || strings.Contains(string(body), "migrating") {
+		t.Errorf("a key after too many guesses: %d %s", resp.StatusCode, body)
+	}
+	if resp, _ := get(t, url+"/livez", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("/livez is limited: %d", resp.StatusCode)
+	}
+	s.limits = newLimits(0)
 	stop()
 	if err := <-done; err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func (v *views) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if last := v.current.Load(); last != nil && v.mayWrite() && v.file.stale {
-				v.file.rewrite(v.changes, last)
+				v.file.rewrite(v.changes, nil, last)
 			}
 			return nil
 		case <-ticker.C:
@@ -110,12 +110,16 @@ func (v *views) update() bool {
 	began := time.Now()
 	before := cmp.Or(last, v.base)
 	next := newView(&v.src, state, before)
-	found := v.changes.add(before, next)
-	v.current.Store(next)
-	v.changes.publish()
+	found := v.changes.find(before, next)
+	// Written before anybody sees their numbers: after a kill they would be given to other changes.
 	if v.mayWrite() {
 		v.file.add(v.changes, found, next)
+	} else if v.file != nil {
+		v.file.skip()
 	}
+	v.changes.add(found)
+	v.current.Store(next)
+	v.changes.publish()
 	v.base = nil
 	v.stats.built(time.Since(began), len(next.nodes))
 	return true

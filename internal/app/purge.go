@@ -32,6 +32,7 @@ type Purged struct {
 	// SpooledEvents were removed from the spool or, while a sentry runs, will be dropped when
 	// they are sent.
 	SpooledEvents int
+	Changes       int // of the API's list
 	PeerTable     int // peers of the sentry's peers.db
 }
 
@@ -76,7 +77,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	done.Rows, errs[2] = w.Purge(ctx, p.peer)
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir)
 	done.SpooledEvents, errs[4] = p.purgeSpool(dataDir, w)
-	_, errs[5] = api.PurgeChanges(dataDir, p.peer)
+	done.Changes, errs[5] = api.PurgeChanges(dataDir, p.peer, log)
 	for _, gone := range p.known {
 		if gone {
 			done.Peers++
@@ -113,9 +114,9 @@ func relearn(ctx context.Context, dataDir string, removed bool, log *slog.Logger
 	return errors.Join(t.Recompute(ctx), t.Close())
 }
 
-// WouldPurge counts the rows and the tracked peers that Purge would remove. It changes
+// WouldPurge counts the rows, tracked peers, spooled events and changes that Purge would remove. It changes
 // nothing, and a consumer may be running. If the error is dataset.ErrDamaged, all was counted
-// but the rows of the parts that it names.
+// but what is in the files that it names.
 func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found Purged, err error) {
 	p := purger{exclude: x, known: map[string]bool{}}
 	damaged := p.scanAddresses(ctx, dataDir)
@@ -155,8 +156,13 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 		return found, err
 	}
 	found.SpooledEvents = len(spooled)
+	if found.Changes, err = api.CountChanges(dataDir, p.peer); errors.Is(err, dataset.ErrDamaged) {
+		damaged = errors.Join(damaged, err)
+	} else if err != nil {
+		return found, err
+	}
 	if damaged != nil {
-		return found, fmt.Errorf("the rows of damaged parts are not counted: %w", damaged)
+		return found, fmt.Errorf("what is in damaged files is not counted: %w", damaged)
 	}
 	return found, nil
 }

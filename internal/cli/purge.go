@@ -22,8 +22,8 @@ import (
 func (p *program) purgeCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "purge", Usage: "remove the rows of nodes whose operators opted out", ArgsUsage: "[ID...]",
-		Description: "Removes from --data-dir every row of the nodes, their rejected events and their state in the tracker and in peers.db\n" +
-			"(a sentry that runs forgets them itself when they are in its --" + flagExclude + " file).\n" +
+		Description: "Removes from --data-dir every row of the nodes, their rejected events, their state in the tracker and in peers.db\n" +
+			"(a sentry that runs forgets them itself when they are in its --" + flagExclude + " file), and their changes.\n" +
 			"IDs are peer ids, node ids, ENRs, IP addresses or networks, or the first characters of an id (4 or more), if\n" +
 			"they are those of one node only; --exclude names a file of whole ids and addresses. A node that was ever seen\n" +
 			"at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
@@ -46,6 +46,7 @@ type purgePlan struct {
 	Rows         map[string]int64 `json:"rows"`
 	TrackedPeers int              `json:"tracked_peers"`
 	Spooled      int              `json:"spooled_events"`
+	Changes      int              `json:"changes"`
 }
 
 // purgeView is `purge --json`: what was removed.
@@ -55,6 +56,7 @@ type purgeView struct {
 	TrackedPeers   int              `json:"tracked_peers"`
 	RejectedEvents int              `json:"rejected_events"`
 	SpooledEvents  int              `json:"spooled_events"`
+	Changes        int              `json:"changes"`
 	PeerTable      int              `json:"peer_table"`
 }
 
@@ -86,7 +88,7 @@ func runPurge(ctx context.Context, in invocation) error {
 			return err
 		}
 		in.notePurged(found, dir, err)
-		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers, found.SpooledEvents}), err)
+		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers, found.SpooledEvents, found.Changes}), err)
 	}
 	log, err := in.logger(in.stderr)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 // part once, passes over the parts without rows in the range, and of the others reads the
 // pages that have the peer's rows. It is safe for concurrent use.
 type PeerReader struct {
-	dir string
+	dir       string
+	verifiers chan struct{} // has one for each part that is being verified
 
 	mu    sync.Mutex
 	parts map[string]*checkedPart // by table and file
@@ -32,14 +33,27 @@ type checkedPart struct {
 	err      error // of the footer
 	verified bool
 	damaged  error
+	running  *verification // nil for none
 }
+
+// verification is the one of a part that runs.
+type verification struct {
+	done chan struct{} // closed at the end
+	err  error         // set then
+}
+
+const (
+	// maxVerifiers is how many parts are verified at one time, verifyTime for how long one may be.
+	maxVerifiers = 2
+	verifyTime   = 10 * time.Minute
+)
 
 // maxChecked bounds the parts that are remembered.
 const maxChecked = 10_000
 
 // NewPeerReader reads a data directory, to which a writer may be writing.
 func NewPeerReader(dataDir string) *PeerReader {
-	return &PeerReader{dir: dataDir, parts: map[string]*checkedPart{}}
+	return &PeerReader{dir: dataDir, verifiers: make(chan struct{}, maxVerifiers), parts: map[string]*checkedPart{}}
 }
 
 // ScanPeer calls each with every row of a peer in the range, those of the newest part first,
@@ -72,7 +86,17 @@ func scanPeerPart[T Row](ctx context.Context, r *PeerReader, parts *tableParts, 
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	verifying := func() {} // waits until f is not read for later callers any more
+	defer func() {
+		if ctx.Err() == nil {
+			f.Close()
+			return
+		}
+		go func() {
+			verifying()
+			f.Close()
+		}()
+	}()
 	known, err := r.check(f, tableOf[T](), s)
 	if err != nil {
 		return err
@@ -83,10 +107,13 @@ func scanPeerPart[T Row](ctx context.Context, r *PeerReader, parts *tableParts, 
 	if foot.rows == 0 || in.From > 0 && foot.newest < in.From || in.To > 0 && foot.oldest >= in.To {
 		return nil
 	}
-	if err := known.verify(func() error {
-		_, err := verifyPart[T](ctx, f)
+	v := known.verify(ctx, r.verifiers, func(ctx context.Context) (err error) {
+		defer recoverDamage(&err)
+		_, err = verifyPart[T](ctx, f)
 		return err
-	}); err != nil {
+	})
+	verifying = func() { <-v.done }
+	if err := v.wait(ctx); err != nil {
 		return err
 	}
 	filtered := func(row T) error {
@@ -130,19 +157,47 @@ func (r *PeerReader) check(f *os.File, t table, s span) (*checkedPart, error) {
 	return p, p.err
 }
 
-// verify verifies the part, unless that was done. An error that is not of the content, such as
-// the end of a context, is not kept.
-func (p *checkedPart) verify(verify func() error) error {
+// verify verifies the part, unless that was done or is being done. It goes on when ctx ends: a large part may
+// take longer than a caller has, and the next one finds it verified. An error that is not of the
+// content, such as the end of the time, is not kept.
+func (p *checkedPart) verify(ctx context.Context, slots chan struct{}, verify func(context.Context) error) *verification {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.running != nil {
+		return p.running
+	}
+	v := &verification{done: make(chan struct{})}
 	if p.verified || p.damaged != nil {
-		return p.damaged
+		v.err = p.damaged
+		close(v.done)
+		return v
 	}
-	err := verify()
-	if p.verified = err == nil; errors.Is(err, ErrDamaged) {
-		p.damaged = err
+	p.running = v
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), verifyTime)
+		defer cancel()
+		slots <- struct{}{}
+		err := verify(ctx)
+		<-slots
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.verified = err == nil; errors.Is(err, ErrDamaged) {
+			p.damaged = err
+		}
+		v.err, p.running = err, nil
+		close(v.done)
+	}()
+	return v
+}
+
+// wait waits until the part is verified, or ctx ends.
+func (v *verification) wait(ctx context.Context) error {
+	select {
+	case <-v.done:
+		return v.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return err
 }
 
 // run is a run of rows of a row group.

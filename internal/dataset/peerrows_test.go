@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -164,5 +165,44 @@ func TestStreamTable(t *testing.T) {
 	}
 	if got := read(f); len(got) == 0 || !cmp.Equal(want, got) {
 		t.Errorf("%d rows streamed, %d scanned", len(got), len(want))
+	}
+}
+
+// A part is verified once, however many callers there are, and goes on being verified when the time of
+// those is over.
+func TestVerificationOutlastsItsCaller(t *testing.T) {
+	var p checkedPart
+	slots, proceed, ran := make(chan struct{}, 1), make(chan struct{}), 0
+	verify := func(ctx context.Context) error {
+		ran++
+		<-proceed
+		return ctx.Err()
+	}
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		v := p.verify(ctx, slots, verify)
+		cancel()
+		if err := v.wait(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	v := p.verify(t.Context(), slots, verify)
+	close(proceed)
+	if err := v.wait(t.Context()); err != nil || ran != 1 {
+		t.Errorf("%v, verified %d times", err, ran)
+	}
+	if err := p.verify(t.Context(), slots, verify).wait(t.Context()); err != nil || ran != 1 || len(slots) != 0 {
+		t.Errorf("again: %v, verified %d times", err, ran)
+	}
+	failing := checkedPart{}
+	ran = 0
+	for _, want := range []error{os.ErrDeadlineExceeded, ErrDamaged, ErrDamaged} {
+		err := failing.verify(t.Context(), slots, func(context.Context) error {
+			ran++
+			return want
+		}).wait(t.Context())
+		if !errors.Is(err, want) || ran > 2 {
+			t.Errorf("%v, want %v, verified %d times", err, want, ran)
+		}
 	}
 }

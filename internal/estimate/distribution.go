@@ -12,12 +12,12 @@ type Probability struct {
 const maxProbabilities = 128
 
 // Distribution is the posterior of a peer's evidence that Estimate summarises, ascending, up to where
-// nothing is left. What Estimate adds to its interval for FlagSilent and FlagEveryDuty is not in it.
+// nothing is left. What Estimate adds to its interval for flags (leaveOpen) is not in it.
 func (m *Model) Distribution(e *Evidence) []Probability {
 	s := m.borrow()
 	defer m.spaces.Put(s)
-	w, h := m.posterior(e, s)
-	if m.flags(e, w, h)&FlagConflict != 0 {
+	w, _ := m.posterior(e, s)
+	if m.custodyConflict(e, w) {
 		w = m.eachSignal(e, slices.Clone(w), s)
 	}
 	const rest = 1e-4

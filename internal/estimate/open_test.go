@@ -1,6 +1,7 @@
 package estimate
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -112,6 +113,33 @@ func TestOddSyncSubnets(t *testing.T) {
 		e := m.Estimate(withSync(habitEvidence(r, c.validators, 40, byWindow, 1, c.custody).evidence(), c.set, c.periods))
 		if got := e.Flags&FlagConflict != 0; got != c.conflict || e.Low > float64(c.validators) || e.High < float64(c.validators) {
 			t.Errorf("%s: %d [%.0f to %.0f] %v", c.name, e.Median, e.Low, e.High, e.Flags.Names())
+		}
+	}
+}
+
+// The distribution is what the estimate summarises: its median and its probability of none are those
+// of the estimate, whatever flags it has.
+func TestDistributionIsThatOfTheEstimate(t *testing.T) {
+	m := NewModel(mainnetParams(), DefaultPrior(), nil)
+	r := rand.New(rand.NewPCG(5, 5))
+	for name, e := range map[string]*Evidence{
+		"odd sync committee subnets":    withSync(habitEvidence(r, 0, 40, byWindow, 1, 4).evidence(), 3, 7),
+		"odd, with all columns":         withSync(habitEvidence(r, 0, 40, byWindow, 1, 128).evidence(), 7, 7),
+		"custody that says too little":  habitEvidence(r, 120, 40, byWindow, 1, 20).evidence(),
+		"custody that says what showed": habitEvidence(r, 20, 40, byWindow, 1, 20).evidence(),
+		"silent":                        habitEvidence(r, 300, 40, silent, 1, 128).evidence(),
+	} {
+		got, all, median := m.Estimate(e), m.Distribution(e), 0
+		if none := all[0]; none.Validators != 0 || math.Abs(none.AtMost-(1-got.PValidator)) > 1e-9 {
+			t.Errorf("%s: none with %v in the distribution, some with %v in the estimate %v", name, none.AtMost, got.PValidator, got.Flags.Names())
+		}
+		for _, p := range all {
+			if median = p.Validators; p.AtMost >= 0.5 {
+				break
+			}
+		}
+		if median != got.Median {
+			t.Errorf("%s: a median of %d in the distribution, of %d in the estimate %v", name, median, got.Median, got.Flags.Names())
 		}
 	}
 }

@@ -621,7 +621,7 @@ export interface components {
                 subnets?: components["schemas"]["Interval"];
                 sync?: components["schemas"]["Interval"];
             };
-            /** @description The probability of at most so many validators, for plotting; empty before the first estimate. Where the flags are silent or every_duty the interval is wider than this says. */
+            /** @description The probability of at most so many validators, for plotting; empty before the first estimate. Where a flag is silent, every_duty or conflict the interval is wider than this says. */
             posterior: {
                 validators: number;
                 p: number;
