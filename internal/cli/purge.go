@@ -105,7 +105,7 @@ func runPurge(ctx context.Context, in invocation) error {
 // notePurged says when nothing was found, unless err left something out: a purge is repeated after
 // it was interrupted, so that is no error, but a mistyped address looks the same.
 func (in invocation) notePurged(found app.Purged, dir string, err error) {
-	n := found.Peers + found.TrackedPeers + found.RejectedEvents + found.SpooledEvents + found.PeerTable
+	n := found.Peers + found.TrackedPeers + found.RejectedEvents + found.SpooledEvents + found.PeerTable + found.Changes
 	for _, rows := range found.Rows {
 		n += int(rows)
 	}
