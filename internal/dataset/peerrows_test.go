@@ -170,7 +170,7 @@ func TestStreamTable(t *testing.T) {
 
 // A part is verified once, however many callers there are, and goes on being verified when the time of
 // those is over.
-func TestVerificationOutlastsItsCaller(t *testing.T) {
+func TestVerificationGoesOn(t *testing.T) {
 	var p checkedPart
 	slots, proceed, ran := make(chan struct{}, 1), make(chan struct{}), 0
 	verify := func(ctx context.Context) error {
