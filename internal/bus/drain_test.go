@@ -151,7 +151,8 @@ func TestHostedBroker(t *testing.T) {
 		}
 	})
 	t.Run("disk_max_stream_bytes", func(t *testing.T) {
-		e := startServer(t)
+		// Not what the disk has room for.
+		e := startServer(t, func(o *server.Options) { o.JetStreamMaxStore = 20 << 30 })
 		limits := server.JetStreamAccountLimits{MaxMemory: -1, MaxStore: 10 << 30, MaxStreams: -1, MaxConsumers: -1, StoreMaxStreamBytes: 100 << 20}
 		if err := e.srv.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": limits}); err != nil {
 			t.Fatal(err)
