@@ -132,11 +132,11 @@ func TestHostileRequests(t *testing.T) {
 
 func TestContextEndsRequest(t *testing.T) {
 	p, h := startPeer(t), startHost(t, nil)
-	asked := make(chan struct{})
+	asked, ended := make(chan struct{}), testContext(t)
 	p.SetStreamHandler(ProtoStatusV2, func(s network.Stream) {
 		close(asked)
 		s.Read(make([]byte, 1024))
-		<-testContext(t).Done()
+		<-ended.Done()
 	})
 	s := dial(t, h, p.target())
 	ctx, cancel := context.WithCancel(context.Background())
