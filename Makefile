@@ -102,9 +102,11 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
 
 .PHONY: bench-geo
-bench-geo: ## what places cost: lookups, and the consumer with and without them side by side; three minutes
+bench-geo: build ## what places cost: lookups, and the consumer with and without them side by side; eight minutes (needs Linux)
 	$(GO) test ./internal/geo -run '^$$' -bench '^Benchmark(Lookup|Find|FirstUse)$$' -benchtime 1s
 	$(GO) test ./internal/consumer -run '^$$' -bench '^BenchmarkPlaces$$' -benchtime 20x
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases places -events 1000000
 
 .PHONY: bench-api
 bench-api: ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes; three minutes (needs Linux)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -31,17 +32,18 @@ const (
 type peerEvents struct {
 	onlyHandshakes bool
 
-	random *rand.Rand
-	peers  []event.MetadataReceived
-	found  []bool // has been discovered
-	order  []int  // of the peers in the present epoch; the next one is last
-	after  []event.Event
-	epoch  eth2.Epoch
-	boot   uint64
+	random  *rand.Rand
+	address func() netip.Addr
+	peers   []event.MetadataReceived
+	found   []bool // has been discovered
+	order   []int  // of the peers in the present epoch; the next one is last
+	after   []event.Event
+	epoch   eth2.Epoch
+	boot    uint64
 }
 
-func newPeerEvents(onlyHandshakes bool) *peerEvents {
-	h := &peerEvents{onlyHandshakes: onlyHandshakes, random: rand.New(rand.NewPCG(1, 2)), epoch: firstEpoch, found: make([]bool, ingestPeers)}
+func newPeerEvents(onlyHandshakes bool, address func() netip.Addr) *peerEvents {
+	h := &peerEvents{onlyHandshakes: onlyHandshakes, random: rand.New(rand.NewPCG(1, 2)), address: address, epoch: firstEpoch, found: make([]bool, ingestPeers)}
 	for i := range ingestPeers {
 		h.peers = append(h.peers, h.peer(i))
 	}
@@ -71,7 +73,7 @@ func (h *peerEvents) peer(i int) event.MetadataReceived {
 		ENR:               "enr:-" + base64.RawURLEncoding.EncodeToString(h.bytes(190+h.random.IntN(14))),
 		ID:                "16Uiu2HAm" + hex.EncodeToString(h.bytes(22)),
 		NodeID:            &nodeID,
-		Multiaddr:         fmt.Sprintf("/ip4/%d.%d.%d.%d/tcp/%d", 1+h.random.IntN(222), h.random.IntN(256), h.random.IntN(256), h.random.IntN(256), 9000+i%10),
+		Multiaddr:         fmt.Sprintf("/ip4/%s/tcp/%d", h.address(), 9000+i%10),
 		MetaData:          &event.MetaData{SeqNumber: uint64(h.random.IntN(200)), Attnets: eth2.NewAttnets(expected), Syncnets: &syncnets, CustodyGroupCount: &custody},
 		SubscribedSubnets: subnets, SyncSubnets: []int{},
 		ClientVersion: agents[h.random.IntN(len(agents))],
@@ -136,7 +138,7 @@ func (h *peerEvents) discovered(m *event.MetadataReceived) *event.PeerDiscovered
 
 // meanSize is the mean size of a run's first events in bytes.
 func (h *peerEvents) meanSize() (sum int) {
-	h = newPeerEvents(h.onlyHandshakes)
+	h = newPeerEvents(h.onlyHandshakes, h.address)
 	const first = 1_000_000
 	for range first {
 		data, err := event.Encode(h.next())

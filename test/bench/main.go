@@ -62,6 +62,7 @@ func cases() []benchCase {
 		{"held", held},
 		{"records", records},
 		{"ingest", ingest},
+		{"places", places},
 	}
 }
 
