@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,10 +11,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
-	"github.com/chainbound/valtrack/internal/estimate"
-	"github.com/chainbound/valtrack/internal/eth2"
-	"github.com/chainbound/valtrack/internal/event"
-	"github.com/chainbound/valtrack/internal/tracker"
+	"github.com/chainbound/valtrack/internal/report/reporttest"
 )
 
 func TestEscapeFormulas(t *testing.T) {
@@ -92,36 +88,7 @@ func TestFindOutFile(t *testing.T) {
 
 // Nodes of an hour that were purged since are in its totals: the export says that it lacks them.
 func TestExportOfNodesSaysWhatWasRemoved(t *testing.T) {
-	dir, now := t.TempDir(), time.Now()
-	tr, err := tracker.Open(t.Context(), tracker.Config{Dir: dir, Network: "n", Log: slog.New(slog.DiscardHandler), Params: estimate.Params{
-		Clock: eth2.Clock{Genesis: now.Add(-48 * time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := now.Add(-2 * time.Hour).UnixMilli()
-	for _, id := range []string{"a", "purged"} {
-		tr.Add(&event.MetadataReceived{Common: event.Common{Network: "n", Timestamp: at}, ID: id, ClientVersion: "Prysm/v7.0.0/abcdef", MetaData: &event.MetaData{}, Direction: event.Inbound})
-	}
-	tr.Apply(0)
-	estimates := tr.Hour()
-	tr.Apply(1)
-	if err := tr.Close(); err != nil || len(estimates) != 2 {
-		t.Fatal(len(estimates), err)
-	}
-	w, err := dataset.Open(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hour := estimates[0].Hour
-	for _, err := range []error{
-		dataset.Append(w, dataset.ValidatorRow{ID: "a", Client: "prysm", LongLivedSubnets: []int32{}, Common: dataset.Common{Network: "n", Timestamp: at}}),
-		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Common: dataset.Common{Network: "n", Timestamp: hour}}),
-		w.Commit(dataset.Coverage{"s-1": {{1, 2}}}), w.Close(),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir, at, hour := reporttest.PastHour(t, []string{"a", "purged"})
 	var rows, notes bytes.Buffer
 	cfg := exportConfig{table: dataset.Nodes, dataDir: dir, in: dataset.Range{From: at - 1, To: hour + 1}, format: formatNDJSON, out: "-", notes: &notes}
 	if n, err := export(t.Context(), cfg, &rows); err != nil || n != 1 || !strings.HasPrefix(notes.String(), "the totals of this time include 1 node that has no row here") {

@@ -2,52 +2,23 @@ package report
 
 import (
 	"bytes"
-	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
-	"github.com/chainbound/valtrack/internal/estimate"
-	"github.com/chainbound/valtrack/internal/eth2"
-	"github.com/chainbound/valtrack/internal/event"
-	"github.com/chainbound/valtrack/internal/tracker"
+	"github.com/chainbound/valtrack/internal/report/reporttest"
 )
 
 // A window that ends in the past has the estimates of its last hour and not those of now,
 // and none where none were made.
 func TestWindowInThePast(t *testing.T) {
-	dir := t.TempDir()
-	tr, err := tracker.Open(t.Context(), tracker.Config{Dir: dir, Network: "n", Log: slog.New(slog.DiscardHandler), Params: estimate.Params{
-		Clock: eth2.Clock{Genesis: day, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := time.Now().Add(-2 * time.Hour).UnixMilli()
-	tr.Add(&event.MetadataReceived{Common: event.Common{Network: "n", Timestamp: at}, ID: "a", ClientVersion: "Prysm/v7.0.0/abcdef", MetaData: &event.MetaData{}, Direction: event.Inbound})
-	tr.Apply(0)
-	rows := tr.Hour()
-	tr.Apply(1)
-	if err := tr.Close(); err != nil || len(rows) != 1 {
-		t.Fatal(len(rows), err)
-	}
-	w, err := dataset.Open(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hour := rows[0].Hour
-	common := func(at int64) dataset.Common { return dataset.Common{Network: "n", Timestamp: at} }
-	for _, err := range []error{
-		dataset.Append(w, dataset.ValidatorRow{ID: "a", Client: "prysm", LongLivedSubnets: []int32{}, Common: common(at)}),
-		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Validators: 5, Common: common(hour - 3600_000)}),
-		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Validators: 77, ValidatorsLow: 70, ValidatorsHigh: 80, ValidatorsMean: 76, Common: common(hour)}),
-		w.Commit(dataset.Coverage{"s-1": {{1, 3}}}), w.Close(),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-
+	dir, at, hour := reporttest.PastHour(t, []string{"a"},
+		func(hour int64) dataset.EstimateRow {
+			return dataset.EstimateRow{Validators: 5, Common: dataset.Common{Timestamp: hour - 3600_000}}
+		},
+		func(int64) dataset.EstimateRow {
+			return dataset.EstimateRow{Validators: 77, ValidatorsLow: 70, ValidatorsHigh: 80, ValidatorsMean: 76}
+		})
 	r, err := Read(t.Context(), dir, dataset.Range{From: at - 1, To: hour + 1})
 	if err != nil {
 		t.Fatal(err)
@@ -90,36 +61,7 @@ func TestWindowInThePast(t *testing.T) {
 
 // An hour's total keeps the nodes that were purged since, and says so.
 func TestTotalsKeepPurgedNodes(t *testing.T) {
-	dir := t.TempDir()
-	tr, err := tracker.Open(t.Context(), tracker.Config{Dir: dir, Network: "n", Log: slog.New(slog.DiscardHandler), Params: estimate.Params{
-		Clock: eth2.Clock{Genesis: day, SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}, Preset: eth2.MainnetPreset(), ActiveValidators: 950_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := time.Now().Add(-2 * time.Hour).UnixMilli()
-	for _, id := range []string{"a", "purged"} {
-		tr.Add(&event.MetadataReceived{Common: event.Common{Network: "n", Timestamp: at}, ID: id, ClientVersion: "Prysm/v7.0.0/abcdef", MetaData: &event.MetaData{}, Direction: event.Inbound})
-	}
-	tr.Apply(0)
-	rows := tr.Hour()
-	tr.Apply(1)
-	if err := tr.Close(); err != nil || len(rows) != 2 {
-		t.Fatal(len(rows), err)
-	}
-	w, err := dataset.Open(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	hour := rows[0].Hour
-	for _, err := range []error{
-		dataset.Append(w, dataset.ValidatorRow{ID: "a", Client: "prysm", LongLivedSubnets: []int32{}, Common: dataset.Common{Network: "n", Timestamp: at}}),
-		dataset.Append(w, dataset.EstimateRow{ID: "a", Client: "prysm", Common: dataset.Common{Network: "n", Timestamp: hour}}),
-		w.Commit(dataset.Coverage{"s-1": {{1, 2}}}), w.Close(),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir, at, hour := reporttest.PastHour(t, []string{"a", "purged"})
 	r, err := Read(t.Context(), dir, dataset.Range{From: at - 1, To: hour + 1})
 	if err != nil {
 		t.Fatal(err)
