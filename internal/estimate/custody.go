@@ -17,6 +17,7 @@ const (
 	shareExternal      = 0.40 // has external validators, with a client that does not count them
 	shareAbsent        = 0.40 // of those that count less: says 0
 	shareCompounding   = 0.15 // its validators hold more than 32 ETH each
+	mostCompounding    = 0.5  // the same where the mean balance says that more nodes must
 
 	supernode     = eth2.NumberOfCustodyGroups
 	semiSupernode = eth2.NumberOfCustodyGroups / 2
@@ -181,19 +182,19 @@ func (c custodyShares) chance(reading, stake int) float64 {
 // probability, and the part of the probability that is no explanation (unlikely).
 type custodyTable struct{ logs, unexplained []float64 }
 
-func newCustodyTable(grid []int, reading int, c custodyShares) *custodyTable {
+func newCustodyTable(grid []int, reading int, c custodyShares, multiples []float64) *custodyTable {
 	t := &custodyTable{make([]float64, len(grid)), make([]float64, len(grid))}
 	// Above this many validators the count is that of all with less stake, too.
 	const most = 2 * supernode
-	multiples := stakes()
 	byStake := make([]float64, most+1)
 	for stake := range byStake {
 		byStake[stake] = c.chance(reading, stake)
 	}
+	stakes := compounding()
 	for i, v := range grid {
-		p := (1 - shareCompounding) * byStake[min(v, most)]
-		for _, s := range multiples {
-			p += shareCompounding / float64(len(multiples)) * byStake[min(int(float64(v)*s), most)]
+		p := 0.0
+		for j, share := range multiples {
+			p += share * byStake[min(int(float64(v)*stakes[j]), most)]
 		}
 		t.logs[i], t.unexplained[i] = math.Log(p+unlikely), unlikely/(p+unlikely)
 	}

@@ -20,17 +20,18 @@ type Spurious map[eth2.ClientKind]float64
 // Model holds what is common to all nodes. It is immutable, and safe for concurrent
 // use: new parameters need a new Model.
 type Model struct {
-	params   Params
-	spurious Spurious
-	versions map[versionKey]versionFit
-	clients  map[eth2.ClientKind]versionFit // of versions that are not in the map
-	assumed  habitShares                    // of versions of which nothing was learned
-	former   float64                        // see custodyShares
-	certain  bool                           // no deviation of rates is considered, see central
-	grid     []int
-	logPrior []float64
-	units    stakeUnits
-	spaces   *sync.Pool
+	params    Params
+	spurious  Spurious
+	versions  map[versionKey]versionFit
+	clients   map[eth2.ClientKind]versionFit // of versions that are not in the map
+	assumed   habitShares                    // of versions of which nothing was learned
+	former    float64                        // see custodyShares
+	certain   bool                           // no deviation of rates is considered, see central
+	grid      []int
+	logPrior  []float64
+	units     stakeUnits
+	multiples []float64 // see sharesOfMultiples
+	spaces    *sync.Pool
 
 	cells   memo[tableKey, *table]
 	rates   memo[cell, float64]     // see cellRate
@@ -72,6 +73,7 @@ func NewModel(p Params, prior Prior, spurious Spurious) *Model {
 		params: p, spurious: spurious, assumed: defaultShares(), former: assumedFormer, grid: newGrid(int(min(p.active(), maxValidators))),
 	}
 	m.units = newStakeUnits(m.grid, p.Balance)
+	m.multiples = sharesOfMultiples(p.Balance)
 	m.logPrior = prior.weights(m.grid)
 	for i, w := range m.logPrior {
 		m.logPrior[i] = math.Log(w)
@@ -131,7 +133,7 @@ func (m *Model) cellTable(k tableKey) *table {
 
 func (m *Model) custodyTable(reading int, kind eth2.ClientKind) *custodyTable {
 	k := custodyKey{reading, custodyShares{underReporting(kind), m.former}}
-	return m.custody.of(k, func() *custodyTable { return newCustodyTable(m.grid, reading, k.custodyShares) })
+	return m.custody.of(k, func() *custodyTable { return newCustodyTable(m.grid, reading, k.custodyShares, m.multiples) })
 }
 
 func (m *Model) shareTable(reading int, kind eth2.ClientKind) []float64 {

@@ -55,7 +55,7 @@ func (m *Model) central() *Model {
 
 // with is a model with the same validators and prior.
 func (m *Model) with(p Params, s Spurious) *Model {
-	return &Model{params: p, spurious: s, versions: m.versions, clients: m.clients, assumed: m.assumed, former: m.former, certain: m.certain, grid: m.grid, logPrior: m.logPrior, units: m.units, spaces: m.spaces}
+	return &Model{params: p, spurious: s, versions: m.versions, clients: m.clients, assumed: m.assumed, former: m.former, certain: m.certain, grid: m.grid, logPrior: m.logPrior, units: m.units, multiples: m.multiples, spaces: m.spaces}
 }
 
 // spuriousRates is one round: the rates of nodes as far as current takes them for nodes

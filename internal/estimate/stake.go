@@ -19,7 +19,7 @@ func newStakeUnits(validators []int, b Balance) stakeUnits {
 		return stakeUnits{}
 	}
 	u := stakeUnits{multiples: compounding()}
-	u.prior = multiplesWithMean(u.multiples, b.Mean/ethPerUnit)
+	u.prior = tilted(u.multiples, sharesOfMultiples(b), b.Mean/ethPerUnit)
 	for j, share := range u.prior {
 		u.mean += share * u.multiples[j]
 	}
@@ -42,24 +42,38 @@ func newStakeUnits(validators []int, b Balance) stakeUnits {
 // compounding are the multiples of 32 ETH that a node's validators may hold each.
 func compounding() []float64 { return append([]float64{1}, stakes()...) }
 
-// assumedShare is the assumed share of nodes with one of so many multiples, of which the first
-// is 1.
-func assumedShare(multiple, of int) float64 {
-	if multiple == 0 {
-		return 1 - shareCompounding
+// sharesOfMultiples are how likely a node's validators hold each of the multiples, for its custody
+// group count. Those assumed, unless the mean balance is so far above 32 ETH that more nodes must
+// have compounding validators: then as many as have the excess if theirs hold 64 ETH on average, up
+// to half of them, who then hold more.
+func sharesOfMultiples(b Balance) []float64 {
+	multiples := compounding()
+	shares := make([]float64, len(multiples))
+	shares[0] = 1 - shareCompounding
+	for j := range shares[1:] {
+		shares[1+j] = shareCompounding / float64(len(multiples)-1)
 	}
-	return shareCompounding / float64(of-1)
+	excess := b.Mean/ethPerUnit - 1
+	if excess <= shareCompounding {
+		return shares
+	}
+	some := min(excess, mostCompounding)
+	held := tilted(multiples[1:], shares[1:], 1+excess/some)
+	shares[0] = 1 - some
+	for j, share := range held {
+		shares[j+1] = some * share
+	}
+	return shares
 }
 
-// multiplesWithMean are the shares of the multiples that custody assumes, tilted so that their
-// mean is the network's: of all shares with that mean the ones closest to those assumed. A
-// mean below 1 is taken for 1.
-func multiplesWithMean(multiples []float64, mean float64) []float64 {
+// tilted are the shares whose mean multiple is the given one and that are closest to those assumed.
+// A mean below the least multiple is taken for it.
+func tilted(multiples, assumed []float64, mean float64) []float64 {
 	shares := make([]float64, len(multiples))
 	tilt := func(by float64) (got float64) {
 		sum := 0.0
 		for j, x := range multiples {
-			shares[j] = assumedShare(j, len(multiples)) * math.Exp(by*(x-multiples[0]))
+			shares[j] = assumed[j] * math.Exp(by*(x-multiples[0]))
 			sum += shares[j]
 		}
 		for j := range shares {

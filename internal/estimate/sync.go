@@ -87,7 +87,7 @@ func (m *Model) seats(c counts) []float64 {
 			sum := 0.0
 			for j, x := range multiples {
 				none := (1 - eps) * math.Exp(float64(v)*drawn*math.Log1p(-min(0.999999, x/mean/float64(m.params.active()))))
-				sum += assumedShare(j, len(multiples)) * math.Pow(1-none, float64(c.on)) * math.Pow(none, float64(c.off))
+				sum += m.multiples[j] * math.Pow(1-none, float64(c.on)) * math.Pow(none, float64(c.off))
 			}
 			logs[i] = math.Log(math.Max(sum, least))
 		}
