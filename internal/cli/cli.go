@@ -175,8 +175,11 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 }
 
 // noArguments rejects arguments to a command that takes none.
-func (in invocation) noArguments() error {
-	if first := in.cmd.Args().First(); first != "" {
+func (in invocation) noArguments() error { return in.noArgumentsAfter(0) }
+
+// noArgumentsAfter refuses arguments after the first n.
+func (in invocation) noArgumentsAfter(n int) error {
+	if first := in.cmd.Args().Get(n); first != "" {
 		if len(in.cmd.Commands) > 0 {
 			return unknownCommand(in.cmd, first)
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node: its peer id, node id, the first characters of one (4 or more), ENR, multiaddr, or IP address with or without :PORT"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
-			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in the time that follows after a space, as in --changes 7d or --changes 90m, or from --from to --to"),
+			toggleOrAge(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in another time, as in --changes 7d or --changes=90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
 			toggle(flagPublic, "to publish the result: with --"+flagBy+", put groups with fewer than five nodes together; with --"+flagNodes+", leave addresses out"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
@@ -76,7 +77,8 @@ func (p *program) reportCommand() *cli.Command {
 }
 
 func runReport(ctx context.Context, in invocation) error {
-	if err := in.noArguments(); err != nil && !in.changesPeriod() {
+	_, arguments := in.changesPeriod()
+	if err := in.noArgumentsAfter(arguments); err != nil {
 		return err
 	}
 	if err := in.oneReport(); err != nil {
@@ -132,7 +134,7 @@ func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Rang
 		return in.reportNodes(r)
 	case in.cmd.Bool(flagForks):
 		return in.reportForks(r, dir)
-	case in.cmd.Bool(flagChanges):
+	case in.changes():
 		return in.writeView(r.Changes())
 	case in.cmd.Bool(flagTruth):
 		return in.reportTruth(r, dir)
@@ -160,10 +162,24 @@ func (in invocation) reportCalibration(state *tracker.State) error {
 	return in.writeView(c)
 }
 
-// changesPeriod reports whether the only argument is the period of --changes, as in
-// --changes 24h.
-func (in invocation) changesPeriod() bool {
-	return in.cmd.Bool(flagChanges) && in.cmd.Args().Len() == 1 && in.cmd.String(flagSince) == ""
+// changes reports whether --changes is given, with a time or without.
+func (in invocation) changes() bool {
+	text := in.cmd.String(flagChanges)
+	on, err := strconv.ParseBool(text)
+	return on || text != "" && err != nil
+}
+
+// changesPeriod is the time of --changes, as in --changes=24h, or --changes 24h, where it is an
+// argument; empty without one. It returns how many arguments it is.
+func (in invocation) changesPeriod() (period string, arguments int) {
+	text := in.cmd.String(flagChanges)
+	switch on, err := strconv.ParseBool(text); {
+	case on:
+		return in.cmd.Args().First(), min(1, in.cmd.Args().Len())
+	case err == nil:
+		return "", 0
+	}
+	return text, 0
 }
 
 // oneReport checks that at most one kind of report is wanted, and with a window only one
@@ -178,10 +194,13 @@ func (in invocation) oneReport() error {
 		}
 	}
 	var kinds []string
-	for _, flag := range []string{flagNodes, flagForks, flagChanges, flagTruth, flagCalibration} {
+	for _, flag := range []string{flagNodes, flagForks, flagTruth, flagCalibration} {
 		if in.cmd.Bool(flag) {
 			kinds = append(kinds, flag)
 		}
+	}
+	if in.changes() {
+		kinds = append(kinds, flagChanges)
 	}
 	for _, flag := range []string{flagNode, flagBy} {
 		if in.cmd.String(flag) != "" {
@@ -232,8 +251,11 @@ func (in invocation) groupFlags() error {
 // reportRange is the time to report on; zero for all.
 func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 	since, asTyped := in.cmd.String(flagSince), flagSince
-	if in.changesPeriod() {
-		since, asTyped = in.cmd.Args().First(), flagChanges
+	if period, _ := in.changesPeriod(); period != "" {
+		if since != "" {
+			return out, usagef("--%s %s and --%s: give one or the other", flagChanges, period, flagSince)
+		}
+		since, asTyped = period, flagChanges
 	}
 	from, to := in.cmd.String(flagFrom), in.cmd.String(flagTo)
 	if since != "" && from+to != "" {
@@ -242,7 +264,7 @@ func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 		}
 		return out, usagef("--%s and --%s or --%s: give one or the other", asTyped, flagFrom, flagTo)
 	}
-	if in.cmd.Bool(flagChanges) && since == "" && from == "" {
+	if in.changes() && since == "" && from == "" {
 		if to != "" {
 			return out, usagef("--%s with --%s needs --%s too", flagChanges, flagTo, flagFrom)
 		}
