@@ -32,9 +32,10 @@ const (
 // is a comment. A nil Exclude has no peers. Its query methods may be called from any
 // goroutine.
 type Exclude struct {
-	path  string
-	stamp fileStamp // of the content in force; the schedule's goroutine only
-	rules atomic.Pointer[rules]
+	path    string
+	entries []string  // beside those of the file
+	stamp   fileStamp // of the content in force; the schedule's goroutine only
+	rules   atomic.Pointer[rules]
 }
 
 // fileStamp shows whether a file has changed since it was read.

@@ -12,7 +12,7 @@ import (
 // NewExclude is the list of an exclude file, unless path is empty, and of further entries
 // of its kinds.
 func NewExclude(path string, entries []string) (*Exclude, error) {
-	x := &Exclude{path: path}
+	x := &Exclude{path: path, entries: entries}
 	if path == "" {
 		r, err := parseRules(strings.NewReader(""), "")
 		if err != nil {
@@ -29,6 +29,9 @@ func NewExclude(path string, entries []string) (*Exclude, error) {
 	}
 	return x, nil
 }
+
+// Entries are those that NewExclude was given beside the file.
+func (x *Exclude) Entries() []string { return x.entries }
 
 // HasAddresses reports whether there are entries that are addresses or networks.
 func (x *Exclude) HasAddresses() bool { return x != nil && len(x.rules.Load().nets) > 0 }
