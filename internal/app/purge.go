@@ -26,7 +26,7 @@ import (
 // Purged counts what a purge removed.
 type Purged struct {
 	Peers int // peers with rows, or known to the tracker
-	// Unmatched are the entries of the list, beside those of its file, of which nothing was found.
+	// Unmatched are the entries of the list of which nothing was found.
 	Unmatched      []string
 	Rows           map[string]int64
 	TrackedPeers   int
@@ -235,6 +235,7 @@ type purger struct {
 	exclude *sentry.Exclude
 	known   map[string]bool // peers by id, whether they are to be removed
 	entries []purgeEntry
+	noted   map[string]bool // excluded addresses of rows, whose entries were noted
 	// untracked: the tracker could not be read, so that it keeps the addresses that only it
 	// knows until a purge has removed the rows of their peers.
 	untracked bool
@@ -249,7 +250,7 @@ type purgeEntry struct {
 }
 
 func newPurger(x *sentry.Exclude) (*purger, error) {
-	p := &purger{exclude: x, known: map[string]bool{}}
+	p := &purger{exclude: x, known: map[string]bool{}, noted: map[string]bool{}}
 	for _, entry := range x.Entries() {
 		list, err := sentry.NewExclude("", []string{entry})
 		if err != nil {
@@ -299,7 +300,10 @@ func (p *purger) at(a netip.Addr) bool {
 }
 
 func (p *purger) multiaddr(text string) bool {
-	return p.excluded(func(x *sentry.Exclude) bool { return x.Multiaddr(text) })
+	if !p.noted[text] && p.excluded(func(x *sentry.Exclude) bool { return x.Multiaddr(text) }) {
+		p.noted[text] = true
+	}
+	return p.noted[text]
 }
 
 func (p *purger) peer(id string) bool {
@@ -397,11 +401,13 @@ func (p *purger) foundAt(peer string, excluded bool) {
 }
 
 func (p *purger) address(text *string) bool {
-	if text == nil {
-		return false
+	if text == nil || p.noted[*text] {
+		return text != nil
 	}
-	addr, err := netip.ParseAddr(*text)
-	return err == nil && p.at(addr)
+	if addr, err := netip.ParseAddr(*text); err == nil && p.at(addr) {
+		p.noted[*text] = true
+	}
+	return p.noted[*text]
 }
 
 // mentioned reports whether a rejected message is of a peer to be removed. It may be

@@ -110,7 +110,11 @@ func TestPurge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := purgeable(t)
-			x, err := sentry.NewExclude("", c.entries)
+			file := filepath.Join(t.TempDir(), "exclude")
+			if err := os.WriteFile(file, []byte(c.entries[0]+" # of a file"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			x, err := sentry.NewExclude(file, c.entries[1:])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -295,7 +299,10 @@ func TestPurgeGoesOnAfterItWasKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As if it was killed when only peer_estimates had rows of A.
-	p := purger{exclude: x, known: map[string]bool{}}
+	p, err := newPurger(x)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if unread, err := p.findPeers(t.Context(), dir); unread != nil || err != nil {
 		t.Fatal(unread, err)
 	}

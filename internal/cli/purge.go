@@ -43,7 +43,7 @@ const shortestPrefix = 4
 type purgePlan struct {
 	DryRun       bool             `json:"dry_run"`
 	Peers        int              `json:"peers"`
-	Unmatched    []string         `json:"unmatched"` // arguments of which nothing was found
+	Unmatched    []string         `json:"unmatched"` // entries of which nothing was found
 	Rows         map[string]int64 `json:"rows"`
 	TrackedPeers int              `json:"tracked_peers"`
 	Spooled      int              `json:"spooled_events"`
@@ -53,7 +53,7 @@ type purgePlan struct {
 // purgeView is `purge --json`: what was removed.
 type purgeView struct {
 	Peers          int              `json:"peers"`
-	Unmatched      []string         `json:"unmatched"` // arguments of which nothing was found
+	Unmatched      []string         `json:"unmatched"` // entries of which nothing was found
 	Rows           map[string]int64 `json:"rows"`
 	TrackedPeers   int              `json:"tracked_peers"`
 	RejectedEvents int              `json:"rejected_events"`
@@ -120,11 +120,19 @@ func (in invocation) notePurged(found app.Purged, dir string, err error) {
 	case n == 0:
 		fmt.Fprintf(in.stderr, "nothing in %s is of these nodes: they were removed before, or the ids and addresses are not theirs %s\n", dir, hint)
 	default:
-		for _, entry := range found.Unmatched {
+		list := found.Unmatched
+		for _, entry := range list[:min(len(list), maxUnmatched)] {
 			fmt.Fprintf(in.stderr, "nothing in %s is of %s: it was removed before, or it is not the node's %s\n", dir, entry, hint)
+		}
+		if more := len(list) - maxUnmatched; more > 0 {
+			fmt.Fprintf(in.stderr, "nor of %d more entries: unmatched in the result has all of them\n", more)
 		}
 	}
 }
+
+// maxUnmatched is of how many entries a line says that nothing was found: a file of all who ever
+// opted out has many that were removed before.
+const maxUnmatched = 20
 
 // namedNodes are the nodes to purge where some are named as reports name them: by the first
 // characters of an id, or by an ENR. What is neither that nor an id or an address is an error.
