@@ -65,11 +65,11 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
-			text(flagSince, "", "report on the time since then only, as 24h or 7d"),
+			text(flagSince, "", "report on the time since then only, as 24h, 7d or 15m; with --"+flagURL+" for --"+flagChanges+" only"),
 			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
 			text(flagDevnetDir, "", "directory of the devnet's truth file; by default devnet in --data-dir"),
-			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir"),
+			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it has --"+flagChanges+" only"),
 			keyFileFlag(),
 		},
 	}, runReport)
