@@ -148,21 +148,18 @@ func writeVisit(out io.Writer, v visitView) error {
 func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, *enr.Record, error) {
 	text = strings.Trim(text, " \t\r\n\"'`,;\uFEFF")
 	target, record, bad := sentry.ParseTarget(text)
-	if bad == nil && record != nil {
+	switch {
+	case bad == nil && record != nil:
 		return target, record, nil
+	case bad == nil:
+		return target, in.knownRecord(ctx, target.PeerID), nil
 	}
 	n, err := in.knownNode(ctx, text)
 	if err != nil {
 		return target, nil, in.unknownTarget(text, bad, err)
 	}
-	for _, recordText := range []string{text, n.ENR} {
-		if r, err := enr.Parse(recordText); err == nil {
-			record = &r
-			break
-		}
-	}
-	if bad == nil {
-		return target, record, nil
+	if record = recordOf(text); record == nil {
+		record = recordOf(n.ENR)
 	}
 	for _, address := range addressesOf(n, text) {
 		if target, _, err = sentry.ParseTarget(address); err == nil {
@@ -172,22 +169,42 @@ func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, 
 	return target, nil, usagef("visit %q: no address of %s is known in --%s %q; %s", text, n.ID, flagDataDir, in.cmd.String(flagDataDir), wantVisit)
 }
 
-// unknownTarget is the error for a text that names no known node; nil when the text has an address
-// itself. bad says why it is no target, unknown why it is no known node.
+// recordOf is nil where the text is no record.
+func recordOf(text string) *enr.Record {
+	r, err := enr.Parse(text)
+	if err != nil {
+		return nil
+	}
+	return &r
+}
+
+// unknownTarget is the error for a text that has no address and names no known node. bad says why it
+// is no target, unknown why it is no known node.
 func (in invocation) unknownTarget(text string, bad, unknown error) error {
-	_, notRecord := enr.Parse(text)
 	switch {
-	case bad == nil && in.cmd.IsSet(flagDataDir):
-		fmt.Fprintf(in.stderr, "visiting without the node's record: %v\n", unknown)
-		return nil
-	case bad == nil:
-		return nil
-	case notRecord == nil, strings.Contains(strings.ToLower(text), "enr:"), strings.HasPrefix(text, "/") && strings.Contains(text, "/p2p/"):
+	case recordOf(text) != nil, strings.Contains(strings.ToLower(text), "enr:"), strings.HasPrefix(text, "/") && strings.Contains(text, "/p2p/"):
 		return usagef("visit: %w", bad)
 	case strings.HasPrefix(text, "/") && !dataset.Exists(in.cmd.String(flagDataDir)):
 		return usagef("visit: %w; or give the --%s that it was copied from", bad, flagDataDir)
 	}
 	return unknown
+}
+
+// knownRecord is the newest record that the data directory has of a peer, nil without one. The
+// tracker has it, which is smaller than the datasets.
+func (in invocation) knownRecord(ctx context.Context, peerID string) (record *enr.Record) {
+	dir := in.cmd.String(flagDataDir)
+	if state, err := report.ReadState(ctx, dir); err == nil && state != nil {
+		if p := state.Peer(peerID); p != nil {
+			record = recordOf(p.Record.ENR)
+		}
+	} else if n, err := in.knownNode(ctx, peerID); err == nil {
+		record = recordOf(n.ENR)
+	}
+	if record == nil && in.cmd.IsSet(flagDataDir) {
+		fmt.Fprintf(in.stderr, "visiting without the node's record: there is none of %s in --%s %q\n", peerID, flagDataDir, dir)
+	}
+	return record
 }
 
 const wantVisit = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
