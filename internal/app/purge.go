@@ -25,7 +25,9 @@ import (
 
 // Purged counts what a purge removed.
 type Purged struct {
-	Peers          int // peers with rows, or known to the tracker
+	Peers int // peers with rows, or known to the tracker
+	// Unmatched are the entries of the list of which nothing was found.
+	Unmatched      []string
 	Rows           map[string]int64
 	TrackedPeers   int
 	RejectedEvents int
@@ -56,7 +58,10 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 		return done, AsConfigError(err)
 	}
 	defer w.Close()
-	p := purger{exclude: x, known: map[string]bool{}}
+	p, err := newPurger(x)
+	if err != nil {
+		return done, err
+	}
 	unlock, err := p.lockSentry(dataDir, noFile == nil, log)
 	if err != nil {
 		return done, err
@@ -78,11 +83,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir)
 	done.SpooledEvents, errs[4] = p.purgeSpool(dataDir, w)
 	done.Changes, errs[5] = api.PurgeChanges(dataDir, p.peer, log)
-	for _, gone := range p.known {
-		if gone {
-			done.Peers++
-		}
-	}
+	done.Peers, done.Unmatched = p.conclude()
 	if err := errors.Join(unread, errors.Join(errs[:]...)); err != nil {
 		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
 	}
@@ -118,7 +119,10 @@ func relearn(ctx context.Context, dataDir string, removed bool, log *slog.Logger
 // nothing, and a consumer may be running. If the error is dataset.ErrDamaged, all was counted
 // but what is in the files that it names.
 func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found Purged, err error) {
-	p := purger{exclude: x, known: map[string]bool{}}
+	p, err := newPurger(x)
+	if err != nil {
+		return found, err
+	}
 	damaged := p.scanAddresses(ctx, dataDir)
 	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
 		return found, damaged
@@ -146,16 +150,12 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 			return found, err
 		}
 	}
-	for _, gone := range p.known {
-		if gone {
-			found.Peers++
-		}
-	}
 	spooled, err := spool.Keys(filepath.Join(dataDir, spoolDir), p.mentioned)
 	if err != nil {
 		return found, err
 	}
 	found.SpooledEvents = len(spooled)
+	found.Peers, found.Unmatched = p.conclude()
 	if found.Changes, err = api.CountChanges(dataDir, p.peer); errors.Is(err, dataset.ErrDamaged) {
 		damaged = errors.Join(damaged, err)
 	} else if err != nil {
@@ -193,7 +193,13 @@ func (p *purger) purgePeerTable(ctx context.Context, dataDir string) (int, error
 	if p.sentryRuns || !sentry.HasPeerTable(dataDir) {
 		return 0, nil
 	}
-	return sentry.PurgePeerTable(ctx, dataDir, p.exclude, func(id string) bool { return p.known[id] })
+	return sentry.PurgePeerTable(ctx, dataDir, func(id string, at ...netip.Addr) bool {
+		gone := p.id(id) || p.known[id]
+		for _, a := range at {
+			gone = p.at(a) || gone
+		}
+		return gone
+	})
 }
 
 // purgeSpool marks the events of the peers in the sentry's spool as removed, so that the consumer
@@ -228,6 +234,8 @@ func markRemoved(w *dataset.Writer, keys []event.Key) error {
 type purger struct {
 	exclude *sentry.Exclude
 	known   map[string]bool // peers by id, whether they are to be removed
+	entries []purgeEntry
+	noted   map[string]bool // excluded addresses of rows, whose entries were noted
 	// untracked: the tracker could not be read, so that it keeps the addresses that only it
 	// knows until a purge has removed the rows of their peers.
 	untracked bool
@@ -235,10 +243,73 @@ type purger struct {
 	sentryRuns bool
 }
 
+// purgeEntry is one entry of the list.
+type purgeEntry struct {
+	list  *sentry.Exclude // of this entry alone
+	found bool
+}
+
+func newPurger(x *sentry.Exclude) (*purger, error) {
+	p := &purger{exclude: x, known: map[string]bool{}, noted: map[string]bool{}}
+	for _, entry := range x.Entries() {
+		list, err := sentry.NewExclude("", []string{entry})
+		if err != nil {
+			return nil, err
+		}
+		p.entries = append(p.entries, purgeEntry{list: list})
+	}
+	return p, nil
+}
+
+// excluded reports whether the list excludes what is asked about, and notes which entries do.
+// Where something has several names each must be asked about, so that no entry is missed.
+func (p *purger) excluded(asks func(*sentry.Exclude) bool) bool {
+	if !asks(p.exclude) {
+		return false
+	}
+	for i := range p.entries {
+		e := &p.entries[i]
+		e.found = e.found || asks(e.list)
+	}
+	return true
+}
+
+// conclude counts the peers to be removed, and returns the entries of which nothing was found.
+func (p *purger) conclude() (peers int, unmatched []string) {
+	for id, gone := range p.known {
+		if gone {
+			peers++
+			p.id(id) // also where an address had decided
+		}
+	}
+	unmatched = []string{}
+	for i, e := range p.entries {
+		if !e.found {
+			unmatched = append(unmatched, p.exclude.Entries()[i])
+		}
+	}
+	return peers, unmatched
+}
+
+func (p *purger) id(peer string) bool {
+	return p.excluded(func(x *sentry.Exclude) bool { return x.Peer(peer) })
+}
+
+func (p *purger) at(a netip.Addr) bool {
+	return p.excluded(func(x *sentry.Exclude) bool { return x.Address(a) })
+}
+
+func (p *purger) multiaddr(text string) bool {
+	if !p.noted[text] && p.excluded(func(x *sentry.Exclude) bool { return x.Multiaddr(text) }) {
+		p.noted[text] = true
+	}
+	return p.noted[text]
+}
+
 func (p *purger) peer(id string) bool {
 	gone, ok := p.known[id]
 	if !ok {
-		gone = p.exclude.Peer(id)
+		gone = p.id(id)
 		p.known[id] = gone
 	}
 	return gone
@@ -296,19 +367,20 @@ func (p *purger) scanAddresses(ctx context.Context, dataDir string) error {
 	for _, scan := range []func() error{
 		func() error {
 			return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.DiscoveryRow) error {
-				p.foundAt(r.ID, p.address(r.IP) || p.address(r.IP6))
+				p.foundAt(r.ID, p.address(r.IP))
+				p.foundAt(r.ID, p.address(r.IP6))
 				return nil
 			})
 		},
 		func() error {
 			return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.MetadataRow) error {
-				p.foundAt(r.ID, p.exclude.Multiaddr(r.Multiaddr))
+				p.foundAt(r.ID, p.multiaddr(r.Multiaddr))
 				return nil
 			})
 		},
 		func() error {
 			return dataset.Scan(ctx, dataDir, dataset.Range{}, func(r dataset.VisitRow) error {
-				p.foundAt(r.ID, r.Multiaddr != nil && p.exclude.Multiaddr(*r.Multiaddr))
+				p.foundAt(r.ID, r.Multiaddr != nil && p.multiaddr(*r.Multiaddr))
 				return nil
 			})
 		},
@@ -329,27 +401,41 @@ func (p *purger) foundAt(peer string, excluded bool) {
 }
 
 func (p *purger) address(text *string) bool {
-	if text == nil {
-		return false
+	if text == nil || p.noted[*text] {
+		return text != nil
 	}
-	addr, err := netip.ParseAddr(*text)
-	return err == nil && p.exclude.Address(addr)
+	if addr, err := netip.ParseAddr(*text); err == nil && p.at(addr) {
+		p.noted[*text] = true
+	}
+	return p.noted[*text]
 }
 
 // mentioned reports whether a rejected message is of a peer to be removed. It may be
 // damaged, so what it names counts, in whatever field.
 func (p *purger) mentioned(message []byte) bool {
-	return p.exclude.Text(message, func(id string) bool { return p.known[id] || p.exclude.Peer(id) })
+	gone := p.exclude.Text(message, func(id string) bool { return p.known[id] || p.exclude.Peer(id) })
+	return gone && (p.names(message) || gone) // it notes the entries
 }
 
-func (p *purger) tracked(peer *tracker.Peer) bool { return p.peer(peer.ID) || p.atAddress(peer) }
+func (p *purger) tracked(peer *tracker.Peer) bool {
+	named, found := p.peer(peer.ID), p.atAddress(peer)
+	return named || found
+}
 
 // atAddress reports whether the tracker has an excluded address of the peer.
 func (p *purger) atAddress(peer *tracker.Peer) bool {
-	if p.exclude.Multiaddr(peer.Multiaddr) || p.address(&peer.Record.IP) || p.address(&peer.Record.IP6) || p.names(peer.Address) {
-		return true
+	found := p.multiaddr(peer.Multiaddr)
+	for _, ip := range []*string{&peer.Record.IP, &peer.Record.IP6} {
+		found = p.address(ip) || found
 	}
-	return slices.ContainsFunc(peer.Endpoints, func(e tracker.Endpoint) bool { return p.names(e.Address) })
+	found = p.names([]byte(peer.Address)) || found
+	for _, e := range peer.Endpoints {
+		found = p.names([]byte(e.Address)) || found
+	}
+	return found
 }
 
-func (p *purger) names(text string) bool { return p.exclude.Text([]byte(text), p.exclude.Peer) }
+// names reports whether a text has the id or an address of an excluded peer.
+func (p *purger) names(text []byte) bool {
+	return p.excluded(func(x *sentry.Exclude) bool { return x.Text(text, x.Peer) })
+}

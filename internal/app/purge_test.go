@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -90,26 +91,38 @@ func left(t *testing.T, dir string) (ids []string) {
 }
 
 func TestPurge(t *testing.T) {
+	unknown := []string{strings.Repeat("ab", 32), "203.0.113.1"}
 	for name, c := range map[string]struct {
-		entries  []string
-		gone     []string // peers
-		rows     int64
-		rejected int
+		entries   []string
+		gone      []string // peers
+		rows      int64
+		rejected  int
+		unmatched []string
 	}{
-		"a peer id":               {[]string{peerA}, []string{peerA}, 4, 1},
-		"another":                 {[]string{peerC}, []string{peerC}, 4, 2},
-		"an address":              {[]string{"192.0.2.1"}, []string{peerA}, 4, 2},
-		"an address of long ago":  {[]string{"198.51.100.0/24"}, []string{peerB}, 8, 1},
-		"a network and a peer id": {[]string{"192.0.2.0/24", peerC}, []string{peerA, peerB, peerC}, 16, 4},
-		"nobody who is known":     {[]string{strings.Repeat("ab", 32), "203.0.113.1"}, nil, 0, 0},
+		"a peer id":               {[]string{peerA}, []string{peerA}, 4, 1, nil},
+		"another":                 {[]string{peerC}, []string{peerC}, 4, 2, nil},
+		"an address":              {[]string{"192.0.2.1"}, []string{peerA}, 4, 2, nil},
+		"an address of long ago":  {[]string{"198.51.100.0/24"}, []string{peerB}, 8, 1, nil},
+		"a network and a peer id": {[]string{"192.0.2.0/24", peerC}, []string{peerA, peerB, peerC}, 16, 4, nil},
+		"nobody who is known":     {unknown, nil, 0, 0, unknown},
+		"somebody who is known":   {[]string{unknown[0], peerA, unknown[1]}, []string{peerA}, 4, 1, unknown},
+		"by all names":            {[]string{"203.0.113.1", "192.0.2.0/24", "192.0.2.1", peerA, peerB}, []string{peerA, peerB}, 12, 3, unknown[1:]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := purgeable(t)
-			x, err := sentry.NewExclude("", c.entries)
+			file := filepath.Join(t.TempDir(), "exclude")
+			if err := os.WriteFile(file, []byte(c.entries[0]+" # of a file"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			x, err := sentry.NewExclude(file, c.entries[1:])
 			if err != nil {
 				t.Fatal(err)
 			}
 			before := left(t, dir)
+			found, err := WouldPurge(t.Context(), dir, x)
+			if d := cmp.Diff(c.unmatched, found.Unmatched, cmpopts.EquateEmpty()); err != nil || d != "" {
+				t.Errorf("dry run: %v, unmatched (-want +got):\n%s", err, d)
+			}
 			done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
@@ -120,6 +133,9 @@ func TestPurge(t *testing.T) {
 			}
 			if rows != c.rows || done.RejectedEvents != c.rejected || done.Peers != len(c.gone) {
 				t.Errorf("removed %+v", done)
+			}
+			if d := cmp.Diff(c.unmatched, done.Unmatched, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("unmatched (-want +got):\n%s", d)
 			}
 			var want []string
 			for _, row := range before {
@@ -283,7 +299,10 @@ func TestPurgeGoesOnAfterItWasKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As if it was killed when only peer_estimates had rows of A.
-	p := purger{exclude: x, known: map[string]bool{}}
+	p, err := newPurger(x)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if unread, err := p.findPeers(t.Context(), dir); unread != nil || err != nil {
 		t.Fatal(unread, err)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/chainbound/valtrack/internal/app"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 	"github.com/chainbound/valtrack/internal/telemetry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // Exit codes, a contract with scripts.
@@ -175,8 +178,11 @@ func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) e
 }
 
 // noArguments rejects arguments to a command that takes none.
-func (in invocation) noArguments() error {
-	if first := in.cmd.Args().First(); first != "" {
+func (in invocation) noArguments() error { return in.noArgumentsAfter(0) }
+
+// noArgumentsAfter refuses arguments after the first n.
+func (in invocation) noArgumentsAfter(n int) error {
+	if first := in.cmd.Args().Get(n); first != "" {
 		if len(in.cmd.Commands) > 0 {
 			return unknownCommand(in.cmd, first)
 		}
@@ -197,6 +203,13 @@ func (in invocation) dataDirectory() (string, error) {
 		return "", usagef("--%s: %w; give the directory that 'valtrack run' or a consumer writes to", flagDataDir, err)
 	case !info.IsDir():
 		return "", usagef("--%s %q is not a directory", flagDataDir, dir)
+	}
+	_, err = os.ReadDir(dir)
+	if err == nil {
+		_, err = os.Lstat(filepath.Join(dir, tracker.File))
+	}
+	if errors.Is(err, fs.ErrPermission) { // it would seem to be empty
+		return "", usagef("--%s: %w; run the command as the user that writes there, as in 'runuser -u valtrack -- %s', or let your group read it", flagDataDir, err, in.cmd.FullName())
 	}
 	if in.cmd.IsSet(flagNetwork) && in.cmd.String(flagNetworkDir) == "" {
 		return dir, app.CheckNetworkName(dir, in.cmd.String(flagNetwork))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,9 +81,19 @@ func duration(name string, value time.Duration, usage string) cli.Flag {
 
 func toggle(name, usage string) cli.Flag { return toggleWithDefault(name, usage, "") }
 
-// checkedToggle says of a value that is none what is wanted.
-func checkedToggle(name, want, usage string) cli.Flag {
-	return checked(&cli.BoolFlag{Name: name, Usage: usage, Sources: variables(variableOf(name))}, want)
+// toggleOrAge is a switch that may have an age, as in --changes=24h. Its text is "" or a boolean
+// where it has none.
+func toggleOrAge(name, usage string) cli.Flag {
+	valid := func(text string) error {
+		if _, err := strconv.ParseBool(text); err == nil {
+			return nil
+		}
+		_, err := parseAge(name, text)
+		return err
+	}
+	f := checked(&cli.StringFlag{Name: name, Usage: usage, Validator: valid, Sources: variables(variableOf(name))}, "true, false or an age such as 90d, 36h or 15m")
+	f.optional = true
+	return f
 }
 
 // toggleWithDefault is off by default, which help describes in other words.

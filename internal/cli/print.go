@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -77,7 +78,7 @@ func eachMember(object []byte, each func(name string, value json.RawMessage) err
 }
 
 // plain is a JSON value as a person reads it: strings without quotes, lists
-// with spaces.
+// with spaces, "none" for an empty one.
 func plain(value json.RawMessage) string {
 	var s string
 	if json.Unmarshal(value, &s) == nil {
@@ -89,7 +90,7 @@ func plain(value json.RawMessage) string {
 		for i, item := range list {
 			words[i] = plain(item)
 		}
-		return strings.Join(words, " ")
+		return cmp.Or(strings.Join(words, " "), "none")
 	}
 	if text := string(value); text != farFuture {
 		return text

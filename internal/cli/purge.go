@@ -43,6 +43,7 @@ const shortestPrefix = 4
 type purgePlan struct {
 	DryRun       bool             `json:"dry_run"`
 	Peers        int              `json:"peers"`
+	Unmatched    []string         `json:"unmatched"` // entries of which nothing was found
 	Rows         map[string]int64 `json:"rows"`
 	TrackedPeers int              `json:"tracked_peers"`
 	Spooled      int              `json:"spooled_events"`
@@ -52,6 +53,7 @@ type purgePlan struct {
 // purgeView is `purge --json`: what was removed.
 type purgeView struct {
 	Peers          int              `json:"peers"`
+	Unmatched      []string         `json:"unmatched"` // entries of which nothing was found
 	Rows           map[string]int64 `json:"rows"`
 	TrackedPeers   int              `json:"tracked_peers"`
 	RejectedEvents int              `json:"rejected_events"`
@@ -88,7 +90,7 @@ func runPurge(ctx context.Context, in invocation) error {
 			return err
 		}
 		in.notePurged(found, dir, err)
-		return errors.Join(in.print(purgePlan{true, found.Peers, found.Rows, found.TrackedPeers, found.SpooledEvents, found.Changes}), err)
+		return errors.Join(in.print(purgePlan{true, found.Peers, found.Unmatched, found.Rows, found.TrackedPeers, found.SpooledEvents, found.Changes}), err)
 	}
 	log, err := in.logger(in.stderr)
 	if err != nil {
@@ -102,17 +104,35 @@ func runPurge(ctx context.Context, in invocation) error {
 	return errors.Join(in.print(purgeView(done)), err)
 }
 
-// notePurged says when nothing was found, unless err left something out: a purge is repeated after
+// notePurged says of what nothing was found, unless err left something out: a purge is repeated after
 // it was interrupted, so that is no error, but a mistyped address looks the same.
 func (in invocation) notePurged(found app.Purged, dir string, err error) {
 	n := found.Peers + found.TrackedPeers + found.RejectedEvents + found.SpooledEvents + found.PeerTable + found.Changes
 	for _, rows := range found.Rows {
 		n += int(rows)
 	}
-	if n == 0 && err == nil {
-		fmt.Fprintf(in.stderr, "nothing in %s is of these nodes: they were removed before, or the ids and addresses are not theirs ('valtrack report --node' finds a node)\n", dir)
+	hint := "('valtrack report --node' finds a node)"
+	if in.cmd.Bool(flagDryRun) {
+		hint += "; --" + flagDryRun + " does not look into rejected events and peers.db"
+	}
+	switch {
+	case err != nil:
+	case n == 0:
+		fmt.Fprintf(in.stderr, "nothing in %s is of these nodes: they were removed before, or the ids and addresses are not theirs %s\n", dir, hint)
+	default:
+		list := found.Unmatched
+		for _, entry := range list[:min(len(list), maxUnmatched)] {
+			fmt.Fprintf(in.stderr, "nothing in %s is of %s: it was removed before, or it is not the node's %s\n", dir, entry, hint)
+		}
+		if more := len(list) - maxUnmatched; more > 0 {
+			fmt.Fprintf(in.stderr, "nor of %d more entries: unmatched in the result has all of them\n", more)
+		}
 	}
 }
+
+// maxUnmatched is of how many entries a line says that nothing was found: a file of all who ever
+// opted out has many that were removed before.
+const maxUnmatched = 20
 
 // namedNodes are the nodes to purge where some are named as reports name them: by the first
 // characters of an id, or by an ENR. What is neither that nor an id or an address is an error.
@@ -129,6 +149,7 @@ func (in invocation) namedNodes(ctx context.Context, dir, path string, names []s
 		}
 		if record, err := enr.Parse(name); err == nil { // also of a node that was never found
 			ids[i] = record.PeerID
+			fmt.Fprintf(in.stderr, "%.24s… is %s\n", name, record.PeerID)
 			continue
 		}
 		if len(strings.TrimPrefix(name, "0x")) < shortestPrefix {

@@ -58,25 +58,26 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node: its peer id, node id, the first characters of one (4 or more), ENR, multiaddr, or IP address with or without :PORT"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
-			checkedToggle(flagChanges, "true or false; a time follows after a space, as in --changes 24h", "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in the time that follows after a space, as in --changes 7d or --changes 90m, or from --from to --to"),
+			toggleOrAge(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in another time, as in --changes 7d or --changes=90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
 			toggle(flagPublic, "to publish the result: with --"+flagBy+", put groups with fewer than five nodes together; with --"+flagNodes+", leave addresses out"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
-			text(flagSince, "", "report on the time since then only, as 24h or 7d"),
+			text(flagSince, "", "report on the time since then only, as 24h, 7d or 15m; with --"+flagURL+" for --"+flagChanges+" only"),
 			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
 			text(flagDevnetDir, "", "directory of the devnet's truth file; by default devnet in --data-dir"),
-			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir"),
+			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it has --"+flagChanges+" only"),
 			keyFileFlag(),
 		},
 	}, runReport)
 }
 
 func runReport(ctx context.Context, in invocation) error {
-	if err := in.noArguments(); err != nil && !in.changesPeriod() {
+	_, arguments := in.changesPeriod()
+	if err := in.noArgumentsAfter(arguments); err != nil {
 		return err
 	}
 	if err := in.oneReport(); err != nil {
@@ -132,7 +133,7 @@ func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Rang
 		return in.reportNodes(r)
 	case in.cmd.Bool(flagForks):
 		return in.reportForks(r, dir)
-	case in.cmd.Bool(flagChanges):
+	case in.changes():
 		return in.writeView(r.Changes())
 	case in.cmd.Bool(flagTruth):
 		return in.reportTruth(r, dir)
@@ -160,12 +161,6 @@ func (in invocation) reportCalibration(state *tracker.State) error {
 	return in.writeView(c)
 }
 
-// changesPeriod reports whether the only argument is the period of --changes, as in
-// --changes 24h.
-func (in invocation) changesPeriod() bool {
-	return in.cmd.Bool(flagChanges) && in.cmd.Args().Len() == 1 && in.cmd.String(flagSince) == ""
-}
-
 // oneReport checks that at most one kind of report is wanted, and with a window only one
 // that has it.
 func (in invocation) oneReport() error {
@@ -178,10 +173,13 @@ func (in invocation) oneReport() error {
 		}
 	}
 	var kinds []string
-	for _, flag := range []string{flagNodes, flagForks, flagChanges, flagTruth, flagCalibration} {
+	for _, flag := range []string{flagNodes, flagForks, flagTruth, flagCalibration} {
 		if in.cmd.Bool(flag) {
 			kinds = append(kinds, flag)
 		}
+	}
+	if in.changes() {
+		kinds = append(kinds, flagChanges)
 	}
 	for _, flag := range []string{flagNode, flagBy} {
 		if in.cmd.String(flag) != "" {
@@ -227,55 +225,6 @@ func (in invocation) groupFlags() error {
 		return usagef("--%s and --%s: give one of them", flagCSV, flagJSON)
 	}
 	return nil
-}
-
-// reportRange is the time to report on; zero for all.
-func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
-	since, asTyped := in.cmd.String(flagSince), flagSince
-	if in.changesPeriod() {
-		since, asTyped = in.cmd.Args().First(), flagChanges
-	}
-	from, to := in.cmd.String(flagFrom), in.cmd.String(flagTo)
-	if since != "" && from+to != "" {
-		if asTyped == flagChanges {
-			asTyped += " " + since
-		}
-		return out, usagef("--%s and --%s or --%s: give one or the other", asTyped, flagFrom, flagTo)
-	}
-	if in.cmd.Bool(flagChanges) && since == "" && from == "" {
-		if to != "" {
-			return out, usagef("--%s with --%s needs --%s too", flagChanges, flagTo, flagFrom)
-		}
-		since = defaultChanges
-	}
-	if since != "" {
-		return sinceRange(asTyped, since, now)
-	}
-	if out.From, err = parseTime(flagFrom, from); err != nil {
-		return out, err
-	}
-	if out.To, err = parseTime(flagTo, to); err != nil {
-		return out, err
-	}
-	switch {
-	case out.From > 0 && out.To > 0 && out.To <= out.From:
-		return out, usagef("--%s %s is not after --%s %s", flagTo, to, flagFrom, from)
-	case out.From > now.UnixMilli():
-		return out, usagef("--%s %s is in the future", flagFrom, from)
-	}
-	return out, nil
-}
-
-// sinceRange is the time from an age until now.
-func sinceRange(flag, text string, now time.Time) (out dataset.Range, err error) {
-	age, err := parseAge(flag, text)
-	switch {
-	case err != nil:
-		return out, err
-	case age <= 0:
-		return out, usagef("--%s %q: %s", flag, text, wantAge)
-	}
-	return dataset.Range{From: max(1, now.Add(-age).UnixMilli())}, nil
 }
 
 // reportForks compares with the schedule of the network that the data directory belongs to,

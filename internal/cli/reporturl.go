@@ -91,7 +91,7 @@ func (in invocation) urlFlags() error {
 			return refuse(flag, "the API does not tell it")
 		}
 	}
-	if in.cmd.String(flagSince) != "" && !in.cmd.Bool(flagChanges) {
+	if in.cmd.String(flagSince) != "" && !in.changes() {
 		return refuse(flagSince, "of the past the API tells changes only (--"+flagChanges+")")
 	}
 	return nil
@@ -145,7 +145,7 @@ func (in invocation) remoteView(ctx context.Context, r *report.Remote, since int
 		return r.Nodes(ctx)
 	case in.cmd.Bool(flagForks):
 		return r.Forks(ctx)
-	case in.cmd.Bool(flagChanges):
+	case in.changes():
 		return r.Changes(ctx, since)
 	case in.cmd.String(flagBy) != "":
 		groups, err := r.Groups(ctx, in.cmd.String(flagBy))

@@ -12,14 +12,23 @@ import (
 // has no type, and does not say what is wanted.
 type checkedFlag[T, C any, V cli.ValueCreator[T, C]] struct {
 	*cli.FlagBase[T, C, V]
-	want string
-	err  error
+	want     string
+	optional bool // the value: without one the flag is "true"
+	err      error
 }
 
 func checked[T, C any, V cli.ValueCreator[T, C]](f *cli.FlagBase[T, C, V], want string) *checkedFlag[T, C, V] {
-	f.SetStringer(flagLine)
 	return &checkedFlag[T, C, V]{FlagBase: f, want: want}
 }
+
+// String is the flag's line in help.
+func (f *checkedFlag[T, C, V]) String() string { return flagLine(f) }
+
+// IsBoolFlag reports whether the flag may stand without a value.
+func (f *checkedFlag[T, C, V]) IsBoolFlag() bool { return f.optional || f.FlagBase.IsBoolFlag() }
+
+// TakesValue reports whether the argument after the flag is its value.
+func (f *checkedFlag[T, C, V]) TakesValue() bool { return !f.optional && f.FlagBase.TakesValue() }
 
 // Set is called with values of the command line and of the configuration file.
 func (f *checkedFlag[T, C, V]) Set(name, value string) error {

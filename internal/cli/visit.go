@@ -141,61 +141,101 @@ func writeVisit(out io.Writer, v visitView) error {
 	return nil
 }
 
-// visitTarget is what the text names: as a record or a multiaddr, also with what pasting has put
-// around it, else as an id, an IP address or a multiaddr without /p2p/, as reports print it, whose
-// node the data directory knows.
+// visitTarget is where to visit the node that the text names, and its record, nil where none is
+// known. What the text does not have of the two is what the data directory knows of the node:
+// its record for a multiaddr, its address for a record without one, both for an id, an IP address
+// or a multiaddr without /p2p/, as reports print it. What pasting has put around it is left out.
 func (in invocation) visitTarget(ctx context.Context, text string) (p2p.Target, *enr.Record, error) {
 	text = strings.Trim(text, " \t\r\n\"'`,;\uFEFF")
-	target, record, err := sentry.ParseTarget(text)
-	if err == nil {
+	target, record, bad := sentry.ParseTarget(text)
+	switch {
+	case bad == nil && record != nil:
 		return target, record, nil
+	case bad == nil:
+		return target, in.knownRecord(ctx, target.PeerID), nil
 	}
-	noPeer := strings.HasPrefix(text, "/") && !strings.Contains(text, "/p2p/")
-	if noPeer && !dataset.Exists(in.cmd.String(flagDataDir)) {
-		return target, nil, usagef("visit: %w; or give the --%s that it was copied from", err, flagDataDir)
-	}
-	if _, bad := enr.Parse(text); noPeer || bad != nil && !strings.HasPrefix(text, "/") && !strings.Contains(strings.ToLower(text), "enr:") {
-		var known string
-		if text, known, err = in.knownAddress(ctx, text); err != nil {
-			return target, nil, err
-		}
-		if target, record, err = sentry.ParseTarget(text); record == nil {
-			if r, bad := enr.Parse(known); bad == nil {
-				record = &r
-			}
-		}
-	}
+	n, err := in.knownNode(ctx, text)
 	if err != nil {
-		err = usagef("visit: %w", err)
+		return target, nil, in.unknownTarget(text, bad, err)
 	}
-	return target, record, err
+	if record = recordOf(text); record == nil {
+		record = recordOf(n.ENR)
+	}
+	for _, address := range addressesOf(n, text) {
+		if target, _, err = sentry.ParseTarget(address); err == nil {
+			return target, record, nil
+		}
+	}
+	return target, nil, usagef("visit %q: no address of %s is known in --%s %q; %s", text, n.ID, flagDataDir, in.cmd.String(flagDataDir), wantVisit)
 }
 
-// knownAddress is the record or the multiaddr of the node that an id, an IP address or a
-// multiaddr without /p2p/ names, from the data directory, and its record, empty where none is
-// known. A multiaddr that was dialled is dialled again.
-func (in invocation) knownAddress(ctx context.Context, text string) (address, record string, err error) {
-	const wanted = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
+// recordOf is nil where the text is no record.
+func recordOf(text string) *enr.Record {
+	r, err := enr.Parse(text)
+	if err != nil {
+		return nil
+	}
+	return &r
+}
+
+// unknownTarget is the error for a text that has no address and names no known node. bad says why it
+// is no target, unknown why it is no known node.
+func (in invocation) unknownTarget(text string, bad, unknown error) error {
+	switch {
+	case recordOf(text) != nil, strings.Contains(strings.ToLower(text), "enr:"), strings.HasPrefix(text, "/") && strings.Contains(text, "/p2p/"):
+		return usagef("visit: %w", bad)
+	case strings.HasPrefix(text, "/") && !dataset.Exists(in.cmd.String(flagDataDir)):
+		return usagef("visit: %w; or give the --%s that it was copied from", bad, flagDataDir)
+	}
+	return unknown
+}
+
+// knownRecord is the newest record that the data directory has of a peer, nil without one. The
+// tracker has it, which is smaller than the datasets.
+func (in invocation) knownRecord(ctx context.Context, peerID string) (record *enr.Record) {
+	dir := in.cmd.String(flagDataDir)
+	if state, err := report.ReadState(ctx, dir); err == nil && state != nil {
+		if p := state.Peer(peerID); p != nil {
+			record = recordOf(p.Record.ENR)
+		}
+	} else if n, err := in.knownNode(ctx, peerID); err == nil {
+		record = recordOf(n.ENR)
+	}
+	if record == nil && in.cmd.IsSet(flagDataDir) {
+		fmt.Fprintf(in.stderr, "visiting without the node's record: there is none of %s in --%s %q\n", peerID, flagDataDir, dir)
+	}
+	return record
+}
+
+const wantVisit = "give the node's ENR, or a multiaddr such as /ip4/192.0.2.1/tcp/9000/p2p/PEER_ID"
+
+// knownNode is the node that the text names in the data directory.
+func (in invocation) knownNode(ctx context.Context, text string) (*report.Node, error) {
 	dir := in.cmd.String(flagDataDir)
 	if !dataset.Exists(dir) {
-		return "", "", usagef("visit %q: it is no ENR and no multiaddr, and --%s %q has no datasets to find its address in; %s", text, flagDataDir, dir, wanted)
+		return nil, usagef("visit %q: it is no ENR and no multiaddr, and --%s %q has no datasets to find its address in; %s", text, flagDataDir, dir, wantVisit)
 	}
 	r, err := report.Read(ctx, dir, dataset.Range{})
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	n, err := r.Find(text)
-	switch {
-	case err != nil:
-		return "", "", usagef("visit %q: not found in --%s %q: %w; %s", text, flagDataDir, dir, err, wanted)
-	case strings.HasPrefix(text, "/") && (n.Direction == event.Outbound || n.ENR == ""):
-		return text + "/p2p/" + n.ID, n.ENR, nil
-	case n.ENR != "":
-		return n.ENR, n.ENR, nil
-	case n.Multiaddr != "":
-		return n.Multiaddr + "/p2p/" + n.ID, n.ENR, nil
+	if err != nil {
+		return nil, usagef("visit %q: not found in --%s %q: %w; %s", text, flagDataDir, dir, err, wantVisit)
 	}
-	return "", "", usagef("visit %q: no address of %s is known in --%s %q; %s", text, n.ID, flagDataDir, dir, wanted)
+	return n, nil
+}
+
+// addressesOf are the multiaddrs and the record by which a known node may be visited, the best
+// first. A multiaddr that was dialled is dialled again; a node that has connected to us does not
+// listen at the port that it came from.
+func addressesOf(n *report.Node, text string) []string {
+	at, _, _ := strings.Cut(text, "/p2p/")
+	named, newest := at+"/p2p/"+n.ID, n.Multiaddr+"/p2p/"+n.ID
+	if n.Direction == event.Outbound {
+		return []string{named, n.ENR, newest}
+	}
+	return []string{n.ENR, named, newest}
 }
 
 // mayVisit refuses an excluded node.

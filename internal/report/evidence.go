@@ -33,7 +33,10 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 			e.Tracked = newTracked(r.state, p)
 		}
 	}
-	e.Note = strings.TrimSpace(noteOf(n) + " " + forkNote(n, r.nodes))
+	e.Note = noteOf(n)
+	if fork := forkNote(n, r.nodes); fork != "" {
+		e.Note = strings.Replace(e.Note, unvisited, fork, 1)
+	}
 	if e.Tracked != nil {
 		newest := int64(0)
 		for _, o := range r.nodes {
@@ -49,6 +52,7 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 		return e, err
 	}
 	e.Visits, err = rowsOf(ctx, dataDir, func(row dataset.VisitRow) bool { return row.ID == n.ID })
+	e.Note = strings.TrimSpace(e.Note + " " + goodbyeNote(n, e.Visits))
 	return e, err
 }
 

@@ -258,6 +258,11 @@ func (p *page) legend(words ...string) {
 	for i, word := range words {
 		list[i] = field{word, all[word]}
 	}
+	p.explain(list)
+}
+
+// explain ends a page with what its words mean.
+func (p *page) explain(list []field) {
 	p.WriteByte('\n')
 	p.fields(list)
 }
@@ -275,6 +280,7 @@ func legends() map[string]string {
 		"long-lived subnet":  "an attestation subnet that a node is on permanently, whether it has validators or not",
 		"hello":              "the first message of gossip, which names a node's subnets; without it they are unknown",
 		"watch":              "a connection held for whole epochs, in which each joining and leaving of a subnet is recorded",
+		"detection":          "the nodes with validators that have one with a probability of 90 % or more. It may fall with more data: a node with one to three validators that announces 8 custody groups begins just above that; each watched epoch without a duty lowers it, and its first duty raises it to 99 %",
 		"duty":               "one vote of a validator for which its node joins a subnet; filled are the slots or epochs and subnets with a duty, empty those without one",
 		"last heard":         "the last handshake, new record, or end of a watch",
 		"ready":              "the node's record announces the next fork that the schedule has; not ready: another one or none; unknown: there is no record, or no next fork",

@@ -31,9 +31,24 @@ func (c Calibration) WriteText(w io.Writer) error {
 		rows = append(rows, []string{s.Client, fmt.Sprintf("%.4f", s.PerObservation)})
 	}
 	p.table([]column{{name: "SPURIOUS SUBNETS"}, {name: "PER OBSERVATION"}}, rows)
-	p.WriteByte('\n')
-	p.sentence("M1 to M5 are explained in docs/methodology.md: M1 whether duties vary from epoch to epoch as they should, M2 the rate at which duties show over the assumed one, by the nodes whose custody groups say how many validators they have, M3 how long subscriptions last, M4 the total. Too few: not enough nodes for the test. Unsure: the rate is not known to within a tenth. Heterogeneous: the nodes show duties at different rates. !: the version differs from what is assumed, or its rate is not known, and its estimates are made with the fitted rates and their errors; no test switches evidence off. Unproven: no test had enough nodes, and the rates are those of the client's other versions, if it has any. Lifetimes in slots: how many short-lived subscriptions lasted so long.")
+	p.explain(calibrationLegend)
 	return p.writeTo(w)
+}
+
+var calibrationLegend = []field{
+	{"M1", "whether duties vary from epoch to epoch as they should (M1 to M5 are explained in docs/methodology.md)"},
+	{"M2", "the rate at which duties show over the assumed one, by the nodes whose custody groups say how many validators they have"},
+	{"M3", "how long subscriptions last"},
+	{"M4", "the total: low when most validators run on no counted node, or fewer duties show than assumed; failed when more are found than nodes that share validators explain"},
+	{"M5", "nodes whose validators you know: --known FILE"},
+	{"too few", "not enough nodes for the test"},
+	{"unsure", "the rate is not known to within a tenth"},
+	{"heterogeneous", "the nodes show duties at different rates"},
+	{"!", "the version differs from what is assumed, or its rate is not known, and its estimates are made with the fitted rates and their errors; no test switches evidence off"},
+	{"unproven", "no test had enough nodes, and the rates are those of the client's other versions, if it has any"},
+	{"lifetimes", "how many short-lived subscriptions lasted so many slots"},
+	{"prior", "the number of validators that a node is taken to have before anything is seen of it, learned from all nodes"},
+	{"spurious subnets", "how many subnets an observation shows that no duty explains"},
 }
 
 func (c Calibration) writeVersions(p *page) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/printable"
 )
@@ -152,13 +153,7 @@ func (e Evidence) WriteText(w io.Writer) error {
 		if v.More { // a part of a watch, whose visit has another row
 			continue
 		}
-		text := reason(orEmpty(v.Error), n.ID)
-		if v.GoodbyeCode != nil {
-			if meaning := event.GoodbyeMeaning(*v.GoodbyeCode); meaning != "" {
-				text = fmt.Sprintf("%s (goodbye code %d: %s)", text, *v.GoodbyeCode, meaning)
-			}
-		}
-		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, strings.TrimSpace(text)})
+		rows = append(rows, []string{clock(v.Started), v.Direction, orEmpty(v.Transport), v.Outcome, visitError(v)})
 	}
 	p.filled([]column{
 		{"VISIT", plainColumn, 0}, {"DIRECTION", plainColumn, 2}, {"TRANSPORT", plainColumn, 1}, {"OUTCOME", plainColumn, 0}, {"ERROR", textColumn, 0},
@@ -184,6 +179,22 @@ func reason(text, id string) string {
 	text = strings.NewReplacer("dial "+id+": ", "", "failed to dial "+id+": ", "", "failed to dial: ", "", "all dials failed", "").Replace(text)
 	text = strings.Join(strings.Fields(text), " ")
 	return strings.TrimPrefix(printable.Clean(text), "* ")
+}
+
+// visitError is why a visit failed, and what the code of a goodbye means.
+func visitError(v dataset.VisitRow) string {
+	text := reason(orEmpty(v.Error), v.ID)
+	if v.GoodbyeCode == nil {
+		return text
+	}
+	meaning := event.GoodbyeMeaning(*v.GoodbyeCode)
+	if meaning == "" {
+		return text
+	}
+	if !strings.HasSuffix(text, fmt.Sprintf("code %d", *v.GoodbyeCode)) {
+		meaning = fmt.Sprintf("goodbye code %d: %s", *v.GoodbyeCode, meaning)
+	}
+	return strings.TrimSpace(text + " (" + meaning + ")")
 }
 
 // addressText is where the node was reached or, when it never was, where its record says

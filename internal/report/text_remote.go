@@ -91,7 +91,7 @@ func (s RemoteSummary) WriteText(w io.Writer) error {
 	for _, o := range s.Outcomes {
 		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits)})
 	}
-	p.table([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}}, rows)
+	p.filled([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}}, rows)
 	p.legend("[low to high]", "node", "ended visit", "custody groups", "record")
 	return p.writeTo(w)
 }
@@ -155,13 +155,16 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 		name string
 		says *client.Interval
 	}{{"custody groups alone", r.Signals.Custody}, {"subnets alone", r.Signals.Subnets}, {"sync committees alone", r.Signals.Sync}} {
+		if s.says == nil && n.Estimated == nil {
+			continue
+		}
 		if s.says == nil {
 			rows = append(rows, []string{s.name, "-", "-"})
 			continue
 		}
 		rows = append(rows, []string{s.name, fmt.Sprintf("%.0f", s.says.Validators), fmt.Sprintf("%.0f to %.0f", s.says.Low, s.says.High)})
 	}
-	p.table([]column{{name: "VALIDATORS"}, {name: "MEDIAN"}, {name: "90 %"}}, rows)
+	p.filled([]column{{name: "VALIDATORS"}, {name: "MEDIAN"}, {name: "90 %"}}, rows)
 	r.history().writeHistory(p)
 	if r.Client == nil && n.Estimated == nil {
 		p.legend("custody groups", "record")

@@ -97,7 +97,7 @@ func (s Summary) writeCounts(p *page) {
 	for _, o := range s.Outcomes {
 		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits), fmt.Sprint(o.Nodes)})
 	}
-	p.table([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}, {name: "NODES"}}, rows)
+	p.filled([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}, {name: "NODES"}}, rows)
 }
 
 func versions(c ClientCount) string {

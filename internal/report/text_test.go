@@ -101,7 +101,7 @@ func TestNodesAreSortedByValidators(t *testing.T) {
 func TestLegends(t *testing.T) {
 	r := crowd(t)
 	var out bytes.Buffer
-	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText, Groups{By: byCloud}.WriteText} {
+	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText, Groups{By: byCloud}.WriteText, Accuracy{Nodes: 1, Estimated: 1}.WriteText} {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func (a Accuracy) WriteText(w io.Writer) error {
 		field{"intervals", fmt.Sprintf("%d of %d hold the truth (%s; 90 %% or more are meant to); on these nodes are %d of the %d validators (%s)",
 			a.Inside, a.Estimated, share(a.Inside, a.Estimated), a.InsideValidators, a.Truth, share(a.InsideValidators, a.Truth))})
 	if a.MedianError != nil {
-		list = append(list, field{"error", fmt.Sprintf("%.0f %% for half of the %s with ten validators or more, or less", 100**a.MedianError, plural(a.Large, "node"))})
+		list = append(list, field{"error", fmt.Sprintf("half of the %s with ten validators or more are off by %.1f %% at most", plural(a.Large, "node"), 100**a.MedianError)})
 	}
 	list = append(list, field{"detection", fmt.Sprintf("%d of %s with validators found with a probability of 90 %%, %d without any taken for such",
 		a.Found, plural(a.WithValidators, "node"), a.FalselyFound)})
@@ -54,6 +54,6 @@ func (a Accuracy) WriteText(w io.Writer) error {
 		{"NODE", idColumn, 0}, {"CLIENT", plainColumn, 0}, {"TRUTH", plainColumn, 0}, {"ESTIMATE", plainColumn, 0},
 		{"INTERVAL", plainColumn, 0}, {"EPOCHS WATCHED", plainColumn, 1},
 	}, rows)
-	p.legend("[low to high]", "watch")
+	p.legend("[low to high]", "detection", "watch")
 	return p.writeTo(w)
 }

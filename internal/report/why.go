@@ -1,12 +1,14 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
@@ -57,6 +59,9 @@ func doubtsOf(f estimate.Flags) (list []string) {
 	return list
 }
 
+// unvisited says when a node that was found is not visited.
+const unvisited = "A node that was found is not visited until it is its turn, and never when its record is of another fork, has no address that can be dialled, or is excluded or of another shard."
+
 // uncounted says why a node that never completed a handshake is in no total.
 const uncounted = "It is in no total: only nodes that completed a handshake are counted."
 
@@ -74,7 +79,7 @@ func noteOf(n *Node) string {
 	case n.visits == 0 && n.record != nil && n.IP == nil && n.IP6 == nil:
 		note += " It cannot be visited: its record has no address."
 	case n.visits == 0:
-		note += " A node that was found is not visited until it is its turn, and never when its record is of another fork, has no address that can be dialled, or is excluded or of another shard."
+		note += " " + unvisited
 	case text != "":
 		note = fmt.Sprintf("The outcome %q means: %s. ", n.LastOutcome, text) + note
 	}
@@ -106,7 +111,22 @@ func forkNote(n *Node, nodes map[string]*Node) string {
 	if !met {
 		return ""
 	}
-	return fmt.Sprintf("Its record has the fork digest %s, which no node that completed a handshake has: probably it is of another fork.", printable.Clean(*n.ForkDigest))
+	return fmt.Sprintf("Its record has the fork digest %s, which no node that completed a handshake has: probably it is of another fork. Such nodes are not visited.", printable.Clean(*n.ForkDigest))
+}
+
+// goodbyeNote says why a node that never completed a handshake ended the last visit with a goodbye;
+// empty where it did not.
+func goodbyeNote(n *Node, visits []dataset.VisitRow) string {
+	if n.handshake > 0 || n.LastOutcome != event.OutcomeGoodbye {
+		return ""
+	}
+	for _, v := range slices.Backward(visits) {
+		if v.Started != n.began || v.GoodbyeCode == nil {
+			continue
+		}
+		return fmt.Sprintf("The code of the last goodbye was %d: %s.", *v.GoodbyeCode, cmp.Or(event.GoodbyeMeaning(*v.GoodbyeCode), "its meaning is not known"))
+	}
+	return ""
 }
 
 // goneText says that nothing was heard of a node in the visits since a time; empty where the last

@@ -224,6 +224,9 @@ func TestWhyNodesAreNotVisited(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.Contains(e.Note, "until it is its turn") != (id == "same") {
+			t.Errorf("%s: %s", id, e.Note)
+		}
 		if !strings.Contains(e.Note, want) || (id != "other") == strings.Contains(e.Note, "which no node") {
 			t.Errorf("%s: %s", id, e.Note)
 		}
@@ -246,6 +249,13 @@ func TestGoodbyesAndNodesOfTheAPI(t *testing.T) {
 	var out bytes.Buffer
 	if err := e.WriteText(&out); err != nil || !strings.Contains(out.String(), "goodbye code 129: too many peers") {
 		t.Errorf("%v\n%s", err, &out)
+	}
+	visit.Error = ptr("status: peer said goodbye, code 129")
+	if text := visitError(visit); text != "status: peer said goodbye, code 129 (too many peers)" {
+		t.Error(text)
+	}
+	if note := goodbyeNote(e.Node, e.Visits); note != "The code of the last goodbye was 129: too many peers." {
+		t.Error(note)
 	}
 	_, state := watchedPeers(t)
 	if why, _ := Explain(state, state.Peer("found")); !strings.HasSuffix(why, uncounted) {

@@ -30,7 +30,7 @@ func TestDrought(t *testing.T) {
 		t.Fatal(err)
 	}
 	excludeAll := &Exclude{}
-	everywhere, _ := parseRules(strings.NewReader("0.0.0.0/0\n::/0\n"), "exclude")
+	everywhere, _ := parseRules(strings.NewReader("0.0.0.0/0\n::/0\n"), "exclude", false)
 	excludeAll.rules.Store(everywhere)
 	for name, tt := range map[string]struct {
 		cfg     Config

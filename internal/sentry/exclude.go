@@ -51,13 +51,16 @@ type rules struct {
 	// prefix lengths that occur, so that a query costs one look-up for each.
 	nets    map[netip.Prefix]struct{}
 	lengths map[int]struct{}
+	// entries are all of them as they were written, if keep is set.
+	entries []string
+	keep    bool
 }
 
 // LoadExclude reads the file. A line that is none of the kinds is an error that
 // names file and line.
 func LoadExclude(path string) (*Exclude, error) {
 	x := &Exclude{path: path}
-	if err := x.read(); err != nil {
+	if err := x.read(false); err != nil {
 		return nil, err
 	}
 	return x, nil
@@ -72,9 +75,9 @@ func (x *Exclude) Len() int {
 	return len(r.peers) + len(r.nodes) + len(r.nets)
 }
 
-// read puts the file's content into force. After an error the old content stays, and the
+// read puts the file's content into force, with its entries as they were written or without. After an error the old content stays, and the
 // file is not read again before it changes.
-func (x *Exclude) read() error {
+func (x *Exclude) read(keepEntries bool) error {
 	f, err := os.Open(x.path)
 	if err != nil {
 		return err
@@ -85,7 +88,7 @@ func (x *Exclude) read() error {
 		return err
 	}
 	x.stamp = fileStamp{info.ModTime(), info.Size()}
-	r, err := parseRules(f, x.path)
+	r, err := parseRules(f, x.path, keepEntries)
 	if err != nil {
 		return err
 	}
@@ -105,14 +108,15 @@ func (x *Exclude) reload() (changed bool, err error) {
 	if x.stamp == (fileStamp{info.ModTime(), info.Size()}) {
 		return false, nil
 	}
-	if err := x.read(); err != nil {
+	if err := x.read(false); err != nil {
 		return false, err
 	}
 	return true, nil
 }
 
-func parseRules(src io.Reader, name string) (*rules, error) {
+func parseRules(src io.Reader, name string, keepEntries bool) (*rules, error) {
 	r := &rules{
+		keep:  keepEntries,
 		peers: make(map[string]struct{}), nodes: make(map[eth2.NodeID]struct{}),
 		nets: make(map[netip.Prefix]struct{}), lengths: make(map[int]struct{}),
 	}
@@ -141,6 +145,9 @@ func parseRules(src io.Reader, name string) (*rules, error) {
 
 // add takes one entry; false when it is of no known kind.
 func (r *rules) add(text string) bool {
+	if r.keep {
+		r.entries = append(r.entries, text)
+	}
 	if addr, err := netip.ParseAddr(text); err == nil {
 		addr = addr.Unmap().WithZone("")
 		r.addNet(netip.PrefixFrom(addr, addr.BitLen()))

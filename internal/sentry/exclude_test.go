@@ -247,7 +247,7 @@ func FuzzExclude(f *testing.F) {
 	f.Add("10.0.0.0/8\n# x\n16Uiu2HAm")
 	f.Add("::ffff:1.2.3.4/97")
 	f.Fuzz(func(t *testing.T, content string) {
-		r, err := parseRules(strings.NewReader(content), "f")
+		r, err := parseRules(strings.NewReader(content), "f", false)
 		if err != nil {
 			return
 		}

@@ -14,12 +14,12 @@ import (
 func NewExclude(path string, entries []string) (*Exclude, error) {
 	x := &Exclude{path: path}
 	if path == "" {
-		r, err := parseRules(strings.NewReader(""), "")
+		r, err := parseRules(strings.NewReader(""), "", true)
 		if err != nil {
 			return nil, err
 		}
 		x.rules.Store(r)
-	} else if err := x.read(); err != nil {
+	} else if err := x.read(true); err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
@@ -29,6 +29,9 @@ func NewExclude(path string, entries []string) (*Exclude, error) {
 	}
 	return x, nil
 }
+
+// Entries are those of a list made by NewExclude, as they were written.
+func (x *Exclude) Entries() []string { return x.rules.Load().entries }
 
 // HasAddresses reports whether there are entries that are addresses or networks.
 func (x *Exclude) HasAddresses() bool { return x != nil && len(x.rules.Load().nets) > 0 }

@@ -17,9 +17,10 @@ func HasPeerTable(dir string) bool {
 	return err == nil
 }
 
-// PurgePeerTable removes from the peer table in a data directory the peers that x excludes or
-// that gone names, and excluded addresses, and counts the peers. No sentry may be running.
-func PurgePeerTable(ctx context.Context, dir string, x *Exclude, gone func(id string) bool) (n int, err error) {
+// PurgePeerTable removes from the peer table in a data directory the peers for whose id and addresses
+// gone is true, and the addresses for which it is true without an id, and counts the peers. No
+// sentry may be running.
+func PurgePeerTable(ctx context.Context, dir string, gone func(id string, at ...netip.Addr) bool) (n int, err error) {
 	path := filepath.Join(dir, peersFile)
 	db, err := openDB(path)
 	if err != nil {
@@ -36,8 +37,8 @@ func PurgePeerTable(ctx context.Context, dir string, x *Exclude, gone func(id st
 		if err := scan(&id, &text); err != nil {
 			return err
 		}
-		r, bad := enr.Parse(text)
-		if gone(id) || x.Peer(id) || bad == nil && x.record(&r) {
+		r, _ := enr.Parse(text) // without addresses if it is damaged
+		if gone(id, r.IP4, r.IP6) {
 			peers = append(peers, id)
 		}
 		return nil
@@ -50,7 +51,7 @@ func PurgePeerTable(ctx context.Context, dir string, x *Exclude, gone func(id st
 		if err := scan(&text); err != nil {
 			return err
 		}
-		if at, err := netip.ParseAddrPort(text); err == nil && x.Address(at.Addr()) {
+		if at, err := netip.ParseAddrPort(text); err == nil && gone("", at.Addr()) {
 			addresses = append(addresses, text)
 		}
 		return nil

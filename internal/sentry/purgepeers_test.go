@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
@@ -30,7 +31,9 @@ func TestPurgePeerTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := PurgePeerTable(t.Context(), dir, x, func(id string) bool { return id == found.PeerID })
+	n, err := PurgePeerTable(t.Context(), dir, func(id string, at ...netip.Addr) bool {
+		return id == found.PeerID || x.Peer(id) || slices.ContainsFunc(at, x.Address)
+	})
 	if err != nil || n != 3 {
 		t.Errorf("%d peers, %v", n, err)
 	}
@@ -56,7 +59,7 @@ func TestPurgePeerTable(t *testing.T) {
 	if left != 1 {
 		t.Errorf("%d files have the peer that stays", left)
 	}
-	if again, err := PurgePeerTable(t.Context(), dir, x, func(string) bool { return false }); err != nil || again != 0 {
+	if again, err := PurgePeerTable(t.Context(), dir, func(string, ...netip.Addr) bool { return false }); err != nil || again != 0 {
 		t.Errorf("again: %d, %v", again, err)
 	}
 }

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -80,17 +83,46 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// inReadOnly opens the database for reading, in one transaction.
+// inReadOnly opens the database for reading, in one transaction. read may be called again.
 func inReadOnly(ctx context.Context, dir string, read func(queryer) error) error {
 	path := filepath.Join(dir, File)
 	if !exists(dir) {
 		return fmt.Errorf("%w in %s", ErrMissing, dir)
 	}
-	err := inTransaction(ctx, source(path, "ro", busyTimeout), read)
-	if err != nil {
+	if f, err := os.Open(path); err != nil { // which the driver reports as a full disk
+		return fmt.Errorf("tracker database: %w", err)
+	} else if err := f.Close(); err != nil {
+		return fmt.Errorf("tracker database: %w", err)
+	}
+	from := source(path, "ro", busyTimeout)
+	err := inTransaction(ctx, from, read)
+	if mayNotShare(err) && !hasWAL(path) {
+		// Nobody has it open, so that it can be read as it is. Who opened it meanwhile made what is
+		// needed to share it.
+		if err = inTransaction(ctx, from+"&immutable=1", read); hasWAL(path) {
+			err = inTransaction(ctx, from, read)
+		}
+	}
+	switch {
+	case mayNotShare(err):
+		return fmt.Errorf("tracker database %s: its -wal file needs a -shm file beside it, which this user may not make: run the command as the user that writes there: %w", path, err)
+	case err != nil:
 		return fmt.Errorf("tracker database %s: %w", path, err)
 	}
 	return nil
+}
+
+// mayNotShare reports whether a database could not be read for want of the files by which processes
+// share it, where the directory may not be written.
+func mayNotShare(err error) bool {
+	var code *sqlite.Error
+	return errors.As(err, &code) && (code.Code()&0xff == sqlite3.SQLITE_READONLY || code.Code()&0xff == sqlite3.SQLITE_CANTOPEN)
+}
+
+// hasWAL reports whether a database has changes beside its file.
+func hasWAL(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return err == nil && info.Size() > 0
 }
 
 func inTransaction(ctx context.Context, source string, read func(queryer) error) (err error) {

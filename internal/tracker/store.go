@@ -132,6 +132,8 @@ func damaged(ctx context.Context, err error) error {
 	var code *sqlite.Error
 	if errors.As(err, &code) {
 		switch code.Code() & 0xff {
+		case sqlite3.SQLITE_READONLY:
+			return fmt.Errorf("this user may not write the database: %w", err)
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM:
 			return fmt.Errorf("cannot write the database, free disk space or repair the disk: %w", err)
 		}

@@ -17,6 +17,7 @@ func TestFromOutside(t *testing.T) {
 	t.Run("schemathesis", func(t *testing.T) { fuzz(t, interpreter, s) })
 	t.Run("schemathesis with a key", func(t *testing.T) { fuzz(t, interpreter, s, "--header", "X-API-Key: "+s.key) })
 	t.Run("examples", func(t *testing.T) { examples(t, interpreter, s) })
+	t.Run("recipes", func(t *testing.T) { recipes(t, interpreter, s) })
 }
 
 // fuzz: whatever is asked, no answer is an error of the server, and each is as the specification
@@ -81,5 +82,27 @@ func examples(t *testing.T, interpreter string, s server) {
 	}
 	if found["python"] != 2 || found["r"] != 1 {
 		t.Errorf("examples of %v in docs/recipes.md", found)
+	}
+}
+
+// recipes runs those of docs/recipes.md for Polars and pandas as they are, beside the server that
+// writes the data directory. test/e2e runs those for DuckDB.
+func recipes(t *testing.T, interpreter string, s server) {
+	page, err := os.ReadFile("../../docs/recipes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := strings.Cut(string(page), "\n## From the API\n")
+	found := 0
+	for _, m := range regexp.MustCompile("(?s)```python\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		found++
+		cmd := exec.CommandContext(t.Context(), interpreter, "-c", m[1])
+		cmd.Dir = s.dir
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) == 0 {
+			t.Errorf("%v\n%s\nof\n%s", err, out, m[1])
+		}
+	}
+	if found < 8 {
+		t.Errorf("%d recipes for Python in docs/recipes.md", found)
 	}
 }

@@ -30,6 +30,7 @@ const nodes = 40
 
 // server is a run with a devnet, whose API is filled.
 type server struct {
+	dir     string // has the data directory data
 	url     string
 	key     string // of the scope full
 	keyFile string
@@ -52,7 +53,7 @@ func start(t *testing.T) server {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	s := server{key: key.Key, keyFile: filepath.Join(dir, "key")}
+	s := server{dir: dir, key: key.Key, keyFile: filepath.Join(dir, "key")}
 	keys := filepath.Join(dir, "keys")
 	for path, text := range map[string]string{s.keyFile: key.Key, keys: key.Line} {
 		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
