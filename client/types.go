@@ -187,11 +187,11 @@ type ForkVersion struct {
 
 // Announcement is what nodes say about forks.
 type Announcement struct {
-	ForkDigest      *string  `json:"fork_digest"`
-	NextForkVersion *string  `json:"next_fork_version"`
-	NextForkEpoch   *float64 `json:"next_fork_epoch"` // up to 2^64-1, the far future
-	NFD             *string  `json:"nfd"`
-	Nodes           int      `json:"nodes"`
+	ForkDigest      *string `json:"fork_digest"`
+	NextForkVersion *string `json:"next_fork_version"`
+	NextForkEpoch   *uint64 `json:"next_fork_epoch"` // 2^64-1 for no next fork
+	NFD             *string `json:"nfd"`
+	Nodes           int     `json:"nodes"`
 }
 
 // Outcome is how often visits ended in a way; Nodes' last visit did.

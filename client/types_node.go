@@ -32,6 +32,7 @@ type Node struct {
 	Transport         *string  `json:"transport"`
 	ForkDigest        *string  `json:"fork_digest"`
 	NextForkVersion   *string  `json:"next_fork_version"`
+	NextForkEpoch     *uint64  `json:"next_fork_epoch"` // nil also where the record announces no fork
 	NFD               *string  `json:"nfd"`
 	LongLivedSubnets  []int    `json:"long_lived_subnets"`
 	Country           *string  `json:"country"`

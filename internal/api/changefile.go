@@ -58,6 +58,7 @@ type fileNode struct {
 	Release    string `json:"release,omitempty"`
 	Address    string `json:"address,omitempty"`
 	Last       int64  `json:"last,omitempty"` // handshake
+	ClientAt   int64  `json:"client_at,omitempty"`
 	Counts     bool   `json:"counts,omitempty"`
 	Validating int8   `json:"validating,omitempty"`
 	Median     int    `json:"median,omitempty"`
@@ -76,7 +77,7 @@ type fileChange struct {
 
 func (n *node) forFile() *fileNode {
 	out := &fileNode{
-		ID: n.ID, Client: string(n.Client.Kind), Release: n.release, Address: n.Address, Last: n.LastHandshake, Counts: n.counts(),
+		ID: n.ID, Client: string(n.Client.Kind), Release: n.release, Address: n.Address, Last: n.LastHandshake, ClientAt: n.ClientAt, Counts: n.counts(),
 		Validating: int8(n.validating), City: n.place.city, Country: n.place.country, ASName: n.place.asName, Hidden: n.hidden,
 	}
 	if n.Estimate != nil {
@@ -88,7 +89,7 @@ func (n *node) forFile() *fileNode {
 // node is a node of which nothing else is known.
 func (f *fileNode) node() node {
 	n := node{
-		Peer:    &tracker.Peer{ID: f.ID, Client: eth2.Client{Kind: eth2.ClientKind(f.Client)}, Address: f.Address, LastHandshake: f.Last},
+		Peer:    &tracker.Peer{ID: f.ID, Client: eth2.Client{Kind: eth2.ClientKind(f.Client)}, Address: f.Address, LastHandshake: f.Last, ClientAt: f.ClientAt},
 		release: f.Release, weight: math.NaN(), hidden: f.Hidden, validating: validating(f.Validating),
 		place: place{city: f.City, country: f.Country, asName: f.ASName, latitude: math.NaN(), longitude: math.NaN()},
 	}

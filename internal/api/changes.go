@@ -98,12 +98,12 @@ func (n *node) vanished() change {
 
 // appendChanges adds what changed about a node that is known in both views.
 func (n *node) appendChanges(out []change, was *node) []change {
+	if n.ToldClient() > was.ToldClient() && (clientName(was) != clientName(n) || was.release != n.release) {
+		c := n.change(upgraded, n.ToldClient())
+		c.From, c.To = versionText(was.Client.Kind, was.release, n), versionText(n.Client.Kind, n.release, was)
+		out = append(out, c)
+	}
 	if n.LastHandshake > was.LastHandshake {
-		if clientName(was) != clientName(n) || was.release != n.release {
-			c := n.change(upgraded, n.LastHandshake)
-			c.From, c.To = versionText(was.Client.Kind, was.release, n), versionText(n.Client.Kind, n.release, was)
-			out = append(out, c)
-		}
 		from, to := ipOf(was.Address), ipOf(n.Address)
 		if from.IsValid() && to.IsValid() && from != to && from.Is4() == to.Is4() {
 			c := n.change(moved, n.LastHandshake)

@@ -36,7 +36,7 @@ func TestChangesBetween(t *testing.T) {
 		return n
 	}
 	was := &view{state: state, nodes: []node{
-		peer("1", now-hour, nil), peer("2", now-hour, nil), peer("3", now-hour, nil), peer("4", now-hour, nil), peer("5", now-hour, nil),
+		peer("1", now-hour, nil), peer("2", now-hour, nil), peer("3", now-hour, nil), peer("4", now-hour, nil), peer("5", now-hour, nil), peer("7", now-hour, nil),
 	}}
 	was.nodes[3].weight = 1
 	is := &view{state: state, nodes: []node{
@@ -48,6 +48,7 @@ func TestChangesBetween(t *testing.T) {
 			p.Estimate = &tracker.Estimate{Estimate: estimate.Estimate{Median: 1, PValidator: 0.6}}
 		}),
 		peer("6", now, func(p *tracker.Peer) { p.Address = "quic/192.0.2.4:9000" }),
+		peer("7", now-hour, func(p *tracker.Peer) { p.Client.Version, p.ClientAt = "v8.1.0", now-1 }), // told without a handshake
 	}}
 	was.totals.Hour, is.totals.Hour = now-hour, now
 	is.keepValidating(was)
@@ -56,7 +57,7 @@ func TestChangesBetween(t *testing.T) {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", c.ID, c.Kind, orEmpty(c.From), orEmpty(c.To), orEmpty(c.Replaces))))
 	}
 	slices.Sort(got)
-	want := []string{"1 moved", "2 upgraded 8.0.0 8.1.0", "3 stopped_validating 5 0", "4 vanished", "6 appeared   4"}
+	want := []string{"1 moved", "2 upgraded 8.0.0 8.1.0", "3 stopped_validating 5 0", "4 vanished", "6 appeared   4", "7 upgraded 8.0.0 8.1.0"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -34,7 +34,7 @@ func (r *request) filters() (out []filter) {
 		}
 	}
 	oneOf("client", func(n *node) string {
-		if !n.handshaken() {
+		if n.ToldClient() == 0 {
 			return ""
 		}
 		return string(n.Client.Kind)
@@ -55,7 +55,7 @@ func (r *request) filters() (out []filter) {
 	r.numbers(add)
 	r.spans(add)
 	if digests := r.list("fork_digest", 10); len(digests) > 0 {
-		add(func(n *node) bool { return n.handshaken() && slices.Contains(digests, n.ForkDigest.String()) })
+		add(func(n *node) bool { return slices.Contains(digests, orEmpty(stringOf(n.forkDigest()))) })
 	}
 	if names := r.choices("flag", flagNames()...); len(names) > 0 {
 		add(func(n *node) bool {

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/report"
 )
 
 // forks is how far nodes are prepared for the next fork.
@@ -39,24 +42,53 @@ type forkVersion struct {
 type announcement struct {
 	ForkDigest      *string `json:"fork_digest"`
 	NextForkVersion *string `json:"next_fork_version"`
-	NextForkEpoch   *uint64 `json:"next_fork_epoch"` // the tracker does not keep it
+	NextForkEpoch   *uint64 `json:"next_fork_epoch"` // eth2.FarFutureEpoch for no next fork
 	NFD             *string `json:"nfd"`
 	Nodes           int     `json:"nodes"`
+
+	current      bool
+	ready, known bool // for the next fork; not ready where it is not known
+}
+
+// said is what is compared of announcements.
+type said struct {
+	status  eth2.ForkDigest
+	version eth2.Version
+	epoch   eth2.Epoch
+	nfd     eth2.ForkDigest
+	has     [3]bool
+}
+
+func saidBy(n *node) said {
+	r := &n.Record
+	return said{n.ForkDigest, orZero(r.NextForkVersion), orZero(r.NextForkEpoch), orZero(r.NFD), [3]bool{r.NextForkVersion != nil, r.NextForkEpoch != nil, r.NFD != nil}}
+}
+
+// announcementOf compares what a node says with the current digest and the next fork, nil where
+// they are not known.
+func announcementOf(n *node, current *string, next *report.Expected) *announcement {
+	a := &announcement{
+		ForkDigest: new(n.ForkDigest.String()), NextForkVersion: stringOf(n.Record.NextForkVersion), NextForkEpoch: (*uint64)(n.Record.NextForkEpoch), NFD: stringOf(n.Record.NFD),
+	}
+	a.current = current != nil && *a.ForkDigest == *current
+	a.ready, a.known = next.Ready(a.NextForkVersion, a.NextForkEpoch, a.NFD)
+	return a
 }
 
 // readiness compares the nodes that count with the fork schedule.
 func (v *view) readiness() forks {
 	f := forks{Versions: []forkVersion{}, Announced: []announcement{}}
+	var expected *report.Expected
 	if v.src.Clock.SlotsPerEpoch > 0 && len(v.src.Schedule.Periods) > 0 {
 		epoch := v.src.Clock.EpochAt(time.Now())
 		f.Epoch, f.CurrentDigest = new(uint64(epoch)), new(v.src.Schedule.At(epoch).Digest.String())
 		if next, ok := v.src.Schedule.Next(epoch); ok {
 			f.Next = &nextFork{next.Name, uint64(next.FirstEpoch), v.src.Clock.EpochStart(next.FirstEpoch).UnixMilli(), next.Digest.String()}
 		}
+		expected = report.Expect(v.src.Schedule, epoch)
 	}
 	type version struct{ client, release string }
-	type said struct{ digest, version, nfd string }
-	versions, announced := map[version]*forkVersion{}, map[said]int{}
+	versions, announced := map[version]*forkVersion{}, map[said]*announcement{}
 	for i := range v.nodes {
 		n := &v.nodes[i]
 		if !n.counts() {
@@ -66,15 +98,12 @@ func (v *view) readiness() forks {
 		if versions[key] == nil {
 			versions[key] = &forkVersion{Client: cmp.Or(key.client, "unknown"), Version: key.release}
 		}
-		versions[key].count(n, f)
-		a := said{digest: n.ForkDigest.String()}
-		if n.Record.NextForkVersion != nil {
-			a.version = n.Record.NextForkVersion.String()
+		says := saidBy(n)
+		if announced[says] == nil {
+			announced[says] = announcementOf(n, f.CurrentDigest, expected)
 		}
-		if n.Record.NFD != nil {
-			a.nfd = n.Record.NFD.String()
-		}
-		announced[a]++
+		announced[says].Nodes++
+		versions[key].count(announced[says])
 	}
 	for _, g := range v.groups[byRelease] {
 		if w := versions[version{orEmpty(g.Code), orEmpty(g.Name)}]; w != nil {
@@ -84,8 +113,8 @@ func (v *view) readiness() forks {
 	for _, w := range versions {
 		f.Versions = append(f.Versions, *w)
 	}
-	for a, nodes := range announced {
-		f.Announced = append(f.Announced, announcement{known(a.digest), known(a.version), nil, known(a.nfd), nodes})
+	for _, a := range announced {
+		f.Announced = append(f.Announced, *a)
 	}
 	f.sort()
 	return f
@@ -97,19 +126,18 @@ func (f *forks) sort() {
 	})
 	slices.SortFunc(f.Announced, func(a, b announcement) int {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(orEmpty(a.ForkDigest), orEmpty(b.ForkDigest)),
-			cmp.Compare(orEmpty(a.NextForkVersion), orEmpty(b.NextForkVersion)), cmp.Compare(orEmpty(a.NFD), orEmpty(b.NFD)))
+			cmp.Compare(orEmpty(a.NextForkVersion), orEmpty(b.NextForkVersion)), cmp.Compare(orZero(a.NextForkEpoch), orZero(b.NextForkEpoch)), cmp.Compare(orEmpty(a.NFD), orEmpty(b.NFD)))
 	})
 }
 
-// count adds a node. Without a scheduled fork, and without nfd in the record, it is not
-// known whether the node is ready.
-func (w *forkVersion) count(n *node, f forks) {
+// count adds a node that announces a.
+func (w *forkVersion) count(a *announcement) {
 	w.Nodes++
-	w.Current += one(f.CurrentDigest != nil && n.ForkDigest.String() == *f.CurrentDigest)
+	w.Current += one(a.current)
 	switch {
-	case f.Next == nil || n.Record.NFD == nil:
+	case !a.known:
 		w.Unknown++
-	case n.Record.NFD.String() == f.Next.Digest:
+	case a.ready:
 		w.Ready++
 	default:
 		w.NotReady++

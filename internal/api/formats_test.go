@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -29,10 +30,14 @@ func TestParquetHasTheRowsOfJSON(t *testing.T) {
 		}
 		return place{country: "Germany", code: "DE", region: "Hesse", city: fmt.Sprint("C", i%20), latitude: 50 + float64(i%20), longitude: 8.6842, asn: 24940, asName: "Hetzner", hosting: "hosting", cloud: "hetzner", source: "test 2026-01-01"}
 	})
+	s.crawl.announceAll(60, time.Now().Add(-50*time.Minute))
+	s.crawl.fail(6, time.Now().Add(-40*time.Minute), "Lighthouse/v9.0.0-abcdef0/x86_64-linux") // which was never reached
+	s.crawl.commit()
+	s.views.update()
 	for _, full := range []bool{false, true} {
 		rec := s.get("/api/v1/nodes?format=parquet", full)
 		rows, err := parquet.Read[dataset.NodeRow](bytes.NewReader(rec.Body.Bytes()), int64(rec.Body.Len()))
-		if err != nil || len(rows) != 60 {
+		if err != nil || len(rows) != 60 || orEmpty(rows[6].ClientRelease) != "9.0.0" {
 			t.Fatalf("%v: %d rows", err, len(rows))
 		}
 		compared, filled := 0, map[string]bool{}
@@ -58,7 +63,7 @@ func TestParquetHasTheRowsOfJSON(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range []string{"country", "city", "latitude", "asn", "as_name", "hosting", "cloud", "trust", "flags", "geo_source"} {
+		for _, name := range []string{"country", "city", "latitude", "asn", "as_name", "hosting", "cloud", "trust", "flags", "geo_source", "next_fork_version", "next_fork_epoch", "nfd", "fork_digest"} {
 			if !filled[name] && (full || name != "city" && name != "latitude") { // places of few are not for the public
 				t.Errorf("key %t: no row has %s", full, name)
 			}

@@ -175,18 +175,14 @@ func newGroup(p property, key groupKey, sum report.Group, at *located) group {
 	return g
 }
 
-func orZero(n *number) number {
-	if n == nil {
-		return 0
-	}
-	return *n
-}
+func orEmpty(s *string) string { return orZero(s) }
 
-func orEmpty(s *string) string {
-	if s == nil {
-		return ""
+// orZero is what p points at, the zero value for nil.
+func orZero[T any](p *T) (zero T) {
+	if p == nil {
+		return zero
 	}
-	return *s
+	return *p
 }
 
 // listGroups answers with the groups of some properties.

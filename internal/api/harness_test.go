@@ -48,6 +48,8 @@ func testSchedule(t testing.TB) eth2.Schedule {
 
 func testPeer(i int) string { return fmt.Sprintf("16Uiu2HAm%040d", i) }
 
+func testNodeID(i int) eth2.NodeID { return eth2.NodeID{byte(i), byte(i >> 8), byte(i >> 16), 1} }
+
 var testAgents = []string{
 	"Lighthouse/v8.0.1-abcdef0/x86_64-linux", "Prysm/v7.0.0/abcdef", "teku/teku/v26.8.0/linux-x86_64/-x", "nimbus",
 	"lodestar/v1.44.0", "Grandine/2.0.1", "erigon/caplin", "=cmd|' /C calc'!A0", "Lighthouse/v8.0.0-1234567/aarch64-linux",
@@ -124,8 +126,8 @@ func (c *testCrawl) apply() {
 // visit finds a node and, but for every seventh, completes a handshake with it.
 func (c *testCrawl) visit(i int, at time.Time, ip, agent string) {
 	c.visits++
-	common := event.Common{Network: "testnet", CrawlerID: "c", CrawlerLocation: "here", Timestamp: at.UnixMilli()}
-	digest, cgc, nodeID := testSchedule(c.t).At(10).Digest, uint64(4+i%124), eth2.NodeID{byte(i), byte(i >> 8), byte(i >> 16), 1}
+	common := c.common(at)
+	digest, cgc, nodeID := testSchedule(c.t).At(10).Digest, uint64(4+i%124), testNodeID(i)
 	record := "enr:-" + strings.Repeat(c.recordText, 150) + strconv.Itoa(i)
 	found := &event.PeerDiscovered{
 		Common: common, ENR: record, ID: testPeer(i), NodeID: nodeID, Seq: 1, IP: ip, Port: 9000, ForkDigest: &digest, CustodyGroupCount: &cgc, NFD: &c.next,
@@ -153,6 +155,10 @@ func (c *testCrawl) visit(i int, at time.Time, ip, agent string) {
 	}
 	c.tracker.Add(ended)
 	c.append(dataset.Append(c.writer, dataset.FromVisitEnded(ended)))
+}
+
+func (c *testCrawl) common(at time.Time) event.Common {
+	return event.Common{Network: "testnet", CrawlerID: "c", CrawlerLocation: "here", Timestamp: at.UnixMilli()}
 }
 
 func (c *testCrawl) append(err error) {

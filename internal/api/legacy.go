@@ -40,15 +40,16 @@ func listValidators(s *Server, r *request) (answer, *problem) {
 	if p := r.done(); p != nil {
 		return answer{}, p
 	}
-	view, full := r.view, r.caller.full
 	a := answer{contentType: typeJSON, etag: r.etag(s)}
 	if matches(r.Header.Get("If-None-Match"), a.etag) || r.Method == http.MethodHead {
 		return a, nil
 	}
-	release, p := s.limits.exports.acquire(r.Context(), r.client)
+	release, p := s.export(r, false)
 	if p != nil {
 		return answer{}, p
 	}
+	view, full := r.view, r.caller.full
+	a.etag = r.etag(s)
 	a.stream = func(ctx context.Context, w io.Writer) error {
 		defer release()
 		out := bufio.NewWriterSize(w, 32<<10)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -80,6 +81,22 @@ func (n *node) custody() *uint64 {
 	return n.CustodyGroupCount
 }
 
+// forkDigest is that of the Status or, before the first handshake, of the record.
+func (n *node) forkDigest() *eth2.ForkDigest {
+	if n.handshaken() {
+		return &n.ForkDigest
+	}
+	return n.Record.ForkDigest
+}
+
+// announcedEpoch is that of the fork that the newest record announces, nil for none.
+func (n *node) announcedEpoch() *uint64 {
+	if e := n.Record.NextForkEpoch; e != nil && *e != eth2.FarFutureEpoch {
+		return (*uint64)(e)
+	}
+	return nil
+}
+
 // agent is the agent string, put together from what the tracker keeps of it, as agents are
 // commonly written: other text that a node may have put there is not in it.
 func (n *node) agent() string {
@@ -129,6 +146,17 @@ func ofHandshake(get func(n *node) value) func(n *node) value {
 	}
 }
 
+// ofClient is null until the node has told its client, in a handshake or in a visit that completed
+// none.
+func ofClient(get func(n *node) value) func(n *node) value {
+	return func(n *node) value {
+		if n.ToldClient() == 0 {
+			return value{}
+		}
+		return get(n)
+	}
+}
+
 // ofEstimate is null before the first estimate.
 func ofEstimate(get func(e *tracker.Estimate) value) func(n *node) value {
 	return func(n *node) value {
@@ -166,11 +194,11 @@ func coarse(degrees float64) value { return float(math.Round(degrees*10) / 10) }
 var nodeColumns = []column{
 	{name: "id", get: func(n *node) value { return text(n.ID) }},
 	{name: "node_id", get: func(n *node) value { return text(n.nodeID) }},
-	{name: "client", get: ofHandshake(func(n *node) value { return text(n.Client.Kind) })},
-	{name: "client_version", get: ofHandshake(func(n *node) value { return text(n.agent()) })},
-	{name: "client_release", get: ofHandshake(func(n *node) value { return text(n.release) })},
-	{name: "os", get: ofHandshake(func(n *node) value { return text(n.Client.OS) })},
-	{name: "arch", get: ofHandshake(func(n *node) value { return text(n.Client.Arch) })},
+	{name: "client", get: ofClient(func(n *node) value { return text(n.Client.Kind) })},
+	{name: "client_version", get: ofClient(func(n *node) value { return text(n.agent()) })},
+	{name: "client_release", get: ofClient(func(n *node) value { return text(n.release) })},
+	{name: "os", get: ofClient(func(n *node) value { return text(n.Client.OS) })},
+	{name: "arch", get: ofClient(func(n *node) value { return text(n.Client.Arch) })},
 	{name: "validators", get: ofEstimate(func(e *tracker.Estimate) value { return integer(e.Median) })},
 	{name: "validators_low", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.Low) })},
 	{name: "validators_high", get: ofEstimate(func(e *tracker.Estimate) value { return float(e.High) })},
@@ -197,19 +225,15 @@ var nodeColumns = []column{
 	{name: "last_outcome", get: func(n *node) value { return text(n.LastOutcome) }},
 	{name: "direction", get: func(n *node) value { return text(n.Direction) }},
 	{name: "transport", get: func(n *node) value { return text(n.Transport) }},
-	{name: "fork_digest", get: ofHandshake(func(n *node) value { return text(n.ForkDigest.String()) })},
-	{name: "next_fork_version", get: func(n *node) value {
-		if n.Record.NextForkVersion == nil {
-			return value{}
+	{name: "fork_digest", get: func(n *node) value { return text(orEmpty(stringOf(n.forkDigest()))) }},
+	{name: "next_fork_version", get: func(n *node) value { return text(orEmpty(stringOf(n.Record.NextForkVersion))) }},
+	{name: "next_fork_epoch", get: func(n *node) value {
+		if e := n.announcedEpoch(); e != nil {
+			return integer(*e)
 		}
-		return text(n.Record.NextForkVersion.String())
+		return value{}
 	}},
-	{name: "nfd", get: func(n *node) value {
-		if n.Record.NFD == nil {
-			return value{}
-		}
-		return text(n.Record.NFD.String())
-	}},
+	{name: "nfd", get: func(n *node) value { return text(orEmpty(stringOf(n.Record.NFD))) }},
 	{name: "long_lived_subnets", list: true, get: func(n *node) value {
 		if n.MetaDataAt == 0 {
 			return value{}

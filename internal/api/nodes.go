@@ -41,11 +41,11 @@ func listNodes(s *Server, r *request) (answer, *problem) {
 	if l.start, p = s.pageView(r, cursor, l.by, l.limit); p != nil {
 		return answer{}, p
 	}
-	l.nodes = r.view.sorted(l.by)
 	if format == formatJSON {
+		l.nodes = r.view.sorted(l.by)
 		return s.nodesPage(r, l), nil
 	}
-	return s.nodesFile(r, l, format)
+	return s.nodesFile(r, l, format, cursor != "")
 }
 
 // columns reads the parameter fields.
@@ -140,8 +140,8 @@ func (l *listing) each(ctx context.Context, v *view, f func(n *node) error) erro
 }
 
 // nodesFile is the listing in another format than JSON. It takes one of the slots for
-// exports while it is written.
-func (s *Server) nodesFile(r *request, l listing, format string) (answer, *problem) {
+// exports while it is written. With a cursor it is of the view of the pages before.
+func (s *Server) nodesFile(r *request, l listing, format string, paged bool) (answer, *problem) {
 	types := map[string]string{formatNDJSON: typeNDJSON, formatCSV: typeCSV, formatGeoJSON: typeGeoJSON, formatParquet: typeParquet}
 	write := map[string]func(context.Context, io.Writer, *view) error{
 		formatNDJSON: l.writeNDJSON, formatCSV: l.writeCSV, formatGeoJSON: l.writeGeoJSON, formatParquet: l.writeParquet,
@@ -150,11 +150,12 @@ func (s *Server) nodesFile(r *request, l listing, format string) (answer, *probl
 	if matches(r.Header.Get("If-None-Match"), a.etag) || r.Method == http.MethodHead {
 		return a, nil
 	}
-	release, p := s.limits.exports.acquire(r.Context(), r.client)
+	release, p := s.export(r, paged)
 	if p != nil {
 		return answer{}, p
 	}
 	view := r.view
+	l.nodes, a.etag = view.sorted(l.by), r.etag(s)
 	a.stream = func(ctx context.Context, w io.Writer) error {
 		defer release()
 		return write(ctx, w, view)

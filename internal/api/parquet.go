@@ -29,20 +29,17 @@ func (n *node) row(network string, full bool) dataset.NodeRow {
 		FirstSeen: known(n.FirstSeen), LastSeen: known(n.LastSeen), LastOutcome: known(n.LastOutcome),
 		Direction: known(n.Direction), Transport: known(n.Transport),
 	}
-	if n.handshaken() {
+	if n.ToldClient() > 0 {
 		row.Client, row.ClientRelease, row.ClientVersion = new(string(n.Client.Kind)), known(n.release), new(n.agent())
-		row.OS, row.Arch, row.ForkDigest = known(n.Client.OS), known(n.Client.Arch), new(n.ForkDigest.String())
+		row.OS, row.Arch = known(n.Client.OS), known(n.Client.Arch)
+	}
+	if row.ForkDigest = stringOf(n.forkDigest()); n.handshaken() {
 		row.LastEpoch = new(uint64(n.LastEpoch))
 	}
 	if n.MetaDataAt > 0 {
 		row.LongLivedSubnets = dataset.List(n.Attnets.Subnets())
 	}
-	if n.Record.NextForkVersion != nil {
-		row.NextForkVersion = new(n.Record.NextForkVersion.String())
-	}
-	if n.Record.NFD != nil {
-		row.NFD = new(n.Record.NFD.String())
-	}
+	row.NextForkVersion, row.NextForkEpoch, row.NFD = stringOf(n.Record.NextForkVersion), n.announcedEpoch(), stringOf(n.Record.NFD)
 	if e := n.Estimate; e != nil {
 		row.Validators, row.ValidatorsLow, row.ValidatorsHigh = new(int64(e.Median)), &e.Low, &e.High
 		row.ValidatorsMean, row.PValidator, row.EpochsWatched = &e.Mean, &e.PValidator, &e.EpochsWatched

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,8 @@ import (
 
 	apiclient "github.com/chainbound/valtrack/client"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/report"
 )
 
@@ -23,6 +27,9 @@ func bothWays(t *testing.T, full bool) (*report.Report, *report.Remote) {
 	for i := range 60 { // in as many prefixes, so that each counts in full
 		c.visit(i, time.Now().Add(-time.Hour), fmt.Sprintf("45.1.%d.3", i), testAgents[i%len(testAgents)])
 	}
+	c.announceAll(60, time.Now().Add(-50*time.Minute))
+	c.fail(3, time.Now().Add(-40*time.Minute), "Lighthouse/v9.0.0-abcdef0/x86_64-linux") // newer than its handshake
+	c.fail(60, time.Now().Add(-40*time.Minute), "teku/teku/v26.8.0/linux-x86_64/-x")     // never completed one
 	c.commit()
 	c.tracker.Hour()
 	s := serverOf(t, c, c.sources(), Config{})
@@ -44,6 +51,43 @@ func bothWays(t *testing.T, full bool) (*report.Report, *report.Remote) {
 		t.Fatal(err)
 	}
 	return local, report.NewRemote(asking)
+}
+
+// announceAll has so many nodes publish records that say all there is to say about forks.
+func (c *testCrawl) announceAll(nodes int, at time.Time) {
+	next, none, other := eth2.Epoch(100_000), eth2.FarFutureEpoch, eth2.Epoch(99)
+	version, noDigest := eth2.Version{7}, eth2.ForkDigest{}
+	for i := range nodes {
+		e := &event.PeerDiscovered{
+			Common: c.common(at), ENR: "enr:-" + strconv.Itoa(i), ID: testPeer(i), NodeID: testNodeID(i), Seq: 2, IP: fmt.Sprintf("45.1.%d.3", i), Port: 9000,
+			CustodyGroupCount: new(uint64(4 + i%124)),
+		}
+		switch i % 6 {
+		case 0:
+			e.NextForkVersion, e.NextForkEpoch, e.NFD = &version, &next, &c.next
+		case 1:
+			e.NextForkVersion, e.NextForkEpoch, e.NFD = &eth2.Version{6}, &none, &noDigest
+		case 2: // of before nfd
+			e.NextForkVersion, e.NextForkEpoch = &version, &next
+		case 3:
+			e.NextForkVersion, e.NextForkEpoch = &version, &other
+		case 4:
+			e.NextForkVersion, e.NextForkEpoch = &eth2.Version{6}, &none
+		}
+		c.tracker.Add(e)
+		c.append(dataset.Append(c.writer, dataset.FromPeerDiscovered(e)))
+	}
+}
+
+// fail has a visit that completes no handshake, and reads the agent before.
+func (c *testCrawl) fail(i int, at time.Time, agent string) {
+	c.visits++
+	e := &event.VisitEnded{
+		Common: c.common(at), VisitID: fmt.Sprintf("c-1-%d", c.visits), ID: testPeer(i), Direction: event.Outbound, Transport: event.QUIC,
+		Started: at.UnixMilli(), Ended: at.UnixMilli() + 5, Outcome: event.OutcomeStatus, ClientVersion: agent,
+	}
+	c.tracker.Add(e)
+	c.append(dataset.Append(c.writer, dataset.FromVisitEnded(e)))
 }
 
 func textOf(t *testing.T, view interface{ WriteText(w io.Writer) error }) string {
@@ -115,6 +159,9 @@ func TestRemoteReports(t *testing.T) {
 	if diff := cmp.Diff(textOf(t, want), textOf(t, forks)); diff != "" {
 		t.Errorf("--forks: %s", diff)
 	}
+	if got := textOf(t, forks); !strings.Contains(got, "17 of 52 nodes") || !strings.Contains(got, "none") {
+		t.Errorf("not all kinds of announcements are in the test:\n%s", got)
+	}
 	for _, by := range []string{"client", "os", "country"} {
 		groups, err := remote.Groups(t.Context(), by)
 		if err != nil {
@@ -179,6 +226,17 @@ func TestRemoteNodes(t *testing.T) {
 	for name, want := range map[string]string{"16Uiu2HAm": "several nodes", "16Uiu2Zzzz": "none has", "x": "at least 6 characters", "203.0.113.1": "none has"} {
 		if _, err := remote.Node(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What export nodes says, the API says, also of a node that was never reached.
+	for _, i := range []int{0, 1, 2, 3, 5, 6, 60} {
+		n, err := remote.Node(t.Context(), testPeer(i))
+		at := slices.IndexFunc(local.AllNodes(), func(n *report.Node) bool { return n.ID == testPeer(i) })
+		row := local.AllNodes()[at].Row()
+		want := []any{row.Client, row.ClientRelease, row.OS, row.Arch, row.ForkDigest, row.NextForkVersion, row.NextForkEpoch, row.NFD}
+		got := []any{n.Client, n.ClientRelease, n.OS, n.Arch, n.ForkDigest, n.NextForkVersion, n.NextForkEpoch, n.NFD}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("node %d: %v, %s", i, err, diff)
 		}
 	}
 	changes, err := remote.Changes(t.Context(), 0)

@@ -32,9 +32,6 @@ const (
 	typeGzip    = "application/gzip"
 )
 
-// exportTime bounds how long an answer that is written row by row may take.
-const exportTime = 5 * time.Minute
-
 // request is what a handler gets.
 type request struct {
 	*http.Request

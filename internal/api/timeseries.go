@@ -120,17 +120,20 @@ func (v *view) firstSeen() int64 {
 }
 
 // setForks says how far nodes were prepared for the fork that was the next one at that time, as
-// forkVersion.count does for now. Without one, and in totals of earlier versions, nothing is known.
+// report.Expected does for now. Without one, and in totals of earlier versions, nothing is known.
 func (p *point) setForks(src *Sources, t tracker.Totals) {
 	p.Fork, p.ForkReady, p.ForkNotReady, p.ForkUnknown = nil, nil, nil, nil
 	if t.NextDigests == nil || src.Clock.SlotsPerEpoch == 0 || len(src.Schedule.Periods) == 0 {
 		return
 	}
-	next, ok := src.Schedule.Next(src.Clock.EpochAt(time.UnixMilli(t.Hour)))
+	epoch := src.Clock.EpochAt(time.UnixMilli(t.Hour))
+	next, ok := src.Schedule.Next(epoch)
 	if !ok {
 		return
 	}
-	ready, unknown, all := t.NextDigests[next.Digest.String()], t.NextDigests[tracker.NoDigest], 0
+	id, _ := src.Schedule.ForkID(epoch)
+	ready := t.NextDigests[next.Digest.String()] + t.NextDigests[tracker.Announced(id.NextForkVersion, id.NextForkEpoch)]
+	unknown, all := t.NextDigests[tracker.NoDigest], 0
 	for _, n := range t.NextDigests {
 		all += n
 	}

@@ -9,7 +9,12 @@ import (
 // TestForkReadinessOverTime: the newest point says what /forks says of now, and hours before the
 // digests were counted say nothing.
 func TestForkReadinessOverTime(t *testing.T) {
-	s := newTestServer(t, 60)
+	c := newTestCrawl(t)
+	c.crawl(0, 60, time.Now().Add(-time.Hour))
+	c.announceAll(60, time.Now().Add(-50*time.Minute))
+	c.commit()
+	c.tracker.Hour()
+	s := serverOf(t, c, c.sources(), Config{})
 	s.crawl.commit() // the hour's totals are in it
 	s.views.update()
 	last := s.totalsPoint()

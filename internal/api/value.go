@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/bits"
 	"strconv"
@@ -160,6 +161,14 @@ func (v value) rank() uint64 {
 
 // text is the text of a value, nil for null.
 func (v value) text() *string { return known(v.s) }
+
+// stringOf is the text of what v points at, nil for nil.
+func stringOf[T fmt.Stringer](v *T) *string {
+	if v == nil {
+		return nil
+	}
+	return new((*v).String())
+}
 
 // float is the number of a value, nil for null.
 func (v value) float() *float64 {

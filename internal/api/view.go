@@ -58,6 +58,7 @@ type views struct {
 	failed  *tracker.State // the last one that no view could be made of
 	current atomic.Pointer[view]
 	pins    pins
+	exports exportViews
 	changes *changeLog
 	file    *changeFile // nil without a data directory
 	base    *view       // the nodes of an earlier run; nil without one, and after the first view

@@ -50,7 +50,7 @@ func exportRows[T Row](ctx context.Context, dataDir string, in Range, f *os.File
 }
 
 // streamGroup is how many rows a Stream keeps in memory: those of one row group.
-const streamGroup = 50_000
+const streamGroup = 10_000
 
 // Stream writes rows as a Parquet file to any writer, without a file of its own.
 type Stream[T Row] struct{ w *parquet.GenericWriter[T] }

@@ -138,7 +138,7 @@ func nodeColumns() []column[client.Node] {
 		{"first_seen", timestamp, func(r n) any { return millis(r.FirstSeen) }}, {"last_seen", timestamp, func(r n) any { return millis(r.LastSeen) }},
 		{"last_epoch", bigint, func(r n) any { return r.LastEpoch }}, {"last_outcome", varchar, func(r n) any { return r.LastOutcome }},
 		{"direction", varchar, func(r n) any { return r.Direction }}, {"transport", varchar, func(r n) any { return r.Transport }},
-		{"fork_digest", varchar, func(r n) any { return r.ForkDigest }}, {"next_fork_version", varchar, func(r n) any { return r.NextForkVersion }}, {"nfd", varchar, func(r n) any { return r.NFD }},
+		{"fork_digest", varchar, func(r n) any { return r.ForkDigest }}, {"next_fork_version", varchar, func(r n) any { return r.NextForkVersion }}, {"next_fork_epoch", bigint, func(r n) any { return r.NextForkEpoch }}, {"nfd", varchar, func(r n) any { return r.NFD }},
 		{"long_lived_subnets", varchar, func(r n) any { return joined(r.LongLivedSubnets, strconv.Itoa) }},
 		{"country", varchar, func(r n) any { return r.Country }}, {"country_code", varchar, func(r n) any { return r.CountryCode }},
 		{"region", varchar, func(r n) any { return r.Region }}, {"city", varchar, func(r n) any { return r.City }},

@@ -23,8 +23,6 @@ type Forks struct {
 
 	Versions  []ForkVersion  `json:"versions"`
 	Announced []Announcement `json:"announced"`
-
-	noEpochs bool // of the API, which has no epochs of Announced
 }
 
 // NextFork is the next change of the fork digest.
@@ -69,10 +67,9 @@ type Schedule struct {
 // nil when it is not known.
 func (r *Report) Forks(s *Schedule) Forks {
 	f := Forks{Window: r.window(), Versions: []ForkVersion{}, Announced: []Announcement{}}
-	var want *eth2.ENRForkID
-	var nfd eth2.ForkDigest
+	var next *Expected
 	if s != nil {
-		want, nfd = f.compareWith(s, r.end())
+		next = f.compareWith(s, r.end())
 	}
 	versions, announced := map[[2]string]*ForkVersion{}, map[string]*Announcement{}
 	for _, n := range r.Nodes() {
@@ -85,7 +82,7 @@ func (r *Report) Forks(s *Schedule) Forks {
 			v = &ForkVersion{Client: key[0], Version: key[1]}
 			versions[key] = v
 		}
-		v.count(n, f.Current, want, nfd)
+		v.count(n, f.Current, next)
 		count(announced, n)
 	}
 	for _, v := range versions {
@@ -98,38 +95,67 @@ func (r *Report) Forks(s *Schedule) Forks {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), strings.Compare(a.Client, b.Client), strings.Compare(b.Version, a.Version))
 	})
 	slices.SortFunc(f.Announced, func(a, b Announcement) int {
-		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), strings.Compare(a.key(), b.key()))
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), strings.Compare(orEmpty(a.ForkDigest), orEmpty(b.ForkDigest)), strings.Compare(orEmpty(a.NextForkVersion), orEmpty(b.NextForkVersion)),
+			cmp.Compare(orZero(a.NextForkEpoch), orZero(b.NextForkEpoch)), strings.Compare(orEmpty(a.NFD), orEmpty(b.NFD)))
 	})
 	return f
 }
 
 // compareWith notes the schedule at a time, Unix milliseconds, and returns what a record
 // should say; nil when no fork follows.
-func (f *Forks) compareWith(s *Schedule, at int64) (*eth2.ENRForkID, eth2.ForkDigest) {
+func (f *Forks) compareWith(s *Schedule, at int64) *Expected {
 	epoch := s.EpochAt(unix(at))
 	f.Network, f.Epoch, f.Current = s.Network, uint64(epoch), s.At(epoch).Digest.String()
 	next, ok := s.Next(epoch)
 	if !ok {
-		return nil, eth2.ForkDigest{}
+		return nil
 	}
 	f.Next = &NextFork{next.Name, uint64(next.FirstEpoch), s.EpochStart(next.FirstEpoch).UnixMilli(), next.Digest.String()}
-	id, nfd := s.ForkID(epoch)
-	return &id, nfd
+	return Expect(s.Schedule, epoch)
+}
+
+// Expected is what the record of a node announces that is prepared for the next fork; nil when
+// no fork is scheduled.
+type Expected struct {
+	version, digest string
+	epoch           uint64
+}
+
+// Expect is what records announce at an epoch.
+func Expect(s eth2.Schedule, at eth2.Epoch) *Expected {
+	if _, ok := s.Next(at); !ok {
+		return nil
+	}
+	id, nfd := s.ForkID(at)
+	return &Expected{id.NextForkVersion.String(), nfd.String(), uint64(id.NextForkEpoch)}
+}
+
+// Ready compares with what a record announces, nil for what it does not say. A record of before
+// nfd announces version and epoch alone. Nothing is known without a next fork, or of a record
+// without either.
+func (e *Expected) Ready(version *string, epoch *uint64, nfd *string) (ready, known bool) {
+	switch {
+	case e == nil:
+		return false, false
+	case nfd != nil:
+		return *nfd == e.digest, true
+	case version == nil || epoch == nil:
+		return false, false
+	}
+	return *version == e.version && *epoch == e.epoch, true
 }
 
 // count adds a node.
-func (v *ForkVersion) count(n *Node, current string, want *eth2.ENRForkID, nfd eth2.ForkDigest) {
+func (v *ForkVersion) count(n *Node, current string, next *Expected) {
 	v.Nodes++
 	if current != "" && orEmpty(n.ForkDigest) == current {
 		v.Current++
 	}
-	switch {
-	case want == nil || n.record == nil || n.NFD == nil && n.NextForkVersion == nil:
+	switch ready, known := next.Ready(n.NextForkVersion, n.announcedEpoch, n.NFD); {
+	case !known:
 		v.Unknown++
-	case n.NFD != nil && *n.NFD == nfd.String():
+	case ready:
 		v.Ready++
-	case n.NFD == nil && *n.NextForkVersion == want.NextForkVersion.String() && n.announcedEpoch != nil && *n.announcedEpoch == uint64(want.NextForkEpoch):
-		v.Ready++ // of before nfd
 	default:
 		v.NotReady++
 	}

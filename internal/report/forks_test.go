@@ -89,7 +89,7 @@ func TestForks(t *testing.T) {
 	}
 }
 
-// Records of the API have no epoch: then nothing is said about whether they know of a next fork.
+// Records that an earlier version kept have no epoch: then nothing is said about whether they know of a next fork.
 func TestForksWithoutAnnouncedEpochs(t *testing.T) {
 	r := remoteOf(t, func(*http.Request) (int, string) {
 		return http.StatusOK, `{"data":{"epoch":7,"current_digest":"0x01000000","next":null,"versions":[{"client":"prysm","version":"7","nodes":49,"current":49,"unknown":49}],

@@ -41,7 +41,7 @@ func (r *Remote) Source() string {
 
 // summaryFields are the columns of the nodes that a summary needs.
 var summaryFields = []string{
-	"id", "client", "client_release", "custody_group_count", "first_seen", "last_seen", "validators", "validators_low", "validators_high", "validators_mean",
+	"id", "client", "client_release", "observations", "custody_group_count", "first_seen", "last_seen", "validators", "validators_low", "validators_high", "validators_mean",
 	"p_validator", "flags", "trust", "weight", "stake_eth", "stake_low", "stake_high",
 }
 
@@ -78,7 +78,7 @@ func (r *Remote) Summary(ctx context.Context) (RemoteSummary, error) {
 			s.FirstSeen = n.FirstSeen
 		}
 		s.LastSeen = max(s.LastSeen, n.LastSeen)
-		if row.Client == nil {
+		if row.Observations == 0 {
 			continue
 		}
 		s.Handshaked++
@@ -165,7 +165,7 @@ func (r *Remote) Nodes(ctx context.Context) (RemoteNodes, error) {
 		return out, err
 	}
 	for _, row := range all {
-		if row.Client != nil {
+		if row.Observations > 0 {
 			out.Rows = append(out.Rows, row)
 		}
 	}
@@ -190,6 +190,7 @@ func nodeOf(row client.Node) *Node {
 		Weight: row.Weight, CustodyGroupCount: row.CustodyGroupCount, AllSubnets: row.AllSubnets != nil && *row.AllSubnets, Observations: row.Observations,
 		EpochsWatched: orZero(row.EpochsWatched), FirstSeen: orZero(row.FirstSeen), LastSeen: orZero(row.LastSeen), LastEpoch: orZero(row.LastEpoch),
 		Direction: orEmpty(row.Direction), Transport: orEmpty(row.Transport), LastOutcome: orEmpty(row.LastOutcome),
+		ForkDigest: row.ForkDigest, NextForkVersion: row.NextForkVersion, NextForkEpoch: row.NextForkEpoch, NFD: row.NFD,
 		ENR: orEmpty(row.ENR), Multiaddr: orEmpty(row.Multiaddr), IP: row.IP,
 	}
 	if row.LongLivedSubnets != nil {
@@ -247,7 +248,7 @@ func (r *Remote) Node(ctx context.Context, text string) (RemoteNode, error) {
 func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 	answer, err := r.client.Forks(ctx)
 	r.Meta = answer.Meta
-	f := RemoteForks{Forks{Versions: []ForkVersion{}, Announced: []Announcement{}, noEpochs: true}}
+	f := RemoteForks{Forks{Versions: []ForkVersion{}, Announced: []Announcement{}}}
 	data := answer.Data
 	if data.Epoch != nil && data.CurrentDigest != nil {
 		f.Network, f.Epoch, f.Current = r.Meta.Network, *data.Epoch, *data.CurrentDigest
@@ -259,11 +260,7 @@ func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 		f.Versions = append(f.Versions, ForkVersion{v.Client, v.Version, v.Nodes, v.Current, v.Ready, v.NotReady, v.Unknown})
 	}
 	for _, a := range data.Announced {
-		announced := Announcement{a.ForkDigest, a.NextForkVersion, nil, a.NFD, a.Nodes}
-		if a.NextForkEpoch != nil {
-			announced.NextForkEpoch, f.noEpochs = new(uint64(*a.NextForkEpoch)), false
-		}
-		f.Announced = append(f.Announced, announced)
+		f.Announced = append(f.Announced, Announcement(a))
 	}
 	return f, err
 }

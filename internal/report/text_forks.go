@@ -77,7 +77,7 @@ func (f Forks) announcedText(nodes int) string {
 	later := map[string]int{}
 	for _, a := range f.Announced {
 		switch {
-		case f.noEpochs && a.NextForkVersion != nil:
+		case a.NextForkEpoch == nil && a.NextForkVersion != nil:
 			withoutEpoch += a.Nodes
 		case a.NextForkEpoch == nil:
 			unknown += a.Nodes
@@ -88,10 +88,10 @@ func (f Forks) announcedText(nodes int) string {
 		}
 	}
 	var words []string
-	if !f.noEpochs {
-		words = append(words, fmt.Sprintf("%d of %s announce that they know of no next fork", none, plural(nodes, "node")))
-	} else {
+	if f.withoutEpochs() {
 		words = append(words, fmt.Sprintf("the records of %d of %s name a version without its epoch, so whether they know of a next fork is not known here", withoutEpoch, plural(nodes, "node")))
+	} else {
+		words, unknown = append(words, fmt.Sprintf("%d of %s announce that they know of no next fork", none, plural(nodes, "node"))), unknown+withoutEpoch
 	}
 	forks := slices.SortedFunc(maps.Keys(later), func(a, b string) int { return cmp.Or(cmp.Compare(later[b], later[a]), strings.Compare(a, b)) })
 	for _, fork := range forks[:min(maxVersions, len(forks))] { // nodes choose what they announce
@@ -104,6 +104,13 @@ func (f Forks) announcedText(nodes int) string {
 		words = append(words, fmt.Sprintf("of %d no record says it", unknown))
 	}
 	return strings.Join(words, ", ")
+}
+
+// withoutEpochs reports whether the epochs of records are not known, as in an API whose tracker has
+// the records of an earlier version.
+func (f Forks) withoutEpochs() bool {
+	return slices.ContainsFunc(f.Announced, func(a Announcement) bool { return a.NextForkVersion != nil }) &&
+		!slices.ContainsFunc(f.Announced, func(a Announcement) bool { return a.NextForkEpoch != nil })
 }
 
 func (f Forks) now() string {

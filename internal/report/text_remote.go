@@ -196,8 +196,12 @@ func (r RemoteNode) history() *Tracked {
 type RemoteForks struct{ Forks }
 
 // NotTold is what a report of the API lacks.
-func (RemoteForks) NotTold() string {
-	return "the epoch of the next fork that records announce; it counts the nodes that count in totals"
+func (f RemoteForks) NotTold() string {
+	lacks := "nodes that do not count in totals"
+	if f.withoutEpochs() {
+		lacks = "the epoch of the next fork that records announce, and " + lacks
+	}
+	return lacks
 }
 
 // RemoteChanges are changes as the API finds them, from one state of its tracker to the next.

@@ -8,6 +8,15 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
+// Records of before nfd announce a version and its epoch.
+func TestNextDigestsOfOldRecords(t *testing.T) {
+	version, epoch := eth2.Version{7}, eth2.Epoch(5)
+	nodes := []*Peer{{Record: Record{NextForkVersion: &version, NextForkEpoch: &epoch}}, {Record: Record{NextForkVersion: &version}}}
+	if diff := cmp.Diff(map[string]int{"0x07000000@5": 1, NoDigest: 1}, nextDigests(nodes)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestNextDigestsAreBounded: however many digests nodes announce, every node is counted once and
 // few digests are kept.
 func TestNextDigestsAreBounded(t *testing.T) {

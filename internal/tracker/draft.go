@@ -17,7 +17,7 @@ import (
 // for slices that the draft has copied.
 type draft struct {
 	Peer
-	client *client // that Client was set from; nil before the segment's first handshake
+	client *client // that Client was set from; nil before the first time in the segment
 	// openDays are those that observations were added to, not encoded yet.
 	openDays                    []openDay
 	copiedOpen, copiedEndpoints bool
@@ -62,7 +62,7 @@ func (d *draft) discovered(f *fold, e *event.PeerDiscovered) {
 	id := e.NodeID
 	d.NodeID = &id
 	r := Record{At: e.Timestamp, ENR: d.Record.ENR, Seq: e.Seq, IP: d.Record.IP, IP6: d.Record.IP6, Port: e.Port, UDP: e.UDP, QUIC: e.QUIC,
-		ForkDigest: copied(e.ForkDigest), NextForkVersion: copied(e.NextForkVersion), NFD: copied(e.NFD)}
+		ForkDigest: copied(e.ForkDigest), NextForkVersion: copied(e.NextForkVersion), NextForkEpoch: copied(e.NextForkEpoch), NFD: copied(e.NFD)}
 	keep(&r.ENR, e.ENR)
 	keep(&r.IP, e.IP)
 	keep(&r.IP6, e.IP6)
@@ -86,9 +86,8 @@ func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	if e.Timestamp < d.LastHandshake {
 		return
 	}
-	d.LastHandshake = e.Timestamp
-	if d.client != client {
-		d.Client, d.client = client.Client, client
+	if d.LastHandshake = e.Timestamp; e.Timestamp >= d.ClientAt {
+		d.toldClient(e.Timestamp, client)
 	}
 	d.Crawler.Network, d.Crawler.Timestamp = d.Network, e.Timestamp
 	f.interner.intern(&d.Crawler.CrawlerID, e.CrawlerID)
@@ -119,6 +118,13 @@ func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	}
 }
 
+// toldClient notes what the node told at a time, which is newer than what was known.
+func (d *draft) toldClient(at int64, c *client) {
+	if d.ClientAt = at; d.client != c {
+		d.Client, d.client = c.Client, c
+	}
+}
+
 // observe adds the snapshot of the peer's subscriptions.
 func (d *draft) observe(f *fold, e *event.MetadataReceived, client *eth2.Client) {
 	s := d.day(f, e.Timestamp, client)
@@ -135,6 +141,9 @@ func (d *draft) observe(f *fold, e *event.MetadataReceived, client *eth2.Client)
 // changes nothing.
 func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 	f.interner.intern(&d.Network, e.Network)
+	if e.ClientVersion != "" && e.Started > d.ToldClient() { // its handshake, if it had one, came after Started
+		d.toldClient(e.Started, f.client(e.ClientVersion))
+	}
 	i := d.openIndex(e.VisitID)
 	if e.Watch != nil {
 		if i < 0 {

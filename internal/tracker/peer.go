@@ -26,6 +26,7 @@ type Peer struct {
 	ID      string       `json:"-"`
 	Network string       `json:"network"`
 	NodeID  *eth2.NodeID `json:"node_id,omitempty"`
+	// Client is what the node told last, in a handshake or in a visit that completed none; see ToldClient.
 	Client  eth2.Client  `json:"client"`
 	Crawler event.Common `json:"crawler"` // of the last handshake; its timestamp is the handshake's
 	Record  Record       `json:"record"`
@@ -52,6 +53,7 @@ type Peer struct {
 	FirstSeen     int64 `json:"first_seen"`
 	LastSeen      int64 `json:"last_seen"`
 	LastHandshake int64 `json:"last_handshake,omitempty"`
+	ClientAt      int64 `json:"client_at,omitempty"` // 0 also where an earlier version kept Client
 	// Observations counts handshakes, Watches logs of subscriptions (one with several parts
 	// once), WatchedMS their time.
 	Observations uint64 `json:"observations"`
@@ -81,6 +83,9 @@ type Peer struct {
 	placed uint64
 }
 
+// ToldClient is when the node told its Client; 0 if it never did.
+func (p *Peer) ToldClient() int64 { return max(p.ClientAt, p.LastHandshake) }
+
 // Record is the newest node record.
 type Record struct {
 	At              int64            `json:"at,omitempty"` // 0 without a record
@@ -93,6 +98,7 @@ type Record struct {
 	QUIC            uint16           `json:"quic,omitempty"`
 	ForkDigest      *eth2.ForkDigest `json:"fork_digest,omitempty"`
 	NextForkVersion *eth2.Version    `json:"next_fork_version,omitempty"`
+	NextForkEpoch   *eth2.Epoch      `json:"next_fork_epoch,omitempty"` // nil also in records that an earlier version kept
 	NFD             *eth2.ForkDigest `json:"nfd,omitempty"`
 }
 

@@ -50,7 +50,7 @@ func ingest(ctx context.Context, o options, w io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	data := newPeerEvents(o.handshakes, anywhere())
+	data := newPeerEvents(ingestPeers, o.handshakes, anywhere())
 	fmt.Fprintf(w, "%d events a run, of %d peers, %d bytes on average.\n\n", o.events, ingestPeers, data.meanSize())
 	fmt.Fprint(w, "| round | consumer | CPU s per million events | events/s | peak memory |\n|---|---|---|---|---|\n")
 	runs := make(map[string][]intake)

@@ -38,7 +38,7 @@ func places(ctx context.Context, o options, w io.Writer) error {
 	for round := range o.rounds {
 		for n := range sides {
 			n = (n + round) % len(sides) // none is always the first
-			r := ingestRound{options: o, dir: filepath.Join(dir, strconv.Itoa(round)+sides[n].name), data: newPeerEvents(o.handshakes, sides[n].address())}
+			r := ingestRound{options: o, dir: filepath.Join(dir, strconv.Itoa(round)+sides[n].name), data: newPeerEvents(ingestPeers, o.handshakes, sides[n].address())}
 			if err := r.withBroker(ctx, "", []string{oursDurable}, []func(context.Context) error{r.ours}); err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, sides[n].name, err)
 			}

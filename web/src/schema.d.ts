@@ -11,10 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Totals with their intervals, and how old they are
-         * @description Example: `curl -s http://127.0.0.1:8080/api/v1/summary`
-         */
+        /** Totals with their intervals, and how old they are */
         get: operations["getSummary"];
         put?: never;
         post?: never;
@@ -31,10 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One row per node
-         * @description Example: `curl -s 'http://127.0.0.1:8080/api/v1/nodes?client=lighthouse&sort=-validators&format=csv'`
-         */
+        /** One row per node */
         get: operations["listNodes"];
         put?: never;
         post?: never;
@@ -550,6 +544,7 @@ export interface components {
             id?: string;
             /** @description discv5 node id, 0x and hex */
             node_id?: string | null;
+            /** @description Of the agent that the node told last, in a handshake or in a visit that completed none; null if it never told one. The same holds for client_version, client_release, os and arch */
             client?: string | null;
             /** @description The agent string, put together from client, version and platform, such as lighthouse/v8.0.1-abcdef0/x86_64-linux */
             client_version?: string | null;
@@ -584,8 +579,13 @@ export interface components {
             last_outcome?: string | null;
             direction?: string | null;
             transport?: string | null;
+            /** @description In its Status or, before the first handshake, in its record */
             fork_digest?: string | null;
+            /** @description Of the next fork that its record announces */
             next_fork_version?: string | null;
+            /** @description Likewise; null also where it announces none */
+            next_fork_epoch?: number | null;
+            /** @description Next fork digest: likewise, 0x00000000 for none */
             nfd?: string | null;
             long_lived_subnets?: number[] | null;
             country?: string | null;
@@ -796,6 +796,7 @@ export interface components {
             announced: {
                 fork_digest: string | null;
                 next_fork_version: string | null;
+                /** @description 2^64 - 1 for no next fork */
                 next_fork_epoch: number | null;
                 nfd: string | null;
                 nodes: number;
@@ -1033,7 +1034,7 @@ export interface operations {
                 hosting?: ("isp" | "hosting" | "business" | "education" | "unknown")[];
                 /** @description Such as aws; `none` for nodes in no known cloud. Repeat it for several. */
                 cloud?: string[];
-                /** @description Of the newest Status. Repeat it for several. */
+                /** @description Of the newest Status or, before the first handshake, of the record. Repeat it for several. */
                 fork_digest?: string[];
                 /** @description Nodes whose estimate has this flag. Repeat it for several, any of which is enough. */
                 flag?: string[];
