@@ -90,7 +90,7 @@ func (f *fold) encodeDrafts() {
 // dropStatistics forgets the drafts' statistics.
 func (f *fold) dropStatistics() {
 	for _, d := range f.drafts {
-		d.days, d.openDays, d.Duties = nil, nil, nil
+		d.days, d.openDays, d.Duties, d.Watched = nil, nil, nil, nil
 	}
 	f.size = 0
 }

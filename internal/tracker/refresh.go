@@ -152,7 +152,7 @@ func (t *Tracker) dropStatistics(was estimate.Params) {
 			continue
 		}
 		next := *p
-		next.days, next.Duties = nil, nil
+		next.days, next.Duties, next.Watched = nil, nil, nil
 		t.set(&next)
 		n++
 	}
