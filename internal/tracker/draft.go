@@ -19,9 +19,9 @@ type draft struct {
 	Peer
 	client *client // that Client was set from; nil before the segment's first handshake
 	// openDays are those that observations were added to, not encoded yet.
-	openDays                    []openDay
-	copiedOpen, copiedEndpoints bool
-	watchedNow                  bool // in the segment
+	openDays                                 []openDay
+	copiedOpen, copiedEndpoints, copiedViews bool
+	watchedNow                               bool // in the segment
 }
 
 // keep copies a string of an event, so that the event's memory can be reused or freed.
@@ -76,6 +76,7 @@ func (d *draft) discovered(f *fold, e *event.PeerDiscovered) {
 // handshake folds the result of a handshake.
 func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	d.seen(f, e.Common, e.Timestamp)
+	d.viewHandshake(f, e)
 	d.Observations++
 	client := f.client(e.ClientVersion)
 	d.observe(f, e, client.key)
@@ -170,6 +171,7 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 		d.copyOpen()
 		d.Open = slices.Delete(d.Open, i, i+1)
 	}
+	d.viewVisit(f, e)
 	if i := slices.Index(event.Outcomes(), e.Outcome); i >= 0 && i < outcomes {
 		d.Outcomes[i]++
 	}
