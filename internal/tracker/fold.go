@@ -60,6 +60,7 @@ func (f *fold) place(multiaddr string) *geo.Place {
 // add folds one event, and keeps nothing of its memory.
 func (f *fold) add(e event.Event) {
 	_, id := ofEvent(e)
+	f.countSentry(e)
 	d := f.draft(id)
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
@@ -70,7 +71,6 @@ func (f *fold) add(e event.Event) {
 		d.visitEnded(f, e)
 	}
 	f.counts.add(e, &f.visits)
-	f.countSentry(e)
 	if f.size += observationSize; f.size > maxFoldSize {
 		f.encodeDrafts()
 	}

@@ -62,7 +62,8 @@ type Peer struct {
 
 	Custody        estimate.Custody `json:"custody"`
 	CustodyHistory []CustodyChange  `json:"custody_history,omitempty"` // oldest first
-	// Views are what each sentry knows of it, by the sentries' ids.
+	// Views are what each sentry knows of it, by the sentries' ids; empty as long as there was only
+	// one, see viewed.
 	Views []View `json:"views,omitempty"`
 	// Endpoints are the addresses of outbound handshakes, oldest first.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`

@@ -63,6 +63,14 @@ func (s *State) Sentries() ([]SentryFigures, NodeViews) {
 	return s.seen.figures, s.seen.nodes
 }
 
+// LocationOf is where a sentry says that it is; empty where that is not known.
+func (s *State) LocationOf(sentry string) string {
+	if x := s.sentries[sentry]; x != nil {
+		return x.Location
+	}
+	return ""
+}
+
 func compareSentries(sentries map[string]*Sentry, peers map[string]*Peer, epoch time.Duration) (list []SentryFigures, nodes NodeViews) {
 	newest := int64(0)
 	for _, s := range sentries {
@@ -82,9 +90,14 @@ func compareSentries(sentries map[string]*Sentry, peers map[string]*Peer, epoch 
 		}
 		list = append(list, f)
 	}
+	only := ""
+	if len(list) == 1 {
+		only = list[0].ID
+	}
 	for _, p := range peers {
 		tried, reached := 0, 0
-		for _, v := range p.Views {
+		views := p.viewed(only)
+		for _, v := range views {
 			if _, known := at[v.Sentry]; known && v.last() >= since {
 				tried++
 				if v.Handshake >= since {
@@ -93,7 +106,7 @@ func compareSentries(sentries map[string]*Sentry, peers map[string]*Peer, epoch 
 			}
 		}
 		nodes.add(tried, reached)
-		for _, v := range p.Views {
+		for _, v := range views {
 			i, known := at[v.Sentry]
 			if !known || v.last() < since {
 				continue

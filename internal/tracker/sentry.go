@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// maxSentries bounds the sentries that are told apart, since publishers choose their ids:
-	// a new one takes the place of one that was silent for forgetSentry, or has none.
+	// maxSentries bounds the sentries that are told apart, since publishers choose their ids. One
+	// that was silent for forgetSentry is forgotten.
 	maxSentries  = 64
 	forgetSentry = 7 * 24 * time.Hour
 	// sentryHours is how many hours of counts are kept of each.
@@ -68,7 +68,7 @@ func (f *fold) sentryOf(c *event.Common) *Sentry {
 	s := f.sentryDrafts[c.CrawlerID]
 	if s == nil {
 		was, known := f.sentries[c.CrawlerID]
-		if !known && (c.CrawlerID == "" || !f.roomForSentry(c.Timestamp)) {
+		if !known && (c.CrawlerID == "" || !f.roomForSentry()) {
 			return nil
 		}
 		next := Sentry{ID: strings.Clone(c.CrawlerID)}
@@ -83,21 +83,12 @@ func (f *fold) sentryOf(c *event.Common) *Sentry {
 	return s
 }
 
-// roomForSentry makes room for one more, if one has been silent for long.
-func (f *fold) roomForSentry(now int64) bool {
+// roomForSentry reports whether one more can be told apart.
+func (f *fold) roomForSentry() bool {
 	n := len(f.sentries)
 	for id := range f.sentryDrafts {
 		if f.sentries[id] == nil {
 			n++
-		}
-	}
-	for id, s := range f.sentries {
-		if n < maxSentries {
-			break
-		}
-		if f.sentryDrafts[id] == nil && s.LastSeen < now-forgetSentry.Milliseconds() {
-			delete(f.sentries, id)
-			n--
 		}
 	}
 	return n < maxSentries
@@ -157,10 +148,38 @@ func (s *Sentry) hour(at int64) *SentryHour {
 	return &s.Hours[i]
 }
 
-// view is what a sentry knows of the peer, to be changed.
+// several reports whether there is more than one sentry.
+func (f *fold) several() bool {
+	if len(f.sentries) > 1 {
+		return true
+	}
+	n := len(f.sentries)
+	for id := range f.sentryDrafts {
+		if f.sentries[id] == nil {
+			n++
+		}
+	}
+	return n > 1
+}
+
+// viewed is what each sentry knows of the peer. only is the id of the only sentry, empty where
+// there are several.
+func (p *Peer) viewed(only string) []View {
+	who := cmp.Or(p.Crawler.CrawlerID, only)
+	if len(p.Views) > 0 || who == "" {
+		return p.Views
+	}
+	return []View{{Sentry: who, Handshake: p.LastHandshake, Visit: p.LastVisit, Outcome: p.LastOutcome}}
+}
+
+// view is what a sentry knows of the peer, to be changed; nil where it is the only one, since
+// writing it with each peer would cost a tenth of a segment's time.
 func (d *draft) view(f *fold, sentry string) *View {
+	if !f.several() {
+		return nil
+	}
 	if !d.copiedViews {
-		d.Views, d.copiedViews = append(make([]View, 0, len(d.Views)+1), d.Views...), true
+		d.Views, d.copiedViews = slices.Clone(d.viewed("")), true
 	}
 	i, known := slices.BinarySearchFunc(d.Views, sentry, func(v View, id string) int { return strings.Compare(v.Sentry, id) })
 	if !known {
@@ -181,7 +200,7 @@ func (d *draft) view(f *fold, sentry string) *View {
 
 func (d *draft) viewHandshake(f *fold, e *event.MetadataReceived) {
 	v := d.view(f, e.CrawlerID)
-	if e.Timestamp < v.Handshake {
+	if v == nil || e.Timestamp < v.Handshake {
 		return
 	}
 	v.Handshake, v.Subnets = e.Timestamp, nil
@@ -192,7 +211,7 @@ func (d *draft) viewHandshake(f *fold, e *event.MetadataReceived) {
 
 func (d *draft) viewVisit(f *fold, e *event.VisitEnded) {
 	v := d.view(f, e.CrawlerID)
-	if e.Ended < v.Visit {
+	if v == nil || e.Ended < v.Visit {
 		return
 	}
 	v.Visit = e.Ended

@@ -177,6 +177,7 @@ func TestClockOfTheBroker(t *testing.T) {
 // Who sees a node, and who does not, is known by sentry and in sum, and survives a restart.
 func TestNodesByPlace(t *testing.T) {
 	c := &crowd{crawl: newCrawl(9)}
+	c.hour("here", 0, func(i int) bool { return i == 119 }, nil)
 	c.hour("far", 1, every, func(i int, e event.Event) event.Event {
 		v, ok := e.(*event.VisitEnded)
 		if i%4 > 0 {
@@ -196,11 +197,11 @@ func TestNodesByPlace(t *testing.T) {
 		t.Errorf("%+v", p.Views)
 	}
 	list, nodes := tr.State().Sentries()
-	want := NodeViews{ByAll: 75, BySome: 25, ByOne: 15, ByNone: 5}
+	want := NodeViews{ByAll: 76, BySome: 25, ByOne: 14, ByNone: 5}
 	if nodes != want {
 		t.Errorf("%+v, want %+v", nodes, want)
 	}
-	if far := list[0]; far.Tried != 120 || far.Reached != 90 || far.Alone != 15 || far.Shared != 100 || far.Missed != 25 || *far.HandshakeMS != 30 || far.Location != "here" {
+	if far := list[0]; far.Tried != 120 || far.Reached != 90 || far.Alone != 14 || far.Shared != 101 || far.Missed != 25 || *far.HandshakeMS != 30 || far.Location != "here" {
 		t.Errorf("%+v", far)
 	}
 	dir := tr.cfg.Dir
@@ -238,14 +239,44 @@ func TestSentriesAreBounded(t *testing.T) {
 	if !slices.IsSortedFunc(views, func(a, b View) int { return strings.Compare(a.Sentry, b.Sentry) }) {
 		t.Errorf("views %v", views)
 	}
-	// A week later a new one has room.
-	for _, e := range c.visit(1, start.Add(10*24*time.Hour), 0) {
+	// A week later they are forgotten, and a new one has room.
+	now = start.Add(10 * 24 * time.Hour)
+	for _, e := range c.visit(1, now, 0) {
+		tr.Add(asOf(e, "s001"))
+	}
+	tr.learn()
+	for _, e := range c.visit(1, now, 0) {
 		tr.Add(asOf(e, "new"))
 	}
 	flush(t, tr, 1001)
 	list, _ = tr.State().Sentries()
-	if i := slices.IndexFunc(list, func(s SentryFigures) bool { return s.ID == "new" }); i < 0 || len(list) > maxSentries {
-		t.Errorf("%d sentries, the new one is number %d", len(list), i)
+	if len(list) != 2 || list[0].ID != "new" || list[1].ID != "s001" {
+		t.Errorf("%d sentries, the first %+v", len(list), list[0])
+	}
+}
+
+// One sentry alone has no views in the peers, and is known all the same. When a second one comes,
+// what the first knows is kept.
+func TestTheOnlySentry(t *testing.T) {
+	c := &crowd{crawl: newCrawl(9)}
+	c.hour("one", 1, every, nil)
+	tr := c.tracker(t, new(bytes.Buffer))
+	tr.Add(refused(500, start.Add(2*time.Hour)))
+	flush(t, tr, 1)
+	list, nodes := tr.State().Sentries()
+	if len(tr.State().Peer(peerID(1)).Views) != 0 || len(list) != 2 { // refused is by the sentry c
+		t.Fatalf("%d sentries", len(list))
+	}
+	if list[1].ID != "one" || list[1].Tried != 120 || list[1].Reached != 120 || list[1].Alone != 120 || nodes.ByOne != 120 {
+		t.Errorf("%+v, %+v", list[1], nodes)
+	}
+	for _, e := range c.visit(1, start.Add(3*time.Hour), 0) {
+		tr.Add(asOf(e, "two"))
+	}
+	flush(t, tr, 2)
+	views := tr.State().Peer(peerID(1)).Views
+	if len(views) != 2 || views[0].Sentry != "one" || views[0].Handshake == 0 || views[1].Sentry != "two" || views[1].Handshake <= views[0].Handshake {
+		t.Errorf("%+v", views)
 	}
 }
 
