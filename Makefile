@@ -153,6 +153,13 @@ soak-faults: ## 100 rounds of faults other than deaths: vanished streams and mou
 	./bin/crash faults -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 	VALTRACK_KILLS=20 $(GO) test ./test/crash -run 'Killed$$|^TestPowerCut$$' -count=1 -v -timeout 20m
 
+ROUNDS ?= 20
+REGION_CUT ?= 10m
+
+.PHONY: soak-regions
+soak-regions: ## three regions with a nats-server of one cluster and a sentry each, two consumers: ROUNDS kills (default 20), regions cut off, at the end one for REGION_CUT (default 10m); a quarter of an hour (needs Linux and root)
+	ROUNDS=$(ROUNDS) VALTRACK_REGION_CUT=$(REGION_CUT) $(GO) test ./test/crash -run '^TestRegions$$' -count=1 -v -timeout 2h
+
 # The last commit whose datasets have no columns of places.
 BEFORE_PLACES := eff62e7
 

@@ -58,9 +58,12 @@ type Conn struct {
 	url    string // without secrets
 	stream string // the stream's name
 	domain string // of JetStream; empty for the server's own
+	// replicas are Access.Replicas.
+	replicas int
 	// created is true once this connection has created the stream, and reached once it was
 	// connected.
 	created, reached atomic.Bool
+	fewReplicas      atomic.Bool // that was logged
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps
@@ -68,10 +71,10 @@ type Conn struct {
 // URL that cannot be parsed (ErrBadURL) or a server that refuses us (ErrRefused) is an
 // error at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
+	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain, replicas: max(1, o.Replicas)}
 	var servers string
 	if o.InProcess != nil {
-		servers, c.url, c.domain = nats.DefaultURL, "embedded", "" // the URL is not used
+		servers, c.url, c.domain, c.replicas = nats.DefaultURL, "embedded", "", 1 // the URL is not used
 	} else {
 		var err error
 		if servers, c.url, err = parseURLs(o.URL); err != nil {
