@@ -24,6 +24,9 @@ const (
 	// reconnectWait is the pause between two attempts. A broker's restart takes
 	// seconds: waiting much longer than that only delays events.
 	reconnectWait = 500 * time.Millisecond
+	// pingInterval finds out that a server was cut off, twice that after it was: another of the
+	// cluster may be reached.
+	pingInterval = 20 * time.Second
 	// tlsAttempts are made, tlsRetry apart, when the connection ends during the TLS
 	// handshake: the server may have refused us, and its reason may have been lost with the
 	// connection.
@@ -170,6 +173,7 @@ func (c *Conn) options(o Options) []nats.Option {
 		nats.Timeout(dialTimeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
+		nats.PingInterval(pingInterval),
 		// No hidden buffer: what is published while disconnected fails, and the
 		// Publisher sends it again.
 		nats.ReconnectBufSize(-1),
