@@ -95,6 +95,14 @@ bench-sentry: build ## the sentry against a floor client on a devnet, five minut
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack
 
+SCALE_NODES ?= 1000,2000,4000
+SCALE_SPAN ?= 400s
+
+.PHONY: scale
+scale: build ## the capacity plan of docs/scale.md: devnets of SCALE_NODES (default 1000,2000,4000), SCALE_SPAN (400s) each; half an hour (needs Linux)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases scale -scale-nodes $(SCALE_NODES) -scale-span $(SCALE_SPAN)
+
 .PHONY: bench-ingest
 bench-ingest: build ## the consumer against a floor that keeps nothing safe, and the event codec (needs Linux)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
