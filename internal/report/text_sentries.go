@@ -29,12 +29,12 @@ func (s Sentries) WriteText(w io.Writer) error {
 			seen = clock(x.LastSeen)
 		}
 		rows = append(rows, []string{
-			printable.Clean(x.ID), orDash(printable.Clean(x.Location)), seen, skew, fmt.Sprint(x.Tried), fmt.Sprint(x.Reached), fmt.Sprint(x.Alone), fmt.Sprint(x.Missed),
+			printable.Clean(x.ID), orDash(printable.Clean(x.Location)), orDash(printable.Clean(x.Version)), seen, skew, fmt.Sprint(x.Tried), fmt.Sprint(x.Reached), fmt.Sprint(x.Alone), fmt.Sprint(x.Missed),
 			milliseconds(x.HandshakeMS), fmt.Sprintf("%.1f", x.WatchedHours), rate,
 		})
 	}
 	p.table([]column{
-		{"SENTRY", textColumn, 0}, {"LOCATION", textColumn, 0}, {"LAST EVENT", plainColumn, 1}, {"CLOCK", plainColumn, 1},
+		{"SENTRY", textColumn, 0}, {"LOCATION", textColumn, 0}, {"VERSION", textColumn, 2}, {"LAST EVENT", plainColumn, 1}, {"CLOCK", plainColumn, 1},
 		{"TRIED", plainColumn, 2}, {"REACHED", plainColumn, 0}, {"ALONE", plainColumn, 0}, {"MISSED", plainColumn, 0},
 		{"HANDSHAKE", plainColumn, 1}, {"WATCHED, h", plainColumn, 2}, {"CHANGES/h", plainColumn, 3},
 	}, rows)

@@ -24,6 +24,7 @@ const (
 type Sentry struct {
 	ID        string `json:"id"`       // crawler_id
 	Location  string `json:"location"` // crawler_location, as in its newest event
+	Version   string `json:"version"`  // crawler_version likewise; empty where that was not told
 	FirstSeen int64  `json:"first_seen"`
 	LastSeen  int64  `json:"last_seen"`
 	// SkewMS is how many milliseconds its clock was ahead of the broker's at SkewAt; nil when
@@ -107,6 +108,9 @@ func (f *fold) countSentry(e event.Event) {
 	if c.Timestamp >= s.LastSeen {
 		s.LastSeen = c.Timestamp
 		f.interner.intern(&s.Location, c.CrawlerLocation)
+		if c.CrawlerVersion != "" { // rows of the datasets do not have it
+			f.interner.intern(&s.Version, c.CrawlerVersion)
+		}
 	}
 	if c.ClockSkewMS != nil && c.Timestamp >= s.SkewAt {
 		s.SkewMS, s.SkewAt = copied(c.ClockSkewMS), c.Timestamp
