@@ -95,6 +95,14 @@ bench-sentry: build ## the sentry against a floor client on a devnet, five minut
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack
 
+SCALE_NODES ?= 1000,2000,4000
+SCALE_SPAN ?= 400s
+
+.PHONY: scale
+scale: build ## the capacity plan of docs/scale.md: devnets of SCALE_NODES (default 1000,2000,4000), SCALE_SPAN (400s) each; half an hour (needs Linux)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases scale -scale-nodes $(SCALE_NODES) -scale-span $(SCALE_SPAN)
+
 .PHONY: bench-ingest
 bench-ingest: build ## the consumer against a floor that keeps nothing safe, and the event codec (needs Linux)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
@@ -156,6 +164,13 @@ soak-faults: ## 100 rounds of faults other than deaths: vanished streams and mou
 	CGO_ENABLED=0 $(GO) build -tags crashpoints -trimpath -o bin/crash ./test/crash
 	./bin/crash faults -valtrack ./bin/valtrack-crash -nats-server "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 	VALTRACK_KILLS=20 $(GO) test ./test/crash -run 'Killed$$|^TestPowerCut$$' -count=1 -v -timeout 20m
+
+ROUNDS ?= 20
+REGION_CUT ?= 10m
+
+.PHONY: soak-regions
+soak-regions: ## three regions with a nats-server of one cluster and a sentry each, two consumers: ROUNDS kills (default 20), regions cut off, at the end one for REGION_CUT (default 10m); a quarter of an hour (needs Linux and root)
+	ROUNDS=$(ROUNDS) VALTRACK_REGION_CUT=$(REGION_CUT) $(GO) test ./test/crash -run '^TestRegions$$' -count=1 -v -timeout 2h
 
 # The last commit whose datasets have no columns of places.
 BEFORE_PLACES := eff62e7

@@ -352,7 +352,7 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 	if cfg.Crawl.CrawlerID == "" {
 		cfg.Crawl.CrawlerID = n.identity.ID
 	}
-	cfg.Crawl.Store = n.store
+	cfg.Crawl.Store, cfg.Crawl.Version = n.store, cfg.Agent
 	c := &crawl{
 		node: n, network: cfg.Network, events: events, svc: svc,
 		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),

@@ -156,7 +156,7 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	switch {
 	case errors.Is(err, bus.ErrAckLimit):
 		return nil, ConfigErrorf("%w; give --%s at most half of that limit (max_ack_pending), or have it raised", err, OptSegmentRows)
-	case errors.Is(err, bus.ErrForeignStream), errors.Is(err, bus.ErrUnfit):
+	case errors.Is(err, bus.ErrForeignStream), errors.Is(err, bus.ErrUnfit), errors.Is(err, bus.ErrNoCluster):
 		return nil, AsConfigError(err)
 	case err != nil:
 		return nil, err

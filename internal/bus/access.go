@@ -21,12 +21,17 @@ type Access struct {
 	// Stream is the stream's name, event.Stream when empty. Domain is the JetStream domain
 	// that has it.
 	Stream, Domain string
+	// Replicas is how many servers of a cluster keep the stream, if we create it: 1 for 0.
+	Replicas int
 	// Creds is a file with a user's JWT and seed, NKey one with a seed alone.
 	Creds, NKey string
 	// Cert and Key are files of a client certificate, CA of the authorities that are
 	// trusted instead of the system's. All are PEM.
 	Cert, Key, CA string
 }
+
+// maxReplicas is what nats-server allows.
+const maxReplicas = 5
 
 // ErrAccess marks names that JetStream does not take, and files to sign in with that cannot
 // be used.
@@ -39,6 +44,9 @@ func (a Access) Check() error {
 		if strings.ContainsAny(name, " \t\r\n.*>/\\") {
 			return fmt.Errorf("%w: %s %q: want a name without spaces, dots, slashes, * and >", ErrAccess, what, name)
 		}
+	}
+	if a.Replicas < 0 || a.Replicas > maxReplicas {
+		return fmt.Errorf("%w: %d replicas of the stream: want 1 to %d, 3 for a cluster of three servers", ErrAccess, a.Replicas, maxReplicas)
 	}
 	if (a.Cert == "") != (a.Key == "") {
 		return fmt.Errorf("%w: a client certificate needs both its certificate and its key", ErrAccess)

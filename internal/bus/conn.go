@@ -24,6 +24,9 @@ const (
 	// reconnectWait is the pause between two attempts. A broker's restart takes
 	// seconds: waiting much longer than that only delays events.
 	reconnectWait = 500 * time.Millisecond
+	// pingInterval finds out that a server was cut off, twice that after it was: another of the
+	// cluster may be reached.
+	pingInterval = 20 * time.Second
 	// tlsAttempts are made, tlsRetry apart, when the connection ends during the TLS
 	// handshake: the server may have refused us, and its reason may have been lost with the
 	// connection.
@@ -58,9 +61,12 @@ type Conn struct {
 	url    string // without secrets
 	stream string // the stream's name
 	domain string // of JetStream; empty for the server's own
+	// replicas are Access.Replicas.
+	replicas int
 	// created is true once this connection has created the stream, and reached once it was
 	// connected.
 	created, reached atomic.Bool
+	fewReplicas      atomic.Bool // that was logged
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps
@@ -68,10 +74,10 @@ type Conn struct {
 // URL that cannot be parsed (ErrBadURL) or a server that refuses us (ErrRefused) is an
 // error at once.
 func Connect(ctx context.Context, o Options) (*Conn, error) {
-	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain}
+	c := &Conn{log: o.Log, stream: cmp.Or(o.Stream, event.Stream), domain: o.Domain, replicas: max(1, o.Replicas)}
 	var servers string
 	if o.InProcess != nil {
-		servers, c.url, c.domain = nats.DefaultURL, "embedded", "" // the URL is not used
+		servers, c.url, c.domain, c.replicas = nats.DefaultURL, "embedded", "", 1 // the URL is not used
 	} else {
 		var err error
 		if servers, c.url, err = parseURLs(o.URL); err != nil {
@@ -167,6 +173,7 @@ func (c *Conn) options(o Options) []nats.Option {
 		nats.Timeout(dialTimeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
+		nats.PingInterval(pingInterval),
 		// No hidden buffer: what is published while disconnected fails, and the
 		// Publisher sends it again.
 		nats.ReconnectBufSize(-1),

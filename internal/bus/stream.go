@@ -38,10 +38,15 @@ const (
 	codeNoStorage            = 10028
 	codeMaxBytesExceeded     = 10122 // the account's limit per stream
 	codeMaxAckPending        = 10121
+	codeNoCluster            = 10074 // more than one replica
+	codeNoPeers              = 10005 // of the cluster, for so many replicas; also while it forms
 )
 
 // ErrForeignStream marks a stream that belongs to another application.
 var ErrForeignStream = errors.New("the stream belongs to another application")
+
+// ErrNoCluster marks a server that cannot keep as many replicas as are wanted.
+var ErrNoCluster = errors.New("this server is in no cluster")
 
 // errSubjectsTaken is an ErrForeignStream: events are in a stream of another name.
 var errSubjectsTaken = fmt.Errorf("%w: another stream of the server has the subjects of events", ErrForeignStream)
@@ -124,7 +129,17 @@ func (c *Conn) tryFindStream(ctx context.Context) (jetstream.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.checkReplicas(s)
 	return s, c.checkForeign(s)
+}
+
+// checkReplicas warns, once, when an operator's stream has fewer replicas than wanted.
+func (c *Conn) checkReplicas(s jetstream.Stream) {
+	if cfg := s.CachedInfo().Config; cfg.Replicas < c.replicas && !c.fewReplicas.Swap(true) {
+		c.log.Warn("the stream has fewer replicas than --stream-replicas, and is left as it is",
+			slog.String("stream", cfg.Name), slog.Int("replicas", cfg.Replicas), slog.Int("wanted", c.replicas),
+			slog.String("command", fmt.Sprintf("nats stream edit %s --replicas %d", cfg.Name, c.replicas)))
+	}
 }
 
 func (c *Conn) checkForeign(s jetstream.Stream) error {
@@ -163,17 +178,20 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 		MaxBytes:    streamMaxBytes,
 		MaxMsgSize:  event.MaxSize + headerRoom,
 		Duplicates:  dedupeWindow,
-		Replicas:    1,
+		Replicas:    c.replicas,
 	}
 	for {
 		s, err := c.js.CreateStream(ctx, cfg)
 		if err == nil {
 			c.created.Store(true)
-			c.log.Info("created stream", slog.String("stream", cfg.Name), slog.Int64("max_bytes", cfg.MaxBytes))
+			c.log.Info("created stream", slog.String("stream", cfg.Name), slog.Int64("max_bytes", cfg.MaxBytes), slog.Int("replicas", cfg.Replicas))
 			return s, nil
 		}
 		if hasCode(err, codeSubjectOverlap) {
 			return nil, c.taken(ctx)
+		}
+		if hasCode(err, codeNoCluster) {
+			return nil, fmt.Errorf("%w of %d servers: start it with -cluster and -routes, or leave --stream-replicas out", ErrNoCluster, cfg.Replicas)
 		}
 		// A server with less free disk than MaxBytes refuses the stream.
 		if !hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage, codeMaxBytesExceeded) || cfg.MaxBytes <= streamMinBytes {
@@ -239,7 +257,7 @@ func subjectMatches(pattern, subject string) bool {
 func isTransient(err error) bool {
 	return errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
-		errors.Is(err, nats.ErrNoServers) || hasCode(err, codeClusterNoLeader)
+		errors.Is(err, nats.ErrNoServers) || hasCode(err, codeClusterNoLeader, codeNoPeers)
 }
 
 func hasCode(err error, codes ...jetstream.ErrorCode) bool {

@@ -25,6 +25,7 @@ const checkTimeout = 5 * time.Second
 const (
 	flagStream     = app.OptStream
 	flagNATSDomain = app.OptNATSDomain
+	flagReplicas   = "stream-replicas"
 	flagNATSCreds  = "nats-creds"
 	flagNATSNKey   = "nats-nkey"
 	flagNATSCert   = "nats-cert"
@@ -36,6 +37,7 @@ const (
 func natsFlags() []cli.Flag {
 	return []cli.Flag{
 		text(flagStream, event.Stream, "name of the stream in JetStream; the same for sentries and consumers"),
+		number(flagReplicas, 1, "servers of a cluster that keep the stream, if it is created: 3 for a cluster of three"),
 		text(flagNATSDomain, "", "JetStream domain that has the stream"),
 		text(flagNATSCreds, "", "file with a user's JWT and seed, to sign in to NATS"),
 		text(flagNATSNKey, "", "file with an nkey seed, to sign in to NATS"),
@@ -48,13 +50,13 @@ func natsFlags() []cli.Flag {
 // natsAccess checks these flags. Errors are of wrong usage.
 func (in invocation) natsAccess() (bus.Access, error) {
 	a := bus.Access{
-		Stream: in.cmd.String(flagStream), Domain: in.cmd.String(flagNATSDomain),
+		Stream: in.cmd.String(flagStream), Domain: in.cmd.String(flagNATSDomain), Replicas: in.cmd.Int(flagReplicas),
 		Creds: in.cmd.String(flagNATSCreds), NKey: in.cmd.String(flagNATSNKey),
 		Cert: in.cmd.String(flagNATSCert), Key: in.cmd.String(flagNATSKey), CA: in.cmd.String(flagNATSCA),
 	}
 	if err := a.Check(); err != nil {
-		return a, usagef("--%s, --%s, --%s, --%s, --%s, --%s, --%s: %w",
-			flagStream, flagNATSDomain, flagNATSCreds, flagNATSNKey, flagNATSCert, flagNATSKey, flagNATSCA, err)
+		return a, usagef("--%s, --%s, --%s, --%s, --%s, --%s, --%s, --%s: %w",
+			flagStream, flagReplicas, flagNATSDomain, flagNATSCreds, flagNATSNKey, flagNATSCert, flagNATSKey, flagNATSCA, err)
 	}
 	return a, nil
 }

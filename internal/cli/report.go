@@ -33,6 +33,7 @@ const (
 	flagForks       = "forks"
 	flagChanges     = "changes"
 	flagTruth       = "truth"
+	flagSentries    = "sentries"
 	flagSince       = "since"
 	flagBy          = "by"
 	flagPublic      = "public"
@@ -62,6 +63,7 @@ func (p *program) reportCommand() *cli.Command {
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
 			toggle(flagPublic, "to publish the result: with --"+flagBy+", put groups with fewer than five nodes together; with --"+flagNodes+", leave addresses out"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
+			toggle(flagSentries, "compare the sentries over the last day: what each reaches and others do not, its clock, and its faults"),
 			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
@@ -120,6 +122,17 @@ func (in invocation) reportOn(ctx context.Context, dir string, span dataset.Rang
 		}
 		return in.reportCalibration(state)
 	}
+	if in.cmd.Bool(flagSentries) {
+		s, err := report.ReadSentries(ctx, dir, time.Now())
+		if errors.Is(err, dataset.ErrDamaged) {
+			fmt.Fprintf(in.stderr, "warning: clocks of the rows of damaged parts are not known, run 'valtrack check data': %v\n", err)
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		return in.writeView(s)
+	}
 	r, err := report.Read(ctx, dir, span)
 	if err == nil && r.Damaged() != nil {
 		fmt.Fprintf(in.stderr, "warning: the report lacks the rows of damaged parts, run 'valtrack check data': %v\n", r.Damaged())
@@ -173,7 +186,7 @@ func (in invocation) oneReport() error {
 		}
 	}
 	var kinds []string
-	for _, flag := range []string{flagNodes, flagForks, flagTruth, flagCalibration} {
+	for _, flag := range []string{flagNodes, flagForks, flagTruth, flagCalibration, flagSentries} {
 		if in.cmd.Bool(flag) {
 			kinds = append(kinds, flag)
 		}

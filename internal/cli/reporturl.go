@@ -81,7 +81,7 @@ func (in invocation) urlFlags() error {
 	refuse := func(flag, why string) error {
 		return usagef("--%s: %s; leave --%s out and give --%s, on the machine that has the datasets", flag, why, flagURL, flagDataDir)
 	}
-	for _, flag := range []string{flagCalibration, flagTruth, flagPublic} {
+	for _, flag := range []string{flagCalibration, flagTruth, flagPublic, flagSentries} {
 		if in.cmd.Bool(flag) {
 			return refuse(flag, "the API does not tell it")
 		}

@@ -65,7 +65,7 @@ func TestEveryEventFieldSurvivesTheDatasets(t *testing.T) {
 		if err := appendEvent(w, decoded); err != nil {
 			t.Fatal(err)
 		}
-		setCommon(e, func(c *event.Common) { c.GenesisValidatorsRoot = eth2.Root{} }) // see commonOf
+		setCommon(e, func(c *event.Common) { c.GenesisValidatorsRoot, c.CrawlerVersion = eth2.Root{}, "" }) // see commonOf
 		want[e.Subject()] = e
 	}
 	if err := w.Commit(nil); err != nil {
@@ -98,7 +98,7 @@ func TestAbsentFieldsStayAbsent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			setCommon(want, func(c *event.Common) { c.GenesisValidatorsRoot = eth2.Root{} })
+			setCommon(want, func(c *event.Common) { c.GenesisValidatorsRoot, c.CrawlerVersion = eth2.Root{}, "" })
 			dir := t.TempDir()
 			w := open(t, dir)
 			if err := errors.Join(appendEvent(w, want), w.Commit(nil), w.Close()); err != nil {

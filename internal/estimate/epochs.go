@@ -120,5 +120,5 @@ func newTimeline(p Params, w WatchLog) (timeline, bool) {
 	for i := range changes {
 		changes[i].At += w.From
 	}
-	return timeline{t, p, w.From, w.To, subnetSet(w.Initial), w.joined(), changes, attnetSet(w.LongLived)}, true
+	return timeline{t, p, w.From, w.To, subnetSet(w.Initial), w.joined(), changes, attnetSet(w.LongLived), w.fresh}, true
 }

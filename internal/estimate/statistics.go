@@ -178,7 +178,7 @@ func (f fullness) allSubnets() bool {
 }
 
 // insert adds a run; when its slots are covered already it replaces what covers them only
-// if it shows more than twice as much. It reports whether the run was added.
+// if it shows more than twice as much, or includes it. It reports whether the run was added.
 func (r *reading) insert(x run) bool {
 	if x.on+x.off == 0 {
 		return false
@@ -223,7 +223,7 @@ func (r *reading) put(x run) (i int, ok bool) {
 	for _, y := range r.runs[from:to] {
 		known += y.exposure()
 	}
-	if from < to && x.exposure() <= 2*known {
+	if from < to && x.exposure() <= 2*known && !x.includes(r.runs[from:to]) {
 		return 0, false
 	}
 	r.runs = slices.Replace(r.runs, from, to, x)
@@ -266,6 +266,19 @@ func (r *reading) overlap(x run) (from, to int) {
 		to++
 	}
 	return from, to
+}
+
+// includes reports whether a watch's run covers others and more: it knows what they know, as of an
+// epoch whose later part another sentry has reported first.
+func (r run) includes(others []run) bool {
+	slots := uint32(0)
+	for _, o := range others {
+		if o.from < r.from || o.end() > r.end() {
+			return false
+		}
+		slots += o.slots
+	}
+	return !r.snapshot && slots < r.slots
 }
 
 func (r run) end() eth2.Slot { return r.from + eth2.Slot(r.slots) }

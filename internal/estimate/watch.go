@@ -18,6 +18,8 @@ type WatchLog struct {
 	// LongLived are the long-lived subnets that the node had at any time
 	// of the log: MetaData's at its start and after each change.
 	LongLived eth2.Attnets
+	// fresh is the time that nobody else has watched, see Outside; zero for all of it.
+	fresh Span
 }
 
 // Snapshot is a peer's subscriptions at one time.
@@ -120,6 +122,7 @@ type timeline struct {
 	since     []int64              // when a subnet of initial was joined, Unix milliseconds; 0 or missing where not known
 	changes   []event.SubnetChange // in order, all valid, At in Unix milliseconds
 	longLived uint64
+	fresh     Span // as in WatchLog
 }
 
 // slotBySlot reads a client that subscribes for each duty when its slot is near. A
@@ -213,13 +216,20 @@ func (t timeline) behaviour() (h Behaviour) {
 		if t.longLived>>subnet&1 == 1 {
 			continue
 		}
-		if c.Subscribed {
+		known := t.fresh != Span{} && (c.At < t.fresh[0] || c.At >= t.fresh[1])
+		switch {
+		case c.Subscribed:
 			since[subnet] = c.At
+			if known {
+				continue
+			}
 			h.Subscribed++
 			if uint64(t.slotAt(c.At))%t.params.slots() < 2 {
 				h.AtEpochStart++
 			}
-		} else if since[subnet] != 0 {
+		case known:
+			since[subnet] = 0
+		case since[subnet] != 0:
 			slots := uint64((c.At - since[subnet] + t.slot/2) / t.slot)
 			h.Lifetimes[lifetimeBin(slots)]++
 			h.Slots += uint32(slots)

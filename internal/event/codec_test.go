@@ -35,7 +35,7 @@ func samples() map[string]Event {
 	watched.Watch.MetaDataChanges = append(watched.Watch.MetaDataChanges,
 		WatchMetaData{At: 40, MetaData: MetaData{SeqNumber: 5, Syncnets: ptr(eth2.Syncnets(3)), CustodyGroupCount: ptr(uint64(4))}})
 	for _, c := range []*Common{&handshake.Common, &found.Common, &census.Common, &watched.Common} {
-		c.GenesisValidatorsRoot = eth2.Root{0: 0x4b, 31: 0x95}
+		c.GenesisValidatorsRoot, c.CrawlerVersion = eth2.Root{0: 0x4b, 31: 0x95}, "valtrack/v0.1.0"
 	}
 	return map[string]Event{"metadata_received": handshake, "peer_discovered": found, "visit_ended": census, "visit_ended_watch": watched}
 }
@@ -250,6 +250,7 @@ func filled(text, more string, n int64, u uint64, bits []byte) []Event {
 		func() {
 			for _, c := range []*Common{&found.Common, &handshake.Common, &visit.Common} {
 				copy(c.GenesisValidatorsRoot[:], bits)
+				c.CrawlerVersion = text
 			}
 		},
 	}

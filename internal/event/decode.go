@@ -90,6 +90,7 @@ func (s *scanner) common(c *Common) {
 	if s.has(`,"genesis_validators_root":`) {
 		s.hex("", c.GenesisValidatorsRoot[:])
 	}
+	c.CrawlerVersion = s.optStr(`,"crawler_version":`)
 }
 
 func (s *scanner) peerDiscovered(e *PeerDiscovered) {

@@ -49,6 +49,8 @@ type Common struct {
 	// GenesisValidatorsRoot tells networks of one name apart. Zero is absent, as in the
 	// events of older sentries.
 	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root,omitzero"`
+	// CrawlerVersion is the program that the sentry runs. Empty in the events of older sentries.
+	CrawlerVersion string `json:"crawler_version,omitempty"`
 }
 
 // PeerDiscovered reports a node record: a new node, or a higher seq. Pointers

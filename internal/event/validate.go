@@ -34,8 +34,8 @@ func (c *Common) check(subject string) error {
 		return invalid(subject, "network is missing")
 	case c.CrawlerID == "":
 		return invalid(subject, "crawler_id is missing")
-	case len(c.Network) > maxID || len(c.CrawlerID) > maxID || len(c.CrawlerLocation) > maxID:
-		return invalid(subject, "network, crawler_id or crawler_location is over %d bytes", maxID)
+	case len(c.Network) > maxID || len(c.CrawlerID) > maxID || len(c.CrawlerLocation) > maxID || len(c.CrawlerVersion) > maxID:
+		return invalid(subject, "network, crawler_id, crawler_location or crawler_version is over %d bytes", maxID)
 	case c.Timestamp < minTime || c.Timestamp > maxTime:
 		return invalid(subject, "timestamp %d is not a Unix time in milliseconds", c.Timestamp)
 	case c.ClockSkewMS != nil && (*c.ClockSkewMS < -maxTime || *c.ClockSkewMS > maxTime):
@@ -86,7 +86,7 @@ func (e *PeerDiscovered) Validate() error {
 	if err := e.validateValues(); err != nil {
 		return err
 	}
-	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.ENR, e.ID, e.IP, e.IP6)
+	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.CrawlerVersion, e.ENR, e.ID, e.IP, e.IP6)
 }
 
 func (e *PeerDiscovered) validateValues() error {
@@ -114,7 +114,7 @@ func (e *MetadataReceived) Validate() error {
 	if err := e.validateValues(); err != nil {
 		return err
 	}
-	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.ENR, e.ID, e.Multiaddr, e.ClientVersion, e.VisitID)
+	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.CrawlerVersion, e.ENR, e.ID, e.Multiaddr, e.ClientVersion, e.VisitID)
 }
 
 func (e *MetadataReceived) validateValues() error {
@@ -167,7 +167,7 @@ func (e *VisitEnded) Validate() error {
 	if err := e.validateValues(); err != nil {
 		return err
 	}
-	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.ID, e.VisitID, e.Multiaddr, e.ClientVersion, e.Error)
+	return validateText(e.Subject(), e.Network, e.CrawlerID, e.CrawlerLocation, e.CrawlerVersion, e.ID, e.VisitID, e.Multiaddr, e.ClientVersion, e.Error)
 }
 
 func (e *VisitEnded) validateValues() error {

@@ -260,6 +260,7 @@ func (d *Tracked) writeText(p *page) {
 		list = append(list, field{"damaged", fmt.Sprintf("%d days in tracker.db that cannot be decoded and are not in this list", d.UndecodableDays)})
 	}
 	p.fields(list)
+	d.writeViews(p)
 	d.writeHistory(p)
 }
 

@@ -38,6 +38,8 @@ type Tracked struct {
 	// Stretches are the numbers that it has had within the days for which there are statistics,
 	// oldest first, when there is more than one: the last is Together.
 	Stretches []Stretch `json:"stretches"`
+	// Views are what each sentry knows of it, by the sentries' ids.
+	Views []NodeView `json:"views"`
 }
 
 // Stretch is a time in which a node's number of validators did not change, as far as its
@@ -74,7 +76,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	out := &Tracked{
 		CellsOn: why.On, CellsOff: why.Off, SyncOn: why.SyncOn, SyncOff: why.SyncOff, Used: "nothing: not estimated yet",
 		Days: []Day{}, LostDays: p.LostDays, CustodyHistory: append([]tracker.CustodyChange{}, p.CustodyHistory...),
-		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{}, Stretches: []Stretch{},
+		Endpoints: append([]tracker.Endpoint{}, p.Endpoints...), SameAddress: []OtherID{}, Stretches: []Stretch{}, Views: viewsOf(state, p),
 	}
 	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
 		if out.Together, out.Used = new(trusted(p.Estimate)), used(p.Estimate.Trust, !measured(state, p)); p.Estimate.AllSubnets {

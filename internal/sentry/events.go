@@ -24,7 +24,7 @@ func (s *Sentry) common(now time.Time) event.Common {
 	return event.Common{
 		Network: s.cfg.NetworkName, CrawlerID: s.cfg.CrawlerID, CrawlerLocation: s.cfg.CrawlerLocation,
 		Timestamp: now.UnixMilli(), ClockSkewMS: s.skew.milliseconds(now),
-		GenesisValidatorsRoot: s.cfg.genesisRoot,
+		GenesisValidatorsRoot: s.cfg.genesisRoot, CrawlerVersion: s.cfg.Version,
 	}
 }
 

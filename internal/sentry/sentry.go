@@ -55,6 +55,8 @@ type Config struct {
 	// inbound ones together.
 	Dialers        int
 	MaxConnections int
+	// Version is the program's, for events; empty leaves it out.
+	Version string
 	// Revisit is the number of epochs between two visits of a peer.
 	Revisit int
 	// WatchEpochs is the number of whole epochs for which a watch visit stays.

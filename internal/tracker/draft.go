@@ -19,9 +19,9 @@ type draft struct {
 	Peer
 	client *client // that Client was set from; nil before the first time in the segment
 	// openDays are those that observations were added to, not encoded yet.
-	openDays                    []openDay
-	copiedOpen, copiedEndpoints bool
-	watchedNow                  bool // in the segment
+	openDays                                 []openDay
+	copiedOpen, copiedEndpoints, copiedViews bool
+	watchedNow                               bool // in the segment
 }
 
 // keep copies a string of an event, so that the event's memory can be reused or freed.
@@ -76,6 +76,7 @@ func (d *draft) discovered(f *fold, e *event.PeerDiscovered) {
 // handshake folds the result of a handshake.
 func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	d.seen(f, e.Common, e.Timestamp)
+	d.viewHandshake(f, e)
 	d.Observations++
 	client := f.client(e.ClientVersion)
 	d.observe(f, e, client.key)
@@ -131,10 +132,20 @@ func (d *draft) observe(f *fold, e *event.MetadataReceived, client *eth2.Client)
 	if s == nil {
 		return
 	}
-	s.AddSnapshot(f.params, estimate.Snapshot{At: e.Timestamp, Subscribed: e.SubscribedSubnets, LongLived: e.MetaData.Attnets})
+	if !d.beingWatched(f, e.Timestamp) {
+		s.AddSnapshot(f.params, estimate.Snapshot{At: e.Timestamp, Subscribed: e.SubscribedSubnets, LongLived: e.MetaData.Attnets})
+	}
 	if e.MetaData.Syncnets != nil {
 		s.AddSyncnets(f.params, e.Timestamp, *e.MetaData.Syncnets)
 	}
+}
+
+// beingWatched reports whether another sentry watches the peer at a time, and will tell more in
+// its next part than a snapshot, which would take the place of that.
+func (d *draft) beingWatched(f *fold, at int64) bool {
+	const parts = 2 // one each epoch; later the watch has ended without a word
+	within := parts * f.params.Clock.EpochDuration().Milliseconds()
+	return slices.ContainsFunc(d.Open, func(v openVisit) bool { return v.WatchedTo > 0 && at >= v.WatchedTo && at < v.WatchedTo+within })
 }
 
 // visitEnded folds the end of a visit, or a part of its watch. A part that comes again
@@ -157,6 +168,9 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 		if first {
 			d.Watches++
 		}
+		if d.Open[i].WatchedTo = 0; e.More {
+			d.Open[i].WatchedTo = e.Watch.To
+		}
 		d.watched(f, e, d.Open[i].Attnets)
 	}
 	if e.More {
@@ -166,6 +180,7 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 		d.copyOpen()
 		d.Open = slices.Delete(d.Open, i, i+1)
 	}
+	d.viewVisit(f, e)
 	if i := slices.Index(event.Outcomes(), e.Outcome); i >= 0 && i < outcomes {
 		d.Outcomes[i]++
 	}
@@ -176,12 +191,15 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 }
 
 // watched adds a watch, or a part of one, of a visit whose handshake gave attnets. Each
-// epoch of it belongs to the day in which the epoch began.
+// epoch of it belongs to the day in which the epoch began. What another sentry has watched, too,
+// counts once.
 func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) {
 	w := e.Watch
 	d.seen(f, e.Common, w.To)
 	d.watchedNow = true
-	d.WatchedMS += max(0, w.To-w.From)
+	covered := d.Watched
+	union, added := estimate.JoinSpans(covered, estimate.Span{w.From, w.To})
+	d.Watched, d.WatchedMS = union, d.WatchedMS+added
 	client := new(clientOf(d.Client))
 	if e.ClientVersion != "" {
 		client = f.client(e.ClientVersion).key
@@ -204,8 +222,10 @@ func (d *draft) watched(f *fold, e *event.VisitEnded, attnets eth2.Attnets) {
 			}
 		}
 		d.Duties = d.Duties.AddWatch(f.params, *client, epoch)
-		if s := d.day(f, epoch.From, client); s != nil {
-			s.AddWatch(f.params, epoch)
+		for piece := range epoch.Outside(f.params, covered) {
+			if s := d.day(f, epoch.From, client); s != nil {
+				s.AddWatch(f.params, piece)
+			}
 		}
 	}
 }

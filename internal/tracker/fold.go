@@ -18,8 +18,11 @@ type fold struct {
 	params estimate.Params
 
 	drafts map[string]*draft
-	counts counts
-	size   int // roughly the memory of the drafts' open days, in bytes
+	// sentries are the tracker's, sentryDrafts their copies that the open segment changes.
+	sentries, sentryDrafts map[string]*Sentry
+	lastSentry             *Sentry // of the drafts
+	counts                 counts
+	size                   int // roughly the memory of the drafts' open days, in bytes
 
 	places *geo.Locator // nil for none
 
@@ -33,8 +36,8 @@ type fold struct {
 const maxFoldSize, daySize, observationSize = 16 << 20, 512, 64
 
 // newFold makes an empty fold. Without places peers have none.
-func newFold(committed map[string]*Peer, places *geo.Locator) *fold {
-	return &fold{committed: committed, drafts: map[string]*draft{}, counts: counts{}, places: places}
+func newFold(committed map[string]*Peer, sentries map[string]*Sentry, places *geo.Locator) *fold {
+	return &fold{committed: committed, drafts: map[string]*draft{}, sentries: sentries, sentryDrafts: map[string]*Sentry{}, counts: counts{}, places: places}
 }
 
 // placesVersion is that of the databases of places, plus 1; 0 without places.
@@ -57,6 +60,7 @@ func (f *fold) place(multiaddr string) *geo.Place {
 // add folds one event, and keeps nothing of its memory.
 func (f *fold) add(e event.Event) {
 	_, id := ofEvent(e)
+	f.countSentry(e)
 	d := f.draft(id)
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
@@ -75,6 +79,8 @@ func (f *fold) add(e event.Event) {
 // reset forgets the drafts and counts.
 func (f *fold) reset() {
 	clear(f.drafts)
+	clear(f.sentryDrafts)
+	f.lastSentry = nil
 	f.size, f.counts = 0, counts{}
 }
 
@@ -90,7 +96,7 @@ func (f *fold) encodeDrafts() {
 // dropStatistics forgets the drafts' statistics.
 func (f *fold) dropStatistics() {
 	for _, d := range f.drafts {
-		d.days, d.openDays, d.Duties = nil, nil, nil
+		d.days, d.openDays, d.Duties, d.Watched = nil, nil, nil, nil
 	}
 	f.size = 0
 }

@@ -155,7 +155,7 @@ func inTransaction(ctx context.Context, source string, read func(queryer) error)
 
 // load reads the whole state, of which the history is bounded.
 func load(ctx context.Context, db queryer) (*State, error) {
-	s := &State{Learned: Learned{Prior: estimate.DefaultPrior()}, peers: map[string]*Peer{}}
+	s := &State{Learned: Learned{Prior: estimate.DefaultPrior()}, peers: map[string]*Peer{}, sentries: map[string]*Sentry{}}
 	err := s.loadMeta(ctx, db)
 	if err == nil {
 		err = s.loadHistory(ctx, db)
@@ -175,7 +175,7 @@ func (s *State) loadMeta(ctx context.Context, db queryer) error {
 		if err := scan(&key, &value); err != nil {
 			return err
 		}
-		into := map[string]any{metaNetwork: &s.Network, metaApplied: &s.Applied, metaLearned: &s.Learned}[key]
+		into := map[string]any{metaNetwork: &s.Network, metaApplied: &s.Applied, metaLearned: &s.Learned, metaSentries: &s.sentries}[key]
 		if into == nil {
 			return nil
 		}

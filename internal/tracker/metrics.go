@@ -8,5 +8,17 @@ func NewMetrics(reg *telemetry.Registry, state func() *State) {
 		telemetry.Gauge("valtrack_tracker_peers", "Peers that the tracker knows.", func(s *State) float64 { return float64(s.Len()) }),
 		telemetry.Gauge("valtrack_tracker_lost_statistics", "Days of peers' statistics that were dropped because they could not be decoded. 'valtrack rebuild' reads them again.", func(s *State) float64 { return float64(s.LostDays()) }),
 		telemetry.Gauge("valtrack_tracker_learned_timestamp_seconds", "Unix time at which client versions and prior were last fitted, 0 before the first time.", func(s *State) float64 { return float64(s.Learned.At) / 1000 }),
+		telemetry.GaugeBy("valtrack_tracker_sentry_faults", "sentry", "Faults of each sentry that a comparison with the others shows, see 'valtrack report --sentries'.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return len(f.Faults) }) }),
+		telemetry.GaugeBy("valtrack_tracker_sentry_nodes", "sentry", "Nodes that each sentry reached in the last day.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return f.Reached }) }),
+		telemetry.GaugeBy("valtrack_tracker_sentry_missed", "sentry", "Nodes that each sentry tried in the last day, and others reached and it did not.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return f.Missed }) }),
 	)
+}
+
+func perSentry(s *State, of func(SentryFigures) int) map[string]int {
+	out := map[string]int{}
+	list, _ := s.Sentries()
+	for _, f := range list {
+		out[f.ID] = of(f)
+	}
+	return out
 }

@@ -13,7 +13,7 @@ import (
 const (
 	maxEndpoints  = 4
 	maxCustody    = 8
-	maxOpenVisits = 4
+	maxOpenVisits = 16 // of all sentries
 	// maxVersionsADay bounds the statistics of a peer that changes its agent all the time.
 	maxVersionsADay = 4
 	// outcomes is how many event.Outcomes there are.
@@ -55,13 +55,18 @@ type Peer struct {
 	LastHandshake int64 `json:"last_handshake,omitempty"`
 	ClientAt      int64 `json:"client_at,omitempty"` // 0 also where an earlier version kept Client
 	// Observations counts handshakes, Watches logs of subscriptions (one with several parts
-	// once), WatchedMS their time.
+	// once), WatchedMS the time in which at least one sentry watched.
 	Observations uint64 `json:"observations"`
 	Watches      uint64 `json:"watches"`
 	WatchedMS    int64  `json:"watched_ms"`
+	// Watched are the newest of these times, of all sentries together.
+	Watched []estimate.Span `json:"watched,omitempty"`
 
 	Custody        estimate.Custody `json:"custody"`
 	CustodyHistory []CustodyChange  `json:"custody_history,omitempty"` // oldest first
+	// Views are what each sentry knows of it, by the sentries' ids; empty as long as there was only
+	// one, see viewed.
+	Views []View `json:"views,omitempty"`
 	// Endpoints are the addresses of outbound handshakes, oldest first.
 	Endpoints []Endpoint `json:"endpoints,omitempty"`
 	// Open are visits that have not ended, and the last ones with a watch.
@@ -120,6 +125,8 @@ type openVisit struct {
 	ID      string       `json:"id"`
 	Attnets eth2.Attnets `json:"attnets"`        // MetaData's at the handshake
 	Parts   partWindow   `json:"parts,omitzero"` // that were folded
+	// WatchedTo is the end of the newest part of a watch that goes on, Unix milliseconds.
+	WatchedTo int64 `json:"watched_to,omitempty"`
 }
 
 // partWindow are the parts of a watch that were folded, in any order: the newest, and

@@ -152,7 +152,7 @@ func (t *Tracker) dropStatistics(was estimate.Params) {
 			continue
 		}
 		next := *p
-		next.days, next.Duties = nil, nil
+		next.days, next.Duties, next.Watched = nil, nil, nil
 		t.set(&next)
 		n++
 	}
@@ -234,6 +234,9 @@ func (t *Tracker) evict() {
 		delete(t.fold.drafts, p.ID)
 		t.dirty.peers[p.ID] = true
 	}
+	maps.DeleteFunc(t.sentries, func(_ string, s *Sentry) bool {
+		return s.LastSeen < t.now().Add(-forgetSentry).UnixMilli()
+	})
 	before := t.now().Add(-forgetAddresses).UnixMilli()
 	compared := t.learner.params.Clock.SlotAt(t.now().Add(-Window * 24 * time.Hour))
 	for _, p := range t.peers {

@@ -24,7 +24,8 @@ type State struct {
 	// History is that of the last HistoryHours; ReadHistory reads all of it.
 	History History
 
-	peers map[string]*Peer
+	peers    map[string]*Peer
+	sentries map[string]*Sentry
 
 	// Computed on first use.
 	sum struct {
@@ -34,6 +35,11 @@ type State struct {
 		weights      []float64 // of counted
 		totals       Totals
 		lostDays     uint64
+	}
+	seen struct {
+		once    sync.Once
+		figures []SentryFigures
+		nodes   NodeViews
 	}
 }
 

@@ -56,9 +56,10 @@ CREATE TABLE totals (hour INTEGER PRIMARY KEY, data TEXT NOT NULL);
 
 // Keys of meta.
 const (
-	metaNetwork = "network"
-	metaApplied = "applied_segment"
-	metaLearned = "learned"
+	metaNetwork  = "network"
+	metaApplied  = "applied_segment"
+	metaLearned  = "learned"
+	metaSentries = "sentries"
 )
 
 // store is the database, opened for writing.

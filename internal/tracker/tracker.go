@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -64,11 +65,13 @@ type Tracker struct {
 	warnedNetwork bool // that there are events of another network
 
 	// What was committed.
-	peers   map[string]*Peer // values never change
-	applied *uint64          // the last segment; nil before the first
-	history History
-	learner learner
-	dirty   dirty
+	peers    map[string]*Peer   // values never change
+	sentries map[string]*Sentry // by id; values never change
+	faults   map[string]string  // of sentries, that were logged, by id
+	applied  *uint64            // the last segment; nil before the first
+	history  History
+	learner  learner
+	dirty    dirty
 
 	changed   map[string]time.Time // peers with events since their estimate, and when the first came; zero for now
 	refreshed time.Time
@@ -101,8 +104,8 @@ func open(ctx context.Context, cfg Config, path string) (*Tracker, error) {
 		return nil, errors.Join(fmt.Errorf("tracker database %s: %w", path, err), store.db.Close())
 	}
 	t := &Tracker{
-		cfg: cfg, now: time.Now, store: store, maxPeers: maxPeers, fold: newFold(s.peers, cfg.Places),
-		peers: s.peers, applied: s.Applied, history: s.History, learner: learner{params: cfg.Params, learned: s.Learned},
+		cfg: cfg, now: time.Now, store: store, maxPeers: maxPeers, fold: newFold(s.peers, s.sentries, cfg.Places),
+		peers: s.peers, sentries: s.sentries, faults: map[string]string{}, applied: s.Applied, history: s.History, learner: learner{params: cfg.Params, learned: s.Learned},
 		dirty: newDirty(), changed: map[string]time.Time{},
 		refreshed: time.Now(), // a backlog at the start comes first
 	}
@@ -166,17 +169,44 @@ func (t *Tracker) Apply(segment uint64) {
 			t.changed[id] = now
 		}
 	}
+	maps.Copy(t.sentries, t.fold.sentryDrafts)
 	t.addHistory(t.fold.counts, t.totals)
 	t.applied = &segment
 	t.Drop()
 	if len(t.peers) > t.maxPeers {
 		t.evict()
 	}
-	if now.Sub(t.refreshed) >= t.refreshEvery() {
+	refresh := now.Sub(t.refreshed) >= t.refreshEvery()
+	if refresh {
 		t.refresh(false)
 		t.refreshed = now
 	}
 	t.publish()
+	if refresh {
+		t.logSentries()
+	}
+}
+
+// logSentries logs the faults of sentries when they begin, change and end.
+func (t *Tracker) logSentries() {
+	list, _ := t.State().Sentries()
+	for _, s := range list {
+		var names, texts []string
+		for _, f := range s.Faults {
+			names, texts = append(names, f.Fault), append(texts, f.Text)
+		}
+		now := strings.Join(names, ",")
+		if was := t.faults[s.ID]; was == now {
+			continue
+		}
+		t.faults[s.ID] = now
+		who := []any{slog.String("sentry", s.ID), slog.String("location", s.Location)}
+		if now == "" {
+			t.cfg.Log.Info("a sentry does as the others again", who...)
+		} else {
+			t.cfg.Log.Warn("a sentry does worse than the others", append(who, slog.String("faults", now), slog.String("reason", strings.Join(texts, "; ")))...)
+		}
+	}
 }
 
 // amend replaces a peer by what rule makes of it. While a segment is open the rule changes
@@ -227,7 +257,7 @@ func (t *Tracker) publish() {
 			slog.Uint64("days", uint64(t.lostDays)))
 		t.lostDays = 0
 	}
-	t.state.Store(&State{Network: t.cfg.Network, Learned: t.learner.learned, Applied: t.applied, History: t.history, peers: maps.Clone(t.peers)})
+	t.state.Store(&State{Network: t.cfg.Network, Learned: t.learner.learned, Applied: t.applied, History: t.history, peers: maps.Clone(t.peers), sentries: maps.Clone(t.sentries)})
 }
 
 // SetActiveValidators sets the number of the network's active validators, as read from the
@@ -250,7 +280,7 @@ func (t *Tracker) Recompute(ctx context.Context) error {
 // Write writes what the database does not have yet in one transaction. After an error the
 // state in memory is good, and the next Write writes it.
 func (t *Tracker) Write(ctx context.Context) error {
-	meta := map[string]any{metaNetwork: t.cfg.Network, metaApplied: t.applied}
+	meta := map[string]any{metaNetwork: t.cfg.Network, metaApplied: t.applied, metaSentries: t.sentries}
 	if t.dirty.learned {
 		meta[metaLearned] = t.learner.learned
 	}

@@ -30,6 +30,8 @@ type options struct {
 	handshakes bool
 	profile    string // directory for CPU profiles of the sentry; empty for none
 	verbose    bool
+	scaleNodes string        // comma-separated sizes of networks
+	scaleSpan  time.Duration // that each is measured for
 }
 
 func main() {
@@ -65,6 +67,7 @@ func cases() []benchCase {
 		{"ingest", ingest},
 		{"places", places},
 		{"api", besideAPI},
+		{"scale", scale},
 	}
 }
 
@@ -78,6 +81,8 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.events, "events", 3_000_000, "events of one run of the ingest case")
 	flags.BoolVar(&o.handshakes, "handshakes", false, "ingest metadata_received events alone, not the stream of a crawl")
 	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry or the consumer into this directory; they cost it a little")
+	flags.StringVar(&o.scaleNodes, "scale-nodes", "1000,2000,4000", "sizes of the networks of the scale case")
+	flags.DurationVar(&o.scaleSpan, "scale-span", 400*time.Second, "for how long each of them is measured: an epoch of mainnet and more")
 	flags.BoolVar(&o.verbose, "v", false, "show the programs' own logs")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -42,21 +42,23 @@ func sentryMain(ctx context.Context, args []string) error {
 	boot := flags.Uint64("boot", 1, "of the events")
 	rate := flags.Int("rate", 0, "events a second")
 	peers := flags.Int("peers", 1, "peers that the events are of")
+	name := flags.String("name", sentryName, "id of the sentry, and of the crawler")
+	replicas := flags.Int("replicas", 1, "of the stream")
 	unusual := flags.Bool("unusual", false, "some events are of other times, and some of another network")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	conn, err := bus.Connect(ctx, bus.Options{URL: *url, Name: "sentry", InBackground: true, Log: log})
+	conn, err := bus.Connect(ctx, bus.Options{URL: *url, Access: bus.Access{Replicas: *replicas}, Name: *name, InBackground: true, Log: log})
 	if err != nil {
 		return err
 	}
-	queue, err := spool.Open(spool.Config{Dir: *spoolDir, Sentry: sentryName, Boot: *boot, Log: log})
+	queue, err := spool.Open(spool.Config{Dir: *spoolDir, Sentry: *name, Boot: *boot, Log: log})
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
-		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: sentryName, Boot: *boot}.Producer(),
+		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: *name, Boot: *boot}.Producer(),
 	})
 	if err != nil {
 		return errors.Join(err, queue.Close(), conn.Close())
@@ -67,6 +69,9 @@ func sentryMain(ctx context.Context, args []string) error {
 	}
 	m := newMaker(*peers)
 	m.unusual = *unusual
+	for i := range m.peers {
+		m.peers[i].CrawlerID = *name
+	}
 	if *rate > 0 {
 		err = publish(ctx, queue, *dir, *boot, *rate, math.MaxUint64, m)
 	} else {

@@ -1,0 +1,68 @@
+package report
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/tracker"
+)
+
+// The comparison names each sentry with its faults, those too whose events are all left out since
+// their clock is off by minutes.
+func TestSentriesAsText(t *testing.T) {
+	skew, ms, off := int64(-1500), int64(87), int64(-26*60*1000)
+	s := Sentries{Nodes: tracker.NodeViews{ByAll: 7, BySome: 3, ByOne: 2, ByNone: 1}, Sentries: []Sentry{{SentryFigures: tracker.SentryFigures{
+		Sentry: tracker.Sentry{ID: "b", Location: "fra\x1b[1m", LastSeen: hour(1), SkewMS: &skew}, Tried: 12, Reached: 9, Alone: 2, Missed: 3, HandshakeMS: &ms,
+		WatchedHours: 2, Changes: 31, Faults: []tracker.SentryFault{{Fault: tracker.FaultFewReached, Text: "did not reach 3 of 4 nodes"}},
+	}}}}
+	for range 3 {
+		if err := s.noteClock(&dataset.Common{CrawlerID: "a", CrawlerLocation: "sgp"}, &off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range s.Sentries {
+		s.Sentries[i].nameClock()
+	}
+	var text bytes.Buffer
+	if err := s.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"-1.50 s", "87 ms", "15.5", "7 reached by all of several sentries, 3 by some of them only, 2 by the only one that tried, 1 by none",
+		"! b (few_reached): did not reach 3 of 4 nodes", "! a (clock): 3 events of the last 2 days are not used, since their times are off by up to 26m0s", "sgp",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, &text)
+		}
+	}
+	if strings.Contains(text.String(), "\x1b") {
+		t.Errorf("a control character of a location: %q", &text)
+	}
+	text.Reset()
+	if err := (Sentries{}).WriteText(&text); err != nil || !strings.Contains(text.String(), "no sentry is known") {
+		t.Errorf("%v, %s", err, &text)
+	}
+}
+
+// Who sees a node is told when several sentries have tried it.
+func TestViewsOfANode(t *testing.T) {
+	ms, subnets := int64(212), 5
+	d := Tracked{Views: []NodeView{
+		{Sentry: "a", Location: "fra", LastHandshake: hour(3), LastVisit: hour(3), LastOutcome: "ok", HandshakeMS: &ms, SubscribedSubnets: &subnets},
+		{Sentry: "b", Location: "sgp", LastVisit: hour(2), LastOutcome: "dial_timeout"},
+	}}
+	p := newPage(new(bytes.Buffer))
+	d.writeViews(p)
+	for _, want := range []string{"a       fra", "212 ms     5", "b       sgp", "never", "dial_timeout, "} {
+		if !strings.Contains(p.String(), want) {
+			t.Errorf("no %q in\n%s", want, p)
+		}
+	}
+	d.Views = d.Views[:1]
+	p = newPage(new(bytes.Buffer))
+	if d.writeViews(p); p.String() != "" {
+		t.Errorf("of one sentry: %s", p)
+	}
+}

@@ -1,0 +1,226 @@
+package tracker
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+const (
+	// maxSentries bounds the sentries that are told apart, since publishers choose their ids. One
+	// that was silent for forgetSentry is forgotten.
+	maxSentries  = 64
+	forgetSentry = 7 * 24 * time.Hour
+	// sentryHours is how many hours of counts are kept of each.
+	sentryHours = 24
+	// maxViews bounds the sentries that are remembered with a peer.
+	maxViews = 16
+)
+
+// Sentry is what its events tell of a sentry. Times are Unix milliseconds.
+type Sentry struct {
+	ID        string `json:"id"`       // crawler_id
+	Location  string `json:"location"` // crawler_location, as in its newest event
+	Version   string `json:"version"`  // crawler_version likewise; empty where that was not told
+	FirstSeen int64  `json:"first_seen"`
+	LastSeen  int64  `json:"last_seen"`
+	// SkewMS is how many milliseconds its clock was ahead of the broker's at SkewAt; nil when
+	// that was never measured.
+	SkewMS *int64 `json:"clock_skew_ms"`
+	SkewAt int64  `json:"clock_skew_at,omitempty"`
+	// Hours are the newest sentryHours with events, oldest first.
+	Hours []SentryHour `json:"hours"`
+}
+
+// SentryHour counts what a sentry has seen in an hour.
+type SentryHour struct {
+	Hour       int64 `json:"hour"` // Unix milliseconds
+	Handshakes int64 `json:"handshakes"`
+	Hellos     int64 `json:"hellos"` // handshakes with the node's subscriptions
+	WatchedMS  int64 `json:"watched_ms"`
+	Changes    int64 `json:"changes"` // of attestation subnets, in watches
+}
+
+// View is what one sentry knows of a peer. Times are Unix milliseconds, 0 for never.
+type View struct {
+	Sentry    string `json:"s"` // its ID
+	Handshake int64  `json:"h,omitempty"`
+	// Subnets is the number of attestation subnets that the peer was subscribed to at that
+	// handshake; nil when it sent no hello.
+	Subnets *int `json:"n,omitempty"`
+	// Visit is the end of the newest visit, of which the outcome is.
+	Visit   int64  `json:"v,omitempty"`
+	Outcome string `json:"o,omitempty"`
+	// HandshakeMS is how long the newest complete handshake took, from the dial on; nil when
+	// that was not told.
+	HandshakeMS *int64 `json:"ms,omitempty"`
+}
+
+func (v View) last() int64 { return max(v.Handshake, v.Visit) }
+
+// sentryOf is the open segment's copy of a sentry; nil when there are too many.
+func (f *fold) sentryOf(c *event.Common) *Sentry {
+	if s := f.lastSentry; s != nil && s.ID == c.CrawlerID {
+		return s
+	}
+	s := f.sentryDrafts[c.CrawlerID]
+	if s == nil {
+		was, known := f.sentries[c.CrawlerID]
+		if !known && (c.CrawlerID == "" || !f.roomForSentry()) {
+			return nil
+		}
+		next := Sentry{ID: strings.Clone(c.CrawlerID)}
+		if known {
+			next = *was
+			next.Hours = slices.Clone(was.Hours)
+		}
+		s = &next
+		f.sentryDrafts[s.ID] = s
+	}
+	f.lastSentry = s
+	return s
+}
+
+// roomForSentry reports whether one more can be told apart.
+func (f *fold) roomForSentry() bool {
+	n := len(f.sentries)
+	for id := range f.sentryDrafts {
+		if f.sentries[id] == nil {
+			n++
+		}
+	}
+	return n < maxSentries
+}
+
+// countSentry notes what an event tells of its sentry.
+func (f *fold) countSentry(e event.Event) {
+	c, _ := ofEvent(e)
+	s := f.sentryOf(&c)
+	if s == nil {
+		return
+	}
+	if s.FirstSeen == 0 || c.Timestamp < s.FirstSeen {
+		s.FirstSeen = c.Timestamp
+	}
+	if c.Timestamp >= s.LastSeen {
+		s.LastSeen = c.Timestamp
+		f.interner.intern(&s.Location, c.CrawlerLocation)
+		if c.CrawlerVersion != "" { // rows of the datasets do not have it
+			f.interner.intern(&s.Version, c.CrawlerVersion)
+		}
+	}
+	if c.ClockSkewMS != nil && c.Timestamp >= s.SkewAt {
+		s.SkewMS, s.SkewAt = copied(c.ClockSkewMS), c.Timestamp
+	}
+	hour := s.hour(c.Timestamp - c.Timestamp%time.Hour.Milliseconds())
+	if hour == nil {
+		return
+	}
+	switch e := e.(type) {
+	case *event.MetadataReceived:
+		hour.Handshakes++
+		if e.SubscribedSubnets != nil {
+			hour.Hellos++
+		}
+	case *event.VisitEnded:
+		if e.Watch != nil {
+			hour.WatchedMS += max(0, e.Watch.To-e.Watch.From)
+			hour.Changes += int64(len(e.Watch.Changes))
+		}
+	}
+}
+
+// hour is that of the counts; nil for one that is too old.
+func (s *Sentry) hour(at int64) *SentryHour {
+	n := len(s.Hours)
+	if n > 0 && s.Hours[n-1].Hour == at { // nearly always
+		return &s.Hours[n-1]
+	}
+	i, known := slices.BinarySearchFunc(s.Hours, at, func(h SentryHour, at int64) int { return cmp.Compare(h.Hour, at) })
+	if !known {
+		if n >= sentryHours && i == 0 {
+			return nil
+		}
+		s.Hours = slices.Insert(s.Hours, i, SentryHour{Hour: at})
+		if n >= sentryHours {
+			s.Hours, i = slices.Delete(s.Hours, 0, 1), i-1
+		}
+	}
+	return &s.Hours[i]
+}
+
+// several reports whether there is more than one sentry.
+func (f *fold) several() bool {
+	if len(f.sentries) > 1 {
+		return true
+	}
+	n := len(f.sentries)
+	for id := range f.sentryDrafts {
+		if f.sentries[id] == nil {
+			n++
+		}
+	}
+	return n > 1
+}
+
+// viewed is what each sentry knows of the peer. only is the id of the only sentry, empty where
+// there are several.
+func (p *Peer) viewed(only string) []View {
+	who := cmp.Or(p.Crawler.CrawlerID, only)
+	if len(p.Views) > 0 || who == "" {
+		return p.Views
+	}
+	return []View{{Sentry: who, Handshake: p.LastHandshake, Visit: p.LastVisit, Outcome: p.LastOutcome}}
+}
+
+// view is what a sentry knows of the peer, to be changed; nil where it is the only one, since
+// writing it with each peer would cost a tenth of a segment's time.
+func (d *draft) view(f *fold, sentry string) *View {
+	if !f.several() {
+		return nil
+	}
+	if !d.copiedViews {
+		d.Views, d.copiedViews = slices.Clone(d.viewed("")), true
+	}
+	i, known := slices.BinarySearchFunc(d.Views, sentry, func(v View, id string) int { return strings.Compare(v.Sentry, id) })
+	if !known {
+		if len(d.Views) == maxViews {
+			oldest := slices.IndexFunc(d.Views, func(v View) bool {
+				return !slices.ContainsFunc(d.Views, func(o View) bool { return o.last() < v.last() })
+			})
+			d.Views = slices.Delete(d.Views, oldest, oldest+1)
+			if oldest < i {
+				i--
+			}
+		}
+		d.Views = slices.Insert(d.Views, i, View{})
+		f.interner.intern(&d.Views[i].Sentry, sentry)
+	}
+	return &d.Views[i]
+}
+
+func (d *draft) viewHandshake(f *fold, e *event.MetadataReceived) {
+	v := d.view(f, e.CrawlerID)
+	if v == nil || e.Timestamp < v.Handshake {
+		return
+	}
+	v.Handshake, v.Subnets = e.Timestamp, nil
+	if e.SubscribedSubnets != nil {
+		v.Subnets = new(len(e.SubscribedSubnets))
+	}
+}
+
+func (d *draft) viewVisit(f *fold, e *event.VisitEnded) {
+	v := d.view(f, e.CrawlerID)
+	if v == nil || e.Ended < v.Visit {
+		return
+	}
+	v.Visit = e.Ended
+	f.interner.intern(&v.Outcome, e.Outcome)
+	if e.HandshakeMS != nil {
+		v.HandshakeMS = copied(e.HandshakeMS)
+	}
+}

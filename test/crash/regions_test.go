@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"reflect"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// regionsEnv is set for the process that has a network namespace of its own.
+const regionsEnv = "CRASH_TEST_REGIONS"
+
+// regionRounds is ROUNDS, else 3; the last round cuts a region off for
+// VALTRACK_REGION_CUT, if that is set.
+func regionRounds() int {
+	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
+		return n
+	}
+	return 3
+}
+
+// Three regions with a nats-server and a sentry each, two consumers: whoever is killed, and
+// whichever region is cut off meanwhile, no event is lost, none is stored twice, and both
+// consumers have the same.
+func TestRegions(t *testing.T) {
+	if os.Getenv(regionsEnv) == "" {
+		t.Parallel()
+		inNamespace(t)
+		return
+	}
+	w := testWorld(t)
+	w.server.args = nil
+	r, err := newRegions(t.Context(), w.programs, t.TempDir(), 300, testPeers)
+	t.Cleanup(r.killAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Servers first, as an operator has it; the first consumer makes the stream, on all of them.
+	for _, who := range r.roles() {
+		if err := r.start(t.Context(), who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("-crash.seed %d", *seed)
+	random := rand.New(rand.NewPCG(*seed, 18))
+	roles := r.roles()
+	random.Shuffle(len(roles), func(i, j int) { roles[i], roles[j] = roles[j], roles[i] })
+	for i := range regionRounds() {
+		time.Sleep(2*time.Second + time.Duration(random.Int64N(int64(time.Second)))) // any moment is as good as another
+		off := time.Duration(0)
+		if i%2 == 1 {
+			off = 3 * time.Second
+		}
+		if long, err := time.ParseDuration(os.Getenv("VALTRACK_REGION_CUT")); err == nil && i == regionRounds()-1 {
+			off = long
+		}
+		victim, region := roles[i%len(roles)], 1+random.IntN(regionCount)
+		t.Logf("round %d: %s is killed, region %d is cut off for %v", i+1, victim, region, off)
+		if err := errors.Join(r.check(), r.round(t.Context(), victim, region, off)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := replicas(t, r); n != regionReplicas {
+		t.Errorf("the stream has %d replicas", n)
+	}
+	if err := r.drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range r.consumers {
+		v, err := c.verify(t.Context())
+		if err := errors.Join(err, v.sound()); err != nil {
+			t.Errorf("consumer %d: %v", i+1, err)
+		}
+		t.Logf("consumer %d: %d events, %d lost, %d twice", i+1, v.events, v.lost, v.twice)
+	}
+	var first map[string]tableSum
+	for _, s := range r.stores() {
+		sums, err := s.sums(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = sums
+		}
+		if !reflect.DeepEqual(sums, first) || len(sums) == 0 {
+			t.Errorf("%s has %v, the first has %v", s.name, sums, first)
+		}
+	}
+}
+
+// inNamespace runs this test in a process with a network namespace of its own.
+func inNamespace(t *testing.T) {
+	t.Helper()
+	for _, tool := range []string{"unshare", "nsenter", "ip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s: %v", tool, err)
+		}
+	}
+	if out, err := exec.Command("unshare", "-n", "ip", "link", "add", "br0", "type", "bridge").CombinedOutput(); err != nil {
+		t.Skipf("needs network namespaces, as root on Linux has them: %v: %s", err, out)
+	}
+	cmd := exec.Command("unshare", "-n", os.Args[0], "-test.run", "^TestRegions$", "-test.v", "-test.timeout", "2h", "-crash.seed", strconv.FormatUint(*seed, 10))
+	cmd.Env = append(os.Environ(), regionsEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func replicas(t *testing.T, r *regions) int {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(healthPoll) {
+		conn, err := nats.Connect(r.url(0))
+		if err == nil {
+			var js jetstream.JetStream
+			js, err = jetstream.New(conn)
+			if err == nil {
+				var s jetstream.Stream
+				if s, err = js.Stream(t.Context(), event.Stream); err == nil {
+					conn.Close()
+					return s.CachedInfo().Config.Replicas
+				}
+			}
+			conn.Close()
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
