@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// roundEvery is how often a Mirror compares the copy with the datasets, and retryAfter
-	// the pause after a round that failed.
+	// roundEvery is how often a Mirror compares the copy with the datasets, or a twelfth of
+	// a shorter period, and retryAfter the longest pause after a round that failed.
 	roundEvery, retryAfter = 5 * time.Minute, time.Minute
 	// settle is how much later than its end the parts of a period are copied: they are
 	// merged first.
@@ -118,9 +118,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := roundEvery
+		pause := min(roundEvery, max(time.Second, m.cfg.Every/12))
 		if err != nil {
-			pause = retryAfter
+			pause = min(retryAfter, pause)
 			if limit.Allow() {
 				m.log.Error("the object store is not up to date, trying again", slog.String("location", m.cfg.Location.String()), slog.Duration("retry_in", pause), slog.Any("error", err))
 			}

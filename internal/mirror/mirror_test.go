@@ -137,7 +137,7 @@ func TestKilledWhileMirroring(t *testing.T) {
 			t.Errorf("step %d: %d objects after the grace time, the manifest lists %d: %q", n, got, want, w.objects())
 		}
 		w.equal(after)
-		w.server.kill()
+		w.server.Kill()
 	}
 }
 
@@ -148,7 +148,7 @@ func TestStoreIsDown(t *testing.T) {
 	w := newWorld(t)
 	w.life(0, commit(1, 4, 2))
 	w.now = epoch.Add(2*time.Hour + settle)
-	w.server.kill()
+	w.server.Kill()
 	m := w.mirror()
 	if err := m.Round(t.Context()); err == nil || strings.Contains(err.Error(), "verysecret") {
 		t.Fatalf("round without a store: %v", err)
@@ -156,7 +156,9 @@ func TestStoreIsDown(t *testing.T) {
 	if s := m.Stats(); s.Failures != 1 || s.Err == nil || !s.LastRound.IsZero() {
 		t.Errorf("stats of a failed round: %+v", s)
 	}
-	w.server.start(t)
+	if err := w.server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +357,7 @@ func TestRestoreNoticesDamage(t *testing.T) {
 	w.life(0, commit(1, 4, 1))
 	w.now = epoch.Add(3 * time.Hour)
 	w.round()
-	path := filepath.Join(w.server.dir, "buckets", bucket, "group", "a", filepath.FromSlash(w.copy().Parts[0].Name))
+	path := filepath.Join(w.server.Dir, "group", "a", filepath.FromSlash(w.copy().Parts[0].Name))
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

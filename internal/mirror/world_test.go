@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,39 +19,15 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/mirror/mirrortest"
 )
-
-// server is an object store in a process of its own.
-type server struct {
-	address, dir string
-	cmd          *exec.Cmd
-}
-
-const bucket = "valtrack"
-
-// buildServer makes the program of the object store, of the module in test/objectstore.
-var buildServer = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "valtrack-objectstore")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "gofakes3")
-	cmd := exec.Command("go", "build", "-o", program, "github.com/johannesboyne/gofakes3/cmd/gofakes3")
-	cmd.Dir = filepath.Join("..", "..", "test", "objectstore")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the object store: %w\n%s", err, out)
-	}
-	return program, nil
-})
 
 func TestMain(m *testing.M) {
 	if err := warmUp(); err != nil {
 		panic(err)
 	}
 	code := m.Run()
-	if program, err := buildServer(); err == nil {
-		os.RemoveAll(filepath.Dir(program))
-	}
+	mirrortest.CleanUp()
 	os.Exit(code)
 }
 
@@ -72,51 +45,10 @@ func warmUp() error {
 	return errors.Join(dataset.Append(w, dataset.DiscoveryRow{ID: "16U"}), w.Commit(nil), w.Close())
 }
 
-func startServer(t *testing.T) *server {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{address: l.Addr().String(), dir: t.TempDir()}
-	l.Close()
-	s.start(t)
-	t.Cleanup(s.kill)
-	return s
-}
-
-// start is called again after kill: the objects are still there.
-func (s *server) start(t *testing.T) {
-	t.Helper()
-	program, err := buildServer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cmd = exec.Command(program, "-host", s.address, "-backend", "fs", "-fs.path", s.dir, "-fs.create", "-initialbucket", bucket)
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for t.Context().Err() == nil {
-		resp, err := http.Get("http://" + s.address + "/" + bucket)
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-func (s *server) kill() {
-	s.cmd.Process.Kill()
-	s.cmd.Wait()
-}
-
 // world is a data directory and its copy. Its time begins at epoch, and only life moves it.
 type world struct {
 	t      *testing.T
-	server *server
+	server *mirrortest.Server
 	cfg    Config
 	now    time.Time
 	shift  time.Duration // of the store's clock from ours
@@ -126,8 +58,13 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // as synctest has it
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, server: startServer(t), now: epoch}
-	at, err := ParseLocation("http://" + w.server.address + "/" + bucket + "/group/a")
+	server, err := mirrortest.Start(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Kill)
+	w := &world{t: t, server: server, now: epoch}
+	at, err := ParseLocation(server.URL() + "/group/a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +223,7 @@ func (w *world) equal(want map[string]figures) {
 // objects are the names of the objects in the store.
 func (w *world) objects() (names []string) {
 	w.t.Helper()
-	root := filepath.Join(w.server.dir, "buckets", bucket, "group", "a")
+	root := filepath.Join(w.server.Dir, "group", "a")
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			name, _ := filepath.Rel(root, path)
