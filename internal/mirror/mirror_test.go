@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/mirror/mirrortest"
 )
 
 const day = 24 * time.Hour
@@ -150,7 +153,7 @@ func TestStoreIsDown(t *testing.T) {
 	w.now = epoch.Add(2*time.Hour + settle)
 	w.server.Kill()
 	m := w.mirror()
-	if err := m.Round(t.Context()); err == nil || strings.Contains(err.Error(), "verysecret") {
+	if err := m.Round(t.Context()); err == nil || strings.Contains(err.Error(), mirrortest.Secret) {
 		t.Fatalf("round without a store: %v", err)
 	}
 	if s := m.Stats(); s.Failures != 1 || s.Err == nil || !s.LastRound.IsZero() {
@@ -357,16 +360,17 @@ func TestRestoreNoticesDamage(t *testing.T) {
 	w.life(0, commit(1, 4, 1))
 	w.now = epoch.Add(3 * time.Hour)
 	w.round()
-	path := filepath.Join(w.server.Dir, "group", "a", filepath.FromSlash(w.copy().Parts[0].Name))
-	data, err := os.ReadFile(path)
-	if err != nil {
+	part, s := w.copy().Parts[0], w.mirror().store
+	var object bytes.Buffer
+	if err := s.get(t.Context(), part.Name, part.Object.Bytes, &object); err != nil {
 		t.Fatal(err)
 	}
+	data := object.Bytes()
 	data[len(data)/2] ^= 1
-	if err := os.WriteFile(path, data, 0o644); err != nil {
+	if err := s.put(t.Context(), part.Name, bytes.NewReader(data), part.Object.Bytes, sha256.Sum256(data)); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.copy().Restore(t.Context(), filepath.Join(t.TempDir(), "d"), w.cfg.Log)
+	_, err := w.copy().Restore(t.Context(), filepath.Join(t.TempDir(), "d"), w.cfg.Log)
 	if err == nil || !strings.Contains(err.Error(), "not what the manifest says") {
 		t.Errorf("restore of a damaged copy: %v", err)
 	}

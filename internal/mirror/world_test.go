@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -69,7 +70,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.cfg = Config{
-		DataDir: filepath.Join(t.TempDir(), "data"), Location: at, Credentials: credentials.NewStaticV4("AKIDEXAMPLE", "verysecret", ""), Every: time.Hour, Network: "hoodi",
+		DataDir: filepath.Join(t.TempDir(), "data"), Location: at, Credentials: credentials.NewStaticV4(mirrortest.Key, mirrortest.Secret, ""), Every: time.Hour, Network: "hoodi",
 		Rejected: func() (dataset.Coverage, error) { return dataset.Coverage{}, nil }, Log: slog.New(slog.DiscardHandler),
 	}
 	return w
@@ -223,16 +224,12 @@ func (w *world) equal(want map[string]figures) {
 // objects are the names of the objects in the store.
 func (w *world) objects() (names []string) {
 	w.t.Helper()
-	root := filepath.Join(w.server.Dir, "group", "a")
-	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			name, _ := filepath.Rel(root, path)
-			names = append(names, name)
+	s := w.mirror().store
+	for o := range s.client.Client.ListObjects(w.t.Context(), s.at.bucket, minio.ListObjectsOptions{Prefix: s.at.prefix, Recursive: true}) {
+		if o.Err != nil {
+			w.t.Fatal(o.Err)
 		}
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
+		names = append(names, o.Key[len(s.at.prefix):])
 	}
 	return names
 }
