@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,16 +85,13 @@ func Credentials(file string) (*credentials.Credentials, error) {
 		}
 		return credentials.NewEnvAWS(), nil
 	}
-	if _, err := os.Stat(file); err != nil {
+	if _, err := os.ReadFile(file); err != nil {
 		return nil, err
 	}
 	c := credentials.NewFileAWSCredentials(file, "")
 	got, err := c.GetWithContext(nil)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if got.AccessKeyID == "" || got.SecretAccessKey == "" {
-		return nil, fmt.Errorf("%s: no aws_access_key_id and aws_secret_access_key for the profile", file)
+	if err != nil || got.AccessKeyID == "" || got.SecretAccessKey == "" { // the error may have a line of the file
+		return nil, fmt.Errorf("%s: want the format of ~/.aws/credentials, with aws_access_key_id and aws_secret_access_key of the profile %s", file, cmp.Or(os.Getenv("AWS_PROFILE"), "default"))
 	}
 	return c, nil
 }
