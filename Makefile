@@ -259,6 +259,23 @@ $(WEB): web/package-lock.json
 $(DUCKDB): test/duckdb/package-lock.json
 	cd test/duckdb && npm ci --no-audit --no-fund
 
+# 5 minutes on 2 cores; SeaweedFS' package is for tests only.
+bin/weed: test/seaweedfs/go.sum
+	cd test/seaweedfs && $(GO) build -o ../../$@ github.com/seaweedfs/seaweedfs/weed
+
+.PHONY: object-store
+object-store: bin/weed ## the copy in an object store against SeaweedFS (5 minutes; the first time 5 more to build it)
+	VALTRACK_SEAWEEDFS=$(CURDIR)/bin/weed $(GO) test ./internal/mirror -count=1 -timeout 20m
+
+bin/httpfs/httpfs.duckdb_extension: test/duckdb/requirements.txt
+	rm -rf bin/httpfs && mkdir -p bin/httpfs
+	python3 -m pip download -q --no-deps --only-binary :all: -d bin/httpfs -r test/duckdb/requirements.txt
+	cd bin/httpfs && python3 -m zipfile -e *.whl . && mv duckdb_extension_httpfs/extensions/*/*.duckdb_extension . && rm -rf *.whl duckdb_extension_httpfs*
+
+.PHONY: mirror-recipe
+mirror-recipe: $(DUCKDB) bin/httpfs/httpfs.duckdb_extension ## DuckDB reads a copy in an object store, as docs/recipes.md says (needs Python with pip)
+	$(GO) test ./internal/mirror -run TestRecipe -count=1
+
 $(PYTHON): test/api/requirements.txt
 	python3 -m venv bin/python
 	bin/python/bin/pip install -q --disable-pip-version-check -r $<

@@ -15,6 +15,7 @@ const (
 	OptHTTP             = "http"
 	OptListen           = "listen"
 	OptMetrics          = "metrics"
+	OptMirror           = "mirror"
 	OptName             = "name"
 	OptNetwork          = "network"
 	OptNetworkDir       = "network-dir"

@@ -19,6 +19,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/geo"
+	"github.com/chainbound/valtrack/internal/mirror"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
@@ -39,6 +40,9 @@ type ConsumerConfig struct {
 	Storing   consumer.Config
 	Estimates EstimatesConfig
 	HTTP      HTTPConfig
+	// Mirror copies the datasets if it has a Location, Credentials and Retention; the rest is
+	// set here.
+	Mirror mirror.Config
 	// Geo are the files of the user's databases of places.
 	Geo []string
 	// DevnetPlaces gives the nodes of a simulated network the places of public addresses,
@@ -244,6 +248,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	c.svc.log.Info("consuming", slog.String("durable", c.durable), slog.String("data_dir", c.dataDir))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.storage.consumer.Run(ctx) })
+	g.Go(func() error { return c.storage.runMirror(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.figures) })
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
 	g.Go(func() error { return c.http.run(ctx) })

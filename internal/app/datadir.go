@@ -15,6 +15,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2/network"
+	"github.com/chainbound/valtrack/internal/mirror"
 	"github.com/chainbound/valtrack/internal/sentry"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
@@ -33,6 +34,8 @@ type DirUse struct {
 	Simulated  bool
 	// Named: the durable has a name that is not derived from the directory.
 	Named bool
+	// Restore: the directory gets datasets, and may have some of an earlier attempt.
+	Restore bool
 	// Rebuild: the tracker's database will be replaced, whatever is wrong with it.
 	Rebuild bool
 }
@@ -135,10 +138,13 @@ func checkFiles(dir string, use DirUse) error {
 		files = append(files, roleSentry+".lock", "sentry.key", "sentry.json", "peers.db")
 	}
 	if use.Consumer {
+		if _, err := os.Stat(filepath.Join(dir, mirror.RestoringDir)); err == nil && !use.Restore {
+			return ConfigErrorf("--%s %q has a restore that is not complete: run 'valtrack restore' again, or remove %s there", OptDataDir, dir, mirror.RestoringDir)
+		}
 		for _, table := range dataset.Tables() {
 			dirs = append(dirs, filepath.Base(dataset.Dir(dir, table)))
 		}
-		files = append(files, dataset.LockFile, dataset.RemovedFile, consumerIDFile, tracker.File, "rejected_events.ndjson", api.ChangesFile)
+		files = append(files, dataset.LockFile, dataset.RemovedFile, mirror.StateFile, consumerIDFile, tracker.File, "rejected_events.ndjson", api.ChangesFile)
 	}
 	for _, name := range dirs {
 		if err := checkEntry(filepath.Join(dir, name), true); err != nil {

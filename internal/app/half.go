@@ -70,6 +70,7 @@ func (h *half) run(ctx context.Context) error {
 	following, stop := context.WithCancel(ctx)
 	var g errgroup.Group
 	g.Go(func() error { return h.datasets.estimates.follow(following, h.datasets.currentTracker) })
+	g.Go(func() error { return h.storage.runMirror(following) })
 	g.Go(func() error {
 		defer stop()
 		return h.storage.consumer.Run(ctx)

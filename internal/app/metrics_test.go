@@ -19,6 +19,7 @@ import (
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
+	"github.com/chainbound/valtrack/internal/mirror"
 	"github.com/chainbound/valtrack/internal/sentry"
 	"github.com/chainbound/valtrack/internal/spool"
 	"github.com/chainbound/valtrack/internal/telemetry"
@@ -95,12 +96,16 @@ func openPipeline(t *testing.T) *Service {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	store, err := mirror.ParseLocation("http://127.0.0.1:1/bucket") // to which nothing is sent
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := PipelineConfig{
 		Sentry: SentryConfig{
 			DataDir: dir, Agent: "valtrack/test", Listen: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
 			Crawl: sentry.Config{AllowPrivate: true, MaxConnections: 10}, SpoolSize: spool.MinSize,
 		},
-		Consumer: ConsumerConfig{DataDir: dir, NATS: EmbeddedNATS, HTTP: HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}}},
+		Consumer: ConsumerConfig{DataDir: dir, NATS: EmbeddedNATS, HTTP: HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}}, Mirror: mirror.Config{Location: store}},
 		Devnet:   &devnet.Config{Nodes: 2, Seed: 1, SlotDuration: time.Second, Dir: filepath.Join(dir, "devnet"), Faults: devnet.HealthyMix()},
 	}
 	p, err := OpenPipeline(t.Context(), cfg, svc)

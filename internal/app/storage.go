@@ -20,6 +20,7 @@ import (
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/geo"
+	"github.com/chainbound/valtrack/internal/mirror"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -39,6 +40,7 @@ const (
 type storing struct {
 	subscription atomic.Pointer[bus.Subscription]
 	consumer     atomic.Pointer[consumer.Consumer] // nil until the network is known
+	mirror       atomic.Pointer[mirror.Mirror]     // nil when there is none
 	registered   map[string]bool
 }
 
@@ -138,6 +140,7 @@ type storage struct {
 	broker       *Broker
 	subscription *bus.Subscription
 	consumer     *consumer.Consumer
+	mirror       *mirror.Mirror // nil when there is none
 	log          *slog.Logger
 }
 
@@ -187,11 +190,15 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		use.Network.GenesisValidatorsRoot = root
 		return claimDataDir(cfg.DataDir, use)
 	}
+	m, err := openMirror(cfg, svc)
+	if err != nil {
+		return nil, err
+	}
 	c, err := consumer.New(settings, d.writer, source)
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	s := &storage{broker: b, subscription: sub, consumer: c, log: svc.log}
+	s := &storage{broker: b, subscription: sub, consumer: c, mirror: m, log: svc.log}
 	d.consumer = c
 	svc.storing.consumer.Store(c)
 	if d.tracker != nil || settings.NoTracker != nil {

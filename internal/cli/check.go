@@ -65,6 +65,7 @@ func runCheck(ctx context.Context, in invocation) error {
 		{"data-dir", in.checkDataDir},
 		{"ports", in.checkPorts},
 		{"http", in.checkHTTP},
+		{"mirror", in.checkMirror},
 		{"nats", in.checkNATS},
 	}
 	var first error

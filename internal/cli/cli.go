@@ -133,6 +133,7 @@ func (p *program) root() *cli.Command {
 			p.exportCommand(),
 			p.reportCommand(),
 			p.rebuildCommand(),
+			p.restoreCommand(),
 			p.siteCommand(),
 			p.migrateCommand(),
 			p.purgeCommand(),

@@ -18,6 +18,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/chainbound/valtrack/internal/mirror/mirrortest"
 )
 
 // TestMain lets the scripts run this test binary as the program valtrack.
@@ -40,6 +42,8 @@ func TestScripts(t *testing.T) {
 			"waithttp":   waitHTTP,
 			"natsserver": natsServer,
 			"dune":       fakeDune,
+
+			"objectstore": objectStore,
 
 			"noearlydial": noEarlyDial,
 		},
@@ -121,6 +125,17 @@ func natsServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the NATS server does not start")
 	}
 	ts.Setenv(args[0], srv.ClientURL())
+}
+
+// objectStore sets a variable to the URL of a bucket in an object store: `objectstore NAME`.
+func objectStore(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: objectstore NAME")
+	}
+	s, err := mirrortest.Start(context.Background(), ts.MkAbs("objectstore-"+args[0]))
+	ts.Check(err)
+	ts.Defer(s.Kill)
+	ts.Setenv(args[0], s.URL())
 }
 
 // fakeDune sets a variable to the URL of a server that takes the key dune_key, and answers as

@@ -47,6 +47,7 @@ type footer struct {
 	committed map[string]int64
 
 	summed bool // it has a checksum
+	sum    string
 	rows   int64
 	// oldest and newest are the rows' timestamps, Unix milliseconds; 0 for a part
 	// without rows.
@@ -145,6 +146,7 @@ func (f *footer) readEntries(lookup func(key string) (string, bool)) error {
 	f.schema, _ = lookup(footerSchema)
 	f.span, _ = lookup(footerSegment)
 	f.table, _ = lookup(footerTable)
+	f.sum, _ = lookup(footerSum)
 	sorted, _ := lookup(footerSorted)
 	f.sorted = sorted == sortedByID
 	for key, into := range map[string]*int64{footerStored: &f.stored, footerPurged: &f.purged} {

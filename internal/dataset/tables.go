@@ -81,8 +81,9 @@ type table struct {
 	stream func(ctx context.Context, dataDir string, in Range, w io.Writer) error
 	// purge is purgeRows.
 	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
-	// verify is verifyFile and within is partWithin.
+	// verify is verifyFile, open is verifyPart and within is partWithin.
 	verify func(ctx context.Context, path string) error
+	open   func(ctx context.Context, f *os.File) (footer, error)
 	within func(path, merged string) (bool, error)
 	// row is an empty row: its type has the columns.
 	row Row
@@ -104,7 +105,7 @@ func tableOf[T Row]() table {
 		merge:  mergeRows[T],
 		purge:  purgeRows[T],
 		check:  checkRows[T],
-		verify: verifyFile[T], within: partWithin[T],
+		verify: verifyFile[T], open: verifyPart[T], within: partWithin[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
 		},

@@ -1,0 +1,221 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/chainbound/valtrack/internal/crashpoint"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/diskio"
+)
+
+// RestoringDir is the directory, in a data directory, of a restore that is not complete.
+const RestoringDir = "_restoring"
+
+// ErrOccupied marks a directory that has datasets of its own.
+var ErrOccupied = errors.New("it has datasets already: restore into a directory without")
+
+// Copy is a copy that can be restored.
+type Copy struct {
+	*Manifest
+	store *store
+	// crash, in tests, is called before each step; see Mirror.
+	crash func(step string) error
+}
+
+func (c *Copy) step(name string) error {
+	crashpoint.At(name)
+	if c.crash == nil {
+		return nil
+	}
+	return c.crash(name)
+}
+
+// OpenCopy reads the manifest of a copy; fs.ErrNotExist when there is none.
+func OpenCopy(ctx context.Context, at Location, keys *credentials.Credentials) (*Copy, error) {
+	s, err := openStore(at, keys)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readManifest(ctx, s)
+	return &Copy{Manifest: m, store: s}, err
+}
+
+// Restored is what a restore has put into a data directory.
+type Restored struct {
+	Network    string `json:"network"`
+	Generation uint64 `json:"generation"`
+	Parts      int    `json:"parts"`
+	Rows       int64  `json:"rows"`
+	Bytes      int64  `json:"bytes"`
+}
+
+// Restore makes the datasets of the copy in a data directory that has none. The caller has
+// locked it. Every part is verified. A restore that was interrupted goes on where it ended.
+func (c *Copy) Restore(ctx context.Context, dataDir string, log *slog.Logger) (Restored, error) {
+	work := filepath.Join(dataDir, RestoringDir)
+	if err := begin(dataDir, work); err != nil {
+		return Restored{}, err
+	}
+	if err := c.makeRoom(work); err != nil {
+		return Restored{}, err
+	}
+	for i, e := range c.Parts {
+		if err := c.fetch(ctx, work, e); err != nil {
+			return Restored{}, err
+		}
+		log.Debug("restored a part", slog.String("object", e.Name), slog.Int("part", i+1), slog.Int("of", len(c.Parts)))
+	}
+	if err := c.finish(ctx, dataDir, work); err != nil {
+		return Restored{}, err
+	}
+	bytes, rows := c.totals()
+	return Restored{c.Network, c.Generation, len(c.Parts), rows, bytes}, nil
+}
+
+// begin makes the directory work. What an earlier restore has moved out of it is moved back,
+// as the manifest may be another one now.
+func begin(dataDir, work string) error {
+	_, err := os.Stat(work)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !fresh {
+		return err
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return err
+	}
+	for _, table := range dataset.Tables() {
+		_, err := os.Lstat(dataset.Dir(dataDir, table))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = os.MkdirAll(dataset.Dir(work, table), 0o755)
+		case err != nil:
+		case fresh:
+			return errors.Join(ErrOccupied, os.RemoveAll(work))
+		default:
+			err = os.Rename(dataset.Dir(dataDir, table), dataset.Dir(work, table))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeRoom removes files that the manifest does not list, and looks whether the others fit.
+func (c *Copy) makeRoom(work string) error {
+	left := map[string]int64{}
+	for _, e := range c.Parts {
+		left[filepath.Join(dataset.Dir(work, e.Table), e.File)] = e.Part.Bytes
+	}
+	for _, table := range dataset.Tables() {
+		entries, err := os.ReadDir(dataset.Dir(work, table))
+		if err != nil {
+			return err
+		}
+		for _, entry := range entries {
+			path := filepath.Join(dataset.Dir(work, table), entry.Name())
+			if _, ok := left[path]; !ok {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return err
+			}
+			delete(left, path)
+		}
+	}
+	var need int64
+	for _, bytes := range left {
+		need += bytes
+	}
+	if free, err := diskio.Free(work); err != nil || free < need {
+		return errors.Join(fmt.Errorf("%w: %d MiB are free and %d MiB are needed", dataset.ErrNoRoom, free>>20, need>>20), err)
+	}
+	return nil
+}
+
+// fetch gets a part, unless an earlier restore has.
+func (c *Copy) fetch(ctx context.Context, work string, e Entry) error {
+	path := filepath.Join(dataset.Dir(work, e.Table), e.File)
+	if sum, err := sumFile(path); err == nil && sum == e.sum() {
+		return nil
+	}
+	if err := c.step("restore part"); err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if err := c.store.get(ctx, e.Name, e.Object.Bytes, io.MultiWriter(f, hash)); err != nil {
+		return err
+	}
+	if [sha256.Size]byte(hash.Sum(nil)) != e.sum() {
+		return fmt.Errorf("%s in %s is not what the manifest says: it was damaged or replaced in the store", e.Name, c.store.at)
+	}
+	found, err := dataset.VerifyPart(ctx, e.Table, f)
+	if err == nil && found != e.Part {
+		err = fmt.Errorf("%w: %s is not the part that the manifest describes", dataset.ErrDamaged, e.Name)
+	}
+	return errors.Join(err, f.Sync())
+}
+
+func sumFile(path string) (sum [sha256.Size]byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, f)
+	return [sha256.Size]byte(hash.Sum(nil)), err
+}
+
+// finish moves the datasets into place. The directory work goes last: as long as it is there
+// the restore is not complete.
+func (c *Copy) finish(ctx context.Context, dataDir, work string) error {
+	var text bytes.Buffer
+	if err := c.store.get(ctx, c.Known.Name, c.Known.Bytes, &text); err != nil {
+		return err
+	}
+	var k known
+	if sha256.Sum256(text.Bytes()) != c.Known.sum() || json.Unmarshal(text.Bytes(), &k) != nil {
+		return fmt.Errorf("%s in %s is damaged", c.Known.Name, c.store.at)
+	}
+	if err := dataset.WriteRemoved(work, dataDir, k.Events, k.Segments); err != nil {
+		return err
+	}
+	own := newState()
+	own.Restored = &origin{c.store.at.String(), c.Writer, c.Generation}
+	if err := own.write(dataDir); err != nil {
+		return err
+	}
+	for _, table := range dataset.Tables() { // that which commits is the last
+		if err := c.step("restore " + table); err != nil {
+			return err
+		}
+		if err := errors.Join(diskio.SyncDir(dataset.Dir(work, table)), os.Rename(dataset.Dir(work, table), dataset.Dir(dataDir, table))); err != nil {
+			return err
+		}
+	}
+	if err := diskio.SyncDir(dataDir); err != nil {
+		return err
+	}
+	if err := c.step("restored"); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(work), diskio.SyncDir(dataDir))
+}
