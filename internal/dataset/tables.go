@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strconv"
@@ -79,6 +80,9 @@ type table struct {
 	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
 	// stream is streamRows.
 	stream func(ctx context.Context, dataDir string, in Range, w io.Writer) error
+	// verified is verifyPart and each is rowsOf.
+	verified func(ctx context.Context, f *os.File) (footer, error)
+	each     func(ctx context.Context, f *os.File) iter.Seq2[Row, error]
 	// purge is purgeRows.
 	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
 	// verify is verifyFile and within is partWithin.
@@ -105,6 +109,7 @@ func tableOf[T Row]() table {
 		purge:  purgeRows[T],
 		check:  checkRows[T],
 		verify: verifyFile[T], within: partWithin[T],
+		verified: verifyPart[T], each: rowsOf[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
 		},
