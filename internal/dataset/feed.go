@@ -23,42 +23,50 @@ type Part struct {
 }
 
 // NextPart finds a table's first part that has the segment from or a later one; nil when there
-// is none yet. newest is the newest committed segment. Until the next call for the table, Compact
+// is none yet.
+// Until the next call for the table, Compact
 // merges neither that part with another, nor segments before from with later ones: who is
 // interrupted finds the same part again. If its First is below from, it was merged before that
 // was asked for; if it is above, retention has removed what was in between, or it was damaged.
 //
 // It may be called by one goroutine beside those of the Writer.
-func (w *Writer) NextPart(name string, from uint64) (part *Part, newest uint64, err error) {
+func (w *Writer) NextPart(name string, from uint64) (*Part, error) {
 	t, err := lookup(name)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cuts[name] = []uint64{from}
 	parts, err := openTable(w.dir, name)
 	if err != nil || parts == nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer parts.dir.Close()
-	newest = w.next - 1
+	newest := w.next - 1
 	i := slices.IndexFunc(parts.live, func(s span) bool { return s.last >= from && s.last <= newest })
 	if i < 0 {
-		return nil, newest, nil
+		return nil, nil
 	}
 	s := parts.live[i]
 	w.cuts[name] = []uint64{s.first, s.last + 1}
 	f, err := parts.open(s)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	return &Part{Table: name, First: s.first, Last: s.last, table: t, file: f}, newest, nil
+	return &Part{Table: name, First: s.first, Last: s.last, table: t, file: f}, nil
 }
 
 // cut reports whether NextPart keeps a table's segments of a span apart. The caller holds mu.
 func (w *Writer) cut(table string, s span) bool {
 	return slices.ContainsFunc(w.cuts[table], func(first uint64) bool { return s.first < first && first <= s.last })
+}
+
+// Newest is the newest committed segment. It may be called by any goroutine.
+func (w *Writer) Newest() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.next - 1
 }
 
 func (w *Writer) keptApart(table string, s span) bool {

@@ -9,11 +9,11 @@ import (
 // next asks for the part and closes it; 0-0 where there is none.
 func next(t *testing.T, w *Writer, from uint64) (p Part) {
 	t.Helper()
-	found, newest, err := w.NextPart(Metadata, from)
+	found, err := w.NextPart(Metadata, from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if newest != w.Segment()-1 {
+	if newest := w.Newest(); newest != w.Segment()-1 {
 		t.Errorf("newest segment %d, want %d", newest, w.Segment()-1)
 	}
 	if found == nil {
