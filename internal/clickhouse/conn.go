@@ -88,6 +88,18 @@ func (c *conn) numbers(ctx context.Context, query string, n int) ([]uint64, erro
 	return out, nil
 }
 
+// version is the server's, which is a number and a point at least.
+func (c *conn) version(ctx context.Context) (string, error) {
+	rows, err := c.rows(ctx, "SELECT version()")
+	if err != nil {
+		return "", err
+	}
+	if len(rows) != 1 || len(rows[0]) != 1 {
+		return "", fmt.Errorf("ClickHouse at %s does not say its version", c.endpoint)
+	}
+	return printable.Clean(fmt.Sprintf("%.40v", rows[0][0])), nil
+}
+
 // insert runs an INSERT with its data. The id is that of the query: a server does not run a
 // second one of the same id beside the first.
 func (c *conn) insert(ctx context.Context, statement, id string, data io.Reader) error {

@@ -3,7 +3,6 @@ package clickhouse
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -169,14 +168,10 @@ func (s *Sink) countBehind() {
 
 // connect prepares the database, and begins again when it lacks what it had.
 func (s *Sink) connect(ctx context.Context) error {
-	rows, err := s.conn.rows(ctx, "SELECT version()")
+	version, err := s.conn.version(ctx)
 	if err != nil {
 		return err
 	}
-	if len(rows) != 1 || len(rows[0]) != 1 {
-		return fmt.Errorf("ClickHouse at %s does not say its version", s.conn.endpoint)
-	}
-	version := fmt.Sprint(rows[0][0])
 	schema, err := newSchema(s.target, version)
 	if err != nil {
 		return err
