@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/chainbound/valtrack/internal/api"
+	"github.com/chainbound/valtrack/internal/clickhouse"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
@@ -100,7 +101,7 @@ func openPipeline(t *testing.T) *Service {
 			DataDir: dir, Agent: "valtrack/test", Listen: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
 			Crawl: sentry.Config{AllowPrivate: true, MaxConnections: 10}, SpoolSize: spool.MinSize,
 		},
-		Consumer: ConsumerConfig{DataDir: dir, NATS: EmbeddedNATS, HTTP: HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}}},
+		Consumer: ConsumerConfig{DataDir: dir, NATS: EmbeddedNATS, ClickHouse: clickhouse.Config{URL: "http://127.0.0.1:9"}, HTTP: HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}}},
 		Devnet:   &devnet.Config{Nodes: 2, Seed: 1, SlotDuration: time.Second, Dir: filepath.Join(dir, "devnet"), Faults: devnet.HealthyMix()},
 	}
 	p, err := OpenPipeline(t.Context(), cfg, svc)

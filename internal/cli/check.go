@@ -66,6 +66,7 @@ func runCheck(ctx context.Context, in invocation) error {
 		{"ports", in.checkPorts},
 		{"http", in.checkHTTP},
 		{"nats", in.checkNATS},
+		{"clickhouse", in.checkClickHouse},
 	}
 	var first error
 	var views []checkView

@@ -40,7 +40,7 @@ func consumerFlags() []cli.Flag {
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
 		geoFlag(),
 		devnetPlacesFlag(),
-	}, slices.Concat(estimatesFlags(), httpFlags())...)
+	}, slices.Concat(clickhouseFlags(), estimatesFlags(), httpFlags())...)
 }
 
 func geoFlag() cli.Flag {
@@ -92,6 +92,9 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		return cfg, usagef("--%s, --%s, --%s, --%s: %w", flagSegmentRows, flagSegmentAge, flagCompact, flagRetention, err)
 	}
 	if cfg.Access, err = in.natsAccess(); err != nil {
+		return cfg, err
+	}
+	if cfg.ClickHouse, err = in.clickhouseConfig(); err != nil {
 		return cfg, err
 	}
 	if cfg.HTTP, err = in.httpConfig(); err != nil {
