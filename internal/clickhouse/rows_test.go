@@ -66,7 +66,7 @@ func (m maker) fill(name string, v reflect.Value) {
 	}
 }
 
-// rowsOf makes n rows of each table, in three hours, and appends them to the open segment.
+// appendRows makes n rows of each table, in three hours, and appends them to the open segment.
 func appendRows(t testing.TB, w *dataset.Writer, m maker, n int) {
 	t.Helper()
 	for i := range n {
@@ -82,6 +82,10 @@ func appendRows(t testing.TB, w *dataset.Writer, m maker, n int) {
 		}
 		d.ID, d.Common, v.ID, v.Common, visit.ID, visit.Common, e.ID, e.Common, h.ID, h.Common = id, common, id, common, id, common, id, common, id, common
 		e.Timestamp -= e.Timestamp % hourMS
+		visit.Part = int32(m.IntN(2))
+		if m.IntN(2) == 0 { // those of a clock that is off are in no series
+			d.ClockErrorMS, h.ClockErrorMS, visit.ClockErrorMS = nil, nil, nil
+		}
 		for _, err := range []error{dataset.Append(w, d), dataset.Append(w, v), dataset.Append(w, visit), dataset.Append(w, e), dataset.Append(w, h)} {
 			if err != nil {
 				t.Fatal(err)

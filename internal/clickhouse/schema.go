@@ -204,6 +204,10 @@ func (s *schema) prepare(ctx context.Context, c *conn, log *slog.Logger) error {
 	if err := s.migrate(ctx, c); err != nil {
 		return err
 	}
+	columns, err := s.existingColumns(ctx, c)
+	if err != nil {
+		return err
+	}
 	for _, t := range s.tables {
 		engine, ok := tables[t.name]
 		if !ok {
@@ -212,7 +216,7 @@ func (s *schema) prepare(ctx context.Context, c *conn, log *slog.Logger) error {
 			}
 			continue
 		}
-		if err := s.addColumns(ctx, c, t); err != nil {
+		if err := s.addColumns(ctx, c, t, columns[t.name]); err != nil {
 			return err
 		}
 		if s.current && s.TTL > 0 && !strings.Contains(engine, fmt.Sprintf("toIntervalSecond(%d)", int64(s.TTL/time.Second))) {
@@ -268,19 +272,29 @@ func (s *schema) migrate(ctx context.Context, c *conn) error {
 	return nil
 }
 
+// existingColumns are the types of the columns by table and name.
+func (s *schema) existingColumns(ctx context.Context, c *conn) (map[string]map[string]string, error) {
+	rows, err := c.rows(ctx, "SELECT table, name, type FROM system.columns WHERE database = "+quote(s.database))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]map[string]string{}
+	for _, row := range rows {
+		if len(row) != 3 {
+			continue
+		}
+		table := fmt.Sprint(row[0])
+		if out[table] == nil {
+			out[table] = map[string]string{}
+		}
+		out[table][fmt.Sprint(row[1])] = fmt.Sprint(row[2])
+	}
+	return out, nil
+}
+
 // addColumns adds those that a table of an earlier version lacks: the rows that it has get the
 // type's default, which is null where a column may be null.
-func (s *schema) addColumns(ctx context.Context, c *conn, t table) error {
-	rows, err := c.rows(ctx, "SELECT name, type FROM system.columns WHERE database = "+quote(s.database)+" AND table = "+quote(t.name))
-	if err != nil {
-		return err
-	}
-	have := map[string]string{}
-	for _, row := range rows {
-		if len(row) == 2 {
-			have[fmt.Sprint(row[0])] = fmt.Sprint(row[1])
-		}
-	}
+func (s *schema) addColumns(ctx context.Context, c *conn, t table, have map[string]string) error {
 	for _, own := range partColumns() {
 		if have[own.name] == "" {
 			return fmt.Errorf("table %s has no column %s: it was not made by valtrack; give another database in the URL", s.table(t.name), own.name)
