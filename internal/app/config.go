@@ -9,6 +9,7 @@ import (
 const (
 	OptActiveValidators = "active-validators"
 	OptBeaconAPI        = "beacon-api"
+	OptClickHouse       = "clickhouse"
 	OptMeanBalance      = "mean-balance"
 	OptDataDir          = "data-dir"
 	OptGeo              = "geo"

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/clickhouse"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -37,9 +38,10 @@ type ConsumerConfig struct {
 	// data directory.
 	Durable string
 	// Storing are the consumer's own settings; Log and Tracker are set here.
-	Storing   consumer.Config
-	Estimates EstimatesConfig
-	HTTP      HTTPConfig
+	Storing    consumer.Config
+	Estimates  EstimatesConfig
+	HTTP       HTTPConfig
+	ClickHouse clickhouse.Config
 	// Mirror copies the datasets if it has a Location, Credentials and Retention; the rest is
 	// set here.
 	Mirror mirror.Config
@@ -177,6 +179,9 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if c.storage, err = openStorage(cfg, sub, source, c.datasets, b, svc); err != nil {
 		return nil, err
 	}
+	if err := c.datasets.openCopy(cfg.ClickHouse, c.durable, svc); err != nil {
+		return nil, err
+	}
 	svc.ready.set(c.storage.ready)
 	c.http.source(cfg, c.places, c.lock.Check, func() *storage { return c.storage })
 	return c, nil
@@ -251,6 +256,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g.Go(func() error { return c.storage.runMirror(ctx) })
 	g.Go(func() error { return c.svc.status.run(ctx, c.svc.log, c.figures) })
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
+	g.Go(func() error { return c.datasets.runCopy(ctx) })
 	g.Go(func() error { return c.http.run(ctx) })
 	g.Go(func() error { return c.places.Run(ctx) })
 	err := g.Wait()

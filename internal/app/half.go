@@ -53,6 +53,9 @@ func (p *Pipeline) openHalf(ctx context.Context, lock *dataset.Lock) (err error)
 	if h.storage, err = openStorage(p.cfg, sub, sub, h.datasets, p.broker, p.svc); err != nil {
 		return err
 	}
+	if err := h.datasets.openCopy(p.cfg.ClickHouse, durable, p.svc); err != nil {
+		return err
+	}
 	p.half = h
 	p.storage.Store(h.storage)
 	return nil
@@ -71,6 +74,7 @@ func (h *half) run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return h.datasets.estimates.follow(following, h.datasets.currentTracker) })
 	g.Go(func() error { return h.storage.runMirror(following) })
+	g.Go(func() error { return h.datasets.runCopy(following) })
 	g.Go(func() error {
 		defer stop()
 		return h.storage.consumer.Run(ctx)

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/chainbound/valtrack/internal/api"
+	"github.com/chainbound/valtrack/internal/clickhouse"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/devnet"
@@ -105,8 +106,11 @@ func openPipeline(t *testing.T) *Service {
 			DataDir: dir, Agent: "valtrack/test", Listen: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})},
 			Crawl: sentry.Config{AllowPrivate: true, MaxConnections: 10}, SpoolSize: spool.MinSize,
 		},
-		Consumer: ConsumerConfig{DataDir: dir, NATS: EmbeddedNATS, HTTP: HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}}, Mirror: mirror.Config{Location: store}},
-		Devnet:   &devnet.Config{Nodes: 2, Seed: 1, SlotDuration: time.Second, Dir: filepath.Join(dir, "devnet"), Faults: devnet.HealthyMix()},
+		Consumer: ConsumerConfig{
+			DataDir: dir, NATS: EmbeddedNATS, HTTP: HTTPConfig{Config: api.Config{Address: "127.0.0.1:0"}},
+			ClickHouse: clickhouse.Config{URL: "http://127.0.0.1:9"}, Mirror: mirror.Config{Location: store},
+		},
+		Devnet: &devnet.Config{Nodes: 2, Seed: 1, SlotDuration: time.Second, Dir: filepath.Join(dir, "devnet"), Faults: devnet.HealthyMix()},
 	}
 	p, err := OpenPipeline(t.Context(), cfg, svc)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/bus"
+	"github.com/chainbound/valtrack/internal/clickhouse"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
@@ -41,6 +42,7 @@ type storing struct {
 	subscription atomic.Pointer[bus.Subscription]
 	consumer     atomic.Pointer[consumer.Consumer] // nil until the network is known
 	mirror       atomic.Pointer[mirror.Mirror]     // nil when there is none
+	copy         atomic.Pointer[clickhouse.Sink]   // nil without
 	registered   map[string]bool
 }
 
@@ -88,6 +90,7 @@ type datasets struct {
 	tracker   *tracker.Tracker // nil when it cannot be opened, or the number of active validators is not known
 	estimates *estimates
 	consumer  *consumer.Consumer // nil until the network is known
+	copy      *clickhouse.Sink   // nil without
 	log       *slog.Logger
 }
 
@@ -141,6 +144,7 @@ type storage struct {
 	subscription *bus.Subscription
 	consumer     *consumer.Consumer
 	mirror       *mirror.Mirror // nil when there is none
+	copyFigures  func() []slog.Attr
 	log          *slog.Logger
 }
 
@@ -198,7 +202,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	s := &storage{broker: b, subscription: sub, consumer: c, mirror: m, log: svc.log}
+	s := &storage{broker: b, subscription: sub, consumer: c, mirror: m, copyFigures: d.copyFigures, log: svc.log}
 	d.consumer = c
 	svc.storing.consumer.Store(c)
 	if d.tracker != nil || settings.NoTracker != nil {
@@ -250,7 +254,8 @@ func (s *storage) figures() []slog.Attr {
 	if stats.Pending > 0 && stats.Err == nil {
 		attrs = append(attrs, slog.Duration("commit_in", max(0, time.Until(stats.CommitDue).Round(time.Second))))
 	}
-	return append(attrs, slog.Uint64("lag", s.subscription.Progress().Pending))
+	attrs = append(attrs, slog.Uint64("lag", s.subscription.Progress().Pending))
+	return append(attrs, s.copyFigures()...)
 }
 
 // drain waits until every message in the stream has been delivered, within its

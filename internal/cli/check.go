@@ -67,6 +67,7 @@ func runCheck(ctx context.Context, in invocation) error {
 		{"http", in.checkHTTP},
 		{"mirror", in.checkMirror},
 		{"nats", in.checkNATS},
+		{"clickhouse", in.checkClickHouse},
 	}
 	var first error
 	var views []checkView

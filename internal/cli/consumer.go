@@ -40,7 +40,7 @@ func consumerFlags() []cli.Flag {
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
 		geoFlag(),
 		devnetPlacesFlag(),
-	}, slices.Concat(mirrorFlags(), estimatesFlags(), httpFlags())...)
+	}, slices.Concat(mirrorFlags(), clickhouseFlags(), estimatesFlags(), httpFlags())...)
 }
 
 func geoFlag() cli.Flag {
@@ -95,6 +95,9 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		return cfg, err
 	}
 	if cfg.Mirror, err = in.mirrorConfig(); err != nil {
+		return cfg, err
+	}
+	if cfg.ClickHouse, err = in.clickhouseConfig(); err != nil {
 		return cfg, err
 	}
 	if cfg.HTTP, err = in.httpConfig(); err != nil {

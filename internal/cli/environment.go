@@ -69,5 +69,5 @@ func (in invocation) variables() []string {
 		}
 		return nil
 	})
-	return append(known, crashpoint.Env) // of test builds
+	return append(known, clickhousePassword, crashpoint.Env) // the last is of test builds
 }

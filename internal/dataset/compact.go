@@ -61,7 +61,7 @@ func (w *Writer) compactTable(ctx context.Context, table table, unit time.Durati
 	for {
 		parts, err := w.committedParts(ctx, table)
 		again := false
-		for _, group := range groups(parts, unit, w.now()) {
+		for _, group := range groups(parts, unit, w.now(), func(s span) bool { return w.keptApart(table.name, s) }) {
 			bad, mergeErr := w.verify(ctx, table, group)
 			if len(bad) > 0 {
 				again, damaged = true, errors.Join(damaged, mergeErr)
@@ -157,8 +157,8 @@ func (w *Writer) committedParts(ctx context.Context, table table) (parts []partI
 
 // groups selects the parts to merge: runs of at least two that follow one another and
 // were committed in the same span of time, excluding the current one, and parts with
-// columns that the result would not have.
-func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partInfo) {
+// columns that the result would not have. No group has segments that apart tells from others.
+func groups(parts []partInfo, unit time.Duration, now time.Time, apart func(span) bool) (out [][]partInfo) {
 	of := func(ms int64) int64 { return ms / unit.Milliseconds() }
 	var group []partInfo
 	var rows int64
@@ -169,7 +169,7 @@ func groups(parts []partInfo, unit time.Duration, now time.Time) (out [][]partIn
 		group, rows = nil, 0
 	}
 	for _, p := range parts {
-		if len(group) > 0 && (of(p.stored) != of(group[0].stored) || p.first != group[len(group)-1].last+1 || rows+p.rows > maxPartRows) {
+		if len(group) > 0 && (of(p.stored) != of(group[0].stored) || p.first != group[len(group)-1].last+1 || rows+p.rows > maxPartRows || apart(span{group[0].first, p.last})) {
 			flush()
 		}
 		if of(p.stored) == of(now.UnixMilli()) || len(p.unknown) > 0 {

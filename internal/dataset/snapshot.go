@@ -137,7 +137,7 @@ func VerifyPart(ctx context.Context, table string, f *os.File) (Part, error) {
 	if err != nil {
 		return Part{}, err
 	}
-	out, err := t.open(ctx, f)
+	out, err := t.verified(ctx, f)
 	if err != nil {
 		return Part{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/diskio"
@@ -26,6 +27,9 @@ type addedPart struct {
 	file string
 }
 
+// errKeptApart ends a merge whose parts may no longer be merged.
+var errKeptApart = errors.New("some of the parts are being copied: they are merged later")
+
 // swap removes parts from a table and adds others, in one step: it builds the new
 // dataset directory of hard links next to the data and exchanges the two. A reader that lists
 // the directory sees all of the old parts or all of the new, at any moment and after a
@@ -38,6 +42,11 @@ func (w *Writer) swap(table string, out []span, in ...addedPart) error {
 	defer w.mu.Unlock()
 	if err := w.lock.Check(); err != nil {
 		return err
+	}
+	for _, p := range in {
+		if !slices.Contains(out, p.span) && w.cut(table, p.span) {
+			return errKeptApart // since the merge began
+		}
 	}
 	if err := w.syncSwap(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strconv"
@@ -79,11 +80,13 @@ type table struct {
 	export func(ctx context.Context, dataDir string, in Range, f *os.File) (int, error)
 	// stream is streamRows.
 	stream func(ctx context.Context, dataDir string, in Range, w io.Writer) error
+	// verified is verifyPart and each is rowsOf.
+	verified func(ctx context.Context, f *os.File) (footer, error)
+	each     func(ctx context.Context, f *os.File) iter.Seq2[Row, error]
 	// purge is purgeRows.
 	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
-	// verify is verifyFile, open is verifyPart and within is partWithin.
+	// verify is verifyFile and within is partWithin.
 	verify func(ctx context.Context, path string) error
-	open   func(ctx context.Context, f *os.File) (footer, error)
 	within func(path, merged string) (bool, error)
 	// row is an empty row: its type has the columns.
 	row Row
@@ -105,7 +108,7 @@ func tableOf[T Row]() table {
 		merge:  mergeRows[T],
 		purge:  purgeRows[T],
 		check:  checkRows[T],
-		verify: verifyFile[T], open: verifyPart[T], within: partWithin[T],
+		verify: verifyFile[T], verified: verifyPart[T], each: rowsOf[T], within: partWithin[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
 		},

@@ -34,6 +34,9 @@ type Writer struct {
 	mu    sync.Mutex
 	next  uint64            // number of the open or next segment
 	holds map[string]uint64 // the first segment of each holder of HoldCompactionFrom
+	// cuts are segments by table: see NextPart. Those before each are not merged with it and
+	// later ones.
+	cuts map[string][]uint64
 	// swapUnsynced: a swap may not be on the disk yet; under mu.
 	swapUnsynced bool
 	old          []generation // of Compact's goroutine
@@ -75,7 +78,7 @@ func Open(dir string, log *slog.Logger) (*Writer, error) {
 // OpenLocked is Open for a directory that is locked already. The writer owns the
 // lock from here on, and closes it even when this fails.
 func OpenLocked(lock *Lock, log *slog.Logger) (*Writer, error) {
-	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holds: map[string]uint64{}}
+	w := &Writer{dir: lock.dir, log: log, lock: lock, now: time.Now, holds: map[string]uint64{}, cuts: map[string][]uint64{}}
 	err := os.RemoveAll(filepath.Join(w.dir, compactingDir))
 	if err == nil {
 		err = w.Recover()

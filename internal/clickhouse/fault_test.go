@@ -1,0 +1,300 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/dataset"
+)
+
+var errKilled = errors.New("killed")
+
+// steps of a copy, in their order; see Sink.step.
+var steps = []string{"insert", "inserted", "counted", "refreshed", "recorded"}
+
+// Wherever the process dies, the next one makes the server have each row once.
+func TestKilledAtEachStep(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		for i, step := range steps {
+			for _, nth := range []int{0, 3} {
+				appendRows(t, w, m, 10+i)
+				commit(t, w)
+				dying, seen := newSink(t, w, url), 0
+				dying.crash = func(at string) error {
+					if at == step {
+						if seen++; seen > nth {
+							return errKilled
+						}
+					}
+					return nil
+				}
+				if err := dying.round(t.Context()); !errors.Is(err, errKilled) {
+					t.Fatalf("at %s: error %v", step, err)
+				}
+			}
+		}
+		s := newSink(t, w, url)
+		round(t, s)
+		sameRows(t, s)
+		sameSeries(t, s)
+	})
+}
+
+// faulty is a server that fails in front of another.
+type faulty struct {
+	mu    sync.Mutex
+	next  string // what happens to the next insert of rows
+	proxy *httputil.ReverseProxy
+}
+
+func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	how := ""
+	if strings.Contains(r.URL.Query().Get("query"), "FORMAT RowBinary") {
+		how, f.next = f.next, ""
+	}
+	f.mu.Unlock()
+	switch how {
+	case "lost answer":
+		f.proxy.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
+		panic(http.ErrAbortHandler)
+	case "cut":
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(r.Body, 5000), r.Body}
+		r.ContentLength = -1
+		f.proxy.ServeHTTP(w, r)
+	case "refused":
+		http.Error(w, "Code: 241. DB::Exception: Memory limit\n\x1b[31m exceeded", http.StatusInternalServerError)
+	case "closed":
+		panic(http.ErrAbortHandler)
+	case "pretended":
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // it is not looked at
+	default:
+		f.proxy.ServeHTTP(w, r)
+	}
+}
+
+func startFaulty(t *testing.T, server string) (*faulty, string) {
+	t.Helper()
+	target, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faulty{proxy: httputil.NewSingleHostReverseProxy(target)}
+	f.proxy.ErrorLog = log.New(io.Discard, "", 0)
+	f.proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	front := httptest.NewServer(f)
+	t.Cleanup(front.Close)
+	return f, front.URL
+}
+
+// Whatever becomes of a request, each row is on the server once in the end: a lost answer, a
+// request that ends in the middle, an error, and a server that says that it has stored what it has not.
+func TestFaultsOfTheServer(t *testing.T) {
+	onServers(t, func(t *testing.T, server string) {
+		f, front := startFaulty(t, server)
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		s := newSink(t, w, front)
+		s.settle = 0
+		direct := newSink(t, w, server)
+		for _, how := range []string{"lost answer", "cut", "refused", "closed", "pretended"} {
+			appendRows(t, w, m, 30)
+			commit(t, w)
+			f.mu.Lock()
+			f.next = how
+			f.mu.Unlock()
+			failures := 0
+			for err := s.round(t.Context()); err != nil; err = s.round(t.Context()) {
+				if failures++; failures > 3 {
+					t.Fatalf("%s: %v", how, err)
+				}
+				if strings.ContainsAny(err.Error(), "\n\x1b") {
+					t.Errorf("%s: error %q", how, err)
+				}
+				s.schema = nil
+			}
+			if failures == 0 {
+				t.Errorf("%s: no error", how)
+			}
+			sameRows(t, direct)
+		}
+		sameSeries(t, direct)
+	})
+}
+
+// What was merged while nobody copied, and what the server has lost, is copied again; and nothing
+// is there twice.
+func TestCopyIsMendedByCounting(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		dir := t.TempDir()
+		w := openWriter(t, dir)
+		m := newMaker()
+		commitInOneSpan(t, w, m, 4)
+		first := newSink(t, w, url)
+		first.crash = func(at string) error {
+			if first.state.table(dataset.Discovery).Next == 4 && at == "insert" { // all tables have the first three
+				return errKilled
+			}
+			return nil
+		}
+		if err := first.round(t.Context()); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		w = openWriter(t, dir) // a run without the option, which merges everything
+		merge(t, w)
+		s := newSink(t, w, url)
+		round(t, s)
+		sameRows(t, s)
+		if st := s.Stats(); st.Replaced != 5 || st.Lost != 0 {
+			t.Errorf("after a merge: stats %+v", st)
+		}
+
+		// A table that somebody emptied.
+		appendRows(t, w, m, 10)
+		commit(t, w)
+		if err := s.conn.exec(t.Context(), "DROP TABLE "+s.schema.table(dataset.Visit)); err != nil {
+			t.Fatal(err)
+		}
+		s = newSink(t, w, url)
+		round(t, s)
+		sameRows(t, s)
+		if st := s.Stats(); st.Inserts != 4+2 {
+			t.Errorf("after a drop: stats %+v", st)
+		}
+
+		// A lost state: everything is counted, and nothing inserted.
+		s = newSink(t, w, url)
+		s.state.restart()
+		round(t, s)
+		sameRows(t, s)
+		if st := s.Stats(); st.Inserts != 0 || st.Replaced != 0 {
+			t.Errorf("after the state was lost: stats %+v", st)
+		}
+		sameSeries(t, s)
+	})
+}
+
+// span is that whose parts merge merges into one: the second of the writer's two.
+const span = 24 * 100 * time.Millisecond
+
+// commitInOneSpan commits segments that merge will merge into one part.
+func commitInOneSpan(t *testing.T, w *dataset.Writer, m maker, segments int) {
+	t.Helper()
+	if into := time.Duration(time.Now().UnixNano()) % span; into > span/4 {
+		time.Sleep(span - into)
+	}
+	for range segments {
+		appendRows(t, w, m, 10)
+		commit(t, w)
+	}
+}
+
+// merge merges all parts but the first, which is empty.
+func merge(t *testing.T, w *dataset.Writer) {
+	t.Helper()
+	time.Sleep(span - time.Duration(time.Now().UnixNano())%span) // it has to end
+	if _, err := w.Compact(t.Context(), span/24); err != nil {
+		t.Fatal(err)
+	}
+	if parts, err := dataset.Parts(w.Dir(), dataset.Visit); err != nil || len(parts) > 2 {
+		t.Fatalf("%d parts, %v", len(parts), err)
+	}
+}
+
+// A server that is away holds up nothing: parts are merged meanwhile, and the copy catches up when
+// it answers, as Run does by itself.
+func TestCatchesUp(t *testing.T) {
+	onServers(t, func(t *testing.T, server string) {
+		away := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		defer away.Close()
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		s := newSink(t, w, away.URL)
+		s.retryMin, s.poll = time.Millisecond, time.Millisecond
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		commitInOneSpan(t, w, m, 6)
+		until(t, "failures", func() bool { st := s.Stats(); return st.Failures > 2 && st.Err != nil && st.Behind == 7 })
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		merge(t, w)
+		s = newSink(t, w, server)
+		s.poll = time.Millisecond
+		ctx, cancel = context.WithCancel(t.Context())
+		go func() { done <- s.Run(ctx) }()
+		until(t, "the copy", func() bool { st := s.Stats(); return st.Behind == 0 && !st.CaughtUp.IsZero() })
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if st := s.Stats(); st.Replaced != 0 || st.Lost != 0 || st.Rows != 300 || st.Inserts != 5 {
+			t.Errorf("stats %+v", st)
+		}
+		sameRows(t, s)
+	})
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("timed out waiting for: %s", what)
+		}
+	}
+}
+
+// sameSeries compares the materialised series with the rows on the server.
+func sameSeries(t *testing.T, s *Sink) {
+	t.Helper()
+	schema, err := newSchema(s.target, "26.9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range allSeries() {
+		where := "1"
+		if one.where != "" {
+			where = one.where
+		}
+		want := seriesRows(t, s, fmt.Sprintf("SELECT %s AS at, %s AS tag, %s FROM %s WHERE %s GROUP BY at, tag ORDER BY at, tag", one.at, one.label, one.value, schema.table(one.table), where))
+		got := seriesRows(t, s, fmt.Sprintf("SELECT timestamp, label, value FROM %s WHERE name = %s ORDER BY timestamp, label", schema.table(seriesView), quote(one.name)))
+		if got != want || want == "" {
+			t.Errorf("series %s:\n got %s\nwant %s", one.name, got, want)
+		}
+	}
+}
+
+func seriesRows(t *testing.T, s *Sink, query string) string {
+	t.Helper()
+	rows, err := s.conn.rows(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, row := range rows {
+		fmt.Fprintln(&out, text(any(row), false))
+	}
+	return out.String()
+}

@@ -1,0 +1,266 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/chainbound/valtrack/internal/crashpoint"
+	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/loglimit"
+)
+
+const (
+	// poll is how often the datasets are asked for new parts.
+	poll = 2 * time.Second
+	// retryMin and retryMax bound the pause after an error; it doubles from one to the other.
+	retryMin, retryMax = time.Second, time.Minute
+	// logEvery limits the log of errors that last.
+	logEvery = 10 * time.Minute
+)
+
+// Stats counts since the sink was made.
+type Stats struct {
+	Rows     uint64    // inserted, and counted on the server
+	Inserts  uint64    // of these rows
+	Failures uint64    // attempts that ended with an error
+	Replaced uint64    // parts whose rows were removed, to insert them again
+	Lost     uint64    // segments of tables that were removed or damaged before they were copied
+	Behind   uint64    // segments that are committed and not copied, of the table that is furthest behind
+	CaughtUp time.Time // when the server last had all; zero before
+	// Err is why the copy does not go on at present; nil when it does.
+	Err error
+}
+
+// Sink copies the datasets of one writer to one server.
+type Sink struct {
+	writer *dataset.Writer
+	target *target
+	log    *slog.Logger
+	limit  *loglimit.Limiter
+	state  *state
+
+	conn   *conn
+	schema *schema // nil while not connected
+	// The constants above, and what a test does at each step, except in tests.
+	poll, retryMin, settle time.Duration
+	crash                  func(step string) error
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// New makes the sink of a writer, and connects to nothing. From then on the writer does not merge
+// what is copied with what is not. source names the data directory in each row; it is kept with
+// the state.
+func New(cfg Config, w *dataset.Writer, source string, log *slog.Logger) (*Sink, error) {
+	t, err := cfg.target()
+	if err != nil {
+		return nil, err
+	}
+	st, err := readState(w.Dir(), t, source, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sink{writer: w, target: t, log: log, limit: loglimit.Every(logEvery), state: st, conn: newConn(t), poll: poll, retryMin: retryMin, settle: settle}
+	for _, table := range dataset.Tables() {
+		part, err := w.NextPart(table, st.table(table).Next)
+		if err != nil {
+			return nil, err
+		}
+		if part != nil {
+			part.Close()
+		}
+	}
+	return s, nil
+}
+
+// Stats may be called at any time.
+func (s *Sink) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+func (s *Sink) update(change func(*Stats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.stats)
+}
+
+// Run copies until ctx ends, and returns nil. While the server does not answer, or refuses, it
+// tries again and again. Run may be called once.
+func (s *Sink) Run(ctx context.Context) error {
+	defer s.conn.close()
+	pause := s.retryMin
+	for {
+		wait := s.poll
+		err := s.round(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.schema = nil // what the server has is looked at again
+			s.failed(err, pause)
+			wait, pause = pause, min(2*pause, retryMax)
+		default:
+			s.succeeded()
+			pause = s.retryMin
+		}
+		if sleep(ctx, wait) != nil {
+			return nil
+		}
+	}
+}
+
+func (s *Sink) failed(err error, pause time.Duration) {
+	s.update(func(st *Stats) { st.Err = err; st.Failures++ })
+	if s.limit.Allow() {
+		s.log.Warn("cannot copy to ClickHouse, trying again; events are stored as ever", slog.Any("error", err), slog.Duration("retry_in", pause), slog.Uint64("segments_behind", s.Stats().Behind))
+	}
+}
+
+func (s *Sink) succeeded() {
+	was := s.Stats().Err
+	s.update(func(st *Stats) { st.Err = nil; st.CaughtUp = time.Now() })
+	if was != nil {
+		s.limit = loglimit.Every(logEvery)
+		s.log.Info("ClickHouse has all rows again", slog.Uint64("rows_inserted", s.Stats().Rows))
+	}
+}
+
+// round copies what the server does not have, a part of each table in turn.
+func (s *Sink) round(ctx context.Context) error {
+	if s.schema == nil {
+		if err := s.connect(ctx); err != nil {
+			s.countBehind()
+			return err
+		}
+	}
+	for more := true; more; {
+		more = false
+		for _, t := range s.schema.tables {
+			copied, err := s.copyNext(ctx, t)
+			if err != nil {
+				s.countBehind()
+				return err
+			}
+			more = more || copied
+		}
+		s.countBehind()
+	}
+	return nil
+}
+
+// countBehind updates Stats.Behind.
+func (s *Sink) countBehind() {
+	var behind uint64
+	for _, name := range dataset.Tables() {
+		next := s.state.table(name).Next
+		if newest := s.writer.Newest(); newest >= next {
+			behind = max(behind, newest-next+1)
+		}
+	}
+	s.update(func(st *Stats) { st.Behind = behind })
+}
+
+// connect prepares the database, and begins again when it lacks what it had.
+func (s *Sink) connect(ctx context.Context) error {
+	version, err := s.conn.version(ctx)
+	if err != nil {
+		return err
+	}
+	schema, err := newSchema(s.target, version)
+	if err != nil {
+		return err
+	}
+	if err := schema.prepare(ctx, s.conn, s.log); err != nil {
+		return err
+	}
+	for _, t := range schema.tables {
+		st := s.state.table(t.name)
+		if st.Rows == 0 {
+			continue
+		}
+		u := unit{table: t, source: s.state.Source, first: st.First, last: st.Last, rows: st.Rows}
+		n, err := s.conn.numbers(ctx, "SELECT count() FROM "+schema.table(t.name)+" WHERE "+u.within(), 1)
+		if err != nil {
+			return err
+		}
+		if n[0] != uint64(st.Rows) {
+			s.log.Warn("ClickHouse does not have what was copied: counting all parts, and inserting what is missing",
+				slog.String("table", t.name), slog.Uint64("segment", st.Last), slog.Uint64("rows", n[0]), slog.Int64("want", st.Rows))
+			s.state.restart()
+			if err := s.state.write(s.writer.Dir()); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	s.log.Info("copying to ClickHouse", slog.String("url", s.conn.endpoint), slog.String("database", s.target.database), slog.String("version", version))
+	s.schema = schema
+	return nil
+}
+
+// copyNext copies a table's next part; false when there is none.
+func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
+	st := s.state.table(t.name)
+	part, err := s.writer.NextPart(t.name, st.Next)
+	if err != nil || part == nil {
+		return false, err
+	}
+	defer part.Close()
+	if st.Next > 0 && part.First > st.Next {
+		s.lost(t.name, st.Next, part.First-1, errors.New("the parts are gone"))
+	}
+	if err := part.Open(ctx); errors.Is(err, dataset.ErrDamaged) {
+		s.lost(t.name, part.First, part.Last, err)
+		st.Next, st.Attempt = part.Last+1, 0
+		return true, s.state.write(s.writer.Dir())
+	} else if err != nil {
+		return false, err
+	}
+	if part.Rows == 0 || s.expired(part) {
+		st.Next, st.Attempt = part.Last+1, 0
+		return true, nil // written with the next that has rows
+	}
+	u := newUnit(t, s.state.Source, part)
+	if err := s.copyPart(ctx, u, part); err != nil {
+		return false, err
+	}
+	for _, statement := range s.schema.refresh(u, s.state.nextVersion()) {
+		if err := s.conn.exec(ctx, statement); err != nil {
+			return false, err
+		}
+	}
+	if err := s.step("refreshed"); err != nil {
+		return false, err
+	}
+	*st = tableState{Next: u.last + 1, First: u.first, Last: u.last, Rows: u.rows}
+	if err := s.state.write(s.writer.Dir()); err != nil {
+		return false, err
+	}
+	return true, s.step("recorded")
+}
+
+// expired reports whether the server would drop the part's rows at once.
+func (s *Sink) expired(p *dataset.PartReader) bool {
+	return s.target.TTL > 0 && time.Since(p.Stored) > s.target.TTL
+}
+
+func (s *Sink) lost(table string, first, last uint64, err error) {
+	s.update(func(st *Stats) { st.Lost += last - first + 1 })
+	s.log.Error("ClickHouse will not have these segments: retention removed them before they were copied, or they are damaged",
+		slog.String("table", table), slog.Uint64("first", first), slog.Uint64("last", last), slog.Any("error", err))
+}
+
+// step is where the process may die.
+func (s *Sink) step(name string) error {
+	crashpoint.At("clickhouse " + name)
+	if s.crash == nil {
+		return nil
+	}
+	return s.crash(name)
+}
