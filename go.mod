@@ -3,6 +3,7 @@ module github.com/chainbound/valtrack
 go 1.26.8
 
 require (
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/ethereum/go-ethereum v1.17.10
 	github.com/google/go-cmp v0.7.0
 	github.com/klauspost/compress v1.20.3

@@ -62,6 +62,7 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
 		address: cfg.Metrics, profiles: cfg.Profiles, onTerminal: telemetry.IsTerminal(cfg.Stderr),
 	}
+	s.ready.setReason("starting")
 	telemetry.Register(s.metrics, cfg.Stderr.Dropped,
 		telemetry.Counter("valtrack_log_lines_dropped_total", "Lines of the log that were dropped because nobody read it.", func(lines uint64) uint64 { return lines }))
 	var err error
@@ -128,10 +129,10 @@ func StoppedEarly(ctx context.Context, err error) error {
 }
 
 // withStopLimit runs work, and waits for it no longer than the limit once ctx has
-// ended.
+// ended. The service manager is notified meanwhile.
 func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	done := make(chan error, 1)
-	go func() { done <- work(ctx) }()
+	go func() { done <- s.whileNotifying(ctx, work) }()
 	select {
 	case err := <-done:
 		return err
