@@ -172,6 +172,11 @@ upgrade: bin/valtrack-before-places bin/readers $(DUCKDB) ## a data directory wi
 upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-places.tar.gz
 	test/e2e/testdata/before-places.sh bin/valtrack-before-places "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 
+.PHONY: check-ops
+check-ops: ## alert rules, dashboard and units; a real Prometheus scrapes every kind of process; a minute (needs prometheus with promtool, systemd-analyze)
+	$(GO) test . -run '^Test(Alerts|Dashboard|MetricsOf|Units)' -count=1
+	VALTRACK_OPS=1 $(GO) test ./test/e2e -run '^TestPrometheusScrapesEveryProcess$$' -count=1 -v -timeout 10m
+
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
