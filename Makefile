@@ -215,7 +215,8 @@ screenshots: $(WEB) ## pictures of every page, light, dark and on a phone, into 
 	cd web && npm run -s screenshots -- ../bin/screenshots $(URL)
 
 .PHONY: docs
-docs: ## write what is generated: docs/metrics.md, and the types in docs/data-dictionary.md
+docs: ## write what is generated: docs/metrics.md, the types in docs/data-dictionary.md, contrib/man/valtrack.1
+	$(GO) test ./internal/cli -run '^TestManPageIsCurrent$$' -count=1 -update
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
 	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
 
