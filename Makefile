@@ -237,6 +237,19 @@ geo-check: $(GEO_DATA) ## the embedded table against npm's packages: a million r
 $(GEO_DATA):
 	npm install --prefix $@ --no-save --no-audit --no-fund --ignore-scripts $(GEO_PACKAGES)
 
+# Windows has no access(2), umask(2) and SIGHUP, which the program uses.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+# From two clones, the second one with an empty build cache: what is not committed is not in it.
+.PHONY: release
+release: ## archives, Debian packages, SBOMs and SHA256SUMS of HEAD in dist, built twice and compared; PLATFORMS=linux/amd64 for one (needs dpkg-deb)
+	rm -rf dist bin/release && mkdir -p dist bin/release/second
+	git clone -q . bin/release/first && git clone -q . bin/release/second/clone
+	bin/release/first/tools/release.sh dist $(PLATFORMS)
+	GOCACHE=$(CURDIR)/bin/release/cache bin/release/second/clone/tools/release.sh bin/release/again $(PLATFORMS)
+	diff dist/SHA256SUMS bin/release/again/SHA256SUMS && echo "both builds are equal"
+	rm -rf bin/release
+
 .PHONY: ci
 ci: check-web test lint audit race fuzz build ## what CI runs
 
@@ -253,4 +266,4 @@ $(PYTHON): test/api/requirements.txt
 
 .PHONY: clean
 clean: ## remove what the targets built
-	rm -rf valtrack bin test/duckdb/node_modules web/node_modules
+	rm -rf valtrack bin dist test/duckdb/node_modules web/node_modules
