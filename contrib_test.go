@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -232,6 +233,110 @@ func TestUnits(t *testing.T) {
 		output(t, dir, analyze, "security", "--offline=true", "--threshold=29", path)
 		if foreign := strings.Contains(unit, "/nats-server"); foreign == strings.Contains(unit, "\nType=notify\nNotifyAccess=main\nWatchdogSec=") {
 			t.Errorf("%s: Valtrack notifies the service manager, nats-server does not", file)
+		}
+	}
+}
+
+// There is no container engine here: the files are checked as far as that goes without one.
+func TestContainerFiles(t *testing.T) {
+	if read(t, "contrib/kubernetes/events.json") != read(t, "contrib/nats/events.json") {
+		t.Error("contrib/kubernetes/events.json is not contrib/nats/events.json, of which it is a copy, since kustomize reads no other directory")
+	}
+	if read(t, ".dockerignore") != read(t, ".containerignore") {
+		t.Error(".dockerignore is not .containerignore")
+	}
+	toolchain := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(read(t, "go.mod"))[1]
+	if !strings.Contains(read(t, "Containerfile"), "golang:"+toolchain+"-") {
+		t.Errorf("Containerfile does not build with Go %s, which go.mod wants", toolchain)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Image    string
+			Ports    []string
+			ReadOnly bool `yaml:"read_only"`
+			Volumes  []string
+		}
+		Volumes map[string]any
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "contrib/container/compose.yaml")), &compose); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range compose.Services {
+		if s.Image == "valtrack" && !s.ReadOnly {
+			t.Errorf("compose.yaml: the root of %s is writable", name)
+		}
+		if s.Image != "valtrack" && !regexp.MustCompile(`:[^:]*\d`).MatchString(s.Image) {
+			t.Errorf("compose.yaml: the image %s has no version", s.Image)
+		}
+		for _, port := range s.Ports {
+			if !strings.HasPrefix(port, "127.0.0.1:") && !strings.HasPrefix(name, "sentry-") {
+				t.Errorf("compose.yaml: port %s of %s is open to the internet", port, name)
+			}
+		}
+		for _, v := range s.Volumes {
+			from, _, _ := strings.Cut(v, ":")
+			if _, named := compose.Volumes[from]; named {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join("contrib/container", from)); err != nil {
+				t.Errorf("compose.yaml: %s: %v", name, err)
+			}
+		}
+	}
+	if promtool, err := exec.LookPath("promtool"); err == nil {
+		output(t, "contrib/container", promtool, "check", "config", "--syntax-only", "prometheus.yml")
+	}
+}
+
+// Each pod fits "restricted", but for the ports of sentries, and each resource that a
+// kustomization names exists.
+func TestKubernetesFiles(t *testing.T) {
+	const dir = "contrib/kubernetes/"
+	var kustomization struct{ Resources []string }
+	if err := yaml.Unmarshal([]byte(read(t, dir+"kustomization.yaml")), &kustomization); err != nil {
+		t.Fatal(err)
+	}
+	pods := 0
+	for _, file := range kustomization.Resources {
+		for dec := yaml.NewDecoder(strings.NewReader(read(t, dir+file))); ; {
+			var object struct {
+				Kind string
+				Spec struct{ Template podTemplate }
+			}
+			if err := dec.Decode(&object); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			pod := object.Spec.Template.Spec
+			for _, c := range pod.Containers {
+				pods++
+				if s := c.SecurityContext; s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) ||
+					!pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != "RuntimeDefault" || c.Resources.Limits["memory"] == "" {
+					t.Errorf("%s: %s is not confined", file, c.Name)
+				}
+			}
+		}
+	}
+	if pods != 4 {
+		t.Errorf("%d containers", pods)
+	}
+}
+
+type podTemplate struct {
+	Spec struct {
+		SecurityContext struct {
+			RunAsNonRoot   bool                  `yaml:"runAsNonRoot"`
+			SeccompProfile struct{ Type string } `yaml:"seccompProfile"`
+		} `yaml:"securityContext"`
+		Containers []struct {
+			Name            string
+			SecurityContext struct {
+				AllowPrivilegeEscalation *bool                   `yaml:"allowPrivilegeEscalation"`
+				ReadOnlyRootFilesystem   bool                    `yaml:"readOnlyRootFilesystem"`
+				Capabilities             struct{ Drop []string } `yaml:"capabilities"`
+			} `yaml:"securityContext"`
+			Resources struct{ Limits map[string]string }
 		}
 	}
 }
