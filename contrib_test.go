@@ -190,6 +190,7 @@ func TestAlertsFire(t *testing.T) {
 	promtool := program(t, "promtool")
 	output(t, rulesDir, promtool, "check", "config", "prometheus.yml")
 	output(t, rulesDir, promtool, "test", "rules", "valtrack.rules.test.yml")
+	checkCollector(t, promtool)
 	type rule struct {
 		Record string `yaml:"record"`
 		Expr   string `yaml:"expr"`
@@ -209,6 +210,28 @@ func TestAlertsFire(t *testing.T) {
 		t.Fatal(err)
 	}
 	output(t, ".", promtool, "check", "rules", path)
+}
+
+// checkCollector: what a collector would scrape is a configuration of Prometheus.
+func checkCollector(t *testing.T, promtool string) {
+	t.Helper()
+	var collector struct {
+		Receivers struct{ Prometheus struct{ Config yaml.Node } }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "contrib/opentelemetry/collector.yaml")), &collector); err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.Marshal(&collector.Receivers.Prometheus.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := output(t, ".", promtool, "check", "config", path); !strings.Contains(string(text), "9100") {
+		t.Errorf("%s: %s", text, out)
+	}
 }
 
 // The units parse without a warning, and confine what they start.

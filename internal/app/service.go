@@ -129,10 +129,10 @@ func StoppedEarly(ctx context.Context, err error) error {
 }
 
 // withStopLimit runs work, and waits for it no longer than the limit once ctx has
-// ended. The service manager is notified meanwhile.
+// ended. The service manager is notified and metrics are exported meanwhile.
 func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	done := make(chan error, 1)
-	go func() { done <- s.whileNotifying(ctx, work) }()
+	go func() { done <- s.whileExporting(func() error { return s.whileNotifying(ctx, work) }) }()
 	select {
 	case err := <-done:
 		return err
@@ -145,6 +145,25 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 		s.log.Warn("stopping takes too long, exiting now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
 		return nil
 	}
+}
+
+// whileExporting runs work, and sends metrics by OTLP meanwhile where the environment asks for it.
+// Errors of the environment are ConfigErrors.
+func (s *Service) whileExporting(work func() error) error {
+	exporter, err := telemetry.NewOTLP(s.metrics, s.log)
+	if err != nil {
+		return AsConfigError(err)
+	}
+	if exporter == nil {
+		return work()
+	}
+	s.log.Info("exporting metrics by OTLP")
+	defer func() {
+		if err := exporter.Close(); err != nil {
+			s.log.Warn("the last metrics could not be exported by OTLP", slog.Any("error", err))
+		}
+	}()
+	return work()
 }
 
 // listen binds the address of the metrics server; the server is nil without one.
