@@ -191,6 +191,11 @@ upgrade: bin/valtrack-before-places bin/readers $(DUCKDB) ## a data directory wi
 upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-places.tar.gz
 	test/e2e/testdata/before-places.sh bin/valtrack-before-places "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 
+.PHONY: check-ops
+check-ops: ## alert rules, dashboard and units; a real Prometheus scrapes every kind of process; a minute (needs prometheus with promtool, systemd-analyze)
+	$(GO) test . -run '^Test(Alerts|Dashboard|MetricsOf|Units)' -count=1
+	VALTRACK_OPS=1 $(GO) test ./test/e2e -run '^TestPrometheusScrapesEveryProcess$$' -count=1 -v -timeout 10m
+
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
@@ -229,7 +234,8 @@ screenshots: $(WEB) ## pictures of every page, light, dark and on a phone, into 
 	cd web && npm run -s screenshots -- ../bin/screenshots $(URL)
 
 .PHONY: docs
-docs: ## write what is generated: docs/metrics.md, and the types in docs/data-dictionary.md
+docs: ## write what is generated: docs/metrics.md, the types in docs/data-dictionary.md, contrib/man/valtrack.1
+	$(GO) test ./internal/cli -run '^TestManPageIsCurrent$$' -count=1 -update
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
 	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
 
@@ -249,6 +255,19 @@ geo-check: $(GEO_DATA) ## the embedded table against npm's packages: a million r
 
 $(GEO_DATA):
 	npm install --prefix $@ --no-save --no-audit --no-fund --ignore-scripts $(GEO_PACKAGES)
+
+# Windows has no access(2), umask(2) and SIGHUP, which the program uses.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+# From two clones, the second one with an empty build cache: what is not committed is not in it.
+.PHONY: release
+release: ## archives, Debian packages, SBOMs and SHA256SUMS of HEAD in dist, built twice and compared; PLATFORMS=linux/amd64 for one (needs dpkg-deb)
+	rm -rf dist bin/release && mkdir -p dist bin/release/second
+	git clone -q . bin/release/first && git clone -q . bin/release/second/clone
+	bin/release/first/tools/release.sh dist $(PLATFORMS)
+	GOCACHE=$(CURDIR)/bin/release/cache bin/release/second/clone/tools/release.sh bin/release/again $(PLATFORMS)
+	diff dist/SHA256SUMS bin/release/again/SHA256SUMS && echo "both builds are equal"
+	rm -rf bin/release
 
 .PHONY: ci
 ci: check-web test lint audit race fuzz build ## what CI runs
@@ -283,4 +302,4 @@ $(PYTHON): test/api/requirements.txt
 
 .PHONY: clean
 clean: ## remove what the targets built
-	rm -rf valtrack bin test/duckdb/node_modules web/node_modules
+	rm -rf valtrack bin dist test/duckdb/node_modules web/node_modules

@@ -122,6 +122,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		}
 		s.logs = events
 		s.svc.log.Info("no --nats: events go to log files", slog.String("dir", cfg.DataDir))
+		s.svc.ready.set(func() error { return nil })
 		return events, nil
 	}
 	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack sentry " + id.ID, Access: cfg.Access, InBackground: true, Log: s.svc.log})

@@ -62,6 +62,7 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
 		address: cfg.Metrics, profiles: cfg.Profiles, onTerminal: telemetry.IsTerminal(cfg.Stderr),
 	}
+	s.ready.setReason("starting")
 	telemetry.Register(s.metrics, cfg.Stderr.Dropped,
 		telemetry.Counter("valtrack_log_lines_dropped_total", "Lines of the log that were dropped because nobody read it.", func(lines uint64) uint64 { return lines }))
 	var err error
@@ -128,10 +129,10 @@ func StoppedEarly(ctx context.Context, err error) error {
 }
 
 // withStopLimit runs work, and waits for it no longer than the limit once ctx has
-// ended.
+// ended. The service manager is notified and metrics are exported meanwhile.
 func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	done := make(chan error, 1)
-	go func() { done <- work(ctx) }()
+	go func() { done <- s.whileExporting(func() error { return s.whileNotifying(ctx, work) }) }()
 	select {
 	case err := <-done:
 		return err
@@ -144,6 +145,25 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 		s.log.Warn("stopping takes too long, exiting now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
 		return nil
 	}
+}
+
+// whileExporting runs work, and sends metrics by OTLP meanwhile where the environment asks for it.
+// Errors of the environment are ConfigErrors.
+func (s *Service) whileExporting(work func() error) error {
+	exporter, err := telemetry.NewOTLP(s.metrics, s.log)
+	if err != nil {
+		return AsConfigError(err)
+	}
+	if exporter == nil {
+		return work()
+	}
+	s.log.Info("exporting metrics by OTLP")
+	defer func() {
+		if err := exporter.Close(); err != nil {
+			s.log.Warn("the last metrics could not be exported by OTLP", slog.Any("error", err))
+		}
+	}()
+	return work()
 }
 
 // listen binds the address of the metrics server; the server is nil without one.

@@ -71,7 +71,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	p := &program{stdout: out, stderr: log}
 	root := p.root()
 	args = prefixRecords(args)
-	err := missingValue(root, args)
+	var err error
+	if !completing(args) {
+		err = missingValue(root, args)
+	}
 	if err == nil {
 		err = root.Run(ctx, args)
 	}
@@ -89,6 +92,12 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		printError(log, err)
 	}
 	return err
+}
+
+// completing reports whether a shell asks for the words that may come next. What was typed may
+// be incomplete then, and no command acts.
+func completing(args []string) bool {
+	return len(args) > 0 && args[len(args)-1] == "--generate-shell-completion"
 }
 
 // prefixRecords gives node records without "enr:" the prefix: they begin with "-", and
@@ -143,9 +152,11 @@ func (p *program) root() *cli.Command {
 			p.checkCommand(),
 			p.versionCommand(),
 		},
-		Action:         rejectUnknownCommand,
-		OnUsageError:   explainUsage,
-		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // Main reports, main exits
+		Action:                          rejectUnknownCommand,
+		EnableShellCompletion:           true,
+		ConfigureShellCompletionCommand: describeCompletion,
+		OnUsageError:                    explainUsage,
+		ExitErrHandler:                  func(context.Context, *cli.Command, error) {}, // Main reports, main exits
 	}
 }
 

@@ -23,8 +23,9 @@ GLOBAL OPTIONS:{{range .VisibleFlags}}
 Every option of every command has an environment variable, VALTRACK_ and its name
 (--data-dir: VALTRACK_DATA_DIR; NATS_URL works for --nats), and a key of its name in
 the YAML file of --config. A flag beats the environment, the environment the file.
-{{define "commands"}}{{$width := offsetCommands .Commands 5}}{{range .Commands}}
-   {{$names := join .Names ", "}}{{$names}}{{indent (subtract $width (offset $names 3)) ""}}{{.Usage}}{{end}}{{end}}`
+Completions for your shell: valtrack completion --help
+{{define "commands"}}{{$width := offsetCommands .VisibleCommands 5}}{{range .Commands}}{{if not .Hidden}}
+   {{$names := join .Names ", "}}{{$names}}{{indent (subtract $width (offset $names 3)) ""}}{{.Usage}}{{end}}{{end}}{{end}}`
 
 // helpCommand is in the list like any other command, so that its place in
 // the list is ours to choose.
@@ -52,6 +53,19 @@ func helpCommand() *cli.Command {
 			}
 			return cli.ShowCommandHelp(ctx, topic.Lineage()[1], topic.Name)
 		},
+	}
+}
+
+// describeCompletion gives the library's command, which the list of commands leaves out, our words.
+func describeCompletion(cmd *cli.Command) {
+	cmd.Usage = "print a completion script for a shell"
+	cmd.Description = "bash (with the package bash-completion):  source <(valtrack completion bash)\n" +
+		"zsh:   source <(valtrack completion zsh)\n" +
+		"fish:  valtrack completion fish > ~/.config/fish/completions/valtrack.fish\n" +
+		"pwsh:  valtrack completion pwsh > valtrack.ps1, and run it from your profile"
+	cmd.Action = rejectUnknownCommand
+	for _, shell := range cmd.Commands {
+		shell.Usage = "for " + shell.Name
 	}
 }
 
