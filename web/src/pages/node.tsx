@@ -10,6 +10,7 @@ import { colour, useTheme } from "../theme";
 import { Chip, Copy, Estimate } from "../ui/bits";
 import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
+import { NotSeen } from "./nodes";
 import { outcomeName } from "./overview";
 
 interface Epoch {
@@ -18,6 +19,13 @@ interface Epoch {
   long_lived_subnets: number[];
   short_lived_subnets: number[] | null;
 }
+
+const Edge = ({ e }: { e: Epoch }) => (
+  <span>
+    epoch {num(e.epoch)}
+    {known(e.time) && <><br />{time(e.time)}</>}
+  </span>
+);
 
 /** Epochs by 64 subnets: long-lived ones, and those that were joined for duties. */
 function Timeline({ epochs }: { epochs: Epoch[] }) {
@@ -47,14 +55,38 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
       draw(e.long_lived_subnets, long);
     });
   }, [epochs, theme, cell]);
+  const scroll = useRef<HTMLDivElement>(null);
+  useEffect(() => scroll.current!.scrollTo(span * cell, 0), [span * cell]); // the newest, where not all fits
+  const at = (e: PointerEvent) => {
+    const epoch = first + Math.floor(e.offsetX / cell);
+    const subnet = Math.min(63, Math.floor(e.offsetY / rowHeight));
+    const seen = epochs.find((s) => s.epoch === epoch);
+    const what = !seen ? "not observed" : seen.long_lived_subnets.includes(subnet) ? "long-lived" : seen.short_lived_subnets?.includes(subnet) ? "short-lived" : seen.short_lived_subnets ? "not on it" : "not observed";
+    canvas.current!.title = `epoch ${num(epoch)}${seen?.time ? ", " + time(seen.time) : ""}, subnet ${subnet}: ${what}`;
+  };
   const duties = epochs.reduce((n, e) => n + (e.short_lived_subnets?.length ?? 0), 0);
   return (
-    <div class="timeline scroll" tabIndex={0} role="region" aria-label="Epochs by subnets">
-      <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
+    <>
+      <div class="timeline">
+        <div class="rows sub" aria-hidden="true">
+          {[0, 16, 32, 48, 63].map((s) => (
+            <span key={s} style={{ top: s * rowHeight + "px" }}>
+              {s}
+            </span>
+          ))}
+        </div>
+        <div class="scroll" ref={scroll} tabIndex={0} role="region" aria-label="Epochs by subnets">
+          <canvas ref={canvas} role="img" onPointerMove={at} style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
+          <p class="sub" style={{ width: span * cell + "px" }}>
+            {span * cell > 240 && <Edge e={epochs[0]} />}
+            <Edge e={epochs.at(-1)!} />
+          </p>
+        </div>
+      </div>
       <p class="sub">
-        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">observed, not on it</span> · blank: no observation
+        rows: subnets 0 to 63; columns: epochs · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">observed, not on it</span> · blank: not observed
       </p>
-    </div>
+    </>
   );
 }
 
@@ -74,7 +106,7 @@ function Posterior({ n }: { n: NodeDetail }) {
   const [low, high] = [n.validators_low ?? 0, n.validators_high ?? 0];
   const ticks = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000].filter((v) => v <= top);
   return (
-    <svg class="posterior" viewBox={`-44 -10 ${width + 60} ${height + 40}`} role="img" aria-label={`Probability of at most so many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
+    <svg class="posterior" viewBox={`-60 -12 ${width + 90} ${height + 42}`} role="img" aria-label={`Probability of at most so many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
       <rect x={x(low)} y="0" width={Math.max(2, x(high) - x(low))} height={height} class="interval" />
       {[0, 0.25, 0.5, 0.75, 1].map((p) => (
         <g key={p}>
@@ -150,9 +182,9 @@ function Identity({ n }: { n: NodeDetail }) {
     <Card class="half" title="Identity" method="From the record, the Status and identify, each at its newest.">
       <Facts
         facts={[
-          ["Peer id", <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
-          ["Node id", n.node_id && <><code class="long">{n.node_id}</code> <Copy text={n.node_id} label="node id" /></>],
-          ["Agent", n.client_version],
+          [<Term name="peer id">Peer id</Term>, <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
+          [<Term name="node id">Node id</Term>, n.node_id && <><code class="long">{n.node_id}</code> <Copy text={n.node_id} label="node id" /></>],
+          [<Term name="agent">Agent</Term>, n.client_version],
           ["System", [n.os, n.arch].filter(Boolean).join(", ")],
           ["Place", [n.city, n.region, n.country].filter(Boolean).join(", ")],
           [<Term name="network (AS)">Network</Term>, known(n.asn) ? `AS${n.asn} ${n.as_name ?? ""}` : ""],
@@ -184,24 +216,60 @@ function Seen({ n }: { n: NodeDetail }) {
           ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
           ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: no handshake in the last day, or a newer peer id at its address"],
           ["Evidence used", n.trust === "wide" ? "all, with a wider interval: its release does not behave as assumed" : n.trust],
+          ["This number since", n.since ? time(n.since) : ""],
           ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],
         ]}
       />
-      {n.other_ids.length > 0 && (
-        <>
-          <h3>Other peer ids at its address</h3>
-          <ul class="plain">
-            {n.other_ids.map((o) => (
-              <li key={o.id}>
-                <a href={href("/node/" + o.id)}>
-                  <code class="long">{o.id}</code>
-                </a>{" "}
-                <span class="sub">{ago(o.last_seen)}</span>
-              </li>
+    </Card>
+  );
+}
+
+interface Event {
+  at: number | null;
+  what: string;
+  value: preact.ComponentChildren;
+  text: string;
+}
+
+/** What is known of the node's earlier selves, the newest first: ids at its address, addresses, custody group counts, and releases by the day. */
+function earlier(n: NodeDetail): Event[] {
+  const events: Event[] = n.other_ids.map((o) => ({ at: o.last_seen, what: "other peer id at its address, last seen", value: <a href={href("/node/" + o.id)}><code class="long">{o.id}</code></a>, text: o.id }));
+  for (const e of n.endpoints ?? []) events.push({ at: e.first, what: "reached at an address, until " + time(e.last), value: <code class="long">{e.address}</code>, text: e.address });
+  n.custody_history.forEach((c, i, all) => events.push({ at: c.at, what: "custody groups", value: num(c.count) + (i > 0 ? `, before ${num(all[i - 1].count)}` : ""), text: String(c.count) }));
+  n.days.forEach((d, i, all) => {
+    const before = all[i - 1];
+    if (before && (before.client !== d.client || before.version !== d.version)) {
+      const text = `${clientName(d.client)} ${releaseName(d.version)}, before ${clientName(before.client)} ${releaseName(before.version)}`;
+      events.push({ at: Date.parse(d.date), what: "other client or release, on this day", value: text, text });
+    }
+  });
+  return events.sort((a, b) => (b.at ?? 0) - (a.at ?? 0));
+}
+
+function IdentityHistory({ n }: { n: NodeDetail }) {
+  const events = earlier(n);
+  return (
+    <Card class="full" title="Identity history" sub="what changed about who the node is, newest first" method={`Peer ids change when a node gets a new key. ${n.endpoints ? "" : "Addresses are in the view with a key."}`} rows={events.map((e) => ({ at: e.at && new Date(e.at).toISOString(), what: e.what, value: e.text }))} empty={!events.length && "Nothing is known of earlier ids, releases or custody group counts."}>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Identity history">
+        <table class="wrap">
+          <thead>
+            <tr>
+              <th scope="col">When</th>
+              <th scope="col">What</th>
+              <th scope="col">Value</th>
+            </tr>
+          </thead>
+          <tbody>
+            {events.map((e, i) => (
+              <tr key={i}>
+                <td title={time(e.at)}>{ago(e.at)}</td>
+                <td>{e.what}</td>
+                <td>{e.value}</td>
+              </tr>
             ))}
-          </ul>
-        </>
-      )}
+          </tbody>
+        </table>
+      </div>
     </Card>
   );
 }
@@ -286,7 +354,7 @@ export function NodePage({ id }: { id: string }) {
       <div class="card nothing">
         <h1>Node not seen</h1>
         <p>
-          No node with the id <code class="long">{id}</code> is {isSite ? "in this copy, which has those of the last day" : "known"}. It is found when its record is in the tables of other nodes, which needs an open UDP port. <a href={href("/nodes")}>All nodes</a>
+          No node with the id <code class="long">{id}</code> is {isSite ? "in this copy, which has those of the last day" : "known"}. <NotSeen /> <a href={href("/nodes")}>All nodes</a>
         </p>
       </div>
     );
@@ -315,7 +383,7 @@ export function NodePage({ id }: { id: string }) {
         </dl>
       </div>
       <div class="grid">
-        {!isSite && <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
+        {!isSite && <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method={<>From <Term name="watch">watches</Term> and <Term name="handshake">handshakes</Term> of the last day. A <Term name="short-lived subnet">short-lived subscription</Term> is a validator's duty.</>} rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
           {epochs.length > 0 && <Timeline epochs={epochs} />}
         </Card>}
         {(n.posterior?.length ?? 0) > 1 && (
@@ -331,6 +399,7 @@ export function NodePage({ id }: { id: string }) {
         </Card>}
         <Identity n={n} />
         <Seen n={n} />
+        {!isSite && <IdentityHistory n={n} />}
         {!isSite && <Stretches n={n} />}
         {!isSite && <Days n={n} />}
       </div>
