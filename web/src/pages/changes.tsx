@@ -11,7 +11,7 @@ import { historyBegins, NothingYet } from "../ui/states";
 const kinds = ["appeared", "vanished", "moved", "upgraded", "started_validating", "stopped_validating"] as const;
 const kindVerb = (k: string) => k.replaceAll("_", " ");
 const kindName = (k: string) => capital(kindVerb(k));
-const listed = 100; // the CSV has all
+const listed = 50; // the CSV has all
 const spans = [
   ["1h", "Hour"],
   ["24h", "Day"],

@@ -1,5 +1,5 @@
 import { useAPI } from "../api";
-import { num, pct, range } from "../format";
+import { known, num, pct, range } from "../format";
 import { glossary } from "../glossary";
 
 const verdicts: Record<string, string> = {
@@ -29,7 +29,7 @@ export function MethodologyPage() {
             <>
               {" "}
               Now: {num(v.attachments)} ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} per active validator` : ""}
-              {v.unreached_share ? `; ${pct(v.unreached_share)} of them are behind no node that was reached` : ""}. Check of the total: {verdicts[v.verdict ?? ""] ?? v.verdict ?? "not possible yet"}.
+              {v.unreached_share ? `; ${pct(v.unreached_share)} of them are behind no node that was reached` : ""}. {known(v.hidden_validators) && v.hidden_validators > 0 && `Beyond the interval up to ${num(v.hidden_validators)} more may be behind ${num(v.silent_nodes)} nodes that show no duty of the validators that their custody groups require. `}Check of the total: {verdicts[v.verdict ?? ""] ?? v.verdict ?? "not possible yet"}.
             </>
           )}
         </p>

@@ -90,6 +90,9 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
   );
 }
 
+/** The flags of a node whose interval is wider than its posterior. */
+const wider = (n: NodeDetail) => n.flags?.filter((f) => ["silent", "every_duty", "conflict"].includes(f)).map((f) => f.replaceAll("_", " ")).join(", ");
+
 /** The posterior's distribution function, with the interval and the median. */
 function Posterior({ n }: { n: NodeDetail }) {
   const points = n.posterior ?? [];
@@ -387,7 +390,7 @@ export function NodePage({ id }: { id: string }) {
           {epochs.length > 0 && <Timeline epochs={epochs} />}
         </Card>}
         {(n.posterior?.length ?? 0) > 1 && (
-          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={n.posterior?.map((p) => ({ ...p }))}>
+          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence. {wider(n) && `The interval is wider than this curve, since the node is flagged: ${wider(n)}.`}</>} rows={n.posterior?.map((p) => ({ ...p }))}>
             <Posterior n={n} />
           </Card>
         )}

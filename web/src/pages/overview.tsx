@@ -49,6 +49,9 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   );
 }
 
+/** Validators that silent nodes may have beyond the interval, where they would change the picture. */
+export const hidden = ({ validators: v }: Summary): number => ((v.hidden_validators ?? 0) > 0.01 * (v.attachments ?? 0) ? v.hidden_validators! : 0);
+
 function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
   const v = s.validators;
   const client = largest(s.clients, "nodes");
@@ -66,6 +69,7 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
       </Tile>
       <Tile name="validators" label={<Term name="attachments">Validators (estimate)</Term>} value={num(v.attachments)}>
         {known(v.attachments_low) ? `90 %: ${range(v.attachments_low, v.attachments_high)}` : "no estimate yet"}
+        {hidden(s) > 0 && `; up to ${num(hidden(s))} more may be hidden`}
       </Tile>
       <Tile name="client" label={<Term name="33 % line">Largest client</Term>} value={client ? groupName(client.name) : "–"} tone={share > 1 / 3 ? "warn" : undefined}>
         {client ? `${pct(share)} of nodes, ${share > 2 / 3 ? "above the 66 % line" : share > 1 / 2 ? "above the 50 % line" : share > 1 / 3 ? "above the 33 % line" : "below the 33 % line"}` : "no client known"}
@@ -223,7 +227,7 @@ export function SubnetsCard({ wide }: { wide?: boolean }) {
       title="Attestation subnets"
       sub={
         <>
-          nodes with a <Term name="long-lived subnet">long-lived subscription</Term>, per subnet{values.length > 0 && `: ${num(Math.min(...values))} (lightest) to ${num(Math.max(...values))} (darkest)`}
+          nodes with a <Term name="long-lived subnet">long-lived subscription</Term>, per subnet{values.length > 0 && `: ${num(Math.min(...values))} (faintest) to ${num(Math.max(...values))} (strongest)`}
         </>
       }
       method={<>As nodes say in <Term name="MetaData" />; a node keeps two, or all 64.</>}
