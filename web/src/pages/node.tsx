@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAPI, type Interval, type NodeDetail } from "../api";
 import { Plot } from "../chart/plot";
 import { decodeENR } from "../enr";
@@ -27,13 +27,16 @@ const Edge = ({ e }: { e: Epoch }) => (
   </span>
 );
 
+const rowsWidth = 24; // px of the numbers beside the timeline, with a gap
+
 /** Epochs by 64 subnets: long-lived ones, and those that were joined for duties. */
 function Timeline({ epochs }: { epochs: Epoch[] }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const theme = useTheme();
   const first = epochs[0].epoch;
   const span = epochs.at(-1)!.epoch - first + 1;
-  const cell = Math.max(2, Math.min(28, Math.floor(1440 / span)));
+  const [width, setWidth] = useState(0);
+  const cell = Math.max(3, Math.min(28, Math.floor(width / span)));
   const rowHeight = 4;
   useEffect(() => {
     const c = canvas.current!;
@@ -56,6 +59,13 @@ function Timeline({ epochs }: { epochs: Epoch[] }) {
     });
   }, [epochs, theme, cell]);
   const scroll = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    const size = () => setWidth((before) => scroll.current?.parentElement!.clientWidth! - rowsWidth || before);
+    const observer = new ResizeObserver(size);
+    observer.observe(scroll.current!.parentElement!);
+    size();
+    return () => observer.disconnect();
+  }, []);
   useEffect(() => scroll.current!.scrollTo(span * cell, 0), [span * cell]); // the newest, where not all fits
   const at = (e: PointerEvent) => {
     const epoch = first + Math.floor(e.offsetX / cell);
