@@ -4,6 +4,7 @@ import { useId } from "preact/hooks";
 /** The field's words, as docs/glossary.md has them, for who meets them here first. */
 export const glossary: Record<string, string> = {
   attachments: "Validators summed over nodes. A validator that runs behind two nodes counts on both, so this can exceed the number of active validators.",
+  "hidden validators": "Those that silent nodes may have beyond the interval: nodes that show no duty of the validators that their custody groups require.",
   "90 % interval": "In simulation the true number lies between these ends nine times in ten.",
   "reachable node": "A beacon node that completed a handshake (Status and MetaData) in the last day. Several peer ids at one address count once.",
   "active validators": "Validators of the network that are to attest now, from a beacon node or from the network's configuration.",

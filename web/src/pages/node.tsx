@@ -1,5 +1,5 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { useAPI, type Interval, type NodeDetail } from "../api";
+import { useAPI, type Interval, type Meta, type NodeDetail } from "../api";
 import { Plot } from "../chart/plot";
 import { decodeENR } from "../enr";
 import { ago, clientName, digestName, groupName, known, num, pct, range, releaseName, time } from "../format";
@@ -12,6 +12,12 @@ import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
 import { NotSeen } from "./nodes";
 import { outcomeName } from "./overview";
+
+/** A node, and what its answer says of the data. */
+interface Of {
+  n: NodeDetail;
+  meta: Meta;
+}
 
 interface Epoch {
   epoch: number;
@@ -189,10 +195,10 @@ function Facts({ facts }: { facts: [preact.ComponentChildren, preact.ComponentCh
   );
 }
 
-function Identity({ n }: { n: NodeDetail }) {
+function Identity({ n, meta }: Of) {
   const entries = n.enr ? decodeENR(n.enr) : null;
   return (
-    <Card class="half" title="Identity" method="From the record, the Status and identify, each at its newest.">
+    <Card class="half" title="Identity" meta={meta} method="From the record, the Status and identify, each at its newest.">
       <Facts
         facts={[
           [<Term name="peer id">Peer id</Term>, <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
@@ -216,9 +222,9 @@ function Identity({ n }: { n: NodeDetail }) {
   );
 }
 
-function Seen({ n }: { n: NodeDetail }) {
+function Seen({ n, meta }: Of) {
   return (
-    <Card class="half" title="Observations" method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
+    <Card class="half" title="Observations" meta={meta} method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
       <Facts
         facts={[
           ["First seen", time(n.first_seen)],
@@ -259,10 +265,10 @@ function earlier(n: NodeDetail): Event[] {
   return events.sort((a, b) => (b.at ?? 0) - (a.at ?? 0));
 }
 
-function IdentityHistory({ n }: { n: NodeDetail }) {
+function IdentityHistory({ n, meta }: Of) {
   const events = earlier(n);
   return (
-    <Card class="full" title="Identity history" sub="what changed about who the node is, newest first" method={`Peer ids change when a node gets a new key. ${n.endpoints ? "" : "Addresses are in the view with a key."}`} rows={events.map((e) => ({ at: e.at && new Date(e.at).toISOString(), what: e.what, value: e.text }))} empty={!events.length && "Nothing is known of earlier ids, releases or custody group counts."}>
+    <Card class="full" title="Identity history" meta={meta} sub="what changed about who the node is, newest first" method={`Peer ids change when a node gets a new key. ${n.endpoints ? "" : "Addresses are in the view with a key."}`} rows={events.map((e) => ({ at: e.at && new Date(e.at).toISOString(), what: e.what, value: e.text }))} empty={!events.length && "Nothing is known of earlier ids, releases or custody group counts."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table: Identity history">
         <table class="wrap">
           <thead>
@@ -288,11 +294,11 @@ function IdentityHistory({ n }: { n: NodeDetail }) {
 }
 
 /** Times between which the number changed. */
-function Stretches({ n }: { n: NodeDetail }) {
+function Stretches({ n, meta }: Of) {
   const list = n.evidence?.stretches ?? [];
   if (list.length < 2) return null;
   return (
-    <Card class="full" title="When the number changed" sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
+    <Card class="full" title="When the number changed" meta={meta} sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
       <ul class="plain">
         {[...list].reverse().map((s) => (
           <li key={s.from}>
@@ -305,9 +311,9 @@ function Stretches({ n }: { n: NodeDetail }) {
 }
 
 /** Days of observation; a line between two where client or release changed. */
-function Days({ n }: { n: NodeDetail }) {
+function Days({ n, meta }: Of) {
   return (
-    <Card class="full" title="History" sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
+    <Card class="full" title="History" meta={meta} sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table: Days">
         <table>
           <thead>
@@ -410,11 +416,11 @@ export function NodePage({ id }: { id: string }) {
         {!isSite && <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
           <Plot {...history} label="Estimate over time; the table has the numbers" height={180} />
         </Card>}
-        <Identity n={n} />
-        <Seen n={n} />
-        {!isSite && <IdentityHistory n={n} />}
-        {!isSite && <Stretches n={n} />}
-        {!isSite && <Days n={n} />}
+        <Identity n={n} meta={meta} />
+        <Seen n={n} meta={meta} />
+        {!isSite && <IdentityHistory n={n} meta={meta} />}
+        {!isSite && <Stretches n={n} meta={meta} />}
+        {!isSite && <Days n={n} meta={meta} />}
       </div>
     </>
   );

@@ -19,12 +19,19 @@ export const methods = {
 };
 
 /** A share of the validators with its interval: 79.5 % (70 to 85 %). */
-export const validatorShare = (g: Group): string => pct(g.share_validators) + (known(g.share_validators_low) && known(g.share_validators_high) ? ` (${Math.round(g.share_validators_low * 100)} to ${Math.round(g.share_validators_high * 100)}\u00a0%)` : "");
+export function validatorShare({ share_validators: share, share_validators_low: low, share_validators_high: high }: Group): string {
+  if (!known(low) || !known(high)) return pct(share);
+  const digits = high < 0.1 ? 1 : 0;
+  return `${pct(share)} (${(low * 100).toFixed(digits)} to ${(high * 100).toFixed(digits)}\u00a0%)`;
+}
 
 const named = (g: Group) => g.name !== null && g.name !== "other";
 
 /** The group with the most nodes among those that have a name. */
 const largest = (groups: Group[] | undefined, by: "nodes" | "validators") => groups?.filter(named).reduce<Group | undefined>((a, g) => (!a || (g[by] ?? 0) > (a[by] ?? 0) ? g : a), undefined);
+
+/** Validators that silent nodes may have beyond the interval, where they would change the picture. */
+const hidden = ({ validators: v }: Summary): number => ((v.hidden_validators ?? 0) > 0.01 * (v.attachments ?? 0) ? v.hidden_validators! : 0);
 
 function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   const v = s.validators;
@@ -33,7 +40,18 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   return (
     <p class="headline">
       <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> <Term name="attachments">validators</Term>
-      {known(v.attachments_low) && ` (90 % sure: ${range(v.attachments_low, v.attachments_high)})`}
+      {known(v.attachments_low) && (
+        <>
+          {" "}
+          (90{"\u00a0"}% sure: {range(v.attachments_low, v.attachments_high)}
+          {hidden(s) > 0 && (
+            <>
+              , and up to {num(hidden(s))} <Term name="hidden validators">hidden</Term>
+            </>
+          )}
+          )
+        </>
+      )}
       {client && (
         <>
           . Largest client: <b>{groupName(client.name)}</b>, {pct(client.share_nodes)} of nodes
@@ -48,9 +66,6 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
     </p>
   );
 }
-
-/** Validators that silent nodes may have beyond the interval, where they would change the picture. */
-export const hidden = ({ validators: v }: Summary): number => ((v.hidden_validators ?? 0) > 0.01 * (v.attachments ?? 0) ? v.hidden_validators! : 0);
 
 function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
   const v = s.validators;
@@ -69,7 +84,6 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
       </Tile>
       <Tile name="validators" label={<Term name="attachments">Validators (estimate)</Term>} value={num(v.attachments)}>
         {known(v.attachments_low) ? `90 %: ${range(v.attachments_low, v.attachments_high)}` : "no estimate yet"}
-        {hidden(s) > 0 && `; up to ${num(hidden(s))} more may be hidden`}
       </Tile>
       <Tile name="client" label={<Term name="33 % line">Largest client</Term>} value={client ? groupName(client.name) : "–"} tone={share > 1 / 3 ? "warn" : undefined}>
         {client ? `${pct(share)} of nodes, ${share > 2 / 3 ? "above the 66 % line" : share > 1 / 2 ? "above the 50 % line" : share > 1 / 3 ? "above the 33 % line" : "below the 33 % line"}` : "no client known"}
