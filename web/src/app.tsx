@@ -168,7 +168,7 @@ export function App() {
       </header>
       {meta?.simulated && (
         <aside class="banner" aria-label="Simulated network">
-          Simulated network: real nodes on this machine, with made-up places and validators.
+          Simulated network: real nodes on one machine, with made-up places and validators.
         </aside>
       )}
       <OldData meta={meta} />

@@ -39,6 +39,9 @@ after(async () => {
 });
 
 function tests(isCopy) {
+  // What does not depend on where the data are from.
+  const once = { skip: isCopy && process.env.WEB_SHORT ? "as of the server" : false };
+
   test("the overview has the numbers of the API", async () => {
     await open("/");
     // Numbers grow while a devnet runs: what is shown is between two answers, or the same.
@@ -116,7 +119,7 @@ function tests(isCopy) {
     assert.match(await text(".signals"), /Together/);
   });
 
-  test("keyboard: what has the focus is seen, in the order of the page; Escape hides explanations", async () => {
+  test("keyboard: what has the focus is seen, in the order of the page; Escape hides explanations", once, async () => {
     for (const path of ["/", "/nodes"]) {
       await open(path);
       await page.evaluate(() => document.activeElement.blur());
@@ -146,7 +149,7 @@ function tests(isCopy) {
     assert.ok(await page.locator(".tile .term [role=tooltip]").nth(1).isVisible());
   });
 
-  test("reduced motion, and twice the size", async () => {
+  test("reduced motion, and twice the size", once, async () => {
     const moving = () => page.locator(".bars .fill").first().evaluate((e) => getComputedStyle(e).transitionDuration);
     await open("/");
     assert.notEqual(await moving(), "0s");
@@ -250,7 +253,7 @@ function tests(isCopy) {
     assert.ok(colours > 20, `${colours} colours: bars and text are in it`);
   });
 
-  test("columns are as high as their numbers", async () => {
+  test("columns are as high as their numbers", once, async () => {
     await open("/");
     const columns = await page.locator(".histogram > div").evaluateAll((list) => list.map((e) => [Number(e.title.split(": ")[1].replaceAll(",", "")), e.querySelector("i").getBoundingClientRect().height]));
     const [top, height] = columns.reduce((a, b) => (b[0] > a[0] ? b : a));
@@ -287,7 +290,7 @@ function tests(isCopy) {
     assert.match(page.url(), /clients=validators/);
   });
 
-  test("copying works without the clipboard of secure pages", async () => {
+  test("copying works without the clipboard of secure pages", once, async () => {
     const { id } = (await api("nodes?limit=1&sort=-validators")).data[0];
     await open("/node/" + id);
     await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true }));
@@ -300,7 +303,7 @@ function tests(isCopy) {
     await page.reload(); // with the clipboard again
   });
 
-  test("a circle says what is there, also to a finger", async () => {
+  test("a circle says what is there, also to a finger", once, async () => {
     await open("/");
     // Here and there until there is a circle.
     const found = await page.locator(".map canvas").evaluate(async (c) => {
