@@ -108,7 +108,7 @@ const (
 const clockMargin = time.Hour
 
 // nodeFields are the columns of nodes that the page shows. None is an address.
-const nodeFields = "id,node_id,client,client_version,client_release,os,arch,validators,validators_low,validators_high,p_validator,flags,trust,weight,custody_group_count,all_subnets," +
+const nodeFields = "id,node_id,client,client_version,client_release,os,arch,validators,validators_low,validators_high,p_validator,since,flags,trust,weight,custody_group_count,all_subnets," +
 	"observations,epochs_watched,first_seen,last_seen,fork_digest,next_fork_version,nfd,long_lived_subnets,country,country_code,region,city,latitude,longitude,asn,as_name,hosting,cloud"
 
 // files are all answers of an update. The page shows at most a week by the hour, 30 days by six

@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { useAPI, type Meta } from "./api";
+import { useAPI, type Meta, type Problem } from "./api";
 import { ago, duration, known } from "./format";
 import { useLive } from "./live";
 import { ChangesPage } from "./pages/changes";
@@ -36,16 +36,29 @@ const pages: [string, string, () => preact.JSX.Element][] = [
 
 const old = 2 * 3600_000; // ms
 
+const ageOf = (meta?: Meta) => (known(meta?.as_of) ? Date.now() - meta!.as_of! : null);
+
+/** Says of old data why they may be so. */
+function OldData({ meta }: { meta?: Meta }) {
+  const age = ageOf(meta);
+  if (age === null || age <= old) return null;
+  return (
+    <aside class="banner bad" aria-label="Old data">
+      The newest data are {duration(age)} old. {isSite ? "This copy has not been updated, or its server has received nothing since." : <>No event of a sentry has been stored since: <a href={href("/crawl")}>Crawl health</a> says which sentry was last heard of.</>}
+    </aside>
+  );
+}
+
 /** Network, connection and age of the data. */
-function Status({ meta }: { meta?: Meta }) {
+function Status({ meta, problem }: { meta?: Meta; problem?: Problem }) {
   const live = useLive();
-  const age = known(meta?.as_of) ? Date.now() - meta!.as_of! : null;
-  const bad = live === "lost" || (age !== null && age > old);
+  const age = ageOf(meta);
+  const bad = live === "lost" || problem || (age !== null && age > old);
   return (
     <span class={"status " + (bad ? "bad" : live)} role="status">
       <i aria-hidden="true" />
       {meta?.network ? meta.network + " · " : ""}
-      {live === "lost" ? "no connection, asking again" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
+      {problem?.status === 401 ? "key not accepted" : problem?.status ? `error ${problem.status}, asking again` : live === "lost" || problem ? "no connection, asking again" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
     </span>
   );
 }
@@ -97,9 +110,10 @@ function decoded(part: string): string {
 export function App() {
   const { path } = useRoute();
   const theme = useTheme();
-  const summary = useAPI("/api/v1/summary").answer;
+  const { answer: summary, problem } = useAPI("/api/v1/summary");
   const meta = summary?.meta;
   const main = useRef<HTMLElement>(null);
+  const nav = useRef<HTMLElement>(null);
   const shown = useRef(path);
   const node = path.startsWith("/node/") ? decoded(path.slice(6)) : null;
   const page = pages.find(([p]) => p === path);
@@ -107,6 +121,11 @@ export function App() {
   useEffect(() => {
     document.title = `${title} · Valtrack${meta ? " " + meta.network : ""}`;
   }, [title, meta?.network]);
+  useEffect(() => {
+    // On a phone the list of pages is wider than the screen.
+    const link = nav.current?.querySelector<HTMLElement>("[aria-current]");
+    if (link) nav.current!.scrollLeft = link.offsetLeft - (nav.current!.clientWidth - link.offsetWidth) / 2;
+  }, [path]);
   useEffect(() => {
     if (shown.current === path) return; // the first page keeps the browser's focus
     shown.current = path;
@@ -135,23 +154,24 @@ export function App() {
           </svg>
           Valtrack
         </a>
-        <nav aria-label="Pages">
+        <nav aria-label="Pages" ref={nav}>
           {pages.map(([p, name]) => (
             <a key={p} href={href(p)} aria-current={p === path || (node && p === "/nodes") ? "page" : undefined}>
               {name}
             </a>
           ))}
         </nav>
-        <Status meta={meta} />
+        <Status meta={meta} problem={problem} />
         <button type="button" class="theme" onClick={toggleTheme} aria-label={theme === "dark" ? "Light theme" : "Dark theme"}>
           {theme === "dark" ? "☀" : "☾"}
         </button>
       </header>
       {meta?.simulated && (
         <aside class="banner" aria-label="Simulated network">
-          Simulated network: real nodes on this machine, with made-up places and validators.
+          Simulated network: real nodes on one machine, with made-up places and validators.
         </aside>
       )}
+      <OldData meta={meta} />
       {isSite && <CopyNote meta={meta} />}
       <main ref={main} tabIndex={-1} id="main">
         {(nothing || (path !== "/nodes" && path !== "/map" && !node)) && <h1 class={path === "/" ? "hidden" : ""}>{title}</h1>}
@@ -161,7 +181,7 @@ export function App() {
           <Page />
         ) : (
           <p class="card nothing">
-            There is no page {path}. <a href={href("/")}>Overview</a>
+            There is no page {path} here. Back to the <a href={href("/")}>Overview</a>.
           </p>
         )}
       </main>

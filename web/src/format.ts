@@ -1,4 +1,5 @@
-const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+// Halves are rounded to even as the server's sentences round them: both say the same number.
+const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" } as Intl.NumberFormatOptions);
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 3 });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
 
@@ -12,8 +13,8 @@ export const num = (n: Maybe<number>): string => (known(n) ? whole.format(n) : "
 /** 75.5K */
 export const compact = (n: Maybe<number>): string => (known(n) ? short.format(n) : "–");
 
-/** 47.6 % */
-export const pct = (share: Maybe<number>): string => (known(share) ? (share * 100).toFixed(1) + " %" : "–");
+/** 47.6 %, which is not broken into two lines. */
+export const pct = (share: Maybe<number>): string => (known(share) ? (share * 100).toFixed(1) + "\u00a0%" : "–");
 
 /** The ends of an interval: 72,000 to 79,000. */
 export const range = (low: Maybe<number>, high: Maybe<number>, f = num): string => (known(low) && known(high) ? `${f(low)} to ${f(high)}` : "unknown");

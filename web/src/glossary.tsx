@@ -4,6 +4,7 @@ import { useId } from "preact/hooks";
 /** The field's words, as docs/glossary.md has them, for who meets them here first. */
 export const glossary: Record<string, string> = {
   attachments: "Validators summed over nodes. A validator that runs behind two nodes counts on both, so this can exceed the number of active validators.",
+  "hidden validators": "Those that silent nodes may have beyond the interval: nodes that show no duty of the validators that their custody groups require.",
   "90 % interval": "In simulation the true number lies between these ends nine times in ten.",
   "reachable node": "A beacon node that completed a handshake (Status and MetaData) in the last day. Several peer ids at one address count once.",
   "active validators": "Validators of the network that are to attest now, from a beacon node or from the network's configuration.",
@@ -21,9 +22,21 @@ export const glossary: Record<string, string> = {
   nfd: "Next fork digest: what a node's record says the digest will be after the next fork.",
   "missing events": "Events that a sentry numbered and that never arrived here.",
   lag: "Messages in the JetStream stream that are not stored yet.",
+  agent: "The text by which a node names its software, such as lighthouse/v8.0.1.",
+  "peer id": "Identifies a node in libp2p: its encoded public key.",
+  "node id": "Identifies a node in discv5: the hash of its public key.",
+  Status: "A node's fork digest and its view of the chain: the first message of a handshake.",
+  MetaData: "A node's long-lived subnets and custody group count, which it sends when asked.",
+  watch: "A visit that stays for whole epochs and logs every subscription.",
+  segment: "The rows that are committed together.",
   handshake: "Status and MetaData were exchanged.",
   sentry: "The process that finds and visits nodes.",
 };
+
+// Escape hides what an explanation covers, until the pointer or the focus moves on.
+const { classList } = document.documentElement;
+addEventListener("keydown", (e) => e.key === "Escape" && classList.add("noterms"));
+for (const moved of ["pointerover", "focusin"]) addEventListener(moved, () => classList.remove("noterms"));
 
 /** A word with its explanation on hover, focus and touch. */
 export function Term({ name, children }: { name: keyof typeof glossary & string; children?: ComponentChildren }) {

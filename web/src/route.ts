@@ -47,3 +47,12 @@ export function go(path: string, params: Params = {}, replace = false): void {
   current = parse();
   for (const f of listeners) f();
 }
+
+/** Sets a parameter of the page that is shown, or removes it when it is empty, and keeps the others. */
+export function setParam(name: string, value: string): void {
+  const { path, params } = current;
+  const next: Record<string, string[]> = {};
+  for (const n of params.keys()) next[n] = params.getAll(n);
+  next[name] = value ? [value] : [];
+  go(path, next, true);
+}

@@ -41,12 +41,19 @@ function markup(e: Element): string {
   return `<${name}${namespace}${attributes.join("")} style="${style}">${children.join("")}</${name}>`;
 }
 
-/** The picture as an SVG that needs no style sheet; canvases are in it as PNG. */
-export function picture(element: HTMLElement, title: string): string {
+const edge = 16; // px around a picture
+const line = 30; // px for its title and for its mark
+
+/** The picture with its title and a mark, as an SVG that needs no style sheet; canvases are in it as PNG. */
+export function picture(element: HTMLElement, title: string, mark: string): string {
   const { width, height } = element.getBoundingClientRect();
-  const background = getComputedStyle(document.documentElement).getPropertyValue("--card").trim();
+  const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const [w, h] = [width + 2 * edge, height + 2 * (edge + line)];
+  const font = `font-family="${escape(getComputedStyle(element).fontFamily)}"`;
   return (
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"><title>${escape(title)}</title>` +
-    `<rect width="100%" height="100%" fill="${background}"/><foreignObject width="100%" height="100%"><div xmlns="http://www.w3.org/1999/xhtml">${markup(element)}</div></foreignObject></svg>`
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}"><title>${escape(title)}</title>` +
+    `<rect width="100%" height="100%" fill="${colour("--card")}"/><text x="${edge}" y="${edge + 14}" ${font} font-size="15" font-weight="700" fill="${colour("--text")}">${escape(title)}</text>` +
+    `<foreignObject x="${edge}" y="${edge + line}" width="${width}" height="${height}"><div xmlns="http://www.w3.org/1999/xhtml">${markup(element)}</div></foreignObject>` +
+    `<text x="${edge}" y="${h - edge}" ${font} font-size="12" fill="${colour("--muted")}">${escape(mark)}</text></svg>`
   );
 }

@@ -26,7 +26,11 @@ const cities = [
   ["Helsinki", "FI", "Finland", 60.2, 24.9, 3], ["Amsterdam", "NL", "Netherlands", 52.4, 4.9, 4], ["Zurich", "CH", "Switzerland", 47.4, 8.5, 1], ["Singapore", "SG", "Singapore", 1.35, 103.8, 3], ["Tokyo", "JP", "Japan", 35.7, 139.7, 3],
   ["Seoul", "KR", "South Korea", 37.6, 127.0, 2], ["Sydney", "AU", "Australia", -33.9, 151.2, 2], ["Toronto", "CA", "Canada", 43.7, -79.4, 3], ["Sao Paulo", "BR", "Brazil", -23.5, -46.6, 1], ["Johannesburg", "ZA", "South Africa", -26.2, 28.0, 1],
 ];
-const networks = [[16509, "Amazon.com, Inc.", "hosting", "aws", 9], [24940, "Hetzner Online GmbH", "hosting", "hetzner", 10], [16276, "OVH SAS", "hosting", "ovh", 7], [7922, "Comcast Cable Communications, LLC", "isp", null, 6], [3320, "Deutsche Telekom AG", "isp", null, 5], [51167, "Contabo GmbH", "hosting", "contabo", 5], [396982, "Google LLC", "hosting", "gcp", 4], [680, "DFN", "education", null, 0.4]];
+const networks = [
+  [16509, "Amazon.com, Inc.", "hosting", "aws", 14], [24940, "Hetzner Online GmbH", "hosting", "hetzner", 16], [16276, "OVH SAS", "hosting", "ovh", 9], [51167, "Contabo GmbH", "hosting", "contabo", 6], [396982, "Google LLC", "hosting", "gcp", 5], [14061, "DigitalOcean, LLC", "hosting", "digitalocean", 3], [20473, "The Constant Company, LLC", "hosting", "vultr", 2], [12876, "Scaleway S.a.s.", "hosting", "scaleway", 1], [60781, "LeaseWeb Netherlands B.V.", "hosting", "leaseweb", 1],
+  [7922, "Comcast Cable Communications, LLC", "isp", null, 8], [3320, "Deutsche Telekom AG", "isp", null, 6], [701, "Verizon Business", "isp", null, 4], [3215, "Orange S.A.", "isp", null, 3], [2856, "British Telecommunications PLC", "isp", null, 3], [1136, "KPN B.V.", "isp", null, 2], [3303, "Swisscom (Schweiz) AG", "isp", null, 2], [4713, "NTT DOCOMO BUSINESS, Inc.", "isp", null, 2], [1221, "Telstra Limited", "isp", null, 2], [719, "Elisa Oyj", "isp", null, 1], [577, "Bell Canada", "isp", null, 2],
+  [680, "Verein zur Foerderung eines Deutschen Forschungsnetzes e.V.", "education", null, 0.4], [0, null, null, null, 2],
+];
 const clients = [["lighthouse", ["v8.0.1", "v8.0.0", "v7.1.0"], 42], ["prysm", ["v7.1.1", "v7.0.0"], 27], ["teku", ["v25.11.1", "v25.9.0"], 12], ["nimbus", ["v25.11.0"], 11], ["lodestar", ["v1.37.0"], 5], ["grandine", ["2.0.1"], 2], [null, [null], 1]];
 
 function pick(list, r) {
@@ -43,9 +47,10 @@ export function makeNodes(count, now) {
     const [client, releases] = pick(clients, r);
     const release = releases[Math.floor(r() * r() * releases.length)];
     const [asn, as_name, hosting, cloud] = pick(networks, r);
-    const [city, country_code, country, lat, lon] = r() < 0.75 ? pick(cities, r) : ["Town " + Math.floor(r() * 2000), "US", "United States", 0, 0, 1];
-    const town = city.startsWith("Town");
-    const n = Number(city.slice(5)) || 0;
+    const base = pick(cities, r);
+    const town = r() < 0.4 ? 1 + Math.floor(r() * 40) : 0; // one of the towns around a city
+    const [city, country_code, country] = [town ? `Town ${town} near ${base[0]}` : base[0], base[1], base[2]];
+    const [lat, lon] = [base[3] + (town && Math.sin(town * 12.9) * 3), base[4] + (town && Math.sin(town * 78.2) * (country_code === "US" ? 7 : 2.5))];
     const v = r() < 0.45 ? 0 : Math.floor(Math.exp(r() * (hosting === "hosting" ? 6.6 : 2)));
     const peer = "16Uiu2HAm" + Array.from({ length: 44 }, () => alphabet[Math.floor(r() * 58)]).join("");
     return {
@@ -53,7 +58,7 @@ export function makeNodes(count, now) {
       validators: v, validators_low: Math.floor(v * 0.8), validators_high: Math.ceil(v * 1.25) + (v ? 1 : 2), validators_mean: v + 0.3, p_validator: v ? 0.999 : 0.03, flags: i % 97 === 0 ? ["saturated"] : [], trust: "all", weight: 1, stake_eth: v * 32, stake_low: v * 26, stake_high: v * 40,
       custody_group_count: v ? Math.min(128, Math.max(8, v)) : 4, all_subnets: i % 97 === 0, observations: 20 + (i % 50), epochs_watched: 3.5, first_seen: now - 40 * 86400e3, last_seen: now - Math.floor(r() * 3600e3), last_epoch: 412000, last_outcome: "ok", direction: "outbound", transport: r() < 0.6 ? "quic" : "tcp",
       fork_digest: "0xabcd0123", next_fork_version: "0x07000000", nfd: "0x11223344", long_lived_subnets: [Math.floor(r() * 64), Math.floor(r() * 64)],
-      country, country_code, region: null, city, latitude: town ? round(30 + (n % 45) * 0.4) : lat, longitude: town ? round(-120 + (n / 45) * 1) : lon, asn, as_name, hosting, cloud,
+      country, country_code, region: null, city, latitude: round(lat), longitude: round(lon), asn: asn || null, as_name, hosting, cloud,
     };
   });
 }
@@ -61,11 +66,11 @@ export function makeNodes(count, now) {
 export function makeAPI(count) {
   const now = Date.now();
   const nodes = makeNodes(count, now);
-  const meta = () => ({ network: "mainnet", simulated: true, as_of: Date.now() - 12_000, covers_ms: 86400e3, age_ms: 12_000, estimated_at: Date.now() - 12_000, geo_date: "2026-06-17", geo_sources: [{ name: "IP Geolocation by DB-IP", url: "https://db-ip.com", licence: "CC BY 4.0", date: "2026-06-17" }], public: true });
+  const meta = () => ({ network: "devnet", simulated: true, as_of: Date.now() - 12_000, covers_ms: 86400e3, age_ms: 12_000, estimated_at: Date.now() - 12_000, geo_date: "2026-06-17", geo_sources: [{ name: "IP Geolocation by DB-IP", url: "https://db-ip.com", licence: "CC BY 4.0", date: "2026-06-17" }], public: true });
   const total = nodes.reduce((s, n) => s + n.validators, 0);
   const group = (by, name, code, list, extra = {}) => {
     const v = list.reduce((s, n) => s + n.validators, 0);
-    return { by, name, code, latitude: null, longitude: null, nodes: list.length, with_validators: list.filter((n) => n.validators).length, validators: v, validators_low: Math.floor(v * 0.93), validators_high: Math.ceil(v * 1.08), stake_eth: v * 32, share_nodes: list.length / count, share_validators: v / total, ...extra };
+    return { by, name, code, latitude: null, longitude: null, nodes: list.length, with_validators: list.filter((n) => n.validators).length, validators: v, validators_low: Math.floor(v * 0.93), validators_high: Math.ceil(v * 1.08), stake_eth: v * 32, share_nodes: list.length / count, share_validators: v / total, share_validators_low: (0.91 * v) / total, share_validators_high: Math.min(1, (1.1 * v) / total), ...extra };
   };
   const groups = (by, key, code = () => null, extra = () => ({})) => {
     const m = new Map();
@@ -75,7 +80,7 @@ export function makeAPI(count) {
   const grouped = {
     country: groups("country", (n) => n.country, (n) => n.country_code),
     city: groups("city", (n) => n.city, (n) => n.country_code, (n) => ({ latitude: n.latitude, longitude: n.longitude })).filter((g) => g.nodes >= 1),
-    network: groups("network", (n) => n.as_name, (n) => String(n.asn)), hosting: groups("hosting", (n) => n.hosting), cloud: groups("cloud", (n) => n.cloud),
+    network: groups("network", (n) => n.as_name, (n) => n.asn && String(n.asn)), hosting: groups("hosting", (n) => n.hosting), cloud: groups("cloud", (n) => n.cloud),
     client: groups("client", (n) => n.client), release: groups("release", (n) => n.client_release, (n) => n.client), os: groups("os", (n) => n.os), arch: groups("arch", (n) => n.arch),
   };
   const bounds = [[0, 0], [1, 1], [2, 3], [4, 7], [8, 15], [16, 31], [32, 63], [64, 127], [128, 255], [256, null]];
@@ -106,7 +111,7 @@ export function makeAPI(count) {
     const i = (k) => ({ validators: n.validators * k, validators_low: n.validators * k * 0.6, validators_high: n.validators * k * 1.6 + 2 });
     return {
       ...n, counted: true, why: `${Math.round(n.validators * 0.12)} duties seen in 3.5 watched epochs; a validator shows about one in 29 epochs, hence about ${n.validators}.`, signals: { custody: i(1.1), subnets: i(0.97), sync: null }, posterior,
-      days: [5, 4, 3, 2, 1, 0].map((d) => ({ date: new Date(now - d * 86400e3).toISOString().slice(0, 10), client: n.client ?? "unknown", version: d > 3 ? "v7.1.0" : (n.client_release ?? ""), epochs_watched: 0.6, cells_on: Math.round(n.validators * 0.02), cells_off: 1200, subscriptions: 4, all_subnets: false })), custody_history: [{ at: now - 86400e3, count: n.custody_group_count }], other_ids: [{ id: nodes[1].id, last_seen: now - 9 * 86400e3 }],
+      days: [5, 4, 3, 2, 1, 0].map((d) => ({ date: new Date(now - d * 86400e3).toISOString().slice(0, 10), client: n.client ?? "unknown", version: d > 3 ? "7.0.9" : (n.client_release ?? ""), epochs_watched: 0.6, cells_on: Math.round(n.validators * 0.02), cells_off: 1200, subscriptions: 4, all_subnets: false })), custody_history: [{ at: now - 20 * 86400e3, count: 8 }, { at: now - 86400e3, count: n.custody_group_count }], other_ids: [{ id: nodes[1].id, last_seen: now - 9 * 86400e3 }],
     };
   };
   const observations = (n) => ({
@@ -114,17 +119,17 @@ export function makeAPI(count) {
     estimates: Array.from({ length: 30 }, (_, i) => ({ time: now - i * 86400e3, validators: n.validators * (1 + 0.05 * Math.sin(i)), validators_low: n.validators * (0.8 - i * 0.01), validators_high: n.validators * (1.25 + i * 0.02) })),
   });
   const kinds = ["appeared", "vanished", "moved", "upgraded", "started_validating", "stopped_validating"];
-  const changes = Array.from({ length: 120 }, (_, i) => { const n = nodes[(i * 37) % count]; const kind = kinds[(i * 7) % 6]; return { kind, id: n.id, at: now - i * 700e3, client: n.client, version: n.client_release, from: kind === "upgraded" ? "v7.1.0" : kind === "moved" ? "Germany" : null, to: kind === "upgraded" ? n.client_release : kind === "moved" ? "France" : null, replaces: i % 40 === 0 && kind === "appeared" ? nodes[0].id : null }; });
+  const changes = Array.from({ length: 120 }, (_, i) => { const n = nodes[(i * 37) % count]; const kind = kinds[(i * 7) % 6]; return { kind, id: n.id, at: now - i * 700e3, client: n.client, version: n.client_release, from: kind === "upgraded" ? "7.0.9" : kind === "moved" ? "Germany" : null, to: kind === "upgraded" ? n.client_release : kind === "moved" ? "France" : null, replaces: i % 40 === 0 && kind === "appeared" ? nodes[0].id : null }; });
   const concentration = ["client", "network", "cloud", "country"].map((by) => {
     const list = grouped[by].filter((g) => g.name);
     let sum = 0;
     const holds = (f) => { sum = 0; const i = list.findIndex((g) => (sum += g.validators) > total * f); return i < 0 ? null : i + 1; };
     const known = list.reduce((s, g) => s + g.validators, 0);
-    return { by, known_share: known / total, hhi: 10000 * list.reduce((s, g) => s + (g.validators / total) ** 2, 0), third: holds(1 / 3), two_thirds: holds(2 / 3), largest: list[0].name, largest_share: list[0].share_validators, largest_share_low: list[0].share_validators * 0.94, largest_share_high: list[0].share_validators * 1.05 };
+    return { by, known_share: known / total, hhi: 10000 * list.reduce((s, g) => s + (g.validators / total) ** 2, 0), third: holds(1 / 3), two_thirds: holds(2 / 3), largest: list[0].name, largest_share: list[0].share_validators, largest_share_low: list[0].share_validators_low, largest_share_high: list[0].share_validators_high };
   });
   const filtered = (q) => {
     const values = (name) => q.getAll(name);
-    let list = nodes.filter((n) => (!q.has("client") || values("client").includes(n.client)) && (!q.has("country") || values("country").includes(n.country_code)) && (!q.has("hosting") || values("hosting").includes(n.hosting)) && (!q.has("cloud") || values("cloud").includes(n.cloud)) && (!q.has("version") || values("version").includes(n.client_release)) && (!q.has("q") || n.id.startsWith(q.get("q")) || n.node_id.startsWith(q.get("q"))));
+    let list = nodes.filter((n) => (!q.has("client") || values("client").includes(n.client)) && (!q.has("country") || values("country").includes(n.country_code)) && (!q.has("hosting") || values("hosting").includes(n.hosting)) && (!q.has("asn") || values("asn").includes(String(n.asn))) && (!q.has("cloud") || values("cloud").includes(n.cloud)) && (!q.has("version") || values("version").includes(n.client_release)) && (!q.has("q") || n.id.startsWith(q.get("q")) || n.node_id.startsWith(q.get("q"))));
     const sort = q.get("sort") ?? "id";
     const column = sort.replace("-", "");
     list = list.toSorted((a, b) => (a[column] < b[column] ? -1 : a[column] > b[column] ? 1 : 0));
@@ -140,13 +145,13 @@ export function makeAPI(count) {
       case "networks": return data(grouped.network);
       case "hosting": return data([...grouped.hosting, ...grouped.cloud]);
       case "clients": return data([...grouped.client, ...grouped.release, ...grouped.os, ...grouped.arch]);
-      case "subnets": return data({ subnets: Array.from({ length: 64 }, (_, subnet) => ({ subnet, long_lived: nodes.filter((n) => n.long_lived_subnets.includes(subnet)).length, short_lived: (subnet * 7) % 23 })), custody_group_counts: [4, 8, 12, 20, 44, 128].map((c, i) => ({ custody_group_count: c, nodes: Math.round(count / (i + 2)) })) });
+      case "subnets": return data({ subnets: Array.from({ length: 64 }, (_, subnet) => ({ subnet, long_lived: nodes.filter((n) => n.long_lived_subnets.includes(subnet)).length })), custody_group_counts: [4, 8, 12, 20, 44, 128].map((c, i) => ({ custody_group_count: c, nodes: Math.round(count / (i + 2)) })) });
       case "forks": return data({ epoch: 412000, current_digest: "0xabcd0123", next: { name: "gloas", epoch: 420000, at: now + 30 * 86400e3, digest: "0x11223344" }, versions: grouped.release.map((g) => ({ client: g.code ?? "", version: g.name ?? "", nodes: g.nodes, current: g.nodes, ready: Math.round(g.nodes * 0.8), not_ready: Math.round(g.nodes * 0.1), unknown: Math.round(g.nodes * 0.1), validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high })), announced: [{ fork_digest: "0xabcd0123", next_fork_version: "0x07000000", next_fork_epoch: 420000, nfd: "0x11223344", nodes: count }] });
       case "errors": return data(outcomes);
       case "concentration": return data(concentration);
       case "timeseries": return data(series(q));
       case "changes": return data(changes.filter((c) => c.at >= Number(q.get("since") ?? 0)));
-      case "crawl": return data({ ready: true, reason: null, sentries: [{ id: "sentry-1", location: "Frankfurt", version: "v0.17.0", last_event: Date.now() - 2000, clock_skew_ms: 12, events: 812345, missing_events: 0 }], funnel, outcomes, events: { lag: 14, stored: 812331, rejected: 0, last_segment: 4121, last_commit: Date.now() - 12000 }, geo_date: "2026-06-17" });
+      case "crawl": return data({ ready: true, reason: null, sentries: [{ id: "sentry-1", location: "Frankfurt", last_event: Date.now() - 2000, events: 812345, missing_events: 0 }], funnel, outcomes, events: { lag: 14, stored: 812331, rejected: 0, last_segment: 4121, last_commit: Date.now() - 12000 }, geo_date: "2026-06-17" });
       case "datasets": return data(["discovery_events", "estimates", "metadata_events", "validator_metadata_events", "visits", "watches"].map((table, i) => ({ table, public: table === "estimates", files: 12 + i, bytes: 4e6 * (i + 1), rows: 120000 * (i + 1), parts: [] })));
       case "nodes": {
         if (id) {
@@ -154,7 +159,7 @@ export function makeAPI(count) {
           return n && (sub ? data(observations(n)) : data(detail(n)));
         }
         const list = filtered(q);
-        if (q.get("format") === "geojson") return { type: "FeatureCollection", features: list.map((n) => ({ type: "Feature", geometry: { type: "Point", coordinates: [n.longitude, n.latitude] }, properties: { id: n.id, validators: n.validators, city: n.city, country_code: n.country_code } })) };
+        if (q.get("format") === "geojson") return { type: "FeatureCollection", features: list.map((n) => ({ type: "Feature", geometry: { type: "Point", coordinates: [n.longitude, n.latitude] }, properties: { id: n.id, validators: n.validators, validators_low: n.validators_low, validators_high: n.validators_high, city: n.city, country_code: n.country_code } })) };
         const at = Number(q.get("cursor") ?? 0);
         const limit = Number(q.get("limit") ?? 100);
         return data(list.slice(at, at + limit), { next: at + limit < list.length ? String(at + limit) : null, total: list.length });

@@ -9,8 +9,8 @@ import { launch, pages, settled } from "./browser.mjs";
 import { copy, start } from "./valtrack.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const number = (n) => Math.round(n).toLocaleString("en-US");
-const percent = (s) => (s * 100).toFixed(1) + " %";
+const number = (n) => n.toLocaleString("en-US", { maximumFractionDigits: 0, roundingMode: "halfEven" });
+const percent = (s) => (s * 100).toFixed(1) + "\u00a0%";
 
 let live, browser, page;
 let server; // live, or the copy
@@ -39,6 +39,9 @@ after(async () => {
 });
 
 function tests(isCopy) {
+  // What does not depend on where the data are from.
+  const once = { skip: isCopy && process.env.WEB_SHORT ? "as of the server" : false };
+
   test("the overview has the numbers of the API", async () => {
     await open("/");
     // Numbers grow while a devnet runs: what is shown is between two answers, or the same.
@@ -66,7 +69,6 @@ function tests(isCopy) {
         assert.ok(!(await text("main")).includes("undefined"), path);
         assert.ok(!/\bNaN\b/.test(await text("main")), path + " has NaN");
         // By the protocol, since the page's policy allows no script of ours.
-        if (isCopy && process.env.WEB_SHORT) continue; // the same as of the server, mostly
         await page.evaluate(axe);
         const { violations } = await page.evaluate(() => window.axe.run(document));
         found.push(...violations.map((v) => `${path} ${colorScheme}: ${v.id}: ${v.nodes.map((n) => n.html.slice(0, 120)).join(" | ").slice(0, 600)}`));
@@ -79,7 +81,7 @@ function tests(isCopy) {
   test("nodes: filters, order, pages and search are in the address", async () => {
     await open("/nodes?client=lighthouse&sort=-validators");
     const want = await api("nodes?counted=true&client=lighthouse&sort=-validators&limit=50");
-    const ids = await page.locator("table.nodes tbody a").evaluateAll((list) => list.map((a) => decodeURIComponent(a.hash).split("/").pop()));
+    const ids = await page.locator("table.nodes td:first-child a").evaluateAll((list) => list.map((a) => decodeURIComponent(a.hash).split("/").pop()));
     assert.equal(ids.length, Math.min(50, want.meta.total));
     assert.deepEqual(new Set(await page.locator("table.nodes tbody td:nth-child(2)").evaluateAll((l) => l.map((td) => td.innerText.trim().split(" ")[0]))), new Set(["Lighthouse"]));
     await page.getByRole("button", { name: "Remove filter Client lighthouse" }).click();
@@ -88,10 +90,10 @@ function tests(isCopy) {
     await page.getByRole("button", { name: "Next" }).click();
     await settled(page);
     assert.match(page.url(), /cursor=/);
-    const second = await text("table.nodes tbody a");
+    const second = await text("table.nodes td:first-child a");
     await page.reload();
     await settled(page);
-    assert.equal(await text("table.nodes tbody a"), second, "a link to a page shows that page");
+    assert.equal(await text("table.nodes td:first-child a"), second, "a link to a page shows that page");
     await page.getByRole("button", { name: "Validators" }).click();
     await settled(page);
     assert.match(page.url(), /sort=validators/);
@@ -115,6 +117,52 @@ function tests(isCopy) {
     assert.ok(data.why.length > 10);
     if (data.posterior?.length) assert.ok(await page.getByRole("img", { name: /Probability of at most/ }).isVisible());
     assert.match(await text(".signals"), /Together/);
+  });
+
+  test("keyboard: what has the focus is seen, in the order of the page; Escape hides explanations", once, async () => {
+    for (const path of ["/", "/nodes"]) {
+      await open(path);
+      await page.evaluate(() => document.activeElement.blur());
+      let before;
+      for (let i = 0; i < 40; i++) {
+        await page.keyboard.press("Tab");
+        const at = await page.evaluateHandle(() => document.activeElement);
+        const [what, shown, ordered] = await page.evaluate(
+          ([e, before]) => {
+            const { width, height } = e.getBoundingClientRect();
+            const style = getComputedStyle(e);
+            return [e.outerHTML.slice(0, 120), width > 0 && height > 0 && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2, !before || !!(before.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING)];
+          },
+          [at, before],
+        );
+        assert.ok(shown, "no focus to be seen: " + what);
+        assert.ok(ordered, "not in order: " + what);
+        before = at;
+      }
+    }
+    await open("/");
+    const term = page.locator(".tile .term").first();
+    await term.locator("button").focus();
+    await page.keyboard.press("Escape");
+    assert.ok(!(await term.locator("[role=tooltip]").isVisible()));
+    await page.locator(".tile .term").nth(1).hover();
+    assert.ok(await page.locator(".tile .term [role=tooltip]").nth(1).isVisible());
+  });
+
+  test("reduced motion, and twice the size", once, async () => {
+    const moving = () => page.locator(".bars .fill").first().evaluate((e) => getComputedStyle(e).transitionDuration);
+    await open("/");
+    assert.notEqual(await moving(), "0s");
+    await page.emulateMedia({ reducedMotion: "reduce" });
+    assert.equal(await moving(), "0s");
+    await page.emulateMedia({ reducedMotion: null });
+    await page.setViewportSize({ width: 640, height: 500 }); // of 1280 by 1000
+    const node = (await api("nodes?limit=1&sort=-validators")).data[0].id;
+    for (const path of ["/", "/map", "/nodes", "/concentration", "/node/" + node]) {
+      await open(path);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 640, path);
+    }
+    await page.setViewportSize({ width: 1560, height: 1000 });
   });
 
   test("keyboard: skip link, terms, theme, map", async () => {
@@ -153,11 +201,19 @@ function tests(isCopy) {
     await page.getByRole("button", { name: "CSV: Consensus clients" }).click();
     const file = readFileSync(await (await wait).path(), "utf8");
     const { data } = await api("clients");
-    assert.equal(file.split("\r\n")[0], "name,code,nodes,share_nodes,validators,validators_low,validators_high,share_validators");
+    assert.equal(file.split("\r\n")[0], "name,code,nodes,share_nodes,validators,validators_low,validators_high,share_validators,share_validators_low,share_validators_high");
     assert.equal(file.trim().split("\r\n").length - 1, data.filter((g) => g.by === "client").length);
     const picture = page.waitForEvent("download");
     await page.getByRole("button", { name: "SVG: Consensus clients" }).click();
-    assert.match(readFileSync(await (await picture).path(), "utf8"), /^<svg[^>]+>.*<title>Consensus clients<\/title>.*<\/svg>$/s);
+    const svg = readFileSync(await (await picture).path(), "utf8");
+    assert.match(svg, /^<svg[^>]+>.*<title>Consensus clients<\/title>.*<\/svg>$/s);
+    assert.match(svg, /Valtrack, devnet \(simulated network\), \d+ \w+ \d{4}/, "it says what it is of");
+    await open("/map");
+    const places = page.waitForEvent("download");
+    await page.getByRole("button", { name: "CSV: Where the nodes are" }).click();
+    assert.match(readFileSync(await (await places).path(), "utf8"), /^place,latitude,longitude,nodes,validators,validators_low,validators_high\r\n/);
+    assert.match(await text("main .sub"), /nodes in \d+ places, about [\d,]+ validators \(90 % interval.*: at the widest [\d,]+ to [\d,]+\)/s);
+    await open("/");
     await page.getByRole("button", { name: "Table: Consensus clients" }).click();
     assert.ok(await page.getByRole("region", { name: "Consensus clients, data" }).isVisible());
   });
@@ -197,6 +253,73 @@ function tests(isCopy) {
     assert.ok(colours > 20, `${colours} colours: bars and text are in it`);
   });
 
+  test("columns are as high as their numbers", once, async () => {
+    await open("/");
+    const columns = await page.locator(".histogram > div").evaluateAll((list) => list.map((e) => [Number(e.title.split(": ")[1].replaceAll(",", "")), e.querySelector("i").getBoundingClientRect().height]));
+    const [top, height] = columns.reduce((a, b) => (b[0] > a[0] ? b : a));
+    assert.ok(top > 0 && height > 50, `${top} nodes: ${height} px`);
+    for (const [n, h] of columns) assert.ok(Math.abs(h - Math.max(2, (height * n) / top)) < 1, `${n} of ${top} nodes: ${h} of ${height} px`);
+  });
+
+  test("what a plot shows, and what is counted, is in the address", async () => {
+    await open("/");
+    await page.getByRole("group", { name: "Clients by" }).getByRole("button", { name: "Validators" }).click();
+    assert.match(page.url(), /clients=validators/);
+    const series = (await api("timeseries?metric=clients&step=all")).data.filter((p) => p.clients);
+    if (series.length < 2) return; // the network is too young
+    const plot = page.locator(".plot .u-over").first();
+    await plot.scrollIntoViewIfNeeded();
+    const box = await plot.boundingBox();
+    await page.mouse.move(box.x + 0.2 * box.width, box.y + 20);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 0.7 * box.width, box.y + 20, { steps: 4 });
+    await page.mouse.up();
+    await page.waitForURL(/zoom=\d+-\d+/);
+    const url = page.url();
+    assert.match(url, /clients=validators/, "other choices stay");
+    await page.reload();
+    await settled(page);
+    assert.equal(page.url(), url);
+    assert.equal(await page.getByRole("group", { name: "Clients by" }).getByRole("button", { name: "Validators" }).getAttribute("aria-pressed"), "true");
+    const [from, to] = /zoom=(\d+)-(\d+)/.exec(url).slice(1).map(Number);
+    const newest = (await text(".plot .u-legend")).match(/\d{4}-\d\d-\d\d \d\d:\d\d/);
+    if (newest) assert.ok(Date.parse(newest[0].replace(" ", "T") + "Z") <= to, "the legend is of what is shown");
+    assert.ok(to > from);
+    await page.getByRole("button", { name: "Show all times" }).first().click();
+    assert.ok(!page.url().includes("zoom="));
+    assert.match(page.url(), /clients=validators/);
+  });
+
+  test("copying works without the clipboard of secure pages", once, async () => {
+    const { id } = (await api("nodes?limit=1&sort=-validators")).data[0];
+    await open("/node/" + id);
+    await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined, configurable: true }));
+    await page.getByRole("button", { name: "Copy peer id" }).first().click();
+    assert.equal(await text(".nodehead .copy"), "Copied");
+    await open("/nodes");
+    await page.getByRole("searchbox").focus();
+    await page.keyboard.press("Control+V");
+    assert.equal(await page.getByRole("searchbox").inputValue(), id);
+    await page.reload(); // with the clipboard again
+  });
+
+  test("a circle says what is there, also to a finger", once, async () => {
+    await open("/");
+    // Here and there until there is a circle.
+    const found = await page.locator(".map canvas").evaluate(async (c) => {
+      const { x: left, y: top, width, height } = c.getBoundingClientRect();
+      for (let y = 2; y < height; y += 6)
+        for (let x = 2; x < width; x += 6) {
+          c.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true, buttons: 1, pointerType: "touch", clientX: left + x, clientY: top + y }));
+          c.dispatchEvent(new PointerEvent("pointerleave", { pointerType: "touch" }));
+          if (x % 60 === 2) await new Promise((done) => setTimeout(done, 0));
+          const tip = document.querySelector(".map .tip");
+          if (tip) return tip.innerText;
+        }
+    });
+    assert.match(found ?? "", /nodes?, about [\d,]+ validators\s+90 %: [\d,]+ to [\d,]+/);
+  });
+
   test("a release is found with and without its v, a client by its name", async () => {
     const { data } = await api("nodes?limit=1&sort=-validators&counted=true&client=lighthouse");
     for (const typed of ["v" + data[0].client_release, data[0].client_release, "Lighthouse v" + data[0].client_release]) {
@@ -212,6 +335,39 @@ function tests(isCopy) {
 
 describe("of a server", () => {
   tests(false);
+
+  const refused = (status, detail) => (r) => r.fulfill({ status, contentType: "application/problem+json", body: JSON.stringify({ title: "refused", status, detail }) });
+  const states = [
+    ["a wrong key", "**/api/v1/**", refused(401, "the key is not known"), ["/", "/map", "/nodes", "/concentration"], /The key is not accepted.*Forget the key.*Data and API/s, /key not accepted/],
+    ["a key is needed", "**/api/v1/nodes?*", refused(403, "searching by an address needs a key"), ["/nodes?q=127.0.0.1"], /This needs a key.*Data and API/s],
+    ["too many requests", "**/api/v1/**", refused(429, "slow down"), ["/", "/subnets"], /Too many requests.*asks again by itself/s, /error 429/],
+    ["an error", "**/api/v1/**", refused(500, "the disk is full"), ["/clients", "/changes"], /cannot answer now.*the disk is full/s],
+    ["no server", "**/api/v1/**", (r) => r.abort(), ["/", "/nodes", "/crawl"], /No connection to the server.*still running/s, /no connection/],
+  ];
+  for (const [name, requests, answer, paths, says, status] of states)
+    test("what to do: " + name, async () => {
+      const before = problems.length;
+      await page.route(requests, answer);
+      for (const path of paths) {
+        await page.goto(`${server.url}?${encodeURIComponent(name)}#${path}`);
+        await page.locator("main", { hasText: says }).waitFor({ timeout: 10_000 });
+        if (status) await page.locator(".status", { hasText: status }).waitFor({ timeout: 10_000 });
+        assert.ok(!/No numbers yet/.test(await text("main")), path);
+      }
+      await page.unrouteAll({ behavior: "ignoreErrors" });
+      problems.length = before; // the browser reports what failed
+    });
+
+  test("old data are called old, with the reason to look for", async () => {
+    const summary = await api("summary");
+    summary.meta.as_of = Date.now() - 5 * 3600e3;
+    await page.route("**/api/v1/summary", (r) => r.fulfill({ json: summary }));
+    await page.goto(server.url + "?old#/");
+    await page.getByRole("complementary", { name: "Old data" }).waitFor();
+    assert.match(await text(".banner.bad"), /5 h old.*Crawl health/);
+    assert.match(await text(".status"), /5 h old/);
+    await page.unrouteAll({ behavior: "wait" });
+  });
 
   test("downloads send the key", async () => {
     const withKey = [];

@@ -26,7 +26,7 @@ for (const [look, { colorScheme, size }] of Object.entries(looks)) {
   await page.close();
 }
 const page = await context.newPage();
-await page.setViewportSize({ width: 1280, height: 860 });
+await page.setViewportSize({ width: 1560, height: 1000 });
 for (const [name, colorScheme] of [["overview", "light"], ["node", "light"], ["concentration", "dark"]]) {
   if (only && !only.split(",").includes("readme")) continue;
   await page.emulateMedia({ colorScheme });

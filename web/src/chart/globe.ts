@@ -50,7 +50,20 @@ export interface Place {
   lat: number;
   nodes: number;
   validators: number;
+  /** The ends of the interval of validators; null where none is known. */
+  low: number | null;
+  high: number | null;
   name: string;
+}
+
+const sum = (a: number | null, b: number | null) => (a === null || b === null ? null : a + b);
+
+/** Adds what is at a place. The sum of the ends of intervals is wider than the interval of the sum. */
+export function addTo(total: { nodes: number; validators: number; low: number | null; high: number | null }, p: Place): void {
+  total.nodes += p.nodes;
+  total.validators += p.validators;
+  total.low = sum(total.low, p.low);
+  total.high = sum(total.high, p.high);
 }
 
 /** Places that are drawn as one circle; x and y are on the screen without the shift. */
@@ -60,6 +73,8 @@ export interface Cluster {
   value: number;
   nodes: number;
   validators: number;
+  low: number | null;
+  high: number | null;
   places: number;
   name: string; // of the largest place
   largest: number;
@@ -78,14 +93,13 @@ export function cluster(at: Float64Array, places: Place[], by: "nodes" | "valida
     const key = Math.floor(x / cell) * 1e6 + Math.floor(y / cell);
     const c = cells.get(key);
     if (!c) {
-      cells.set(key, { x, y, value, nodes: p.nodes, validators: p.validators, places: 1, name: p.name, largest: value });
+      cells.set(key, { x, y, value, nodes: p.nodes, validators: p.validators, low: p.low, high: p.high, places: 1, name: p.name, largest: value });
       return;
     }
     c.x = (c.x * c.value + x * value) / (c.value + value);
     c.y = (c.y * c.value + y * value) / (c.value + value);
     c.value += value;
-    c.nodes += p.nodes;
-    c.validators += p.validators;
+    addTo(c, p);
     c.places++;
     if (value > c.largest) {
       c.largest = value;

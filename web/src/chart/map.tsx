@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { num } from "../format";
+import { num, range } from "../format";
 import { colour, useTheme } from "../theme";
 import { cluster, loadWorld, worldWidth, type Cluster, type Place, type World } from "./globe";
 
@@ -20,6 +20,7 @@ interface Props {
 }
 
 const maxZoom = 40;
+const tipHalf = 118; // px, half the greatest width of a tip
 const home = { lon: 10, lat: 25, zoom: 1 };
 
 /** Draws the map on a canvas and keeps what it needs between frames. */
@@ -232,9 +233,9 @@ export function WorldMap(p: Props) {
         const made = new Painter(canvas.current!, world);
         painter.current = made;
         const size = () => {
-          if (!host.current) return;
-          const width = host.current.clientWidth;
-          const height = latest.current.onView ? host.current.clientHeight : Math.round((width * world.height) / worldWidth);
+          const width = host.current?.clientWidth;
+          if (!width) return; // hidden, while the table is shown
+          const height = latest.current.onView ? host.current!.clientHeight : Math.round((width * world.height) / worldWidth);
           canvas.current!.style.height = height + "px";
           made.resize(width, height);
         };
@@ -267,10 +268,11 @@ export function WorldMap(p: Props) {
   useEffect(() => painter.current?.show(p.places, p.by), [p.places, p.by, theme]);
 
   const point = (e: PointerEvent) => {
-    if (e.buttons) return;
+    if (e.buttons && e.type === "pointermove") return; // the map is being moved
     const c = painter.current?.hit(e.offsetX, e.offsetY);
     if (c || tip) setTip(c ? { x: e.offsetX, y: e.offsetY, cluster: c } : null);
   };
+  const left = (e: PointerEvent) => e.pointerType === "mouse" && setTip(null); // a finger leaves at once
   const step = (factor: number) => {
     const made = painter.current;
     if (!made) return;
@@ -280,14 +282,20 @@ export function WorldMap(p: Props) {
   };
   return (
     <div class={"map" + (movableMap ? " full" : "")} ref={host}>
-      <canvas ref={canvas} role="img" aria-label={p.label} tabIndex={movableMap ? 0 : undefined} onPointerMove={point} onPointerDown={point} onPointerLeave={() => setTip(null)} />
+      <canvas ref={canvas} role="img" aria-label={p.label} tabIndex={movableMap ? 0 : undefined} onPointerMove={point} onPointerDown={point} onPointerLeave={left} onKeyDown={(e) => e.key === "Escape" && setTip(null)} />
       {failed && <p class="note">The map could not be loaded; the table has its data.</p>}
       {tip && (
-        <div class="tip" style={{ left: tip.x + "px", top: tip.y + "px" }}>
+        <div class={"tip" + (tip.y < 80 ? " below" : "")} style={{ left: `clamp(${tipHalf}px, ${tip.x}px, calc(100% - ${tipHalf}px))`, top: tip.y + "px" }}>
           <b>{tip.cluster.name}</b>
           {tip.cluster.places > 1 && ` and ${num(tip.cluster.places - 1)} more`}
           <br />
-          {num(tip.cluster.nodes)} nodes, about {num(tip.cluster.validators)} validators
+          {num(tip.cluster.nodes)} {tip.cluster.nodes === 1 ? "node" : "nodes"}, about {num(tip.cluster.validators)} validators
+          {tip.cluster.low !== null && (
+            <>
+              <br />
+              90 %: {range(tip.cluster.low, tip.cluster.high)}
+            </>
+          )}
         </div>
       )}
       {movableMap && (

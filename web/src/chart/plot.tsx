@@ -1,7 +1,8 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { compact, num } from "../format";
+import { compact, known, num, time } from "../format";
+import { setParam, useRoute } from "../route";
 import { colour, useTheme } from "../theme";
 
 export interface Series {
@@ -21,9 +22,6 @@ interface Props {
   stacked?: boolean;
   label: string;
   height?: number;
-  /** The visible range in Unix milliseconds, and what is called when it was changed by dragging. */
-  zoom?: [number, number] | null;
-  onZoom?: (range: [number, number] | null) => void;
 }
 
 function sums(series: Series[]): (number | null)[][] {
@@ -36,8 +34,8 @@ function fade(c: string, alpha: number): string {
   return `color-mix(in srgb, ${c} ${alpha * 100}%, transparent)`;
 }
 
-/** What uPlot is given: data, series and bands. */
-function build(p: Props): { data: uPlot.AlignedData; series: uPlot.Series[]; bands: uPlot.Band[] } {
+/** What uPlot is given: data, series and bands. The legend is of what is shown when it is read. */
+function build(p: Props, shown: { current: Props }): { data: uPlot.AlignedData; series: uPlot.Series[]; bands: uPlot.Band[] } {
   const data: (number | null)[][] = [p.times.map((t) => t / 1000)];
   const series: uPlot.Series[] = [{ value: (_, v) => (v === null ? "" : new Date(v * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC") }];
   const bands: uPlot.Band[] = [];
@@ -47,7 +45,7 @@ function build(p: Props): { data: uPlot.AlignedData; series: uPlot.Series[]; ban
     for (let i = p.series.length - 1; i >= 0; i--) {
       const c = colour(p.series[i].colour);
       const at = data.push(total[i]) - 1;
-      series.push({ label: p.series[i].name, stroke: c, width: 1, fill: fade(c, 0.85), points: { show: false }, value: (_u, _v, _s, idx) => num(idx === null ? null : p.series[i].values[idx]) });
+      series.push({ label: p.series[i].name, stroke: c, width: 1, fill: fade(c, 0.85), points: { show: false }, value: (_u, _v, _s, idx) => num(idx === null ? null : shown.current.series[i]?.values[idx]) });
       if (i > 0) bands.push({ series: [at, at + 1], fill: fade(c, 0.85) });
     }
     return { data: data as uPlot.AlignedData, series, bands };
@@ -57,7 +55,7 @@ function build(p: Props): { data: uPlot.AlignedData; series: uPlot.Series[]; ban
     if (s.low && s.high) {
       const at = data.push(s.high, s.low) - 2;
       const end = { stroke: "transparent", points: { show: false }, value: (_: uPlot, v: number | null) => num(v) };
-      series.push({ ...end, label: "90 %: high" }, { ...end, label: "low" });
+      series.push({ ...end, label: "90 % interval, upper end" }, { ...end, label: "lower end" });
       bands.push({ series: [at, at + 1], fill: fade(c, 0.22) });
     }
     data.push(s.values);
@@ -78,8 +76,21 @@ function tick(s: number, before: number | undefined): string {
 // Seconds between ticks: labels have minutes.
 const steps = [60, 300, 900, 1800, 3600, 7200, 10800, 21600, 43200, ...[1, 2, 4, 7, 14, 30, 90].map((days) => days * 86400)];
 
-/** A plot over time: lines with intervals, or a stack. Dragging zooms, double click shows all. */
+/** The times that all plots of the page show, in Unix milliseconds; null for all that they have. */
+function zoomOf(text: string | null): [number, number] | null {
+  const [from, to] = (text ?? "").split("-").map(Number);
+  return from > 0 && to > from ? [from, to] : null;
+}
+
+/** Puts the values of the last point that is shown into the legend. */
+function newest(u: uPlot, end = (u.scales.x.max ?? Infinity) * 1000): void {
+  u.setLegend({ idx: u.data[0].findLastIndex((t) => t * 1000 <= end) }, false);
+}
+
+/** A plot over time: lines with intervals, or a stack. Dragging zooms, which is in the address; double click shows all. */
 export function Plot(p: Props) {
+  const text = useRoute().params.get("zoom");
+  const zoom = useMemo(() => zoomOf(text), [text]);
   const host = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
   const theme = useTheme();
@@ -88,7 +99,7 @@ export function Plot(p: Props) {
   latest.current = p;
 
   useEffect(() => {
-    const { data, series, bands } = build(latest.current);
+    const { data, series, bands } = build(latest.current, latest);
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const height = p.height ?? 220;
     const u = new uPlot(
@@ -99,17 +110,20 @@ export function Plot(p: Props) {
         bands,
         tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "UTC"),
         legend: { live: true },
-        cursor: { drag: { x: !!latest.current.onZoom, y: false, setScale: false }, bind: { dblclick: () => () => (latest.current.onZoom?.(null), null) } },
+        cursor: { drag: { x: true, y: false, setScale: false }, bind: { dblclick: () => () => (setParam("zoom", ""), null) } },
         scales: { x: { time: true }, y: { range: (_u, _low, high) => [0, high > 0 ? high * 1.06 : 1] } },
         axes: [{ ...axis, size: 38, space: 60, incrs: steps, values: (_u, at) => at.map((s, i) => tick(s, at[i - 1])) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => compact(v)) }],
         hooks: {
           setSelect: [
             (u) => {
               if (u.select.width < 8) return;
-              latest.current.onZoom?.([u.posToVal(u.select.left, "x") * 1000, u.posToVal(u.select.left + u.select.width, "x") * 1000]);
+              const at = (px: number) => Math.round(u.posToVal(px, "x") * 1000);
+              setParam("zoom", at(u.select.left) + "-" + at(u.select.left + u.select.width));
               u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
             },
           ],
+          // Without a pointer the legend has the newest values that are shown.
+          setLegend: [(u) => known(u.legend.idx) || newest(u)],
         },
       },
       data,
@@ -128,9 +142,22 @@ export function Plot(p: Props) {
   useEffect(() => {
     const u = chart.current;
     if (!u) return;
-    u.setData(build(p).data, !p.zoom);
-    if (p.zoom) u.setScale("x", { min: p.zoom[0] / 1000, max: p.zoom[1] / 1000 });
-  }, [p.times, p.series, p.zoom?.[0], p.zoom?.[1], shape]);
+    u.setData(build(p, latest).data, !zoom);
+    if (zoom) u.setScale("x", { min: zoom[0] / 1000, max: zoom[1] / 1000 });
+    if (!known(u.cursor.idx)) newest(u, zoom?.[1]);
+  }, [p.times, p.series, zoom, shape]);
 
-  return <div class="plot" ref={host} role="img" aria-label={p.label} />;
+  return (
+    <>
+      <div class="plot" ref={host} role="img" aria-label={p.label} />
+      {zoom && (
+        <p class="sub">
+          {time(zoom[0])} to {time(zoom[1])}{" "}
+          <button type="button" class="link" onClick={() => setParam("zoom", "")}>
+            Show all times
+          </button>
+        </p>
+      )}
+    </>
+  );
 }

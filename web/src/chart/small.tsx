@@ -1,4 +1,5 @@
 import { compact, known, num } from "../format";
+import { Term } from "../glossary";
 
 export interface Column {
   label: string;
@@ -14,7 +15,7 @@ export function Histogram({ columns, label }: { columns: Column[]; label: string
       {columns.map((c) => (
         <div key={c.label} title={`${c.label}: ${num(c.value)}`}>
           <span class="sub">{compact(c.value)}</span>
-          <i class={c.muted ? "muted" : ""} style={{ height: (c.value / top) * 100 + "%" }} />
+          <i class={c.muted ? "muted" : ""} style={{ height: `calc((100% - var(--words)) * ${c.value / top})` }} />
           <span class="tick">{c.label.split(/(?<=–)/).map((part) => [part, <wbr />])}</span>
         </div>
       ))}
@@ -40,13 +41,13 @@ export function Heat({ values, label, detail }: { values: number[]; label: strin
 }
 
 /** Steps, each a part of the one before. */
-export function FunnelChart({ steps }: { steps: { name: string; value?: number | null; text?: string }[] }) {
+export function FunnelChart({ steps }: { steps: { name: string; term?: string; value?: number | null; text?: string }[] }) {
   const top = Math.max(1, ...steps.map((s) => s.value ?? 0));
   return (
     <ol class="funnel">
       {steps.map((s) => (
         <li key={s.name}>
-          <span>{s.name}</span>
+          <span>{s.term ? <Term name={s.term}>{s.name}</Term> : s.name}</span>
           <span class="track" aria-hidden="true">
             {known(s.value) && <i style={{ width: (s.value / top) * 100 + "%" }} />}
           </span>

@@ -3,7 +3,7 @@ import { useAPI, useStep, type Change } from "../api";
 import { Plot } from "../chart/plot";
 import { ago, capital, duration, known, num, pointTimes, time } from "../format";
 import { Term } from "../glossary";
-import { go, href, useRoute } from "../route";
+import { go, href, setParam, useRoute } from "../route";
 import { Client, Id, Switch } from "../ui/bits";
 import { Card } from "../ui/card";
 import { historyBegins, NothingYet } from "../ui/states";
@@ -11,7 +11,7 @@ import { historyBegins, NothingYet } from "../ui/states";
 const kinds = ["appeared", "vanished", "moved", "upgraded", "started_validating", "stopped_validating"] as const;
 const kindVerb = (k: string) => k.replaceAll("_", " ");
 const kindName = (k: string) => capital(kindVerb(k));
-const listed = 100; // the CSV has all
+const listed = 50; // the CSV has all
 const spans = [
   ["1h", "Hour"],
   ["24h", "Day"],
@@ -96,15 +96,14 @@ export function ChangesPage() {
   const shown = kind ? all.filter((c) => c.kind === kind) : all;
   // The API may give the newest of them only.
   const more = changes.answer?.meta.next ? "+" : "";
-  const set = (p: { span?: string; kind?: string | null }) => go("/changes", { span, kind, ...p }, true);
   return (
     <>
       <div class="bar">
-        <Switch label="Since" value={span} options={spans} onChange={(s) => set({ span: s })} />
+        <Switch label="Since" value={span} options={spans} onChange={(s) => go("/changes", { span: s, kind }, true)} />
       </div>
       <div class="tiles six">
         {kinds.map((k) => (
-          <button key={k} type="button" class="card tile" aria-pressed={kind === k} onClick={() => set({ kind: kind === k ? null : k })}>
+          <button key={k} type="button" class="card tile" aria-pressed={kind === k} onClick={() => setParam("kind", kind === k ? "" : k)}>
             <span>{kindName(k)}</span>
             <strong>
               {num(all.filter((c) => c.kind === k).length)}

@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import { useAPI, type Group } from "../api";
-import { clientColour, clientName, digestName, groupName, num, pct, range, releaseName, time } from "../format";
+import { capital, clientColour, clientName, digestName, groupName, num, pct, range, releaseName, time } from "../format";
 import { Term } from "../glossary";
 import { href } from "../route";
 import { Bars, Dot, Switch } from "../ui/bits";
@@ -8,11 +8,11 @@ import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
 import { byOptions, clientLabel, ClientTrend, GroupBars, groupRows, methods, useBy } from "./overview";
 
-function Shares({ groups, title, by, lines }: { groups: Group[]; title: string; by: "nodes" | "validators"; lines?: number[] }) {
+function Shares({ groups, title, by, lines, class: cls }: { groups: Group[]; title: string; by: "nodes" | "validators"; lines?: number[]; class?: string }) {
   const all = useAPI("/api/v1/clients").answer;
   const sum = groups.reduce((n, g) => n + (g[by] ?? 0), 0);
   return (
-    <Card title={title} sub={lines ? `share of ${by}; lines at 33, 50 and 66 %` : "share of " + by} method={by === "validators" ? methods.validators : methods.counted} meta={all?.meta} rows={groupRows(groups)} empty={!groups.length && "Not known yet."}>
+    <Card class={cls} title={title} sub={lines ? `share of ${by}; lines at 33, 50 and 66 %` : "share of " + by} method={by === "validators" ? methods.validators : methods.counted} meta={all?.meta} rows={groupRows(groups)} empty={!groups.length && "Not known yet."}>
       <GroupBars groups={groups} by={by} label={(g) => (g.by === "client" ? clientLabel(g) : <>{g.by === "arch" ? (g.name ?? "Unknown") : groupName(g.name)}</>)} colour={(g) => (g.by === "client" ? clientColour(g.name) : by === "validators" ? "var(--validators)" : "var(--accent)")} lines={lines?.map((l) => l * sum)} limit={12} />
     </Card>
   );
@@ -70,7 +70,7 @@ function ForkReadiness() {
     <Card
       class="half"
       title="Fork readiness"
-      sub={next ? `${next.name} at epoch ${num(next.epoch)}, ${time(next.at)}, digest ${next.digest}` : `no fork is scheduled; current digest ${f?.current_digest ?? "unknown"}`}
+      sub={next ? `${capital(next.name)} at epoch ${num(next.epoch)}, ${time(next.at)}, digest ${next.digest}` : `no fork is scheduled; current digest ${f?.current_digest ?? "unknown"}`}
       method={
         <>
           Ready: the record announces the next fork's version and digest (<Term name="nfd" />). Unknown: the record says nothing.
@@ -145,9 +145,11 @@ export function ClientsPage() {
         <Switch label="Shares of" value={by} options={byOptions} onChange={setBy} />
       </div>
       <div class="grid">
-        <Shares title="Clients" groups={of("client")} by={by} lines={[1 / 3, 1 / 2, 2 / 3]} />
-        <Shares title="Operating systems" groups={of("os")} by={by} />
-        <Shares title="Architectures" groups={of("arch")} by={by} />
+        <Shares class="two" title="Clients" groups={of("client")} by={by} lines={[1 / 3, 1 / 2, 2 / 3]} />
+        <div class="column">
+          <Shares title="Operating systems" groups={of("os")} by={by} />
+          <Shares title="Architectures" groups={of("arch")} by={by} />
+        </div>
         <Releases groups={of("release")} />
         <ForkReadiness />
         <ClientTrend span={30 * 86400e3} />

@@ -1,20 +1,107 @@
-import { useAPI, type Group } from "../api";
+import { useAPI, type Concentration, type Group, type Meta } from "../api";
+import { holders, index, type Share } from "../bounds";
 import { groupName, known, num, pct, range } from "../format";
 import { Term } from "../glossary";
+import { href, type Params } from "../route";
 import { Bars } from "../ui/bits";
 import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
 import { methods } from "./overview";
 
-const names: Record<string, [string, string]> = { client: ["By client", "clients"], network: ["By network (AS)", "networks"], cloud: ["By cloud", "clouds"], country: ["By country", "countries"] };
+interface Kind {
+  title: string;
+  one: string;
+  many: string;
+  filter: (g: Group) => Params;
+}
 
-/** The groups with the largest shares of the validators. Two networks may have one name: the code tells them apart. */
-function shares(groups: Group[], by: string) {
+const kinds: Record<string, Kind> = {
+  client: { title: "By client", one: "client", many: "clients", filter: (g) => ({ client: g.name }) },
+  network: { title: "By network (AS)", one: "network", many: "networks", filter: (g) => ({ asn: g.code }) },
+  cloud: { title: "By cloud", one: "cloud", many: "clouds", filter: (g) => ({ cloud: g.name }) },
+  country: { title: "By country", one: "country", many: "countries", filter: (g) => ({ country: g.code ?? g.name }) },
+};
+
+const shown = 8;
+
+/** Groups with their shares of the validators, the largest first. */
+function shares(groups: Group[]) {
   return groups
-    .filter((g) => g.name && known(g.validators))
+    .filter((g) => g.name && g.name !== "other" && known(g.validators))
     .sort((a, b) => b.validators! - a.validators!)
-    .slice(0, 8)
-    .map((g) => ({ key: `${g.code} ${g.name}`, name: by === "network" && g.code ? `${g.name} (AS${g.code})` : g.name!, share: g.share_validators ?? 0, low: g.share_validators_low ?? null, high: g.share_validators_high ?? null, validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high }));
+    .map((group) => ({ group, share: group.share_validators ?? 0, low: group.share_validators_low ?? null, high: group.share_validators_high ?? null }));
+}
+
+/** Two networks may have one name: the number tells them apart. */
+const label = (g: Group) => groupName(g.name) + (g.by === "network" && g.code ? ` (AS${g.code})` : "");
+
+/** How many groups hold a part, and how many it could be at the ends of the intervals of their shares. */
+function Holders({ count, list, unknown, part, kind }: { count: number | null; list: Share[]; unknown: number; part: number; kind: Kind }) {
+  const [low, high] = holders(list, unknown, part);
+  return (
+    <dd>
+      {known(count) ? `${num(count)} ${count === 1 ? kind.one : kind.many}` : "unknown"}
+      <span class="sub">{low === null ? "" : high === null ? `${num(low)} or more` : low === high ? `${num(low)} at both ends` : `${num(low)} to ${num(high)}`}</span>
+    </dd>
+  );
+}
+
+function Shares({ c, groups, meta }: { c: Concentration; groups: Group[]; meta: Meta }) {
+  const kind = kinds[c.by] ?? { title: c.by, one: "group", many: "groups", filter: () => ({}) };
+  const list = shares(groups);
+  const unknown = 1 - (c.known_share ?? 0);
+  const [low, high] = index(list, unknown);
+  return (
+    <Card
+      class="half"
+      title={kind.title}
+      sub={c.largest ? `${groupName(c.largest)} has ${pct(c.largest_share)} (${range(c.largest_share_low, c.largest_share_high, pct)})` : "not known"}
+      method={<>{methods.validators} Below a number: what it could be at the ends of the intervals.</>}
+      meta={meta}
+      rows={list.map(({ group: g, share, low, high }) => ({ name: label(g), share, share_low: low, share_high: high, validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high }))}
+      empty={!c.largest && `No ${kind.one} is known.`}
+    >
+      <dl class="trio">
+        <div>
+          <dt>More than a third</dt>
+          <Holders count={c.third} list={list} unknown={unknown} part={1 / 3} kind={kind} />
+        </div>
+        <div>
+          <dt>More than two thirds</dt>
+          <Holders count={c.two_thirds} list={list} unknown={unknown} part={2 / 3} kind={kind} />
+        </div>
+        <div>
+          <dt>
+            <Term name="HHI" />
+          </dt>
+          <dd>
+            {num(c.hhi)}
+            <span class="sub">{low === null ? "" : `${num(low)} to ${num(high)}`}</span>
+          </dd>
+        </div>
+        <div>
+          <dt>With a known {kind.one}</dt>
+          <dd>
+            {pct(c.known_share)}
+            <span class="sub">of the validators</span>
+          </dd>
+        </div>
+      </dl>
+      <Bars
+        max={Math.max(0.7, ...list.map((s) => s.high ?? 0))}
+        lines={[1 / 3, 1 / 2, 2 / 3]}
+        bars={list.slice(0, shown).map(({ group: g, share, low, high }) => ({
+          key: `${g.code} ${g.name}`,
+          label: <a href={href("/nodes", kind.filter(g))}>{label(g)}</a>,
+          value: share,
+          text: known(low) ? `${pct(share)} (${range(low, high, pct)})` : `${pct(share)} · ${num(g.validators)} (${range(g.validators_low, g.validators_high)})`,
+          low,
+          high,
+          colour: "var(--validators)",
+        }))}
+      />
+    </Card>
+  );
 }
 
 export function ConcentrationPage() {
@@ -28,47 +115,12 @@ export function ConcentrationPage() {
   return (
     <>
       <p class="lead">
-        More than a third of the validators in one place can stop finality; two thirds can finalise a wrong chain. How many clients, networks, clouds and countries together hold that much of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>.
+        Whoever controls more than a third of the validators can stop finality; with two thirds, a wrong chain can be finalised. How many clients, networks, clouds and countries together have that much of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>. Lines at 33, 50 and 66 %.
       </p>
       <div class="grid">
-        {all.answer.data.map((c) => {
-          const list = shares(groups[c.by] ?? [], c.by);
-          const [title, plural] = names[c.by] ?? [c.by, "groups"];
-          return (
-            <Card
-              key={c.by}
-              class="half"
-              title={title}
-              sub={c.largest ? `${groupName(c.largest)} has ${pct(c.largest_share)} (${range(c.largest_share_low, c.largest_share_high, pct)})` : "not known"}
-              method={methods.validators}
-              meta={all.answer!.meta}
-              rows={list}
-              empty={!c.largest && `No ${plural} known.`}
-            >
-              <dl class="trio">
-                <div>
-                  <dt>{plural} with a third</dt>
-                  <dd>{known(c.third) ? num(c.third) : "unknown"}</dd>
-                </div>
-                <div>
-                  <dt>{plural} with two thirds</dt>
-                  <dd>{known(c.two_thirds) ? num(c.two_thirds) : "unknown"}</dd>
-                </div>
-                <div>
-                  <dt>
-                    <Term name="HHI" />
-                  </dt>
-                  <dd>{known(c.hhi) ? c.hhi.toFixed(0) : "unknown"}</dd>
-                </div>
-                <div>
-                  <dt>of validators known</dt>
-                  <dd>{pct(c.known_share)}</dd>
-                </div>
-              </dl>
-              <Bars max={Math.max(0.7, ...list.map((s) => s.high ?? 0))} lines={[1 / 3, 1 / 2, 2 / 3]} bars={list.map((s) => ({ key: s.key, label: groupName(s.name), value: s.share, text: known(s.low) ? `${pct(s.share)} (${range(s.low, s.high, pct)})` : `${pct(s.share)} · ${num(s.validators)} (${range(s.validators_low, s.validators_high)})`, low: s.low, high: s.high, colour: "var(--validators)" }))} />
-            </Card>
-          );
-        })}
+        {all.answer.data.map((c) => (
+          <Shares key={c.by} c={c} groups={groups[c.by] ?? []} meta={all.answer!.meta} />
+        ))}
       </div>
     </>
   );

@@ -1,14 +1,13 @@
 import { useMemo } from "preact/hooks";
 import { useAPI } from "../api";
 import { isSite } from "../site";
-import { FunnelChart } from "../chart/small";
 import { Plot } from "../chart/plot";
 import { ago, bytes, known, num } from "../format";
 import { Term } from "../glossary";
 import { Tile } from "../ui/bits";
 import { Card } from "../ui/card";
 import { historyBegins, NothingYet } from "../ui/states";
-import { FailuresCard, FunnelCard, funnelSteps } from "./overview";
+import { FailuresCard, FunnelCard } from "./overview";
 
 function Rates() {
   const from = useMemo(() => Math.floor(Date.now() / 3600e3) * 3600e3 - 7 * 86400e3, []);
@@ -38,7 +37,7 @@ function CopiedCrawl() {
   if (!summary.answer) return summary.loading ? <div class="grid" role="status" aria-label="Loading" /> : <NothingYet problem={summary.problem} />;
   return (
     <div class="grid">
-      <FunnelCard s={summary.answer.data} meta={summary.answer.meta} />
+      <FunnelCard funnel={summary.answer.data.funnel} meta={summary.answer.meta} />
       <FailuresCard />
       <Rates />
     </div>
@@ -53,7 +52,6 @@ function LiveCrawl() {
   if (!crawl.answer) return crawl.loading ? <div class="grid" role="status" aria-label="Loading" /> : <NothingYet problem={crawl.problem} />;
   const { data: c, meta } = crawl.answer;
   const missing = c.sentries.reduce((n, s) => n + (s.missing_events ?? 0), 0);
-  const steps = funnelSteps(c.funnel);
   return (
     <>
       {!c.ready && (
@@ -82,9 +80,7 @@ function LiveCrawl() {
         </Tile>
       </dl>
       <div class="grid">
-        <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
-          <FunnelChart steps={steps} />
-        </Card>
+        <FunnelCard funnel={c.funnel} meta={meta} />
         <FailuresCard />
         <Card class="full" title="Sentries" method={<>Each <Term name="sentry" /> numbers its events, so that missing ones are noticed.</>} meta={meta} rows={c.sentries.map((s) => ({ ...s }))} empty={!c.sentries.length && "No event of a sentry yet."}>
           <div class="scroll" tabIndex={0} role="region" aria-label="Table: Sentries">

@@ -21,7 +21,7 @@ function Key() {
   const [set, changed] = useState(hasKey());
   const check = useAPI("/api/v1/summary");
   return (
-    <Card title="Key" sub="with a key: addresses, records, exact places" method="Kept in this tab until it is closed, and sent to this server only. The operator makes keys with valtrack check key.">
+    <Card title="Key" sub="with a key: addresses, records, exact places" method="Kept in this tab until it is closed, and sent to this server only. Who operates the server makes keys with “valtrack check key”.">
       <form
         class="search"
         onSubmit={(e) => {
@@ -34,7 +34,7 @@ function Key() {
         <input type="password" value={text} onInput={(e) => setText(e.currentTarget.value)} aria-label="API key" placeholder={set ? "a key is set" : "API key"} autocomplete="off" />
         <button type="submit">{set && !text ? "Forget the key" : "Use"}</button>
       </form>
-      {set && check.problem?.status === 401 && <Note>{check.problem.message}</Note>}
+      {set && check.problem?.status === 401 && <Note>The key is not accepted: {check.problem.message}.</Note>}
       {set && check.answer && !check.problem && <Note>The key is valid: {check.answer.meta.public ? "public view" : "full view"}.</Note>}
     </Card>
   );
@@ -89,7 +89,7 @@ function LiveData() {
                 <th scope="col" class="n">
                   Size
                 </th>
-                <th scope="col">Last day</th>
+                <th scope="col">Download of the last day</th>
               </tr>
             </thead>
             <tbody>
@@ -119,7 +119,7 @@ function LiveData() {
         </div>
       </Card>
       <Key />
-      <Card class="two" title="Interface" method="Without a key: no IP address, record, multiaddr or host name; coordinates to 0.1 degree.">
+      <Card class="two" title="API" method="Without a key: no IP address, record, multiaddr or host name; coordinates to 0.1 degree.">
         <ul class="plain">
           <li>
             <a href="docs">Documentation</a>, <a href="openapi.json">OpenAPI 3.1</a>, <a href="llms.txt">llms.txt</a>

@@ -1,62 +1,26 @@
-import { useEffect, useMemo, useRef } from "preact/hooks";
-import { useAPI, type Interval, type NodeDetail } from "../api";
+import { useMemo } from "preact/hooks";
+import { useAPI, type Interval, type Meta, type NodeDetail } from "../api";
 import { Plot } from "../chart/plot";
+import { Timeline, type Epoch } from "../chart/timeline";
 import { decodeENR } from "../enr";
 import { ago, clientName, digestName, groupName, known, num, pct, range, releaseName, time } from "../format";
 import { Term } from "../glossary";
 import { href } from "../route";
 import { isSite } from "../site";
-import { colour, useTheme } from "../theme";
 import { Chip, Copy, Estimate } from "../ui/bits";
 import { Card } from "../ui/card";
 import { NothingYet } from "../ui/states";
+import { NotSeen } from "./nodes";
 import { outcomeName } from "./overview";
 
-interface Epoch {
-  epoch: number;
-  time: number | null;
-  long_lived_subnets: number[];
-  short_lived_subnets: number[] | null;
+/** A node, and what its answer says of the data. */
+interface Of {
+  n: NodeDetail;
+  meta: Meta;
 }
 
-/** Epochs by 64 subnets: long-lived ones, and those that were joined for duties. */
-function Timeline({ epochs }: { epochs: Epoch[] }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const theme = useTheme();
-  const first = epochs[0].epoch;
-  const span = epochs.at(-1)!.epoch - first + 1;
-  const cell = Math.max(2, Math.min(28, Math.floor(1440 / span)));
-  const rowHeight = 4;
-  useEffect(() => {
-    const c = canvas.current!;
-    const d = devicePixelRatio;
-    c.width = span * cell * d;
-    c.height = 64 * rowHeight * d;
-    const ctx = c.getContext("2d")!;
-    ctx.scale(d, d);
-    const [quiet, long, short] = [colour("--track"), colour("--c-prysm"), colour("--validators")];
-    epochs.forEach((e) => {
-      const x = e.epoch - first;
-      ctx.fillStyle = quiet;
-      if (e.short_lived_subnets) ctx.fillRect(x * cell, 0, cell - 0.5, 64 * rowHeight);
-      const draw = (subnets: number[], c: string) => {
-        ctx.fillStyle = c;
-        for (const s of subnets) ctx.fillRect(x * cell, s * rowHeight, cell - 0.5, rowHeight - 0.5);
-      };
-      draw(e.short_lived_subnets ?? [], short);
-      draw(e.long_lived_subnets, long);
-    });
-  }, [epochs, theme, cell]);
-  const duties = epochs.reduce((n, e) => n + (e.short_lived_subnets?.length ?? 0), 0);
-  return (
-    <div class="timeline scroll" tabIndex={0} role="region" aria-label="Epochs by subnets">
-      <canvas ref={canvas} role="img" style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
-      <p class="sub">
-        epochs {num(epochs[0].epoch)} to {num(epochs.at(-1)!.epoch)}, subnet 0 at the top · <span class="key long">long-lived</span> <span class="key short">short-lived (a duty)</span> <span class="key watched">observed, not on it</span> · blank: no observation
-      </p>
-    </div>
-  );
-}
+/** The flags of a node whose interval is wider than its posterior. */
+const wider = (n: NodeDetail) => n.flags?.filter((f) => ["silent", "every_duty", "conflict"].includes(f)).map((f) => f.replaceAll("_", " ")).join(", ");
 
 /** The posterior's distribution function, with the interval and the median. */
 function Posterior({ n }: { n: NodeDetail }) {
@@ -74,7 +38,7 @@ function Posterior({ n }: { n: NodeDetail }) {
   const [low, high] = [n.validators_low ?? 0, n.validators_high ?? 0];
   const ticks = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000].filter((v) => v <= top);
   return (
-    <svg class="posterior" viewBox={`-44 -10 ${width + 60} ${height + 40}`} role="img" aria-label={`Probability of at most so many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
+    <svg class="posterior" viewBox={`-60 -12 ${width + 90} ${height + 42}`} role="img" aria-label={`Probability of at most so many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
       <rect x={x(low)} y="0" width={Math.max(2, x(high) - x(low))} height={height} class="interval" />
       {[0, 0.25, 0.5, 0.75, 1].map((p) => (
         <g key={p}>
@@ -144,15 +108,15 @@ function Facts({ facts }: { facts: [preact.ComponentChildren, preact.ComponentCh
   );
 }
 
-function Identity({ n }: { n: NodeDetail }) {
+function Identity({ n, meta }: Of) {
   const entries = n.enr ? decodeENR(n.enr) : null;
   return (
-    <Card class="half" title="Identity" method="From the record, the Status and identify, each at its newest.">
+    <Card class="half" title="Identity" meta={meta} method="From the record, the Status and identify, each at its newest.">
       <Facts
         facts={[
-          ["Peer id", <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
-          ["Node id", n.node_id && <><code class="long">{n.node_id}</code> <Copy text={n.node_id} label="node id" /></>],
-          ["Agent", n.client_version],
+          [<Term name="peer id">Peer id</Term>, <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
+          [<Term name="node id">Node id</Term>, n.node_id && <><code class="long">{n.node_id}</code> <Copy text={n.node_id} label="node id" /></>],
+          [<Term name="agent">Agent</Term>, n.client_version],
           ["System", [n.os, n.arch].filter(Boolean).join(", ")],
           ["Place", [n.city, n.region, n.country].filter(Boolean).join(", ")],
           [<Term name="network (AS)">Network</Term>, known(n.asn) ? `AS${n.asn} ${n.as_name ?? ""}` : ""],
@@ -171,9 +135,9 @@ function Identity({ n }: { n: NodeDetail }) {
   );
 }
 
-function Seen({ n }: { n: NodeDetail }) {
+function Seen({ n, meta }: Of) {
   return (
-    <Card class="half" title="Observations" method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
+    <Card class="half" title="Observations" meta={meta} method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
       <Facts
         facts={[
           ["First seen", time(n.first_seen)],
@@ -184,34 +148,70 @@ function Seen({ n }: { n: NodeDetail }) {
           ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
           ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: no handshake in the last day, or a newer peer id at its address"],
           ["Evidence used", n.trust === "wide" ? "all, with a wider interval: its release does not behave as assumed" : n.trust],
+          ["This number since", n.since ? time(n.since) : ""],
           ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],
         ]}
       />
-      {n.other_ids.length > 0 && (
-        <>
-          <h3>Other peer ids at its address</h3>
-          <ul class="plain">
-            {n.other_ids.map((o) => (
-              <li key={o.id}>
-                <a href={href("/node/" + o.id)}>
-                  <code class="long">{o.id}</code>
-                </a>{" "}
-                <span class="sub">{ago(o.last_seen)}</span>
-              </li>
+    </Card>
+  );
+}
+
+interface Event {
+  at: number | null;
+  what: string;
+  value: preact.ComponentChildren;
+  text: string;
+}
+
+/** What is known of the node's earlier selves, the newest first: ids at its address, addresses, custody group counts, and releases by the day. */
+function earlier(n: NodeDetail): Event[] {
+  const events: Event[] = n.other_ids.map((o) => ({ at: o.last_seen, what: "other peer id at its address, last seen", value: <a href={href("/node/" + o.id)}><code class="long">{o.id}</code></a>, text: o.id }));
+  for (const e of n.endpoints ?? []) events.push({ at: e.first, what: "reached at an address, until " + time(e.last), value: <code class="long">{e.address}</code>, text: e.address });
+  n.custody_history.forEach((c, i, all) => events.push({ at: c.at, what: "custody groups", value: num(c.count) + (i > 0 ? `, before ${num(all[i - 1].count)}` : ""), text: String(c.count) }));
+  n.days.forEach((d, i, all) => {
+    const before = all[i - 1];
+    if (before && (before.client !== d.client || before.version !== d.version)) {
+      const text = `${clientName(d.client)} ${releaseName(d.version)}, before ${clientName(before.client)} ${releaseName(before.version)}`;
+      events.push({ at: Date.parse(d.date), what: "other client or release, on this day", value: text, text });
+    }
+  });
+  return events.sort((a, b) => (b.at ?? 0) - (a.at ?? 0));
+}
+
+function IdentityHistory({ n, meta }: Of) {
+  const events = earlier(n);
+  return (
+    <Card class="full" title="Identity history" meta={meta} sub="what changed about who the node is, newest first" method={`Peer ids change when a node gets a new key. ${n.endpoints ? "" : "Addresses are in the view with a key."}`} rows={events.map((e) => ({ at: e.at && new Date(e.at).toISOString(), what: e.what, value: e.text }))} empty={!events.length && "Nothing is known of earlier ids, releases or custody group counts."}>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Identity history">
+        <table class="wrap">
+          <thead>
+            <tr>
+              <th scope="col">When</th>
+              <th scope="col">What</th>
+              <th scope="col">Value</th>
+            </tr>
+          </thead>
+          <tbody>
+            {events.map((e, i) => (
+              <tr key={i}>
+                <td title={time(e.at)}>{ago(e.at)}</td>
+                <td>{e.what}</td>
+                <td>{e.value}</td>
+              </tr>
             ))}
-          </ul>
-        </>
-      )}
+          </tbody>
+        </table>
+      </div>
     </Card>
   );
 }
 
 /** Times between which the number changed. */
-function Stretches({ n }: { n: NodeDetail }) {
+function Stretches({ n, meta }: Of) {
   const list = n.evidence?.stretches ?? [];
   if (list.length < 2) return null;
   return (
-    <Card class="full" title="When the number changed" sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
+    <Card class="full" title="When the number changed" meta={meta} sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
       <ul class="plain">
         {[...list].reverse().map((s) => (
           <li key={s.from}>
@@ -224,9 +224,9 @@ function Stretches({ n }: { n: NodeDetail }) {
 }
 
 /** Days of observation; a line between two where client or release changed. */
-function Days({ n }: { n: NodeDetail }) {
+function Days({ n, meta }: Of) {
   return (
-    <Card class="full" title="History" sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
+    <Card class="full" title="History" meta={meta} sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table: Days">
         <table>
           <thead>
@@ -286,7 +286,7 @@ export function NodePage({ id }: { id: string }) {
       <div class="card nothing">
         <h1>Node not seen</h1>
         <p>
-          No node with the id <code class="long">{id}</code> is {isSite ? "in this copy, which has those of the last day" : "known"}. It is found when its record is in the tables of other nodes, which needs an open UDP port. <a href={href("/nodes")}>All nodes</a>
+          No node with the id <code class="long">{id}</code> is {isSite ? "in this copy, which has those of the last day" : "known"}. <NotSeen /> <a href={href("/nodes")}>All nodes</a>
         </p>
       </div>
     );
@@ -315,11 +315,11 @@ export function NodePage({ id }: { id: string }) {
         </dl>
       </div>
       <div class="grid">
-        {!isSite && <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method="From watches and handshakes of the last day. A short-lived subscription is a validator's duty." rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
+        {!isSite && <Card class="full" title="Subscription timeline" sub="epochs by 64 attestation subnets" meta={observed.answer?.meta} loading={observed.loading} problem={observed.problem} method={<>From <Term name="watch">watches</Term> and <Term name="handshake">handshakes</Term> of the last day. A <Term name="short-lived subnet">short-lived subscription</Term> is a validator's duty.</>} rows={epochs.map((e) => ({ epoch: e.epoch, long_lived: e.long_lived_subnets.join(" "), short_lived: e.short_lived_subnets?.join(" ") }))} empty={observed.answer && !epochs.length && "Nothing was observed in the last day."}>
           {epochs.length > 0 && <Timeline epochs={epochs} />}
         </Card>}
         {(n.posterior?.length ?? 0) > 1 && (
-          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence below.</>} rows={n.posterior?.map((p) => ({ ...p }))}>
+          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence. {wider(n) && `The interval is wider than this curve, since the node is flagged: ${wider(n)}.`}</>} rows={n.posterior?.map((p) => ({ ...p }))}>
             <Posterior n={n} />
           </Card>
         )}
@@ -329,10 +329,11 @@ export function NodePage({ id }: { id: string }) {
         {!isSite && <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
           <Plot {...history} label="Estimate over time; the table has the numbers" height={180} />
         </Card>}
-        <Identity n={n} />
-        <Seen n={n} />
-        {!isSite && <Stretches n={n} />}
-        {!isSite && <Days n={n} />}
+        <Identity n={n} meta={meta} />
+        <Seen n={n} meta={meta} />
+        {!isSite && <IdentityHistory n={n} meta={meta} />}
+        {!isSite && <Stretches n={n} meta={meta} />}
+        {!isSite && <Days n={n} meta={meta} />}
       </div>
     </>
   );

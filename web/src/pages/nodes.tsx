@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { url, useAPI, type NodeRow } from "../api";
+import { hasKey, url, useAPI, type NodeRow } from "../api";
 import { ago, groupName, known, num, pct, time } from "../format";
 import { Term } from "../glossary";
 import { go, href, query, useRoute, type Params } from "../route";
@@ -8,14 +8,14 @@ import { isSite, rows as copiedRows } from "../site";
 import { Chip, Client, Download, Estimate, Id } from "../ui/bits";
 import { Note } from "../ui/card";
 import { change, filterNames, Filters, nodeParams } from "../ui/filters";
-import { NothingYet } from "../ui/states";
+import { Failed } from "../ui/states";
 
 const columns: [string, string, string][] = [
   ["id", "Peer", ""],
   ["client", "Client", ""],
   ["city", "Place", ""],
   ["as_name", "Network", ""],
-  ["hosting", "Type", ""],
+  ["hosting", "Hosting", ""],
   ["validators", "Validators", "n"],
   ["p_validator", "At least one", "n"],
   ["last_seen", "Last seen", "n"],
@@ -38,6 +38,7 @@ export function Search() {
   const { params } = useRoute();
   const [text, setText] = useState(params.get("q") ?? "");
   useEffect(() => setText(params.get("q") ?? ""), [params]);
+  const what = isSite ? "Peer id or node id" : hasKey() ? "Peer id, node id, ENR or IP address" : "Peer id, node id or ENR";
   return (
     <form
       class="search"
@@ -47,7 +48,7 @@ export function Search() {
         go("/nodes", wanted(text.trim()));
       }}
     >
-      <input type="search" name="q" value={text} onInput={(e) => setText(e.currentTarget.value)} placeholder={isSite ? "Is my node seen? Peer id or node id" : "Is my node seen? Peer id, node id or ENR"} aria-label="Search by peer id, node id or ENR, client or release" spellcheck={false} autocomplete="off" />
+      <input type="search" name="q" value={text} onInput={(e) => setText(e.currentTarget.value)} placeholder={`Is my node seen? ${what}`} aria-label={`Is my node seen? Search by ${what}, client or release`} spellcheck={false} autocomplete="off" />
       <button type="submit">Search</button>
     </form>
   );
@@ -65,7 +66,7 @@ function Row({ n }: { n: NodeRow }) {
         <Client client={n.client} release={n.client_release} />
       </td>
       <td>{n.country || n.country_code ? <><Chip>{n.country_code ?? "··"}</Chip> {[n.city, n.country].filter(Boolean).join(", ")}</> : <span class="sub">–</span>}</td>
-      <td>{known(n.asn) ? <>AS{n.asn} <span class="sub">{n.as_name}</span></> : <span class="sub">–</span>}</td>
+      <td>{known(n.asn) ? <><a href={href("/nodes", { asn: n.asn })}>AS{n.asn}</a> <span class="sub">{n.as_name}</span></> : <span class="sub">–</span>}</td>
       <td>{n.hosting ? <Chip kind={n.hosting}>{groupName(n.hosting)}</Chip> : <span class="sub">–</span>}</td>
       <td class="n">
         <Estimate v={n.validators} low={n.validators_low} high={n.validators_high} />
@@ -81,11 +82,14 @@ function Row({ n }: { n: NodeRow }) {
 /** A row whose lists are text. */
 const flat = (n: NodeRow): Row => Object.fromEntries(Object.entries(n).map(([k, v]) => [k, Array.isArray(v) ? v.join(" ") : v]));
 
+/** Why a node may be missing, and what its operator can do. */
+export const NotSeen = () => <>A node is found when its record is in the tables of other nodes: that needs an open UDP port, and some time after its start. To be counted it must also accept a connection, which needs an open TCP or QUIC port and room for a peer.</>;
+
 function Missing({ q }: { q: string | null }) {
   if (!q) return <Note>No node matches these filters. Remove one of them.</Note>;
   return (
     <Note>
-      No node matches “{q}”. A search finds whole peer ids, node ids (0x…) and node records (enr:…), or at least six characters of an id's beginning. A node that is missing was not found by discovery, or not yet: it is found when its record is in the tables of other nodes, which needs an open UDP port.
+      No node matches “{q}”. A search finds whole peer ids (16Uiu2…) and node ids (0x…){isSite ? "" : ", node records (enr:…)"}{isSite ? "" : hasKey() ? ", IP addresses" : ", with a key IP addresses"}, or at least six characters of an id's beginning. <NotSeen />
     </Note>
   );
 }
@@ -133,7 +137,7 @@ export function Nodes() {
       </header>
       <Filters path="/nodes" />
       {!page.answer && page.problem ? (
-        page.problem.status === 400 ? <Note>{page.problem.message}</Note> : <NothingYet problem={page.problem} />
+        <Failed problem={page.problem} />
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Table of nodes">
           <table class="nodes">

@@ -1,15 +1,16 @@
-import { useMemo, useState } from "preact/hooks";
-import { useAPI, useStep, type Group, type Meta, type Point, type Summary } from "../api";
+import { useMemo } from "preact/hooks";
+import { useAPI, useStep, type Funnel, type Group, type Meta, type Point, type Summary } from "../api";
 import { FunnelChart, Heat, Histogram } from "../chart/small";
 import type { Place } from "../chart/globe";
 import { WorldMap } from "../chart/map";
 import { Plot, type Series } from "../chart/plot";
 import { capital, clientColour, compact, duration, groupName, known, num, pct, range, releaseName, pointTimes } from "../format";
 import { Term } from "../glossary";
-import { go, href, useRoute } from "../route";
+import { href, setParam, useRoute } from "../route";
 import { Bars, Chip, Dot, Stack, Switch, Tile } from "../ui/bits";
 import { Card } from "../ui/card";
 import { historyBegins, NothingYet } from "../ui/states";
+import { Search } from "./nodes";
 
 export const methods = {
   counted: "Nodes with a handshake in the last day, one per address.",
@@ -17,10 +18,20 @@ export const methods = {
   geo: "Place of the node's address in the geolocation data, not of its operator.",
 };
 
+/** A share of the validators with its interval: 79.5 % (70 to 85 %). */
+export function validatorShare({ share_validators: share, share_validators_low: low, share_validators_high: high }: Group): string {
+  if (!known(low) || !known(high)) return pct(share);
+  const digits = high < 0.1 ? 1 : 0;
+  return `${pct(share)} (${(low * 100).toFixed(digits)} to ${(high * 100).toFixed(digits)}\u00a0%)`;
+}
+
 const named = (g: Group) => g.name !== null && g.name !== "other";
 
 /** The group with the most nodes among those that have a name. */
 const largest = (groups: Group[] | undefined, by: "nodes" | "validators") => groups?.filter(named).reduce<Group | undefined>((a, g) => (!a || (g[by] ?? 0) > (a[by] ?? 0) ? g : a), undefined);
+
+/** Validators that silent nodes may have beyond the interval, where they would change the picture. */
+const hidden = ({ validators: v }: Summary): number => ((v.hidden_validators ?? 0) > 0.01 * (v.attachments ?? 0) ? v.hidden_validators! : 0);
 
 function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   const v = s.validators;
@@ -29,7 +40,18 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   return (
     <p class="headline">
       <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> <Term name="attachments">validators</Term>
-      {known(v.attachments_low) && ` (90 % sure: ${range(v.attachments_low, v.attachments_high)})`}
+      {known(v.attachments_low) && (
+        <>
+          {" "}
+          (90{"\u00a0"}% sure: {range(v.attachments_low, v.attachments_high)}
+          {hidden(s) > 0 && (
+            <>
+              , and up to {num(hidden(s))} <Term name="hidden validators">hidden</Term>
+            </>
+          )}
+          )
+        </>
+      )}
       {client && (
         <>
           . Largest client: <b>{groupName(client.name)}</b>, {pct(client.share_nodes)} of nodes
@@ -67,10 +89,10 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
         {client ? `${pct(share)} of nodes, ${share > 2 / 3 ? "above the 66 % line" : share > 1 / 2 ? "above the 50 % line" : share > 1 / 3 ? "above the 33 % line" : "below the 33 % line"}` : "no client known"}
       </Tile>
       <Tile name="cloud" label="Largest cloud" value={cloud ? groupName(cloud.name) : "–"}>
-        {cloud ? `${pct(cloud.share_nodes)} of nodes, ${pct(cloud.share_validators)} of validators` : "no cloud known"}
+        {cloud ? `${pct(cloud.share_nodes)} of nodes, ${validatorShare(cloud)} of validators` : "no cloud known"}
       </Tile>
       <Tile name="hosted" label="In data centres" value={hosted ? pct(hosted.share_nodes) : "–"}>
-        {hosted ? `of nodes, ${pct(hosted.share_validators)} of validators` : "networks not known"}
+        {hosted ? `of nodes, ${validatorShare(hosted)} of validators` : "networks not known"}
       </Tile>
       <Tile name="countries" label="Countries" value={s.countries.known ? num(s.countries.known) : "–"}>
         {country ? `most: ${country.name}, ${pct(country.share_nodes)}` : "places not known"}
@@ -95,6 +117,8 @@ export const groupRows = (groups: Group[]) =>
     validators_low: g.validators_low,
     validators_high: g.validators_high,
     share_validators: g.share_validators,
+    share_validators_low: g.share_validators_low ?? null,
+    share_validators_high: g.share_validators_high ?? null,
   }));
 
 /** Groups as bars of nodes or of validators. */
@@ -123,10 +147,11 @@ export const byOptions = [
   ["validators", "Validators"],
 ] as const;
 
-export function useBy(): ["nodes" | "validators", (v: "nodes" | "validators") => void] {
-  const { path, params } = useRoute();
-  const by = params.get("by") === "validators" ? "validators" : "nodes";
-  return [by, (v) => go(path, { ...Object.fromEntries(params), by: v === "nodes" ? "" : v }, true)];
+/** What a picture counts, in the address under a name. */
+export function useBy(name = "by"): ["nodes" | "validators", (v: "nodes" | "validators") => void] {
+  const { params } = useRoute();
+  const by = params.get(name) === "validators" ? "validators" : "nodes";
+  return [by, (v) => setParam(name, v === "nodes" ? "" : v)];
 }
 
 export const countryLabel = (g: Group) => (
@@ -142,7 +167,7 @@ export const clientLabel = (g: Group) => (
 );
 
 export const places = (cities: Group[] | undefined): Place[] =>
-  (cities ?? []).filter((g) => known(g.latitude) && known(g.longitude)).map((g) => ({ lon: g.longitude!, lat: g.latitude!, nodes: g.nodes, validators: g.validators ?? 0, name: g.name ?? "Unknown" }));
+  (cities ?? []).filter((g) => known(g.latitude) && known(g.longitude)).map((g) => ({ lon: g.longitude!, lat: g.latitude!, nodes: g.nodes, validators: g.validators ?? 0, low: g.validators_low ?? null, high: g.validators_high ?? null, name: g.name ?? "Unknown" }));
 
 /** What is said of cities with fewer than five nodes: nobody lives in those of a simulated network. */
 export function smallPlaces(cities?: { data: Group[]; meta: Meta }): string {
@@ -214,8 +239,12 @@ export function SubnetsCard({ wide }: { wide?: boolean }) {
     <Card
       class={wide ? "half" : ""}
       title="Attestation subnets"
-      sub={values.length ? `long-lived subscribers per subnet, ${num(Math.min(...values))} to ${num(Math.max(...values))}` : "long-lived subscribers per subnet"}
-      method="As nodes say in MetaData; each keeps two."
+      sub={
+        <>
+          nodes with a <Term name="long-lived subnet">long-lived subscription</Term>, per subnet{values.length > 0 && `: ${num(Math.min(...values))} (faintest) to ${num(Math.max(...values))} (strongest)`}
+        </>
+      }
+      method={<>As nodes say in <Term name="MetaData" />; a node keeps two, or all 64.</>}
       meta={subnets.answer?.meta}
       problem={subnets.problem}
       loading={subnets.loading}
@@ -227,22 +256,20 @@ export function SubnetsCard({ wide }: { wide?: boolean }) {
   );
 }
 
-export function funnelSteps(f: Summary["funnel"]) {
-  return [
-    { name: "Records found", value: f.records },
-    { name: "Right fork digest", value: f.right_digest },
-    { name: "Dialled", value: f.dialled },
-    { name: "Connected", value: f.connected },
-    { name: "Status exchanged", value: f.status },
-    { name: "MetaData", value: f.metadata },
-    { name: "Carry validators", value: f.with_validators, text: known(f.with_validators) ? "≈ " + num(f.with_validators) : "–" },
-  ];
-}
+const funnelSteps = (f: Funnel) => [
+  { name: "Records found", term: "ENR", value: f.records },
+  { name: "Right fork digest", term: "fork digest", value: f.right_digest },
+  { name: "Dialled", value: f.dialled },
+  { name: "Connected", value: f.connected },
+  { name: "Status exchanged", term: "Status", value: f.status },
+  { name: "MetaData", term: "MetaData", value: f.metadata },
+  { name: "Carry validators", value: f.with_validators, text: known(f.with_validators) ? "≈ " + num(f.with_validators) : "–" },
+];
 
-export function FunnelCard({ s, meta }: { s: Summary; meta: Meta }) {
-  const steps = funnelSteps(s.funnel);
+export function FunnelCard({ funnel, meta }: { funnel: Funnel; meta: Meta }) {
+  const steps = funnelSteps(funnel);
   return (
-    <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached. Nodes that are not reached are behind a firewall, full, gone, or of another network." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
+    <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached. Nodes that are not reached are behind a firewall, full, gone, or of another network. How many carry validators is estimated." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
       <FunnelChart steps={steps} />
     </Card>
   );
@@ -273,7 +300,7 @@ export function FailuresCard() {
     <Card
       class="half"
       title="Why visits fail"
-      sub={`${num(sum)} of ${num(all)} visits`}
+      sub={`${num(sum)} of ${num(all)} visits to the nodes that are known`}
       method="By the first error; visits that we ended are no failures. Most failures are nodes that accept no more peers or are behind a firewall."
       meta={errors.answer?.meta}
       problem={errors.problem}
@@ -303,7 +330,7 @@ export function HostingCard({ s, meta }: { s: Summary; meta: Meta }) {
       <ul class="legend">
         {s.hosting.map((g) => (
           <li key={g.name}>
-            <Dot colour={hostingColours[g.name ?? ""] ?? "var(--quiet)"} /> {groupName(g.name)} {pct(g.share_nodes)} <span class="sub">of nodes, {pct(g.share_validators)} of validators</span>
+            <Dot colour={hostingColours[g.name ?? ""] ?? "var(--quiet)"} /> {groupName(g.name)} {pct(g.share_nodes)} <span class="sub">of nodes, {validatorShare(g)} of validators</span>
           </li>
         ))}
       </ul>
@@ -317,7 +344,7 @@ export function HistogramCard({ s, meta }: { s: Summary; meta: Meta }) {
   // The last column has no end.
   const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : !known(b.high) || b.high < b.low ? compact(b.low) + "+" : `${compact(b.low)}–${compact(b.high)}`, value: b.nodes, muted: b.low === 0 }));
   return (
-    <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of single nodes reach into other columns." meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
+    <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of single nodes reach into other columns." class="tall" meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
       <Histogram columns={columns} label="Nodes by number of validators" />
     </Card>
   );
@@ -325,7 +352,7 @@ export function HistogramCard({ s, meta }: { s: Summary; meta: Meta }) {
 
 function ClientsCard({ s, meta }: { s: Summary; meta: Meta }) {
   const all = useAPI("/api/v1/clients").answer?.data ?? [];
-  const [by, setBy] = useState<"nodes" | "validators">("nodes");
+  const [by, setBy] = useBy("clients");
   const releases = (g: Group) =>
     all
       .filter((r) => r.by === "release" && r.code === g.name)
@@ -333,7 +360,7 @@ function ClientsCard({ s, meta }: { s: Summary; meta: Meta }) {
       .slice(0, 4)
       .map((r) => ({ name: releaseName(r.name), value: r.nodes }));
   return (
-    <Card title="Consensus clients" sub="darker to lighter: releases, most used first" method="By the agent that nodes tell in libp2p's identify." meta={meta} rows={groupRows(s.clients)} empty={!s.clients.length && "No client known yet."} actions={<Switch label="Clients by" value={by} options={byOptions} onChange={setBy} />}>
+    <Card title="Consensus clients" sub="darker to lighter: releases, most used first" method={<>By the <Term name="agent" /> that nodes send when they are asked to identify themselves.</>} meta={meta} rows={groupRows(s.clients)} empty={!s.clients.length && "No client known yet."} actions={<Switch label="Clients by" value={by} options={byOptions} onChange={setBy} />}>
       <Stack label="Clients" parts={s.clients.map((g) => ({ name: groupName(g.name), value: g[by] ?? 0, colour: clientColour(g.name) }))} />
       <GroupBars groups={s.clients} by={by} label={clientLabel} colour={(g) => clientColour(g.name)} parts={releases} />
     </Card>
@@ -360,7 +387,10 @@ export function Overview() {
   if (s.nodes.counted === 0) return <NothingYet />;
   return (
     <>
-      <Headline s={s} meta={meta} />
+      <div class="intro">
+        <Headline s={s} meta={meta} />
+        <Search />
+      </div>
       <Tiles s={s} meta={meta} trend={trend} />
       <div class="grid">
         <MapCard />
@@ -370,7 +400,7 @@ export function Overview() {
         <HistogramCard s={s} meta={meta} />
         <ClientTrend span={30 * 86400e3} />
         <SubnetsCard />
-        <FunnelCard s={s} meta={meta} />
+        <FunnelCard funnel={s.funnel} meta={meta} />
         <FailuresCard />
       </div>
     </>

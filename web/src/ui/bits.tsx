@@ -64,17 +64,42 @@ export function Estimate({ v, low, high }: { v?: number | null; low?: number | n
   );
 }
 
+/** Puts a text into the clipboard; whether it is there. */
+async function copied(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Over plain HTTP, except to this machine, browsers have no clipboard for scripts.
+  }
+  const focused = document.activeElement as HTMLElement | null;
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "hidden";
+  document.body.append(area);
+  area.select();
+  const ok = document.execCommand("copy");
+  area.remove();
+  focused?.focus();
+  return ok;
+}
+
 export function Copy({ text, label }: { text: string; label: string }) {
   const [done, setDone] = useState(false);
-  const copy = () =>
-    navigator.clipboard?.writeText(text).then(() => {
-      setDone(true);
-      setTimeout(() => setDone(false), 1500);
-    });
+  const copy = async () => {
+    if (!(await copied(text))) return;
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
   return (
-    <button type="button" class="copy" onClick={copy} aria-label={"Copy " + label}>
-      {done ? "Copied" : "Copy"}
-    </button>
+    <>
+      <button type="button" class="copy" onClick={copy} aria-label={"Copy " + label}>
+        {done ? "Copied" : "Copy"}
+      </button>
+      <span class="hidden" role="status">
+        {done && "Copied"}
+      </span>
+    </>
   );
 }
 

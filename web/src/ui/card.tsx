@@ -29,6 +29,8 @@ export function Card(p: Props) {
   const [table, setTable] = useState(false);
   const name = "valtrack-" + p.title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
   const has = !!p.rows?.length && !p.empty;
+  // A picture that is passed on says what it is of, and that its network is not a real one.
+  const mark = "Valtrack" + (p.meta ? `, ${p.meta.network}${p.meta.simulated ? " (simulated network)" : ""}, ${time(p.meta.as_of)}` : "");
   return (
     <section class={"card " + (p.class ?? "")} aria-labelledby={id}>
       <header>
@@ -39,7 +41,7 @@ export function Card(p: Props) {
         {p.actions}
       </header>
       <div class="body" ref={shown} hidden={table}>
-        {p.loading ? <div class="skeleton" role="status" aria-label={"Loading " + p.title} /> : p.problem && !p.children ? <Note>{p.problem.message}</Note> : p.empty ? <Note>{p.empty}</Note> : p.children}
+        {p.loading ? <div class="skeleton" role="status" aria-label={"Loading " + p.title} /> : p.problem && !p.rows?.length ? <Note>{p.problem.message}</Note> : p.empty ? <Note>{p.empty}</Note> : p.children}
       </div>
       {table && has && <DataTable rows={p.rows!} title={p.title} />}
       {(p.method || has) && (
@@ -56,12 +58,12 @@ export function Card(p: Props) {
                 CSV
               </button>
               {!table && (
-                <button type="button" onClick={() => save(name + ".svg", "image/svg+xml", picture(shown.current!, p.title))} aria-label={"SVG: " + p.title}>
+                <button type="button" onClick={() => save(name + ".svg", "image/svg+xml", picture(shown.current!, p.title, mark))} aria-label={"SVG: " + p.title}>
                   SVG
                 </button>
               )}
               {!table && (
-                <button type="button" onClick={async () => save(name + ".png", "image/png", (await png(shown.current!.closest("section")!, `Valtrack${p.meta ? `, ${p.meta.network}, ${time(p.meta.as_of)}` : ""}`))!)} aria-label={"PNG: " + p.title}>
+                <button type="button" onClick={async () => save(name + ".png", "image/png", (await png(shown.current!.closest("section")!, mark))!)} aria-label={"PNG: " + p.title}>
                   PNG
                 </button>
               )}
@@ -85,7 +87,7 @@ function DataTable({ rows, title }: { rows: Row[]; title: string }) {
         <thead>
           <tr>
             {names.map((n) => (
-              <th key={n} scope="col">
+              <th key={n} scope="col" class={rows.some((r) => typeof r[n] === "number") ? "n" : ""}>
                 {n.replaceAll("_", " ")}
               </th>
             ))}
