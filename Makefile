@@ -107,8 +107,10 @@ bench-geo: ## what places cost: lookups, and the consumer with and without them 
 	$(GO) test ./internal/consumer -run '^$$' -bench '^BenchmarkPlaces$$' -benchtime 20x
 
 .PHONY: bench-api
-bench-api: ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes; three minutes (needs Linux)
+bench-api: build ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes, and the real consumer with and without requests; six minutes (needs Linux)
 	VALTRACK_BENCH_NODES=100000 $(GO) test ./internal/api -run '^TestBenchLoad$$' -count=1 -v -timeout 20m
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases api
 
 .PHONY: abuse-api
 abuse-api: ## 10,000 idle connections, half requests, slow readers, 1000 cancelled exports; two minutes (needs Linux)

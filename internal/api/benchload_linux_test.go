@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -139,9 +140,9 @@ func TestBenchLoad(t *testing.T) {
 	exportAll(t, url)
 	withReads := f.stop()
 	f = feed(c, nodes)
-	share := streamsShare(t, s, url)
+	share, low, high := streamsShare(t, s, url)
 	withStreams := f.stop()
-	t.Logf("%d event streams: %.1f %% of a core", benchStreams, 100*share)
+	t.Logf("%d event streams: %.1f %% of a core, 95 %% interval %.1f to %.1f", benchStreams, 100*share, 100*low, 100*high)
 	t.Logf("events per second: %.0f alone, %.0f with requests, %.0f with streams", alone, withReads, withStreams)
 }
 
@@ -201,30 +202,57 @@ func peakHeap(do func()) (most uint64) {
 	return most
 }
 
-// streamsShare is the part of a core that event streams take, which another process reads.
-func streamsShare(t *testing.T, s *testServer, url string) (share float64) {
+// streamsShare is the part of a core that event streams take, which another process reads: the mean
+// of the differences between times with them and without, which alternate, and its 95 % interval.
+func streamsShare(t *testing.T, s *testServer, url string) (share, low, high float64) {
 	t.Helper()
-	const during = 20 * time.Second
+	const (
+		rounds = 6
+		during = 10 * time.Second // two segments
+		t95    = 2.571            // Student's, for five degrees of freedom
+	)
 	measure := func() float64 {
 		began, used := time.Now(), cpu()
 		time.Sleep(during)
 		return float64(cpu()-used) / float64(time.Since(began))
 	}
-	without := measure()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestReadStreams$", "-test.v")
-	child.Env = append(os.Environ(), "VALTRACK_STREAMS="+url)
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
+	with := func() float64 {
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestReadStreams$", "-test.v")
+		child.Env = append(os.Environ(), "VALTRACK_STREAMS="+url)
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitStreams(t, s, benchStreams)
+		used := measure()
+		child.Process.Kill()
+		child.Wait()
+		waitStreams(t, s, 0)
+		return used
 	}
-	for deadline := time.Now().Add(20 * time.Second); s.limits.streams.inUse() < benchStreams; time.Sleep(10 * time.Millisecond) {
+	sum, squares := 0.0, 0.0
+	for i := range rounds {
+		a, b := 0.0, 0.0
+		if i%2 == 0 {
+			a, b = measure(), with()
+		} else {
+			b, a = with(), measure()
+		}
+		t.Logf("%d event streams: %.2f cores without, %.2f with", benchStreams, a, b)
+		sum, squares = sum+b-a, squares+(b-a)*(b-a)
+	}
+	share = sum / rounds
+	half := t95 * math.Sqrt(max(0, squares/rounds-share*share)/(rounds-1))
+	return share, share - half, share + half
+}
+
+// waitStreams waits until so many streams are open.
+func waitStreams(t *testing.T, s *testServer, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.limits.streams.inUse() != n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d streams", s.limits.streams.inUse())
+			t.Fatalf("%d streams, want %d", s.limits.streams.inUse(), n)
 		}
 	}
-	share = measure() - without
-	child.Process.Kill()
-	child.Wait()
-	return share
 }
 
 // TestReadStreams is the process that reads streams, each as another client of a proxy.

@@ -50,7 +50,7 @@ func ingest(ctx context.Context, o options, w io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	data := newPeerEvents(o.handshakes)
+	data := newPeerEvents(ingestPeers, o.handshakes)
 	fmt.Fprintf(w, "%d events a run, of %d peers, %d bytes on average.\n\n", o.events, ingestPeers, data.meanSize())
 	fmt.Fprint(w, "| round | consumer | CPU s per million events | events/s | peak memory |\n|---|---|---|---|---|\n")
 	runs := make(map[string][]intake)

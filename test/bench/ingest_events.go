@@ -40,9 +40,9 @@ type peerEvents struct {
 	boot   uint64
 }
 
-func newPeerEvents(onlyHandshakes bool) *peerEvents {
-	h := &peerEvents{onlyHandshakes: onlyHandshakes, random: rand.New(rand.NewPCG(1, 2)), epoch: firstEpoch, found: make([]bool, ingestPeers)}
-	for i := range ingestPeers {
+func newPeerEvents(peers int, onlyHandshakes bool) *peerEvents {
+	h := &peerEvents{onlyHandshakes: onlyHandshakes, random: rand.New(rand.NewPCG(1, 2)), epoch: firstEpoch, found: make([]bool, peers)}
+	for i := range peers {
 		h.peers = append(h.peers, h.peer(i))
 	}
 	return h
@@ -96,13 +96,13 @@ func (h *peerEvents) next() event.Event {
 		return e
 	}
 	if len(h.order) == 0 {
-		h.order = h.random.Perm(ingestPeers)
+		h.order = h.random.Perm(len(h.peers))
 		h.epoch++
 	}
 	i := h.order[len(h.order)-1]
 	e := &h.peers[i]
 	h.order = h.order[:len(h.order)-1]
-	into := int64(ingestPeers-len(h.order)) * epochMS / ingestPeers
+	into := int64(len(h.peers)-len(h.order)) * epochMS / int64(len(h.peers))
 	e.Timestamp = firstEpochAt + int64(h.epoch-firstEpoch)*epochMS + into
 	e.Epoch, e.FinalizedEpoch = h.epoch, h.epoch-2
 	e.HeadSlot = eth2.Slot(h.epoch)*32 + eth2.Slot(into/12_000)
@@ -136,7 +136,7 @@ func (h *peerEvents) discovered(m *event.MetadataReceived) *event.PeerDiscovered
 
 // meanSize is the mean size of a run's first events in bytes.
 func (h *peerEvents) meanSize() (sum int) {
-	h = newPeerEvents(h.onlyHandshakes)
+	h = newPeerEvents(len(h.peers), h.onlyHandshakes)
 	const first = 1_000_000
 	for range first {
 		data, err := event.Encode(h.next())

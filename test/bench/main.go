@@ -1,7 +1,8 @@
 // Command bench measures the sentry against a floor client, raw go-libp2p that
 // knows every address on the same simulated network, and the consumer against one
-// that keeps nothing safe; all in processes of their own. `make bench-sentry` and
-// `make bench-ingest` run it; docs/benchmarks.md has its tables.
+// that keeps nothing safe, also beside requests to its API; all in processes of their
+// own. `make bench-sentry`, `make bench-ingest` and `make bench-api` run it;
+// docs/benchmarks.md has its tables.
 package main
 
 import (
@@ -62,6 +63,7 @@ func cases() []benchCase {
 		{"held", held},
 		{"records", records},
 		{"ingest", ingest},
+		{"api", besideAPI},
 	}
 }
 
@@ -97,4 +99,10 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 func median[T int64 | float64 | time.Duration](list []T) T {
 	sorted := slices.Sorted(slices.Values(list))
 	return sorted[len(sorted)/2]
+}
+
+// percentile of a list that is not empty.
+func percentile(list []time.Duration, percent int) time.Duration {
+	sorted := slices.Sorted(slices.Values(list))
+	return sorted[len(sorted)*percent/100]
 }
