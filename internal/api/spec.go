@@ -51,8 +51,8 @@ type page struct {
 }
 
 type pathDoc struct {
-	Path, Summary, Description string
-	Parameters                 []parameterDoc
+	Path, Summary, Description, Example string
+	Parameters                          []parameterDoc
 }
 
 type parameterDoc struct{ Name, Description string }
@@ -65,6 +65,9 @@ func specPage(doc map[string]any) page {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		get := paths[path].(map[string]any)["get"].(map[string]any)
 		d := pathDoc{Path: path, Summary: str(get["summary"]), Description: strings.TrimSpace(str(get["description"]))}
+		for _, sample := range get["x-codeSamples"].([]any) {
+			d.Example = str(sample.(map[string]any)["source"])
+		}
 		list, _ := get["parameters"].([]any)
 		for _, p := range list {
 			parameter := resolve(doc, p.(map[string]any))
@@ -135,7 +138,7 @@ func (p page) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n> %s\n\n%s\n\n## Paths\n\n", p.Title, p.Summary, strings.Join(p.Paragraphs, "\n\n"))
 	for _, path := range p.Paths {
-		fmt.Fprintf(&b, "- [%s](%s): %s\n", path.Path, path.Path, path.Summary)
+		fmt.Fprintf(&b, "- [%s](%s): %s\n  `%s`\n", path.Path, path.Path, path.Summary, path.Example)
 		for _, parameter := range path.Parameters {
 			fmt.Fprintf(&b, "  - %s: %s\n", parameter.Name, parameter.Description)
 		}

@@ -52,6 +52,41 @@ func TestLLMsIsTrue(t *testing.T) {
 	}
 }
 
+// Each path of the specification has an example for curl, which works as it is shown.
+func TestExamplesOfTheSpecificationWork(t *testing.T) {
+	s := newTestServer(t, 60)
+	command := regexp.MustCompile(`^curl -s (-H "X-API-Key: \$KEY" |-O |-OJ |-N )*'?http://127\.0\.0\.1:8080(/[^' ]*)'?$`)
+	doc, err := specDoc()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := s.get("/docs", false).Body.String() + s.get("/llms.txt", false).Body.String()
+	for path, item := range doc.Paths.Map() {
+		samples, _ := item.Get.Extensions["x-codeSamples"].([]any)
+		for _, sample := range samples {
+			source, _ := sample.(map[string]any)["source"].(string)
+			m := command.FindStringSubmatch(source)
+			if m == nil || !strings.Contains(page, source) {
+				t.Errorf("%s: %q is no example for curl that documentation shows", path, source)
+				continue
+			}
+			shown := strings.ReplaceAll(m[2], "$ID", testPeer(3))
+			if at, _, _ := strings.Cut(shown, "?"); specPath(at) != path {
+				t.Errorf("%s: the example asks for %s", path, at)
+			}
+			if path == "/api/v1/events" { // which does not end
+				continue
+			}
+			if rec := s.get(shown, strings.Contains(source, "X-API-Key")); rec.Code != http.StatusOK {
+				t.Errorf("%s: %d %.200s", source, rec.Code, rec.Body)
+			}
+		}
+		if len(samples) == 0 {
+			t.Errorf("%s has no example", path)
+		}
+	}
+}
+
 // The page of documentation asks no other server for anything.
 func TestDocsAskNobody(t *testing.T) {
 	s := newTestServer(t, 1)

@@ -11,10 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Totals with their intervals, and how old they are
-         * @description Example: `curl -s http://127.0.0.1:8080/api/v1/summary`
-         */
+        /** Totals with their intervals, and how old they are */
         get: operations["getSummary"];
         put?: never;
         post?: never;
@@ -31,10 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One row per node
-         * @description Example: `curl -s 'http://127.0.0.1:8080/api/v1/nodes?client=lighthouse&sort=-validators&format=csv'`
-         */
+        /** One row per node */
         get: operations["listNodes"];
         put?: never;
         post?: never;
