@@ -231,7 +231,7 @@ func streamsShare(t *testing.T, s *testServer, url string) (share, low, high flo
 	}
 	sum, squares := 0.0, 0.0
 	for i := range rounds {
-		a, b := 0.0, 0.0
+		var a, b float64
 		if i%2 == 0 {
 			a, b = measure(), with()
 		} else {
