@@ -261,6 +261,13 @@ type Change struct {
 	From     *string `json:"from"`
 	To       *string `json:"to"`
 	Replaces *string `json:"replaces"` // the vanished peer id at the same address
+	// The ends of the 90 % intervals of From and To where these are numbers of validators, and the
+	// flags of the latter.
+	FromLow  *float64 `json:"from_low"`
+	FromHigh *float64 `json:"from_high"`
+	ToLow    *float64 `json:"to_low"`
+	ToHigh   *float64 `json:"to_high"`
+	Flags    []string `json:"flags"`
 	// Seq numbers the changes in the order in which they were found, at FoundAt: events may come
 	// late.
 	Seq     int64  `json:"seq"`

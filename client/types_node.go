@@ -160,4 +160,6 @@ type PastEstimate struct {
 	Validators *float64 `json:"validators"`
 	Low        *float64 `json:"validators_low"`
 	High       *float64 `json:"validators_high"`
+	Trust      *string  `json:"trust"`
+	Flags      []string `json:"flags"`
 }

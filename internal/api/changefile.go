@@ -53,19 +53,21 @@ type fileHeader struct {
 
 // fileNode is what changes of a node are found by.
 type fileNode struct {
-	ID         string `json:"id"`
-	Client     string `json:"client,omitempty"`
-	Release    string `json:"release,omitempty"`
-	Address    string `json:"address,omitempty"`
-	Last       int64  `json:"last,omitempty"` // handshake
-	ClientAt   int64  `json:"client_at,omitempty"`
-	Counts     bool   `json:"counts,omitempty"`
-	Validating int8   `json:"validating,omitempty"`
-	Median     int    `json:"median,omitempty"`
-	City       string `json:"city,omitempty"`
-	Country    string `json:"country,omitempty"`
-	ASName     string `json:"as_name,omitempty"`
-	Hidden     bool   `json:"hidden,omitempty"`
+	ID         string  `json:"id"`
+	Client     string  `json:"client,omitempty"`
+	Release    string  `json:"release,omitempty"`
+	Address    string  `json:"address,omitempty"`
+	Last       int64   `json:"last,omitempty"` // handshake
+	ClientAt   int64   `json:"client_at,omitempty"`
+	Counts     bool    `json:"counts,omitempty"`
+	Validating int8    `json:"validating,omitempty"`
+	Median     int     `json:"median,omitempty"`
+	Low        *number `json:"low,omitempty"` // absent where an earlier version has written it
+	High       *number `json:"high,omitempty"`
+	City       string  `json:"city,omitempty"`
+	Country    string  `json:"country,omitempty"`
+	ASName     string  `json:"as_name,omitempty"`
+	Hidden     bool    `json:"hidden,omitempty"`
 }
 
 // fileChange also has what only callers with a key see.
@@ -82,6 +84,7 @@ func (n *node) forFile() *fileNode {
 	}
 	if n.Estimate != nil {
 		out.Median = n.Estimate.Median
+		out.Low, out.High = n.interval()
 	}
 	return out
 }
@@ -96,7 +99,10 @@ func (f *fileNode) node() node {
 	if f.Counts {
 		n.weight = 1
 	}
-	n.Estimate = &tracker.Estimate{Estimate: estimate.Estimate{Median: f.Median}}
+	n.Estimate = &tracker.Estimate{Estimate: estimate.Estimate{Median: f.Median, Low: math.NaN(), High: math.NaN()}}
+	if f.Low != nil && f.High != nil {
+		n.Estimate.Low, n.Estimate.High = float64(*f.Low), float64(*f.High)
+	}
 	return n
 }
 

@@ -37,6 +37,13 @@ type change struct {
 	From     *string `json:"from"`
 	To       *string `json:"to"`
 	Replaces *string `json:"replaces"`
+	// The ends of the 90 % intervals of From and To where these are numbers of validators, and the
+	// flags of the latter; nil elsewhere, and where an earlier version found the change.
+	FromLow  *number  `json:"from_low"`
+	FromHigh *number  `json:"from_high"`
+	ToLow    *number  `json:"to_low"`
+	ToHigh   *number  `json:"to_high"`
+	Flags    []string `json:"flags"`
 	// Seq numbers the changes in the order in which they were found, at FoundAt.
 	Seq     int64 `json:"seq"`
 	FoundAt int64 `json:"found_at"`
@@ -118,9 +125,22 @@ func (n *node) appendChanges(out []change, was *node) []change {
 		}
 		c := n.change(kind, n.LastSeen)
 		c.From, c.To = known(medianText(was)), known(medianText(n))
+		c.FromLow, c.FromHigh = was.interval()
+		c.ToLow, c.ToHigh = n.interval()
+		if n.Estimate != nil {
+			c.Flags = append([]string{}, n.Estimate.Flags.Names()...)
+		}
 		out = append(out, c)
 	}
 	return out
+}
+
+// interval has the ends of the estimate's 90 % interval, nil where they are not known.
+func (n *node) interval() (low, high *number) {
+	if n.Estimate == nil {
+		return nil, nil
+	}
+	return optional(rounded(n.Estimate.Low)), optional(rounded(n.Estimate.High))
 }
 
 // versionText is a release, with the client where that changed too.

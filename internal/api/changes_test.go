@@ -51,10 +51,29 @@ func TestChangesBetween(t *testing.T) {
 		peer("7", now-hour, func(p *tracker.Peer) { p.Client.Version, p.ClientAt = "v8.1.0", now-1 }), // told without a handshake
 	}}
 	was.totals.Hour, is.totals.Hour = now-hour, now
+	was.nodes[2].Estimate.Low, was.nodes[2].Estimate.High = 2, 9
+	is.nodes[2].Estimate.High, is.nodes[2].Estimate.Flags = 1, estimate.FlagSilent
 	is.keepValidating(was)
 	var got []string
+	intervals := ""
 	for _, c := range changesBetween(was, is) {
+		if c.Kind == stopped {
+			intervals = fmt.Sprint(*c.FromLow, *c.FromHigh, *c.ToLow, *c.ToHigh, c.Flags)
+		} else if c.FromLow != nil || c.ToHigh != nil || c.Flags != nil {
+			t.Errorf("%+v has intervals", c)
+		}
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", c.ID, c.Kind, orEmpty(c.From), orEmpty(c.To), orEmpty(c.Replaces))))
+	}
+	if intervals != "2 9 0 1 [silent]" {
+		t.Errorf("intervals and flags of what changed: %s", intervals)
+	}
+	kept := was.nodes[2].forFile().node()
+	if low, high := kept.interval(); low == nil || *low != 2 || high == nil || *high != 9 {
+		t.Errorf("a restart keeps the interval %v to %v", low, high)
+	}
+	earlier := (&fileNode{Median: 3}).node()
+	if low, high := earlier.interval(); low != nil || high != nil {
+		t.Errorf("the file of an earlier version has the interval %v to %v", *low, *high)
 	}
 	slices.Sort(got)
 	want := []string{"1 moved", "2 upgraded 8.0.0 8.1.0", "3 stopped_validating 5 0", "4 vanished", "6 appeared   4", "7 upgraded 8.0.0 8.1.0"}

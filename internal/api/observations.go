@@ -42,6 +42,9 @@ type pastEstimate struct {
 	Validators number `json:"validators"`
 	Low        number `json:"validators_low"`
 	High       number `json:"validators_high"`
+	// Trust and Flags are nil in rows of earlier versions.
+	Trust *string  `json:"trust"`
+	Flags []string `json:"flags"`
 }
 
 type observations struct {
@@ -191,7 +194,7 @@ func (s *Server) readObservations(ctx context.Context, n *node, params estimate.
 		return nil
 	})
 	errs[2] = dataset.ScanPeer(ctx, s.timelines.reader, n.ID, in, func(row dataset.EstimateRow) error {
-		out.Estimates = append(out.Estimates, pastEstimate{row.Timestamp, number(row.Validators), number(row.ValidatorsLow), number(row.ValidatorsHigh)})
+		out.Estimates = append(out.Estimates, pastEstimate{row.Timestamp, number(row.Validators), number(row.ValidatorsLow), number(row.ValidatorsHigh), row.Trust, row.Flags})
 		return nil
 	})
 	for _, err := range errs {

@@ -139,3 +139,25 @@ func TestTimelineTakesASlot(t *testing.T) {
 		t.Errorf("another one: %d %s", rec.Code, rec.Body)
 	}
 }
+
+// A past estimate has what makes it doubtful, or null where an earlier version made it.
+func TestPastEstimatesHaveFlags(t *testing.T) {
+	c := newTestCrawl(t)
+	at := time.Now().Add(-time.Hour)
+	c.crawl(0, 3, at)
+	row := dataset.EstimateRow{ID: testPeer(1), Validators: 3, ValidatorsLow: 1, ValidatorsHigh: 9, Common: dataset.Common{Network: "testnet", Timestamp: at.UnixMilli()}}
+	c.append(dataset.Append(c.writer, row))
+	row.Timestamp, row.Trust, row.Flags = row.Timestamp+1, new("custody"), []string{"silent"}
+	c.append(dataset.Append(c.writer, row))
+	c.commit()
+	s := serverOf(t, c, c.sources(), Config{})
+	list := s.object("/api/v1/nodes/"+testPeer(1)+"/observations", false)["data"].(map[string]any)["estimates"].([]any)
+	got := ""
+	for _, x := range list {
+		e := x.(map[string]any)
+		got += fmt.Sprintf("%v %v %v %v %v;", e["validators_low"], e["validators"], e["validators_high"], e["trust"], e["flags"])
+	}
+	if got != "1 3 9 custody [silent];1 3 9 <nil> <nil>;" {
+		t.Errorf("%s", got)
+	}
+}

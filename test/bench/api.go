@@ -197,12 +197,11 @@ type fed struct {
 
 // feed publishes for a while.
 func (r *apiRun) feed(ctx context.Context) (out fed, err error) {
-	first := r.published
-	used, err := r.process.cpu()
-	if err != nil {
+	if err := until(ctx, r.metrics, float64(r.published), restartPoll); err != nil {
 		return out, err
 	}
-	before, err := r.taken(ctx)
+	first := r.published
+	used, err := r.process.cpu()
 	if err != nil {
 		return out, err
 	}
@@ -215,30 +214,17 @@ func (r *apiRun) feed(ctx context.Context) (out fed, err error) {
 			return out, err
 		}
 	}
-	after, err := r.taken(ctx)
-	if err != nil {
-		return out, err
-	}
 	now, err := r.process.cpu()
 	if err != nil {
 		return out, err
 	}
 	ended := time.Now()
 	span := ended.Sub(began).Seconds()
-	out.published, out.taken, out.cores = float64(r.published-first)/span, float64(after-before)/span, (now-used).Seconds()/span
+	out.published, out.cores = float64(r.published-first)/span, (now-used).Seconds()/span
 	err = until(ctx, r.metrics, float64(r.published), restartPoll)
 	out.late = time.Since(ended)
+	out.taken = float64(r.published-first) / time.Since(began).Seconds()
 	return out, err
-}
-
-// taken is how many events the consumer has, stored or in the open segment.
-func (r *apiRun) taken(ctx context.Context) (int, error) {
-	stored, err := metric(ctx, r.metrics, "valtrack_consumer_events_stored_total") // first: see until
-	if err != nil {
-		return 0, err
-	}
-	waiting, err := metric(ctx, r.metrics, "valtrack_consumer_events_waiting")
-	return int(stored + waiting), err
 }
 
 // get asks for a path, as a client of a proxy if it is named. The caller closes the body.

@@ -847,6 +847,12 @@ export interface components {
             to?: string | null;
             /** @description Of a node that appeared: the peer id that was at the same address */
             replaces?: string | null;
+            /** @description Where from and to are numbers of validators: the ends of their 90 % intervals, and the flags of the latter. Null elsewhere, and where an earlier version found the change */
+            from_low?: number | null;
+            from_high?: number | null;
+            to_low?: number | null;
+            to_high?: number | null;
+            flags?: string[] | null;
             /**
              * Format: int64
              * @description The order in which changes are found, which is not that of `at` when events come late
@@ -1162,6 +1168,10 @@ export interface operations {
                                 validators: number | null;
                                 validators_low: number | null;
                                 validators_high: number | null;
+                                /** @description Which evidence it was made from; null, as flags, where an earlier version made it */
+                                trust?: string | null;
+                                /** @description What makes it doubtful */
+                                flags?: string[] | null;
                             }[];
                         };
                         meta: components["schemas"]["Meta"] & {
