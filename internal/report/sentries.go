@@ -61,9 +61,9 @@ func (s *Sentries) noteClock(c *dataset.Common, off *int64) error {
 	if off == nil {
 		return nil
 	}
-	i, known := slices.BinarySearchFunc(s.Sentries, string(c.CrawlerID), func(x Sentry, id string) int { return strings.Compare(x.ID, id) })
+	i, known := slices.BinarySearchFunc(s.Sentries, c.CrawlerID, func(x Sentry, id string) int { return strings.Compare(x.ID, id) })
 	if !known {
-		id, location := strings.Clone(string(c.CrawlerID)), strings.Clone(string(c.CrawlerLocation))
+		id, location := strings.Clone(c.CrawlerID), strings.Clone(c.CrawlerLocation)
 		s.Sentries = slices.Insert(s.Sentries, i, Sentry{SentryFigures: tracker.SentryFigures{
 			Sentry: tracker.Sentry{ID: id, Location: location, Hours: []tracker.SentryHour{}}, Faults: []tracker.SentryFault{},
 		}})

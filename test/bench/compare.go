@@ -23,7 +23,7 @@ func compare(ctx context.Context, o options, faults string, w io.Writer) (err er
 		return err
 	}
 	defer os.RemoveAll(dir)
-	net, err := startNetwork(ctx, o, filepath.Join(dir, "devnet"), faults, o.nodes, mainnetSlot)
+	net, err := startNetwork(ctx, o, filepath.Join(dir, "devnet"), faults, o.nodes)
 	if err != nil {
 		return err
 	}

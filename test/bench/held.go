@@ -39,7 +39,7 @@ func held(ctx context.Context, o options, w io.Writer) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	net, err := startNetwork(ctx, o, filepath.Join(dir, "devnet"), "healthy", heldNodes, mainnetSlot)
+	net, err := startNetwork(ctx, o, filepath.Join(dir, "devnet"), "healthy", heldNodes)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/chainbound/valtrack/internal/devnet"
 )
@@ -20,10 +19,10 @@ type simulated struct {
 	reachable int    // nodes that can complete a handshake
 }
 
-// startNetwork starts a devnet of n nodes; it is up when this returns.
-func startNetwork(ctx context.Context, o options, dir, faults string, n int, slot time.Duration) (*simulated, error) {
+// startNetwork starts a devnet of n nodes, with mainnet's slots; it is up when this returns.
+func startNetwork(ctx context.Context, o options, dir, faults string, n int) (*simulated, error) {
 	p, err := launch(ctx, o.verbose, o.valtrack, "devnet", "--json", "--devnet-dir", dir, "--devnet-faults", faults,
-		"--devnet-nodes", strconv.Itoa(n), "--devnet-slot", slot.String())
+		"--devnet-nodes", strconv.Itoa(n), "--devnet-slot", mainnetSlot.String())
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func records(ctx context.Context, o options, w io.Writer) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	// The devnet is here for its network directory alone.
-	network, err := startNetwork(ctx, o, filepath.Join(dir, "devnet"), "healthy", 1, mainnetSlot)
+	network, err := startNetwork(ctx, o, filepath.Join(dir, "devnet"), "healthy", 1)
 	if err != nil {
 		return err
 	}

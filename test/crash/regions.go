@@ -306,15 +306,14 @@ func (r *regions) stores() (list []store) {
 
 func datasetSums(ctx context.Context, dir string) (map[string]tableSum, error) {
 	out := map[string]tableSum{}
-	add := func(table string, c *dataset.Common) error {
+	add := func(table string, c *dataset.Common) {
 		s := out[table]
 		out[table] = tableSum{s.rows + 1, s.times + c.Timestamp}
-		return nil
 	}
 	return out, errors.Join(
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.MetadataRow) error { return add(r.Table(), &r.Common) }),
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.ValidatorRow) error { return add(r.Table(), &r.Common) }),
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.VisitRow) error { return add(r.Table(), &r.Common) }),
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.DiscoveryRow) error { return add(r.Table(), &r.Common) }),
+		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.MetadataRow) error { add(r.Table(), &r.Common); return nil }),
+		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.ValidatorRow) error { add(r.Table(), &r.Common); return nil }),
+		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.VisitRow) error { add(r.Table(), &r.Common); return nil }),
+		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.DiscoveryRow) error { add(r.Table(), &r.Common); return nil }),
 	)
 }
