@@ -196,6 +196,22 @@ check-ops: ## alert rules, dashboard and units; a real Prometheus scrapes every 
 	$(GO) test . -run '^Test(Alerts|Dashboard|MetricsOf|Units)' -count=1
 	VALTRACK_OPS=1 $(GO) test ./test/e2e -run '^TestPrometheusScrapesEveryProcess$$' -count=1 -v -timeout 10m
 
+LINT := bin/lint/bin
+
+.PHONY: lint-ops
+lint-ops: $(LINT)/hadolint ## schemas of Containerfile, compose.yaml, Kubernetes manifests, workflows and CITATION.cff; shell scripts (needs Python 3 with venv; shellcheck if there is one)
+	$(LINT)/hadolint Containerfile
+	$(LINT)/check-jsonschema --builtin-schema vendor.compose-spec contrib/container/compose.yaml
+	$(LINT)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(LINT)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	for f in namespace nats consumer sentry; do $(LINT)/kubernetes-validate --strict -k 1.31 contrib/kubernetes/$$f.yaml || exit; done
+	if command -v shellcheck > /dev/null; then shellcheck tools/release.sh contrib/debian/*; fi
+
+$(LINT)/hadolint: tools/lint-requirements.txt
+	python3 -m venv bin/lint
+	$(LINT)/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases
 	ACCURACY_SCALE=3 $(GO) test ./test/accuracy -count=1 -timeout 60m
