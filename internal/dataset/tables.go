@@ -84,6 +84,8 @@ type table struct {
 	// verify is verifyFile, open is verifyPart and within is partWithin.
 	verify func(ctx context.Context, path string) error
 	open   func(ctx context.Context, f *os.File) (footer, error)
+	// rows calls each with the rows of a part's file.
+	rows   func(ctx context.Context, path string, each func(Row) error) error
 	within func(path, merged string) (bool, error)
 	// row is an empty row: its type has the columns.
 	row Row
@@ -108,6 +110,9 @@ func tableOf[T Row]() table {
 		verify: verifyFile[T], open: verifyPart[T], within: partWithin[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
+		},
+		rows: func(ctx context.Context, path string, each func(Row) error) error {
+			return eachRow(ctx, path, func(row T) error { return each(row) })
 		},
 		export: exportRows[T], stream: streamRows[T],
 	}
