@@ -69,7 +69,7 @@ func importNetwork(cfg ImportConfig) (DirNetwork, error) {
 		case target != nil && os.SameFile(info, target):
 			return own, ConfigErrorf("%q is --%s itself: give the directories of others", dir, OptDataDir)
 		case !dataset.Exists(dir):
-			return own, ConfigErrorf("%q has no datasets: give the data directory of a consumer", dir)
+			return own, ConfigErrorf("%q has no datasets: give the data directory of a consumer; what the earlier program has logged comes in with 'valtrack replay'", dir)
 		}
 		of, ok, err := NetworkOf(dir)
 		if err != nil {
