@@ -139,6 +139,7 @@ func (p *program) root() *cli.Command {
 			p.runCommand(),
 			p.devnetCommand(),
 			p.replayCommand(),
+			p.importCommand(),
 			p.exportCommand(),
 			p.reportCommand(),
 			p.rebuildCommand(),

@@ -34,7 +34,7 @@ func TestSnapshotHasWholeSegments(t *testing.T) {
 		}
 		out := map[string]Interval{}
 		for _, p := range s.Parts {
-			out[p.Table] = Interval{uint64(p.Rows) + uint64(out[p.Table][0]), p.Last}
+			out[p.Table] = Interval{uint64(p.Rows) + out[p.Table][0], p.Last}
 		}
 		for table := range out {
 			if got, want := s.Segments[table], []Interval{{0, out[table][1]}}; !cmp.Equal(got, want) {

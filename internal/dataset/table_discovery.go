@@ -40,6 +40,9 @@ func (DiscoveryRow) Table() string { return Discovery }
 // Peer implements Row.
 func (r DiscoveryRow) Peer() string { return r.ID }
 
+// ClockErr implements EventRow.
+func (r DiscoveryRow) ClockErr() *int64 { return r.ClockErrorMS }
+
 func (r DiscoveryRow) key() rowKey {
 	return rowKey{peer: r.ID, crawler: r.CrawlerID, at: r.Timestamp, number: r.Seq}
 }

@@ -49,6 +49,9 @@ func (MetadataRow) Table() string { return Metadata }
 // Peer implements Row.
 func (r MetadataRow) Peer() string { return r.ID }
 
+// ClockErr implements EventRow.
+func (r MetadataRow) ClockErr() *int64 { return r.ClockErrorMS }
+
 func (r MetadataRow) key() rowKey {
 	return rowKey{peer: r.ID, crawler: r.CrawlerID, at: r.Timestamp, visit: r.VisitID}
 }

@@ -62,6 +62,9 @@ func (VisitRow) Table() string { return Visit }
 // Peer implements Row.
 func (r VisitRow) Peer() string { return r.ID }
 
+// ClockErr implements EventRow.
+func (r VisitRow) ClockErr() *int64 { return r.ClockErrorMS }
+
 func (r VisitRow) key() rowKey {
 	return rowKey{peer: r.ID, crawler: r.CrawlerID, at: r.Timestamp, visit: r.VisitID, number: uint64(r.Part)}
 }

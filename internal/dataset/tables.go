@@ -87,6 +87,8 @@ type table struct {
 	purge func(ctx context.Context, dir, path string, f footer, gone func(string) bool) (string, int64, error)
 	// verify is verifyFile and within is partWithin.
 	verify func(ctx context.Context, path string) error
+	// rows calls each with the rows of a part's file.
+	rows   func(ctx context.Context, path string, each func(Row) error) error
 	within func(path, merged string) (bool, error)
 	// row is an empty row: its type has the columns.
 	row Row
@@ -111,6 +113,9 @@ func tableOf[T Row]() table {
 		verify: verifyFile[T], verified: verifyPart[T], each: rowsOf[T], within: partWithin[T],
 		scan: func(ctx context.Context, dataDir string, in Range, each func(Row) error) error {
 			return Scan(ctx, dataDir, in, func(row T) error { return each(row) })
+		},
+		rows: func(ctx context.Context, path string, each func(Row) error) error {
+			return eachRow(ctx, path, func(row T) error { return each(row) })
 		},
 		export: exportRows[T], stream: streamRows[T],
 	}

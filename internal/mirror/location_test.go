@@ -103,7 +103,7 @@ func TestRefusedByTheStore(t *testing.T) {
 // validManifest is one that a Mirror may have written.
 func validManifest() *Manifest {
 	sum := strings.Repeat("ab", 32)
-	m := &Manifest{Version: 1, Generation: 3, Writer: "w", Network: "hoodi", Known: Object{"known-1.json", sum, 2}, Replaced: []Replaced{{"old", 1}}}
+	m := &Manifest{Version: 1, Generation: 3, Writer: "w", Network: "hoodi", Known: Object{"known/1.json", sum, 2}, Replaced: []Replaced{{"old", 1}}}
 	for _, table := range dataset.Tables() {
 		p := dataset.Part{Table: table, File: "part-00000001.parquet", First: 1, Last: 1, Bytes: 5}
 		m.Parts = append(m.Parts, Entry{p, Object{table + ".parquet/x", sum, 5}})

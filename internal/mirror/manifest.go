@@ -100,7 +100,7 @@ func (m *Manifest) check() error {
 	}
 	next := map[string]uint64{} // by table, the first segment that may follow
 	for _, e := range m.Parts {
-		if err := errors.Join(e.Part.Check(), e.Object.check()); err != nil {
+		if err := errors.Join(e.Check(), e.check()); err != nil {
 			return err
 		}
 		if e.First < next[e.Table] || e.Object.Bytes != e.Part.Bytes {

@@ -116,7 +116,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	for {
 		err := m.Round(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was stopped
 		}
 		pause := min(roundEvery, max(time.Second, m.cfg.Every/12))
 		if err != nil {
@@ -222,17 +222,7 @@ func readManifest(ctx context.Context, s *store) (*Manifest, error) {
 // snapshot has the parts of the periods that have passed.
 func (m *Mirror) snapshot() (*dataset.Snapshot, error) {
 	settled := m.now().Add(-min(settle, m.cfg.Every)).UnixMilli()
-	s, err := dataset.TakeSnapshot(m.cfg.DataDir, time.UnixMilli(settled-settled%m.cfg.Every.Milliseconds()), m.now())
-	if err != nil {
-		return nil, err
-	}
-	rejected, err := m.cfg.Rejected()
-	if err != nil {
-		return nil, err
-	}
-	// Those that were sent after what is in the parts would make what is between missing.
-	s.Events.Merge(rejected.Through(s.Events))
-	return s, nil
+	return dataset.TakeSnapshot(m.cfg.DataDir, time.UnixMilli(settled-settled%m.cfg.Every.Milliseconds()), m.now())
 }
 
 // keepFrom is the moment before which parts are removed, Unix milliseconds; 0 for none.
@@ -247,7 +237,7 @@ func (m *Mirror) keepFrom() int64 {
 // age is lost.
 func (m *Mirror) clocksAgree() bool {
 	offset := m.store.clock.offset.Load()
-	return offset != nil && (*offset-m.now().Sub(time.Now())).Abs() < clockDrift
+	return offset != nil && (*offset-time.Until(m.now())).Abs() < clockDrift
 }
 
 func (m *Mirror) step(name string) error {

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"path"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
@@ -18,11 +18,8 @@ import (
 // publish writes the next manifest when it says something else than the old one, and deletes
 // what was replaced long enough ago.
 func (m *Mirror) publish(ctx context.Context, own state, old, next *Manifest, snapshot *dataset.Snapshot) error {
-	text, err := json.Marshal(known{snapshot.Events, snapshot.Segments})
-	if err != nil {
-		return err
-	}
-	if next.Known, err = m.sendBytes(ctx, "known-%x.json", text); err != nil {
+	var err error
+	if next.Known, err = m.sendKnown(ctx, old, next, snapshot); err != nil {
 		return err
 	}
 	if old.Known.Name != "" && old.Known != next.Known {
@@ -51,6 +48,26 @@ func (m *Mirror) publish(ctx context.Context, own state, old, next *Manifest, sn
 		slog.Int("parts", len(next.Parts)), slog.Int64("bytes", bytes), slog.Int("deleted", deleted))
 	m.countManifest(next)
 	return nil
+}
+
+// sendKnown stores what was ever stored; the object of before is good for the same parts.
+func (m *Mirror) sendKnown(ctx context.Context, old, next *Manifest, s *dataset.Snapshot) (Object, error) {
+	if old.Known.Name != "" && slices.Equal(old.Parts, next.Parts) {
+		return old.Known, nil
+	}
+	rejected, err := m.cfg.Rejected()
+	if err != nil {
+		return Object{}, err
+	}
+	// Those that were sent after what is in the parts would make what is between missing.
+	s.Events.Merge(rejected.Through(s.Events))
+	text, err := json.Marshal(known{s.Events, s.Segments})
+	if err != nil {
+		return Object{}, err
+	}
+	sum := sha256.Sum256(text)
+	o := Object{Name: fmt.Sprintf("%s/%x.json", knownDir, sum[:8]), SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(text))}
+	return o, m.send(ctx, o, bytes.NewReader(text))
 }
 
 // writeManifest replaces the manifest. The state is written first: after a crash the
@@ -125,7 +142,7 @@ func (m *Mirror) sweep(ctx context.Context, current *Manifest) error {
 	if m.now().Sub(m.swept) < sweepEvery || !m.clocksAgree() {
 		return nil
 	}
-	listed := map[string]bool{}
+	listed := map[string]bool{current.Known.Name: true}
 	for _, e := range current.Parts {
 		listed[e.Name] = true
 	}
@@ -133,9 +150,13 @@ func (m *Mirror) sweep(ctx context.Context, current *Manifest) error {
 		listed[r.Name] = true
 	}
 	var stray []string
+	dirs := []string{knownDir}
 	for _, table := range dataset.Tables() {
-		err := m.store.list(ctx, table+".parquet", func(name string, age time.Duration) {
-			if strings.HasPrefix(path.Base(name), "part-") && !listed[name] && age > grace {
+		dirs = append(dirs, tableDir(table))
+	}
+	for _, dir := range dirs {
+		err := m.store.list(ctx, dir, func(name string, age time.Duration) {
+			if !listed[name] && age > grace {
 				stray = append(stray, name)
 			}
 		})

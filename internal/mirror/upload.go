@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,9 +42,15 @@ func (m *Mirror) upload(ctx context.Context, p dataset.Part) (Entry, error) {
 	return e, nil
 }
 
+// knownDir is the directory of the objects Known.
+const knownDir = "known"
+
+// tableDir is the directory of a table's objects.
+func tableDir(table string) string { return table + ".parquet" }
+
 // objectName has the content's hash, since a part that was purged keeps its name.
 func objectName(p dataset.Part, sum [sha256.Size]byte) string {
-	return path.Join(p.Table+".parquet", fmt.Sprintf("%s-%x.parquet", strings.TrimSuffix(p.File, ".parquet"), sum[:8]))
+	return path.Join(tableDir(p.Table), fmt.Sprintf("%s-%x.parquet", strings.TrimSuffix(p.File, ".parquet"), sum[:8]))
 }
 
 // send stores an object unless the store has it.
@@ -68,11 +73,4 @@ func (m *Mirror) send(ctx context.Context, o Object, content io.ReadSeeker) erro
 		err = fmt.Errorf("%s in %s is not what was sent", o.Name, m.cfg.Location)
 	}
 	return err
-}
-
-// sendBytes is send for what is in memory; the name gets the content's hash.
-func (m *Mirror) sendBytes(ctx context.Context, name string, content []byte) (Object, error) {
-	sum := sha256.Sum256(content)
-	o := Object{Name: fmt.Sprintf(name, sum[:8]), SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(content))}
-	return o, m.send(ctx, o, bytes.NewReader(content))
 }

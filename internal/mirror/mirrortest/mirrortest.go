@@ -38,7 +38,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	program := filepath.Join(dir, "gofakes3")
-	cmd := exec.Command("go", "build", "-o", program, "github.com/johannesboyne/gofakes3/cmd/gofakes3")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", program, "github.com/johannesboyne/gofakes3/cmd/gofakes3")
 	_, file, _, _ := runtime.Caller(0)
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..", "..", "test", "objectstore")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -49,19 +49,19 @@ var build = sync.OnceValues(func() (string, error) {
 
 // Start starts a store whose objects are in a directory, and waits until it answers.
 func Start(ctx context.Context, dir string) (*Server, error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{dir: dir, address: "127.0.0.1:" + port}
-	if err := s.command(port); err != nil {
+	if err := s.command(ctx, port); err != nil {
 		return nil, err
 	}
 	return s, s.Restart(ctx)
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -70,7 +70,7 @@ func freePort() (string, error) {
 }
 
 // command finds the program and its arguments.
-func (s *Server) command(port string) error {
+func (s *Server) command(ctx context.Context, port string) error {
 	weed := os.Getenv(SeaweedFS)
 	if weed == "" {
 		program, err := build()
@@ -81,7 +81,7 @@ func (s *Server) command(port string) error {
 	s.args = []string{weed, "server", "-dir=" + s.dir, "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=16", "-volume.max=20",
 		"-s3", "-s3.config=" + config, "-s3.port=" + port, "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.localSocket=" + filepath.Join(s.dir, "s3.sock")}
 	for _, name := range []string{"master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port.grpc"} {
-		port, err := freePort()
+		port, err := freePort(ctx)
 		if err != nil {
 			return err
 		}
@@ -90,8 +90,11 @@ func (s *Server) command(port string) error {
 	return os.WriteFile(config, []byte(identities), 0o600)
 }
 
-// Key and Secret are credentials that the store knows. gofakes3 takes any.
-const Key, Secret = "AKIDEXAMPLE", "verysecret"
+// Credentials that the store knows; gofakes3 takes any.
+const (
+	Key    = "AKIDEXAMPLE"
+	Secret = "verysecret"
+)
 
 // identities lets everybody make the bucket; a request that is signed must be signed well.
 const identities = `{"identities":[
@@ -100,7 +103,7 @@ const identities = `{"identities":[
 
 // Restart starts it again after Kill, at the same address.
 func (s *Server) Restart(ctx context.Context) error {
-	s.cmd = exec.Command(s.args[0], s.args[1:]...)
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.args[0], s.args[1:]...)
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}

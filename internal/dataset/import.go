@@ -1,0 +1,277 @@
+package dataset
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/chainbound/valtrack/internal/event"
+)
+
+// Imported counts what was taken from another data directory.
+type Imported struct {
+	Segments int    `json:"segments"` // stored, each of one or more of the other directory
+	Events   uint64 `json:"events"`   // stored
+	Known    uint64 `json:"known"`    // events that were here, or were removed here
+	// Left are segments that could not be taken.
+	Left []LeftSegments `json:"left"`
+}
+
+// LeftSegments are segments of another directory, both ends included, and why they were left.
+type LeftSegments struct {
+	First  uint64 `json:"first"`
+	Last   uint64 `json:"last"`
+	Reason string `json:"reason"`
+}
+
+// EventRow is a row that has a whole event.
+type EventRow interface {
+	Row
+	Event() (event.Event, error)
+	// ClockErr is the column clock_error_ms.
+	ClockErr() *int64
+}
+
+// Importer takes the events of other data directories. Each event is stored once, by its key:
+// events and keys of one or more segments there become one segment here, so an import that is
+// interrupted goes on where it ended when it is repeated.
+type Importer struct {
+	dir     string
+	covered Coverage
+	w       *Writer
+	store   func(row EventRow, e event.Event) error
+}
+
+// NewImporter imports into the writer's directory. store appends the rows of an event.
+func NewImporter(w *Writer, store func(row EventRow, e event.Event) error) *Importer {
+	return &Importer{dir: w.dir, covered: w.covered, w: w, store: store}
+}
+
+// NewTrial makes an Importer that only says what would be imported into a directory, which may
+// be missing. A writer may be writing to it.
+func NewTrial(dataDir string) (*Importer, error) {
+	next, err := afterAll(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	covered, _, _, err := readCoverage(dataDir, next)
+	return &Importer{dir: dataDir, covered: covered}, err
+}
+
+// Import takes the events of a data directory, to which a consumer may be writing. What is
+// derived from them, such as estimates, is not taken. Segments that are damaged, incomplete or
+// contradict what is here are left, and are in the result.
+func (im *Importer) Import(ctx context.Context, from string) (Imported, error) {
+	done := Imported{Left: []LeftSegments{}}
+	l, err := listAll(from)
+	if err != nil {
+		return done, err
+	}
+	for _, stretch := range l.stretches() {
+		err := im.stretch(ctx, l, stretch, &done)
+		var left *leftError
+		switch {
+		case errors.As(err, &left):
+			done.Left = append(done.Left, LeftSegments{stretch.first, stretch.last, left.reason})
+		case errors.Is(err, fs.ErrNotExist) && im.w.there():
+			return done, fmt.Errorf("%w: a consumer has merged or removed it meanwhile: run the import again, it goes on where it ended", err)
+		case err != nil:
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// there reports whether the directory that is written has not gone.
+func (w *Writer) there() bool { return w == nil || w.lock.Check() == nil }
+
+// leftError is why segments are left.
+type leftError struct{ reason string }
+
+func (e *leftError) Error() string { return e.reason }
+
+func leave(format string, args ...any) error { return &leftError{fmt.Sprintf(format, args...)} }
+
+// stretch takes the segments of a stretch.
+func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Imported) error {
+	keys, parts, purged := Coverage{}, 0, int64(0)
+	for _, table := range Tables() {
+		for _, p := range l.partsIn(table, s) {
+			if len(p.unknown) > 0 {
+				return leave("%s has columns of a later version (%s): import with that version", table, strings.Join(p.unknown, ", "))
+			}
+			keys.Merge(p.keys)
+			parts++
+			purged += p.purged
+		}
+	}
+	if parts == 0 {
+		return nil // retention has removed it in all tables, or there is nothing
+	}
+	fresh := keys.without(im.covered)
+	n := countAll(fresh)
+	known := countAll(keys) - n
+	if n == 0 {
+		done.Known += known
+		return im.withoutKeys(l, s, keys)
+	}
+	if err := incomplete(l, s); err != nil {
+		return err
+	}
+	if known > 0 {
+		if err := unclear(keys, im.covered); err != nil {
+			return err
+		}
+	}
+	stored, err := im.events(ctx, l, s, known > 0)
+	if err == nil && (stored > n || stored < n && purged == 0) {
+		err = leave("%d of its events are new here by their keys, and %d by their rows: rows were removed from one of the two directories", n, stored)
+	}
+	if err != nil {
+		return errors.Join(err, im.drop())
+	}
+	if im.w != nil {
+		if err := im.w.Commit(fresh); err != nil {
+			return errors.Join(err, im.w.Recover())
+		}
+	}
+	done.Known += known
+	done.Events += stored
+	done.Segments++
+	im.covered.Merge(fresh)
+	return nil
+}
+
+// withoutKeys leaves rows that no key identifies.
+func (im *Importer) withoutKeys(l *listing, s span, keys Coverage) error {
+	for _, t := range registry() {
+		for _, p := range l.partsIn(t.name, s) {
+			if len(keys) == 0 && t.events != nil && p.rows > 0 {
+				return leave("%s has rows of events without keys, which may be here already", t.name)
+			}
+		}
+	}
+	return nil
+}
+
+// incomplete leaves a stretch of which a table with events lacks something: its keys would
+// keep a whole copy from being imported later.
+func incomplete(l *listing, s span) error {
+	for _, t := range registry() {
+		if t.events == nil {
+			continue
+		}
+		found := TableHealth{}
+		l.compareStretch(t.name, s, &found)
+		if len(found.Disagreeing) > 0 || len(gapsIn(l.partsIn(t.name, s), s)) > 0 {
+			return leave("parts of %s are missing, damaged, or not what the other tables say", t.name)
+		}
+	}
+	return nil
+}
+
+// unclear leaves events that their sentry did not number, when some of them may be here: the
+// broker's numbers, which they have instead, are used by other brokers for other events.
+func unclear(keys, covered Coverage) error {
+	for producer, runs := range keys {
+		if strings.HasPrefix(producer, "@") && overlapRuns(covered[producer], runs) > 0 {
+			return leave("events without keys of their sentry cannot be told from those that are here")
+		}
+	}
+	return nil
+}
+
+// events stores the events of a stretch, except for those of which the row is here already, and
+// counts them.
+func (im *Importer) events(ctx context.Context, l *listing, s span, compare bool) (n uint64, err error) {
+	for _, t := range registry() {
+		if t.events == nil {
+			continue
+		}
+		here := map[uint64]bool{}
+		seed := maphash.MakeSeed()
+		parts := l.partsIn(t.name, s)
+		if compare {
+			if here, err = im.keysOfRows(ctx, t, seed, rangeOf(parts)); err != nil {
+				return n, err
+			}
+		}
+		for _, p := range parts {
+			path := p.path(l.dataDir, t.name)
+			err := t.verify(ctx, path)
+			if err == nil {
+				err = t.rows(ctx, path, func(row Row) error {
+					if here[maphash.Comparable(seed, row.key())] {
+						return nil
+					}
+					n++
+					return im.event(row)
+				})
+			}
+			if errors.Is(err, ErrDamaged) {
+				err = leave("%s: %v", filepath.Base(path), err)
+			}
+			if err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// event stores one, whose values somebody else has written.
+func (im *Importer) event(row Row) error {
+	r, ok := row.(EventRow)
+	if !ok {
+		return fmt.Errorf("%s has no events", row.Table())
+	}
+	e, err := r.Event()
+	if err == nil {
+		err = e.Validate()
+	}
+	if err != nil {
+		return leave("a row of %s is no event that a sentry sends: %v", row.Table(), err)
+	}
+	if im.w == nil {
+		return nil
+	}
+	return im.store(r, e)
+}
+
+// keysOfRows are hashes of the keys of a table's rows here.
+func (im *Importer) keysOfRows(ctx context.Context, t table, seed maphash.Seed, in Range) (map[uint64]bool, error) {
+	out := map[uint64]bool{}
+	err := t.scan(ctx, im.dir, in, func(row Row) error {
+		out[maphash.Comparable(seed, row.key())] = true
+		return nil
+	})
+	if errors.Is(err, ErrDamaged) {
+		err = leave("some of its events may be in a part that is damaged here: %v", err)
+	}
+	return out, err
+}
+
+// rangeOf is the time of the parts' rows.
+func rangeOf(parts []partInfo) (out Range) {
+	for _, p := range parts {
+		if p.rows > 0 {
+			out.From, out.To = min(p.oldest, cmp.Or(out.From, p.oldest)), max(p.newest+1, out.To)
+		}
+	}
+	return out
+}
+
+// drop discards what is staged of a stretch.
+func (im *Importer) drop() error {
+	if im.w == nil || im.w.open == nil {
+		return nil
+	}
+	open := im.w.open
+	im.w.open = nil
+	return open.discard()
+}
