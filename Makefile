@@ -106,6 +106,16 @@ bench-geo: ## what places cost: lookups, and the consumer with and without them 
 	$(GO) test ./internal/geo -run '^$$' -bench '^Benchmark(Lookup|Find|FirstUse)$$' -benchtime 1s
 	$(GO) test ./internal/consumer -run '^$$' -bench '^BenchmarkPlaces$$' -benchtime 20x
 
+.PHONY: check-clickhouse
+check-clickhouse: bin/readers ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; two minutes (needs Debian, Python and pip)
+	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -count=1 -v -timeout 20m
+
+.PHONY: bench-clickhouse
+bench-clickhouse: bin/readers ## rows per second into ClickHouse on this machine, Debian's and chdb; a minute (needs Debian, Python and pip)
+	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -run '^$$' -bench '^BenchmarkCopy$$' -benchtime 3x
+
 .PHONY: bench-api
 bench-api: ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes; three minutes (needs Linux)
 	VALTRACK_BENCH_NODES=100000 $(GO) test ./internal/api -run '^TestBenchLoad$$' -count=1 -v -timeout 20m
