@@ -116,6 +116,16 @@ bench-geo: build ## what places cost: lookups, and the consumer with and without
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack -cases places -events 1000000
 
+.PHONY: check-clickhouse
+check-clickhouse: bin/readers ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; two minutes (needs Debian, Python and pip)
+	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -count=1 -v -timeout 20m
+
+.PHONY: bench-clickhouse
+bench-clickhouse: bin/readers ## rows per second into ClickHouse on this machine, Debian's and chdb; a minute (needs Debian, Python and pip)
+	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -run '^$$' -bench '^BenchmarkCopy$$' -benchtime 3x
+
 .PHONY: bench-api
 bench-api: build ## the API with 100,000 nodes beside 2,000 events a second, against a server that writes prepared bytes, and the real consumer with and without requests; six minutes (needs Linux)
 	VALTRACK_BENCH_NODES=100000 $(GO) test ./internal/api -run '^TestBenchLoad$$' -count=1 -v -timeout 20m

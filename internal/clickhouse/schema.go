@@ -11,7 +11,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 )
 
-// schemaVersion is in the table valtrack_schema. It grows with each entry of migration; columns
+// schemaVersion is in the table schema_version. It grows with each entry of migration; columns
 // that a table of ours gains are added without.
 const schemaVersion = 1
 
@@ -19,7 +19,7 @@ const schemaVersion = 1
 const (
 	hourlyTable  = "hourly"
 	seriesView   = "timeseries"
-	schemaTable  = "valtrack_schema"
+	schemaTable  = "schema_version"
 	currentSince = 23 // the first year's versions with everything that the current dialect uses
 	// window is how many of a table's inserts the server remembers to recognise a repeated one.
 	window = 10_000

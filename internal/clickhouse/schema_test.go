@@ -2,6 +2,8 @@ package clickhouse
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +48,7 @@ func TestForeignDatabases(t *testing.T) {
 		c := newSink(t, w, url).conn
 		for database, of := range map[string]struct{ make, want string }{
 			"theirs": {"CREATE TABLE theirs.visit_events (a Int32) ENGINE = MergeTree ORDER BY a SETTINGS index_granularity = 8192", "was not made by valtrack; give another database in the URL"},
-			"newer":  {"CREATE TABLE newer.valtrack_schema (version UInt32, applied DateTime) ENGINE = MergeTree ORDER BY version SETTINGS index_granularity = 8192", "is of a later version of valtrack (schema 99, this version knows 1): use that version, or another database"},
+			"newer":  {"CREATE TABLE newer.schema_version (version UInt32, applied DateTime) ENGINE = MergeTree ORDER BY version SETTINGS index_granularity = 8192", "is of a later version of valtrack (schema 99, this version knows 1): use that version, or another database"},
 		} {
 			for _, statement := range []string{"CREATE DATABASE " + database, of.make} {
 				if err := c.exec(t.Context(), statement); err != nil {
@@ -54,7 +56,7 @@ func TestForeignDatabases(t *testing.T) {
 				}
 			}
 			if database == "newer" {
-				if err := c.exec(t.Context(), "INSERT INTO newer.valtrack_schema SELECT 99, now()"); err != nil {
+				if err := c.exec(t.Context(), "INSERT INTO newer.schema_version SELECT 99, now()"); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -86,7 +88,7 @@ func TestTTL(t *testing.T) {
 		s := newSink(t, w, url)
 		s.target.TTL = time.Duration(days) * 24 * time.Hour
 		round(t, s)
-		rows, err := s.conn.rows(t.Context(), "SELECT countIf(position(engine_full, 'TTL stored + toIntervalSecond("+fmt.Sprint(max(days, 90*(1-min(days, 1)))*86400)+")') > 0) FROM system.tables WHERE database = 'valtrack' AND engine = 'MergeTree' AND name != 'valtrack_schema'")
+		rows, err := s.conn.rows(t.Context(), "SELECT countIf(position(engine_full, 'TTL stored + toIntervalSecond("+fmt.Sprint(max(days, 90*(1-min(days, 1)))*86400)+")') > 0) FROM system.tables WHERE database = 'valtrack' AND engine = 'MergeTree' AND name != 'schema_version'")
 		if err != nil || fmt.Sprint(rows) != "[[5]]" {
 			t.Errorf("%d days: %v tables have that TTL, error %v", days, rows, err)
 		}
@@ -98,6 +100,48 @@ func TestTTL(t *testing.T) {
 	if !s.expired(part) {
 		t.Error("an old part is not expired")
 	}
+}
+
+// The queries of the pages run, and give rows; those for a cluster are understood.
+func TestQueriesOfThePages(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		appendRows(t, w, newMaker(), 100)
+		commit(t, w)
+		s := newSink(t, w, url)
+		round(t, s)
+		found := 0
+		for page, from := range map[string]string{"../../docs/recipes.md": "## From ClickHouse", "../../docs/design/clickhouse.md": "# ClickHouse"} {
+			text, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, section, ok := strings.Cut("\n"+string(text), "\n"+from+"\n")
+			if !ok {
+				t.Fatalf("%s has no %s", page, from)
+			}
+			if strings.HasPrefix(from, "##") {
+				section, _, _ = strings.Cut(section, "\n## ")
+			}
+			for _, m := range regexp.MustCompile("(?s)```sql( cluster)?\n(.*?);?\n```").FindAllStringSubmatch(section, -1) {
+				found++
+				if m[1] != "" {
+					if s.schema.current {
+						if err := s.conn.exec(t.Context(), "EXPLAIN AST "+m[2]); err != nil {
+							t.Errorf("%s: %v", m[2], err)
+						}
+					}
+					continue
+				}
+				if rows, err := s.conn.rows(t.Context(), m[2]); err != nil || len(rows) == 0 {
+					t.Errorf("%s: %d rows, %v", m[2], len(rows), err)
+				}
+			}
+		}
+		if found != 5 {
+			t.Errorf("%d queries", found)
+		}
+	})
 }
 
 // The statements for a cluster are understood by the current engine, which has no cluster here.

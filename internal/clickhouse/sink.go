@@ -118,7 +118,7 @@ func (s *Sink) Run(ctx context.Context) error {
 func (s *Sink) failed(err error, pause time.Duration) {
 	s.update(func(st *Stats) { st.Err = err; st.Failures++ })
 	if s.limit.Allow() {
-		s.log.Warn("cannot copy to ClickHouse, trying again; events are stored as ever", slog.Any("error", err), slog.Duration("retry_in", pause), slog.Uint64("segments_behind", s.Stats().Behind))
+		s.log.Warn("cannot copy to ClickHouse, trying again; events are stored meanwhile", slog.Any("error", err), slog.Duration("retry_in", pause), slog.Uint64("segments_behind", s.Stats().Behind))
 	}
 }
 
