@@ -59,6 +59,51 @@ function tests(isCopy) {
     assert.match(await text(".banner"), /Simulated network/);
   });
 
+  const total = (list, column) => list.reduce((n, g) => n + (g[column] ?? 0), 0);
+  const numbers = {
+    "/map": async () => {
+      const cities = (await api("cities")).data.filter((g) => g.latitude !== null);
+      return [`${number(total(cities, "nodes"))} nodes in ${number(cities.length)} places, about ${number(total(cities, "validators"))} validators`];
+    },
+    "/clients": async () => (await api("clients")).data.filter((g) => g.by === "client").map((g) => `${number(g.nodes)} · ${percent(g.share_nodes)}`),
+    "/clients?by=validators": async () => (await api("clients")).data.filter((g) => g.by === "client").map((g) => `${number(g.validators)} (${number(g.validators_low)} to ${number(g.validators_high)}) · ${percent(g.share_validators)}`),
+    "/subnets": async () => {
+      const kept = (await api("subnets")).data.subnets.map((s) => s.long_lived);
+      return [`${number(Math.min(...kept))} (faintest) to ${number(Math.max(...kept))} (strongest)`];
+    },
+    "/concentration": async () => (await api("concentration")).data.map((c) => `has ${percent(c.largest_share)} (${percent(c.largest_share_low)} to ${percent(c.largest_share_high)})`),
+    "/crawl": async () => {
+      const { funnel } = (await api("summary")).data;
+      return [`Records found\n${number(funnel.records)}`, `Connected\n${number(funnel.connected)}`, `MetaData\n${number(funnel.metadata)}`, `Carry validators\n≈ ${number(funnel.with_validators)}`];
+    },
+  };
+  if (!isCopy) {
+    numbers["/changes"] = async () => {
+      const { data } = await api("changes?since=" + (Date.now() - 86340e3));
+      return ["appeared", "vanished", "upgraded"].map((kind) => `${kind[0].toUpperCase() + kind.slice(1)}\n${number(data.filter((c) => c.kind === kind).length)}\n`);
+    };
+    numbers["/data"] = async () => (await api("datasets")).data.map((d) => `${d.table}\t${number(d.rows)}\t${number(d.files)}\t`);
+  }
+
+  test("the other pages have the numbers of the API", async () => {
+    for (const [path, wanted] of Object.entries(numbers)) {
+      // They change while a devnet runs.
+      for (let attempt = 0; ; attempt++) {
+        await open(path);
+        const shown = await page.evaluate(() => {
+          // Without explanations, which are there and hidden.
+          for (const e of document.querySelectorAll("[role=tooltip]")) e.hidden = true;
+          return document.querySelector("main").innerText.replace(/\n+/g, "\n");
+        });
+        const missing = (await wanted()).filter((text) => !shown.includes(text));
+        if (missing.length === 0) break;
+        if (attempt > 8) assert.deepEqual(missing, [], path + " shows " + shown.slice(0, 1500));
+        await page.waitForTimeout(700);
+        await page.reload();
+      }
+    }
+  });
+
   test("every page draws, without errors and violations", async () => {
     const node = (await api("nodes?limit=1&sort=-validators")).data[0].id;
     const found = [];
