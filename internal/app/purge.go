@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/api"
+	"github.com/chainbound/valtrack/internal/clickhouse"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/event"
@@ -79,7 +80,9 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 			errs[1] = relearn(ctx, dataDir, done.TrackedPeers > 0, log)
 		}
 	}
-	done.Rows, errs[2] = w.Purge(ctx, p.peer)
+	if errs[2] = clickhouse.Recount(dataDir); errs[2] == nil { // first: a purge may be killed
+		done.Rows, errs[2] = w.Purge(ctx, p.peer)
+	}
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir)
 	done.SpooledEvents, errs[4] = p.purgeSpool(dataDir, w)
 	done.Changes, errs[5] = api.PurgeChanges(dataDir, p.peer, log)

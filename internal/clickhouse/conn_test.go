@@ -154,7 +154,7 @@ func FuzzAnswer(f *testing.F) {
 		if err == nil && status != http.StatusOK {
 			t.Errorf("status %d: rows %v", status, rows)
 		}
-		c.numbers(t.Context(), "SELECT 1", 2) //nolint:errcheck // that it returns is all
+		c.numbers(t.Context(), "SELECT 1", 2)
 	})
 }
 
@@ -165,7 +165,7 @@ type answering struct {
 
 func (a answering) RoundTrip(*http.Request) (*http.Response, error) {
 	r := httptest.NewRecorder()
-	r.Write(a.answer) //nolint:errcheck // to memory
+	r.Write(a.answer)
 	resp := r.Result()
 	resp.StatusCode = a.status
 	return resp, nil

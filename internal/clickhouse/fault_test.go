@@ -83,7 +83,7 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "closed":
 		panic(http.ErrAbortHandler)
 	case "pretended":
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // it is not looked at
+		io.Copy(io.Discard, r.Body)
 	default:
 		f.proxy.ServeHTTP(w, r)
 	}
@@ -162,6 +162,16 @@ func TestCopyIsMendedByCounting(t *testing.T) {
 
 		w = openWriter(t, dir) // a run without the option, which merges everything
 		merge(t, w)
+		dying := newSink(t, w, url)
+		dying.crash = func(at string) error {
+			if at == "remove" {
+				return errKilled
+			}
+			return nil
+		}
+		if err := dying.round(t.Context()); !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
 		s := newSink(t, w, url)
 		round(t, s)
 		sameRows(t, s)
@@ -191,6 +201,34 @@ func TestCopyIsMendedByCounting(t *testing.T) {
 			t.Errorf("after the state was lost: stats %+v", st)
 		}
 		sameSeries(t, s)
+	})
+}
+
+// What a purge removes from the datasets goes from the server too, when the next consumer runs.
+func TestPurgeReachesTheServer(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		appendRows(t, w, m, 100)
+		commit(t, w)
+		for i := range 3 { // a part that has nobody else's
+			row := dataset.DiscoveryRow{ID: "16U0007", Seq: uint64(i), Common: dataset.Common{Timestamp: 1763800000000}}
+			if err := dataset.Append(w, row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit(t, w)
+		round(t, newSink(t, w, url))
+		if err := Recount(w.Dir()); err != nil {
+			t.Fatal(err)
+		}
+		removed, err := w.Purge(t.Context(), func(peer string) bool { return peer == "16U0007" })
+		if err != nil || removed[dataset.Discovery] < 4 {
+			t.Fatalf("removed %v, %v", removed, err)
+		}
+		s := newSink(t, w, url)
+		round(t, s)
+		sameRows(t, s)
 	})
 }
 

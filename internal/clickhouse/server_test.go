@@ -77,8 +77,8 @@ func (s *oldServer) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.cmd.Process.Signal(syscall.SIGKILL) //nolint:errcheck // it may have ended
-		s.cmd.Wait()                          //nolint:errcheck // it was killed
+		s.cmd.Process.Signal(syscall.SIGKILL)
+		s.cmd.Wait()
 		if t.Failed() {
 			t.Logf("the server's log: %.4000s", out.String())
 		}

@@ -222,7 +222,7 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	if part.Rows == 0 || s.expired(part) {
+	if part.Rows+part.Purged == 0 || s.expired(part) {
 		st.Next, st.Attempt = part.Last+1, 0
 		return true, nil // written with the next that has rows
 	}

@@ -80,6 +80,16 @@ func (s *state) write(dir string) error {
 	return diskio.ReplaceFile(filepath.Join(dir, stateFile), append(data, '\n'), os.FileMode(0o644))
 }
 
+// Recount has the copy of a data directory counted from the beginning, and what is not as in the
+// datasets replaced, when a consumer runs the next time. None may run meanwhile.
+func Recount(dataDir string) error {
+	err := os.Remove(filepath.Join(dataDir, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 func (s *state) table(name string) *tableState {
 	if s.Tables[name] == nil {
 		s.Tables[name] = &tableState{}

@@ -92,7 +92,7 @@ func (s *Sink) copyPart(ctx context.Context, u unit, p *dataset.PartReader) erro
 		return nil
 	case h.rows == uint64(u.rows) && h.own == 0: // in the parts that were merged into it
 		return nil
-	case h.rows != h.own:
+	case h.rows != h.own || h.own > uint64(u.rows): // the latter after a purge
 		if err := s.remove(ctx, u, u.within()); err != nil {
 			return err
 		}

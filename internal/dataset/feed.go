@@ -14,9 +14,10 @@ import (
 type PartReader struct {
 	Table       string
 	First, Last uint64
-	// Rows and Stored, the time of its newest commit, are known once it is open.
-	Rows   int64
-	Stored time.Time
+	// Rows, Purged, the rows that Purge removed, and Stored, the time of its newest commit, are
+	// known once it is open.
+	Rows, Purged int64
+	Stored       time.Time
 
 	table table
 	file  *os.File
@@ -78,7 +79,7 @@ func (w *Writer) keptApart(table string, s span) bool {
 // Open verifies the part. The error is ErrDamaged if its rows cannot be used.
 func (p *PartReader) Open(ctx context.Context) error {
 	f, err := p.table.verified(ctx, p.file)
-	p.Rows, p.Stored = f.rows, time.UnixMilli(f.stored)
+	p.Rows, p.Purged, p.Stored = f.rows, f.purged, time.UnixMilli(f.stored)
 	return err
 }
 
