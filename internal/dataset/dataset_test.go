@@ -260,8 +260,8 @@ func TestFooter(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := footer{schema: schemaText(), span: "1", keys: Coverage{"s-1": {{1, 9}}}, stored: got.stored, rows: 3, oldest: 1, newest: 3,
-			table: table, committed: map[string]int64{Discovery: 3, Metadata: 3, ValidatorMetadata: 3, Visit: 3, PeerEstimates: 0}, summed: true}
-		if d := cmp.Diff(want, got, cmp.AllowUnexported(footer{})); d != "" || got.stored == 0 {
+			table: table, committed: map[string]int64{Discovery: 3, Metadata: 3, ValidatorMetadata: 3, Visit: 3, PeerEstimates: 0}, summed: true, sum: got.sum}
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(footer{})); d != "" || got.stored == 0 || len(got.sum) != 2*sumDigits {
 			t.Errorf("%s: stored %d, footer (-want +got):\n%s", table, got.stored, d)
 		}
 	}

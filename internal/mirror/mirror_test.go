@@ -91,6 +91,9 @@ func (w *world) steps(do func(crash func(string) error) error) (names []string) 
 // A process may die at any step: the copy is as before or complete, and the next process
 // completes it.
 func TestKilledWhileMirroring(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a world for each step")
+	}
 	steps := 1
 	for n := 0; n < steps; n++ {
 		w := newWorld(t)
