@@ -27,9 +27,7 @@ func TestMain(m *testing.M) {
 	if err := warmUp(); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	mirrortest.CleanUp()
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // warmUp makes the channels of the compression's encoders outside of any synctest bubble.

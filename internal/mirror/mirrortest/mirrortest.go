@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 )
@@ -30,21 +31,17 @@ type Server struct {
 	cmd     *exec.Cmd
 }
 
-// build makes the program of the module in test/objectstore, once per process. It does not
-// check signatures.
+// build makes the program of the module in test/objectstore, which stays in Go's build cache.
+// It does not check signatures.
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "valtrack-objectstore")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "gofakes3")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", program, "github.com/johannesboyne/gofakes3/cmd/gofakes3")
+	cmd := exec.CommandContext(context.Background(), "go", "tool", "-n", "gofakes3") // prints its path
 	_, file, _, _ := runtime.Caller(0)
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..", "..", "test", "objectstore")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the object store: %w\n%s", err, out)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("build the object store: %w", err)
 	}
-	return program, nil
+	return strings.TrimSpace(string(out)), nil
 })
 
 // Start starts a store whose objects are in a directory, and waits until it answers.
@@ -137,14 +134,4 @@ func (s *Server) URL() string { return "http://" + s.address + "/" + Bucket }
 func (s *Server) Kill() {
 	s.cmd.Process.Kill() //nolint:errcheck // it may have ended
 	s.cmd.Wait()         //nolint:errcheck // it was killed
-}
-
-// CleanUp removes the program; for TestMain.
-func CleanUp() {
-	if os.Getenv(SeaweedFS) != "" {
-		return
-	}
-	if program, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(program))
-	}
 }
