@@ -76,6 +76,7 @@ func (w *Writer) renameParts() error {
 	if err := w.syncSwap(); err != nil {
 		return err
 	}
+	w.open.moving = true
 	for _, p := range w.open.parts {
 		if err := w.step("rename " + p.table()); err != nil {
 			return err

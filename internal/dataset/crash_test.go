@@ -59,7 +59,18 @@ func all(n int) map[string]int {
 
 // The rows of the segment that dies are brought again unless its keys are
 // covered, as redelivery does: then every row is there once, wherever it died.
-func TestKilledAtEveryStep(t *testing.T) {
+func TestKilledAtEveryStep(t *testing.T) { testEveryStep(t, die) }
+
+// A consumer that is stopped after a commit failed closes its writer without a recovery.
+func TestClosedAfterEachStepFailed(t *testing.T) {
+	testEveryStep(t, func(w *Writer) {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func testEveryStep(t *testing.T, leave func(*Writer)) {
 	first, second := Coverage{"s-1": {{1, 3}}}, Coverage{"s-1": {{4, 6}}}
 	eachStep(t, steps(), func(t *testing.T, step, dir string) {
 		w := open(t, dir)
@@ -78,7 +89,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Fatalf("commit: %v", err)
 		}
 		before := counts(t, dir) // what readers see while nobody recovers
-		die(w)
+		leave(w)
 
 		w = open(t, dir)
 		defer w.Close()

@@ -52,6 +52,9 @@ type segment struct {
 	dir   string       // in _staging
 	parts []stagedPart // one per table, in the order of the registry
 	rows  []int64      // of each part
+	// moving is that parts may have been renamed: what is left in _staging says to Recover, also
+	// in another process, that they were not committed.
+	moving bool
 }
 
 // committed counts the rows by table, for the footers.
@@ -205,6 +208,9 @@ func openSegment(dir string) (*segment, error) {
 func (s *segment) discard() error {
 	for _, p := range s.parts {
 		p.abandon()
+	}
+	if s.moving {
+		return nil
 	}
 	return os.RemoveAll(s.dir)
 }
