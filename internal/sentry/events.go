@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -124,13 +125,19 @@ func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
 		Part: v.part, Watch: v.watch,
 	}
 	if v.err != nil {
-		e.Error = shorten(v.err.Error(), maxError)
+		e.Error = shorten(withoutID(v.err.Error(), v.peerID), maxError)
 	}
 	if v.metadata != nil {
 		ms := v.handshake.Milliseconds()
 		e.HandshakeMS = &ms
 	}
 	return e
+}
+
+// withoutID is the text of a dial's error without the peer's id, which is in the event and would
+// leave no room for the cause.
+func withoutID(text, id string) string {
+	return strings.NewReplacer("failed to dial "+id+": ", "", "dial "+id+": ", "").Replace(text)
 }
 
 // publishParts publishes the parts of a watch's log that are whole. The last one goes

@@ -495,3 +495,12 @@ func TestShorten(t *testing.T) {
 		}
 	}
 }
+
+// The cause of a dial that failed is in what an event keeps of its error.
+func TestErrorsOfDialsKeepTheirCause(t *testing.T) {
+	const id, cause = "16Uiu2HAmVUMcqvGPiVuwYdhuVB9yTwpYWMzkFTbmPnmjUHDzgMrE", "dial tcp6 [2001:db8:1111:2222:3333:4444:5555:6666]:49152: connect: connection refused"
+	text := "dial " + id + ": failed to dial " + id + ": all dials failed\n  * [/ip6/2001:db8:1111:2222:3333:4444:5555:6666/tcp/49152] " + cause
+	if got := shorten(withoutID(text, id), maxError); !strings.HasSuffix(got, cause) || strings.Contains(got, id) {
+		t.Errorf("%q", got)
+	}
+}
