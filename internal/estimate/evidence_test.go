@@ -206,6 +206,33 @@ func TestSyncSubnetsByChoice(t *testing.T) {
 	}
 }
 
+// A node that declares all attestation subnets keeps the sync committee subnets with them, whether
+// it told its subscriptions or not.
+func TestDeclaredSubnetsWithoutSubscriptions(t *testing.T) {
+	p := mainnetParams()
+	m := NewModel(p, DefaultPrior(), nil)
+	all := make([]int, eth2.AttestationSubnetCount)
+	for i := range all {
+		all[i] = i
+	}
+	for _, c := range []eth2.Client{lodestar, prysm, lighthouse, teku, stranger} {
+		var custody Custody
+		custody.Observe(0, 128)
+		want := m.Estimate(NewEvidence(c, custody))
+		for _, subscribed := range [][]int{nil, {}, {1, 2}, all} {
+			s := NewStatistics(c)
+			s.AddSnapshot(p, Snapshot{At: slotTime(p, 1000, 9) + 5000, Subscribed: subscribed, LongLived: eth2.NewAttnets(all)})
+			s.AddSyncnets(p, slotTime(p, 1000, 9), everySyncnet)
+			e := NewEvidence(c, custody)
+			e.Add(s, c)
+			if got := m.Estimate(e); !s.AllSubnets() || got.Mean != want.Mean || got.Low != want.Low || got.High != want.High {
+				t.Errorf("%s, subscribed to %d: mean %.0f [%.0f to %.0f], want that of custody, %.0f [%.0f to %.0f]",
+					c.Kind, len(subscribed), got.Mean, got.Low, got.High, want.Mean, want.Low, want.High)
+			}
+		}
+	}
+}
+
 // The same subnets, with duties to match, are those of a large node.
 func TestSyncSubnetsOfALargeNode(t *testing.T) {
 	p := mainnetParams()

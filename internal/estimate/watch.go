@@ -64,10 +64,17 @@ func (s *Statistics) addEpoch(p Params, w WatchLog) {
 	s.fullness.addWatch(t)
 }
 
-// AddSnapshot adds a snapshot. One whose duties are covered already is not used.
+// AddSnapshot adds a snapshot. One whose duties are covered already is not used. Of one without
+// subscriptions it takes whether the node declares that it keeps all subnets.
 func (s *Statistics) AddSnapshot(p Params, o Snapshot) {
 	t, ok := newTiming(p)
-	if !ok || s.sealed || o.Subscribed == nil || !t.within(o.At) {
+	if !ok || s.sealed || !t.within(o.At) {
+		return
+	}
+	if o.Subscribed == nil {
+		if attnetSet(o.LongLived) == allSubnets {
+			s.fullness.declared++
+		}
 		return
 	}
 	on, slot := subnetSet(o.Subscribed), t.slotAt(o.At)

@@ -132,9 +132,11 @@ func (d *draft) observe(f *fold, e *event.MetadataReceived, client *eth2.Client)
 	if s == nil {
 		return
 	}
-	if !d.beingWatched(f, e.Timestamp) {
-		s.AddSnapshot(f.params, estimate.Snapshot{At: e.Timestamp, Subscribed: e.SubscribedSubnets, LongLived: e.MetaData.Attnets})
+	o := estimate.Snapshot{At: e.Timestamp, Subscribed: e.SubscribedSubnets, LongLived: e.MetaData.Attnets}
+	if d.beingWatched(f, e.Timestamp) {
+		o.Subscribed = nil
 	}
+	s.AddSnapshot(f.params, o)
 	if e.MetaData.Syncnets != nil {
 		s.AddSyncnets(f.params, e.Timestamp, *e.MetaData.Syncnets)
 	}
