@@ -77,7 +77,7 @@ func (s RemoteSummary) WriteText(w io.Writer) error {
 		list = slices.Delete(list, 1, 2)
 	}
 	if v := s.Validators; v != nil {
-		list = append(list, v.totalFields(network, "")...)
+		list = append(list, v.totalsWithHidden(network, "")...)
 		list = append(list, v.stakeField())
 		list = append(list, v.notCountedFields()...)
 	}
@@ -92,7 +92,7 @@ func (s RemoteSummary) WriteText(w io.Writer) error {
 		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits)})
 	}
 	p.filled([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}}, rows)
-	p.legend("[low to high]", "node", "ended visit", "custody groups", "record")
+	p.legend("[low to high]", "node", "attachment", "custody groups", "record")
 	return p.writeTo(w)
 }
 

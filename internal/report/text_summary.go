@@ -158,10 +158,7 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	if inWindow {
 		asOf = fmt.Sprintf("; estimated at %s for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
 	}
-	list := append(v.totalFields(network, asOf), field{"unaccounted", v.unaccountedText()}, v.stakeField())
-	if text := v.hidden(); text != "" {
-		list = slices.Insert(list, 1, field{"hidden", text})
-	}
+	list := append(v.totalsWithHidden(network, asOf), field{"unaccounted", v.unaccountedText()}, v.stakeField())
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
@@ -244,6 +241,15 @@ func (v *Validators) multiplicityText() string {
 		text += fmt.Sprintf("; %.0f %% of them are of validators on several nodes, on about %.1f each", 100*k.Shared, k.Nodes)
 	}
 	return text
+}
+
+// totalsWithHidden are the totals, and beside them what no interval has.
+func (v *Validators) totalsWithHidden(network, asOf string) []field {
+	list := v.totalFields(network, asOf)
+	if text := v.hidden(); text != "" {
+		list = slices.Insert(list, 1, field{"hidden", text})
+	}
+	return list
 }
 
 // hidden says what is not in the interval of the total; empty for nothing.

@@ -80,7 +80,9 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	}
 	if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack {
 		if out.Together, out.Used = new(trusted(p.Estimate)), used(p.Estimate.Trust, !measured(state, p)); p.Estimate.AllSubnets {
-			out.Used = "custody and sync committees: on all attestation subnets, these are no evidence"
+			if out.Used = "custody: on all attestation subnets, these and the sync committees' are no evidence"; why.SyncOn+why.SyncOff > 0 {
+				out.Used = "custody and sync committees: on all attestation subnets, these are no evidence"
+			}
 		}
 		if why.On+why.Off == 0 && !p.Estimate.AllSubnets {
 			out.Used += "; of the attestation subnets nothing could be used yet"
