@@ -1,6 +1,7 @@
 # `make help` lists the targets.
 SHELL := /bin/bash
 GO ?= go
+FUZZ_EVERY ?= 1
 FUZZTIME ?= 5s
 SOAK_HOURS ?= 4
 REALNET ?= /tmp/realnet
@@ -62,9 +63,10 @@ audit: ## known vulnerabilities in what is called (needs the internet), and lice
 # has its input written to a file.
 .PHONY: fuzz
 # Go would spend up to a minute on making an input with new coverage smaller: all of the time.
-fuzz: ## each fuzz target for FUZZTIME (default 5s)
+fuzz: ## each fuzz target for FUZZTIME (default 5s); FUZZ_EVERY=3: a third of them, another one each day
 	@set -e; grep -rlE '^func Fuzz' --include=*_test.go internal client | while read -r f; do \
 	  for t in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9]+).*/\1/p' $$f); do \
+	    n=$$((n + 1)); [ $$((n % $(FUZZ_EVERY))) = $$(($$(date +%s) / 86400 % $(FUZZ_EVERY))) ] || continue; \
 	    echo "$$t in $$(dirname $$f)"; \
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x -parallel 2 > /tmp/valtrack-fuzz.$$$$ 2>&1 \
 	      || { grep -qE '^ +context deadline exceeded$$' /tmp/valtrack-fuzz.$$$$ && ! grep -qE 'Failing input written|seed corpus entry|panic:' /tmp/valtrack-fuzz.$$$$; } \

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -199,7 +200,11 @@ func (in invocation) noArgumentsAfter(n int) error {
 		if len(in.cmd.Commands) > 0 {
 			return unknownCommand(in.cmd, first)
 		}
-		return usagef("%s takes no arguments, got %q; see '%s --help'", in.cmd.FullName(), first, in.cmd.FullName())
+		hint := ""
+		if info, err := os.Stat(first); err == nil && info.IsDir() {
+			hint = fmt.Sprintf(" (a data directory is given by --%s)", flagDataDir)
+		}
+		return usagef("%s takes no arguments, got %q%s; see '%s --help'", in.cmd.FullName(), first, hint, in.cmd.FullName())
 	}
 	return nil
 }

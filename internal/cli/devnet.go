@@ -42,7 +42,7 @@ func devnetFlags() []cli.Flag {
 
 // devnetPlacesFlag is for what stores a devnet's nodes.
 func devnetPlacesFlag() cli.Flag {
-	return switchedOn(flagDevnetPlaces, "show simulated nodes as if they were spread over the world like mainnet's; their places are marked as simulated")
+	return switchedOn(flagDevnetPlaces, "show simulated nodes as if they were spread over the world like mainnet's; their places are marked as simulated; on unless =false")
 }
 
 // simulated reports whether the network is one that this process makes: as --network says

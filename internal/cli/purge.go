@@ -28,8 +28,9 @@ func (p *program) purgeCommand() *cli.Command {
 			"they are those of one node only; --exclude names a file of whole ids and addresses. A node that was ever seen\n" +
 			"at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
 			"sentry that has written " + eventlog.SentryRejectedName + " there. If it is interrupted, run it again.\n" +
-			"Events of the nodes in the sentry's spool are removed too, or, while a sentry runs there, dropped when they are\n" +
-			"sent. Event log files and the stream are not changed: give the sentry --" + flagExclude + " first.",
+			"Events of the nodes in the sentry's spool (also those that were sent and are still in its file) are removed\n" +
+			"too, or, while a sentry runs there, dropped when they are sent. Event log files and the stream are not\n" +
+			"changed: give the sentry --" + flagExclude + " first.",
 		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "print how many rows and tracked peers would be removed, and remove nothing"), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
 	}, runPurge)
 }

@@ -56,7 +56,7 @@ type visitView struct {
 var errNotVisited = errors.New("the node could not be visited")
 
 func runVisit(ctx context.Context, in invocation) error {
-	arg, err := in.oneArgument("ENR or multiaddr")
+	arg, err := in.oneArgument("ENR, multiaddr, id or IP address")
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (r *Report) Find(text string) (*Node, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return nil, fmt.Errorf("%w has %s; nodes are found by peer id, node id, the first characters of one, ENR or IP address", errNotFound, what)
+		return nil, fmt.Errorf("%w has %s; nodes are found by peer id, node id, the first characters of one, ENR, multiaddr or IP address; 'valtrack purge' may have removed it", errNotFound, what)
 	}
 	return nil, ambiguous(found, what)
 }
@@ -72,7 +72,7 @@ func (r *Report) matching(text string) (matches func(*Node) bool, what string, e
 		return at.of, fmt.Sprintf("the address %s", text), nil
 	}
 	if len(text) < shortestPrefix {
-		return nil, "", fmt.Errorf("%w: want a peer id, a node id, the first characters of one (at least %d, and enough to tell it from others), an ENR or an IP address", ErrBadName, shortestPrefix)
+		return nil, "", fmt.Errorf("%w: want a peer id, a node id, the first characters of one (at least %d, and enough to tell it from others), an ENR, a multiaddr or an IP address", ErrBadName, shortestPrefix)
 	}
 	hex := "0x" + strings.TrimPrefix(strings.ToLower(text), "0x")
 	if len(hex) == len("0x")+2*len(eth2.NodeID{}) {

@@ -230,7 +230,7 @@ func (r *Remote) Node(ctx context.Context, text string) (RemoteNode, error) {
 	rows := slices.DeleteFunc(found.Data, func(n client.Node) bool { return port != 0 && (n.Port == nil || *n.Port != int(port)) })
 	switch len(rows) {
 	case 0:
-		return RemoteNode{}, fmt.Errorf("%w has %s; nodes are found by peer id, node id, the first characters of one, ENR or IP address", errNotFound, what)
+		return RemoteNode{}, fmt.Errorf("%w has %s; nodes are found by peer id, node id, the first characters of one, ENR, multiaddr or IP address; 'valtrack purge' may have removed it", errNotFound, what)
 	case 1:
 	default:
 		nodes := make([]*Node, len(rows))

@@ -40,7 +40,11 @@ func (s Sentries) WriteText(w io.Writer) error {
 	}, rows)
 	p.WriteByte('\n')
 	n := s.Nodes
-	p.sentence("nodes of the last day: %d reached by all of several sentries, %d by some of them only, %d by the only one that tried, %d by none", n.ByAll, n.BySome, n.ByOne, n.ByNone)
+	if len(s.Sentries) == 1 {
+		p.sentence("nodes of the last day: %d reached, %d not; there is no other sentry to compare with", n.ByOne, n.ByNone)
+	} else {
+		p.sentence("nodes of the last day: %d reached by all of several sentries, %d by some of them only, %d by the only one that tried, %d by none", n.ByAll, n.BySome, n.ByOne, n.ByNone)
+	}
 	for _, x := range s.Sentries {
 		for _, f := range x.Faults {
 			p.sentence("! %s (%s): %s", printable.Clean(x.ID), f.Fault, f.Text)

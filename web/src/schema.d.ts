@@ -576,6 +576,7 @@ export interface components {
             first_seen?: components["schemas"]["Time"];
             last_seen?: components["schemas"]["Time"];
             last_epoch?: number | null;
+            /** @description Of the newest visit that ended; null where none did, as of a node that is being watched since it was found. */
             last_outcome?: string | null;
             direction?: string | null;
             transport?: string | null;
