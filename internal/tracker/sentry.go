@@ -177,9 +177,10 @@ func (p *Peer) viewed(only string) []View {
 }
 
 // view is what a sentry knows of the peer, to be changed; nil where it is the only one, since
-// writing it with each peer would cost a tenth of a segment's time.
+// writing it with each peer would cost a tenth of a segment's time. Views that others have left
+// go on, since viewed prefers them to the peer's own fields.
 func (d *draft) view(f *fold, sentry string) *View {
-	if !f.several() {
+	if len(d.Views) == 0 && !f.several() {
 		return nil
 	}
 	if !d.copiedViews {

@@ -294,3 +294,44 @@ func TestSentryHoursAreBounded(t *testing.T) {
 		t.Errorf("%+v", s.Hours)
 	}
 }
+
+// When all sentries but one are forgotten, the views that the one has go on, and those of nodes
+// that only a forgotten one has seen get its view.
+func TestViewsGoOnWithTheLastSentry(t *testing.T) {
+	c := newCrawl(3)
+	now := start.Add(10 * time.Hour)
+	tr := opened(t, t.TempDir(), &now)
+	visit := func(node int, at time.Time, sentry string) {
+		for _, e := range c.visit(node, at, 0) {
+			tr.Add(asOf(e, sentry))
+		}
+	}
+	visit(1, start.Add(time.Hour), "a")
+	visit(1, start.Add(2*time.Hour), "gone")
+	visit(2, start.Add(2*time.Hour), "gone")
+	visit(2, start.Add(3*time.Hour), "other")
+	flush(t, tr, 1)
+	later := start.Add(10 * 24 * time.Hour)
+	now = later.Add(2 * time.Hour)
+	visit(3, later, "a")
+	flush(t, tr, 2)
+	tr.learn()
+	if len(tr.sentries) != 1 {
+		t.Fatalf("%d sentries", len(tr.sentries))
+	}
+	for node := range 3 {
+		visit(node+1, later.Add(time.Hour), "a")
+	}
+	flush(t, tr, 3)
+	for node := range 3 {
+		p := tr.State().Peer(peerID(node + 1))
+		views := p.viewed("a")
+		i := slices.IndexFunc(views, func(v View) bool { return v.Sentry == "a" })
+		if i < 0 || views[i].Handshake != p.LastHandshake || views[i].Visit != p.LastVisit {
+			t.Errorf("node %d, last visited at %d: %+v", node+1, p.LastVisit, views)
+		}
+	}
+	if _, nodes := tr.State().Sentries(); nodes != (NodeViews{ByOne: 3}) {
+		t.Errorf("%+v", nodes)
+	}
+}
