@@ -214,6 +214,14 @@ func (f *fold) several() bool {
 	return n > 1
 }
 
+// maxOpen is how many visits are kept open with a peer.
+func (f *fold) maxOpen() int {
+	if f.several() {
+		return maxOpenShared
+	}
+	return maxOpenVisits
+}
+
 // viewed is what each sentry knows of the peer. only is the id of the only sentry, empty where
 // there are several.
 func (p *Peer) viewed(only string) []View {

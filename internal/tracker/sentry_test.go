@@ -419,3 +419,37 @@ func TestDroppedSegmentDisplacesNoSentry(t *testing.T) {
 		t.Errorf("%d sentries: %v", len(after), after)
 	}
 }
+
+// Ended visits with a watch stay open until others displace them: few of one sentry, more of
+// several, and few again when one is left.
+func TestOpenVisitsAreFew(t *testing.T) {
+	c := newCrawl(1)
+	now := start.Add(24 * time.Hour)
+	tr := opened(t, t.TempDir(), &now)
+	at := start
+	open := func(sentries ...string) int {
+		for range 2 * maxOpenShared {
+			at = at.Add(10 * time.Minute)
+			for _, sentry := range sentries {
+				for _, e := range c.visit(1, at, 1) {
+					tr.Add(asOf(e, sentry))
+				}
+			}
+		}
+		now = at.Add(time.Hour)
+		flush(t, tr, uint64(at.Unix()))
+		tr.learn()
+		return len(tr.peers[peerID(1)].Open)
+	}
+	if n := open("a"); n != maxOpenVisits {
+		t.Errorf("%d open visits of one sentry, want %d", n, maxOpenVisits)
+	}
+	if n := open("a", "b"); n != maxOpenShared {
+		t.Errorf("%d open visits of two sentries, want %d", n, maxOpenShared)
+	}
+	at = at.Add(8 * 24 * time.Hour)
+	open("a") // b is forgotten after these
+	if n := open("a"); n != maxOpenVisits {
+		t.Errorf("%d open visits of the sentry that is left, want %d", n, maxOpenVisits)
+	}
+}
