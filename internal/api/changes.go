@@ -1,8 +1,6 @@
 package api
 
 import (
-	"context"
-	"io"
 	"math"
 	"net/http"
 	"net/netip"
@@ -269,8 +267,8 @@ func listChanges(s *Server, r *request) (answer, *problem) {
 // exportChanges answers with rows alone. Without a limit these are all, which takes a slot of exports.
 func exportChanges(s *Server, r *request, q *changesRequest) (answer, *problem) {
 	var rows []change
-	release := func() {}
-	if r.Method != http.MethodHead { // whose answer is not streamed, which releases the slot
+	var release func()
+	if r.Method != http.MethodHead {
 		if q.limit == 0 {
 			var p *problem
 			if release, p = s.limits.exports.acquire(r.Context(), r.client); p != nil {
@@ -281,12 +279,7 @@ func exportChanges(s *Server, r *request, q *changesRequest) (answer, *problem) 
 		rows, _ = q.rows(all, r.caller.full)
 	}
 	a := tabular(s, r, q.format, "changes", rows)
-	a.etag = "" // as of pages: they depend on the time
-	write := a.stream
-	a.stream = func(ctx context.Context, w io.Writer) error {
-		defer release()
-		return write(ctx, w)
-	}
+	a.etag, a.release = "", release // no tag, as of pages: they depend on the time
 	return a, nil
 }
 

@@ -120,11 +120,10 @@ func getDataset(s *Server, r *request) (answer, *problem) {
 	if p != nil {
 		return answer{}, p
 	}
-	a.limit = datasetTime
+	a.limit, a.release = datasetTime, release
 	damaged := ""
 	a.trailer = func() (name, value string) { return trailerDamaged, damaged }
 	a.stream = func(ctx context.Context, w io.Writer) (err error) {
-		defer release()
 		switch format {
 		case formatCSV:
 			err = s.writeTableCSV(ctx, w, table, in)

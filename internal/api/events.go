@@ -49,8 +49,7 @@ func streamEvents(s *Server, r *request) (answer, *problem) {
 		return answer{}, p
 	}
 	stream := eventStream{server: s, full: r.caller.full, number: number, lost: lost}
-	return answer{serve: func(w http.ResponseWriter, r *http.Request) {
-		defer release()
+	return answer{release: release, serve: func(w http.ResponseWriter, r *http.Request) {
 		s.stats.stream(1)
 		defer s.stats.stream(-1)
 		h := w.Header()

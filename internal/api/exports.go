@@ -64,7 +64,7 @@ func (e *exportViews) close(x *exportView) {
 }
 
 // export takes a slot for an export of the request's view or, unless it must be that, of one that
-// others read. release must be called once when the problem is nil.
+// others read. release must be called once when the problem is nil, by answer.release.
 func (s *Server) export(r *request, must bool) (release func(), p *problem) {
 	slot, p := s.limits.exports.acquire(r.Context(), r.client)
 	if p != nil {

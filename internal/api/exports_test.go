@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -142,5 +143,39 @@ func TestExportsShareViews(t *testing.T) {
 	}
 	if s.limits.exports.inUse() != 0 {
 		t.Error("slots are in use")
+	}
+}
+
+// A request that matches the tag of the older view that others read is answered with 304, and
+// leaves neither its slot nor a reader of the view.
+func TestExportsOfAKnownViewAreReleased(t *testing.T) {
+	s := newTestServer(t, 10)
+	old := s.views.current.Load()
+	s.views.exports.list = []*exportView{
+		{view: s.big(maxExported), opened: time.Now(), readers: 1},
+		{view: old, opened: time.Now(), readers: 1},
+	}
+	newer := s.big(10)
+	newer.number += 10
+	s.views.current.Store(newer)
+	for _, path := range []string{"/api/v1/nodes?format=csv", "/api/v1/nodes?format=ndjson", "/api/v1/nodes?format=geojson", "/api/v1/nodes?format=parquet", "/validators"} {
+		for _, full := range []bool{false, true} {
+			header := http.Header{}
+			if full {
+				header.Set("X-API-Key", s.key)
+			}
+			current := s.ask(http.MethodGet, path, header) // is of the old view
+			tag := current.Header().Get("ETag")
+			if current.Code != http.StatusOK || !strings.Contains(tag, s.viewID(old)) {
+				t.Fatalf("%s: %d with tag %s", path, current.Code, tag)
+			}
+			header.Set("If-None-Match", tag)
+			if rec := s.ask(http.MethodGet, path, header); rec.Code != http.StatusNotModified {
+				t.Errorf("%s: %d", path, rec.Code)
+			}
+		}
+	}
+	if n := s.limits.exports.inUse(); n != 0 || s.views.exports.list[1].readers != 1 {
+		t.Errorf("%d slots are in use, the view has %d readers", n, s.views.exports.list[1].readers)
 	}
 }

@@ -49,9 +49,8 @@ func listValidators(s *Server, r *request) (answer, *problem) {
 		return answer{}, p
 	}
 	view, full := r.view, r.caller.full
-	a.etag = r.etag(s)
+	a.etag, a.release = r.etag(s), release
 	a.stream = func(ctx context.Context, w io.Writer) error {
-		defer release()
 		out := bufio.NewWriterSize(w, 32<<10)
 		separator := "["
 		for i := range view.nodes {

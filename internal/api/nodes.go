@@ -155,11 +155,8 @@ func (s *Server) nodesFile(r *request, l listing, format string, paged bool) (an
 		return answer{}, p
 	}
 	view := r.view
-	l.nodes, a.etag = view.sorted(l.by), r.etag(s)
-	a.stream = func(ctx context.Context, w io.Writer) error {
-		defer release()
-		return write(ctx, w, view)
-	}
+	l.nodes, a.etag, a.release = view.sorted(l.by), r.etag(s), release
+	a.stream = func(ctx context.Context, w io.Writer) error { return write(ctx, w, view) }
 	return a, nil
 }
 

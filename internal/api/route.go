@@ -54,6 +54,9 @@ type answer struct {
 	fileName string // for a download; empty for none
 	// serve answers instead of all that; for files with ranges and for streams of events.
 	serve http.HandlerFunc
+	// release frees what the answer holds; nil for nothing. Server.write calls it in any case, also
+	// when nothing is streamed as the client has the answer already.
+	release func()
 }
 
 // handler answers a request.
@@ -247,8 +250,11 @@ func (s *Server) answer(route route, r *http.Request) (answer, *problem) {
 	return route.handle(s, req)
 }
 
-// write writes an answer.
+// write writes an answer, and releases what it holds.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
+	if a.release != nil {
+		defer a.release()
+	}
 	if a.serve != nil {
 		a.serve(w, r)
 		return

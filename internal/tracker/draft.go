@@ -80,7 +80,7 @@ func (d *draft) handshake(f *fold, e *event.MetadataReceived) {
 	d.Observations++
 	client := f.client(e.ClientVersion)
 	d.observe(f, e, client.key)
-	d.opened(e.VisitID, e.MetaData.Attnets)
+	d.opened(f, e.VisitID, e.MetaData.Attnets)
 	if e.MetaData.CustodyGroupCount != nil {
 		d.custody(e.Timestamp, *e.MetaData.CustodyGroupCount)
 	}
@@ -160,7 +160,7 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 	i := d.openIndex(e.VisitID)
 	if e.Watch != nil {
 		if i < 0 {
-			i = d.opened(e.VisitID, d.Attnets)
+			i = d.opened(f, e.VisitID, d.Attnets)
 		}
 		d.copyOpen()
 		first := d.Open[i].Parts == partWindow{}
@@ -299,12 +299,12 @@ func (d *draft) openIndex(visit string) int {
 
 // opened puts a visit at the end of Open, unless it is there already, and returns its
 // index there.
-func (d *draft) opened(id string, attnets eth2.Attnets) int {
+func (d *draft) opened(f *fold, id string, attnets eth2.Attnets) int {
 	d.copyOpen()
 	i := d.openIndex(id)
 	if i < 0 {
-		if len(d.Open) == maxOpenVisits {
-			d.Open = slices.Delete(d.Open, 0, 1)
+		if limit := f.maxOpen(); len(d.Open) >= limit {
+			d.Open = slices.Delete(d.Open, 0, len(d.Open)-limit+1)
 		}
 		d.Open = append(d.Open, openVisit{ID: strings.Clone(id)})
 		i = len(d.Open) - 1
@@ -316,7 +316,7 @@ func (d *draft) opened(id string, attnets eth2.Attnets) int {
 // copyOpen makes Open a copy that can be written to.
 func (d *draft) copyOpen() {
 	if !d.copiedOpen {
-		d.Open, d.copiedOpen = append(make([]openVisit, 0, maxOpenVisits), d.Open...), true
+		d.Open, d.copiedOpen = slices.Clone(d.Open), true
 	}
 }
 

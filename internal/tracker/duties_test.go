@@ -9,7 +9,8 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 )
 
-// Duties are kept for the week in which they are compared.
+// Duties are kept for the week in which they are compared, up to the newest event: a rebuild may
+// read data that are long past.
 func TestDutiesAreForgotten(t *testing.T) {
 	now := start.Add(6 * time.Hour)
 	tr := opened(t, t.TempDir(), &now)
@@ -44,6 +45,10 @@ func TestDutiesAreForgotten(t *testing.T) {
 	}
 	if p := tr.peers[stays.id]; p.Duties == nil || p.Duties.Newest() < params().Clock.SlotAt(now.Add(-24*time.Hour)) {
 		t.Errorf("the duties of today are gone: %v", p.Duties)
+	}
+	now = now.Add(40 * 24 * time.Hour)
+	if tr.learn(); tr.peers[stays.id].Duties == nil {
+		t.Error("the duties of the newest week are gone as the data are old")
 	}
 }
 

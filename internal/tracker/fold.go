@@ -20,7 +20,8 @@ type fold struct {
 	drafts map[string]*draft
 	// sentries are the tracker's, sentryDrafts their copies that the open segment changes.
 	sentries, sentryDrafts map[string]*Sentry
-	lastSentry             *Sentry // of the drafts
+	displaced              map[string]bool // the ids of sentries that the open segment forgets
+	lastSentry             *Sentry         // of the drafts
 	counts                 counts
 	size                   int // roughly the memory of the drafts' open days, in bytes
 
@@ -37,7 +38,7 @@ const maxFoldSize, daySize, observationSize = 16 << 20, 512, 64
 
 // newFold makes an empty fold. Without places peers have none.
 func newFold(committed map[string]*Peer, sentries map[string]*Sentry, places *geo.Locator) *fold {
-	return &fold{committed: committed, drafts: map[string]*draft{}, sentries: sentries, sentryDrafts: map[string]*Sentry{}, counts: counts{}, places: places}
+	return &fold{committed: committed, drafts: map[string]*draft{}, sentries: sentries, sentryDrafts: map[string]*Sentry{}, displaced: map[string]bool{}, counts: counts{}, places: places}
 }
 
 // placesVersion is that of the databases of places, plus 1; 0 without places.
@@ -80,6 +81,7 @@ func (f *fold) add(e event.Event) {
 func (f *fold) reset() {
 	clear(f.drafts)
 	clear(f.sentryDrafts)
+	clear(f.displaced)
 	f.lastSentry = nil
 	f.size, f.counts = 0, counts{}
 }

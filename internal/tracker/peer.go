@@ -13,7 +13,8 @@ import (
 const (
 	maxEndpoints  = 4
 	maxCustody    = 8
-	maxOpenVisits = 16 // of all sentries
+	maxOpenVisits = 4  // of the only sentry
+	maxOpenShared = 16 // of several sentries together
 	// maxVersionsADay bounds the statistics of a peer that changes its agent all the time.
 	maxVersionsADay = 4
 	// outcomes is how many event.Outcomes there are.

@@ -210,8 +210,9 @@ func (t *Tracker) estimateChanged(all bool) {
 
 // evict forgets peers that were not seen for long, those above maxPeers, and old
 // addresses. Of those above maxPeers the peers that are more than a prefix may have go
-// first. What the open segment has of a peer counts. Duties of peers that showed none in the week
-// that estimate.FitMultiplicity compares are forgotten, too.
+// first. What the open segment has of a peer counts. Sentries, and duties of peers
+// that showed none in the week that estimate.FitMultiplicity compares, are forgotten by the newest
+// event instead of this machine's clock.
 func (t *Tracker) evict() {
 	oldest := t.now().Add(-forgetAfter).UnixMilli()
 	old := func(p *Peer) bool { p = t.pending(p); return max(p.LastSeen, p.LastVisit) < oldest }
@@ -234,11 +235,10 @@ func (t *Tracker) evict() {
 		delete(t.fold.drafts, p.ID)
 		t.dirty.peers[p.ID] = true
 	}
-	maps.DeleteFunc(t.sentries, func(_ string, s *Sentry) bool {
-		return s.LastSeen < t.now().Add(-forgetSentry).UnixMilli()
-	})
+	newest := t.newestEvent()
+	maps.DeleteFunc(t.sentries, func(_ string, s *Sentry) bool { return s.LastSeen < newest-forgetSentry.Milliseconds() })
 	before := t.now().Add(-forgetAddresses).UnixMilli()
-	compared := t.learner.params.Clock.SlotAt(t.now().Add(-Window * 24 * time.Hour))
+	compared := t.learner.params.Clock.SlotAt(time.UnixMilli(newest).Add(-Window * 24 * time.Hour))
 	for _, p := range t.peers {
 		t.amend(p, func(p *Peer) *Peer { return p.withoutAddresses(before).withoutDuties(compared) })
 	}

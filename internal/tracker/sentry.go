@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 const (
 	// maxSentries bounds the sentries that are told apart, since publishers choose their ids. One
-	// that was silent for forgetSentry is forgotten.
+	// that was silent for forgetSentry before the newest event of all is forgotten.
 	maxSentries  = 64
 	forgetSentry = 7 * 24 * time.Hour
 	// sentryHours is how many hours of counts are kept of each.
@@ -69,7 +70,8 @@ func (f *fold) sentryOf(c *event.Common) *Sentry {
 	s := f.sentryDrafts[c.CrawlerID]
 	if s == nil {
 		was, known := f.sentries[c.CrawlerID]
-		if !known && (c.CrawlerID == "" || !f.roomForSentry()) {
+		known = known && !f.displaced[c.CrawlerID]
+		if !known && (c.CrawlerID == "" || !f.roomForSentry(c.Timestamp)) {
 			return nil
 		}
 		next := Sentry{ID: strings.Clone(c.CrawlerID)}
@@ -84,15 +86,61 @@ func (f *fold) sentryOf(c *event.Common) *Sentry {
 	return s
 }
 
-// roomForSentry reports whether one more can be told apart.
-func (f *fold) roomForSentry() bool {
-	n := len(f.sentries)
-	for id := range f.sentryDrafts {
-		if f.sentries[id] == nil {
-			n++
+// roomForSentry reports whether one more, with an event at a time, can be told apart. Where there
+// are maxSentries, that displaces the one that is silent for longest, if it may be forgotten and
+// the new one may not: a rebuild folds a long history at once, peer by peer.
+func (f *fold) roomForSentry(at int64) bool {
+	n, newest, oldest := 0, at, (*Sentry)(nil)
+	count := func(s *Sentry) {
+		n, newest = n+1, max(newest, s.LastSeen)
+		if oldest == nil || cmp.Or(cmp.Compare(s.LastSeen, oldest.LastSeen), strings.Compare(s.ID, oldest.ID)) < 0 {
+			oldest = s
 		}
 	}
-	return n < maxSentries
+	for id, s := range f.sentries {
+		if f.sentryDrafts[id] == nil && !f.displaced[id] {
+			count(s)
+		}
+	}
+	for _, s := range f.sentryDrafts {
+		count(s)
+	}
+	if n < maxSentries {
+		return true
+	}
+	since := newest - forgetSentry.Milliseconds()
+	if at < since || oldest.LastSeen >= since {
+		return false
+	}
+	delete(f.sentryDrafts, oldest.ID)
+	if f.sentries[oldest.ID] != nil {
+		f.displaced[oldest.ID] = true
+	}
+	if f.lastSentry == oldest {
+		f.lastSentry = nil
+	}
+	return true
+}
+
+// applySentries adds those of the open segment.
+func (t *Tracker) applySentries() {
+	maps.DeleteFunc(t.sentries, func(id string, _ *Sentry) bool { return t.fold.displaced[id] })
+	maps.Copy(t.sentries, t.fold.sentryDrafts)
+}
+
+// newestEvent is when any sentry had its newest event, but not later than now, Unix
+// milliseconds. It is now without sentries. A rebuild may read data that are long past.
+func (t *Tracker) newestEvent() int64 {
+	newest, now := int64(0), t.now().UnixMilli()
+	for _, list := range []map[string]*Sentry{t.sentries, t.fold.sentryDrafts} {
+		for _, s := range list {
+			newest = max(newest, s.LastSeen)
+		}
+	}
+	if newest == 0 {
+		return now
+	}
+	return min(newest, now)
 }
 
 // countSentry notes what an event tells of its sentry.
@@ -166,6 +214,14 @@ func (f *fold) several() bool {
 	return n > 1
 }
 
+// maxOpen is how many visits are kept open with a peer.
+func (f *fold) maxOpen() int {
+	if f.several() {
+		return maxOpenShared
+	}
+	return maxOpenVisits
+}
+
 // viewed is what each sentry knows of the peer. only is the id of the only sentry, empty where
 // there are several.
 func (p *Peer) viewed(only string) []View {
@@ -177,9 +233,10 @@ func (p *Peer) viewed(only string) []View {
 }
 
 // view is what a sentry knows of the peer, to be changed; nil where it is the only one, since
-// writing it with each peer would cost a tenth of a segment's time.
+// writing it with each peer would cost a tenth of a segment's time. Views that others have left
+// go on, since viewed prefers them to the peer's own fields.
 func (d *draft) view(f *fold, sentry string) *View {
-	if !f.several() {
+	if len(d.Views) == 0 && !f.several() {
 		return nil
 	}
 	if !d.copiedViews {

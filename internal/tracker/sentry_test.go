@@ -294,3 +294,162 @@ func TestSentryHoursAreBounded(t *testing.T) {
 		t.Errorf("%+v", s.Hours)
 	}
 }
+
+// When all sentries but one are forgotten, the views that the one has go on, and those of nodes
+// that only a forgotten one has seen get its view.
+func TestViewsGoOnWithTheLastSentry(t *testing.T) {
+	c := newCrawl(3)
+	now := start.Add(10 * time.Hour)
+	tr := opened(t, t.TempDir(), &now)
+	visit := func(node int, at time.Time, sentry string) {
+		for _, e := range c.visit(node, at, 0) {
+			tr.Add(asOf(e, sentry))
+		}
+	}
+	visit(1, start.Add(time.Hour), "a")
+	visit(1, start.Add(2*time.Hour), "gone")
+	visit(2, start.Add(2*time.Hour), "gone")
+	visit(2, start.Add(3*time.Hour), "other")
+	flush(t, tr, 1)
+	later := start.Add(10 * 24 * time.Hour)
+	now = later.Add(2 * time.Hour)
+	visit(3, later, "a")
+	flush(t, tr, 2)
+	tr.learn()
+	if len(tr.sentries) != 1 {
+		t.Fatalf("%d sentries", len(tr.sentries))
+	}
+	for node := range 3 {
+		visit(node+1, later.Add(time.Hour), "a")
+	}
+	flush(t, tr, 3)
+	for node := range 3 {
+		p := tr.State().Peer(peerID(node + 1))
+		views := p.viewed("a")
+		i := slices.IndexFunc(views, func(v View) bool { return v.Sentry == "a" })
+		if i < 0 || views[i].Handshake != p.LastHandshake || views[i].Visit != p.LastVisit {
+			t.Errorf("node %d, last visited at %d: %+v", node+1, p.LastVisit, views)
+		}
+	}
+	if _, nodes := tr.State().Sentries(); nodes != (NodeViews{ByOne: 3}) {
+		t.Errorf("%+v", nodes)
+	}
+}
+
+// A database that is rebuilt from data that are long past has their last week's sentries, in
+// whatever order the peers are read and however many sentries there were before.
+func TestRebuildOfOldDataHasItsSentries(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		former int // sentries of one peer each, a day apart
+		last   int // sentries of the last day, that visit all peers
+		want   int // sentries that are kept, among them those of the last day
+	}{
+		{"one", 0, 1, 1},
+		{"two", 0, 2, 2},
+		{"two, after few", 10, 2, 2 + 6},
+		{"three, after more than can be told apart", 2 * maxSentries, 3, 3 + 6},
+		{"as many as can be told apart, after as many", maxSentries, maxSentries - 6, maxSentries},
+		{"too many", 0, maxSentries + 3, maxSentries},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			crawl := newCrawl(3)
+			end := start.Add(time.Duration(c.former+1) * 24 * time.Hour)
+			now := end.Add(40 * 24 * time.Hour)
+			tr := opened(t, t.TempDir(), &now)
+			for node := range 6 { // peer by peer, as CatchUp reads
+				for i := range c.former {
+					if i%3 == node%3 {
+						for _, e := range crawl.visit(node, start.Add(time.Duration(i)*24*time.Hour+12*time.Hour), 0) {
+							tr.Add(asOf(e, fmt.Sprintf("former%03d", i)))
+						}
+					}
+				}
+				for i := range c.last {
+					for _, e := range crawl.visit(node, end.Add(time.Duration(i)*time.Second), 0) {
+						tr.Add(asOf(e, fmt.Sprintf("last%02d", i)))
+					}
+				}
+			}
+			flush(t, tr, 1)
+			tr.learn()
+			flush(t, tr, 2)
+			list, _ := tr.State().Sentries()
+			last := slices.DeleteFunc(slices.Clone(list), func(s SentryFigures) bool { return !strings.HasPrefix(s.ID, "last") })
+			if len(list) != c.want || len(last) != min(c.last, maxSentries) {
+				t.Errorf("%d sentries, want %d, of the last day %d", len(list), c.want, len(last))
+			}
+		})
+	}
+}
+
+// A segment that is dropped has displaced no sentry.
+func TestDroppedSegmentDisplacesNoSentry(t *testing.T) {
+	c := newCrawl(1)
+	now := start.Add(20 * 24 * time.Hour)
+	tr := opened(t, t.TempDir(), &now)
+	add := func(at time.Time, sentry string) {
+		for _, e := range c.visit(1, at, 0) {
+			tr.Add(asOf(e, sentry))
+		}
+	}
+	for i := range maxSentries {
+		add(start.Add(time.Duration(i)*time.Second), fmt.Sprintf("s%03d", i))
+	}
+	flush(t, tr, 1)
+	ids := func() (ids []string) {
+		for id := range tr.sentries {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	before := ids()
+	add(now.Add(-time.Hour), "new")
+	tr.Drop()
+	flush(t, tr, 2)
+	if diff := gocmp.Diff(before, ids()); diff != "" {
+		t.Error(diff)
+	}
+	add(now.Add(-time.Hour), "new")
+	add(now.Add(-time.Hour), "s000") // displaced, and back at once
+	tr.refreshed = now
+	flush(t, tr, 3)
+	if after := ids(); len(after) > maxSentries || !slices.Contains(after, "new") || !slices.Contains(after, "s000") {
+		t.Errorf("%d sentries: %v", len(after), after)
+	}
+}
+
+// Ended visits with a watch stay open until others displace them: few of one sentry, more of
+// several, and few again when one is left.
+func TestOpenVisitsAreFew(t *testing.T) {
+	c := newCrawl(1)
+	now := start.Add(24 * time.Hour)
+	tr := opened(t, t.TempDir(), &now)
+	at := start
+	open := func(sentries ...string) int {
+		for range 2 * maxOpenShared {
+			at = at.Add(10 * time.Minute)
+			for _, sentry := range sentries {
+				for _, e := range c.visit(1, at, 1) {
+					tr.Add(asOf(e, sentry))
+				}
+			}
+		}
+		now = at.Add(time.Hour)
+		flush(t, tr, uint64(at.Unix()))
+		tr.learn()
+		return len(tr.peers[peerID(1)].Open)
+	}
+	if n := open("a"); n != maxOpenVisits {
+		t.Errorf("%d open visits of one sentry, want %d", n, maxOpenVisits)
+	}
+	if n := open("a", "b"); n != maxOpenShared {
+		t.Errorf("%d open visits of two sentries, want %d", n, maxOpenShared)
+	}
+	at = at.Add(8 * 24 * time.Hour)
+	open("a") // b is forgotten after these
+	if n := open("a"); n != maxOpenVisits {
+		t.Errorf("%d open visits of the sentry that is left, want %d", n, maxOpenVisits)
+	}
+}

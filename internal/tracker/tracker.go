@@ -169,7 +169,7 @@ func (t *Tracker) Apply(segment uint64) {
 			t.changed[id] = now
 		}
 	}
-	maps.Copy(t.sentries, t.fold.sentryDrafts)
+	t.applySentries()
 	t.addHistory(t.fold.counts, t.totals)
 	t.applied = &segment
 	t.Drop()
