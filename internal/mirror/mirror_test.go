@@ -89,17 +89,26 @@ func (w *world) steps(do func(crash func(string) error) error) (names []string) 
 }
 
 // A process may die at any step: the copy is as before or complete, and the next process
-// completes it.
+// completes it, also in a directory that was restored and writes to its copy for the first time.
 func TestKilledWhileMirroring(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a world for each step")
 	}
+	for _, name := range []string{"own", "restored"} {
+		t.Run(name, func(t *testing.T) { killedAtEachStep(t, name == "restored") })
+	}
+}
+
+func killedAtEachStep(t *testing.T, restored bool) {
 	steps := 1
 	for n := 0; n < steps; n++ {
 		w := newWorld(t)
 		w.life(0, commit(1, 4, 2))
 		w.now = epoch.Add(2*time.Hour + settle)
 		w.round()
+		if restored {
+			w.cfg.DataDir = w.restored()
+		}
 		before := contents(t, w.cfg.DataDir)
 		w.life(2*time.Hour, commit(9, 4, 2))
 		w.life(day+time.Hour, merge)

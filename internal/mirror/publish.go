@@ -36,7 +36,6 @@ func (m *Mirror) publish(ctx context.Context, own state, old, next *Manifest, sn
 	next.Version, next.Generation, next.Written = manifestVersion, old.Generation+1, m.now().UnixMilli()
 	next.Writer, next.Network, next.GenesisValidatorsRoot, next.Base = own.Writer, m.cfg.Network, m.cfg.GenesisValidatorsRoot, m.cfg.Location.base()
 	own.Copies[m.cfg.Location.String()] = next.Generation
-	own.Restored = nil
 	if err := m.step("mirror state"); err != nil {
 		return err
 	}
