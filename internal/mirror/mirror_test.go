@@ -366,6 +366,30 @@ func TestInterruptedRestore(t *testing.T) {
 	}
 }
 
+// A restore over datasets changes nothing, also when it is killed and repeated.
+func TestRestoreLeavesOtherDatasets(t *testing.T) {
+	w := newWorld(t)
+	w.life(0, commit(1, 4, 1))
+	w.now = epoch.Add(3 * time.Hour)
+	w.round()
+	w.cfg.DataDir = filepath.Join(t.TempDir(), "occupied")
+	w.life(3*time.Hour, commit(1, 8, 2))
+	want := contents(t, w.cfg.DataDir)
+	for range 2 {
+		c := w.copy()
+		c.crash = func(step string) error { return fmt.Errorf("%w before %s", errKilled, step) }
+		if _, err := c.Restore(t.Context(), w.cfg.DataDir, w.cfg.Log); !errors.Is(err, ErrOccupied) {
+			t.Errorf("restore over datasets: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(w.cfg.DataDir, RestoringDir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("there is a %s in a directory with datasets: %v", RestoringDir, err)
+		}
+	}
+	if got := contents(t, w.cfg.DataDir); !equalFigures(got, want) {
+		t.Errorf("datasets after a restore that was refused: %v, want %v", got, want)
+	}
+}
+
 // An object that was changed in the store is noticed by a restore.
 func TestRestoreNoticesDamage(t *testing.T) {
 	w := newWorld(t)
