@@ -99,19 +99,9 @@ func leave(format string, args ...any) error { return &leftError{fmt.Sprintf(for
 
 // stretch takes the segments of a stretch.
 func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Imported) error {
-	keys, parts, purged := Coverage{}, 0, int64(0)
-	for _, table := range Tables() {
-		for _, p := range l.partsIn(table, s) {
-			if len(p.unknown) > 0 {
-				return leave("%s has columns of a later version (%s): import with that version", table, strings.Join(p.unknown, ", "))
-			}
-			keys.Merge(p.keys)
-			parts++
-			purged += p.purged
-		}
-	}
-	if parts == 0 {
-		return nil // retention has removed it in all tables, or there is nothing
+	keys, purged, err := im.claims(l, s)
+	if err != nil {
+		return err
 	}
 	fresh := keys.without(im.covered)
 	n := countAll(fresh)
@@ -129,8 +119,8 @@ func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Impor
 		}
 	}
 	stored, err := im.events(ctx, l, s, known > 0)
-	if err == nil && (stored > n || stored < n && purged == 0) {
-		err = leave("%d of its events are new here by their keys, and %d by their rows: rows were removed from one of the two directories", n, stored)
+	if err == nil {
+		err = agree(n, stored, purged)
 	}
 	if err != nil {
 		return errors.Join(err, im.drop())
@@ -144,6 +134,64 @@ func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Impor
 	done.Events += stored
 	done.Segments++
 	im.covered.Merge(fresh)
+	return nil
+}
+
+// claims are the keys of a stretch and the number of rows that were purged from its tables with
+// events, as its footers have them. Somebody else wrote these.
+func (im *Importer) claims(l *listing, s span) (keys Coverage, purged uint64, err error) {
+	keys = Coverage{}
+	for _, t := range registry() {
+		for _, p := range l.partsIn(t.name, s) {
+			if len(p.unknown) > 0 {
+				return nil, 0, leave("%s has columns of a later version (%s): import with that version", t.name, strings.Join(p.unknown, ", "))
+			}
+			keys.Merge(p.keys)
+			if t.events != nil {
+				purged += uint64(p.purged)
+			}
+		}
+	}
+	for producer, runs := range keys {
+		if run, far := farRun(producer, runs, im.covered[producer]); far {
+			return nil, 0, leave("its events %d to %d of %q are more than %d beyond those that are known: no sentry counts so far", run[0], run[1], producer, MaxJump)
+		}
+	}
+	return keys, purged, nil
+}
+
+// farRun is the first run that a consumer would not have accepted, given what is covered: a run
+// that ends more than MaxJump beyond the counter known before it, or that has more counters,
+// where the stream numbers the events and may begin anywhere.
+func farRun(producer string, runs, covered []Interval) (Interval, bool) {
+	last := uint64(0)
+	if n := len(covered); n > 0 {
+		last = covered[n-1][1]
+	}
+	for _, run := range runs {
+		from := last
+		if strings.HasPrefix(producer, "@") {
+			from = run[0]
+		}
+		if run[1] > from && run[1]-from > MaxJump {
+			return run, true
+		}
+		last = max(last, run[1])
+	}
+	return Interval{}, false
+}
+
+// agree leaves a stretch whose new keys are not those of its new rows. Rows have no keys, so
+// that a key without a row is believed to be one of the purged events, and is covered for good:
+// an event that comes with it later would be dropped. The number of purged rows is only what
+// the other directory says, so that no more keys than rows are believed.
+func agree(keys, rows, purged uint64) error {
+	switch {
+	case rows > keys || keys-rows > purged:
+		return leave("%d of its events are new here by their keys, and %d by their rows: rows were removed from one of the two directories", keys, rows)
+	case keys-rows > rows:
+		return leave("%d of its %d new events were purged there, more than half: their keys would keep these events from being stored here", keys-rows, keys)
+	}
 	return nil
 }
 
