@@ -54,7 +54,8 @@ type Entry struct {
 	Object
 }
 
-// Replaced is an object that is no longer listed since a time, Unix milliseconds.
+// Replaced is an object that is no longer listed since a time, Unix milliseconds: when the first
+// manifest without it was written.
 type Replaced struct {
 	Name  string `json:"object"`
 	Since int64  `json:"since"`
@@ -126,6 +127,15 @@ func (o Object) check() error {
 func (o Object) sum() (sum [32]byte) {
 	hex.Decode(sum[:], []byte(o.SHA256)) //nolint:errcheck // checked when it was read
 	return sum
+}
+
+// names are the objects that the manifest lists.
+func (m *Manifest) names() map[string]bool {
+	out := map[string]bool{m.Known.Name: true}
+	for _, e := range m.Parts {
+		out[e.Name] = true
+	}
+	return out
 }
 
 // bytes and rows are those of all parts.

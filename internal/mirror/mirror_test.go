@@ -216,6 +216,46 @@ func TestReplacedPartsStayForAWhile(t *testing.T) {
 	w.equal(contents(t, w.cfg.DataDir))
 }
 
+// A round may take longer than the grace time, and fail: until its manifest is stored, what the one
+// before lists stays, and for the grace time after that.
+func TestSlowRound(t *testing.T) {
+	for _, slow := range []string{"mirror upload", "mirror verify"} {
+		t.Run(slow, func(t *testing.T) {
+			w := newWorld(t)
+			w.life(0, commit(1, 4, 2))
+			w.now = epoch.Add(2*time.Hour + settle)
+			w.round()
+			old := w.copy().names()
+			w.life(day+time.Hour, merge)
+			missing := func(when string) {
+				t.Helper()
+				for name := range old {
+					if !slices.Contains(w.objects(), name) {
+						t.Errorf("%s: %s was deleted", when, name)
+					}
+				}
+			}
+			m, done := w.mirror(), false
+			m.crash = func(step string) error {
+				if step == slow && !done {
+					done = true
+					w.now = w.now.Add(grace + time.Hour)
+				}
+				if step == "mirror manifest" {
+					missing("before the manifest")
+				}
+				return nil
+			}
+			if err := m.Round(t.Context()); err != nil || !done {
+				t.Fatal(err, done)
+			}
+			w.now = w.now.Add(grace - 2*time.Hour)
+			w.round()
+			missing("before the grace time")
+		})
+	}
+}
+
 // The retention of the copy is its own: it removes what the datasets keep, once, and the
 // restored directory knows that it was removed.
 func TestRetentionOfTheCopy(t *testing.T) {
