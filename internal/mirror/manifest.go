@@ -16,7 +16,8 @@ const (
 	manifestName = "manifest.json"
 	// manifestVersion grows when a reader of the version before would misunderstand it.
 	manifestVersion = 1
-	// maxManifest bounds the manifest, in bytes: that of a hundred years has 100 MB.
+	// maxManifest bounds the manifest, in bytes, and the object Known: the manifest of a hundred
+	// years has 100 MB.
 	maxManifest = 128 << 20
 	// maxObject bounds an object, in bytes: what a store takes in one request.
 	maxObject = 5 << 30
@@ -98,6 +99,9 @@ func (m *Manifest) check() error {
 	}
 	if err := m.Known.check(); err != nil {
 		return err
+	}
+	if m.Known.Bytes > maxManifest { // it is read into memory
+		return fmt.Errorf("object %q has %d bytes, limit %d", m.Known.Name, m.Known.Bytes, maxManifest)
 	}
 	next := map[string]uint64{} // by table, the first segment that may follow
 	for _, e := range m.Parts {
