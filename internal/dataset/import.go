@@ -1,12 +1,12 @@
 package dataset
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -237,39 +237,47 @@ func unclear(keys, covered Coverage) error {
 // events stores the events of a stretch, except for those of which the row is here already, and
 // counts them.
 func (im *Importer) events(ctx context.Context, l *listing, s span, compare bool) (n uint64, err error) {
+	seed := maphash.MakeSeed()
 	for _, t := range registry() {
 		if t.events == nil {
 			continue
 		}
 		here := map[uint64]bool{}
-		seed := maphash.MakeSeed()
-		parts := l.partsIn(t.name, s)
 		if compare {
-			if here, err = im.keysOfRows(ctx, t, seed, rangeOf(parts)); err != nil {
+			if here, err = im.rowsHere(ctx, l, t, s, seed); err != nil {
 				return n, err
 			}
 		}
-		for _, p := range parts {
-			path := p.path(l.dataDir, t.name)
-			err := t.verify(ctx, path)
-			if err == nil {
-				err = t.rows(ctx, path, func(row Row) error {
-					if here[maphash.Comparable(seed, row.key())] {
-						return nil
-					}
-					n++
-					return im.event(row)
-				})
+		err := eachRowThere(ctx, l, t, s, func(row Row) error {
+			if here[maphash.Comparable(seed, row.key())] {
+				return nil
 			}
-			if errors.Is(err, ErrDamaged) {
-				err = leave("%s: %v", filepath.Base(path), err)
-			}
-			if err != nil {
-				return n, err
-			}
+			n++
+			return im.event(row)
+		})
+		if err != nil {
+			return n, err
 		}
 	}
 	return n, nil
+}
+
+// eachRowThere calls each with the rows of a table's parts in a stretch, which are verified.
+func eachRowThere(ctx context.Context, l *listing, t table, s span, each func(Row) error) error {
+	for _, p := range l.partsIn(t.name, s) {
+		path := p.path(l.dataDir, t.name)
+		err := t.verify(ctx, path)
+		if err == nil {
+			err = t.rows(ctx, path, each)
+		}
+		if errors.Is(err, ErrDamaged) {
+			err = leave("%s: %v", filepath.Base(path), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // event stores one, whose values somebody else has written.
@@ -291,27 +299,35 @@ func (im *Importer) event(row Row) error {
 	return im.store(r, e)
 }
 
-// keysOfRows are hashes of the keys of a table's rows here.
-func (im *Importer) keysOfRows(ctx context.Context, t table, seed maphash.Seed, in Range) (map[uint64]bool, error) {
+// rowsHere says of each row of a table in a stretch, by the hash of its key, whether it is here.
+// Its size is that of the stretch, however long the time between its rows.
+func (im *Importer) rowsHere(ctx context.Context, l *listing, t table, s span, seed maphash.Seed) (map[uint64]bool, error) {
 	out := map[uint64]bool{}
-	err := t.scan(ctx, im.dir, in, func(row Row) error {
-		out[maphash.Comparable(seed, row.key())] = true
+	oldest, newest := int64(math.MaxInt64), int64(math.MinInt64)
+	err := eachRowThere(ctx, l, t, s, func(row Row) error {
+		key := row.key()
+		out[maphash.Comparable(seed, key)] = false
+		oldest, newest = min(oldest, key.at), max(newest, key.at)
+		return nil
+	})
+	if err != nil || len(out) == 0 {
+		return out, err
+	}
+	in := Range{From: oldest}
+	if newest < math.MaxInt64 {
+		in.To = newest + 1
+	}
+	err = t.scan(ctx, im.dir, in, func(row Row) error {
+		hash := maphash.Comparable(seed, row.key())
+		if _, there := out[hash]; there {
+			out[hash] = true
+		}
 		return nil
 	})
 	if errors.Is(err, ErrDamaged) {
 		err = leave("some of its events may be in a part that is damaged here: %v", err)
 	}
 	return out, err
-}
-
-// rangeOf is the time of the parts' rows.
-func rangeOf(parts []partInfo) (out Range) {
-	for _, p := range parts {
-		if p.rows > 0 {
-			out.From, out.To = min(p.oldest, cmp.Or(out.From, p.oldest)), max(p.newest+1, out.To)
-		}
-	}
-	return out
 }
 
 // drop discards what is staged of a stretch.

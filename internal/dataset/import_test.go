@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"os"
 	"strings"
@@ -234,6 +235,39 @@ func TestImportCoversOnlyKeysWithRows(t *testing.T) {
 				t.Errorf("covered: %v, want %v: %t", covered, test.claimed, want)
 			}
 		})
+	}
+}
+
+// What an import remembers to compare rows is as large as the stretch, also when a row there has a
+// wrong clock.
+func TestImportComparesInLittleMemory(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	observed(t, dir, "a", 1, 120)
+	w := open(t, other)
+	for _, at := range []int64{1, 1763800003000, 1 << 60} {
+		if err := Append(w, DiscoveryRow{ID: "16U", Common: Common{CrawlerID: "a", Timestamp: at}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Commit(Coverage{"a-1": {{119, 121}}}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := listAll(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trial, err := NewTrial(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range registry() {
+		if table.name != Discovery {
+			continue
+		}
+		here, err := trial.rowsHere(t.Context(), l, table, single(1), maphash.MakeSeed())
+		if err != nil || len(here) != 3 {
+			t.Errorf("%d rows are remembered, the stretch has 3 (%v)", len(here), err)
+		}
 	}
 }
 
