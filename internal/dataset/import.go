@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,8 +108,13 @@ func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Impor
 	n := countAll(fresh)
 	known := countAll(keys) - n
 	if n == 0 {
-		done.Known += known
-		return im.withoutKeys(l, s, keys)
+		if unclear(keys, im.covered) != nil {
+			err = im.allHere(ctx, l, s)
+		}
+		if err = cmp.Or(err, im.withoutKeys(l, s, keys)); err == nil {
+			done.Known += known
+		}
+		return err
 	}
 	if err := incomplete(l, s); err != nil {
 		return err
@@ -202,6 +208,30 @@ func (im *Importer) withoutKeys(l *listing, s span, keys Coverage) error {
 			if len(keys) == 0 && t.events != nil && p.rows > 0 {
 				return leave("%s has rows of events without keys, which may be here already", t.name)
 			}
+		}
+	}
+	return nil
+}
+
+// allHere leaves a stretch whose keys are all covered here, but of which some row is not here.
+func (im *Importer) allHere(ctx context.Context, l *listing, s span) error {
+	seed := maphash.MakeSeed()
+	for _, t := range registry() {
+		if t.events == nil {
+			continue
+		}
+		here, err := im.rowsHere(ctx, l, t, s, seed)
+		if err != nil {
+			return err
+		}
+		missing := 0
+		for _, found := range here {
+			if !found {
+				missing++
+			}
+		}
+		if missing > 0 {
+			return leave("%d events without keys of their sentry have numbers that are known here, and are not here: another broker numbered them, or they were removed here", missing)
 		}
 	}
 	return nil

@@ -191,6 +191,25 @@ func TestImportOfEventsWithoutKeys(t *testing.T) {
 	}
 }
 
+// Events whose numbers are known here, by the number of a broker, are known only if they are here.
+func TestImportOfOtherEventsWithTheSameNumbers(t *testing.T) {
+	numbers := Coverage{"@202611300000": {{1, 6}}}
+	dir := t.TempDir()
+	observed(t, dir, "a", 1, 6)
+	for sentry, left := range map[string]int{"a": 0, "b": 1} {
+		other := t.TempDir()
+		observed(t, other, sentry, 1, 6)
+		for _, table := range Tables() {
+			claim(t, other, table, numbers, 0)
+			claim(t, dir, table, numbers, 0)
+		}
+		got := importInto(t, dir, other)
+		if got.Events != 0 || len(got.Left) != left || got.Known != uint64(6*(1-left)) {
+			t.Errorf("events of %s, those here are of a: %+v", sentry, got)
+		}
+	}
+}
+
 // Keys are covered only where rows support them: an event that comes later with a key that was
 // covered for nothing would be dropped.
 func TestImportCoversOnlyKeysWithRows(t *testing.T) {
