@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -99,26 +100,21 @@ func leave(format string, args ...any) error { return &leftError{fmt.Sprintf(for
 
 // stretch takes the segments of a stretch.
 func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Imported) error {
-	keys, parts, purged := Coverage{}, 0, int64(0)
-	for _, table := range Tables() {
-		for _, p := range l.partsIn(table, s) {
-			if len(p.unknown) > 0 {
-				return leave("%s has columns of a later version (%s): import with that version", table, strings.Join(p.unknown, ", "))
-			}
-			keys.Merge(p.keys)
-			parts++
-			purged += p.purged
-		}
-	}
-	if parts == 0 {
-		return nil // retention has removed it in all tables, or there is nothing
+	keys, purged, err := im.claims(l, s)
+	if err != nil {
+		return err
 	}
 	fresh := keys.without(im.covered)
 	n := countAll(fresh)
 	known := countAll(keys) - n
 	if n == 0 {
-		done.Known += known
-		return im.withoutKeys(l, s, keys)
+		if unclear(keys, im.covered) != nil {
+			err = im.allHere(ctx, l, s)
+		}
+		if err = cmp.Or(err, im.withoutKeys(l, s, keys)); err == nil {
+			done.Known += known
+		}
+		return err
 	}
 	if err := incomplete(l, s); err != nil {
 		return err
@@ -129,8 +125,8 @@ func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Impor
 		}
 	}
 	stored, err := im.events(ctx, l, s, known > 0)
-	if err == nil && (stored > n || stored < n && purged == 0) {
-		err = leave("%d of its events are new here by their keys, and %d by their rows: rows were removed from one of the two directories", n, stored)
+	if err == nil {
+		err = agree(n, stored, purged)
 	}
 	if err != nil {
 		return errors.Join(err, im.drop())
@@ -147,6 +143,64 @@ func (im *Importer) stretch(ctx context.Context, l *listing, s span, done *Impor
 	return nil
 }
 
+// claims are the keys of a stretch and the number of rows that were purged from its tables with
+// events, as its footers have them. Somebody else wrote these.
+func (im *Importer) claims(l *listing, s span) (keys Coverage, purged uint64, err error) {
+	keys = Coverage{}
+	for _, t := range registry() {
+		for _, p := range l.partsIn(t.name, s) {
+			if len(p.unknown) > 0 {
+				return nil, 0, leave("%s has columns of a later version (%s): import with that version", t.name, strings.Join(p.unknown, ", "))
+			}
+			keys.Merge(p.keys)
+			if t.events != nil {
+				purged += uint64(p.purged)
+			}
+		}
+	}
+	for producer, runs := range keys {
+		if run, far := farRun(producer, runs, im.covered[producer]); far {
+			return nil, 0, leave("its events %d to %d of %q are more than %d beyond those that are known: no sentry counts so far", run[0], run[1], producer, MaxJump)
+		}
+	}
+	return keys, purged, nil
+}
+
+// farRun is the first run that a consumer would not have accepted, given what is covered: a run
+// that ends more than MaxJump beyond the counter known before it, or that has more counters,
+// where the stream numbers the events and may begin anywhere.
+func farRun(producer string, runs, covered []Interval) (Interval, bool) {
+	last := uint64(0)
+	if n := len(covered); n > 0 {
+		last = covered[n-1][1]
+	}
+	for _, run := range runs {
+		from := last
+		if strings.HasPrefix(producer, "@") {
+			from = run[0]
+		}
+		if run[1] > from && run[1]-from > MaxJump {
+			return run, true
+		}
+		last = max(last, run[1])
+	}
+	return Interval{}, false
+}
+
+// agree leaves a stretch whose new keys are not those of its new rows. Rows have no keys, so
+// that a key without a row is believed to be one of the purged events, and is covered for good:
+// an event that comes with it later would be dropped. The number of purged rows is only what
+// the other directory says, so that no more keys than rows are believed.
+func agree(keys, rows, purged uint64) error {
+	switch {
+	case rows > keys || keys-rows > purged:
+		return leave("%d of its events are new here by their keys, and %d by their rows: rows were removed from one of the two directories", keys, rows)
+	case keys-rows > rows:
+		return leave("%d of its %d new events were purged there, more than half: their keys would keep these events from being stored here", keys-rows, keys)
+	}
+	return nil
+}
+
 // withoutKeys leaves rows that no key identifies.
 func (im *Importer) withoutKeys(l *listing, s span, keys Coverage) error {
 	for _, t := range registry() {
@@ -154,6 +208,30 @@ func (im *Importer) withoutKeys(l *listing, s span, keys Coverage) error {
 			if len(keys) == 0 && t.events != nil && p.rows > 0 {
 				return leave("%s has rows of events without keys, which may be here already", t.name)
 			}
+		}
+	}
+	return nil
+}
+
+// allHere leaves a stretch whose keys are all covered here, but of which some row is not here.
+func (im *Importer) allHere(ctx context.Context, l *listing, s span) error {
+	seed := maphash.MakeSeed()
+	for _, t := range registry() {
+		if t.events == nil {
+			continue
+		}
+		here, err := im.rowsHere(ctx, l, t, s, seed)
+		if err != nil {
+			return err
+		}
+		missing := 0
+		for _, found := range here {
+			if !found {
+				missing++
+			}
+		}
+		if missing > 0 {
+			return leave("%d events without keys of their sentry have numbers that are known here, and are not here: another broker numbered them, or they were removed here", missing)
 		}
 	}
 	return nil
@@ -189,39 +267,47 @@ func unclear(keys, covered Coverage) error {
 // events stores the events of a stretch, except for those of which the row is here already, and
 // counts them.
 func (im *Importer) events(ctx context.Context, l *listing, s span, compare bool) (n uint64, err error) {
+	seed := maphash.MakeSeed()
 	for _, t := range registry() {
 		if t.events == nil {
 			continue
 		}
 		here := map[uint64]bool{}
-		seed := maphash.MakeSeed()
-		parts := l.partsIn(t.name, s)
 		if compare {
-			if here, err = im.keysOfRows(ctx, t, seed, rangeOf(parts)); err != nil {
+			if here, err = im.rowsHere(ctx, l, t, s, seed); err != nil {
 				return n, err
 			}
 		}
-		for _, p := range parts {
-			path := p.path(l.dataDir, t.name)
-			err := t.verify(ctx, path)
-			if err == nil {
-				err = t.rows(ctx, path, func(row Row) error {
-					if here[maphash.Comparable(seed, row.key())] {
-						return nil
-					}
-					n++
-					return im.event(row)
-				})
+		err := eachRowThere(ctx, l, t, s, func(row Row) error {
+			if here[maphash.Comparable(seed, row.key())] {
+				return nil
 			}
-			if errors.Is(err, ErrDamaged) {
-				err = leave("%s: %v", filepath.Base(path), err)
-			}
-			if err != nil {
-				return n, err
-			}
+			n++
+			return im.event(row)
+		})
+		if err != nil {
+			return n, err
 		}
 	}
 	return n, nil
+}
+
+// eachRowThere calls each with the rows of a table's parts in a stretch, which are verified.
+func eachRowThere(ctx context.Context, l *listing, t table, s span, each func(Row) error) error {
+	for _, p := range l.partsIn(t.name, s) {
+		path := p.path(l.dataDir, t.name)
+		err := t.verify(ctx, path)
+		if err == nil {
+			err = t.rows(ctx, path, each)
+		}
+		if errors.Is(err, ErrDamaged) {
+			err = leave("%s: %v", filepath.Base(path), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // event stores one, whose values somebody else has written.
@@ -243,27 +329,35 @@ func (im *Importer) event(row Row) error {
 	return im.store(r, e)
 }
 
-// keysOfRows are hashes of the keys of a table's rows here.
-func (im *Importer) keysOfRows(ctx context.Context, t table, seed maphash.Seed, in Range) (map[uint64]bool, error) {
+// rowsHere says of each row of a table in a stretch, by the hash of its key, whether it is here.
+// Its size is that of the stretch, however long the time between its rows.
+func (im *Importer) rowsHere(ctx context.Context, l *listing, t table, s span, seed maphash.Seed) (map[uint64]bool, error) {
 	out := map[uint64]bool{}
-	err := t.scan(ctx, im.dir, in, func(row Row) error {
-		out[maphash.Comparable(seed, row.key())] = true
+	oldest, newest := int64(math.MaxInt64), int64(math.MinInt64)
+	err := eachRowThere(ctx, l, t, s, func(row Row) error {
+		key := row.key()
+		out[maphash.Comparable(seed, key)] = false
+		oldest, newest = min(oldest, key.at), max(newest, key.at)
+		return nil
+	})
+	if err != nil || len(out) == 0 {
+		return out, err
+	}
+	in := Range{From: oldest}
+	if newest < math.MaxInt64 {
+		in.To = newest + 1
+	}
+	err = t.scan(ctx, im.dir, in, func(row Row) error {
+		hash := maphash.Comparable(seed, row.key())
+		if _, there := out[hash]; there {
+			out[hash] = true
+		}
 		return nil
 	})
 	if errors.Is(err, ErrDamaged) {
 		err = leave("some of its events may be in a part that is damaged here: %v", err)
 	}
 	return out, err
-}
-
-// rangeOf is the time of the parts' rows.
-func rangeOf(parts []partInfo) (out Range) {
-	for _, p := range parts {
-		if p.rows > 0 {
-			out.From, out.To = min(p.oldest, cmp.Or(out.From, p.oldest)), max(p.newest+1, out.To)
-		}
-	}
-	return out
 }
 
 // drop discards what is staged of a stretch.

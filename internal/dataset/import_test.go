@@ -3,6 +3,7 @@ package dataset
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"os"
 	"strings"
@@ -187,5 +188,128 @@ func TestImportOfEventsWithoutKeys(t *testing.T) {
 	}
 	if got := importInto(t, dir, other); got.Events != 0 || len(got.Left) != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Events whose numbers are known here, by the number of a broker, are known only if they are here.
+func TestImportOfOtherEventsWithTheSameNumbers(t *testing.T) {
+	numbers := Coverage{"@202611300000": {{1, 6}}}
+	dir := t.TempDir()
+	observed(t, dir, "a", 1, 6)
+	for sentry, left := range map[string]int{"a": 0, "b": 1} {
+		other := t.TempDir()
+		observed(t, other, sentry, 1, 6)
+		for _, table := range Tables() {
+			claim(t, other, table, numbers, 0)
+			claim(t, dir, table, numbers, 0)
+		}
+		got := importInto(t, dir, other)
+		if got.Events != 0 || len(got.Left) != left || got.Known != uint64(6*(1-left)) {
+			t.Errorf("events of %s, those here are of a: %+v", sentry, got)
+		}
+	}
+}
+
+// Keys are covered only where rows support them: an event that comes later with a key that was
+// covered for nothing would be dropped.
+func TestImportCoversOnlyKeysWithRows(t *testing.T) {
+	tests := map[string]struct {
+		producer string     // a-1 without
+		claimed  []Interval // the rows are those of the events 1 to 6
+		purged   map[string]int64
+		left     string
+	}{
+		"rows and keys":                {claimed: []Interval{{1, 6}}},
+		"one event was purged":         {claimed: []Interval{{1, 7}}, purged: map[string]int64{Visit: 1}},
+		"fewer were purged":            {claimed: []Interval{{1, 9}}, purged: map[string]int64{Visit: 2}, left: "rows were removed"},
+		"purged rows of another table": {claimed: []Interval{{1, 7}}, purged: map[string]int64{ValidatorMetadata: 9}, left: "rows were removed"},
+		"most were purged":             {claimed: []Interval{{1, 13}}, purged: map[string]int64{Visit: 1 << 62}, left: "more than half"},
+		"all that may come":            {claimed: []Interval{{1, 1 << 62}}, purged: map[string]int64{Visit: 1 << 62}, left: "no sentry counts so far"},
+		"far beyond":                   {claimed: []Interval{{1, 5}, {6 + MaxJump, 6 + MaxJump}}, left: "no sentry counts so far"},
+		"as far as a sentry may count": {claimed: []Interval{{1, 5}, {5 + MaxJump, 5 + MaxJump}}},
+		"every number":                 {claimed: []Interval{{0, 1<<64 - 1}}, left: "no sentry counts so far"},
+		"every number of a stream":     {producer: "@202611300000", claimed: []Interval{{0, 1<<64 - 1}}, left: "no sentry counts so far"},
+		"high numbers of a stream":     {producer: "@202611300000", claimed: []Interval{{1 << 62, 1<<62 + 5}}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			other, dir := t.TempDir(), t.TempDir()
+			observed(t, other, "a", 1, 6)
+			producer := "a-1"
+			if test.producer != "" {
+				producer = test.producer
+			}
+			for _, table := range Tables() {
+				claim(t, other, table, Coverage{producer: test.claimed}, test.purged[table])
+			}
+			got := importInto(t, dir, other)
+			if test.left == "" && len(got.Left) > 0 || test.left != "" && (len(got.Left) != 1 || !strings.Contains(got.Left[0].Reason, test.left)) {
+				t.Errorf("left: %+v, want %q", got.Left, test.left)
+			}
+			covered, _, _, err := readCoverage(dir, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := test.left == ""; covered.Has(producer, test.claimed[0][0]) != want || len(covered) > 1 {
+				t.Errorf("covered: %v, want %v: %t", covered, test.claimed, want)
+			}
+		})
+	}
+}
+
+// What an import remembers to compare rows is as large as the stretch, also when a row there has a
+// wrong clock.
+func TestImportComparesInLittleMemory(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	observed(t, dir, "a", 1, 120)
+	w := open(t, other)
+	for _, at := range []int64{1, 1763800003000, 1 << 60} {
+		if err := Append(w, DiscoveryRow{ID: "16U", Common: Common{CrawlerID: "a", Timestamp: at}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Commit(Coverage{"a-1": {{119, 121}}}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := listAll(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trial, err := NewTrial(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range registry() {
+		if table.name != Discovery {
+			continue
+		}
+		here, err := trial.rowsHere(t.Context(), l, table, single(1), maphash.MakeSeed())
+		if err != nil || len(here) != 3 {
+			t.Errorf("%d rows are remembered, the stretch has 3 (%v)", len(here), err)
+		}
+	}
+}
+
+// claim makes the footer of a table's part 1 claim other keys, and purged rows.
+func claim(t *testing.T, dir, table string, keys Coverage, purged int64) {
+	t.Helper()
+	for _, r := range registry() {
+		if r.name != table {
+			continue
+		}
+		path := single(1).path(dir, table)
+		f, err := r.readFooter(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.keys, f.purged, f.committed = keys, purged, nil
+		file, _, err := r.purge(t.Context(), t.TempDir(), path, f, func(string) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(file)
+		if err := errors.Join(err, os.WriteFile(path, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -122,6 +122,7 @@ func TestManifestThatNobodyWrote(t *testing.T) {
 		"no hash":           func(m *Manifest) { m.Parts[0].SHA256 = "ab" },
 		"two sizes":         func(m *Manifest) { m.Parts[0].Object.Bytes = 4 },
 		"negative size":     func(m *Manifest) { m.Known.Bytes = -1 },
+		"no room in memory": func(m *Manifest) { m.Known.Bytes = maxManifest + 1 },
 		"a part twice":      func(m *Manifest) { m.Parts = append(m.Parts, m.Parts[0]) },
 		"deletes elsewhere": func(m *Manifest) { m.Replaced[0].Name = "../other/manifest.json" },
 	} {

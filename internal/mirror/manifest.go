@@ -16,7 +16,8 @@ const (
 	manifestName = "manifest.json"
 	// manifestVersion grows when a reader of the version before would misunderstand it.
 	manifestVersion = 1
-	// maxManifest bounds the manifest, in bytes: that of a hundred years has 100 MB.
+	// maxManifest bounds the manifest, in bytes, and the object Known: the manifest of a hundred
+	// years has 100 MB.
 	maxManifest = 128 << 20
 	// maxObject bounds an object, in bytes: what a store takes in one request.
 	maxObject = 5 << 30
@@ -54,7 +55,8 @@ type Entry struct {
 	Object
 }
 
-// Replaced is an object that is no longer listed since a time, Unix milliseconds.
+// Replaced is an object that is no longer listed since a time, Unix milliseconds: when the first
+// manifest without it was written.
 type Replaced struct {
 	Name  string `json:"object"`
 	Since int64  `json:"since"`
@@ -98,6 +100,9 @@ func (m *Manifest) check() error {
 	if err := m.Known.check(); err != nil {
 		return err
 	}
+	if m.Known.Bytes > maxManifest { // it is read into memory
+		return fmt.Errorf("object %q has %d bytes, limit %d", m.Known.Name, m.Known.Bytes, maxManifest)
+	}
 	next := map[string]uint64{} // by table, the first segment that may follow
 	for _, e := range m.Parts {
 		if err := errors.Join(e.Check(), e.check()); err != nil {
@@ -126,6 +131,15 @@ func (o Object) check() error {
 func (o Object) sum() (sum [32]byte) {
 	hex.Decode(sum[:], []byte(o.SHA256)) //nolint:errcheck // checked when it was read
 	return sum
+}
+
+// names are the objects that the manifest lists.
+func (m *Manifest) names() map[string]bool {
+	out := map[string]bool{m.Known.Name: true}
+	for _, e := range m.Parts {
+		out[e.Name] = true
+	}
+	return out
 }
 
 // bytes and rows are those of all parts.

@@ -89,17 +89,26 @@ func (w *world) steps(do func(crash func(string) error) error) (names []string) 
 }
 
 // A process may die at any step: the copy is as before or complete, and the next process
-// completes it.
+// completes it, also in a directory that was restored and writes to its copy for the first time.
 func TestKilledWhileMirroring(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a world for each step")
 	}
+	for _, name := range []string{"own", "restored"} {
+		t.Run(name, func(t *testing.T) { killedAtEachStep(t, name == "restored") })
+	}
+}
+
+func killedAtEachStep(t *testing.T, restored bool) {
 	steps := 1
 	for n := 0; n < steps; n++ {
 		w := newWorld(t)
 		w.life(0, commit(1, 4, 2))
 		w.now = epoch.Add(2*time.Hour + settle)
 		w.round()
+		if restored {
+			w.cfg.DataDir = w.restored()
+		}
 		before := contents(t, w.cfg.DataDir)
 		w.life(2*time.Hour, commit(9, 4, 2))
 		w.life(day+time.Hour, merge)
@@ -205,6 +214,46 @@ func TestReplacedPartsStayForAWhile(t *testing.T) {
 		}
 	}
 	w.equal(contents(t, w.cfg.DataDir))
+}
+
+// A round may take longer than the grace time, and fail: until its manifest is stored, what the one
+// before lists stays, and for the grace time after that.
+func TestSlowRound(t *testing.T) {
+	for _, slow := range []string{"mirror upload", "mirror verify"} {
+		t.Run(slow, func(t *testing.T) {
+			w := newWorld(t)
+			w.life(0, commit(1, 4, 2))
+			w.now = epoch.Add(2*time.Hour + settle)
+			w.round()
+			old := w.copy().names()
+			w.life(day+time.Hour, merge)
+			missing := func(when string) {
+				t.Helper()
+				for name := range old {
+					if !slices.Contains(w.objects(), name) {
+						t.Errorf("%s: %s was deleted", when, name)
+					}
+				}
+			}
+			m, done := w.mirror(), false
+			m.crash = func(step string) error {
+				if step == slow && !done {
+					done = true
+					w.now = w.now.Add(grace + time.Hour)
+				}
+				if step == "mirror manifest" {
+					missing("before the manifest")
+				}
+				return nil
+			}
+			if err := m.Round(t.Context()); err != nil || !done {
+				t.Fatal(err, done)
+			}
+			w.now = w.now.Add(grace - 2*time.Hour)
+			w.round()
+			missing("before the grace time")
+		})
+	}
 }
 
 // The retention of the copy is its own: it removes what the datasets keep, once, and the
@@ -354,6 +403,30 @@ func TestInterruptedRestore(t *testing.T) {
 	}
 	if _, err := w.copy().Restore(t.Context(), dirs[0], w.cfg.Log); !errors.Is(err, ErrOccupied) {
 		t.Errorf("restore over datasets: %v", err)
+	}
+}
+
+// A restore over datasets changes nothing, also when it is killed and repeated.
+func TestRestoreLeavesOtherDatasets(t *testing.T) {
+	w := newWorld(t)
+	w.life(0, commit(1, 4, 1))
+	w.now = epoch.Add(3 * time.Hour)
+	w.round()
+	w.cfg.DataDir = filepath.Join(t.TempDir(), "occupied")
+	w.life(3*time.Hour, commit(1, 8, 2))
+	want := contents(t, w.cfg.DataDir)
+	for range 2 {
+		c := w.copy()
+		c.crash = func(step string) error { return fmt.Errorf("%w before %s", errKilled, step) }
+		if _, err := c.Restore(t.Context(), w.cfg.DataDir, w.cfg.Log); !errors.Is(err, ErrOccupied) {
+			t.Errorf("restore over datasets: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(w.cfg.DataDir, RestoringDir)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("there is a %s in a directory with datasets: %v", RestoringDir, err)
+		}
+	}
+	if got := contents(t, w.cfg.DataDir); !equalFigures(got, want) {
+		t.Errorf("datasets after a restore that was refused: %v, want %v", got, want)
 	}
 }
 

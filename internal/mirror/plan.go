@@ -107,7 +107,7 @@ func (p *plan) keep(e Entry, expired bool) {
 
 func (p *plan) drop(entries []Entry) {
 	for _, e := range entries {
-		p.next.Replaced = append(p.next.Replaced, Replaced{e.Name, p.now.UnixMilli()})
+		p.next.Replaced = append(p.next.Replaced, Replaced{Name: e.Name}) // since when, publish says
 	}
 }
 
@@ -122,7 +122,6 @@ func (p *plan) finish() {
 	for _, entries := range p.replaced {
 		p.drop(entries)
 	}
-	slices.SortFunc(p.next.Replaced, func(a, b Replaced) int { return int(a.Since - b.Since) })
 	p.next.sort()
 }
 

@@ -23,9 +23,9 @@ func (m *Mirror) publish(ctx context.Context, own state, old, next *Manifest, sn
 		return err
 	}
 	if old.Known.Name != "" && old.Known != next.Known {
-		next.Replaced = append(next.Replaced, Replaced{old.Known.Name, m.now().UnixMilli()})
+		next.Replaced = append(next.Replaced, Replaced{Name: old.Known.Name})
 	}
-	deleted, err := m.deleteReplaced(ctx, next)
+	deleted, err := m.deleteReplaced(ctx, old, next)
 	if err != nil {
 		return err
 	}
@@ -35,8 +35,13 @@ func (m *Mirror) publish(ctx context.Context, own state, old, next *Manifest, sn
 	}
 	next.Version, next.Generation, next.Written = manifestVersion, old.Generation+1, m.now().UnixMilli()
 	next.Writer, next.Network, next.GenesisValidatorsRoot, next.Base = own.Writer, m.cfg.Network, m.cfg.GenesisValidatorsRoot, m.cfg.Location.base()
+	published := old.names()
+	for i, r := range next.Replaced {
+		if published[r.Name] {
+			next.Replaced[i].Since = next.Written
+		}
+	}
 	own.Copies[m.cfg.Location.String()] = next.Generation
-	own.Restored = nil
 	if err := m.step("mirror state"); err != nil {
 		return err
 	}
@@ -104,22 +109,20 @@ func (m *Mirror) countManifest(of *Manifest) {
 	m.count(func(s *Stats) { s.Parts, s.Bytes, s.Rows, s.Generation = len(of.Parts), bytes, rows, of.Generation })
 }
 
-// deleteReplaced deletes the objects that the manifest has not listed for the grace time.
-func (m *Mirror) deleteReplaced(ctx context.Context, next *Manifest) (deleted int, err error) {
+// deleteReplaced deletes the objects that the manifest has not listed for the grace time. Those
+// that the old one lists stay: it is what readers have until next is stored.
+func (m *Mirror) deleteReplaced(ctx context.Context, old, next *Manifest) (deleted int, err error) {
 	if !m.clocksAgree() {
 		return 0, nil
 	}
-	listed := map[string]bool{next.Known.Name: true}
-	for _, e := range next.Parts {
-		listed[e.Name] = true
-	}
+	published, listed := old.names(), next.names()
 	left := []Replaced{}
 	for _, r := range next.Replaced {
 		switch {
 		case listed[r.Name]: // it is in use again
 			deleted++
 			continue
-		case m.now().Sub(time.UnixMilli(r.Since)) < grace:
+		case published[r.Name], m.now().Sub(time.UnixMilli(r.Since)) < grace:
 			left = append(left, r)
 			continue
 		}
@@ -142,10 +145,7 @@ func (m *Mirror) sweep(ctx context.Context, current *Manifest) error {
 	if m.now().Sub(m.swept) < sweepEvery || !m.clocksAgree() {
 		return nil
 	}
-	listed := map[string]bool{current.Known.Name: true}
-	for _, e := range current.Parts {
-		listed[e.Name] = true
-	}
+	listed := current.names()
 	for _, r := range current.Replaced {
 		listed[r.Name] = true
 	}

@@ -65,7 +65,7 @@ type Restored struct {
 // locked it. Every part is verified. A restore that was interrupted goes on where it ended.
 func (c *Copy) Restore(ctx context.Context, dataDir string, log *slog.Logger) (Restored, error) {
 	work := filepath.Join(dataDir, RestoringDir)
-	if err := begin(dataDir, work); err != nil {
+	if err := c.begin(dataDir, work); err != nil {
 		return Restored{}, err
 	}
 	if err := c.makeRoom(work); err != nil {
@@ -84,15 +84,21 @@ func (c *Copy) Restore(ctx context.Context, dataDir string, log *slog.Logger) (R
 	return Restored{c.Network, c.Generation, len(c.Parts), rows, bytes}, nil
 }
 
-// begin makes the directory work. What an earlier restore has moved out of it is moved back,
-// as the manifest may be another one now.
-func begin(dataDir, work string) error {
+// begin makes the directory work. Tables that are outside of it then are those that an earlier
+// restore has moved out, and are moved back, as the manifest may be another one now. A directory
+// that has datasets of its own must therefore never get a directory work.
+func (c *Copy) begin(dataDir, work string) error {
 	_, err := os.Stat(work)
-	fresh := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !fresh {
-		return err
+	if errors.Is(err, fs.ErrNotExist) {
+		err = unoccupied(dataDir)
 	}
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	if err == nil {
+		err = os.MkdirAll(work, 0o755)
+	}
+	if err == nil {
+		err = c.step("restore begin")
+	}
+	if err != nil {
 		return err
 	}
 	for _, table := range dataset.Tables() {
@@ -100,13 +106,22 @@ func begin(dataDir, work string) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			err = os.MkdirAll(dataset.Dir(work, table), 0o755)
-		case err != nil:
-		case fresh:
-			return errors.Join(ErrOccupied, os.RemoveAll(work))
-		default:
+		case err == nil:
 			err = os.Rename(dataset.Dir(dataDir, table), dataset.Dir(work, table))
 		}
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unoccupied is ErrOccupied when a data directory has a table.
+func unoccupied(dataDir string) error {
+	for _, table := range dataset.Tables() {
+		if _, err := os.Lstat(dataset.Dir(dataDir, table)); err == nil {
+			return ErrOccupied
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -24,7 +24,8 @@ type state struct {
 	// Copies has, by location, the generation of the manifest that was written last or was
 	// about to be when the process died.
 	Copies map[string]uint64 `json:"copies"`
-	// Restored is the copy that the directory was made of, until it writes to that.
+	// Restored is the manifest that the directory was made of. It stays after the directory has
+	// written to that copy: as long as this manifest is there, no other has replaced it.
 	Restored *origin `json:"restored,omitempty"`
 }
 
