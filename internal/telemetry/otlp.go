@@ -24,12 +24,17 @@ const otlpFlush = 2 * time.Second
 // describes them.
 type OTLP struct{ provider *metric.MeterProvider }
 
-// NewOTLP is nil unless the environment names an endpoint. An error names the variable.
-// Close it.
+// NewOTLP is nil unless the environment names an endpoint. It is nil with a warning where the
+// environment wants what is not spoken: such variables are often set for all programs of a
+// machine. A value that cannot be used is an error that names the variable. Close it.
 func NewOTLP(reg *Registry, log *slog.Logger) (*OTLP, error) {
 	on, err := otlpWanted()
-	if !on || err != nil {
-		return nil, err
+	if err != nil {
+		log.Warn("no metrics are sent by OTLP", slog.Any("error", err))
+		return nil, nil
+	}
+	if !on {
+		return nil, nil
 	}
 	if err := checkOTLP(); err != nil {
 		return nil, err

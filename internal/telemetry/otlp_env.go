@@ -16,9 +16,10 @@ import (
 // otlpProtocol is the only protocol of OTEL_EXPORTER_OTLP_PROTOCOL that is spoken.
 const otlpProtocol = "http/protobuf"
 
-// otlpWanted reads the variables that decide whether metrics are exported, and how.
+// otlpWanted reads the variables that decide whether metrics are exported, and how. An error
+// is no reason to stop: the variables may be there for other programs.
 func otlpWanted() (bool, error) {
-	if env("OTEL_SDK_DISABLED") == "true" {
+	if strings.EqualFold(env("OTEL_SDK_DISABLED"), "true") {
 		return false, nil
 	}
 	switch kind := env("OTEL_METRICS_EXPORTER"); kind {

@@ -25,7 +25,7 @@ func clearOTLP(t *testing.T) {
 	}
 }
 
-// The variables of OpenTelemetry's specification decide, and what is not spoken is an error
+// The variables of OpenTelemetry's specification decide, and what is not spoken is a fault
 // that names the variable, its value and what would do.
 func TestOTLPIsWanted(t *testing.T) {
 	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"
@@ -40,6 +40,8 @@ func TestOTLPIsWanted(t *testing.T) {
 		{"OTEL_METRICS_EXPORTER=otlp", true, ""},
 		{endpoint + " OTEL_METRICS_EXPORTER=none", false, ""},
 		{endpoint + " OTEL_SDK_DISABLED=true", false, ""},
+		{endpoint + " OTEL_SDK_DISABLED=True", false, ""},
+		{endpoint + " OTEL_SDK_DISABLED=false", true, ""},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", true, ""},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=grpc", false, `OTEL_EXPORTER_OTLP_PROTOCOL "grpc": only http/protobuf`},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf", true, ""},
@@ -55,6 +57,23 @@ func TestOTLPIsWanted(t *testing.T) {
 			on, err := otlpWanted()
 			if on != c.on || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, %v; want %v, %q", on, err, c.on, c.want)
+			}
+		})
+	}
+}
+
+// What other programs need is a warning, and no metrics are sent.
+func TestOTLPOfOthers(t *testing.T) {
+	for _, entry := range []string{"OTEL_METRICS_EXPORTER=prometheus", "OTEL_METRICS_EXPORTER=console", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/json"} {
+		t.Run(entry, func(t *testing.T) {
+			clearOTLP(t)
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+			name, value, _ := strings.Cut(entry, "=")
+			t.Setenv(name, value)
+			var log bytes.Buffer
+			o, err := NewOTLP(NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+			if o != nil || err != nil || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), name) || !strings.Contains(log.String(), value) {
+				t.Errorf("%v, %v, log %s", o, err, &log)
 			}
 		})
 	}
