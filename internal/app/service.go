@@ -148,7 +148,7 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 }
 
 // whileExporting runs work, and sends metrics by OTLP meanwhile where the environment asks for it.
-// Errors of the environment are ConfigErrors.
+// Values of the environment that cannot be used are ConfigErrors.
 func (s *Service) whileExporting(work func() error) error {
 	exporter, err := telemetry.NewOTLP(s.metrics, s.log)
 	if err != nil {

@@ -67,6 +67,8 @@ type Conn struct {
 	// connected.
 	created, reached atomic.Bool
 	fewReplicas      atomic.Bool // that was logged
+	// refusedForRoom counts answers in a row of a cluster without room for the stream.
+	refusedForRoom atomic.Int32
 }
 
 // Connect connects to the server. While the server cannot be reached it keeps

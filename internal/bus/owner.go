@@ -95,7 +95,7 @@ func (o *owner) acquire(ctx context.Context, standBy func(name string), claim fu
 		case err != nil:
 			free = 0
 			if failed.Allow() {
-				o.conn.log.Warn("JetStream does not respond, retrying", slog.String("url", o.conn.url), slog.Any("error", err))
+				o.conn.warnRetry(err)
 			}
 		case other == "":
 			free++

@@ -24,6 +24,9 @@ const (
 	// streamMinBytes is the smallest limit that is tried where the broker has less room
 	// than streamMaxBytes.
 	streamMinBytes = 64 << 20
+	// formingTries is how often in a row a cluster has to say that its servers have too
+	// little room: for ten seconds.
+	formingTries = 20
 	// headerRoom is what a message has besides its event, in bytes: see event.MaxSize.
 	headerRoom = 1024
 	// dedupeWindow is how long the server remembers event keys. The consumer removes
@@ -78,7 +81,7 @@ func (c *Conn) awaitStream(ctx context.Context, try func(context.Context) (jetst
 			return nil, fmt.Errorf("stream %s at %s: %w", c.stream, c.url, err)
 		}
 		if limit.Allow() {
-			c.log.Warn("JetStream does not respond, retrying", slog.String("url", c.url), slog.Any("error", err))
+			c.warnRetry(err)
 		}
 		if !sleep(ctx, reconnectWait) {
 			return nil, fmt.Errorf("stream %s at %s: %w (last: %w)", c.stream, c.url, ctx.Err(), err)
@@ -193,12 +196,33 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 		if hasCode(err, codeNoCluster) {
 			return nil, fmt.Errorf("%w of %d servers: start it with -cluster and -routes, or leave --stream-replicas out", ErrNoCluster, cfg.Replicas)
 		}
-		// A server with less free disk than MaxBytes refuses the stream.
-		if !hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage, codeMaxBytesExceeded) || cfg.MaxBytes <= streamMinBytes {
+		if !c.noRoom(err) || cfg.MaxBytes <= streamMinBytes {
 			return nil, err
 		}
 		cfg.MaxBytes /= 2
 	}
+}
+
+// noRoom reports that the stream was refused for its MaxBytes, which have to be free on disk. A
+// cluster has one code for all reasons why it has no place for a stream. While it forms, a
+// server of which it knows no sizes yet counts as full, so that this is believed only when it
+// was the answer often enough: MaxBytes stay as they are once the stream exists.
+func (c *Conn) noRoom(err error) bool {
+	if !hasCode(err, codeNoPeers) || !strings.Contains(err.Error(), "insufficient storage") {
+		c.refusedForRoom.Store(0)
+		return hasCode(err, codeInsufficientResource, codeStorageExceeded, codeNoStorage, codeMaxBytesExceeded)
+	}
+	return c.refusedForRoom.Add(1) > formingTries
+}
+
+// warnRetry logs a transient error.
+func (c *Conn) warnRetry(err error) {
+	if hasCode(err, codeNoPeers) {
+		c.log.Warn("the cluster has no place for the stream, retrying", slog.String("url", c.url), slog.Any("error", err),
+			slog.String("wanted", fmt.Sprintf("%d servers with JetStream, each with %d MiB free at least", c.replicas, streamMinBytes>>20)))
+		return
+	}
+	c.log.Warn("JetStream does not respond, retrying", slog.String("url", c.url), slog.Any("error", err))
 }
 
 // taken is the error of a stream that cannot be created because another one on the server has

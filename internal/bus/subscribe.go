@@ -253,7 +253,7 @@ func (s *Subscription) ensureConsumer(ctx context.Context) (jetstream.Consumer, 
 			return nil, fmt.Errorf("consumer %s: %w", s.opts.Durable, err)
 		}
 		if limit.Allow() {
-			s.conn.log.Warn("JetStream does not respond, retrying", slog.String("url", s.conn.url), slog.Any("error", err))
+			s.conn.warnRetry(err)
 		}
 		if !sleep(ctx, reconnectWait) {
 			return nil, fmt.Errorf("consumer %s: %w (last: %w)", s.opts.Durable, ctx.Err(), err)

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
+	"github.com/go-logr/logr"
 	promotel "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -18,22 +18,31 @@ import (
 // otlpFlush bounds the last export of a service that stops.
 const otlpFlush = 2 * time.Second
 
-// otlpProtocol is the only protocol of OTEL_EXPORTER_OTLP_PROTOCOL that is spoken.
-const otlpProtocol = "http/protobuf"
-
 // OTLP sends the metrics of a registry to an OpenTelemetry endpoint. OpenTelemetry's own
 // environment variables have its settings: endpoint, headers, certificates, interval and
 // resource, as https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 // describes them.
 type OTLP struct{ provider *metric.MeterProvider }
 
-// NewOTLP is nil unless the environment names an endpoint. An error names the variable.
-// Close it.
+// NewOTLP is nil unless the environment names an endpoint. It is nil with a warning where the
+// environment wants what is not spoken: such variables are often set for all programs of a
+// machine. A value that cannot be used is an error that names the variable. Close it.
 func NewOTLP(reg *Registry, log *slog.Logger) (*OTLP, error) {
 	on, err := otlpWanted()
-	if !on || err != nil {
+	if err != nil {
+		log.Warn("no metrics are sent by OTLP", slog.Any("error", err))
+		return nil, nil
+	}
+	if !on {
+		return nil, nil
+	}
+	if err := checkOTLP(); err != nil {
 		return nil, err
 	}
+	otel.SetLogger(logr.FromSlogHandler(sdkLog{log}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		log.Warn("metrics could not be exported by OTLP", slog.Any("error", err))
+	}))
 	exporter, err := otlpmetrichttp.New(context.Background()) // connects when it exports
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT and its relatives: %w", err)
@@ -43,39 +52,8 @@ func NewOTLP(reg *Registry, log *slog.Logger) (*OTLP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		log.Warn("metrics could not be exported by OTLP", slog.Any("error", err))
-	}))
 	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(promotel.NewMetricProducer(promotel.WithGatherer(reg))))
 	return &OTLP{metric.NewMeterProvider(metric.WithReader(reader), metric.WithResource(who))}, nil
-}
-
-// otlpWanted reads the variables that decide whether metrics are exported, and how.
-func otlpWanted() (bool, error) {
-	if os.Getenv("OTEL_SDK_DISABLED") == "true" {
-		return false, nil
-	}
-	switch kind := os.Getenv("OTEL_METRICS_EXPORTER"); kind {
-	case "none":
-		return false, nil
-	case "":
-		if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") == "" {
-			return false, nil
-		}
-	case "otlp": // at http://localhost:4318 unless an endpoint is given
-	default:
-		return false, fmt.Errorf("OTEL_METRICS_EXPORTER %q: want otlp or none; Prometheus is served at --metrics", kind)
-	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
-		switch protocol := os.Getenv(name); protocol {
-		case otlpProtocol:
-			return true, nil
-		case "":
-		default:
-			return false, fmt.Errorf("%s %q: only %s is spoken, for which collectors listen on port 4318", name, protocol, otlpProtocol)
-		}
-	}
-	return true, nil
 }
 
 // Close exports once more, for two seconds at most.

@@ -1,10 +1,13 @@
 package telemetry
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,13 +18,14 @@ import (
 // clearOTLP removes what the machine that runs the tests may have set.
 func clearOTLP(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"OTEL_SDK_DISABLED", "OTEL_METRICS_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-		"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"} {
-		t.Setenv(name, "")
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "OTEL_") {
+			t.Setenv(name, "")
+		}
 	}
 }
 
-// The variables of OpenTelemetry's specification decide, and what is not spoken is an error
+// The variables of OpenTelemetry's specification decide, and what is not spoken is a fault
 // that names the variable, its value and what would do.
 func TestOTLPIsWanted(t *testing.T) {
 	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"
@@ -36,6 +40,8 @@ func TestOTLPIsWanted(t *testing.T) {
 		{"OTEL_METRICS_EXPORTER=otlp", true, ""},
 		{endpoint + " OTEL_METRICS_EXPORTER=none", false, ""},
 		{endpoint + " OTEL_SDK_DISABLED=true", false, ""},
+		{endpoint + " OTEL_SDK_DISABLED=True", false, ""},
+		{endpoint + " OTEL_SDK_DISABLED=false", true, ""},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", true, ""},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=grpc", false, `OTEL_EXPORTER_OTLP_PROTOCOL "grpc": only http/protobuf`},
 		{endpoint + " OTEL_EXPORTER_OTLP_PROTOCOL=grpc OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/protobuf", true, ""},
@@ -53,6 +59,95 @@ func TestOTLPIsWanted(t *testing.T) {
 				t.Errorf("%v, %v; want %v, %q", on, err, c.on, c.want)
 			}
 		})
+	}
+}
+
+// What other programs need is a warning, and no metrics are sent.
+func TestOTLPOfOthers(t *testing.T) {
+	for _, entry := range []string{"OTEL_METRICS_EXPORTER=prometheus", "OTEL_METRICS_EXPORTER=console", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=http/json"} {
+		t.Run(entry, func(t *testing.T) {
+			clearOTLP(t)
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+			name, value, _ := strings.Cut(entry, "=")
+			t.Setenv(name, value)
+			var log bytes.Buffer
+			o, err := NewOTLP(NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+			if o != nil || err != nil || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), name) || !strings.Contains(log.String(), value) {
+				t.Errorf("%v, %v, log %s", o, err, &log)
+			}
+		})
+	}
+}
+
+// A value that OpenTelemetry's SDK would ignore is an error that names the variable; what may
+// be a secret is in neither error nor log.
+func TestOTLPSettings(t *testing.T) {
+	const secret = "hunter2"
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ env, value, want string }{ // want: in the error; "": none
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://[::1]:4318/otlp", ""},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "HTTP://collector", ""},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:" + secret + "@127.0.0.1:port", "want http://HOST:PORT"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:" + secret + "@127.0.0.1:4318", "OTEL_EXPORTER_OTLP_HEADERS"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318?key=" + secret, "no user, password or query"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/%zz" + secret, "want http://HOST:PORT"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318", "want http://HOST:PORT"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "want http://HOST:PORT"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://:4318", "want http://HOST:PORT"},
+		{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "ftp://127.0.0.1", "want http://HOST:PORT"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "a=1, api-key = " + secret + "%20%C3%A9", ""},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic c2VjcmV0==", ""},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "a=1,api-key:" + secret, "entry 2"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "=" + secret, "entry 1"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "api-key=%" + secret, "entry 1"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "api key=" + secret, "entry 1 of the list is not an HTTP header"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "ä=" + secret, "not an HTTP header"},
+		{"OTEL_EXPORTER_OTLP_METRICS_HEADERS", "api-key=" + secret + "%0A", ""}, // space around it does not count
+		{"OTEL_EXPORTER_OTLP_METRICS_HEADERS", "api-key=" + secret + "%0Ab", "not an HTTP header"},
+		{"OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=sentry-1,k8s.pod.label.app/x=y", ""},
+		{"OTEL_RESOURCE_ATTRIBUTES", "a=%" + secret, "entry 1"},
+		{"OTEL_RESOURCE_ATTRIBUTES", secret, "entry 1"},
+		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "no such file"},
+		{"OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", empty, "no certificate in PEM format"},
+		{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", empty, "OTEL_EXPORTER_OTLP_CLIENT_KEY: one is missing"},
+		{"OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", empty, "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY: one is missing"},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "want milliseconds"},
+		{"OTEL_METRIC_EXPORT_INTERVAL", "0", `want milliseconds, 1 or more, not "0"`},
+		{"OTEL_METRIC_EXPORT_TIMEOUT", "1000", ""},
+	} {
+		t.Run(c.env+" "+c.value, func(t *testing.T) {
+			clearOTLP(t)
+			t.Setenv("OTEL_METRICS_EXPORTER", "otlp")
+			t.Setenv(c.env, c.value)
+			err := checkOTLP()
+			if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.env)) {
+				t.Errorf("error %v; want %q", err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("a secret is in %v", err)
+			}
+		})
+	}
+}
+
+// What the SDK reports goes to our log, without values.
+func TestOTLPReportsOfTheSDK(t *testing.T) {
+	clearOTLP(t)
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "hunter2")
+	var log bytes.Buffer
+	o, err := NewOTLP(NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil || o == nil {
+		t.Fatal(o, err)
+	}
+	defer o.Close()
+	if !strings.Contains(log.String(), "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE") || strings.Contains(log.String(), "hunter2") {
+		t.Errorf("log %s", &log)
 	}
 }
 
