@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -227,6 +229,64 @@ func TestPurgeReachesTheServer(t *testing.T) {
 			t.Fatalf("removed %v, %v", removed, err)
 		}
 		s := newSink(t, w, url)
+		round(t, s)
+		sameRows(t, s)
+	})
+}
+
+// The rows keep the source that they were copied under, whatever the durable is later: nothing is
+// inserted twice after a purge, nor at another address of the server. Tokens are not used again.
+func TestSourceStays(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		appendRows(t, w, newMaker(), 20)
+		commit(t, w)
+		round(t, newSink(t, w, url))
+		epochs := map[uint64]bool{}
+		check := func(what, url string) {
+			t.Helper()
+			s, err := New(Config{URL: url}, w, "consumer-other", discardLog())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.conn.close()
+			if epochs[s.state.Epoch] {
+				t.Errorf("%s: epoch %d again", what, s.state.Epoch)
+			}
+			epochs[s.state.Epoch] = true
+			round(t, s)
+			sameRows(t, s)
+			if st := s.Stats(); st.Inserts != 0 || st.Replaced != 0 {
+				t.Errorf("%s: stats %+v", what, st)
+			}
+		}
+		check("another durable", url)
+		for range 2 {
+			if err := Recount(w.Dir()); err != nil {
+				t.Fatal(err)
+			}
+			check("a purge", url)
+		}
+		check("another address", strings.Replace(url, "127.0.0.1", "localhost", 1))
+		check("the address of before", url)
+
+		// As after a restore: the file has the source alone.
+		if err := os.WriteFile(filepath.Join(w.Dir(), stateFile), []byte(`{"source": "consumer-test"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		check("a source", url)
+
+		// Without a file the durable of before is needed; the tokens are new ones all the same.
+		if err := os.Remove(filepath.Join(w.Dir(), stateFile)); err != nil {
+			t.Fatal(err)
+		}
+		if err := Recount(w.Dir()); err != nil {
+			t.Fatal(err)
+		}
+		s := newSink(t, w, url)
+		if epochs[s.state.Epoch] {
+			t.Errorf("a lost file: epoch %d again", s.state.Epoch)
+		}
 		round(t, s)
 		sameRows(t, s)
 	})

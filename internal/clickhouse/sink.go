@@ -60,7 +60,7 @@ func New(cfg Config, w *dataset.Writer, source string, log *slog.Logger) (*Sink,
 	if err != nil {
 		return nil, err
 	}
-	st, err := readState(w.Dir(), t, source, log)
+	st, err := openState(w.Dir(), t, source, log)
 	if err != nil {
 		return nil, err
 	}
