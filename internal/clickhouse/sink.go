@@ -230,7 +230,7 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 	if err := s.copyPart(ctx, u, part); err != nil {
 		return false, err
 	}
-	for _, statement := range s.schema.refresh(u, s.state.nextVersion()) {
+	for _, statement := range s.schema.refresh(u, s.state.nextVersion(), st.Stale) {
 		if err := s.conn.exec(ctx, statement); err != nil {
 			return false, err
 		}

@@ -40,6 +40,8 @@ type tableState struct {
 	Rows  int64  `json:"rows"`
 	// Attempt counts how often the next part had to be inserted under a new token.
 	Attempt uint64 `json:"attempt"`
+	// Stale is the first version of schema.mark that no refresh followed; 0 for none.
+	Stale uint64 `json:"stale,omitempty"`
 }
 
 // openState reads the file of a data directory, or makes it: source is then in the rows from the
@@ -55,7 +57,7 @@ func openState(dir string, t *target, source string, log *slog.Logger) (*state, 
 		if _, err := os.Lstat(path); err == nil {
 			log.Warn("the state of the copy in ClickHouse cannot be read: counting it from the beginning", slog.String("file", path), slog.String("source", source))
 		}
-		s = &state{Source: source}
+		s = &state{Source: source, Tables: map[string]*tableState{}}
 	case s.Endpoint == t.endpoint && s.Database == t.database:
 		return s, nil
 	}
@@ -113,7 +115,9 @@ func (s *state) table(name string) *tableState {
 // restart begins the copy again: every part is counted. The source stays.
 func (s *state) restart() {
 	s.Epoch = nextNumber(s.Epoch)
-	s.Tables = map[string]*tableState{}
+	for name, t := range s.Tables {
+		s.Tables[name] = &tableState{Stale: t.Stale}
+	}
 }
 
 // nextVersion is that of the next refresh.

@@ -195,6 +195,10 @@ func (s *Sink) insert(ctx context.Context, u unit, from, to int64, next nextRow)
 // remove removes rows that are inserted again: an insert that was not made whole, or rows of
 // parts that were merged while nobody copied them.
 func (s *Sink) remove(ctx context.Context, u unit, condition string) error {
+	st, version := s.state.table(u.table.name), s.state.nextVersion()
+	if st.Stale == 0 {
+		st.Stale = version
+	}
 	if err := s.newToken(u.table.name); err != nil {
 		return err
 	}
@@ -203,13 +207,18 @@ func (s *Sink) remove(ctx context.Context, u unit, condition string) error {
 	if err := s.step("remove"); err != nil {
 		return err
 	}
-	if err := s.conn.exec(ctx, s.schema.remove(u.table, condition)); err != nil {
-		return err
+	for _, statement := range append(s.schema.mark(u, condition, version), s.schema.remove(u.table, condition)) {
+		if err := s.conn.exec(ctx, statement); err != nil {
+			return err
+		}
 	}
 	for deadline := time.Now().Add(removeWait); ; {
 		n, err := s.conn.numbers(ctx, "SELECT count() FROM "+s.schema.table(u.table.name)+" WHERE "+condition, 1)
-		if err != nil || n[0] == 0 {
+		if err != nil {
 			return err
+		}
+		if n[0] == 0 {
+			return s.step("removed")
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("ClickHouse at %s still has %d of the rows that were to be removed from %s", s.conn.endpoint, n[0], u.table.name)
