@@ -356,6 +356,65 @@ func TestSourceStays(t *testing.T) {
 	})
 }
 
+// Segments that cannot be copied are counted once, however often what follows them fails: those of
+// parts that are gone or damaged, and of parts that the server has merged with others.
+func TestLostSegmentsAreCountedOnce(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		commitInOneSpan(t, w, m, 4)
+		merge(t, w)
+		round(t, newSink(t, w, url))
+
+		other := openWriter(t, t.TempDir()) // the directory at an earlier time
+		for range 3 {
+			appendRows(t, other, m, 10)
+			commit(t, other)
+		}
+		lostAfterFailures(t, newSink(t, other, url), "merged", 3)
+
+		for range 3 {
+			appendRows(t, w, m, 10)
+			commit(t, w)
+		}
+		for _, table := range dataset.Tables() {
+			parts, err := dataset.Parts(w.Dir(), table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(dataset.Dir(w.Dir(), table), parts[len(parts)-2].Name())); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(filepath.Join(dataset.Dir(w.Dir(), table), parts[len(parts)-3].Name()), 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lostAfterFailures(t, newSink(t, w, url), "gone and damaged", 2)
+	})
+}
+
+// lostAfterFailures copies all, with errors on the way, and compares the segments lost per table.
+func lostAfterFailures(t *testing.T, s *Sink, what string, want uint64) {
+	t.Helper()
+	failures := map[string]int{}
+	s.crash = func(at string) error {
+		if failures[at]++; failures[at] <= 3 {
+			return errKilled
+		}
+		return nil
+	}
+	for n := 0; n < 2; s.schema = nil { // until two in turn succeed
+		if err := s.round(t.Context()); err == nil {
+			n++
+		} else if n = 0; !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+	}
+	if st := s.Stats(); st.Lost != want*uint64(len(dataset.Tables())) || st.Behind != 0 {
+		t.Errorf("%s: stats %+v, want %d lost of each table", what, st, want)
+	}
+}
+
 // span is that whose parts merge merges into one: the second of the writer's two.
 const span = 24 * 100 * time.Millisecond
 
