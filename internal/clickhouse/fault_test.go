@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -204,32 +206,213 @@ func TestCopyIsMendedByCounting(t *testing.T) {
 	})
 }
 
-// What a purge removes from the datasets goes from the server too, when the next consumer runs.
+// What a purge removes from the datasets goes from the server too, rows and series, when the next
+// consumer runs, wherever it dies, and also if the purge then runs again.
 func TestPurgeReachesTheServer(t *testing.T) {
 	onServers(t, func(t *testing.T, url string) {
 		w := openWriter(t, t.TempDir())
 		m := newMaker()
+		peers := []string{"16U0007", "16U0008"}
 		appendRows(t, w, m, 100)
 		commit(t, w)
-		for i := range 3 { // a part that has nobody else's
-			row := dataset.DiscoveryRow{ID: "16U0007", Seq: uint64(i), Common: dataset.Common{Timestamp: 1763800000000}}
-			if err := dataset.Append(w, row); err != nil {
+		appendAlone(t, w, peers...) // a part that has nobody else's
+		commit(t, w)
+		appendRows(t, w, m, 10)
+		appendAlone(t, w, peers...)
+		commit(t, w)
+		s := newSink(t, w, url)
+		round(t, s)
+		sameSeries(t, s)
+		recount := func() {
+			if err := Recount(w.Dir()); err != nil {
 				t.Fatal(err)
 			}
 		}
+		for i, peer := range peers {
+			recount()
+			removed, err := w.Purge(t.Context(), func(p string) bool { return p == peer })
+			if err != nil || removed[dataset.Discovery] < 5 {
+				t.Fatalf("removed %v, %v", removed, err)
+			}
+			if i == 0 {
+				for _, step := range append([]string{"remove", "removed"}, steps...) {
+					roundUntil(t, w, url, step, 0)
+					roundUntil(t, w, url, step, 1)
+				}
+			} else {
+				for roundUntil(t, w, url, "removed", 0) {
+					recount()
+				}
+			}
+			s = newSink(t, w, url)
+			round(t, s)
+			sameRows(t, s)
+			sameSeriesWhere(t, s, "value != 0")
+		}
+		zeros := seriesRows(t, s, "SELECT DISTINCT name FROM "+s.schema.table(seriesView)+" WHERE value = 0 AND label IN ('', 'alone') ORDER BY name")
+		if want := "[handshakes]\n[nodes]\n[records]\n[stake_eth]\n[validators]\n[visits]\n[watches]\n[with_validators]\n"; zeros != want {
+			t.Errorf("series that are 0:\n%s", zeros)
+		}
+	})
+}
+
+// roundUntil is a round of a sink that dies when it has passed a step so often; false when it does not.
+func roundUntil(t *testing.T, w *dataset.Writer, url, step string, passed int) bool {
+	t.Helper()
+	s := newSink(t, w, url)
+	s.crash = func(at string) error {
+		if at == step {
+			if passed--; passed < 0 {
+				return errKilled
+			}
+		}
+		return nil
+	}
+	err := s.round(t.Context())
+	if err != nil && !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	return err != nil
+}
+
+// appendAlone appends rows of each peer in an hour of its own, and with labels of their own in an
+// hour of others.
+func appendAlone(t *testing.T, w *dataset.Writer, ids ...string) {
+	t.Helper()
+	const at = 1763800000000
+	for i := range 2 * len(ids) {
+		id, timestamp := ids[i/2], at+int64(i%2)*(50+int64(i))*hourMS
+		common := dataset.Common{Timestamp: timestamp}
+		estimated := dataset.EstimateRow{ID: id, Client: "alone", ValidatorsMean: 7, PValidator: 1, MeanBalance: new(32.0), Common: common}
+		estimated.Timestamp -= timestamp % hourMS
+		for _, err := range []error{
+			dataset.Append(w, dataset.DiscoveryRow{ID: id, Common: common}),
+			dataset.Append(w, dataset.MetadataRow{ID: id, Common: common}),
+			dataset.Append(w, dataset.VisitRow{ID: id, Outcome: "alone", Watch: &dataset.Watch{}, Common: common}),
+			dataset.Append(w, estimated),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// The rows keep the source that they were copied under, whatever the durable is later: nothing is
+// inserted twice after a purge, nor at another address of the server. Tokens are not used again.
+func TestSourceStays(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		appendRows(t, w, newMaker(), 20)
 		commit(t, w)
 		round(t, newSink(t, w, url))
+		epochs := map[uint64]bool{}
+		check := func(what, url string) {
+			t.Helper()
+			s, err := New(Config{URL: url}, w, "consumer-other", discardLog())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.conn.close()
+			if epochs[s.state.Epoch] {
+				t.Errorf("%s: epoch %d again", what, s.state.Epoch)
+			}
+			epochs[s.state.Epoch] = true
+			round(t, s)
+			sameRows(t, s)
+			if st := s.Stats(); st.Inserts != 0 || st.Replaced != 0 {
+				t.Errorf("%s: stats %+v", what, st)
+			}
+		}
+		check("another durable", url)
+		for range 2 {
+			if err := Recount(w.Dir()); err != nil {
+				t.Fatal(err)
+			}
+			check("a purge", url)
+		}
+		check("another address", strings.Replace(url, "127.0.0.1", "localhost", 1))
+		check("the address of before", url)
+
+		// As after a restore: the file has the source alone.
+		if err := os.WriteFile(filepath.Join(w.Dir(), stateFile), []byte(`{"source": "consumer-test"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		check("a source", url)
+
+		// Without a file the durable of before is needed; the tokens are new ones all the same.
+		if err := os.Remove(filepath.Join(w.Dir(), stateFile)); err != nil {
+			t.Fatal(err)
+		}
 		if err := Recount(w.Dir()); err != nil {
 			t.Fatal(err)
 		}
-		removed, err := w.Purge(t.Context(), func(peer string) bool { return peer == "16U0007" })
-		if err != nil || removed[dataset.Discovery] < 4 {
-			t.Fatalf("removed %v, %v", removed, err)
-		}
 		s := newSink(t, w, url)
+		if epochs[s.state.Epoch] {
+			t.Errorf("a lost file: epoch %d again", s.state.Epoch)
+		}
 		round(t, s)
 		sameRows(t, s)
 	})
+}
+
+// Segments that cannot be copied are counted once, however often what follows them fails: those of
+// parts that are gone or damaged, and of parts that the server has merged with others.
+func TestLostSegmentsAreCountedOnce(t *testing.T) {
+	onServers(t, func(t *testing.T, url string) {
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		commitInOneSpan(t, w, m, 4)
+		merge(t, w)
+		round(t, newSink(t, w, url))
+
+		other := openWriter(t, t.TempDir()) // the directory at an earlier time
+		for range 3 {
+			appendRows(t, other, m, 10)
+			commit(t, other)
+		}
+		lostAfterFailures(t, newSink(t, other, url), "merged", 3)
+
+		for range 3 {
+			appendRows(t, w, m, 10)
+			commit(t, w)
+		}
+		for _, table := range dataset.Tables() {
+			parts, err := dataset.Parts(w.Dir(), table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(dataset.Dir(w.Dir(), table), parts[len(parts)-2].Name())); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(filepath.Join(dataset.Dir(w.Dir(), table), parts[len(parts)-3].Name()), 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lostAfterFailures(t, newSink(t, w, url), "gone and damaged", 2)
+	})
+}
+
+// lostAfterFailures copies all, with errors on the way, and compares the segments lost per table.
+func lostAfterFailures(t *testing.T, s *Sink, what string, want uint64) {
+	t.Helper()
+	failures := map[string]int{}
+	s.crash = func(at string) error {
+		if failures[at]++; failures[at] <= 3 {
+			return errKilled
+		}
+		return nil
+	}
+	for n := 0; n < 2; s.schema = nil { // until two in turn succeed
+		if err := s.round(t.Context()); err == nil {
+			n++
+		} else if n = 0; !errors.Is(err, errKilled) {
+			t.Fatal(err)
+		}
+	}
+	if st := s.Stats(); st.Lost != want*uint64(len(dataset.Tables())) || st.Behind != 0 {
+		t.Errorf("%s: stats %+v, want %d lost of each table", what, st, want)
+	}
 }
 
 // span is that whose parts merge merges into one: the second of the writer's two.
@@ -307,6 +490,12 @@ func until(t *testing.T, what string, ok func() bool) {
 // sameSeries compares the materialised series with the rows on the server.
 func sameSeries(t *testing.T, s *Sink) {
 	t.Helper()
+	sameSeriesWhere(t, s, "1")
+}
+
+// sameSeriesWhere is sameSeries for the lines of a condition.
+func sameSeriesWhere(t *testing.T, s *Sink, condition string) {
+	t.Helper()
 	schema, err := newSchema(s.target, "26.9")
 	if err != nil {
 		t.Fatal(err)
@@ -316,8 +505,8 @@ func sameSeries(t *testing.T, s *Sink) {
 		if one.where != "" {
 			where = one.where
 		}
-		want := seriesRows(t, s, fmt.Sprintf("SELECT %s AS at, %s AS tag, %s FROM %s WHERE %s GROUP BY at, tag ORDER BY at, tag", one.at, one.label, one.value, schema.table(one.table), where))
-		got := seriesRows(t, s, fmt.Sprintf("SELECT timestamp, label, value FROM %s WHERE name = %s ORDER BY timestamp, label", schema.table(seriesView), quote(one.name)))
+		want := seriesRows(t, s, fmt.Sprintf("SELECT at, tag, value FROM (SELECT %s AS at, %s AS tag, %s AS value FROM %s WHERE %s GROUP BY at, tag) WHERE %s ORDER BY at, tag", one.at, one.label, one.value, schema.table(one.table), where, condition))
+		got := seriesRows(t, s, fmt.Sprintf("SELECT timestamp, label, value FROM %s WHERE name = %s AND %s ORDER BY timestamp, label", schema.table(seriesView), quote(one.name), condition))
 		if got != want || want == "" {
 			t.Errorf("series %s:\n got %s\nwant %s", one.name, got, want)
 		}

@@ -60,7 +60,7 @@ func New(cfg Config, w *dataset.Writer, source string, log *slog.Logger) (*Sink,
 	if err != nil {
 		return nil, err
 	}
-	st, err := readState(w.Dir(), t, source, log)
+	st, err := openState(w.Dir(), t, source, log)
 	if err != nil {
 		return nil, err
 	}
@@ -213,12 +213,12 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 	}
 	defer part.Close()
 	if st.Next > 0 && part.First > st.Next {
-		s.lost(t.name, st.Next, part.First-1, errors.New("the parts are gone"))
+		if err := s.lose(t.name, st.Next, part.First-1, errors.New("the parts are gone")); err != nil {
+			return false, err
+		}
 	}
 	if err := part.Open(ctx); errors.Is(err, dataset.ErrDamaged) {
-		s.lost(t.name, part.First, part.Last, err)
-		st.Next, st.Attempt = part.Last+1, 0
-		return true, s.state.write(s.writer.Dir())
+		return true, s.lose(t.name, part.First, part.Last, err)
 	} else if err != nil {
 		return false, err
 	}
@@ -227,10 +227,12 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 		return true, nil // written with the next that has rows
 	}
 	u := newUnit(t, s.state.Source, part)
-	if err := s.copyPart(ctx, u, part); err != nil {
+	if err := s.copyPart(ctx, u, part); errors.Is(err, errOtherCopy) {
+		return true, s.lose(t.name, part.First, part.Last, err)
+	} else if err != nil {
 		return false, err
 	}
-	for _, statement := range s.schema.refresh(u, s.state.nextVersion()) {
+	for _, statement := range s.schema.refresh(u, s.state.nextVersion(), st.Stale) {
 		if err := s.conn.exec(ctx, statement); err != nil {
 			return false, err
 		}
@@ -250,10 +252,14 @@ func (s *Sink) expired(p *dataset.PartReader) bool {
 	return s.target.TTL > 0 && time.Since(p.Stored) > s.target.TTL
 }
 
-func (s *Sink) lost(table string, first, last uint64, err error) {
+// lose goes on after segments that cannot be copied, so that they are counted once.
+func (s *Sink) lose(table string, first, last uint64, err error) error {
+	st := s.state.table(table)
+	st.Next, st.Attempt = last+1, 0
 	s.update(func(st *Stats) { st.Lost += last - first + 1 })
 	s.log.Error("ClickHouse will not have these segments: retention removed them before they were copied, or they are damaged",
 		slog.String("table", table), slog.Uint64("first", first), slog.Uint64("last", last), slog.Any("error", err))
+	return s.state.write(s.writer.Dir())
 }
 
 // step is where the process may die.

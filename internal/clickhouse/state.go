@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,15 +16,15 @@ import (
 // stateFile is in the data directory.
 const stateFile = "clickhouse.json"
 
-// state is how far the copy is. Losing it costs time, and nothing else: what the server has is
-// counted before anything is inserted.
+// state is how far the copy is. Losing it costs time, and nothing else while the durable is that
+// of Source: what the server has is counted before anything is inserted.
 type state struct {
 	// Endpoint and Database are where the copy is.
 	Endpoint string `json:"endpoint"`
 	Database string `json:"database"`
 	// Source is in every row. It is the durable's name of the time when the copy began.
 	Source string `json:"source"`
-	// Epoch counts how often the copy was begun again; it is a part of the tokens, since the
+	// Epoch is greater each time that the copy begins again; it is a part of the tokens, since the
 	// server remembers those of rows that it has lost.
 	Epoch uint64 `json:"epoch"`
 	// Version is that of the newest refresh of the series.
@@ -39,33 +40,46 @@ type tableState struct {
 	Rows  int64  `json:"rows"`
 	// Attempt counts how often the next part had to be inserted under a new token.
 	Attempt uint64 `json:"attempt"`
+	// Stale is the first version of schema.mark that no refresh followed; 0 for none.
+	Stale uint64 `json:"stale,omitempty"`
 }
 
-// readState reads the file of a data directory. A copy to another server or database begins
-// again, and so does one whose file cannot be read.
-func readState(dir string, t *target, source string, log *slog.Logger) (*state, error) {
-	fresh := &state{Endpoint: t.endpoint, Database: t.database, Source: source, Tables: map[string]*tableState{}}
-	path := filepath.Join(dir, stateFile)
-	data, err := readSmall(path)
+// openState reads the file of a data directory, or makes it: source is then in the rows from the
+// beginning of the copy on, whatever the durable is later. A copy to another server or database
+// begins again, and so does one whose file cannot be read.
+func openState(dir string, t *target, source string, log *slog.Logger) (*state, error) {
+	s, err := readState(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		path := filepath.Join(dir, stateFile)
+		if _, err := os.Lstat(path); err == nil {
+			log.Warn("the state of the copy in ClickHouse cannot be read: counting it from the beginning", slog.String("file", path), slog.String("source", source))
+		}
+		s = &state{Source: source, Tables: map[string]*tableState{}}
+	case s.Endpoint == t.endpoint && s.Database == t.database:
+		return s, nil
+	}
+	s.Endpoint, s.Database = t.endpoint, t.database
+	s.restart()
+	return s, s.write(dir)
+}
+
+// readState is nil when there is no file, or none that can be used.
+func readState(dir string) (*state, error) {
+	data, err := readSmall(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fresh, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	var s state
 	if err := json.Unmarshal(data, &s); err != nil || s.Source == "" {
-		log.Warn("the state of the copy in ClickHouse cannot be read: counting it from the beginning", slog.String("file", path), slog.Any("error", err))
-		return fresh, nil
+		return nil, nil
 	}
-	if s.Endpoint != t.endpoint || s.Database != t.database {
-		return fresh, nil
-	}
-	for name, t := range s.Tables {
-		if t == nil {
-			delete(s.Tables, name)
-		}
-	}
+	maps.DeleteFunc(s.Tables, func(_ string, t *tableState) bool { return t == nil })
 	if s.Tables == nil {
 		s.Tables = map[string]*tableState{}
 	}
@@ -83,11 +97,12 @@ func (s *state) write(dir string) error {
 // Recount has the copy of a data directory counted from the beginning, and what is not as in the
 // datasets replaced, when a consumer runs the next time. None may run meanwhile.
 func Recount(dataDir string) error {
-	err := os.Remove(filepath.Join(dataDir, stateFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	s, err := readState(dataDir)
+	if err != nil || s == nil { // without a state, everything is counted
+		return err
 	}
-	return err
+	s.restart()
+	return s.write(dataDir)
 }
 
 func (s *state) table(name string) *tableState {
@@ -97,14 +112,22 @@ func (s *state) table(name string) *tableState {
 	return s.Tables[name]
 }
 
-// restart begins the copy again: every part is counted.
+// restart begins the copy again: every part is counted. The source stays.
 func (s *state) restart() {
-	s.Epoch++
-	s.Tables = map[string]*tableState{}
+	s.Epoch = nextNumber(s.Epoch)
+	for name, t := range s.Tables {
+		s.Tables[name] = &tableState{Stale: t.Stale}
+	}
 }
 
-// nextVersion is greater than all before, also when the file was lost or the clock was changed.
+// nextVersion is that of the next refresh.
 func (s *state) nextVersion() uint64 {
-	s.Version = max(s.Version+1, uint64(time.Now().UnixMilli()))
+	s.Version = nextNumber(s.Version)
 	return s.Version
+}
+
+// nextNumber is greater than last, and than all before if the file was lost; the clock may have
+// been changed since, or the file lost, but not both.
+func nextNumber(last uint64) uint64 {
+	return max(last+1, uint64(time.Now().UnixMilli()))
 }

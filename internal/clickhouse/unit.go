@@ -78,8 +78,10 @@ func (s *Sink) count(ctx context.Context, u unit) (held, error) {
 	return held{n[0], n[1], n[2], n[3]}, nil
 }
 
+var errOtherCopy = errors.New("one part, of another copy of the data directory")
+
 // copyPart makes the server have the part's rows, each once. It may be interrupted at any moment
-// and called again.
+// and called again. After errOtherCopy, trying again does not help.
 func (s *Sink) copyPart(ctx context.Context, u unit, p *dataset.PartReader) error {
 	h, err := s.count(ctx, u)
 	switch {
@@ -88,8 +90,7 @@ func (s *Sink) copyPart(ctx context.Context, u unit, p *dataset.PartReader) erro
 	case h.rows > 0 && (h.first < u.first || h.last > u.last):
 		// The server has a part that this one was merged into: the data directory is that of an
 		// earlier time. What the two do not have in common cannot be told.
-		s.lost(u.table.name, u.first, u.last, fmt.Errorf("ClickHouse has segments %d to %d in one part, of another copy of the data directory", h.first, h.last))
-		return nil
+		return fmt.Errorf("ClickHouse has segments %d to %d in %w", h.first, h.last, errOtherCopy)
 	case h.rows == uint64(u.rows) && h.own == 0: // in the parts that were merged into it
 		return nil
 	case h.rows != h.own || h.own > uint64(u.rows): // the latter after a purge
@@ -195,6 +196,10 @@ func (s *Sink) insert(ctx context.Context, u unit, from, to int64, next nextRow)
 // remove removes rows that are inserted again: an insert that was not made whole, or rows of
 // parts that were merged while nobody copied them.
 func (s *Sink) remove(ctx context.Context, u unit, condition string) error {
+	st, version := s.state.table(u.table.name), s.state.nextVersion()
+	if st.Stale == 0 {
+		st.Stale = version
+	}
 	if err := s.newToken(u.table.name); err != nil {
 		return err
 	}
@@ -203,13 +208,18 @@ func (s *Sink) remove(ctx context.Context, u unit, condition string) error {
 	if err := s.step("remove"); err != nil {
 		return err
 	}
-	if err := s.conn.exec(ctx, s.schema.remove(u.table, condition)); err != nil {
-		return err
+	for _, statement := range append(s.schema.mark(u, condition, version), s.schema.remove(u.table, condition)) {
+		if err := s.conn.exec(ctx, statement); err != nil {
+			return err
+		}
 	}
 	for deadline := time.Now().Add(removeWait); ; {
 		n, err := s.conn.numbers(ctx, "SELECT count() FROM "+s.schema.table(u.table.name)+" WHERE "+condition, 1)
-		if err != nil || n[0] == 0 {
+		if err != nil {
 			return err
+		}
+		if n[0] == 0 {
+			return s.step("removed")
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("ClickHouse at %s still has %d of the rows that were to be removed from %s", s.conn.endpoint, n[0], u.table.name)
