@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/loglimit"
 )
 
 var errKilled = errors.New("killed")
@@ -475,6 +477,44 @@ func TestCatchesUp(t *testing.T) {
 			t.Errorf("stats %+v", st)
 		}
 		sameRows(t, s)
+	})
+}
+
+// The pause after an error is the shortest again once a part was copied, though others are left.
+func TestPauseAfterProgress(t *testing.T) {
+	onServers(t, func(t *testing.T, server string) {
+		w := openWriter(t, t.TempDir())
+		m := newMaker()
+		for range 2 {
+			appendRows(t, w, m, 10)
+			commit(t, w)
+		}
+		s := newSink(t, w, server)
+		var out strings.Builder
+		s.log, s.limit = slog.New(slog.NewTextHandler(&out, nil)), loglimit.Every(0)
+		s.retryMin, s.poll = time.Millisecond, time.Millisecond
+		again := 2
+		s.crash = func(at string) error { // two errors before each part
+			if at == "recorded" {
+				again = 2
+			} else if at == "insert" && again > 0 {
+				again--
+				return errKilled
+			}
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		until(t, "the copy", func() bool { return !s.Stats().CaughtUp.IsZero() })
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		first, second := strings.Count(out.String(), "retry_in=1ms"), strings.Count(out.String(), "retry_in=2ms")
+		if parts := 2 * len(dataset.Tables()); first != parts || second != parts || s.Stats().Failures != uint64(2*parts) {
+			t.Errorf("%d pauses of 1 ms and %d of 2 ms, want %d each:\n%s", first, second, parts, out.String())
+		}
 	})
 }
 

@@ -44,6 +44,7 @@ type Sink struct {
 
 	conn   *conn
 	schema *schema // nil while not connected
+	copied bool    // a part was recorded since the last error
 	// The constants above, and what a test does at each step, except in tests.
 	poll, retryMin, settle time.Duration
 	crash                  func(step string) error
@@ -103,6 +104,9 @@ func (s *Sink) Run(ctx context.Context) error {
 			return nil
 		case err != nil:
 			s.schema = nil // what the server has is looked at again
+			if s.copied {
+				s.copied, pause = false, s.retryMin
+			}
 			s.failed(err, pause)
 			wait, pause = pause, min(2*pause, retryMax)
 		default:
@@ -244,6 +248,7 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 	if err := s.state.write(s.writer.Dir()); err != nil {
 		return false, err
 	}
+	s.copied = true
 	return true, s.step("recorded")
 }
 

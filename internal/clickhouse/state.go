@@ -76,7 +76,7 @@ func readState(dir string) (*state, error) {
 		return nil, err
 	}
 	var s state
-	if err := json.Unmarshal(data, &s); err != nil || s.Source == "" {
+	if json.Unmarshal(data, &s) != nil || s.Source == "" {
 		return nil, nil
 	}
 	maps.DeleteFunc(s.Tables, func(_ string, t *tableState) bool { return t == nil })
