@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +109,26 @@ func TestForksWithoutAnnouncedEpochs(t *testing.T) {
 	}
 	if !strings.Contains(f.NotTold(), "epoch") {
 		t.Error(f.NotTold())
+	}
+}
+
+// Releases are summed by client where a client has several.
+func TestForksByClient(t *testing.T) {
+	f := Forks{Network: "n", Next: &NextFork{Name: "x"}, Versions: []ForkVersion{
+		{Client: "teku", Version: "1", Nodes: 3, Current: 3, Ready: 2, NotReady: 1},
+		{Client: "prysm", Version: "1", Nodes: 2, Current: 2, Ready: 2}, {Client: "prysm", Version: "2", Nodes: 4, Current: 3, NotReady: 3, Unknown: 1},
+	}}
+	var out bytes.Buffer
+	if err := f.WriteText(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`(?m)^prysm +6 +5 +2 +3 +1$`, `(?m)^teku +3 +3 +2 +1 +0$`, `(?m)^prysm +2 +4 +3 +0 +3 +1$`} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("no %s in\n%s", want, &out)
+		}
+	}
+	f.Versions, out = f.Versions[:2], bytes.Buffer{}
+	if err := f.WriteText(&out); err != nil || strings.Count(out.String(), "CLIENT") != 1 {
+		t.Errorf("%v: one release each is one table\n%s", err, &out)
 	}
 }

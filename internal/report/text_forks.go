@@ -52,22 +52,55 @@ func (f Forks) WriteText(w io.Writer) error {
 	return p.writeTo(w)
 }
 
-// writeVersions writes a line per client version: how many of its nodes are ready, if there
-// is a fork to be ready for.
+// writeVersions writes a line per client, if one has several releases, and one per release: how
+// many of its nodes are ready, if there is a fork to be ready for.
 func (f Forks) writeVersions(p *page) {
-	columns := []column{{"CLIENT", plainColumn, 0}, {"VERSION", textColumn, 0}, {"NODES", plainColumn, 0}, {"ON THE CURRENT FORK", plainColumn, 1}}
+	if clients := f.byClient(); len(clients) < len(f.Versions) {
+		p.table(f.columns(), f.rows(clients))
+	}
+	p.table(slices.Insert(f.columns(), 1, column{"VERSION", textColumn, 0}), f.rows(f.Versions))
+}
+
+func (f Forks) columns() []column {
+	columns := []column{{"CLIENT", plainColumn, 0}, {"NODES", plainColumn, 0}, {"ON THE CURRENT FORK", plainColumn, 1}}
 	if f.Next != nil {
 		columns = append(columns, column{name: "READY"}, column{name: "NOT READY"}, column{name: "UNKNOWN"})
 	}
+	return columns
+}
+
+// rows are those of releases or, without versions, of clients.
+func (f Forks) rows(versions []ForkVersion) [][]string {
 	rows := [][]string{}
-	for _, v := range f.Versions {
-		row := []string{orUnknown(v.Client), orUnknown(v.Version), fmt.Sprint(v.Nodes), f.known(v.Current)}
+	for _, v := range versions {
+		row := []string{orUnknown(v.Client)}
+		if v.Version != ofClient {
+			row = append(row, orUnknown(v.Version))
+		}
+		row = append(row, fmt.Sprint(v.Nodes), f.known(v.Current))
 		if f.Next != nil {
 			row = append(row, fmt.Sprint(v.Ready), fmt.Sprint(v.NotReady), fmt.Sprint(v.Unknown))
 		}
 		rows = append(rows, row)
 	}
-	p.table(columns, rows)
+	return rows
+}
+
+// ofClient is the version of a sum over the releases of a client.
+const ofClient = "all releases"
+
+// byClient sums the releases of each client, most nodes first.
+func (f Forks) byClient() (out []ForkVersion) {
+	for _, v := range f.Versions {
+		i := slices.IndexFunc(out, func(x ForkVersion) bool { return x.Client == v.Client })
+		if i < 0 {
+			i, out = len(out), append(out, ForkVersion{Client: v.Client, Version: ofClient})
+		}
+		x := &out[i]
+		x.Nodes, x.Current, x.Ready, x.NotReady, x.Unknown = x.Nodes+v.Nodes, x.Current+v.Current, x.Ready+v.Ready, x.NotReady+v.NotReady, x.Unknown+v.Unknown
+	}
+	slices.SortStableFunc(out, func(a, b ForkVersion) int { return cmp.Compare(b.Nodes, a.Nodes) })
+	return out
 }
 
 // announcedText sums up what the records of so many nodes say about the next fork. A record

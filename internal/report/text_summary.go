@@ -156,7 +156,7 @@ func (w Window) tail() string {
 func (v *Validators) fields(network string, inWindow bool) []field {
 	asOf := ""
 	if inWindow {
-		asOf = fmt.Sprintf("; estimated at %s for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
+		asOf = fmt.Sprintf("; as of %s, for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
 	}
 	list := append(v.totalsWithHidden(network, asOf), field{"unaccounted", v.unaccountedText()}, v.stakeField())
 	if text := v.Uncertainty.text(); text != "" {

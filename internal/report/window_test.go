@@ -148,7 +148,7 @@ func TestTailOfAWindow(t *testing.T) {
 		if want != "" && !strings.Contains(text, want) || want == "" && strings.Contains(text, "stored until") {
 			t.Errorf("want %q in\n%s", want, &out)
 		}
-		if !strings.Contains(text, "estimated at 2026-11-20T01:00:00Z for all nodes that were met in the 24 hours before that, whatever the window") {
+		if !strings.Contains(text, "as of 2026-11-20T01:00:00Z, for all nodes that were met in the 24 hours before that, whatever the window") {
 			t.Errorf("%s", &out)
 		}
 	}
