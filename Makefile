@@ -119,7 +119,7 @@ bench-geo: build ## what places cost: lookups, and the consumer with and without
 	./bin/bench -valtrack ./valtrack -cases places -events 1000000
 
 .PHONY: check-clickhouse
-check-clickhouse: bin/readers ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; two minutes (needs Debian, Python and pip)
+check-clickhouse: bin/readers ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; four minutes (needs Debian, Python and pip)
 	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
 	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -count=1 -v -timeout 20m
 

@@ -76,7 +76,7 @@ func readState(dir string) (*state, error) {
 		return nil, err
 	}
 	var s state
-	if json.Unmarshal(data, &s) != nil || s.Source == "" {
+	if usable := json.Unmarshal(data, &s) == nil && s.Source != ""; !usable {
 		return nil, nil
 	}
 	maps.DeleteFunc(s.Tables, func(_ string, t *tableState) bool { return t == nil })
