@@ -36,12 +36,19 @@ func notifyingService(t *testing.T) *Service {
 func TestNotifyReadyAndStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		svc := notifyingService(t)
+		var mu sync.Mutex
 		var sent []string
 		ctx, stop := context.WithCancel(t.Context())
-		go svc.notify(ctx, 0, func(state string) { sent = append(sent, state) })
+		go svc.notify(ctx, 0, func(state string) {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, state)
+		})
 		expect := func(want ...string) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(sent, want) {
 				t.Errorf("sent %q, want %q", sent, want)
 			}

@@ -315,6 +315,11 @@ func findAll(t *testing.T, boot []string) map[enode.ID]*enode.Node {
 		}
 		found[n.ID()] = n
 		asks.Go(func() {
+			if own, err := disc.RequestENR(n); err == nil { // others may still have an older record
+				mu.Lock()
+				found[n.ID()] = own
+				mu.Unlock()
+			}
 			for d := uint(256); d > 246; d -= 2 {
 				more, err := disc.Findnode(n, []uint{d, d - 1})
 				if err != nil {
