@@ -31,11 +31,16 @@ func TestAbandonedDurables(t *testing.T) {
 		}
 	}
 	closePublisher(t, p)
+	// The server counts what a durable has still to get a moment after it stored it.
+	var abandoned []Durable
+	until(t, "6 messages kept for each", func() bool {
+		abandoned, err = c.Abandoned(t.Context(), "own")
+		return err != nil || len(abandoned) == 2 && abandoned[0].Kept == 6 && abandoned[1].Kept == 6
+	})
 	var names []string
-	abandoned, err := c.Abandoned(t.Context(), "own")
 	for _, d := range abandoned {
 		names = append(names, d.Name)
-		if d.Kept != 6 || !strings.Contains(d.String(), "6 messages kept, created ") || !strings.Contains(d.String(), "never used") {
+		if !strings.Contains(d.String(), "6 messages kept, created ") || !strings.Contains(d.String(), "never used") {
 			t.Errorf("%+v: %s", d, d)
 		}
 	}
