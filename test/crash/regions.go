@@ -29,8 +29,9 @@ type regions struct {
 	dir       string
 	holders   []*exec.Cmd // keep the namespaces
 	procs     map[role]*process
-	consumers [2]*world // their directories, and what was published
-	boots     uint64
+	consumers [2]*world               // their directories, and what was published
+	boots     uint64                  // of all sentries so far
+	boot      [regionCount + 1]uint64 // of each region's
 }
 
 const (
@@ -180,6 +181,7 @@ func (r *regions) start(ctx context.Context, who role) (err error) {
 
 func (r *regions) startSentry(ctx context.Context, region, rate int) (*process, error) {
 	r.boots++
+	r.boot[region] = r.boots
 	who := string(sentryOf(region))
 	return r.within(region, r.sentry).start(ctx, r.dir, who, "-dir", r.consumers[0].published(), "-nats", r.url(region), "-replicas", strconv.Itoa(regionReplicas),
 		"-boot", strconv.FormatUint(r.boots, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(r.consumers[0].peers), "-name", who, "-spool", filepath.Join(r.dir, who, "spool"))
@@ -221,7 +223,11 @@ func (r *regions) killAll() {
 // everything, and stops them.
 func (r *regions) drain(ctx context.Context) error {
 	for i := 1; i <= regionCount; i++ {
-		if err := r.procs[sentryOf(i)].stop(patienceOfRegions); err != nil {
+		running := r.procs[sentryOf(i)]
+		if err := awaitPublished(ctx, r.consumers[0].published(), r.boot[i], running); err != nil {
+			return err
+		}
+		if err := running.stop(patienceOfRegions); err != nil {
 			return err
 		}
 		delete(r.procs, sentryOf(i))

@@ -191,7 +191,7 @@ func (w *world) killAll() {
 func (w *world) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainPatience)
 	defer cancel()
-	if err := w.awaitSentry(ctx); err != nil {
+	if err := awaitPublished(ctx, w.published(), w.boot, w.procs[sentry]); err != nil {
 		return err
 	}
 	if err := w.procs[sentry].stop(w.patience); err != nil {
@@ -222,16 +222,16 @@ func (w *world) drain(ctx context.Context) error {
 	return err
 }
 
-// awaitSentry waits until the sentry has published something: a process that gets
-// SIGTERM while it is being loaded dies of it.
-func (w *world) awaitSentry(ctx context.Context) error {
+// awaitPublished waits until the sentry of a boot has published something: a process that
+// gets SIGTERM while it is being loaded dies of it.
+func awaitPublished(ctx context.Context, dir string, boot uint64, sentry *process) error {
 	for {
-		told, err := published(w.published())
-		if err != nil || told[w.boot] > 0 {
+		told, err := published(dir)
+		if err != nil || told[boot] > 0 {
 			return err
 		}
-		if err := errors.Join(w.procs[sentry].check(), pause(ctx, drainPoll)); err != nil {
-			return fmt.Errorf("the sentry publishes nothing: %w", err)
+		if err := errors.Join(sentry.check(), pause(ctx, drainPoll)); err != nil {
+			return fmt.Errorf("%s publishes nothing: %w", sentry.name, err)
 		}
 	}
 }
