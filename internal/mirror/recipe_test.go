@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/mirror/mirrortest"
+	"github.com/chainbound/valtrack/test/markdown"
 )
 
 // DuckDB reads the manifest's parts from the store, as docs/recipes.md says, and finds the rows
@@ -27,13 +29,15 @@ func TestRecipe(t *testing.T) {
 	if _, err := os.Stat(extension); err != nil {
 		t.Skip("DuckDB's httpfs is not there: make mirror-recipe gets it")
 	}
-	page, err := os.ReadFile("../../docs/recipes.md")
+	blocks, err := markdown.Blocks("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, recipe, _ := strings.Cut(string(page), "## From an object store")
-	_, recipe, _ = strings.Cut(recipe, "```sql\n")
-	recipe, _, _ = strings.Cut(recipe, "```")
+	blocks = slices.DeleteFunc(blocks, func(b markdown.Block) bool { return !b.FromStore() })
+	if len(blocks) != 1 {
+		t.Fatalf("blocks that read an object store: %v, want one", blocks)
+	}
+	recipe := blocks[0].Code
 	w := newWorld(t)
 	w.life(0, commit(1, 10, 3))
 	w.now = epoch.Add(5 * time.Hour)

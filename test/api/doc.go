@@ -1,4 +1,6 @@
 // Package api tests the HTTP API from outside: requests of every kind that its specification
-// allows and forbids (schemathesis), and the examples for Python and R in docs/recipes.md. It
-// needs a Python with test/api/requirements.txt: `make fuzz-api` makes one.
+// allows and forbids (schemathesis). And it runs the code blocks of README.md, CONTRIBUTING.md,
+// SECURITY.md and docs against the same devnet, as a reader would: each is run, or is listed in
+// blocks_test.go with the reason why not. It needs Node.js and a Python with
+// test/api/requirements.txt: `make fuzz-api` makes one.
 package api

@@ -5,19 +5,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
 
-// The API from outside: one server for all.
+// The API from outside, and the blocks of the pages: one server for all.
 func TestFromOutside(t *testing.T) {
 	interpreter := python(t)
-	s := start(t)
+	s := start(t, interpreter)
 	t.Run("schemathesis", func(t *testing.T) { fuzz(t, interpreter, s) })
 	t.Run("schemathesis with a key", func(t *testing.T) { fuzz(t, interpreter, s, "--header", "X-API-Key: "+s.key) })
-	t.Run("examples", func(t *testing.T) { examples(t, interpreter, s) })
-	t.Run("recipes", func(t *testing.T) { recipes(t, interpreter, s) })
+	t.Run("blocks", func(t *testing.T) { blocks(t, s) })
 }
 
 // fuzz: whatever is asked, no answer is an error of the server, and each is as the specification
@@ -48,61 +46,4 @@ func fuzz(t *testing.T, interpreter string, s server, extra ...string) {
 	}
 	_, summary, _ := strings.Cut(text, "Test cases:")
 	t.Log(strings.TrimSpace(summary))
-}
-
-// examples runs those of docs/recipes.md as they are, but for the address, with a key and without:
-// what is commented out for a key is put in.
-func examples(t *testing.T, interpreter string, s server) {
-	page, err := os.ReadFile("../../docs/recipes.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(page), "\n## From the API\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	found := map[string]int{}
-	for _, m := range regexp.MustCompile("(?s)```(python|r)\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		language, code := m[1], strings.ReplaceAll(m[2], "http://127.0.0.1:8080", s.url)
-		found[language]++
-		withKey := regexp.MustCompile(`(?m)^# (api.*"key".*)$`).ReplaceAllString(code, "$1")
-		for name, text := range map[string]string{"public": code, "with a key": strings.ReplaceAll(withKey, `"key"`, `"`+s.keyFile+`"`)} {
-			t.Run(language+"/"+name, func(t *testing.T) {
-				cmd := exec.CommandContext(t.Context(), interpreter, "-c", text)
-				if language == "r" {
-					if exec.Command("Rscript", "-e", "library(httr2); library(jsonlite)").Run() != nil {
-						t.Skip("NOT RUN: there is no Rscript with httr2 and jsonlite (Debian: r-cran-httr2, r-cran-jsonlite)")
-					}
-					cmd = exec.CommandContext(t.Context(), "Rscript", "-e", text)
-				}
-				out, err := cmd.CombinedOutput()
-				if err != nil || !strings.Contains(string(out), "nodes") {
-					t.Errorf("%v\n%s", err, out)
-				}
-			})
-		}
-	}
-	if found["python"] != 2 || found["r"] != 1 {
-		t.Errorf("examples of %v in docs/recipes.md", found)
-	}
-}
-
-// recipes runs those of docs/recipes.md for Polars and pandas as they are, beside the server that
-// writes the data directory. test/e2e runs those for DuckDB.
-func recipes(t *testing.T, interpreter string, s server) {
-	page, err := os.ReadFile("../../docs/recipes.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ := strings.Cut(string(page), "\n## From the API\n")
-	found := 0
-	for _, m := range regexp.MustCompile("(?s)```python\n(.*?)```").FindAllStringSubmatch(text, -1) {
-		found++
-		cmd := exec.CommandContext(t.Context(), interpreter, "-c", m[1])
-		cmd.Dir = s.dir
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) == 0 {
-			t.Errorf("%v\n%s\nof\n%s", err, out, m[1])
-		}
-	}
-	if found < 8 {
-		t.Errorf("%d recipes for Python in docs/recipes.md", found)
-	}
 }

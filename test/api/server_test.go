@@ -1,14 +1,14 @@
 package api
 
 import (
-	"bufio"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +30,8 @@ const nodes = 40
 
 // server is a run with a devnet, whose API is filled.
 type server struct {
+	run     *service
+	python  string // its interpreter
 	dir     string // has the data directory data
 	url     string
 	key     string // of the scope full
@@ -38,14 +40,18 @@ type server struct {
 	part    string      // a file of metadata_events
 }
 
-func start(t *testing.T) server {
+// start starts the server as README says, in a directory that has what a clone has.
+func start(t *testing.T, interpreter string) server {
 	t.Helper()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "valtrack")
-	if out, err := exec.Command("go", "build", "-o", program, "../..").CombinedOutput(); err != nil {
+	s := server{python: interpreter, dir: t.TempDir()}
+	clone(t, s.dir)
+	s.keyFile = filepath.Join(s.dir, "key")
+	build := exec.CommandContext(t.Context(), "go", "build")
+	build.Dir, build.Env = s.dir, s.environment()
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	out, err := exec.Command(program, "check", "key", "ops", "--json").Output()
+	out, err := exec.CommandContext(t.Context(), filepath.Join(s.dir, "valtrack"), "check", "key", "ops", "--json").Output()
 	var key struct{ Key, Line string }
 	if err == nil {
 		err = json.Unmarshal(out, &key)
@@ -53,50 +59,62 @@ func start(t *testing.T) server {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	s := server{dir: dir, key: key.Key, keyFile: filepath.Join(dir, "key")}
-	keys := filepath.Join(dir, "keys")
-	for path, text := range map[string]string{s.keyFile: key.Key, keys: key.Line} {
+	s.key = key.Key
+	for path, text := range map[string]string{s.keyFile: key.Key, filepath.Join(s.dir, "keys"): key.Line} {
 		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run := exec.Command(program, "run", "--network", "devnet", "--devnet-nodes", "40", "--devnet-slot", "250ms", "--segment-age", "500ms",
-		"--data-dir", filepath.Join(dir, "data"), "--http", "127.0.0.1:0", "--api-keys", keys, "--http-rate", "0", "--log-format", "text")
-	stderr, err := run.StderrPipe()
+	line := readmeStart(t)
+	run := startService(t, s.dir, line, s.environment("VALTRACK_DEVNET_NODES="+strconv.Itoa(nodes), "VALTRACK_DEVNET_SLOT=250ms", "VALTRACK_SEGMENT_AGE=500ms",
+		"VALTRACK_HTTP=127.0.0.1:0", "VALTRACK_API_KEYS=keys", "VALTRACK_HTTP_RATE=0"))
+	s.run = run
+	s.url = run.wait(t, regexp.MustCompile(`msg=crawling .*api=(http\S+)`))[1]
+	s.wait(t)
+	return s
+}
+
+// environment is that of commands: the programs are in its path, and it has no settings but these.
+func (s *server) environment(more ...string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "VALTRACK_") || strings.HasPrefix(v, "NATS_URL=") })
+	path := strings.Join([]string{filepath.Join(s.dir, programs), s.dir, filepath.Dir(s.python), os.Getenv("PATH")}, ":")
+	return append(append(env, "PATH="+path, "CURL_HOME="+s.dir, "CGO_ENABLED=0", "GOFLAGS=-trimpath"), more...)
+}
+
+// programs is the directory of those that the pages take as installed.
+const programs = ".programs"
+
+// readmeStart is README's first command.
+func readmeStart(t *testing.T) string {
+	t.Helper()
+	for _, b := range pages(t) {
+		if b.Page == "README.md" && isService.MatchString(b.First()) {
+			return b.First()
+		}
+	}
+	t.Fatal("README.md starts nothing")
+	return ""
+}
+
+// clone gives a directory the files of this checkout, by links.
+func clone(t *testing.T, dir string) {
+	t.Helper()
+	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := run.Start(); err != nil {
+	entries, err := os.ReadDir(root)
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	lines := bufio.NewScanner(stderr)
-	found := make(chan string, 1)
-	go func() {
-		at := regexp.MustCompile(`serving the API.* url=(\S+)`)
-		for lines.Scan() {
-			if m := at.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m[1]
-			}
-			if strings.Contains(lines.Text(), "level=ERROR") {
-				t.Errorf("the server logged %s", lines.Text())
-			}
+	for _, e := range entries {
+		if slices.Contains([]string{".git", "bin", "data", "dist", "valtrack"}, e.Name()) {
+			continue
 		}
-		ended <- run.Wait()
-	}()
-	t.Cleanup(func() {
-		run.Process.Signal(syscall.SIGTERM)
-		if err := <-ended; err != nil {
-			t.Errorf("the server ended with %v", err)
+		if err := os.Symlink(filepath.Join(root, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
 		}
-	})
-	select {
-	case s.url = <-found:
-	case <-time.After(time.Minute):
-		t.Fatal("no API after a minute")
 	}
-	s.wait(t)
-	return s
 }
 
 // wait waits until all nodes are known, and handshakes are stored.
