@@ -192,6 +192,7 @@ func TestRunDevnetRecordsTheTruth(t *testing.T) {
 	checkMetadataTable(t, data, len(rows))
 	checkDiscovery(t, data, nodes)
 	checkOutcomes(t, nodes, visits)
+	runQueries(t, data, rows[0]["id"].(string))
 }
 
 // checkRow compares one row of validator_metadata_events with the truth.
