@@ -31,6 +31,7 @@ func (g *guide) substitutions() *strings.Replacer {
 		"--network-dir DIR", "--network-dir data/devnet",
 		" DIR/", " data/",
 		"/srv/www/", "www/",
+		"git clone https://github.com/chainbound/valtrack && cd valtrack", "true", // is done
 	)
 }
 
