@@ -2,14 +2,17 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chainbound/valtrack/test/markdown"
 )
@@ -20,6 +23,7 @@ type guide struct {
 	server
 	nats    string // address of a NATS server
 	printed strings.Builder
+	indices string // of concentration, as the first script prints them
 }
 
 // substitutions are what a reader puts in, and the addresses of the servers here, whose ports are free ones.
@@ -60,6 +64,10 @@ func blocks(t *testing.T, s server) {
 		{"nats", 1, g.natsConfig},
 		{"", 2, g.output}, // the last: it reads what the others have printed
 	} {
+		if of.language == "python" { // these and R see the nodes of one moment
+			to := strconv.FormatInt(time.Now().UnixMilli(), 10)
+			g.bash(t, "valtrack export nodes --data-dir data --to "+to+" --out nodes.parquet\nvaltrack export nodes --data-dir data --to "+to+" --out nodes.csv")
+		}
 		for _, b := range byLanguage[of.language] {
 			t.Run(b.String(), func(t *testing.T) { of.run(t, b) })
 		}
@@ -202,7 +210,18 @@ func (g *guide) script(t *testing.T, b markdown.Block) {
 		if err != nil || len(bytes.TrimSpace(out)) == 0 {
 			t.Errorf("%v\n%s\nof\n%s", err, out, text)
 		}
+		if printed := indices(string(out)); strings.Contains(printed, "HHI") {
+			if g.indices = cmp.Or(g.indices, printed); printed != g.indices {
+				t.Errorf("concentration is\n%s\nand here\n%s", g.indices, printed)
+			}
+		}
 	}
+}
+
+// indices has no digits that rounding may change, and R's word for none.
+func indices(out string) string {
+	out = regexp.MustCompile(`HHI (\d+)\S*`).ReplaceAllString(strings.ReplaceAll(out, "None", "NA"), "HHI $1")
+	return regexp.MustCompile(`(?m) +$`).ReplaceAllString(out, "")
 }
 
 // natsConfig: a NATS server takes it.
