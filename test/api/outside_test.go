@@ -6,8 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The API from outside: one server for all.
@@ -86,24 +88,52 @@ func examples(t *testing.T, interpreter string, s server) {
 	}
 }
 
-// recipes runs those of docs/recipes.md for Polars and pandas as they are, beside the server that
-// writes the data directory. test/e2e runs those for DuckDB.
+// recipes runs those of docs/recipes.md for Polars, pandas and R as they are, beside the server that
+// writes the data directory: those of concentration print the same. test/e2e runs those for DuckDB.
 func recipes(t *testing.T, interpreter string, s server) {
 	page, err := os.ReadFile("../../docs/recipes.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text, _, _ := strings.Cut(string(page), "\n## From the API\n")
-	found := 0
-	for _, m := range regexp.MustCompile("(?s)```python\n(.*?)```").FindAllStringSubmatch(text, -1) {
-		found++
-		cmd := exec.CommandContext(t.Context(), interpreter, "-c", m[1])
-		cmd.Dir = s.dir
-		if out, err := cmd.CombinedOutput(); err != nil || len(out) == 0 {
-			t.Errorf("%v\n%s\nof\n%s", err, out, m[1])
+	now := strconv.FormatInt(time.Now().UnixMilli(), 10) // both with the same estimates
+	for _, name := range []string{"nodes.parquet", "nodes.csv"} {
+		export := exec.CommandContext(t.Context(), filepath.Join(s.dir, "valtrack"), "export", "nodes", "--data-dir", "data", "--to", now, "--out", name)
+		export.Dir = s.dir
+		if out, err := export.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	if found < 8 {
-		t.Errorf("%d recipes for Python in docs/recipes.md", found)
+	found, concentration := map[string]int{}, ""
+	for _, m := range regexp.MustCompile("(?s)```(python|r)\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		found[m[1]]++
+		cmd := exec.CommandContext(t.Context(), interpreter, "-c", m[2])
+		if m[1] == "r" {
+			if _, err := exec.LookPath("Rscript"); err != nil {
+				t.Log("NOT RUN: there is no Rscript (Debian: r-base-core)")
+				continue
+			}
+			cmd = exec.CommandContext(t.Context(), "Rscript", "-e", m[2])
+		}
+		cmd.Dir = s.dir
+		out, err := cmd.CombinedOutput()
+		if err != nil || len(out) == 0 {
+			t.Errorf("%v\n%s\nof\n%s", err, out, m[2])
+		}
+		if strings.Contains(m[2], "HHI") {
+			said := normal(string(out))
+			if concentration = cmp.Or(concentration, said); said != concentration {
+				t.Errorf("concentration is\n%s\nand\n%s\nof\n%s", concentration, said, m[2])
+			}
+		}
 	}
+	if found["python"] < 10 || found["r"] != 1 {
+		t.Errorf("recipes of %v in docs/recipes.md", found)
+	}
+}
+
+// normal has numbers without what rounding may change, and R's word for none.
+func normal(out string) string {
+	out = regexp.MustCompile(`HHI (\d+)\S*`).ReplaceAllString(strings.ReplaceAll(out, "None", "NA"), "HHI $1")
+	return regexp.MustCompile(`(?m) +$`).ReplaceAllString(out, "")
 }
