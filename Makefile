@@ -75,7 +75,7 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s); FUZZ_EVERY=3: a third of th
 	  done; done
 
 .PHONY: fuzz-api
-fuzz-api: $(PYTHON) ## schemathesis against the API of a devnet, the recipes for Python and R, and the figures of contrib/paper: under two minutes, or VALTRACK_FUZZ_SECONDS for each of two runs (needs Python 3 with venv; R with httr2 for its example)
+fuzz-api: $(PYTHON) ## schemathesis against the API of a devnet, the recipes for Python and R, and the figures of contrib/paper: under two minutes, or VALTRACK_FUZZ_SECONDS for each of two runs (needs Python 3 with venv; R, with httr2 for its example)
 	VALTRACK_PYTHON=$(CURDIR)/bin/python/bin/python $(GO) test ./test/api -count=1 -v -timeout 3h
 
 .PHONY: interop
