@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// The lines with curl that README shows work as they are typed.
-func TestReadmeShowsRequestsThatWork(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+// The lines with curl that the quick start shows work as they are typed.
+func TestQuickStartShowsRequestsThatWork(t *testing.T) {
+	text, err := os.ReadFile("../../docs/quick-start.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := regexp.MustCompile(`(?m)^curl .*$`).FindAllString(string(text), -1)
 	if len(lines) < 3 {
-		t.Fatalf("README.md has %d lines with curl", len(lines))
+		t.Fatalf("quick-start.md has %d lines with curl", len(lines))
 	}
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("no curl")
