@@ -203,6 +203,17 @@ upgrade: bin/valtrack-before-places bin/readers $(DUCKDB) ## a data directory wi
 upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-places.tar.gz
 	test/e2e/testdata/before-places.sh bin/valtrack-before-places "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 
+# Opened by every later version in TestUpgradeFromReleases, TestStreamOfReleases, TestEventsOfReleases
+# and TestTablesOfReleases.
+.PHONY: release-fixture
+release-fixture: bin/readers ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; two minutes (needs Debian, Python and pip)
+	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
+	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
+	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	VALTRACK_RELEASE=$(VERSION) $(GO) test ./test/e2e -run '^TestMakeReleaseFixture$$' -count=1 -v -timeout 15m
+	VALTRACK_RELEASE=$(VERSION) $(GO) test . ./internal/event -run '^(TestFormatsHaveAFixture|TestMakeReleaseFixture)$$' -count=1
+	VALTRACK_RELEASE=$(VERSION) VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -run '^TestMakeReleaseFixture$$' -count=1 -v -timeout 15m
+
 .PHONY: check-ops
 check-ops: ## alert rules, dashboard and units; a real Prometheus scrapes every kind of process; a minute (needs prometheus with promtool, systemd-analyze)
 	$(GO) test . -run '^Test(Alerts|Dashboard|MetricsOf|Units)' -count=1
