@@ -123,6 +123,11 @@ func (c *Client) Crawl(ctx context.Context) (Answer[Crawl], error) {
 	return get[Crawl](ctx, c, nil, "crawl")
 }
 
+// Sentries compares the sentries over the last day.
+func (c *Client) Sentries(ctx context.Context) (Answer[Sentries], error) {
+	return get[Sentries](ctx, c, nil, "sentries")
+}
+
 // Datasets lists the datasets and their files.
 func (c *Client) Datasets(ctx context.Context) (Answer[[]Dataset], error) {
 	return get[[]Dataset](ctx, c, nil, "datasets")

@@ -29,7 +29,7 @@ func TestTypesAreAsSpecified(t *testing.T) {
 		"/summary": reflect.TypeFor[Answer[Summary]](), "/nodes": reflect.TypeFor[Answer[[]Node]](), "/nodes/{id}": reflect.TypeFor[Answer[NodeDetail]](),
 		"/nodes/{id}/observations": reflect.TypeFor[Answer[Observations]](), "/subnets": reflect.TypeFor[Answer[Subnets]](), "/forks": reflect.TypeFor[Answer[Forks]](),
 		"/errors": reflect.TypeFor[Answer[[]Outcome]](), "/concentration": reflect.TypeFor[Answer[[]Concentration]](), "/timeseries": reflect.TypeFor[Answer[[]Point]](),
-		"/changes": reflect.TypeFor[Answer[[]Change]](), "/crawl": reflect.TypeFor[Answer[Crawl]](), "/datasets": reflect.TypeFor[Answer[[]Dataset]](),
+		"/changes": reflect.TypeFor[Answer[[]Change]](), "/crawl": reflect.TypeFor[Answer[Crawl]](), "/sentries": reflect.TypeFor[Answer[Sentries]](), "/datasets": reflect.TypeFor[Answer[[]Dataset]](),
 	}
 	for _, list := range []string{Countries, Cities, Networks, Hosting, Clients} {
 		answers["/"+list] = reflect.TypeFor[Answer[[]Group]]()

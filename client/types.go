@@ -294,6 +294,57 @@ type Sentry struct {
 	MissingEvents *uint64 `json:"missing_events"`
 }
 
+// Sentries compare what the sentries see, over the day before the newest event. Numbers of nodes are
+// of peer ids.
+type Sentries struct {
+	Nodes    NodeViews        `json:"nodes"`
+	Sentries []ComparedSentry `json:"sentries"`
+}
+
+// NodeViews count nodes by how many of the sentries that tried them reached them, by a handshake or
+// in a watch.
+type NodeViews struct {
+	ByAll    int `json:"by_all"` // two or more, and each of them
+	BySome   int `json:"by_some"`
+	ByOne    int `json:"by_one"` // the only one that tried
+	ByNone   int `json:"by_none"`
+	Sentries int `json:"sentries"` // peer ids of Valtrack sentries: in no other number
+}
+
+// ComparedSentry is a sentry beside the others.
+type ComparedSentry struct {
+	ID          string  `json:"id"`
+	Location    *string `json:"location"`
+	Version     *string `json:"version"` // the program that it runs
+	FirstSeen   *int64  `json:"first_seen"`
+	LastEvent   *int64  `json:"last_event"`
+	ClockSkewMS *int64  `json:"clock_skew_ms"` // above zero ahead of the broker's clock
+	ClockSkewAt *int64  `json:"clock_skew_at"`
+	ClockErrors uint64  `json:"clock_errors"` // events since the consumer's start that are not used
+	Tried       int     `json:"tried"`
+	Reached     int     `json:"reached"`
+	Watched     int     `json:"watched"`
+	Alone       int     `json:"alone"`  // reached by no other
+	Shared      int     `json:"shared"` // that it tried and another reached
+	Missed      int     `json:"missed"` // of these, those that it did not reach
+	// ReachedShare is that of Shared which it reached.
+	ReachedShare *float64 `json:"reached_share"`
+	HandshakeMS  *int64   `json:"handshake_ms"` // the median over nodes
+	// HandshakeDifferenceMS is the median over nodes of how much longer it took than others.
+	HandshakeDifferenceMS *int64        `json:"handshake_difference_ms"`
+	Handshakes            int64         `json:"handshakes"`
+	Hellos                int64         `json:"hellos"` // handshakes with the node's subscriptions
+	WatchedHours          float64       `json:"watched_hours"`
+	Changes               int64         `json:"changes"` // of attestation subnets in watches
+	Faults                []SentryFault `json:"faults"`
+}
+
+// SentryFault is what a sentry does worse than the others.
+type SentryFault struct {
+	Fault string `json:"fault"`
+	Text  string `json:"text"`
+}
+
 // VisitCount is how often visits ended in a way.
 type VisitCount struct {
 	Outcome string `json:"outcome"`

@@ -65,7 +65,26 @@ type NodeDetail struct {
 	Days           []Day           `json:"days"`
 	CustodyHistory []CustodyChange `json:"custody_history"`
 	OtherIDs       []OtherID       `json:"other_ids"`
+	SeenBy         []SeenBy        `json:"seen_by"`
 	Endpoints      []Endpoint      `json:"endpoints"` // with a key
+}
+
+// SeenBy is what a sentry knows of the node.
+type SeenBy struct {
+	Sentry        string  `json:"sentry"`
+	Location      *string `json:"location"`
+	LastSeen      *int64  `json:"last_seen"` // the last handshake, or the end of what it watched last
+	LastHandshake *int64  `json:"last_handshake"`
+	LastVisit     *int64  `json:"last_visit"` // that has ended, with LastOutcome
+	LastOutcome   *string `json:"last_outcome"`
+	// Reachable is whether it completed a handshake with the node, or watched it, in the last day;
+	// nil if it did not try.
+	Reachable         *bool  `json:"reachable"`
+	HandshakeMS       *int64 `json:"handshake_ms"`
+	SubscribedSubnets *int   `json:"subscribed_subnets"` // at the last handshake
+	// SubscriptionsDiffer is whether another sentry was told others within an epoch; nil where no
+	// other's handshake can be compared.
+	SubscriptionsDiffer *bool `json:"subscriptions_differ"`
 }
 
 // Signals are what each kind of evidence says alone; nil where it says nothing.

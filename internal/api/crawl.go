@@ -40,7 +40,7 @@ type crawl struct {
 	GeoDate  *string        `json:"geo_date"`
 }
 
-// sentry is known by its handshakes.
+// sentry is known by its events.
 type sentry struct {
 	ID        string  `json:"id"`
 	Location  *string `json:"location"`
@@ -82,7 +82,8 @@ func getCrawl(s *Server, r *request) (answer, *problem) {
 	return a, nil
 }
 
-// sentries lists those that completed a handshake, or whose events are stored.
+// sentries lists those that completed a handshake, or whose events are stored, each once: events are
+// counted by the id in their keys, which is another one where the sentry has a --crawler-id.
 func (v *view) sentries(ingest Ingest) []sentry {
 	byID := map[string]*sentry{}
 	of := func(id string) *sentry {
@@ -100,17 +101,33 @@ func (v *view) sentries(ingest Ingest) []sentry {
 			x.Location, x.LastEvent = known(c.CrawlerLocation), known(c.Timestamp)
 		}
 	}
-	for id, n := range ingest.Events {
-		of(id).Events = new(n)
+	figures, _ := v.state.Sentries()
+	for _, f := range figures {
+		if x := of(f.ID); x.LastEvent == nil || *x.LastEvent < f.LastSeen {
+			x.Location, x.LastEvent = known(f.Location), known(f.LastSeen)
+		}
 	}
-	for id, n := range ingest.Missing {
-		of(id).Missing = new(n)
+	for key, n := range ingest.Events {
+		x := of(v.state.SentryOf(key))
+		x.Events = sum(x.Events, n)
+	}
+	for key, n := range ingest.Missing {
+		x := of(v.state.SentryOf(key))
+		x.Missing = sum(x.Missing, n)
 	}
 	out := []sentry{}
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		out = append(out, *byID[id])
 	}
 	return out
+}
+
+// sum adds to what may not be known yet.
+func sum(known *uint64, n uint64) *uint64 {
+	if known != nil {
+		n += *known
+	}
+	return &n
 }
 
 // visitOutcome is how often visits ended in a way.

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
@@ -17,6 +18,7 @@ type detail struct {
 	Days           []report.Day            `json:"days"`
 	CustodyHistory []tracker.CustodyChange `json:"custody_history"`
 	OtherIDs       []report.OtherID        `json:"other_ids"`
+	SeenBy         []seenBy                `json:"seen_by"`
 	Endpoints      []tracker.Endpoint      `json:"endpoints,omitempty"`
 }
 
@@ -71,6 +73,9 @@ func (r *request) node() (*node, *problem) {
 	if n := r.view.find(id); n != nil {
 		return n, nil
 	}
+	if p := r.view.state.Peer(id); p != nil && p.Client.Kind == eth2.ClientValtrack {
+		return nil, newProblem(http.StatusNotFound, "%s is another Valtrack sentry, no beacon node", shorten(id))
+	}
 	return nil, newProblem(http.StatusNotFound, "no node %s: want a whole peer id, or a node id as 0x and 64 hex digits; /api/v1/nodes?q= searches", shorten(id))
 }
 
@@ -91,7 +96,7 @@ func getNode(s *Server, r *request) (answer, *problem) {
 	d := detail{
 		Posterior: posteriorOf(r.view.state, n.Peer), Evidence: evidenceOf(r.view.state, n.Peer, tracked),
 		Counted: n.counts(), Why: why, Signals: signals{intervalOf(tracked.Custody), intervalOf(tracked.Subnets), intervalOf(tracked.Sync)},
-		Days: tracked.Days, CustodyHistory: tracked.CustodyHistory, OtherIDs: tracked.SameAddress,
+		Days: tracked.Days, CustodyHistory: tracked.CustodyHistory, OtherIDs: tracked.SameAddress, SeenBy: seenByOf(tracked.Views),
 	}
 	if r.caller.full {
 		d.Endpoints = tracked.Endpoints

@@ -67,12 +67,13 @@ type testCrawl struct {
 	next    eth2.ForkDigest
 	// firstByte is that of all addresses, recordText in all records.
 	firstByte, recordText string
+	sentry                string // the crawler id
 }
 
 func newTestCrawl(t testing.TB) *testCrawl {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	c := &testCrawl{t: t, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 2)), firstByte: "45", recordText: "0"}
+	c := &testCrawl{t: t, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 2)), firstByte: "45", recordText: "0", sentry: "c"}
 	var err error
 	if c.writer, err = dataset.Open(c.dir, log); err != nil {
 		t.Fatal(err)
@@ -158,7 +159,7 @@ func (c *testCrawl) visit(i int, at time.Time, ip, agent string) {
 }
 
 func (c *testCrawl) common(at time.Time) event.Common {
-	return event.Common{Network: "testnet", CrawlerID: "c", CrawlerLocation: "here", Timestamp: at.UnixMilli()}
+	return event.Common{Network: "testnet", CrawlerID: c.sentry, CrawlerLocation: "here", Timestamp: at.UnixMilli()}
 }
 
 func (c *testCrawl) append(err error) {

@@ -19,6 +19,7 @@ func routes() []route {
 		{path: "/api/v1/timeseries", handle: getTimeseries, view: true},
 		{path: "/api/v1/changes", handle: listChanges, view: true},
 		{path: "/api/v1/crawl", handle: getCrawl, view: true},
+		{path: "/api/v1/sentries", handle: getSentries, view: true},
 		{path: "/api/v1/datasets", handle: listDatasets, view: true},
 		{path: "/api/v1/datasets/{table}", handle: getDataset},
 		{path: "/api/v1/datasets/{table}/{part}", handle: getDatasetPart},

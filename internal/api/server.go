@@ -76,8 +76,11 @@ type Sources struct {
 type Ingest struct {
 	Lag, Stored, Rejected uint64
 	LastCommit            time.Time // zero before the first
-	// Events and Missing count those of each sentry.
+	// Events and Missing count those of each sentry, by the id in its events' keys.
 	Events, Missing map[string]uint64
+	// ClockErrors count those that are not used since their times are impossible, by sentry, since
+	// the process began.
+	ClockErrors map[string]uint64
 }
 
 // Server serves the API at one address.

@@ -153,6 +153,6 @@ func (s *storage) ingest() api.Ingest {
 	stats := s.consumer.Stats()
 	return api.Ingest{
 		Lag: s.subscription.Progress().Pending, Stored: stats.Stored, Rejected: stats.Rejected, LastCommit: stats.LastCommit,
-		Events: stats.Covered, Missing: stats.Missing,
+		Events: stats.Covered, Missing: stats.Missing, ClockErrors: stats.ClockErrors,
 	}
 }

@@ -81,7 +81,7 @@ func (in invocation) urlFlags() error {
 	refuse := func(flag, why string) error {
 		return usagef("--%s: %s; leave --%s out and give --%s, on the machine that has the datasets", flag, why, flagURL, flagDataDir)
 	}
-	for _, flag := range []string{flagCalibration, flagTruth, flagPublic, flagSentries} {
+	for _, flag := range []string{flagCalibration, flagTruth, flagPublic} {
 		if in.cmd.Bool(flag) {
 			return refuse(flag, "the API does not tell it")
 		}
@@ -145,6 +145,8 @@ func (in invocation) remoteView(ctx context.Context, r *report.Remote, since int
 		return r.Nodes(ctx)
 	case in.cmd.Bool(flagForks):
 		return r.Forks(ctx)
+	case in.cmd.Bool(flagSentries):
+		return r.Sentries(ctx)
 	case in.changes():
 		return r.Changes(ctx, since)
 	case in.cmd.String(flagBy) != "":

@@ -132,7 +132,7 @@ func (in *ingest) process(m bus.Message) {
 	}
 	if off == 0 {
 		for _, s := range in.sinks {
-			s.Add(e)
+			s.Add(e, sentryIn(producer))
 		}
 	} else {
 		in.clocks.add(sentryOf(m.Key, e), off)
@@ -180,6 +180,14 @@ func keyOf(m bus.Message) (producer string, counter uint64) {
 		return m.Key[:strings.LastIndexByte(m.Key, '-')], key.Counter // as key.Producer makes it
 	}
 	return m.Time.UTC().Format("@200601021504"), m.Seq
+}
+
+// sentryIn is the sentry id in a producer of keyOf; empty for a message without a key.
+func sentryIn(producer string) string {
+	if strings.HasPrefix(producer, "@") {
+		return ""
+	}
+	return producer[:max(0, strings.LastIndexByte(producer, '-'))]
 }
 
 // store appends the event's rows to the open segment, with their clock_error_ms.

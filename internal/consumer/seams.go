@@ -15,8 +15,9 @@ type Enricher interface {
 // sink follows the datasets. Its methods are called one after another.
 type sink interface {
 	// Add is called with each event that was accepted into the open segment and whose clock
-	// is not known to be off (event.ClockError).
-	Add(e event.Event)
+	// is not known to be off (event.ClockError), and with the sentry id in the event's key; empty
+	// for an event without a key.
+	Add(e event.Event, sentry string)
 	// Commit is called when the segment with the added events is in the datasets,
 	// before its messages are acknowledged. Those will not be redelivered: what a sink
 	// has not stored when the process dies it reads from the datasets at the next start.

@@ -14,7 +14,9 @@ import (
 // recorder is a sink that logs its calls.
 type recorder struct{ calls *[]string }
 
-func (r recorder) Add(e event.Event) { r.log("add " + e.(*event.VisitEnded).VisitID) }
+func (r recorder) Add(e event.Event, sentry string) {
+	r.log("add " + e.(*event.VisitEnded).VisitID + " of " + sentry)
+}
 func (r recorder) Commit(s segment) {
 	r.log(fmt.Sprintf("commit %d full %v last %v", s.number, s.full, s.last))
 }
@@ -48,9 +50,9 @@ func TestSinksFollowTheSegments(t *testing.T) {
 	handle(4)
 	in.finish(false)
 	want := []string{
-		"add 1", "add 2", "commit 1 full true last false", "ack", "ack",
+		"add 1 of s", "add 2 of s", "commit 1 full true last false", "ack", "ack",
 		"ack",
-		"add 3", "add 4", "drop", "nak", "nak",
+		"add 3 of s", "add 4 of s", "drop", "nak", "nak",
 	}
 	if d := cmp.Diff(want, calls); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -146,7 +146,10 @@ func newTrackerSink(c *Consumer, t *tracker.Tracker) *trackerSink {
 }
 
 // Add implements sink.
-func (t *trackerSink) Add(e event.Event) { t.tracker.Add(e) }
+func (t *trackerSink) Add(e event.Event, sentry string) {
+	t.tracker.Add(e)
+	t.tracker.Named(event.CommonOf(e).CrawlerID, sentry)
+}
 
 // Drop implements sink.
 func (t *trackerSink) Drop() { t.tracker.Drop() }

@@ -29,6 +29,9 @@ type VisitRow struct {
 	Watch         *Watch  `parquet:"watch,optional" json:"watch"`
 	ClockSkewMS   *int64  `parquet:"clock_skew_ms,optional,dict" json:"clock_skew_ms"`
 	ClockErrorMS  *int64  `parquet:"clock_error_ms,optional" json:"clock_error_ms"` // see ClockError
+	// CrawlerVersion is the program of the sentry; null in the events of older sentries, and in
+	// rows that an earlier consumer stored.
+	CrawlerVersion *string `parquet:"crawler_version,optional,dict" json:"crawler_version"`
 	Common
 }
 
@@ -76,7 +79,7 @@ func FromVisitEnded(e *event.VisitEnded) VisitRow {
 		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: e.GoodbyeCode,
 		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: e.HandshakeMS,
 		Watch:       watchOf(e.Watch),
-		ClockSkewMS: e.ClockSkewMS, Common: commonOf(e.Common),
+		ClockSkewMS: e.ClockSkewMS, CrawlerVersion: notEmpty(e.CrawlerVersion), Common: commonOf(e.Common),
 	}
 }
 
@@ -111,6 +114,7 @@ func (r VisitRow) Event() (event.Event, error) {
 		Direction: r.Direction, Transport: orEmpty(r.Transport), Started: r.Started, Ended: r.Ended, Outcome: r.Outcome,
 		Error: orEmpty(r.Error), GoodbyeCode: r.GoodbyeCode, ClientVersion: orEmpty(r.ClientVersion), HandshakeMS: r.HandshakeMS,
 	}
+	e.CrawlerVersion = orEmpty(r.CrawlerVersion)
 	if r.Watch != nil {
 		e.Watch = p.watch(r.Watch)
 	}

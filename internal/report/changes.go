@@ -118,6 +118,9 @@ func (r *Report) Changes() Changes {
 	c.Comparable = c.Window.covered() > 0 && c.Before.covered() > 0
 	gone := map[endpoint]string{}
 	for _, n := range r.nodes {
+		if n.sentry() {
+			continue
+		}
 		h := n.handshakes
 		wasThere := h.metBefore >= c.Before.From && h.metBefore > 0
 		if wasThere {

@@ -265,6 +265,26 @@ func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 	return f, err
 }
 
+// Sentries asks for the comparison of the sentries.
+func (r *Remote) Sentries(ctx context.Context) (RemoteSentries, error) {
+	answer, err := r.client.Sentries(ctx)
+	r.Meta = answer.Meta
+	out := Sentries{Nodes: tracker.NodeViews(answer.Data.Nodes), Sentries: []Sentry{}}
+	for _, x := range answer.Data.Sentries {
+		f := tracker.SentryFigures{
+			Sentry: tracker.Sentry{ID: x.ID, Location: orEmpty(x.Location), Version: orEmpty(x.Version), FirstSeen: orZero(x.FirstSeen), LastSeen: orZero(x.LastEvent), SkewMS: x.ClockSkewMS, SkewAt: orZero(x.ClockSkewAt)},
+			Tried:  x.Tried, Reached: x.Reached, Watched: x.Watched, Alone: x.Alone, Shared: x.Shared, Missed: x.Missed,
+			ReachedShare: x.ReachedShare, HandshakeMS: x.HandshakeMS, HandshakeDifferenceMS: x.HandshakeDifferenceMS,
+			Handshakes: x.Handshakes, Hellos: x.Hellos, WatchedHours: x.WatchedHours, Changes: x.Changes, Faults: []tracker.SentryFault{},
+		}
+		for _, fault := range x.Faults {
+			f.Faults = append(f.Faults, tracker.SentryFault(fault))
+		}
+		out.Sentries = append(out.Sentries, Sentry{SentryFigures: f, ClockErrors: int(x.ClockErrors)})
+	}
+	return RemoteSentries{out}, err
+}
+
 // Changes asks for what changed since a time, Unix milliseconds.
 func (r *Remote) Changes(ctx context.Context, since int64) (RemoteChanges, error) {
 	out := RemoteChanges{Since: since}

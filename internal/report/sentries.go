@@ -91,18 +91,23 @@ func (s *Sentry) nameClock() {
 type NodeView struct {
 	Sentry            string `json:"sentry"`
 	Location          string `json:"location"`
+	LastSeen          int64  `json:"last_seen"`      // the last handshake, or the end of what it watched last; 0 for never
 	LastHandshake     int64  `json:"last_handshake"` // 0 for never
-	LastVisit         int64  `json:"last_visit"`
+	LastVisit         int64  `json:"last_visit"`     // that has ended
 	LastOutcome       string `json:"last_outcome"`
+	Reachable         *bool  `json:"reachable"` // reached in the last day; null if it did not try
 	HandshakeMS       *int64 `json:"handshake_ms"`
 	SubscribedSubnets *int   `json:"subscribed_subnets"` // how many at the last handshake; null without a hello
+	// SubscriptionsDiffer is whether another sentry was told other attestation subnets within an
+	// epoch of that handshake; null where there is no such handshake.
+	SubscriptionsDiffer *bool `json:"subscriptions_differ"`
 }
 
 // viewsOf lists what the sentries know of a peer; never nil.
 func viewsOf(state *tracker.State, p *tracker.Peer) []NodeView {
 	out := []NodeView{}
-	for _, v := range p.Views {
-		out = append(out, NodeView{v.Sentry, state.LocationOf(v.Sentry), v.Handshake, v.Visit, v.Outcome, v.HandshakeMS, v.Subnets})
+	for _, v := range state.SeenBy(p) {
+		out = append(out, NodeView{v.Sentry, v.Location, v.Seen(), v.Handshake, v.Visit, v.Outcome, v.Reached, v.HandshakeMS, v.Subnets, v.Differs})
 	}
 	return out
 }

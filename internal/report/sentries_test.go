@@ -49,20 +49,20 @@ func TestSentriesAsText(t *testing.T) {
 // Who sees a node is told when several sentries have tried it.
 func TestViewsOfANode(t *testing.T) {
 	ms, subnets := int64(212), 5
-	d := Tracked{Views: []NodeView{
-		{Sentry: "a", Location: "fra", LastHandshake: hour(3), LastVisit: hour(3), LastOutcome: "ok", HandshakeMS: &ms, SubscribedSubnets: &subnets},
-		{Sentry: "b", Location: "sgp", LastVisit: hour(2), LastOutcome: "dial_timeout"},
-	}}
+	views := []NodeView{
+		{Sentry: "a", Location: "fra", LastSeen: hour(3), LastHandshake: hour(3), LastVisit: hour(3), LastOutcome: "ok", Reachable: new(true), HandshakeMS: &ms, SubscribedSubnets: &subnets, SubscriptionsDiffer: new(true)},
+		{Sentry: "b", Location: "sgp", LastVisit: hour(2), LastOutcome: "dial_timeout", Reachable: new(false)},
+		{Sentry: "c", Location: "nyc"},
+	}
 	p := newPage(new(bytes.Buffer))
-	d.writeViews(p)
-	for _, want := range []string{"a       fra", "212 ms     5", "b       sgp", "never", "dial_timeout, "} {
+	writeViews(p, views)
+	for _, want := range []string{"a       fra       yes", "212 ms     5, differ", "b       sgp       no         never", "dial_timeout, ", "c       nyc       not tried  never"} {
 		if !strings.Contains(p.String(), want) {
 			t.Errorf("no %q in\n%s", want, p)
 		}
 	}
-	d.Views = d.Views[:1]
 	p = newPage(new(bytes.Buffer))
-	if d.writeViews(p); p.String() != "" {
+	if writeViews(p, views[:1]); p.String() != "" {
 		t.Errorf("of one sentry: %s", p)
 	}
 }

@@ -260,7 +260,7 @@ func (d *Tracked) writeText(p *page) {
 		list = append(list, field{"damaged", fmt.Sprintf("%d days in tracker.db that cannot be decoded and are not in this list", d.UndecodableDays)})
 	}
 	p.fields(list)
-	d.writeViews(p)
+	writeViews(p, d.Views)
 	d.writeHistory(p)
 }
 

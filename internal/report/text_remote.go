@@ -166,6 +166,7 @@ func (r RemoteNode) WriteText(w io.Writer) error {
 	}
 	p.filled([]column{{name: "VALIDATORS"}, {name: "MEDIAN"}, {name: "90 %"}}, rows)
 	r.history().writeHistory(p)
+	writeViews(p, r.views())
 	if r.Client == nil && n.Estimated == nil {
 		p.legend("custody groups", "record")
 	} else {
@@ -190,6 +191,30 @@ func (r RemoteNode) history() *Tracked {
 		t.SameAddress = append(t.SameAddress, OtherID{o.ID, orZero(o.LastSeen)})
 	}
 	return t
+}
+
+// views are what the sentries know of the node.
+func (r RemoteNode) views() (out []NodeView) {
+	for _, v := range r.SeenBy {
+		out = append(out, NodeView{
+			v.Sentry, orEmpty(v.Location), orZero(v.LastSeen), orZero(v.LastHandshake), orZero(v.LastVisit), orEmpty(v.LastOutcome),
+			v.Reachable, v.HandshakeMS, v.SubscribedSubnets, v.SubscriptionsDiffer,
+		})
+	}
+	return out
+}
+
+// RemoteSentries is the comparison of the sentries as the API has it.
+type RemoteSentries struct{ Sentries }
+
+// MarshalJSON leaves out what is not known.
+func (s RemoteSentries) MarshalJSON() ([]byte, error) {
+	return without(s.Sentries, map[string][]string{"sentries": {"hours", "keys", "clock_error_ms"}})
+}
+
+// NotTold is what a report of the API lacks.
+func (RemoteSentries) NotTold() string {
+	return "the sentries' counts by the hour, by how much the times of events that are not used are off, and such events from before the consumer's start"
 }
 
 // RemoteForks is the readiness for the next fork as the API knows it.

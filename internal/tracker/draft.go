@@ -170,6 +170,7 @@ func (d *draft) visitEnded(f *fold, e *event.VisitEnded) {
 		if first {
 			d.Watches++
 		}
+		d.viewWatch(f, e)
 		if d.Open[i].WatchedTo = 0; e.More {
 			d.Open[i].WatchedTo = e.Watch.To
 		}

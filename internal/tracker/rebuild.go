@@ -26,8 +26,8 @@ func Create(ctx context.Context, cfg Config) (*Tracker, error) {
 
 // KeepHistory takes over from the database in use its totals, which have more than the
 // rows in the datasets, and the counts of hours before those that t has, whose rows
-// retention may have removed. When that database cannot be read the error says why, and t
-// is as it was.
+// retention may have removed, and the keys of the sentries, which no row has. When that database
+// cannot be read the error says why, and t is as it was.
 func (t *Tracker) KeepHistory(ctx context.Context) error {
 	own, err := readHistory(ctx, t.store.db, 0, 1<<53)
 	if err != nil {
@@ -39,6 +39,17 @@ func (t *Tracker) KeepHistory(ctx context.Context) error {
 			return nil
 		}
 		return err
+	}
+	var before State
+	if err := inReadOnly(ctx, t.cfg.Dir, func(db queryer) error { return damaged(ctx, before.loadMeta(ctx, db)) }); err != nil {
+		return err
+	}
+	for id, s := range t.sentries {
+		if was := before.sentries[id]; was != nil && len(s.Keys) == 0 {
+			next := *s
+			next.Keys = was.Keys
+			t.sentries[id] = &next
+		}
 	}
 	earlier := counts{}
 	for _, h := range old.Counts {

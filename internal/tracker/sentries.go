@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // Faults of a sentry.
@@ -37,8 +40,15 @@ type SentryFigures struct {
 	Alone   int `json:"alone"`   // of these, those that no other sentry reached
 	Shared  int `json:"shared"`  // nodes that it tried and another sentry reached
 	Missed  int `json:"missed"`  // of these, those that it did not reach
+	// ReachedShare is the share of Shared that it reached; nil without any.
+	ReachedShare *float64 `json:"reached_share"`
+	Watched      int      `json:"watched"` // nodes of which it has logged the subscriptions
 	// HandshakeMS is the median over nodes of the newest handshake's time; nil where none was told.
-	HandshakeMS  *int64  `json:"handshake_ms"`
+	HandshakeMS *int64 `json:"handshake_ms"`
+	// HandshakeDifferenceMS is the median over the nodes that another sentry reached, too: by how
+	// much its own newest handshake took longer than the median of the others'; nil without any.
+	HandshakeDifferenceMS *int64 `json:"handshake_difference_ms"`
+
 	Handshakes   int64   `json:"handshakes"`
 	Hellos       int64   `json:"hellos"`
 	WatchedHours float64 `json:"watched_hours"` // of nodes
@@ -47,12 +57,16 @@ type SentryFigures struct {
 	Faults []SentryFault `json:"faults"`
 }
 
-// NodeViews count nodes by how many of the sentries that tried them in the day reached them.
+// NodeViews count nodes by how many of the sentries that tried them in the day reached them:
+// completed a handshake, or watched them.
 type NodeViews struct {
 	ByAll  int `json:"by_all"`  // two or more, and each of them
 	BySome int `json:"by_some"` // some, and not all
 	ByOne  int `json:"by_one"`  // by the only one that tried
 	ByNone int `json:"by_none"`
+	// Sentries are peers that are Valtrack sentries themselves: no beacon nodes, and in none of the
+	// numbers here and in SentryFigures.
+	Sentries int `json:"sentries"`
 }
 
 // Sentries compares the sentries, by their ids. The list is shared: do not change it.
@@ -63,21 +77,73 @@ func (s *State) Sentries() ([]SentryFigures, NodeViews) {
 	return s.seen.figures, s.seen.nodes
 }
 
-// LocationOf is where a sentry says that it is; empty where that is not known.
-func (s *State) LocationOf(sentry string) string {
-	if x := s.sentries[sentry]; x != nil {
-		return x.Location
+// SentryOf is the id of the sentry whose events have a sentry id in their keys: that id, unless the
+// sentry was given another one.
+func (s *State) SentryOf(key string) string {
+	for id, x := range s.sentries {
+		if slices.Contains(x.Keys, key) {
+			return id
+		}
 	}
-	return ""
+	return key
+}
+
+// SeenBy is what one of the sentries knows of a peer.
+type SeenBy struct {
+	View
+	Location string // as in its newest event; empty where that is not known
+	// Reached is whether it completed a handshake with the peer, or watched it, in the day before
+	// the newest event of all sentries; nil if it did not try.
+	Reached *bool
+	// Differs is whether another sentry, whose last handshake was within an epoch of this one's,
+	// was told other attestation subnets; nil where no other's can be compared. A duty that began
+	// or ended in between is such a difference, too.
+	Differs *bool
+}
+
+// SeenBy lists what each sentry knows of a peer, by the sentries' ids, also of those that know
+// nothing of it, unless so many have tried it that some are forgotten.
+func (s *State) SeenBy(p *Peer) []SeenBy {
+	since, epoch := newestOf(s.sentries)-CountedFor.Milliseconds(), s.Params().Clock.EpochDuration().Milliseconds()
+	views := slices.Clone(p.viewed(onlyOf(s.sentries)))
+	if len(views) < maxViews {
+		for id := range s.sentries {
+			if !slices.ContainsFunc(views, func(v View) bool { return v.Sentry == id }) {
+				views = append(views, View{Sentry: id})
+			}
+		}
+	}
+	slices.SortFunc(views, func(a, b View) int { return strings.Compare(a.Sentry, b.Sentry) })
+	out := make([]SeenBy, len(views))
+	for i, v := range views {
+		x := SeenBy{View: v, Differs: v.differs(views, epoch)}
+		if known := s.sentries[v.Sentry]; known != nil {
+			x.Location = known.Location
+		}
+		if v.last() >= since && v.last() > 0 {
+			x.Reached = new(v.Seen() >= since)
+		}
+		out[i] = x
+	}
+	return out
+}
+
+// differs is SeenBy.Differs of a view among all.
+func (v View) differs(all []View, within int64) (differs *bool) {
+	on, ok := v.subnets()
+	for _, o := range all {
+		theirs, known := o.subnets()
+		if ok && known && o.Sentry != v.Sentry && max(v.Handshake-o.Handshake, o.Handshake-v.Handshake) <= within {
+			differs = new(differs != nil && *differs || on != theirs)
+		}
+	}
+	return differs
 }
 
 func compareSentries(sentries map[string]*Sentry, peers map[string]*Peer, epoch time.Duration) (list []SentryFigures, nodes NodeViews) {
-	newest := int64(0)
-	for _, s := range sentries {
-		newest = max(newest, s.LastSeen)
-	}
+	newest := newestOf(sentries)
 	since := newest - CountedFor.Milliseconds()
-	at, latencies := map[string]int{}, map[string][]int64{}
+	at, latencies, differences := map[string]int{}, map[string][]int64{}, map[string][]int64{}
 	list = []SentryFigures{}
 	for _, id := range slices.Sorted(maps.Keys(sentries)) {
 		at[id] = len(list)
@@ -90,34 +156,45 @@ func compareSentries(sentries map[string]*Sentry, peers map[string]*Peer, epoch 
 		}
 		list = append(list, f)
 	}
-	only := ""
-	if len(list) == 1 {
-		only = list[0].ID
-	}
+	only := onlyOf(sentries)
+	var took []int64 // of the peer's handshakes
 	for _, p := range peers {
 		tried, reached := 0, 0
 		views := p.viewed(only)
+		took = took[:0]
 		for _, v := range views {
 			if _, known := at[v.Sentry]; known && v.last() >= since {
 				tried++
-				if v.Handshake >= since {
+				if v.Seen() >= since {
 					reached++
+					if v.HandshakeMS != nil {
+						took = append(took, *v.HandshakeMS)
+					}
 				}
 			}
 		}
+		if p.Client.Kind == eth2.ClientValtrack {
+			nodes.Sentries += one(tried > 0)
+			continue
+		}
 		nodes.add(tried, reached)
+		slices.Sort(took)
 		for _, v := range views {
 			i, known := at[v.Sentry]
 			if !known || v.last() < since {
 				continue
 			}
 			f := &list[i]
-			own := v.Handshake >= since
+			own := v.Seen() >= since
 			f.Tried++
+			f.Watched += one(v.Watched >= since)
 			if own {
 				f.Reached++
 				if v.HandshakeMS != nil {
 					latencies[v.Sentry] = append(latencies[v.Sentry], *v.HandshakeMS)
+					if len(took) > 1 {
+						differences[v.Sentry] = append(differences[v.Sentry], *v.HandshakeMS-medianBut(took, *v.HandshakeMS))
+					}
 				}
 			}
 			switch others := reached - one(own); {
@@ -130,15 +207,52 @@ func compareSentries(sentries map[string]*Sentry, peers map[string]*Peer, epoch 
 		}
 	}
 	for i := range list {
-		if l := latencies[list[i].ID]; len(l) > 0 {
-			slices.Sort(l)
-			list[i].HandshakeMS = new(l[len(l)/2])
+		f := &list[i]
+		f.HandshakeMS, f.HandshakeDifferenceMS = middle(latencies[f.ID]), middle(differences[f.ID])
+		if f.Shared > 0 {
+			f.ReachedShare = new(float64(f.Shared-f.Missed) / float64(f.Shared))
 		}
 	}
 	for i := range list {
 		list[i].Faults = append(list[i].Faults, faultsOf(list, i, newest, epoch)...)
 	}
 	return list, nodes
+}
+
+// newestOf is when the sentries had their newest event, Unix milliseconds.
+func newestOf(sentries map[string]*Sentry) (newest int64) {
+	for _, s := range sentries {
+		newest = max(newest, s.LastSeen)
+	}
+	return newest
+}
+
+// onlyOf is the id of the only sentry; empty where there are several, or none.
+func onlyOf(sentries map[string]*Sentry) string {
+	if len(sentries) == 1 {
+		for id := range sentries {
+			return id
+		}
+	}
+	return ""
+}
+
+// medianBut is the median of an ascending list without one of its values.
+func medianBut(sorted []int64, value int64) int64 {
+	i, at := (len(sorted)-1)/2, slices.Index(sorted, value)
+	if i >= at {
+		i++
+	}
+	return sorted[i]
+}
+
+// middle is the median, which sorts the list; nil for none.
+func middle(list []int64) *int64 {
+	if len(list) == 0 {
+		return nil
+	}
+	slices.Sort(list)
+	return new(list[len(list)/2])
 }
 
 func one(b bool) int {

@@ -3,6 +3,7 @@ package tracker
 import (
 	"cmp"
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -19,15 +20,20 @@ const (
 	sentryHours = 24
 	// maxViews bounds the sentries that are remembered with a peer.
 	maxViews = 16
+	// maxSentryKeys bounds the keys that are remembered of a sentry.
+	maxSentryKeys = 8
 )
 
 // Sentry is what its events tell of a sentry. Times are Unix milliseconds.
 type Sentry struct {
-	ID        string `json:"id"`       // crawler_id
-	Location  string `json:"location"` // crawler_location, as in its newest event
-	Version   string `json:"version"`  // crawler_version likewise; empty where that was not told
-	FirstSeen int64  `json:"first_seen"`
-	LastSeen  int64  `json:"last_seen"`
+	ID       string `json:"id"`       // crawler_id
+	Location string `json:"location"` // crawler_location, as in its newest event
+	Version  string `json:"version"`  // crawler_version likewise; empty where that was not told
+	// Keys are the sentry ids in the keys of its events where they are not ID, in the order in which
+	// they came.
+	Keys      []string `json:"keys,omitempty"`
+	FirstSeen int64    `json:"first_seen"`
+	LastSeen  int64    `json:"last_seen"`
 	// SkewMS is how many milliseconds its clock was ahead of the broker's at SkewAt; nil when
 	// that was never measured.
 	SkewMS *int64 `json:"clock_skew_ms"`
@@ -52,6 +58,10 @@ type View struct {
 	// Subnets is the number of attestation subnets that the peer was subscribed to at that
 	// handshake; nil when it sent no hello.
 	Subnets *int `json:"n,omitempty"`
+	// On has a bit for each of these subnets; of views of earlier versions it is 0.
+	On uint64 `json:"on,omitempty"`
+	// Watched is the end of the newest part of a watch, which may go on.
+	Watched int64 `json:"w,omitempty"`
 	// Visit is the end of the newest visit, of which the outcome is.
 	Visit   int64  `json:"v,omitempty"`
 	Outcome string `json:"o,omitempty"`
@@ -60,7 +70,15 @@ type View struct {
 	HandshakeMS *int64 `json:"ms,omitempty"`
 }
 
-func (v View) last() int64 { return max(v.Handshake, v.Visit) }
+// Seen is when the sentry last was connected to the peer, as far as handshakes and watches tell.
+func (v View) Seen() int64 { return max(v.Handshake, v.Watched) }
+
+func (v View) last() int64 { return max(v.Seen(), v.Visit) }
+
+// subnets are those at the handshake; ok is false where they are not known.
+func (v View) subnets() (on uint64, ok bool) {
+	return v.On, v.Subnets != nil && *v.Subnets == bits.OnesCount64(v.On)
+}
 
 // sentryOf is the open segment's copy of a sentry; nil when there are too many.
 func (f *fold) sentryOf(c *event.Common) *Sentry {
@@ -74,16 +92,20 @@ func (f *fold) sentryOf(c *event.Common) *Sentry {
 		if !known && (c.CrawlerID == "" || !f.roomForSentry(c.Timestamp)) {
 			return nil
 		}
-		next := Sentry{ID: strings.Clone(c.CrawlerID)}
-		if known {
-			next = *was
-			next.Hours = slices.Clone(was.Hours)
+		if s = (&Sentry{ID: strings.Clone(c.CrawlerID)}); known {
+			s = was.draft()
 		}
-		s = &next
 		f.sentryDrafts[s.ID] = s
 	}
 	f.lastSentry = s
 	return s
+}
+
+// draft is a copy that can be changed.
+func (s *Sentry) draft() *Sentry {
+	next := *s
+	next.Hours = slices.Clone(s.Hours)
+	return &next
 }
 
 // roomForSentry reports whether one more, with an event at a time, can be told apart. Where there
@@ -156,7 +178,7 @@ func (f *fold) countSentry(e event.Event) {
 	if c.Timestamp >= s.LastSeen {
 		s.LastSeen = c.Timestamp
 		f.interner.intern(&s.Location, c.CrawlerLocation)
-		if c.CrawlerVersion != "" { // rows of the datasets do not have it
+		if c.CrawlerVersion != "" { // of the tables visit_events alone has it
 			f.interner.intern(&s.Version, c.CrawlerVersion)
 		}
 	}
@@ -179,6 +201,29 @@ func (f *fold) countSentry(e event.Event) {
 			hour.Changes += int64(len(e.Watch.Changes))
 		}
 	}
+}
+
+// named notes the sentry id in the keys of a sentry's events: the name by which they are counted
+// and numbered, where --crawler-id gives another to the sentry. An id belongs to who used it last.
+func (f *fold) named(crawlerID, key string) {
+	if key == "" || key == crawlerID {
+		return
+	}
+	s := f.sentryDrafts[crawlerID]
+	if s == nil || slices.Contains(s.Keys, key) { // then no other has it
+		return
+	}
+	for id, other := range f.sentries {
+		if f.sentryDrafts[id] == nil && !f.displaced[id] && slices.Contains(other.Keys, key) {
+			f.sentryDrafts[id] = other.draft()
+		}
+	}
+	for _, other := range f.sentryDrafts {
+		if i := slices.Index(other.Keys, key); i >= 0 {
+			other.Keys = slices.Delete(slices.Clone(other.Keys), i, i+1)
+		}
+	}
+	s.Keys = append(slices.Clone(s.Keys[max(0, len(s.Keys)+1-maxSentryKeys):]), strings.Clone(key))
 }
 
 // hour is that of the counts; nil for one that is too old.
@@ -229,7 +274,11 @@ func (p *Peer) viewed(only string) []View {
 	if len(p.Views) > 0 || who == "" {
 		return p.Views
 	}
-	return []View{{Sentry: who, Handshake: p.LastHandshake, Visit: p.LastVisit, Outcome: p.LastOutcome}}
+	v := View{Sentry: who, Handshake: p.LastHandshake, Visit: p.LastVisit, Outcome: p.LastOutcome}
+	if n := len(p.Watched); n > 0 {
+		v.Watched = p.Watched[n-1][1]
+	}
+	return []View{v}
 }
 
 // view is what a sentry knows of the peer, to be changed; nil where it is the only one, since
@@ -264,9 +313,19 @@ func (d *draft) viewHandshake(f *fold, e *event.MetadataReceived) {
 	if v == nil || e.Timestamp < v.Handshake {
 		return
 	}
-	v.Handshake, v.Subnets = e.Timestamp, nil
+	v.Handshake, v.Subnets, v.On = e.Timestamp, nil, 0
 	if e.SubscribedSubnets != nil {
 		v.Subnets = new(len(e.SubscribedSubnets))
+		for _, subnet := range e.SubscribedSubnets {
+			v.On |= 1 << subnet
+		}
+	}
+}
+
+// viewWatch notes a watch, or a part of one: a long one has no other sign of life.
+func (d *draft) viewWatch(f *fold, e *event.VisitEnded) {
+	if v := d.view(f, e.CrawlerID); v != nil {
+		v.Watched = max(v.Watched, e.Watch.To)
 	}
 }
 

@@ -149,6 +149,9 @@ func (t *Tracker) Add(e event.Event) {
 	}
 }
 
+// Named notes the sentry id in the key of the event that was added last, whose crawler_id is given.
+func (t *Tracker) Named(crawlerID, key string) { t.fold.named(crawlerID, key) }
+
 // Drop forgets the open segment: its events will be redelivered.
 func (t *Tracker) Drop() {
 	t.fold.reset()

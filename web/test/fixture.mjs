@@ -112,6 +112,11 @@ export function makeAPI(count) {
     return {
       ...n, counted: true, why: `${Math.round(n.validators * 0.12)} duties seen in 3.5 watched epochs; a validator shows about one in 29 epochs, hence about ${n.validators}.`, signals: { custody: i(1.1), subnets: i(0.97), sync: null }, posterior,
       days: [5, 4, 3, 2, 1, 0].map((d) => ({ date: new Date(now - d * 86400e3).toISOString().slice(0, 10), client: n.client ?? "unknown", version: d > 3 ? "7.0.9" : (n.client_release ?? ""), epochs_watched: 0.6, cells_on: Math.round(n.validators * 0.02), cells_off: 1200, subscriptions: 4, all_subnets: false })), custody_history: [{ at: now - 20 * 86400e3, count: 8 }, { at: now - 86400e3, count: n.custody_group_count }], other_ids: [{ id: nodes[1].id, last_seen: now - 9 * 86400e3 }],
+      seen_by: [
+        { sentry: "sentry-1", location: "Frankfurt", last_seen: n.last_seen, last_handshake: n.last_seen, last_visit: n.last_seen, last_outcome: "ok", reachable: true, handshake_ms: 84, subscribed_subnets: 4, subscriptions_differ: false },
+        { sentry: "sentry-2", location: "Singapore", last_seen: now - 3 * 86400e3, last_handshake: now - 3 * 86400e3, last_visit: now - 600e3, last_outcome: "dial_timeout", reachable: false, handshake_ms: 412, subscribed_subnets: 2, subscriptions_differ: null },
+        { sentry: "sentry-3", location: null, last_seen: null, last_handshake: null, last_visit: null, last_outcome: null, reachable: null, handshake_ms: null, subscribed_subnets: null, subscriptions_differ: null },
+      ],
     };
   };
   const observations = (n) => ({
@@ -151,6 +156,10 @@ export function makeAPI(count) {
       case "concentration": return data(concentration);
       case "timeseries": return data(series(q));
       case "changes": return data(changes.filter((c) => c.at >= Number(q.get("since") ?? 0)));
+      case "sentries": {
+        const sentry = (id, location, k, more) => ({ id, location, version: "valtrack/v0.2.0", first_seen: now - 30 * 86400e3, last_event: Date.now() - 2000, clock_skew_ms: 12, clock_skew_at: now - 20e3, clock_errors: 0, tried: Math.round(count * 1.6), reached: Math.round(count * k), watched: 750, alone: Math.round(count * 0.01), shared: count, missed: Math.round(count * (1 - k)), reached_share: k, handshake_ms: 96, handshake_difference_ms: -60, handshakes: count * 20, hellos: count * 19, watched_hours: 4300.5, changes: 91234, faults: [], ...more });
+        return data({ nodes: { by_all: Math.round(count * 0.6), by_some: Math.round(count * 0.35), by_one: Math.round(count * 0.05), by_none: Math.round(count * 0.6), sentries: 2 }, sentries: [sentry("sentry-1", "Frankfurt", 0.99, {}), sentry("sentry-2", "Singapore", 0.42, { clock_skew_ms: -2310, handshake_ms: 388, handshake_difference_ms: 290, faults: [{ fault: "clock", text: "its clock is 2.31s behind the broker's" }, { fault: "few_reached", text: "did not reach 5800 of 10000 nodes that it tried and others reached" }] }), sentry("sentry-3", null, 0.97, { version: null, clock_skew_ms: null, clock_skew_at: null })] });
+      }
       case "crawl": return data({ ready: true, reason: null, sentries: [{ id: "sentry-1", location: "Frankfurt", last_event: Date.now() - 2000, events: 812345, missing_events: 0 }], funnel, outcomes, events: { lag: 14, stored: 812331, rejected: 0, last_segment: 4121, last_commit: Date.now() - 12000 }, geo_date: "2026-06-17" });
       case "datasets": return data(["discovery_events", "estimates", "metadata_events", "validator_metadata_events", "visits", "watches"].map((table, i) => ({ table, public: table === "estimates", files: 12 + i, bytes: 4e6 * (i + 1), rows: 120000 * (i + 1), parts: [] })));
       case "nodes": {

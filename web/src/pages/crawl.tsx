@@ -2,9 +2,9 @@ import { useMemo } from "preact/hooks";
 import { useAPI } from "../api";
 import { isSite } from "../site";
 import { Plot } from "../chart/plot";
-import { ago, bytes, known, num } from "../format";
+import { ago, bytes, known, num, pct } from "../format";
 import { Term } from "../glossary";
-import { Tile } from "../ui/bits";
+import { Chip, Tile } from "../ui/bits";
 import { Card } from "../ui/card";
 import { historyBegins, NothingYet } from "../ui/states";
 import { FailuresCard, FunnelCard } from "./overview";
@@ -27,6 +27,77 @@ function Rates() {
   return (
     <Card class="full" title="Crawl over time" sub="events per hour, last 7 d" method="Records found, handshakes completed, parts of watches stored." meta={t.answer?.meta} problem={t.problem} loading={t.loading} rows={points.map((p) => ({ time: new Date(p.time!).toISOString(), records: p.records, handshakes: p.handshakes, watches: p.watches }))} empty={t.answer && times.length < 2 && historyBegins}>
       <Plot times={times} series={series} label="Events per hour; the table has the numbers" height={180} />
+    </Card>
+  );
+}
+
+/** Milliseconds more, or less: +12 ms. */
+const more = (ms: number) => `${ms > 0 ? "+" : ms < 0 ? "−" : ""}${num(Math.abs(ms))} ms`;
+
+/** What each sentry sees, beside the others: one alone has nothing to be compared with but the broker's clock. */
+function SentriesCompared() {
+  const { answer, problem, loading } = useAPI("/api/v1/sentries");
+  const list = answer?.data.sentries ?? [];
+  const n = answer?.data.nodes;
+  const faults = list.flatMap((s) => s.faults.map((f) => ({ sentry: s.id, ...f })));
+  return (
+    <Card
+      class="full"
+      title="Sentries compared"
+      sub={n && (list.length > 1 ? `nodes of the last day: ${num(n.by_all)} reached by all that tried, ${num(n.by_some)} by some, ${num(n.by_one)} by the only one, ${num(n.by_none)} by none` : "the last day")}
+      method={<>Of the day before the newest event, by peer id. Alone: reached by no other. Missed: tried, and reached by others only; the share is of the nodes that it tried and others reached. The handshake is a median, and in brackets how much longer it took than others' with the same nodes.{n && n.sentries > 0 ? ` Left out: ${num(n.sentries)} peer ids of Valtrack sentries, which are no beacon nodes.` : ""}</>}
+      meta={answer?.meta}
+      problem={problem}
+      loading={loading}
+      rows={list.map((s) => ({ ...s, faults: s.faults.map((f) => f.text).join("; ") }))}
+      empty={answer && !list.length && "No event of a sentry yet."}
+    >
+      {faults.length > 0 && (
+        <ul class="plain">
+          {faults.map((f) => (
+            <li key={f.sentry + f.fault}>
+              <Chip>{f.fault.replaceAll("_", " ")}</Chip> {f.sentry}: {f.text}
+            </li>
+          ))}
+        </ul>
+      )}
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Sentries compared">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Sentry</th>
+              <th scope="col">Location</th>
+              <th scope="col">Version</th>
+              {["Last event", "Clock", "Tried", "Reached", "Watched", "Alone", "Missed", "Share", "Handshake"].map((name) => (
+                <th key={name} scope="col" class="n">
+                  {name}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {list.map((s) => (
+              <tr key={s.id}>
+                <td>{s.id}</td>
+                <td>{s.location ?? "–"}</td>
+                <td>{s.version ?? "–"}</td>
+                <td class="n">{ago(s.last_event)}</td>
+                <td class="n">{known(s.clock_skew_ms) ? more(s.clock_skew_ms) : "–"}</td>
+                <td class="n">{num(s.tried)}</td>
+                <td class="n">{num(s.reached)}</td>
+                <td class="n">{num(s.watched)}</td>
+                <td class="n">{num(s.alone)}</td>
+                <td class="n">{num(s.missed)}</td>
+                <td class="n">{pct(s.reached_share)}</td>
+                <td class="n">
+                  {known(s.handshake_ms) ? `${num(s.handshake_ms)} ms` : "–"}
+                  {known(s.handshake_difference_ms) && ` (${more(s.handshake_difference_ms)})`}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </Card>
   );
 }
@@ -114,6 +185,7 @@ function LiveCrawl() {
             </table>
           </div>
         </Card>
+        <SentriesCompared />
         <Rates />
       </div>
     </>

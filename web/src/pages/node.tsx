@@ -156,6 +156,56 @@ function Seen({ n, meta }: Of) {
   );
 }
 
+const reachedWords = (reachable: boolean | null) => (known(reachable) ? (reachable ? "reached" : "not reached") : "not tried");
+
+/** Who sees the node, and who does not. */
+function SeenFrom({ n, meta }: Of) {
+  if (n.seen_by.length < 2) return null;
+  return (
+    <Card class="full" title="Seen from" meta={meta} sub="what each sentry knows of the node" method="Reached: by a handshake or in a watch of the last day. Subnets: at the last handshake; they differ when another sentry was told others within an epoch, which a duty that began or ended in between explains, too." rows={n.seen_by.map((s) => ({ ...s }))}>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Table: Seen from">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Sentry</th>
+              <th scope="col">Location</th>
+              <th scope="col">In the last day</th>
+              <th scope="col" class="n">
+                Last seen
+              </th>
+              <th scope="col">Last visit</th>
+              <th scope="col" class="n">
+                Handshake
+              </th>
+              <th scope="col" class="n">
+                Subnets
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {n.seen_by.map((s) => (
+              <tr key={s.sentry}>
+                <td>{s.sentry}</td>
+                <td>{s.location ?? "–"}</td>
+                <td>{reachedWords(s.reachable)}</td>
+                <td class="n" title={time(s.last_seen)}>
+                  {known(s.last_seen) ? ago(s.last_seen) : "never"}
+                </td>
+                <td>{s.last_outcome ? `${outcomeName(s.last_outcome)}, ${ago(s.last_visit)}` : "–"}</td>
+                <td class="n">{known(s.handshake_ms) ? `${num(s.handshake_ms)} ms` : "–"}</td>
+                <td class="n">
+                  {num(s.subscribed_subnets)}
+                  {s.subscriptions_differ && ", differ"}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Card>
+  );
+}
+
 interface Event {
   at: number | null;
   what: string;
@@ -331,6 +381,7 @@ export function NodePage({ id }: { id: string }) {
         </Card>}
         <Identity n={n} meta={meta} />
         <Seen n={n} meta={meta} />
+        {!isSite && <SeenFrom n={n} meta={meta} />}
         {!isSite && <IdentityHistory n={n} meta={meta} />}
         {!isSite && <Stretches n={n} meta={meta} />}
         {!isSite && <Days n={n} meta={meta} />}
