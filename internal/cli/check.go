@@ -146,12 +146,15 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 	cfg, err := in.sentryConfig(n)
 	crawl := cfg.Crawl
 	detail := fmt.Sprintf("%d dialers, at most %d connections, %d watched for %d epochs, private addresses %t",
-		crawl.Dialers, crawl.MaxConnections, max(0, crawl.MaxWatched), crawl.WatchEpochs, crawl.AllowPrivate)
+		crawl.Dialers, crawl.MaxConnections, crawl.Watched(), crawl.WatchEpochs, crawl.AllowPrivate)
 	if crawl.Shard.Count > 0 {
 		detail += ", shard " + crawl.Shard.String()
 	}
 	if crawl.Exclude != nil {
 		detail += fmt.Sprintf(", %d excluded", crawl.Exclude.Len())
+	}
+	if err == nil && crawl.Watched() < crawl.MaxWatched {
+		return "", checkWarning(fmt.Sprintf("%s; --%s is %d: that takes --%s %d", detail, flagMaxWatched, crawl.MaxWatched, flagMaxConnections, crawl.ConnectionsFor(crawl.MaxWatched)))
 	}
 	return detail, err
 }

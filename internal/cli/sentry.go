@@ -53,7 +53,7 @@ func sentryFlags() []cli.Flag {
 		number(flagMaxConnections, sentry.DefaultMaxConnections, "maximum number of visits at the same time, inbound ones included"),
 		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits to a node"),
 		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched"),
-		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within max-connections; 0 watches none"),
+		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within nine tenths of max-connections, less dialers; 0 watches none"),
 		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
 		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line"),
 		text(flagCrawlerID, "", "crawler_id of every event (default: an id kept in the data directory)"),
@@ -181,7 +181,8 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		return usagef("--%s %d: want at least 0", flagMaxWatched, n)
 	case n == 0:
 		cfg.MaxWatched = -1 // 0 is the default there
-	case n > cfg.MaxConnections && in.cmd.IsSet(flagMaxWatched):
+	case !in.cmd.IsSet(flagMaxWatched): // as many as fit, without a warning
+	case n > cfg.MaxConnections:
 		return usagef("--%s %d: a watched node needs a connection, and --%s is %d; raise that, or watch fewer", flagMaxWatched, n, flagMaxConnections, cfg.MaxConnections)
 	default:
 		cfg.MaxWatched = n

@@ -62,7 +62,7 @@ type Config struct {
 	// WatchEpochs is the number of whole epochs for which a watch visit stays.
 	WatchEpochs int
 	// MaxWatched bounds the watch visits at one time; less when MaxConnections leaves
-	// no room for that many. Below 0 no peer is watched.
+	// no room for that many (Watched), which New logs. Below 0 no peer is watched.
 	MaxWatched int
 	// MaxPeers bounds the peer table.
 	MaxPeers int
@@ -108,6 +108,16 @@ func (c Config) withDefaults(networkName string) Config {
 	return c
 }
 
+// Watched is how many nodes are watched at one time: MaxWatched, or as many as MaxConnections
+// has room for.
+func (c Config) Watched() int { return c.withDefaults("").MaxWatched }
+
+// ConnectionsFor is the smallest MaxConnections that surely has room for so many watches.
+func (c Config) ConnectionsFor(watched int) int {
+	c = c.withDefaults("")
+	return (watched+c.Dialers-1)*10/9 + 1
+}
+
 // dialRoom is the part of MaxConnections that watches leave to outbound census visits.
 func (c Config) dialRoom() int { return min(c.Dialers, c.MaxConnections*3/4) }
 
@@ -150,6 +160,10 @@ func New(cfg Config, local *Local, host *p2p.Host, finder Finder, publisher Publ
 
 func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
 	cfg.log, cfg.bootnodes, cfg.genesisRoot = log, local.net.Bootnodes, local.net.GenesisValidatorsRoot
+	if watched := cfg.Watched(); watched < cfg.MaxWatched {
+		log.Warn("fewer nodes than max-watched are watched: max-connections has no room for more", slog.Int("max_watched", cfg.MaxWatched), slog.Int("watched", watched),
+			slog.Int("max_connections", cfg.MaxConnections), slog.Int("max_connections_needed", cfg.ConnectionsFor(cfg.MaxWatched)))
+	}
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,
 		host: host, finder: finder, publisher: publisher, log: log, visits: newVisitIDs(), lossLog: loglimit.Every(lossLogEvery),

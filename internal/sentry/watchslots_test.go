@@ -290,6 +290,18 @@ func TestWatchesLeaveRoomForTheRest(t *testing.T) {
 			t.Errorf("%+v: %d watches, want %d", tt.cfg, got, tt.want)
 		}
 	}
+	for _, tt := range []struct{ dialers, watched int }{{64, 750}, {64, 5000}, {1, 1}, {7, 12345}} {
+		cfg := Config{Dialers: tt.dialers, MaxWatched: tt.watched}
+		cfg.MaxConnections = cfg.ConnectionsFor(tt.watched)
+		less := cfg
+		less.MaxConnections--
+		if got := cfg.Watched(); got != tt.watched {
+			t.Errorf("%d connections: %d watches, want %d", cfg.MaxConnections, got, tt.watched)
+		}
+		if got := less.Watched(); got >= tt.watched && tt.watched > 100 {
+			t.Errorf("%d connections have room for %d watches", less.MaxConnections, got)
+		}
+	}
 	synctest.Test(t, func(t *testing.T) {
 		net := testNetwork(t, time.Now(), 0)
 		w := newWatcher(net.Clock)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chainbound/valtrack/test/trend"
 )
 
 // measure is something that must not grow.
@@ -25,7 +27,7 @@ type measure struct {
 	allowed, least float64
 	// settled is how long after the start of a process what is measured does not count yet.
 	settled time.Duration
-	points  []point
+	points  []trend.Point
 }
 
 const mib, kib = 1 << 20, 1 << 10
@@ -103,7 +105,7 @@ func newRecorder(t *testing.T, w *world, s schedule) *recorder {
 func (r *recorder) add(name string, life int, value float64) {
 	i := slices.IndexFunc(r.measures, func(m *measure) bool { return m.name == name })
 	m := r.measures[i]
-	m.points = append(m.points, point{time.Since(r.began), life, value / m.divisor})
+	m.points = append(m.points, trend.Point{At: time.Since(r.began), Life: life, Value: value / m.divisor})
 }
 
 // sample measures everything once. A program that has just started may not answer yet.

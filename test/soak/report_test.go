@@ -10,16 +10,18 @@ import (
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"github.com/chainbound/valtrack/test/trend"
 )
 
 // settledPoints are those after both the run and the life of the process have settled.
-func (m *measure) settledPoints(s schedule) []point {
+func (m *measure) settledPoints(s schedule) []trend.Point {
 	born := map[int]time.Duration{}
-	return slices.DeleteFunc(slices.Clone(m.points), func(p point) bool {
-		if _, known := born[p.life]; !known {
-			born[p.life] = p.at
+	return slices.DeleteFunc(slices.Clone(m.points), func(p trend.Point) bool {
+		if _, known := born[p.Life]; !known {
+			born[p.Life] = p.At
 		}
-		return p.at < s.settled || p.at < born[p.life]+m.settled
+		return p.At < s.settled || p.At < born[p.Life]+m.settled
 	})
 }
 
@@ -29,15 +31,15 @@ func (m *measure) limit(s schedule) float64 {
 }
 
 // verdict says what is known of a trend.
-func verdict(is trend, limit float64) string {
+func verdict(is trend.Trend, limit float64) string {
 	switch {
-	case !is.known:
+	case !is.Known:
 		return "not known"
-	case is.low > 0 && is.perHour > limit:
+	case is.Low > 0 && is.PerHour > limit:
 		return "GROWS"
-	case is.high > limit:
+	case is.High > limit:
 		return "not known: it may grow"
-	case is.low > 0:
+	case is.Low > 0:
 		return "grows, within the limit"
 	}
 	return "steady"
@@ -56,17 +58,17 @@ func (r *recorder) report(t *testing.T, s schedule, long bool) {
 		if len(m.points) == 0 {
 			t.Errorf("%s: no samples", m.name)
 		}
-		is, limit := trendOf(points), m.limit(s)
+		is, limit := trend.Of(points), m.limit(s)
 		word := verdict(is, limit)
 		verdicts[word]++
-		if !is.known {
+		if !is.Known {
 			fmt.Fprintf(table, "%s\t\t\t\t\t%.2f\t%s\t\n", m.name, limit, word)
 			continue
 		}
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%+.2f\t%+.2f to %+.2f\t%.2f\t%s\t\n", m.name, middle(points[:tenth]), middle(points[len(points)-tenth:]),
-			is.perHour, is.low, is.high, limit, word)
+			is.PerHour, is.Low, is.High, limit, word)
 		if long && word == "GROWS" {
-			t.Errorf("%s grows by %.2f per hour (%.2f to %.2f)", m.name, is.perHour, is.low, is.high)
+			t.Errorf("%s grows by %.2f per hour (%.2f to %.2f)", m.name, is.PerHour, is.Low, is.High)
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -82,10 +84,10 @@ func (r *recorder) report(t *testing.T, s schedule, long bool) {
 }
 
 // middle is the median of the values.
-func middle(points []point) float64 {
+func middle(points []trend.Point) float64 {
 	var values []float64
 	for _, p := range points {
-		values = append(values, p.value)
+		values = append(values, p.Value)
 	}
 	slices.Sort(values)
 	return values[len(values)/2]
@@ -98,7 +100,7 @@ func (r *recorder) writeSamples(t *testing.T) {
 	b.WriteString("measure,seconds,life,value\n")
 	for _, m := range r.measures {
 		for _, p := range m.points {
-			fmt.Fprintf(&b, "%q,%.1f,%d,%g\n", m.name, p.at.Seconds(), p.life, p.value)
+			fmt.Fprintf(&b, "%q,%.1f,%d,%g\n", m.name, p.At.Seconds(), p.Life, p.Value)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(r.directory, "samples.csv"), []byte(b.String()), 0o600); err != nil {
@@ -108,17 +110,17 @@ func (r *recorder) writeSamples(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	for _, test := range []struct {
-		is   trend
+		is   trend.Trend
 		want string
 	}{
-		{trend{perHour: 5, low: 4, high: 6, known: true}, "GROWS"},
-		{trend{perHour: 2, low: 1, high: 6, known: true}, "GROWS"},
-		{trend{perHour: 0.5, low: 0.4, high: 0.6, known: true}, "grows, within the limit"},
-		{trend{perHour: 0.5, low: 0.1, high: 2, known: true}, "not known: it may grow"},
-		{trend{perHour: 5, low: -1, high: 11, known: true}, "not known: it may grow"},
-		{trend{perHour: 0.1, low: -0.1, high: 0.3, known: true}, "steady"},
-		{trend{perHour: -5, low: -6, high: -4, known: true}, "steady"},
-		{trend{}, "not known"},
+		{trend.Trend{PerHour: 5, Low: 4, High: 6, Known: true}, "GROWS"},
+		{trend.Trend{PerHour: 2, Low: 1, High: 6, Known: true}, "GROWS"},
+		{trend.Trend{PerHour: 0.5, Low: 0.4, High: 0.6, Known: true}, "grows, within the limit"},
+		{trend.Trend{PerHour: 0.5, Low: 0.1, High: 2, Known: true}, "not known: it may grow"},
+		{trend.Trend{PerHour: 5, Low: -1, High: 11, Known: true}, "not known: it may grow"},
+		{trend.Trend{PerHour: 0.1, Low: -0.1, High: 0.3, Known: true}, "steady"},
+		{trend.Trend{PerHour: -5, Low: -6, High: -4, Known: true}, "steady"},
+		{trend.Trend{}, "not known"},
 	} {
 		if got := verdict(test.is, 1); got != test.want {
 			t.Errorf("%+v with limit 1: %q, want %q", test.is, got, test.want)
@@ -131,11 +133,11 @@ func TestVerdict(t *testing.T) {
 func TestSettledPoints(t *testing.T) {
 	m := &measure{settled: 10 * time.Second}
 	for second := range 100 {
-		m.points = append(m.points, point{at: time.Duration(second) * time.Second, life: 1 + second/40})
+		m.points = append(m.points, trend.Point{At: time.Duration(second) * time.Second, Life: 1 + second/40})
 	}
 	got := map[int][]int{}
 	for _, p := range m.settledPoints(schedule{settled: 30 * time.Second}) {
-		got[p.life] = append(got[p.life], int(p.at.Seconds()))
+		got[p.Life] = append(got[p.Life], int(p.At.Seconds()))
 	}
 	for life, from := range map[int]int{1: 30, 2: 50, 3: 90} {
 		if len(got[life]) == 0 || got[life][0] != from {
