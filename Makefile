@@ -75,7 +75,7 @@ fuzz: ## each fuzz target for FUZZTIME (default 5s); FUZZ_EVERY=3: a third of th
 	  done; done
 
 .PHONY: fuzz-api
-fuzz-api: $(PYTHON) $(DUCKDB) ## schemathesis against the API of a devnet, and the code blocks of README and docs: a minute or two, or VALTRACK_FUZZ_SECONDS for each of two runs (needs curl, Node.js, npm and Python 3 with venv; R with httr2 for its example)
+fuzz-api: $(PYTHON) $(DUCKDB) ## schemathesis against the API of a devnet, the code blocks of README and docs, and the figures of contrib/paper: two minutes, or VALTRACK_FUZZ_SECONDS for each of two runs (needs curl, Node.js, npm and Python 3 with venv; R, with httr2 for its example)
 	VALTRACK_PYTHON=$(CURDIR)/bin/python/bin/python $(GO) test ./test/api -count=1 -v -timeout 3h
 
 .PHONY: interop
@@ -323,9 +323,9 @@ bin/httpfs/httpfs.duckdb_extension: test/duckdb/requirements.txt
 mirror-recipe: $(DUCKDB) bin/httpfs/httpfs.duckdb_extension ## DuckDB reads a copy in an object store, as docs/recipes.md says (needs Python with pip)
 	$(GO) test ./internal/mirror -run TestRecipe -count=1
 
-$(PYTHON): test/api/requirements.txt
+$(PYTHON): test/api/requirements.txt contrib/paper/requirements.txt
 	python3 -m venv bin/python
-	bin/python/bin/pip install -q --disable-pip-version-check -r $<
+	bin/python/bin/pip install -q --disable-pip-version-check $(^:%=-r %)
 	touch $@
 
 .PHONY: clean

@@ -59,8 +59,8 @@ func blocks(t *testing.T, s server) {
 		run      func(t *testing.T, b markdown.Block)
 	}{
 		{"shell", 10, g.shell}, // the first: others read what it writes
-		{"python", 8, g.script},
-		{"r", 1, g.script},
+		{"python", 10, g.script},
+		{"r", 2, g.script},
 		{"nats", 1, g.natsConfig},
 		{"", 2, g.output}, // the last: it reads what the others have printed
 	} {

@@ -1,5 +1,5 @@
 // Runs queries, a JSON list on standard input, in the current directory, and prints a JSON list with
-// the number of rows of each, or its error:
+// the number of rows of each and the first of them, or its error:
 //   node queries.mjs < QUERIES
 import { readFileSync } from 'node:fs';
 import { DuckDBInstance } from '@duckdb/node-api';
@@ -9,7 +9,8 @@ const db = await instance.connect();
 const results = [];
 for (const sql of JSON.parse(readFileSync(0, 'utf8'))) {
   try {
-    results.push({ rows: (await db.runAndReadAll(sql)).getRowObjectsJson().length });
+    const data = (await db.runAndReadAll(sql)).getRowObjectsJson();
+    results.push({ rows: data.length, data: data.slice(0, 100) });
   } catch (error) {
     results.push({ rows: 0, error: error.message });
   }
