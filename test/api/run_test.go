@@ -86,8 +86,10 @@ func (g *guide) prepare(t *testing.T) {
 		t.Fatalf("nats-server: %v", err)
 	}
 	dir := filepath.Join(g.dir, programs)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
+	for _, made := range []string{dir, filepath.Join(g.dir, "www")} {
+		if err := os.Mkdir(made, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Symlink(strings.TrimSpace(string(path)), filepath.Join(dir, "nats-server")); err != nil {
 		t.Fatal(err)
@@ -124,7 +126,7 @@ func (g *guide) bash(t *testing.T, script string) {
 
 var (
 	isService = regexp.MustCompile(`(^|&& *)(\./)?valtrack (run|sentry|consumer|devnet)\b|\bvaltrack .*--every\b`)
-	isUp      = regexp.MustCompile(`msg=(crawling|consuming|"updated the site"|"wrote the devnet files")`)
+	isUp      = regexp.MustCompile(`(?m)msg=(crawling|consuming|"wrote the devnet files")|^files +\d+`) // the last: a site
 	inShell   = regexp.MustCompile(`\bvaltrack [^;&|>#]*`)
 )
 
