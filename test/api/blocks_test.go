@@ -108,7 +108,7 @@ func readable(b markdown.Block) error {
 			}
 		}
 		return nil
-	case "nats": // nats-server reads it
+	case "nats", "text": // nats-server reads it; and what is for people only
 		return nil
 	case "mermaid": // GitHub draws it
 		opened := len(regexp.MustCompile(`(?m)^\s*subgraph `).FindAllString(b.Code, -1))
