@@ -154,7 +154,7 @@ func (g *guide) shell(t *testing.T, b markdown.Block) {
 		}
 		if !isService.MatchString(line) {
 			if strings.Contains(line, "--max-time") {
-				line += " || [ $? = 28 ]" // what curl ends with then
+				line = "{ " + line + "\n} || [ $? = 28 ]" // what curl ends with then
 			}
 			script += line + "\n"
 			continue
