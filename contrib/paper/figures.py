@@ -102,8 +102,17 @@ def totals():
 
 hours = totals()
 last = hours[-1]
-at = [when(h["hour"]) for h in hours]
 mark = "o" if len(hours) == 1 else None
+# Lines are interrupted where hours are missing, which is where no events came.
+starts = np.array([h["hour"] for h in hours])
+gaps = np.flatnonzero(np.diff(starts) > 2.5 * np.median(np.diff(starts))) + 1 if len(starts) > 1 else np.array([], dtype=int)
+at = [when(ms) for ms in np.insert(starts, gaps, starts[gaps - 1] + 1)]
+
+
+def by_hour(values):
+    """The values of all hours, None for none, as they are drawn at `at`."""
+    return np.insert(np.array(values, dtype=float), gaps, np.nan)
+
 
 # %% The datasets, within 1 GB of memory: what needs more goes to a temporary directory
 files = {name: parts(name) for name in ("peer_estimates", "validator_metadata_events")}
@@ -122,12 +131,12 @@ def query(sql, **parameters):
 
 # %% 1. Nodes and validators over time
 figure, (left, right) = plt.subplots(1, 2)
-left.plot(at, [h["nodes"] for h in hours], marker=mark, label="completed a handshake within a day")
-left.plot(at, [h["with_validators"] for h in hours], marker=mark, label="of them with validators (expected)")
+left.plot(at, by_hour([h["nodes"] for h in hours]), marker=mark, label="completed a handshake within a day")
+left.plot(at, by_hour([h["with_validators"] for h in hours]), marker=mark, label="of them with validators (expected)")
 times(left, "nodes")
 left.legend(loc="lower right")
-low, high = ([h[f"validators_{end}"] for h in hours] for end in ("low", "high"))
-right.plot(at, [h["validators"] for h in hours], marker=mark, label="mean")
+low, high = (by_hour([h[f"validators_{end}"] for h in hours]) for end in ("low", "high"))
+right.plot(at, by_hour([h["validators"] for h in hours]), marker=mark, label="mean")
 right.fill_between(at, low, high, alpha=0.25, label="90 % interval")
 if mark:
     right.vlines(at, low, high)
@@ -143,8 +152,8 @@ clients = sorted(last["clients"], key=lambda c: -c["nodes"])
 names = [c["client"] for c in clients]
 names += sorted({c["client"] for h in hours for c in h["clients"]} - set(names))
 colours = dict(zip(names, plt.get_cmap("tab20")(np.arange(len(names)) % 20)))
-by_hour = [{c["client"]: c["nodes"] for c in h["clients"]} for h in hours]
-shares = [[100 * nodes.get(name, 0) / max(1, sum(nodes.values())) for nodes in by_hour] for name in names]
+counted = [{c["client"]: c["nodes"] for c in h["clients"]} for h in hours]
+shares = [by_hour([100 * nodes.get(name, 0) / max(1, sum(nodes.values())) for nodes in counted]) for name in names]
 figure, (left, right) = plt.subplots(1, 2)
 if mark:
     left.bar(names, [s[0] for s in shares], color=[colours[n] for n in names])
@@ -207,13 +216,13 @@ for c in concentration:
 digests = [(h["hour"], h["next_digests"]) for h in hours if h["next_digests"]]
 figure, axes = plt.subplots()
 announced = sorted({d for _, n in digests for d in n}, key=lambda d: -sum(n.get(d, 0) for _, n in digests))
-lines = [(d, [100 * n.get(d, 0) / sum(n.values()) for _, n in digests]) for d in announced]
-for d, percent in lines:
-    axes.plot([when(hour) for hour, _ in digests], percent, marker="o" if len(digests) == 1 else None, label="no next fork" if d == "0x00000000" else d)
+for d in announced:
+    percent = by_hour([100 * n.get(d, 0) / sum(n.values()) if n else None for n in (h["next_digests"] for h in hours)])
+    axes.plot(at, percent, marker="o" if len(digests) == 1 else None, label="no next fork" if d == "0x00000000" else d)
 times(axes, "% of nodes that announce the next fork digest")
 axes.set(ylim=(0, 102))
 if digests:
-    axes.legend(loc="center left")
+    axes.legend()
 else:
     axes.text(0.5, 0.5, "no announcements are stored", transform=axes.transAxes, ha="center")
 save(figure, "4-forks")

@@ -32,6 +32,7 @@ var exceptions = []exception{
 	{"systemctl show -p IPIngressBytes,IPEgressBytes valtrack-run", false, "needs systemd"},
 	{"apt-get install prometheus", true, "needs root and systemd; make check-ops runs Prometheus with these files"},
 	{"<SHA-256 of the key> <name> [full|public] [revoked]", false, "the format of a file, not an output"},
+	{"python3 -m venv figures-venv && figures-venv/bin/pip install -r contrib/paper/requirements.txt", true, "downloads packages; figures_test.go runs the script with those that make fuzz-api has installed"},
 	{"valtrack publish dune --api-key-file FILE --namespace TEAM --every 6h", false, "needs an account of Dune"},
 }
 
@@ -107,7 +108,7 @@ func readable(b markdown.Block) error {
 			}
 		}
 		return nil
-	case "nats": // nats-server reads it
+	case "nats", "text": // nats-server reads it; and what is for people only
 		return nil
 	case "mermaid": // GitHub draws it
 		opened := len(regexp.MustCompile(`(?m)^\s*subgraph `).FindAllString(b.Code, -1))

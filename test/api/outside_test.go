@@ -15,8 +15,8 @@ func TestFromOutside(t *testing.T) {
 	s := start(t, interpreter)
 	t.Run("schemathesis", func(t *testing.T) { fuzz(t, interpreter, s) })
 	t.Run("schemathesis with a key", func(t *testing.T) { fuzz(t, interpreter, s, "--header", "X-API-Key: "+s.key) })
-	t.Run("blocks", func(t *testing.T) { blocks(t, s) })
 	t.Run("figures", func(t *testing.T) { figures(t, interpreter, s) })
+	t.Run("blocks", func(t *testing.T) { blocks(t, s) })
 }
 
 // fuzz: whatever is asked, no answer is an error of the server, and each is as the specification
