@@ -165,31 +165,31 @@ type VisitEnded struct {
 }
 
 // Watch is the subscription log of a watch visit, or of one part of it. Every slot
-// that lies entirely between from and to is fully covered.
+// that lies entirely between start and end is fully covered.
 type Watch struct {
-	From    int64 `json:"from"`    // Unix milliseconds
-	To      int64 `json:"to"`      // Unix milliseconds
-	Initial []int `json:"initial"` // attestation subnets at from, sorted
-	// For each subnet of initial, how many ms before from the peer joined it; 0 where that
+	From    int64 `json:"from"`    // the start, Unix milliseconds
+	To      int64 `json:"to"`      // the end, Unix milliseconds
+	Initial []int `json:"initial"` // attestation subnets at the start, sorted
+	// For each subnet of initial, how many ms before the start the peer joined it; 0 where it
 	// was before the visit's first part. Absent when it was so for all of them.
 	Since []int `json:"since,omitempty"`
-	// MetaData's at from; absent while they are those of the visit's metadata_received.
+	// MetaData's at the start; absent while they are those of the visit's metadata_received.
 	Attnets         *eth2.Attnets   `json:"attnets,omitempty"`
-	Changes         []SubnetChange  `json:"changes"`          // in order; one at to belongs to the next part, if there is one
+	Changes         []SubnetChange  `json:"changes"`          // in order; one at the end belongs to the next part, if there is one
 	MetaDataChanges []WatchMetaData `json:"metadata_changes"` // each MetaData that differs from the one before it, in order
 }
 
 // SubnetChange is a peer's joining or leaving of an attestation subnet. On the wire
 // it is a list of three numbers, without names.
 type SubnetChange struct {
-	At         int64 // ms after the watch's from
+	At         int64 // ms after the watch's start
 	Subnet     int   // attestation subnet
 	Subscribed bool  // 1 when joined, 0 when left
 }
 
 // WatchMetaData is a MetaData that differs from the one before it.
 type WatchMetaData struct {
-	At int64 `json:"at"` // ms after from
+	At int64 `json:"at"` // ms after the start
 	MetaData
 }
 

@@ -26,7 +26,7 @@ func NFDEntry(d eth2.ForkDigest) gethenr.Entry { return gethenr.WithEntry("nfd",
 
 // maxClientVersion bounds the version in a client entry, in bytes: with it and every entry of
 // ours a record stays within the 300 bytes of EIP-778.
-const maxClientVersion = 24
+const maxClientVersion = 20
 
 // ClientEntry is the client entry (EIP-7636): an RLP list of a program's name and version, of
 // which a longer one, as of a build between releases, is cut.
