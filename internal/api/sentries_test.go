@@ -22,11 +22,13 @@ func twoSentries(t *testing.T) *testCrawl {
 	t.Helper()
 	c := newTestCrawl(t)
 	at := time.Now().Add(-time.Hour)
-	c.crawl(0, 60, at)
+	c.sentry = "far" // before the other: of an only sentry there are no views
 	c.visit(70, at, "45.1.0.70", "valtrack/v0.1.0")
+	c.sentry = "c"
+	c.visit(70, at, "45.1.0.70", "valtrack/v0.1.0")
+	c.crawl(0, 60, at)
 	c.sentry = "far"
 	c.crawl(0, 30, at.Add(time.Minute))
-	c.visit(70, at, "45.1.0.70", "valtrack/v0.1.0")
 	for i := range 5 { // after which they are not reached from there any more
 		c.fail(i, at.Add(2*time.Minute), "")
 	}

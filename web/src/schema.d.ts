@@ -281,6 +281,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sentries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The sentries compared over the last day: what each reaches and others do not, its clock, and its faults */
+        get: operations["getSentries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/datasets": {
         parameters: {
             query?: never;
@@ -665,6 +682,35 @@ export interface components {
                 id: string;
                 last_seen: components["schemas"]["Time"];
             }[];
+            /** @description What each sentry knows of the node, also those that know nothing of it */
+            seen_by: {
+                sentry: string;
+                location: string | null;
+                /**
+                 * Format: int64
+                 * @description The last handshake, or the end of what it watched last, Unix milliseconds
+                 */
+                last_seen: number | null;
+                last_handshake: components["schemas"]["Time"];
+                /**
+                 * Format: int64
+                 * @description The end of the last visit that has ended, Unix milliseconds
+                 */
+                last_visit: number | null;
+                /** @description Of that visit */
+                last_outcome: string | null;
+                /** @description Whether it completed a handshake with the node, or watched it, in the last day; null if it did not try */
+                reachable: boolean | null;
+                /**
+                 * Format: int64
+                 * @description How long its newest complete handshake took, from the dial on
+                 */
+                handshake_ms: number | null;
+                /** @description Attestation subnets at the last handshake; null where the node did not tell them */
+                subscribed_subnets: number | null;
+                /** @description Whether another sentry was told other attestation subnets within an epoch, which a duty that began or ended in between explains, too; null where no other's handshake can be compared */
+                subscriptions_differ: boolean | null;
+            }[];
             /** @description With a key */
             endpoints?: {
                 address: string;
@@ -886,6 +932,83 @@ export interface components {
                 last_commit?: components["schemas"]["Time"];
             };
             geo_date?: string | null;
+        };
+        /** @description Numbers of nodes are of peer ids, of the day before the newest event. Reached is by a handshake or in a watch. */
+        Sentries: {
+            /** @description Nodes by how many of the sentries that tried them reached them */
+            nodes: {
+                /** @description Two sentries or more, and each of them */
+                by_all: number;
+                /** @description Some of them, and not all */
+                by_some: number;
+                /** @description The only one that tried */
+                by_one: number;
+                by_none: number;
+                /** @description Peer ids that are Valtrack sentries: no beacon nodes, and in no other number */
+                sentries: number;
+            };
+            sentries: {
+                id: string;
+                location: string | null;
+                /** @description The program that it runs */
+                version: string | null;
+                first_seen: components["schemas"]["Time"];
+                last_event: components["schemas"]["Time"];
+                /**
+                 * Format: int64
+                 * @description By how much its clock is ahead of the broker's, below zero behind
+                 */
+                clock_skew_ms: number | null;
+                clock_skew_at: components["schemas"]["Time"];
+                /**
+                 * Format: int64
+                 * @description Events since the consumer's start that are not used, since their times are impossible
+                 */
+                clock_errors: number;
+                /** @description Nodes that it visited, or tried to */
+                tried: number;
+                reached: number;
+                /** @description Nodes of which it has logged the subscriptions */
+                watched: number;
+                /** @description Nodes that no other sentry reached */
+                alone: number;
+                /** @description Nodes that it tried and another sentry reached */
+                shared: number;
+                /** @description Of these, those that it did not reach */
+                missed: number;
+                /** @description The share of shared that it reached */
+                reached_share: number | null;
+                /**
+                 * Format: int64
+                 * @description Median over nodes of its newest handshake's time, from the dial on
+                 */
+                handshake_ms: number | null;
+                /**
+                 * Format: int64
+                 * @description Median over the nodes that another sentry reached, too, of how much longer its handshake took than the median of the others'
+                 */
+                handshake_difference_ms: number | null;
+                /** Format: int64 */
+                handshakes: number;
+                /**
+                 * Format: int64
+                 * @description Handshakes in which the node told its subscriptions
+                 */
+                hellos: number;
+                /** @description Of all nodes together */
+                watched_hours: number;
+                /**
+                 * Format: int64
+                 * @description Of attestation subnets in its watches
+                 */
+                changes: number;
+                /** @description What it does worse than the others */
+                faults: {
+                    /** @enum {string} */
+                    fault: "silent" | "few_reached" | "few_found" | "clock" | "no_attestations";
+                    text: string;
+                }[];
+            }[];
         };
         LegacyNode: {
             peer_id: string;
@@ -1494,6 +1617,30 @@ export interface operations {
                 content: {
                     "application/json": {
                         data: components["schemas"]["Crawl"];
+                        meta: components["schemas"]["Meta"];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getSentries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The comparison */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        data: components["schemas"]["Sentries"];
                         meta: components["schemas"]["Meta"];
                     };
                 };
