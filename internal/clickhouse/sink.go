@@ -46,6 +46,7 @@ type Sink struct {
 	conn   *conn
 	schema *schema // nil while not connected
 	copied bool    // a part was recorded since the last error
+	lagged bool    // there was an error since the server last had all rows
 	// claimed is set once the server has the claim of this process.
 	claimed bool
 	// The constants above, and what a test does at each step, except in tests.
@@ -131,6 +132,7 @@ func (s *Sink) Run(ctx context.Context) error {
 
 func (s *Sink) failed(err error, pause time.Duration) {
 	s.update(func(st *Stats) { st.Err = err; st.Failures++ })
+	s.lagged = true
 	switch {
 	case !s.limit.Allow():
 	case errors.Is(err, errRefused):
@@ -141,9 +143,9 @@ func (s *Sink) failed(err error, pause time.Duration) {
 }
 
 func (s *Sink) succeeded() {
-	was := s.Stats().Err
 	s.update(func(st *Stats) { st.Err = nil; st.CaughtUp = time.Now() })
-	if was != nil {
+	if s.lagged {
+		s.lagged = false
 		s.limit = loglimit.Every(logEvery)
 		s.log.Info("ClickHouse has all rows again", slog.Uint64("rows_inserted", s.Stats().Rows))
 	}
@@ -269,6 +271,7 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 		return false, err
 	}
 	s.copied = true
+	s.update(func(st *Stats) { st.Err = nil }) // under load a round may not end for long
 	return true, s.step("recorded")
 }
 
