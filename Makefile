@@ -118,14 +118,18 @@ bench-geo: build ## what places cost: lookups, and the consumer with and without
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack -cases places -events 1000000
 
+define clickhouse
+@command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+endef
+
 .PHONY: check-clickhouse
 check-clickhouse: bin/readers ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; four minutes (needs Debian, Python and pip)
-	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	$(clickhouse)
 	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -count=1 -v -timeout 20m
 
 .PHONY: bench-clickhouse
 bench-clickhouse: bin/readers ## rows per second into ClickHouse on this machine, Debian's and chdb; a minute (needs Debian, Python and pip)
-	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
+	$(clickhouse)
 	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -run '^$$' -bench '^BenchmarkCopy$$' -benchtime 3x
 
 .PHONY: bench-api
@@ -181,8 +185,17 @@ ROUNDS ?= 20
 REGION_CUT ?= 10m
 
 .PHONY: soak-regions
-soak-regions: ## three regions with a nats-server of one cluster and a sentry each, two consumers: ROUNDS kills (default 20), regions cut off, at the end one for REGION_CUT (default 10m); a quarter of an hour (needs Linux and root)
-	ROUNDS=$(ROUNDS) VALTRACK_REGION_CUT=$(REGION_CUT) $(GO) test ./test/crash -run '^TestRegions$$' -count=1 -v -timeout 2h
+soak-regions: ## three regions with a nats-server of one cluster and a sentry each, two consumers that copy to ClickHouse and an object store: ROUNDS kills (default 20), regions cut off, at the end one for REGION_CUT (default 10m); a quarter of an hour (needs Debian and root)
+	$(clickhouse)
+	cd test/objectstore && $(GO) tool -n gofakes3 > /dev/null # the test has no internet
+	ROUNDS=$(ROUNDS) VALTRACK_REGION_CUT=$(REGION_CUT) VALTRACK_REGION_STORES=1 $(GO) test ./test/crash -run '^TestRegions$$' -count=1 -v -timeout 2h
+
+OUTAGE ?= 10m
+
+.PHONY: soak-clickhouse
+soak-clickhouse: ## ClickHouse is silent, then dead, for OUTAGE (default 10m) under load: the consumer stores as before, and the copy catches up; a quarter of an hour (needs Debian)
+	$(clickhouse)
+	VALTRACK_CLICKHOUSE_OUTAGE=$(OUTAGE) $(GO) test ./test/crash -run '^TestClickHouseAway$$' -count=1 -v -timeout 2h
 
 # The last commit whose datasets have no columns of places.
 BEFORE_PLACES := eff62e7

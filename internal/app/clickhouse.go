@@ -8,12 +8,17 @@ import (
 )
 
 // openCopy makes what copies the datasets to ClickHouse, unless that is not wanted. source is the
-// durable, which names the data directory. Errors that the user can fix are ConfigErrors.
+// durable, which names the data directory. The consumer's id tells two directories of one name
+// apart. Errors that the user can fix are ConfigErrors.
 func (d *datasets) openCopy(cfg clickhouse.Config, source string, svc *Service) (err error) {
 	if cfg.URL == "" {
 		return nil
 	}
-	if d.copy, err = clickhouse.New(cfg, d.writer, source, svc.log); err != nil {
+	id, err := consumerID(d.writer.Dir())
+	if err != nil {
+		return err
+	}
+	if d.copy, err = clickhouse.New(cfg, d.writer, source, id, svc.log); err != nil {
 		return ConfigErrorf("--%s: %w", OptClickHouse, err)
 	}
 	svc.storing.copy.Store(d.copy)

@@ -95,6 +95,9 @@ func Restore(ctx context.Context, from mirror.Config, dataDir string, log *slog.
 	if use.Network, err = networkOfEvent(of); err != nil {
 		return mirror.Restored{}, err
 	}
+	if err := c.Check(ctx); err != nil {
+		return mirror.Restored{}, storeError(err)
+	}
 	dir, err := openDataDir(dataDir, use)
 	if err != nil {
 		return mirror.Restored{}, err

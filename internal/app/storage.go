@@ -322,19 +322,27 @@ func durableName(cfg ConsumerConfig) (string, error) {
 	if cfg.Durable != "" {
 		return cfg.Durable, nil
 	}
-	id, err := storedConsumerID(cfg.DataDir)
+	id, err := consumerID(cfg.DataDir)
 	if err != nil {
 		return "", err
 	}
-	if id == "" {
-		random := make([]byte, 8)
-		rand.Read(random) // never fails
-		id = hex.EncodeToString(random)
-		if err := diskio.ReplaceFile(filepath.Join(cfg.DataDir, consumerIDFile), []byte(id+"\n"), 0o644); err != nil {
-			return "", ConfigErrorf("--%s %q: %w; choose another directory or fix its permissions", OptDataDir, cfg.DataDir, err)
-		}
-	}
 	return durablePrefix + id, nil
+}
+
+// consumerID is the id in a data directory, which is made if it is missing. Errors are
+// ConfigErrors. The directory must be locked.
+func consumerID(dir string) (string, error) {
+	id, err := storedConsumerID(dir)
+	if err != nil || id != "" {
+		return id, err
+	}
+	random := make([]byte, 8)
+	rand.Read(random) // never fails
+	id = hex.EncodeToString(random)
+	if err := diskio.ReplaceFile(filepath.Join(dir, consumerIDFile), []byte(id+"\n"), 0o644); err != nil {
+		return "", ConfigErrorf("--%s %q: %w; choose another directory or fix its permissions", OptDataDir, dir, err)
+	}
+	return id, nil
 }
 
 // storedConsumerID reads the id; empty when there is none yet. An emptied file is as good

@@ -49,7 +49,7 @@ func TestPasswords(t *testing.T) {
 		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := New(Config{URL: url, PasswordFile: file}, w, "test", slog.New(slog.NewTextHandler(&logged, nil)))
+		s, err := New(Config{URL: url, PasswordFile: file}, w, "test", "id", slog.New(slog.NewTextHandler(&logged, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}

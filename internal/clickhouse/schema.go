@@ -20,6 +20,7 @@ const (
 	hourlyTable  = "hourly"
 	seriesView   = "timeseries"
 	schemaTable  = "schema_version"
+	sourcesTable = "sources"
 	currentSince = 23 // the first year's versions with everything that the current dialect uses
 	// window is how many of a table's inserts the server remembers to recognise a repeated one.
 	window = 10_000
@@ -144,6 +145,8 @@ func (s *schema) createOthers() map[string]string {
 	return map[string]string{
 		schemaTable: fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s%s (version UInt32, applied DateTime) ENGINE = %s ORDER BY version SETTINGS index_granularity = 8192",
 			s.table(schemaTable), s.onCluster(), s.engine("MergeTree", schemaTable, "")),
+		sourcesTable: fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s%s (source String, directory String, number UInt64, at DateTime) ENGINE = %s ORDER BY (source, directory) SETTINGS index_granularity = 8192",
+			s.table(sourcesTable), s.onCluster(), s.engine("ReplacingMergeTree", sourcesTable, "number")),
 		hourlyTable: fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s%s (source %s, timestamp Int64, name %s, label %s, value Float64, version UInt64) ENGINE = %s ORDER BY (source, name, timestamp, label) SETTINGS index_granularity = 8192",
 			s.table(hourlyTable), s.onCluster(), text, text, text, s.engine("ReplacingMergeTree", hourlyTable, "version")),
 		seriesView: fmt.Sprintf("CREATE VIEW IF NOT EXISTS %s%s AS SELECT source, timestamp, toDateTime(intDiv(timestamp, 1000)) AS time, name, label, value FROM %s FINAL",
@@ -194,7 +197,7 @@ func (s *schema) prepare(ctx context.Context, c *conn, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{schemaTable, hourlyTable, seriesView} {
+	for _, name := range []string{schemaTable, sourcesTable, hourlyTable, seriesView} {
 		if _, ok := tables[name]; !ok {
 			if err := c.exec(ctx, s.createOthers()[name]); err != nil {
 				return err

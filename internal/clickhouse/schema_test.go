@@ -120,11 +120,11 @@ func TestQueriesOfThePages(t *testing.T) {
 			}
 			found++
 			query := strings.TrimSuffix(strings.TrimSpace(b.Code), ";")
-			if b.Info == "xatu" {
+			switch b.Info {
+			case "xatu":
 				joinXatu(t, s, query)
 				continue
-			}
-			if b.Info == "cluster" {
+			case "cluster":
 				if s.schema.current {
 					if err := s.conn.exec(t.Context(), "EXPLAIN AST "+query); err != nil {
 						t.Errorf("%s: %v", b, err)

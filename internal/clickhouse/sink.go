@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -28,7 +29,7 @@ type Stats struct {
 	Failures uint64    // attempts that ended with an error
 	Replaced uint64    // parts whose rows were removed, to insert them again
 	Lost     uint64    // segments of tables that were removed or damaged before they were copied
-	Behind   uint64    // segments that are committed and not copied, of the table that is furthest behind
+	Behind   uint64    // segments that are committed at present and not copied, of the table that is furthest behind
 	CaughtUp time.Time // when the server last had all; zero before
 	// Err is why the copy does not go on at present; nil when it does.
 	Err error
@@ -45,23 +46,27 @@ type Sink struct {
 	conn   *conn
 	schema *schema // nil while not connected
 	copied bool    // a part was recorded since the last error
+	lagged bool    // there was an error since the server last had all rows
+	// claimed is set once the server has the claim of this process.
+	claimed bool
 	// The constants above, and what a test does at each step, except in tests.
 	poll, retryMin, settle time.Duration
 	crash                  func(step string) error
 
 	mu    sync.Mutex
 	stats Stats
+	next  uint64 // the first segment that is not copied, of the table that is furthest behind
 }
 
 // New makes the sink of a writer, and connects to nothing. From then on the writer does not merge
-// what is copied with what is not. source names the data directory in each row; it is kept with
-// the state.
-func New(cfg Config, w *dataset.Writer, source string, log *slog.Logger) (*Sink, error) {
+// what is copied with what is not. source names the data directory in each row; directory is the
+// directory's id, which no other has. Both are kept with the state.
+func New(cfg Config, w *dataset.Writer, source, directory string, log *slog.Logger) (*Sink, error) {
 	t, err := cfg.target()
 	if err != nil {
 		return nil, err
 	}
-	st, err := openState(w.Dir(), t, source, log)
+	st, err := openState(w.Dir(), t, source, directory, w.Newest() > 0, log) // the first segment has no rows
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +80,20 @@ func New(cfg Config, w *dataset.Writer, source string, log *slog.Logger) (*Sink,
 			part.Close()
 		}
 	}
+	s.countNext()
 	return s, nil
 }
 
 // Stats may be called at any time.
 func (s *Sink) Stats() Stats {
+	newest := s.writer.Newest() // at present: while a server is silent nothing else is counted
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stats
+	out := s.stats
+	if newest >= s.next {
+		out.Behind = newest - s.next + 1
+	}
+	return out
 }
 
 func (s *Sink) update(change func(*Stats)) {
@@ -121,15 +132,20 @@ func (s *Sink) Run(ctx context.Context) error {
 
 func (s *Sink) failed(err error, pause time.Duration) {
 	s.update(func(st *Stats) { st.Err = err; st.Failures++ })
-	if s.limit.Allow() {
+	s.lagged = true
+	switch {
+	case !s.limit.Allow():
+	case errors.Is(err, errRefused):
+		s.log.Error("not copying to ClickHouse; events are stored meanwhile", slog.Any("error", err))
+	default:
 		s.log.Warn("cannot copy to ClickHouse, trying again; events are stored meanwhile", slog.Any("error", err), slog.Duration("retry_in", pause), slog.Uint64("segments_behind", s.Stats().Behind))
 	}
 }
 
 func (s *Sink) succeeded() {
-	was := s.Stats().Err
 	s.update(func(st *Stats) { st.Err = nil; st.CaughtUp = time.Now() })
-	if was != nil {
+	if s.lagged {
+		s.lagged = false
 		s.limit = loglimit.Every(logEvery)
 		s.log.Info("ClickHouse has all rows again", slog.Uint64("rows_inserted", s.Stats().Rows))
 	}
@@ -137,9 +153,13 @@ func (s *Sink) succeeded() {
 
 // round copies what the server does not have, a part of each table in turn.
 func (s *Sink) round(ctx context.Context) error {
-	if s.schema == nil {
+	switch {
+	case s.schema == nil:
 		if err := s.connect(ctx); err != nil {
-			s.countBehind()
+			return err
+		}
+	case s.Stats().Behind > 0:
+		if err := s.claim(ctx, s.schema); err != nil {
 			return err
 		}
 	}
@@ -147,27 +167,25 @@ func (s *Sink) round(ctx context.Context) error {
 		more = false
 		for _, t := range s.schema.tables {
 			copied, err := s.copyNext(ctx, t)
+			s.countNext()
 			if err != nil {
-				s.countBehind()
 				return err
 			}
 			more = more || copied
 		}
-		s.countBehind()
 	}
 	return nil
 }
 
-// countBehind updates Stats.Behind.
-func (s *Sink) countBehind() {
-	var behind uint64
+// countNext updates what Stats.Behind is computed from.
+func (s *Sink) countNext() {
+	next := uint64(math.MaxUint64)
 	for _, name := range dataset.Tables() {
-		next := s.state.table(name).Next
-		if newest := s.writer.Newest(); newest >= next {
-			behind = max(behind, newest-next+1)
-		}
+		next = min(next, s.state.table(name).Next)
 	}
-	s.update(func(st *Stats) { st.Behind = behind })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = next
 }
 
 // connect prepares the database, and begins again when it lacks what it had.
@@ -181,6 +199,9 @@ func (s *Sink) connect(ctx context.Context) error {
 		return err
 	}
 	if err := schema.prepare(ctx, s.conn, s.log); err != nil {
+		return err
+	}
+	if err := s.claim(ctx, schema); err != nil {
 		return err
 	}
 	for _, t := range schema.tables {
@@ -197,6 +218,7 @@ func (s *Sink) connect(ctx context.Context) error {
 			s.log.Warn("ClickHouse does not have what was copied: counting all parts, and inserting what is missing",
 				slog.String("table", t.name), slog.Uint64("segment", st.Last), slog.Uint64("rows", n[0]), slog.Int64("want", st.Rows))
 			s.state.restart()
+			s.countNext()
 			if err := s.state.write(s.writer.Dir()); err != nil {
 				return err
 			}
@@ -249,6 +271,7 @@ func (s *Sink) copyNext(ctx context.Context, t table) (bool, error) {
 		return false, err
 	}
 	s.copied = true
+	s.update(func(st *Stats) { st.Err = nil }) // under load a round may not end for long
 	return true, s.step("recorded")
 }
 

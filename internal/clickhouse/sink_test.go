@@ -8,7 +8,7 @@ import (
 
 func newSink(t testing.TB, w *dataset.Writer, url string) *Sink {
 	t.Helper()
-	s, err := New(Config{URL: url}, w, "consumer-test", discardLog())
+	s, err := New(Config{URL: url}, w, "consumer-test", idOf(w), discardLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,3 +49,6 @@ func TestEveryValueArrives(t *testing.T) {
 		sameRows(t, again)
 	})
 }
+
+// idOf is the id of a data directory, as its consumer_id is.
+func idOf(w *dataset.Writer) string { return w.Dir() }

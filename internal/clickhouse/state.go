@@ -16,14 +16,23 @@ import (
 // stateFile is in the data directory.
 const stateFile = "clickhouse.json"
 
-// state is how far the copy is. Losing it costs time, and nothing else while the durable is that
-// of Source: what the server has is counted before anything is inserted.
+// state is how far the copy is. Losing it costs time, and nothing else: what the server has is
+// counted before anything is inserted, and the table sources has which source the directory had.
 type state struct {
 	// Endpoint and Database are where the copy is.
 	Endpoint string `json:"endpoint"`
 	Database string `json:"database"`
 	// Source is in every row. It is the durable's name of the time when the copy began.
 	Source string `json:"source"`
+	// Directory is the id of the data directory, and Claim the number of its newest row in the table
+	// sources, 0 when it has none on this server.
+	Directory string `json:"directory"`
+	Claim     uint64 `json:"claim"`
+	// New says that the file was not there, Existing that rows were, and TakeOver that somebody
+	// has written the file to name its source; all until the first claim.
+	New      bool `json:"new,omitempty"`
+	Existing bool `json:"existing,omitempty"`
+	TakeOver bool `json:"take_over,omitempty"`
 	// Epoch is greater each time that the copy begins again; it is a part of the tokens, since the
 	// server remembers those of rows that it has lost.
 	Epoch uint64 `json:"epoch"`
@@ -45,24 +54,31 @@ type tableState struct {
 }
 
 // openState reads the file of a data directory, or makes it: source is then in the rows from the
-// beginning of the copy on, whatever the durable is later. A copy to another server or database
-// begins again, and so does one whose file cannot be read.
-func openState(dir string, t *target, source string, log *slog.Logger) (*state, error) {
+// first claim on, whatever the durable is later, and directory is the id. existing says that the
+// directory has rows. A copy to another server or database begins again, and so does one whose
+// file cannot be read.
+func openState(dir string, t *target, source, directory string, existing bool, log *slog.Logger) (*state, error) {
 	s, err := readState(dir)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case s == nil:
+	}
+	if s == nil {
 		path := filepath.Join(dir, stateFile)
 		if _, err := os.Lstat(path); err == nil {
 			log.Warn("the state of the copy in ClickHouse cannot be read: counting it from the beginning", slog.String("file", path), slog.String("source", source))
 		}
-		s = &state{Source: source, Tables: map[string]*tableState{}}
-	case s.Endpoint == t.endpoint && s.Database == t.database:
-		return s, nil
+		s = &state{New: true, Existing: existing, Tables: map[string]*tableState{}}
 	}
-	s.Endpoint, s.Database = t.endpoint, t.database
-	s.restart()
+	if s.New { // nothing was copied under another name
+		s.Source = source
+	}
+	if s.Directory == "" { // of an earlier version, or written by somebody
+		s.Directory, s.TakeOver = directory, !s.New && s.Endpoint == ""
+	}
+	if s.Endpoint != t.endpoint || s.Database != t.database {
+		s.Endpoint, s.Database, s.Claim = t.endpoint, t.database, 0
+		s.restart()
+	}
 	return s, s.write(dir)
 }
 

@@ -452,6 +452,40 @@ func TestRestoreNoticesDamage(t *testing.T) {
 	}
 }
 
+// What a copy lacks is noticed before a restore writes anything.
+func TestCheckOfACopyThatIsNotWhole(t *testing.T) {
+	w := newWorld(t)
+	w.life(0, commit(1, 4, 2))
+	w.now = epoch.Add(3 * time.Hour)
+	w.round()
+	c := w.copy()
+	if err := c.Check(t.Context()); err != nil {
+		t.Errorf("a whole copy: %v", err)
+	}
+	s, part := w.mirror().store, c.Parts[0]
+	fails := func(want string) {
+		t.Helper()
+		if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	put := func(name, text string) {
+		t.Helper()
+		if err := s.put(t.Context(), name, strings.NewReader(text), int64(len(text)), sha256.Sum256([]byte(text))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(part.Name, "short")
+	fails(fmt.Sprintf("1 of %d objects are not as its manifest says, nothing was restored; the first: %s has 5 bytes", len(c.Parts)+1, part.Name))
+	if err := s.remove(t.Context(), part.Name); err != nil {
+		t.Fatal(err)
+	}
+	fails(part.Name + " is missing")
+	c.Parts = c.Parts[1:]
+	put(c.Known.Name, strings.Repeat("x", int(c.Known.Bytes)))
+	fails(c.Known.Name + " in " + c.store.at.String() + " is damaged")
+}
+
 // A server whose certificate nobody known has signed gets nothing.
 func TestCertificateIsVerified(t *testing.T) {
 	w := newWorld(t)

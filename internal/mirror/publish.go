@@ -150,14 +150,10 @@ func (m *Mirror) sweep(ctx context.Context, current *Manifest) error {
 		listed[r.Name] = true
 	}
 	var stray []string
-	dirs := []string{knownDir}
-	for _, table := range dataset.Tables() {
-		dirs = append(dirs, tableDir(table))
-	}
-	for _, dir := range dirs {
-		err := m.store.list(ctx, dir, func(name string, age time.Duration) {
-			if !listed[name] && age > grace {
-				stray = append(stray, name)
+	for _, dir := range objectDirs() {
+		err := m.store.list(ctx, dir, func(o object) {
+			if !listed[o.name] && o.age > grace {
+				stray = append(stray, o.name)
 			}
 		})
 		if err != nil {
@@ -175,4 +171,13 @@ func (m *Mirror) sweep(ctx context.Context, current *Manifest) error {
 	m.count(func(s *Stats) { s.Deleted += uint64(len(stray)) })
 	m.swept = m.now()
 	return nil
+}
+
+// objectDirs are the directories of a copy's objects.
+func objectDirs() []string {
+	dirs := []string{knownDir}
+	for _, table := range dataset.Tables() {
+		dirs = append(dirs, tableDir(table))
+	}
+	return dirs
 }

@@ -10,8 +10,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
@@ -61,8 +63,51 @@ type Restored struct {
 	Bytes      int64  `json:"bytes"`
 }
 
+// Check is an error when a restore would fail for what the store lacks: it looks whether every
+// object that the manifest lists is there, in its size, and reads what was ever stored. It writes
+// nothing.
+func (c *Copy) Check(ctx context.Context) error {
+	missing := map[string]int64{c.Known.Name: c.Known.Bytes}
+	for _, e := range c.Parts {
+		missing[e.Name] = e.Object.Bytes
+	}
+	var problems []error
+	for _, dir := range objectDirs() {
+		err := c.store.list(ctx, dir, func(o object) {
+			if want, ok := missing[o.name]; ok && o.bytes != want {
+				problems = append(problems, fmt.Errorf("%s has %d bytes, want %d", o.name, o.bytes, want))
+			}
+			delete(missing, o.name)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		problems = append(problems, fmt.Errorf("%s is missing", name))
+	}
+	if n := len(problems); n > 0 {
+		return fmt.Errorf("%s is not whole: %d of %d objects are not as its manifest says, nothing was restored; the first: %w", c.store.at, n, len(c.Parts)+1, problems[0])
+	}
+	_, err := c.known(ctx)
+	return err
+}
+
+// known reads what was ever stored.
+func (c *Copy) known(ctx context.Context) (k known, err error) {
+	var text bytes.Buffer
+	if err := c.store.get(ctx, c.Known.Name, c.Known.Bytes, &text); err != nil {
+		return k, err
+	}
+	if sha256.Sum256(text.Bytes()) != c.Known.sum() || json.Unmarshal(text.Bytes(), &k) != nil {
+		return k, fmt.Errorf("%s in %s is damaged", c.Known.Name, c.store.at)
+	}
+	return k, nil
+}
+
 // Restore makes the datasets of the copy in a data directory that has none. The caller has
-// locked it. Every part is verified. A restore that was interrupted goes on where it ended.
+// locked it, and called Check. Every part is verified. A restore that was interrupted goes on
+// where it ended.
 func (c *Copy) Restore(ctx context.Context, dataDir string, log *slog.Logger) (Restored, error) {
 	work := filepath.Join(dataDir, RestoringDir)
 	if err := c.begin(dataDir, work); err != nil {
@@ -202,13 +247,9 @@ func sumFile(path string) (sum [sha256.Size]byte, err error) {
 // finish moves the datasets into place. The directory work goes last: as long as it is there
 // the restore is not complete.
 func (c *Copy) finish(ctx context.Context, dataDir, work string) error {
-	var text bytes.Buffer
-	if err := c.store.get(ctx, c.Known.Name, c.Known.Bytes, &text); err != nil {
+	k, err := c.known(ctx)
+	if err != nil {
 		return err
-	}
-	var k known
-	if sha256.Sum256(text.Bytes()) != c.Known.sum() || json.Unmarshal(text.Bytes(), &k) != nil {
-		return fmt.Errorf("%s in %s is damaged", c.Known.Name, c.store.at)
 	}
 	if err := dataset.WriteRemoved(work, dataDir, k.Events, k.Segments); err != nil {
 		return err

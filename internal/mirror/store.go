@@ -144,9 +144,15 @@ func (s *store) remove(ctx context.Context, name string) error {
 	return err
 }
 
-// list calls each with the names of the objects below a directory, and their ages by the
-// store's own clock.
-func (s *store) list(ctx context.Context, dir string, each func(name string, age time.Duration)) error {
+// object is one that the store has. Its age is by the store's own clock, 0 while that is not known.
+type object struct {
+	name  string
+	bytes int64
+	age   time.Duration
+}
+
+// list calls each with the objects below a directory.
+func (s *store) list(ctx context.Context, dir string, each func(object)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prefix := s.at.prefix + dir + "/"
@@ -154,9 +160,11 @@ func (s *store) list(ctx context.Context, dir string, each func(name string, age
 		if o.Err != nil {
 			return s.explain("list", dir, o.Err)
 		}
+		found := object{name: o.Key[len(s.at.prefix):], bytes: o.Size}
 		if offset := s.clock.offset.Load(); offset != nil {
-			each(o.Key[len(s.at.prefix):], time.Since(o.LastModified)+*offset)
+			found.age = time.Since(o.LastModified) + *offset
 		}
+		each(found)
 	}
 	return nil
 }

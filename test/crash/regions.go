@@ -32,6 +32,7 @@ type regions struct {
 	consumers [2]*world               // their directories, and what was published
 	boots     uint64                  // of all sentries so far
 	boot      [regionCount + 1]uint64 // of each region's
+	copies    *copies                 // nil without
 }
 
 const (
@@ -139,10 +140,13 @@ func (r *regions) url(region int) string {
 	return strings.Join(list, ",")
 }
 
-// roles are all that run, servers first.
+// roles are all that run, servers and stores first.
 func (r *regions) roles() (out []role) {
 	for i := 1; i <= regionCount; i++ {
 		out = append(out, serverOf(i))
+	}
+	if r.copies != nil {
+		out = append(out, clickhouseRole, objectsRole)
 	}
 	for i := 1; i <= regionCount; i++ {
 		out = append(out, sentryOf(i))
@@ -153,8 +157,11 @@ func (r *regions) roles() (out []role) {
 	return out
 }
 
-// start starts a role, which ends with the number of its region.
+// start starts a role, which ends with the number of its region unless it is a copy's.
 func (r *regions) start(ctx context.Context, who role) (err error) {
+	if r.copies.has(who) {
+		return r.copies.start(ctx, who)
+	}
 	at := strings.LastIndexByte(string(who), '-')
 	region, err := strconv.Atoi(string(who[at+1:]))
 	if err != nil {
@@ -173,8 +180,9 @@ func (r *regions) start(ctx context.Context, who role) (err error) {
 	case sentryOf(region):
 		r.procs[who], err = r.startSentry(ctx, region, r.consumers[0].rate)
 	default:
-		r.procs[who], err = r.within(region, r.valtrack).start(ctx, r.dir, string(who), "consumer", "--nats", r.url(region), "--stream-replicas", strconv.Itoa(regionReplicas),
-			"--data-dir", r.consumers[region-1].data, "--name", string(who), "--segment-age", segmentAge.String(), "--compact-every", compactEvery.String(), "--http", "")
+		args := append([]string{"consumer", "--nats", r.url(region), "--stream-replicas", strconv.Itoa(regionReplicas),
+			"--data-dir", r.consumers[region-1].data, "--name", string(who), "--segment-age", segmentAge.String(), "--compact-every", compactEvery.String(), "--http", ""}, r.copies.options(who)...)
+		r.procs[who], err = r.within(region, r.copies.environ(r.valtrack)).start(ctx, r.dir, string(who), args...)
 	}
 	return err
 }
@@ -194,12 +202,20 @@ func (r *regions) round(ctx context.Context, victim role, region int, off time.D
 			return err
 		}
 	}
-	r.procs[victim].kill()
+	r.kill(victim)
 	err := errors.Join(pause(ctx, max(off, time.Second)), r.start(ctx, victim))
 	if off > 0 {
 		err = errors.Join(err, r.join(ctx, region))
 	}
 	return err
+}
+
+func (r *regions) kill(who role) {
+	if r.copies.has(who) {
+		r.copies.kill(who)
+		return
+	}
+	r.procs[who].kill()
 }
 
 func (r *regions) check() (err error) {
@@ -213,13 +229,14 @@ func (r *regions) killAll() {
 	for _, p := range r.procs {
 		p.kill()
 	}
+	r.copies.killAll()
 	for _, h := range r.holders {
 		_ = h.Process.Kill()
 		_ = h.Wait()
 	}
 }
 
-// drain stops the sentries, has the spools sent, waits until both consumers have stored
+// drain stops the sentries, has the spools sent, waits until both consumers have stored and copied
 // everything, and stops them.
 func (r *regions) drain(ctx context.Context) error {
 	for i := 1; i <= regionCount; i++ {
@@ -250,6 +267,9 @@ func (r *regions) drain(ctx context.Context) error {
 		if err := errors.Join(r.check(), pause(ctx, healthPoll)); err != nil {
 			return err
 		}
+	}
+	if err := r.awaitCopies(ctx); err != nil {
+		return err
 	}
 	for i := range r.consumers {
 		who := consumerOf(i + 1)
@@ -295,31 +315,35 @@ type tableSum struct {
 	times int64 // the sum of the timestamps
 }
 
-// store is where events end. Other stores than the datasets are compared with these by
-// adding them to the list of stores.
+// store is where events end.
 type store struct {
 	name string
+	// own is the number of the consumer whose rows it has.
+	own  int
 	sums func(context.Context) (map[string]tableSum, error)
 }
 
-// stores are all that must hold the same.
+// stores are all that must hold the same, of each consumer the datasets first.
 func (r *regions) stores() (list []store) {
-	for _, w := range r.consumers {
-		list = append(list, store{w.data, func(ctx context.Context) (map[string]tableSum, error) { return datasetSums(ctx, w.data) }})
+	for i, w := range r.consumers {
+		list = append(list, store{w.data, i + 1, func(ctx context.Context) (map[string]tableSum, error) { return datasetSums(ctx, w.data) }})
+		list = append(list, r.copies.stores(i+1)...)
 	}
 	return list
 }
 
 func datasetSums(ctx context.Context, dir string) (map[string]tableSum, error) {
 	out := map[string]tableSum{}
-	add := func(table string, c *dataset.Common) {
-		s := out[table]
-		out[table] = tableSum{s.rows + 1, s.times + c.Timestamp}
+	for _, table := range dataset.Tables() {
+		s := tableSum{}
+		err := dataset.ScanTable(ctx, dir, table, dataset.Range{}, func(r dataset.Row) error {
+			s = tableSum{s.rows + 1, s.times + r.At()}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		out[table] = s
 	}
-	return out, errors.Join(
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.MetadataRow) error { add(r.Table(), &r.Common); return nil }),
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.ValidatorRow) error { add(r.Table(), &r.Common); return nil }),
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.VisitRow) error { add(r.Table(), &r.Common); return nil }),
-		dataset.Scan(ctx, dir, dataset.Range{}, func(r dataset.DiscoveryRow) error { add(r.Table(), &r.Common); return nil }),
-	)
+	return out, nil
 }

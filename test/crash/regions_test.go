@@ -2,10 +2,10 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"reflect"
 	"strconv"
 	"testing"
 	"time"
@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/event"
 )
 
@@ -28,9 +29,14 @@ func regionRounds() int {
 	return 3
 }
 
+// regionStoresEnv has the consumers copy to ClickHouse and to an object store: `make soak-regions`
+// sets it.
+const regionStoresEnv = "VALTRACK_REGION_STORES"
+
 // Three regions with a nats-server and a sentry each, two consumers: whoever is killed, and
 // whichever region is cut off meanwhile, no event is lost, none is stored twice, and both
-// consumers have the same.
+// consumers have the same; and so have their copies in ClickHouse and an object store, if there
+// are any.
 func TestRegions(t *testing.T) {
 	if os.Getenv(regionsEnv) == "" {
 		t.Parallel()
@@ -43,6 +49,11 @@ func TestRegions(t *testing.T) {
 	t.Cleanup(r.killAll)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if os.Getenv(regionStoresEnv) != "" {
+		if r.copies, err = newCopies(r.dir); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// Servers first, as an operator has it; the first consumer makes the stream, on all of them.
 	for _, who := range r.roles() {
@@ -82,17 +93,32 @@ func TestRegions(t *testing.T) {
 		}
 		t.Logf("consumer %d: %d events, %d lost, %d twice", i+1, v.events, v.lost, v.twice)
 	}
-	var first map[string]tableSum
+	r.compareStores(t)
+}
+
+// compareStores compares what each consumer has stored and copied, and the events of all.
+func (r *regions) compareStores(t *testing.T) {
+	t.Helper()
+	var events, own map[string]tableSum
+	of := 0
 	for _, s := range r.stores() {
 		sums, err := s.sums(t.Context())
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s: %v", s.name, err)
 		}
-		if first == nil {
-			first = sums
+		t.Logf("%s: %v", s.name, sums)
+		if s.own != of {
+			own, of = maps.Clone(sums), s.own
 		}
-		if !reflect.DeepEqual(sums, first) || len(sums) == 0 {
-			t.Errorf("%s has %v, the first has %v", s.name, sums, first)
+		if !maps.Equal(sums, own) {
+			t.Errorf("%s has %v, the datasets of consumer %d have %v", s.name, sums, of, own)
+		}
+		delete(sums, dataset.PeerEstimates) // each makes its own
+		if events == nil {
+			events = sums
+		}
+		if !maps.Equal(sums, events) || sums[dataset.Visit].rows == 0 {
+			t.Errorf("%s has %v, the first has %v", s.name, sums, events)
 		}
 	}
 }

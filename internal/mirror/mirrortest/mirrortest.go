@@ -26,6 +26,7 @@ const SeaweedFS = "VALTRACK_SEAWEEDFS"
 // Server is an object store. Its objects survive it.
 type Server struct {
 	dir     string
+	host    string
 	address string
 	args    []string // the program first
 	cmd     *exec.Cmd
@@ -46,19 +47,24 @@ var build = sync.OnceValues(func() (string, error) {
 
 // Start starts a store whose objects are in a directory, and waits until it answers.
 func Start(ctx context.Context, dir string) (*Server, error) {
-	port, err := freePort(ctx)
+	return StartOn(ctx, "127.0.0.1", dir)
+}
+
+// StartOn is Start at another address of this machine.
+func StartOn(ctx context.Context, host, dir string) (*Server, error) {
+	port, err := freePort(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, address: "127.0.0.1:" + port}
+	s := &Server{dir: dir, host: host, address: net.JoinHostPort(host, port)}
 	if err := s.command(ctx, port); err != nil {
 		return nil, err
 	}
 	return s, s.Restart(ctx)
 }
 
-func freePort(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+func freePort(ctx context.Context, host string) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}
@@ -75,10 +81,10 @@ func (s *Server) command(ctx context.Context, port string) error {
 		return err
 	}
 	config := filepath.Join(s.dir, "s3.json")
-	s.args = []string{weed, "server", "-dir=" + s.dir, "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=16", "-volume.max=20",
+	s.args = []string{weed, "server", "-dir=" + s.dir, "-ip=" + s.host, "-ip.bind=" + s.host, "-master.telemetry=false", "-master.volumeSizeLimitMB=16", "-volume.max=20",
 		"-s3", "-s3.config=" + config, "-s3.port=" + port, "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.localSocket=" + filepath.Join(s.dir, "s3.sock")}
 	for _, name := range []string{"master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port.grpc"} {
-		port, err := freePort(ctx)
+		port, err := freePort(ctx, s.host)
 		if err != nil {
 			return err
 		}
