@@ -23,9 +23,14 @@ const (
 	// shortLong is the run of `go test`: it shows that everything runs, and is too short
 	// for a verdict.
 	shortLong, maxLong = 40 * time.Second, 48 * time.Hour
-	longSlot           = 200 * time.Millisecond
-	longEpoch          = longSlot * devnet.DefaultSlotsPerEpoch
-	longFaults         = "hostile=0.3"
+	// Epochs are short so that what is kept by epoch is full early; see fullDay.
+	longSlot, longSlots = 125 * time.Millisecond, 16
+	longEpoch           = longSlot * longSlots
+	// fullDay is when the statistics of a peer's day are full, after which they do not grow
+	// until midnight (UTC): estimate keeps 1024 spans of slots of a day, and a visit each epoch
+	// adds one. A day of mainnet has 225 epochs.
+	fullDay    = 1024 * longEpoch
+	longFaults = "hostile=0.3"
 	// longKills are in all, of which each consumerTurn-th is the consumer's, which so lives
 	// through several deaths of the broker: what each leaves behind in it adds up.
 	longKills, consumerTurn = 11, 4
@@ -47,9 +52,11 @@ type schedule struct {
 }
 
 func scheduleOf(run time.Duration) schedule {
-	s := schedule{run: run, sample: min(10*time.Second, run/600), settled: run / 8, kill: run / (longKills + 1)}
+	s := schedule{run: run, sample: min(10*time.Second, run/600), kill: run / (longKills + 1)}
+	// Statistics must be full, and not every visit adds to them.
+	s.settled = max(run/8, min(fullDay*5/4, run/2))
 	s.away = min(30*time.Second, s.kill/8)
-	s.retention = min(15*time.Minute, s.settled/2)
+	s.retention = min(15*time.Minute, run/16)
 	s.compact = s.retention / 4
 	return s
 }
@@ -139,7 +146,7 @@ func startNetwork(t *testing.T, run time.Duration) (dir string) {
 	}
 	dir = filepath.Join(t.TempDir(), "devnet")
 	d, err := devnet.Start(t.Context(), devnet.Config{
-		Nodes: 100, Seed: 5, Dir: dir, SlotDuration: longSlot, Faults: faults,
+		Nodes: 100, Seed: 5, Dir: dir, SlotDuration: longSlot, SlotsPerEpoch: longSlots, Faults: faults,
 		Churn: devnet.Churn{Leave: 0.02, Return: 0.25, Move: 0.01},
 		Forks: devnet.WithFork("gloas", at(0.4)),
 		Blobs: []eth2.BlobParameters{{Epoch: at(0.2), MaxBlobsPerBlock: 12}, {Epoch: at(0.6), MaxBlobsPerBlock: 15}, {Epoch: at(0.8), MaxBlobsPerBlock: 21}},
@@ -170,7 +177,9 @@ func newWorld(t *testing.T, network string, s schedule) *world {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", temporary)
-	ports := freePorts(t, 4)
+	// By default heap profiles have a sample each 512 KiB: what grows by less is not in them.
+	t.Setenv("GODEBUG", "memprofilerate=8192")
+	ports := freePorts(t, 5)
 	address := func(i int) string { return net.JoinHostPort("127.0.0.1", ports[i]) }
 	newMember := func(name, path, profiles string, args ...string) *member {
 		return &member{name: name, path: path, address: profiles, args: args, log: filepath.Join(w.dir, name+".log")}
@@ -183,7 +192,7 @@ func newWorld(t *testing.T, network string, s schedule) *world {
 	w.sentry = newMember("sentry", "", address(2), common("sentry", address(2))...)
 	w.sentry.args = append(w.sentry.args, w.data(w.sentry), "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0", "--max-connections", "200", "--max-watched", "30")
 	w.consumer = newMember("consumer", "", address(3), common("consumer", address(3))...)
-	w.consumer.args = append(w.consumer.args, w.data(w.consumer), "--segment-age", min(5*time.Second, s.compact/2).String(),
+	w.consumer.args = append(w.consumer.args, w.data(w.consumer), "--http", address(4), "--segment-age", min(5*time.Second, s.compact/2).String(),
 		"--compact-every", s.compact.String(), "--retention", s.retention.String())
 	return w
 }
@@ -236,7 +245,9 @@ func runFor(t *testing.T, w *world, r *recorder, s schedule) {
 		r.sample(t)
 		if elapsed > s.settled {
 			r.profiles(t, "begin")
+			r.tables(t, "begin")
 		}
 	}
 	r.profiles(t, "end")
+	r.tables(t, "end")
 }

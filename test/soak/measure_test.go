@@ -2,6 +2,7 @@ package soak
 
 import (
 	"bufio"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/tracker" // with the driver "sqlite"
 	"github.com/chainbound/valtrack/test/trend"
 )
 
@@ -35,6 +37,9 @@ const mib, kib = 1 << 20, 1 << 10
 // consumerWarmUp is how long the heap of a consumer grows after each start: it has then
 // estimated, merged and removed parts some times.
 const consumerWarmUp = 5 * time.Minute
+
+// samplesEvery is after how many samples those so far are written.
+const samplesEvery = 30
 
 // measures of the resources of each program, and of all files.
 func newMeasures(s schedule) (list []*measure) {
@@ -86,7 +91,8 @@ type recorder struct {
 	seen      map[*member]time.Time // when it last answered
 	peers     float64               // that the consumer knows
 	profiled  map[string]bool
-	directory string // for profiles, "" for none
+	loads     []float64 // of the machine
+	directory string    // for profiles, "" for none
 }
 
 func newRecorder(t *testing.T, w *world, s schedule) *recorder {
@@ -124,6 +130,48 @@ func (r *recorder) sample(t *testing.T) {
 	if err := r.sampleFiles(); err != nil {
 		t.Fatal(err)
 	}
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, _, _ := strings.Cut(string(load), " ")
+	value, err := strconv.ParseFloat(one, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.loads = append(r.loads, value); r.directory != "" && len(r.loads)%samplesEvery == 0 {
+		r.writeSamples(t)
+	}
+}
+
+// tables logs what each table of tracker.db takes, once per moment.
+func (r *recorder) tables(t *testing.T, moment string) {
+	t.Helper()
+	if r.profiled["tables "+moment] {
+		return
+	}
+	text, err := tableSizes(filepath.Join(r.w.data(r.w.consumer), tracker.File))
+	if err != nil {
+		return // it is just being made
+	}
+	r.profiled["tables "+moment] = true
+	t.Logf("tracker.db, %s: %s", moment, text)
+}
+
+func tableSizes(path string) (text string, err error) {
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&_pragma=busy_timeout(5000)")
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	err = db.QueryRow(`SELECT group_concat(printf('%s %d KiB (%d KiB of content)', name, size, content), ', ') FROM
+		(SELECT name, sum(pgsize)/1024 AS size, sum(payload)/1024 AS content FROM dbstat GROUP BY name ORDER BY size DESC)`).Scan(&text)
+	if err != nil {
+		return "", err
+	}
+	var days, totals, hours int
+	err = db.QueryRow(`SELECT (SELECT sum(length(days))/1024 FROM peers), (SELECT sum(length(data)) FROM totals), (SELECT count(*) FROM totals)`).Scan(&days, &totals, &hours)
+	return fmt.Sprintf("%s; statistics of days %d KiB; totals of %d hours %d bytes", text, days, hours, totals), err
 }
 
 func (r *recorder) sampleProcess(m *member) error {

@@ -1,11 +1,14 @@
 package soak
 
 import (
+	"encoding/csv"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -45,8 +48,20 @@ func verdict(is trend.Trend, limit float64) string {
 	return "steady"
 }
 
-// report prints the table, and fails for what grows when the run was long enough.
+// report prints what was measured, and fails for what grows when the run was long enough.
 func (r *recorder) report(t *testing.T, s schedule, long bool) {
+	t.Helper()
+	t.Logf("load average of the machine: %.1f, at most %.1f", mean(r.loads), slices.Max(r.loads))
+	if r.began.UTC().YearDay() != time.Now().UTC().YearDay() {
+		t.Log("midnight (UTC) was within the run: statistics of another day began to fill, so what keeps them grew again")
+	}
+	if r.directory != "" {
+		r.writeSamples(t)
+	}
+	r.table(t, s, long)
+}
+
+func (r *recorder) table(t *testing.T, s schedule, long bool) {
 	t.Helper()
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -78,9 +93,13 @@ func (r *recorder) report(t *testing.T, s schedule, long bool) {
 	for _, word := range slices.Sorted(maps.Keys(verdicts)) {
 		t.Logf("%d: %s", verdicts[word], word)
 	}
-	if r.directory != "" {
-		r.writeSamples(t)
+}
+
+func mean(values []float64) (sum float64) {
+	for _, v := range values {
+		sum += v / float64(len(values))
 	}
+	return sum
 }
 
 // middle is the median of the values.
@@ -106,6 +125,42 @@ func (r *recorder) writeSamples(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.directory, "samples.csv"), []byte(b.String()), 0o600); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSamplesSoFar prints the table of a run that goes on, from SOAK_SAMPLES, its
+// samples.csv; SOAK_HOURS is that of the run.
+func TestSamplesSoFar(t *testing.T) {
+	path := os.Getenv("SOAK_SAMPLES")
+	if path == "" {
+		t.Skip("needs SOAK_SAMPLES")
+	}
+	hours, err := strconv.ParseFloat(os.Getenv(hoursVariable), 64)
+	if err != nil {
+		t.Fatalf("%s: %v", hoursVariable, err)
+	}
+	s := scheduleOf(time.Duration(hours * float64(time.Hour)))
+	r := &recorder{measures: newMeasures(s)}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rows, err := csv.NewReader(f).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows[1:] {
+		seconds, err1 := strconv.ParseFloat(row[1], 64)
+		life, err2 := strconv.Atoi(row[2])
+		value, err3 := strconv.ParseFloat(row[3], 64)
+		i := slices.IndexFunc(r.measures, func(m *measure) bool { return m.name == row[0] })
+		if err := errors.Join(err1, err2, err3); err != nil || i < 0 {
+			t.Fatalf("%q: %v", row, err)
+		}
+		m := r.measures[i]
+		m.points = append(m.points, point{time.Duration(seconds * float64(time.Second)), life, value})
+	}
+	r.table(t, s, false)
 }
 
 func TestVerdict(t *testing.T) {
