@@ -219,7 +219,7 @@ upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-pl
 # Opened by every later version in TestUpgradeFromReleases, TestStreamOfReleases, TestEventsOfReleases
 # and TestTablesOfReleases.
 .PHONY: release-fixture
-release-fixture: bin/readers ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; two minutes (needs Debian, Python and pip)
+release-fixture: bin/readers ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
 	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
 	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
 	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
