@@ -131,7 +131,7 @@ func (g *guide) bash(t *testing.T, script string) {
 var (
 	isService = regexp.MustCompile(`(^|&& *)([A-Z_]+=\S+ )*(\./)?valtrack (run|sentry|consumer|devnet)\b|\bvaltrack .*--every\b`)
 	isUp      = regexp.MustCompile(`(?m)msg=(crawling|consuming|"wrote the devnet files")|^files +\d+`) // the last: a site
-	inShell   = regexp.MustCompile(`\bvaltrack [^;&|>#]*`)
+	inShell   = regexp.MustCompile(`(?:^|[;&|] *|-- )(?:\./)?(valtrack [^;&|>#]*)`)
 )
 
 // shell runs a block's commands. Those that run until they are stopped go on beside the next ones,
@@ -139,8 +139,8 @@ var (
 func (g *guide) shell(t *testing.T, b markdown.Block) {
 	run, others := skip(b)
 	for _, line := range others {
-		for _, typed := range inShell.FindAllString(line, -1) {
-			g.understood(t, typed)
+		for _, m := range inShell.FindAllStringSubmatch(line, -1) {
+			g.understood(t, m[1])
 		}
 	}
 	lines, err := commands(g.substitutions().Replace(run))
