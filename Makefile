@@ -262,8 +262,10 @@ screenshots: $(WEB) ## pictures of every page, light, dark and on a phone, into 
 	cd web && npm run -s screenshots -- ../bin/screenshots $(URL)
 
 .PHONY: docs
-docs: ## write what is generated: docs/metrics.md, the types in docs/data-dictionary.md, contrib/man/valtrack.1
-	$(GO) test ./internal/cli -run '^TestManPageIsCurrent$$' -count=1 -update
+docs: ## write what is generated: docs/{commands,configuration,metrics,events,api}.md, the types in docs/data-dictionary.md, contrib/man/valtrack.1
+	$(GO) test ./internal/cli -run '^Test(ManPage|Reference)IsCurrent$$' -count=1 -update
+	$(GO) test ./internal/event -run '^TestEventsPageIsCurrent$$' -count=1 -update
+	$(GO) test ./internal/api -run '^TestAPIPageIsCurrent$$' -count=1 -update
 	$(GO) test ./internal/app -run '^TestMetricsPage$$' -count=1 -update
 	$(GO) test ./internal/dataset -run '^TestDataDictionaryHasTheTypes$$' -count=1 -update
 

@@ -5,8 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // pages are the Markdown pages of the repository by path.
@@ -35,16 +38,93 @@ func pages(t *testing.T) map[string]string {
 	return out
 }
 
+// Every link to a file or a section of the repository leads there.
 func TestLinksOfThePages(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
-	for path, text := range pages(t) {
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if strings.Contains(m[1], "://") {
+	link := regexp.MustCompile(`\]\(([^)\s]*)\)`)
+	for path, text := range everyPage(t) {
+		for _, m := range link.FindAllStringSubmatch(withoutCode(text), -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
-				t.Errorf("%s links to %s: %v", path, m[1], err)
+			file, section, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
 			}
+			linked, err := os.Stat(target)
+			if err != nil {
+				t.Errorf("%s links to %s: %v", path, m[1], err)
+				continue
+			}
+			if section != "" && (linked.IsDir() || filepath.Ext(target) != ".md" || !slices.Contains(sections(t, target), section)) {
+				t.Errorf("%s links to %s: there is no such section", path, m[1])
+			}
+		}
+	}
+}
+
+// everyPage is every Markdown file of the repository by path, those of other projects left out.
+func everyPage(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{".git", "bin", "data", "dist", "node_modules"}, entry.Name()):
+			return fs.SkipDir
+		case entry.IsDir() || filepath.Ext(path) != ".md":
+			return nil
+		}
+		out[path] = read(t, path)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+var fence = regexp.MustCompile("(?ms)^```.*?^```$")
+
+func withoutCode(text string) string { return fence.ReplaceAllString(text, "") }
+
+// sections are the names by which GitHub links to the headings of a page.
+func sections(t *testing.T, path string) (names []string) {
+	t.Helper()
+	times := map[string]int{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(withoutCode(read(t, path)), -1) {
+		name := strings.Map(func(r rune) rune {
+			switch {
+			case unicode.IsLetter(r) || unicode.IsNumber(r) || r == '-' || r == '_':
+				return unicode.ToLower(r)
+			case r == ' ':
+				return '-'
+			}
+			return -1
+		}, m[1])
+		times[name]++
+		if n := times[name]; n > 1 {
+			name += "-" + strconv.Itoa(n-1)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// A page that the table of contents does not have is not found.
+func TestEveryPageIsInTheContents(t *testing.T) {
+	contents := pages(t)["docs/README.md"]
+	for path := range pages(t) {
+		name, ok := strings.CutPrefix(path, "docs/")
+		if !ok {
+			name = "../" + path
+		}
+		if path == "README.md" || name == "README.md" || strings.HasPrefix(name, "adr/") {
+			continue
+		}
+		if !strings.Contains(contents, "]("+name+")") {
+			t.Errorf("docs/README.md does not have %s", path)
 		}
 	}
 }
@@ -91,32 +171,39 @@ func TestRecipesNameExistingFilesAndTests(t *testing.T) {
 		}
 	}
 	tests := goFiles(t, "_test.go")
-	own, err := os.ReadFile("imports_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := read(t, "imports_test.go") + read(t, "warnings_test.go")
 	for _, name := range regexp.MustCompile(`Test[A-Z]\w+`).FindAllString(text, -1) {
-		if !strings.Contains(tests+string(own), "func "+name+"(") {
+		if !strings.Contains(tests+own, "func "+name+"(") {
 			t.Errorf("CONTRIBUTING.md names %s, which does not exist", name)
 		}
 	}
 }
 
-// Operators search the page for a line of their log.
-func TestLogLinesOfThePageExist(t *testing.T) {
-	code := goFiles(t, ".go")
-	_, table, _ := strings.Cut(pages(t)["docs/operations.md"], "\n## Log lines\n")
-	table, _, _ = strings.Cut(table, "\n## ")
+const troubleshooting = "docs/troubleshooting.md"
+
+// explainedLines are the log lines that the page explains, without what varies at their end.
+func explainedLines(t *testing.T) (lines []string) {
+	t.Helper()
 	quoted := regexp.MustCompile("`([^`]+)`")
-	for line := range strings.Lines(table) {
+	for line := range strings.Lines(pages(t)[troubleshooting]) {
 		if !strings.HasPrefix(line, "| `") {
 			continue
 		}
 		for _, m := range quoted.FindAllStringSubmatch(strings.SplitN(line, "|", 3)[1], -1) {
 			text, _, _ := strings.Cut(m[1], " reason=")
-			if text = strings.TrimRight(text, ". "); !strings.Contains(code, text) {
-				t.Errorf("docs/operations.md explains the log line %q, which nothing logs", text)
-			}
+			text, _, _ = strings.Cut(text, "...")
+			lines = append(lines, strings.TrimRight(text, " "))
+		}
+	}
+	return lines
+}
+
+// Operators search the page for a line of their log.
+func TestLogLinesOfThePageExist(t *testing.T) {
+	code := goFiles(t, ".go")
+	for _, text := range explainedLines(t) {
+		if !strings.Contains(code, text) {
+			t.Errorf("%s explains the log line %q, which nothing logs", troubleshooting, text)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -50,14 +51,15 @@ type SentryConfig struct {
 	// NetworkDir is the directory of Network's files; empty for an embedded network.
 	NetworkDir string
 	DataDir    string
-	// Agent is the libp2p agent string.
+	// Agent is the libp2p agent string, which may end with whom to ask.
 	Agent string
 	// Listen are the IP addresses to listen on. Ports of 0 take free ones.
 	Listen         []netip.Addr
 	Port, QUICPort uint16
 	// Advertise is the IP address of our node record; invalid when not given.
 	Advertise netip.Addr
-	// Crawl holds the crawl's own settings; Store and, if empty, CrawlerID are set here.
+	// Crawl holds the crawl's own settings; Store and, if empty, CrawlerID are set here. Its
+	// Version, "valtrack/VERSION", is also in our node record.
 	Crawl sentry.Config
 	// NATS is the server's URL, or EmbeddedNATS, and Access how to use it; an empty URL
 	// writes event log files.
@@ -302,9 +304,12 @@ func openNode(cfg SentryConfig, log *slog.Logger) (_ *node, err error) {
 		return nil, PortError(err)
 	}
 	n.add(func() { n.logClose("libp2p", n.host.Close()) })
+	name, version, _ := strings.Cut(cfg.Crawl.Version, "/")
 	fork, nfd := cfg.Network.Schedule.ForkID(cfg.Network.Clock.EpochAt(time.Now()))
 	if n.finder, err = discv5.New(discv5.Config{
 		Key:          n.identity.Key,
+		Client:       name,
+		Version:      version,
 		Fork:         fork,
 		NFD:          nfd,
 		Listen:       cfg.Listen,
@@ -353,7 +358,7 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 	if cfg.Crawl.CrawlerID == "" {
 		cfg.Crawl.CrawlerID = n.identity.ID
 	}
-	cfg.Crawl.Store, cfg.Crawl.Version = n.store, cfg.Agent
+	cfg.Crawl.Store = n.store
 	c := &crawl{
 		node: n, network: cfg.Network, events: events, svc: svc,
 		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),

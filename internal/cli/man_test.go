@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-var update = flag.Bool("update", false, "write contrib/man/valtrack.1")
+var update = flag.Bool("update", false, "write contrib/man/valtrack.1, docs/commands.md and docs/configuration.md")
 
 const manPage = "../../contrib/man/valtrack.1"
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,23 +46,47 @@ func TestScriptsTypeEveryCommand(t *testing.T) {
 	}
 }
 
-// What README shows works as it is typed: `go run` exits with 1 after Ctrl-C, and DuckDB
-// before 1.4 opens no directory as a table.
+// What README and the quick start show works as it is typed: `go run` exits with 1 after Ctrl-C,
+// DuckDB before 1.4 opens no directory as a table, and commands and options exist.
 func TestReadmeShowsWhatWorksEverywhere(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(text), "go run") {
-		t.Error("README.md shows 'go run', which exits with 1 when a signal stops the program")
-	}
-	files := regexp.MustCompile(`FROM '([^']*)'`).FindAllStringSubmatch(string(text), -1)
-	if len(files) == 0 {
-		t.Error("README.md has no query")
-	}
-	for _, file := range files {
-		if !strings.HasSuffix(file[1], ".parquet/*.parquet") {
-			t.Errorf("README.md reads %s, want DIR/*.parquet", file[1])
+	root := (&program{}).root()
+	for _, page := range []string{"../../README.md", "../../docs/quick-start.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "go run") {
+			t.Errorf("%s shows 'go run', which exits with 1 when a signal stops the program", page)
+		}
+		files := regexp.MustCompile(`FROM '([^']*)'`).FindAllStringSubmatch(string(text), -1)
+		if len(files) == 0 {
+			t.Errorf("%s has no query", page)
+		}
+		for _, file := range files {
+			if !strings.HasSuffix(file[1], ".parquet/*.parquet") {
+				t.Errorf("%s reads %s, want DIR/*.parquet", page, file[1])
+			}
+		}
+		lines := regexp.MustCompile(`\./valtrack ([a-z]+)(.*)`).FindAllStringSubmatch(string(text), -1)
+		if len(lines) < 4 {
+			t.Errorf("%s shows %d commands", page, len(lines))
+		}
+		for _, line := range lines {
+			cmd := root.Command(line[1])
+			if cmd == nil {
+				t.Errorf("%s shows %s, which does not exist", page, line[0])
+				continue
+			}
+			var names []string
+			for _, f := range slices.Concat(cmd.Flags, root.Flags) {
+				names = append(names, f.Names()...)
+			}
+			options, _, _ := strings.Cut(line[2], "#")
+			for _, m := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(options, -1) {
+				if !slices.Contains(names, m[1]) {
+					t.Errorf("%s shows %s: there is no --%s", page, line[0], m[1])
+				}
+			}
 		}
 	}
 }

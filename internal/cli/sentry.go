@@ -34,6 +34,7 @@ const (
 	flagCrawlerID      = "crawler-id"
 	flagLocation       = "crawler-location"
 	flagAllowPrivate   = "allow-private"
+	flagContact        = "contact"
 )
 
 // The ports that consensus clients use by default.
@@ -57,6 +58,7 @@ func sentryFlags() []cli.Flag {
 		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line"),
 		text(flagCrawlerID, "", "crawler_id of every event (default: an id kept in the data directory)"),
 		text(flagLocation, "", "crawler_location of every event, such as a region"),
+		contactFlag(),
 		toggleWithDefault(flagAllowPrivate, "visit loopback and private addresses", "on only when every bootnode has such an address"),
 	}, spoolFlags()...)
 }
@@ -77,14 +79,18 @@ func (in invocation) sentryConfig(net app.DirNetwork) (app.SentryConfig, error) 
 	cfg := app.SentryConfig{
 		Network: net.Network, NetworkDir: net.Dir,
 		DataDir: in.cmd.String(flagDataDir),
-		Agent:   agentName(),
 		NATS:    in.cmd.String(flagNATS),
 		Crawl: sentry.Config{
 			CrawlerID:       in.cmd.String(flagCrawlerID),
 			CrawlerLocation: in.cmd.String(flagLocation),
+			Version:         programName(),
 			AllowPrivate:    in.cmd.Bool(flagAllowPrivate),
 		},
 		WithoutConsumers: in.cmd.Bool(flagWithoutConsumers),
+	}
+	var err error
+	if cfg.Agent, err = in.agent(); err != nil {
+		return cfg, err
 	}
 	for _, name := range []struct{ flag, value string }{
 		{flagCrawlerID, cfg.Crawl.CrawlerID}, {flagLocation, cfg.Crawl.CrawlerLocation}, {flagNetwork, net.Name},
@@ -102,22 +108,20 @@ func (in invocation) sentryConfig(net app.DirNetwork) (app.SentryConfig, error) 
 	if len(net.Bootnodes) == 0 && !in.simulated() {
 		return cfg, usagef("network %s has no bootnodes (looked for ENRs in %s); give --%s ENR", net.Name, strings.Join(network.BootnodeFiles(), ", "), flagBootnode)
 	}
-	if err := in.addressConfig(&cfg); err != nil {
+	if err = in.addressConfig(&cfg); err != nil {
 		return cfg, err
 	}
 	for _, n := range []struct {
 		flag  string
 		value *int
 	}{{flagDialers, &cfg.Crawl.Dialers}, {flagMaxConnections, &cfg.Crawl.MaxConnections}, {flagRevisit, &cfg.Crawl.Revisit}} {
-		var err error
 		if *n.value, err = in.positive(n.flag); err != nil {
 			return cfg, err
 		}
 	}
-	if err := in.spoolConfig(&cfg); err != nil {
+	if err = in.spoolConfig(&cfg); err != nil {
 		return cfg, err
 	}
-	var err error
 	if cfg.Access, err = in.natsAccess(); err != nil {
 		return cfg, err
 	}

@@ -52,5 +52,5 @@ func readBuild() build {
 	return b
 }
 
-// agentName is our identify agent and HTTP user agent.
-func agentName() string { return "valtrack/" + readBuild().Version }
+// programName names this build to others: in events, in our node record, and in our agent.
+func programName() string { return "valtrack/" + readBuild().Version }

@@ -38,7 +38,7 @@ func (p *program) visitCommand() *cli.Command {
 			"  ID         a peer id, a node id, or the first characters of one (4 or more), of a node known in --data-dir\n" +
 			"  IP         an address, with or without :PORT, of a node known in --data-dir\n\n" +
 			"The node's network is that of the --data-dir that is given; otherwise --network or --network-dir names it.",
-		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks that must not be visited")},
+		Flags: []cli.Flag{jsonFlag(), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks that must not be visited"), contactFlag()},
 	}, runVisit)
 }
 
@@ -76,7 +76,11 @@ func runVisit(ctx context.Context, in invocation) error {
 	if err := in.mayVisit(target, record); err != nil {
 		return err
 	}
-	seen, err := app.Visit(ctx, net.Network, agentName(), target, record)
+	agent, err := in.agent()
+	if err != nil {
+		return err
+	}
+	seen, err := app.Visit(ctx, net.Network, agent, target, record)
 	if err != nil {
 		return err
 	}

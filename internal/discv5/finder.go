@@ -46,6 +46,8 @@ type Config struct {
 	Advertise netip.Addr
 	// TCPPort and QUICPort are the libp2p ports of our record; 0 leaves them out.
 	TCPPort, QUICPort uint16
+	// Client and Version are the program in our record; an empty Client leaves it out.
+	Client, Version string
 	// Fork and NFD are what SetFork would set, for a record that is complete before the
 	// first packet is sent; a zero Fork leaves the entries out until SetFork is called.
 	Fork eth2.ENRForkID
@@ -169,6 +171,9 @@ func (f *Finder) describe() {
 		enr.AttnetsEntry(eth2.Attnets{}),
 		enr.SyncnetsEntry(0),
 		enr.CGCEntry(eth2.CustodyRequirement),
+	}
+	if f.cfg.Client != "" {
+		entries = append(entries, enr.ClientEntry(f.cfg.Client, f.cfg.Version))
 	}
 	if f.cfg.TCPPort != 0 {
 		entries = append(entries, gethenr.TCP(f.cfg.TCPPort))

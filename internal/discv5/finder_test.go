@@ -1,6 +1,7 @@
 package discv5
 
 import (
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
@@ -133,6 +134,37 @@ func TestOwnRecordIsHonest(t *testing.T) {
 	f.SetFork(testForkID(2), eth2.ForkDigest{})
 	if next, _ := enr.Parse(f.ENR()); next.Seq <= r.Seq || next.Eth2.ForkDigest != testForkID(2).ForkDigest {
 		t.Errorf("after the fork: seq %d after %d, eth2 %v", next.Seq, r.Seq, next.Eth2)
+	}
+}
+
+// A record over 300 bytes cannot be signed: with every entry and the longest version it is not.
+func TestOwnRecordNamesTheProgram(t *testing.T) {
+	for version, want := range map[string]string{
+		"v1.2.3": "v1.2.3",
+		"v1.2.4-0.20261130091134-58b761fabcde+dirty": "v1.2.4-0.20261130091",
+	} {
+		f := newFinder(t, func(c *Config) {
+			c.Client, c.Version, c.TCPPort, c.QUICPort = "valtrack", version, 9000, 9001
+			c.Listen = append(c.Listen, netip.IPv6Loopback())
+			c.Fork, c.NFD = testForkID(1), eth2.ForkDigest{5, 6, 7, 8}
+		})
+		f.local.SetStaticIP(net.IP{198, 51, 100, 7})
+		f.local.SetStaticIP(net.ParseIP("2001:db8::7"))
+		f.local.Set(gethenr.UDP6(9002)) // as behind a NAT that gives it another port
+		n := f.local.Node()
+		var client []string
+		if err := n.Load(gethenr.WithEntry("client", &client)); err != nil || !slices.Equal(client, []string{"valtrack", want}) {
+			t.Errorf("client = %q, %v", client, err)
+		}
+		r, err := enr.Parse(n.String())
+		if err != nil || len(r.Errors) > 0 || !r.IP4.IsValid() || !r.IP6.IsValid() || r.UDP6 == 0 || r.QUIC6 == 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(r.Raw, "enr:"))
+		if err != nil || len(raw) > gethenr.SizeLimit {
+			t.Errorf("record of %d bytes, %v", len(raw), err)
+		}
+		t.Logf("%d bytes with version %s", len(raw), version)
 	}
 }
 

@@ -78,6 +78,7 @@ var agentOwners = map[string]bool{
 // name alone, others "Name-Version", a repository's path, or a library after a space.
 func ParseAgent(agent string) Client {
 	agent = agent[:min(len(agent), maxAgent)]
+	agent, _, _ = strings.Cut(agent, " (+") // whom to ask, as crawlers say it
 	parts := strings.FieldsFunc(agent, func(r rune) bool { return r == '/' || r == ' ' })
 	for len(parts) > 0 && agentOwners[strings.ToLower(parts[0])] {
 		parts = parts[1:]

@@ -11,6 +11,9 @@ import (
 
 func TestParseAgent(t *testing.T) {
 	for agent, want := range map[string]eth2.Client{
+		"valtrack/v1.0.0 (+https://example.org/crawl/linux-amd64)": {Kind: eth2.ClientValtrack, Version: "v1.0.0"},
+		"valtrack/devel (+crawl@example.org)":                      {Kind: eth2.ClientValtrack},
+
 		"Lighthouse/v5.1.3-3058b96/x86_64-linux":                                  {Kind: eth2.ClientLighthouse, Version: "v5.1.3-3058b96", OS: "linux", Arch: "x86_64"},
 		"Lighthouse/v5.1.3-3058b96+/x86_64-linux":                                 {Kind: eth2.ClientLighthouse, Version: "v5.1.3-3058b96+", OS: "linux", Arch: "x86_64"},
 		"Lighthouse/v5.1.3/aarch64-macos":                                         {Kind: eth2.ClientLighthouse, Version: "v5.1.3", OS: "macos", Arch: "aarch64"},

@@ -39,52 +39,50 @@ const MaxSize = 1<<20 - 1024
 
 // Common is part of every event.
 type Common struct {
-	Network         string `json:"network"`
-	CrawlerID       string `json:"crawler_id"`
-	CrawlerLocation string `json:"crawler_location"`
-	Timestamp       int64  `json:"timestamp"` // Unix milliseconds UTC, by the sentry's clock
-	// ClockSkewMS is how many milliseconds the sentry's clock was ahead of the broker's,
-	// below zero when it was behind. Nil when it was not measured lately.
+	Network         string `json:"network"`          // name of the network
+	CrawlerID       string `json:"crawler_id"`       // --crawler-id, or the sentry's own id
+	CrawlerLocation string `json:"crawler_location"` // --crawler-location; empty without it
+	Timestamp       int64  `json:"timestamp"`        // Unix milliseconds UTC, by the sentry's clock
+	// By how many milliseconds the sentry's clock was ahead of the broker's, below zero
+	// when it was behind. Absent when it was not measured lately.
 	ClockSkewMS *int64 `json:"clock_skew_ms,omitempty"`
-	// GenesisValidatorsRoot tells networks of one name apart. Zero is absent, as in the
-	// events of older sentries.
+	// Tells networks of one name apart. Older sentries do not send it.
 	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root,omitzero"`
-	// CrawlerVersion is the program that the sentry runs. Empty in the events of older sentries.
+	// The program that the sentry runs. Older sentries do not send it.
 	CrawlerVersion string `json:"crawler_version,omitempty"`
 }
 
-// PeerDiscovered reports a node record: a new node, or a higher seq. Pointers
-// are nil and strings empty where the record has no such entry.
+// PeerDiscovered reports a node record: a new node, or a higher seq. Entries that the
+// record does not have are absent.
 type PeerDiscovered struct {
 	Common
-	ENR               string           `json:"enr"`
-	ID                string           `json:"id"` // libp2p peer id
-	NodeID            eth2.NodeID      `json:"node_id"`
-	Seq               uint64           `json:"seq"`
-	IP                string           `json:"ip,omitempty"`
-	IP6               string           `json:"ip6,omitempty"`
-	Port              uint16           `json:"port,omitempty"` // TCP
-	UDP               uint16           `json:"udp,omitempty"`
-	QUIC              uint16           `json:"quic,omitempty"`
-	ForkDigest        *eth2.ForkDigest `json:"fork_digest,omitempty"`
-	NextForkVersion   *eth2.Version    `json:"next_fork_version,omitempty"`
-	NextForkEpoch     *eth2.Epoch      `json:"next_fork_epoch,omitempty"`
-	Attnets           *eth2.Attnets    `json:"attnets,omitempty"`
-	Syncnets          *eth2.Syncnets   `json:"syncnets,omitempty"`
-	CustodyGroupCount *uint64          `json:"custody_group_count,omitempty"`
-	NFD               *eth2.ForkDigest `json:"nfd,omitempty"`
-	// Own says whether the node itself gave the record, in an authenticated answer, or others
-	// did: those may hand out an old one. Nil for sentries that do not say.
+	ENR               string           `json:"enr"`                           // the record in text form
+	ID                string           `json:"id"`                            // libp2p peer id
+	NodeID            eth2.NodeID      `json:"node_id"`                       // discv5 node id
+	Seq               uint64           `json:"seq"`                           // the record's sequence number
+	IP                string           `json:"ip,omitempty"`                  // IPv4 address
+	IP6               string           `json:"ip6,omitempty"`                 // IPv6 address
+	Port              uint16           `json:"port,omitempty"`                // TCP port
+	UDP               uint16           `json:"udp,omitempty"`                 // discv5 port
+	QUIC              uint16           `json:"quic,omitempty"`                // UDP port of libp2p over QUIC
+	ForkDigest        *eth2.ForkDigest `json:"fork_digest,omitempty"`         // of the record's eth2 entry
+	NextForkVersion   *eth2.Version    `json:"next_fork_version,omitempty"`   // likewise
+	NextForkEpoch     *eth2.Epoch      `json:"next_fork_epoch,omitempty"`     // likewise; 2^64 - 1 where no fork is scheduled
+	Attnets           *eth2.Attnets    `json:"attnets,omitempty"`             // long-lived attestation subnets, a bit field
+	Syncnets          *eth2.Syncnets   `json:"syncnets,omitempty"`            // sync committee subnets, a bit field
+	CustodyGroupCount *uint64          `json:"custody_group_count,omitempty"` // the cgc entry
+	NFD               *eth2.ForkDigest `json:"nfd,omitempty"`                 // the next fork digest
+	// Whether the node itself gave the record, in an authenticated answer, or others did:
+	// those may hand out an old one. Older sentries do not send it.
 	Own *bool `json:"own,omitempty"`
 }
 
-// MetaData is the peer's MetaData message. Syncnets is nil for version 1,
-// CustodyGroupCount for versions 1 and 2.
+// MetaData is the peer's MetaData message.
 type MetaData struct {
-	SeqNumber         uint64         `json:"seq_number"`
-	Attnets           eth2.Attnets   `json:"attnets"`
-	Syncnets          *eth2.Syncnets `json:"syncnets,omitempty"`
-	CustodyGroupCount *uint64        `json:"custody_group_count,omitempty"`
+	SeqNumber         uint64         `json:"seq_number"`                    // grows when the others change
+	Attnets           eth2.Attnets   `json:"attnets"`                       // long-lived attestation subnets, a bit field
+	Syncnets          *eth2.Syncnets `json:"syncnets,omitempty"`            // sync committee subnets, a bit field, from version 2 of the message on
+	CustodyGroupCount *uint64        `json:"custody_group_count,omitempty"` // from version 3 on
 }
 
 // Directions and transports of a visit.
@@ -98,26 +96,25 @@ const (
 // MetadataReceived reports a successful handshake.
 type MetadataReceived struct {
 	Common
-	ENR       string       `json:"enr,omitempty"` // empty for an inbound peer never seen in discv5
-	ID        string       `json:"id"`
-	NodeID    *eth2.NodeID `json:"node_id,omitempty"`
-	Multiaddr string       `json:"multiaddr"`
-	Epoch     eth2.Epoch   `json:"epoch"` // wall clock, not the peer's head
-	MetaData  *MetaData    `json:"metadata"`
-	// SubscribedSubnets are the attestation subnets of the current digest in the
-	// gossip hello: sorted, unique. Nil when no hello came, empty when the hello
-	// named none.
+	ENR       string       `json:"enr,omitempty"`     // newest record known; absent for an inbound peer never seen in discv5
+	ID        string       `json:"id"`                // libp2p peer id
+	NodeID    *eth2.NodeID `json:"node_id,omitempty"` // discv5 node id
+	Multiaddr string       `json:"multiaddr"`         // the address of this connection
+	Epoch     eth2.Epoch   `json:"epoch"`             // by the wall clock, not the peer's head
+	MetaData  *MetaData    `json:"metadata"`          // the peer's MetaData message
+	// The attestation subnets of the current digest in the gossip hello: sorted, unique.
+	// Null when no hello came, empty when the hello named none.
 	SubscribedSubnets     []int           `json:"subscribed_subnets"`
-	ClientVersion         string          `json:"client_version"` // identify's agent string
-	VisitID               string          `json:"visit_id"`
-	Direction             string          `json:"direction"`
-	Transport             string          `json:"transport"`
-	ForkDigest            eth2.ForkDigest `json:"fork_digest"` // of the peer's Status
-	HeadSlot              eth2.Slot       `json:"head_slot"`
-	FinalizedEpoch        eth2.Epoch      `json:"finalized_epoch"`
-	EarliestAvailableSlot *eth2.Slot      `json:"earliest_available_slot,omitempty"` // Status v2 only
-	ColumnSubnets         *int            `json:"column_subnets,omitempty"`          // number of data_column_sidecar topics; nil when no hello came
-	SyncSubnets           []int           `json:"sync_subnets"`                      // as SubscribedSubnets
+	ClientVersion         string          `json:"client_version"`                    // identify's agent string; empty where the peer sends none
+	VisitID               string          `json:"visit_id"`                          // the same in the visit_ended of this visit
+	Direction             string          `json:"direction"`                         // outbound or inbound
+	Transport             string          `json:"transport"`                         // quic or tcp
+	ForkDigest            eth2.ForkDigest `json:"fork_digest"`                       // of the peer's Status
+	HeadSlot              eth2.Slot       `json:"head_slot"`                         // likewise
+	FinalizedEpoch        eth2.Epoch      `json:"finalized_epoch"`                   // likewise
+	EarliestAvailableSlot *eth2.Slot      `json:"earliest_available_slot,omitempty"` // likewise, Status v2 only
+	ColumnSubnets         *int            `json:"column_subnets,omitempty"`          // number of data_column_sidecar topics; absent when no hello came
+	SyncSubnets           []int           `json:"sync_subnets"`                      // sync committee subnets, as subscribed_subnets
 }
 
 // Outcomes of a visit.
@@ -146,55 +143,53 @@ func Outcomes() []string {
 
 // VisitEnded reports how a connection or attempted connection with a peer ended. A
 // watch is published in parts while it continues, one at the end of each epoch: events
-// with the same visit id whose Watch spans follow one another without a gap. Part counts
-// them from 0. All but the last have More set and the outcome ok; their Ended is the time
-// of publication. Each part can be read without the others.
+// with the same visit id whose watches follow one another without a gap. All but the last
+// have more set and the outcome ok. Each part can be read without the others.
 type VisitEnded struct {
 	Common
-	VisitID       string  `json:"visit_id"`
-	Part          int     `json:"part,omitempty"`
-	More          bool    `json:"more,omitempty"`
-	ID            string  `json:"id"`
-	Multiaddr     string  `json:"multiaddr,omitempty"`
-	Direction     string  `json:"direction"`
-	Transport     string  `json:"transport,omitempty"` // empty when no connection was made
-	Started       int64   `json:"started"`             // Unix milliseconds
-	Ended         int64   `json:"ended"`
-	Outcome       string  `json:"outcome"`
-	Error         string  `json:"error,omitempty"` // short
-	GoodbyeCode   *uint64 `json:"goodbye_code,omitempty"`
-	ClientVersion string  `json:"client_version,omitempty"`
-	HandshakeMS   *int64  `json:"handshake_ms,omitempty"` // from dial to MetaData; nil when it did not get there
-	Watch         *Watch  `json:"watch,omitempty"`
+	VisitID       string  `json:"visit_id"`                 // unique for each visit
+	Part          int     `json:"part,omitempty"`           // number of the part, from 0
+	More          bool    `json:"more,omitempty"`           // whether another part follows
+	ID            string  `json:"id"`                       // libp2p peer id
+	Multiaddr     string  `json:"multiaddr,omitempty"`      // the address that was connected to, or tried last
+	Direction     string  `json:"direction"`                // outbound or inbound
+	Transport     string  `json:"transport,omitempty"`      // quic or tcp; absent when no connection was made
+	Started       int64   `json:"started"`                  // Unix milliseconds
+	Ended         int64   `json:"ended"`                    // Unix milliseconds; where more is set, the time of publication
+	Outcome       string  `json:"outcome"`                  // ok, dial_timeout, refused, unreachable, negotiation, status, wrong_network, metadata, goodbye, reset, protocol or canceled
+	Error         string  `json:"error,omitempty"`          // what went wrong, short
+	GoodbyeCode   *uint64 `json:"goodbye_code,omitempty"`   // of a Goodbye of the peer
+	ClientVersion string  `json:"client_version,omitempty"` // identify's agent string
+	HandshakeMS   *int64  `json:"handshake_ms,omitempty"`   // from dial to MetaData; absent when it did not get there
+	Watch         *Watch  `json:"watch,omitempty"`          // the subscription log, of a watch visit
 }
 
 // Watch is the subscription log of a watch visit, or of one part of it. Every slot
-// that lies entirely between From and To is fully covered.
+// that lies entirely between start and end is fully covered.
 type Watch struct {
-	From    int64 `json:"from"` // Unix milliseconds
-	To      int64 `json:"to"`
-	Initial []int `json:"initial"` // attestation subnets at From, sorted
-	// Since says for each subnet of Initial how many ms before From the peer joined it; 0
-	// where that was before the visit's first part. Nil when it was so for all of them.
+	From    int64 `json:"from"`    // the start, Unix milliseconds
+	To      int64 `json:"to"`      // the end, Unix milliseconds
+	Initial []int `json:"initial"` // attestation subnets at the start, sorted
+	// For each subnet of initial, how many ms before the start the peer joined it; 0 where it
+	// was before the visit's first part. Absent when it was so for all of them.
 	Since []int `json:"since,omitempty"`
-	// Attnets are MetaData's at From; nil while they are those of the visit's
-	// metadata_received.
+	// MetaData's at the start; absent while they are those of the visit's metadata_received.
 	Attnets         *eth2.Attnets   `json:"attnets,omitempty"`
-	Changes         []SubnetChange  `json:"changes"` // in order; one at To belongs to the next part, if there is one
-	MetaDataChanges []WatchMetaData `json:"metadata_changes"`
+	Changes         []SubnetChange  `json:"changes"`          // in order; one at the end belongs to the next part, if there is one
+	MetaDataChanges []WatchMetaData `json:"metadata_changes"` // each MetaData that differs from the one before it, in order
 }
 
 // SubnetChange is a peer's joining or leaving of an attestation subnet. On the wire
-// it is a list of three numbers: [At, Subnet, 1 when subscribed or 0].
+// it is a list of three numbers, without names.
 type SubnetChange struct {
-	At         int64 // ms after the watch's From
-	Subnet     int
-	Subscribed bool
+	At         int64 // ms after the watch's start
+	Subnet     int   // attestation subnet
+	Subscribed bool  // 1 when joined, 0 when left
 }
 
 // WatchMetaData is a MetaData that differs from the one before it.
 type WatchMetaData struct {
-	At int64 `json:"at"` // ms after From
+	At int64 `json:"at"` // ms after the start
 	MetaData
 }
 

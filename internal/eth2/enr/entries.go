@@ -24,6 +24,16 @@ func CGCEntry(count uint64) gethenr.Entry { return gethenr.WithEntry("cgc", coun
 // NFDEntry is the nfd entry: the next fork digest, zero when none is scheduled.
 func NFDEntry(d eth2.ForkDigest) gethenr.Entry { return gethenr.WithEntry("nfd", d[:]) }
 
+// maxClientVersion bounds the version in a client entry, in bytes: with it and every entry of
+// ours a record stays within the 300 bytes of EIP-778.
+const maxClientVersion = 20
+
+// ClientEntry is the client entry (EIP-7636): an RLP list of a program's name and version, of
+// which a longer one, as of a build between releases, is cut.
+func ClientEntry(name, version string) gethenr.Entry {
+	return gethenr.WithEntry("client", []string{name, version[:min(len(version), maxClientVersion)]})
+}
+
 // QUICEntry is the quic entry: the UDP port of libp2p QUIC over IPv4.
 func QUICEntry(port uint16) gethenr.Entry { return gethenr.WithEntry("quic", port) }
 
