@@ -238,11 +238,10 @@ func indices(out string) string {
 
 // natsConfig: a NATS server takes it.
 func (g *guide) natsConfig(t *testing.T, b markdown.Block) {
-	path := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(path, []byte(b.Code), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(g.dir, "nats.conf"), []byte(b.Code), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.bash(t, "nats-server -t -c "+path)
+	g.bash(t, "nats-server -t -c nats.conf")
 }
 
 // queries runs the SQL for DuckDB. Each has rows.
