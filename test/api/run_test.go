@@ -131,7 +131,7 @@ func (g *guide) bash(t *testing.T, script string) {
 var (
 	isService = regexp.MustCompile(`(^|&& *)([A-Z_]+=\S+ )*(\./)?valtrack (run|sentry|consumer|devnet)\b|\bvaltrack .*--every\b`)
 	isUp      = regexp.MustCompile(`(?m)msg=(crawling|consuming|"wrote the devnet files")|^files +\d+`) // the last: a site
-	inShell   = regexp.MustCompile(`\bvaltrack [^;&|>#]*`)
+	inShell   = regexp.MustCompile(`(?:^|[;&|] *|-- )(?:\./)?(valtrack [^;&|>#]*)`)
 )
 
 // shell runs a block's commands. Those that run until they are stopped go on beside the next ones,
@@ -139,8 +139,8 @@ var (
 func (g *guide) shell(t *testing.T, b markdown.Block) {
 	run, others := skip(b)
 	for _, line := range others {
-		for _, typed := range inShell.FindAllString(line, -1) {
-			g.understood(t, typed)
+		for _, m := range inShell.FindAllStringSubmatch(line, -1) {
+			g.understood(t, m[1])
 		}
 	}
 	lines, err := commands(g.substitutions().Replace(run))
@@ -191,7 +191,10 @@ func (g *guide) understood(t *testing.T, typed string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", typed+" --help")
 	cmd.Dir, cmd.Env = g.dir, g.environment()
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	// With an argument, help is about a topic of that name, when the options have been read.
+	m := regexp.MustCompile(`No help topic for '(.*)'`).FindSubmatch(out)
+	if topic := m != nil && string(m[1]) != strings.Fields(typed)[1]; err != nil && !topic {
 		t.Errorf("%s: %v\n%s", typed, err, out)
 	}
 }
@@ -235,11 +238,10 @@ func indices(out string) string {
 
 // natsConfig: a NATS server takes it.
 func (g *guide) natsConfig(t *testing.T, b markdown.Block) {
-	path := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(path, []byte(b.Code), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(g.dir, "nats.conf"), []byte(b.Code), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.bash(t, "nats-server -t -c "+path)
+	g.bash(t, "nats-server -t -c nats.conf")
 }
 
 // queries runs the SQL for DuckDB. Each has rows.

@@ -17,6 +17,8 @@ type service struct {
 	done chan struct{} // closed when it has ended
 	err  error
 
+	stopped bool
+
 	mu   sync.Mutex
 	text strings.Builder
 }
@@ -71,8 +73,13 @@ func (s *service) wait(t *testing.T, text *regexp.Regexp) []string {
 // stop types Ctrl-C: everything ends with exit code 0, and has logged no error.
 func (s *service) stop(t *testing.T) {
 	t.Helper()
+	if s.stopped {
+		return
+	}
+	s.stopped = true
 	select {
 	case <-s.done:
+		t.Errorf("%s: ended by itself: %v\n%s", s.name, s.err, s.printed())
 		return
 	default:
 	}
