@@ -195,6 +195,10 @@ func (r *regions) startSentry(ctx context.Context, region, rate int) (*process, 
 		"-boot", strconv.FormatUint(r.boots, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(r.consumers[0].peers), "-name", who, "-spool", filepath.Join(r.dir, who, "spool"))
 }
 
+// longestDown is how long a role may be dead in a round: two servers that are away for ten minutes
+// would leave a cluster that can do nothing.
+const longestDown = 3 * time.Second
+
 // round kills a role, and cuts a region off for a time unless that is 0; then everything is as before.
 func (r *regions) round(ctx context.Context, victim role, region int, off time.Duration) error {
 	if off > 0 {
@@ -203,7 +207,8 @@ func (r *regions) round(ctx context.Context, victim role, region int, off time.D
 		}
 	}
 	r.kill(victim)
-	err := errors.Join(pause(ctx, max(off, time.Second)), r.start(ctx, victim))
+	down := min(max(off, time.Second), longestDown)
+	err := errors.Join(pause(ctx, down), r.start(ctx, victim), pause(ctx, off-down))
 	if off > 0 {
 		err = errors.Join(err, r.join(ctx, region))
 	}
