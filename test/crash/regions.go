@@ -257,11 +257,11 @@ func (r *regions) drain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := last.wait(drainPatience); err != nil {
+		if err := last.wait(regionPatience); err != nil {
 			return err
 		}
 	}
-	for deadline := time.Now().Add(drainPatience); ; {
+	for deadline := time.Now().Add(regionPatience); ; {
 		left, err := r.left(ctx)
 		if err == nil && left == 0 {
 			break
@@ -285,6 +285,10 @@ func (r *regions) drain(ctx context.Context) error {
 	}
 	return nil
 }
+
+// regionPatience bounds the storing of what is under way at the end: a region that was cut off for
+// ten minutes has 180,000 events to send, which a busy machine takes long for.
+const regionPatience = 20 * time.Minute
 
 // patienceOfRegions is how long a process may take to end after SIGTERM.
 const patienceOfRegions = 30 * time.Second
