@@ -100,16 +100,12 @@ func (c *copies) environ(p program) program {
 	return p
 }
 
-// copyPatience bounds the wait until copies have everything: after an error they pause for up to a
-// minute.
-const copyPatience = 5 * time.Minute
-
 // awaitCopies waits until the copies of both consumers have the rows of their datasets.
 func (r *regions) awaitCopies(ctx context.Context) error {
 	if r.copies == nil {
 		return nil
 	}
-	for deadline := time.Now().Add(copyPatience); ; {
+	for deadline := time.Now().Add(regionPatience); ; {
 		differ := error(nil)
 		for i, w := range r.consumers {
 			differ = errors.Join(differ, r.copies.behind(ctx, consumerOf(i+1), w.data))

@@ -195,6 +195,10 @@ func (r *regions) startSentry(ctx context.Context, region, rate int) (*process, 
 		"-boot", strconv.FormatUint(r.boots, 10), "-rate", strconv.Itoa(rate), "-peers", strconv.Itoa(r.consumers[0].peers), "-name", who, "-spool", filepath.Join(r.dir, who, "spool"))
 }
 
+// longestDown is how long a role may be dead in a round: two servers that are away for ten minutes
+// would leave a cluster that can do nothing.
+const longestDown = 3 * time.Second
+
 // round kills a role, and cuts a region off for a time unless that is 0; then everything is as before.
 func (r *regions) round(ctx context.Context, victim role, region int, off time.Duration) error {
 	if off > 0 {
@@ -203,7 +207,8 @@ func (r *regions) round(ctx context.Context, victim role, region int, off time.D
 		}
 	}
 	r.kill(victim)
-	err := errors.Join(pause(ctx, max(off, time.Second)), r.start(ctx, victim))
+	down := min(max(off, time.Second), longestDown)
+	err := errors.Join(pause(ctx, down), r.start(ctx, victim), pause(ctx, off-down))
 	if off > 0 {
 		err = errors.Join(err, r.join(ctx, region))
 	}
@@ -252,11 +257,11 @@ func (r *regions) drain(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := last.wait(drainPatience); err != nil {
+		if err := last.wait(regionPatience); err != nil {
 			return err
 		}
 	}
-	for deadline := time.Now().Add(drainPatience); ; {
+	for deadline := time.Now().Add(regionPatience); ; {
 		left, err := r.left(ctx)
 		if err == nil && left == 0 {
 			break
@@ -280,6 +285,10 @@ func (r *regions) drain(ctx context.Context) error {
 	}
 	return nil
 }
+
+// regionPatience bounds the storing of what is under way at the end: a region that was cut off for
+// ten minutes has 180,000 events to send, which a busy machine takes long for.
+const regionPatience = 20 * time.Minute
 
 // patienceOfRegions is how long a process may take to end after SIGTERM.
 const patienceOfRegions = 30 * time.Second
