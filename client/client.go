@@ -110,7 +110,7 @@ func get[T any](ctx context.Context, c *Client, query url.Values, path ...string
 		}
 		defer res.Body.Close()
 		if kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); kind != "application/json" {
-			return &permanentError{fmt.Errorf("%s answers with %q instead of JSON: is this the address of a Valtrack API?", res.Request.URL.Redacted(), kind)}
+			return &permanentError{fmt.Errorf("%s returns %q instead of JSON: is this the address of a Valtrack API?", res.Request.URL.Redacted(), kind)}
 		}
 		body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 		switch {

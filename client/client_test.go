@@ -269,7 +269,7 @@ func TestChangesFollowPages(t *testing.T) {
 		}
 	}
 	status := (*Error)(nil)
-	if !errors.As(last, &status) || status.Status != http.StatusGone || !strings.Contains(last.Error(), "after 1 rows, which are not all; list it again from the start") || rows != 1 || len(asked) != 2 {
+	if !errors.As(last, &status) || status.Status != http.StatusGone || !strings.Contains(last.Error(), "the list ended early, after 1 rows; list it again from the start") || rows != 1 || len(asked) != 2 {
 		t.Errorf("%d rows of %d pages, %v", rows, len(asked), last)
 	}
 }

@@ -41,11 +41,11 @@ func ReadKey(path string) (string, error) {
 func checkKey(key string) error {
 	switch {
 	case key == "":
-		return errors.New("there is no key in it")
+		return errors.New("it contains no key")
 	case len(key) >= maxKeyFile:
 		return fmt.Errorf("a key has fewer than %d characters", maxKeyFile)
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errors.New("a key is one word of ASCII characters: want the key alone, on one line")
+		return errors.New("a key is one word of ASCII characters: want only the key, on one line")
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func pages[T any](ctx context.Context, c *Client, query url.Values, path string)
 		for listed := 0; ; {
 			page, err := get[[]T](ctx, c, query, path)
 			if gone := (*Error)(nil); listed > 0 && errors.As(err, &gone) && gone.Status == http.StatusGone {
-				err = fmt.Errorf("the list ends after %d rows, which are not all; list it again from the start: %w", listed, err)
+				err = fmt.Errorf("the list ended early, after %d rows; list it again from the start: %w", listed, err)
 			}
 			if err != nil {
 				yield(none, err)

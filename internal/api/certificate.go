@@ -18,7 +18,7 @@ func openCertificate(certFile, keyFile string, report func(error)) (*certificate
 	name := fmt.Sprintf("certificate %s, key %s", certFile, keyFile)
 	c.watchedFiles = watchedFiles{paths: []string{certFile, keyFile}, load: c.load, report: func(err error) {
 		if err != nil {
-			err = fmt.Errorf("%s: %w; the one of before stays in use", name, err)
+			err = fmt.Errorf("%s: %w; the previous one stays in use", name, err)
 		}
 		report(err)
 	}}

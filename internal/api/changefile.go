@@ -126,7 +126,7 @@ func openChanges(dataDir string, log *slog.Logger) (*changeLog, *changeFile, *vi
 	l, base, err := readChanges(f.path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			log.Warn("cannot read the changes of earlier runs: their list begins again", slog.String("file", f.path), slog.Any("error", err))
+			log.Warn("cannot read the changes of earlier runs: the list starts empty", slog.String("file", f.path), slog.Any("error", err))
 		}
 		return newChangeLog(), f, nil
 	}
@@ -296,7 +296,7 @@ func (f *changeFile) report(err error) {
 	}
 	f.size = 0 // to be rewritten
 	if f.limit.Allow() {
-		f.log.Warn("cannot keep the list of changes: it begins again with the next start", slog.String("file", f.path), slog.Any("error", err))
+		f.log.Warn("cannot save the list of changes: it will be empty after the next start", slog.String("file", f.path), slog.Any("error", err))
 	}
 }
 
@@ -341,7 +341,7 @@ func PurgeChanges(dataDir string, gone func(id string) bool, log *slog.Logger) (
 	lines, removed, changed, err := withoutNodes(path, gone)
 	switch {
 	case errors.Is(err, dataset.ErrDamaged):
-		log.Warn("the list of changes is damaged and is removed: it begins again with the next start", slog.Any("error", err))
+		log.Warn("the list of changes is damaged and was removed: it will be empty after the next start", slog.Any("error", err))
 		return 0, os.Remove(path)
 	case err != nil:
 		return 0, err

@@ -149,7 +149,7 @@ func (l *changeLog) number(cursor string) (number int64, valid, kept bool) {
 }
 
 // eventReset says that changes are missing before the next ones.
-const eventReset = "event: reset\ndata: {\"detail\":\"changes since the last event are not kept any more: read /api/v1/changes\"}\n\n"
+const eventReset = "event: reset\ndata: {\"detail\":\"changes since the last event are no longer kept: read /api/v1/changes\"}\n\n"
 
 // eventsAfter are the changes after a number as server-sent events, at most so many, and the
 // number of the last. Where some of them have been dropped eventReset is the first.

@@ -308,7 +308,7 @@ func (r *request) changesRequest(l *changeLog) changesRequest {
 		case !valid:
 			r.fail(badParameter(name, text, "meta.next or meta.latest of an answer, or the id of an event"))
 		case !kept && mustBeKept:
-			p := newProblem(http.StatusGone, "%s=%s: changes after it are not kept any more, or it is of another log: ask with since=, the time of your last answer", name, shorten(text))
+			p := newProblem(http.StatusGone, "%s=%s: changes after it are no longer kept, or it comes from another log: ask with since=, the time of your last response", name, shorten(text))
 			p.Parameter = name
 			r.fail(p)
 		}

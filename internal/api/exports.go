@@ -73,7 +73,7 @@ func (s *Server) export(r *request, must bool) (release func(), p *problem) {
 	v, done := s.views.exports.open(r.view, must)
 	if v == nil {
 		slot()
-		p := newProblem(http.StatusServiceUnavailable, "other exports, of older data, are still being read: try again later")
+		p := newProblem(http.StatusServiceUnavailable, "other exports of older data are still being read: try again later")
 		p.retryAfter = slotRetry
 		return nil, p
 	}

@@ -123,7 +123,7 @@ func openKeys(path string, report func(error)) (*keyring, error) {
 	}
 	k.watchedFiles = watchedFiles{paths: []string{path}, load: k.load, report: func(err error) {
 		if err != nil {
-			err = fmt.Errorf("keys file %s: %w; the keys of before stay valid", path, err)
+			err = fmt.Errorf("keys file %s: %w; the previous keys stay valid", path, err)
 		}
 		report(err)
 	}}
@@ -167,7 +167,7 @@ func (k *keyring) caller(r *http.Request) (caller, *problem) {
 	case !given:
 		return caller{}, nil
 	case text == "":
-		return caller{}, unauthorized(codeMalformed, "the key is empty: leave the header out for the public view")
+		return caller{}, unauthorized(codeMalformed, "the key is empty: omit the header for the public view")
 	case len(text) > longestKey:
 		return caller{}, unauthorized(codeMalformed, "the key is longer than %d bytes", longestKey)
 	}
@@ -182,7 +182,7 @@ func (k *keyring) caller(r *http.Request) (caller, *problem) {
 	}
 	switch {
 	case found < 0:
-		return caller{}, unauthorized(codeUnknown, "the key is not known: leave it out for the public view")
+		return caller{}, unauthorized(codeUnknown, "unknown key: omit it for the public view")
 	case k.keys[found].revoked:
 		return caller{}, unauthorized(codeRevoked, "the key %s was revoked", k.keys[found].name)
 	}

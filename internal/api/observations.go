@@ -166,12 +166,12 @@ func (s *Server) readProblem(err error) *problem {
 		return p
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		p := newProblem(http.StatusServiceUnavailable, "the files were merged while they were read: try again")
+		p := newProblem(http.StatusServiceUnavailable, "the files were merged while being read: try again")
 		p.retryAfter = 1
 		return p
 	}
 	s.cfg.Log.Warn("cannot read the datasets for an answer", slog.Any("error", err))
-	return newProblem(http.StatusInternalServerError, "the datasets cannot be read: the log of the server says why")
+	return newProblem(http.StatusInternalServerError, "the datasets cannot be read: see the server's log")
 }
 
 // readObservations reads what the datasets have of a node in the span of out.

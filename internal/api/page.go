@@ -211,7 +211,7 @@ func (s *Server) pageView(r *request, text string, by sorting, limit int) (start
 		return c.At, nil
 	}
 	if r.view = s.views.pins.find(matches); r.view == nil {
-		p := newProblem(http.StatusGone, "the list that this cursor is of is not kept any more: begin again, without cursor. Lists are kept for %s after a page was asked for, less when many clients page", pinKept)
+		p := newProblem(http.StatusGone, "the list behind this cursor is no longer kept: start again without a cursor. Lists are kept for %s after a page was requested, less when many clients page", pinKept)
 		p.Parameter = "cursor"
 		return 0, p
 	}

@@ -83,7 +83,7 @@ func (s *Server) handler() http.Handler {
 		probe.Method = http.MethodGet
 		if _, pattern := mux.Handler(probe); r.Method != http.MethodGet && pattern != "/" {
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-			newProblem(http.StatusMethodNotAllowed, "%s %s: only GET and HEAD are possible", shorten(r.Method), shorten(r.URL.Path)).write(w)
+			newProblem(http.StatusMethodNotAllowed, "%s %s: only GET and HEAD are allowed", shorten(r.Method), shorten(r.URL.Path)).write(w)
 			return
 		}
 		newProblem(http.StatusNotFound, "%s: no such path; /docs lists them", shorten(r.URL.Path)).write(w)
@@ -119,7 +119,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		defer func() {
 			err := recover()
 			if err != nil && err != http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
-				s.cfg.Log.Error("an answer failed: this is a mistake in the program", slog.String("path", r.URL.Path), slog.Any("error", err), slog.String("stack", string(debug.Stack())))
+				s.cfg.Log.Error("a request failed: this is a bug in Valtrack", slog.String("path", r.URL.Path), slog.Any("error", err), slog.String("stack", string(debug.Stack())))
 			}
 			s.served(rec, r, time.Since(began), err != nil)
 			if err != nil {
@@ -242,7 +242,7 @@ func (s *Server) answer(route route, r *http.Request) (answer, *problem) {
 	}
 	if route.view {
 		if req.view = s.views.current.Load(); req.view == nil {
-			p := newProblem(http.StatusServiceUnavailable, "nothing is estimated yet: the data are still being read, or the number of active validators is not known (see the log)")
+			p := newProblem(http.StatusServiceUnavailable, "nothing has been estimated yet: the data is still being read, or the number of active validators is not known (see the log)")
 			p.retryAfter = 2
 			return answer{}, p
 		}

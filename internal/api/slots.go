@@ -102,13 +102,13 @@ func (s *slots) try(c client) (release func(), freed chan struct{}, p *problem) 
 	for _, x := range shares {
 		limit := min(s.each*x.factor, max(s.each, s.total/2))
 		if s.by[x.name] >= limit {
-			p := newProblem(http.StatusTooManyRequests, "you have %d %s at one time already, of at most %d: try again when one has ended", s.by[x.name], s.what, limit)
+			p := newProblem(http.StatusTooManyRequests, "you already have %d %s open, of at most %d: try again when one has ended", s.by[x.name], s.what, limit)
 			p.retryAfter = slotRetry
 			return nil, s.freed, p
 		}
 	}
 	if s.used >= s.total {
-		p := newProblem(http.StatusServiceUnavailable, "%d %s at one time are in use: try again later", s.total, s.what)
+		p := newProblem(http.StatusServiceUnavailable, "all %d %s are in use: try again later", s.total, s.what)
 		p.retryAfter = slotRetry
 		return nil, s.freed, p
 	}

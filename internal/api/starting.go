@@ -50,7 +50,7 @@ func (s *Server) startingHandler(reason func() error) http.Handler {
 			limited.write(w)
 			return
 		}
-		p := newProblem(http.StatusServiceUnavailable, "starting: the data are being opened, or brought up to this version (see the log)")
+		p := newProblem(http.StatusServiceUnavailable, "starting: the data is being opened, or upgraded to this version (see the log)")
 		p.retryAfter = 2
 		if who, problem := s.keys.caller(r); problem == nil && who.full {
 			if err := reason(); err != nil {

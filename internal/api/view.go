@@ -105,7 +105,7 @@ func (v *views) update() bool {
 	defer func() {
 		if r := recover(); r != nil {
 			v.failed = state
-			v.log.Error("cannot make a view of the tracker's state: the API answers from the one before", slog.Any("error", r), slog.String("stack", string(debug.Stack())))
+			v.log.Error("cannot build a view of the tracker's state: the API keeps serving the previous one", slog.Any("error", r), slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	began := time.Now()

@@ -57,7 +57,7 @@ func (cfg ConsumerConfig) dirUse() DirUse {
 }
 
 // errNoFirstEvent is why a consumer whose data directory has no network yet is not ready.
-var errNoFirstEvent = errors.New("waiting for the first event, which says the network")
+var errNoFirstEvent = errors.New("waiting for the first event, which names the network")
 
 // RunConsumer runs a Consumer until ctx ends, as Run does. While another process writes
 // the data directory it stands by; the address of the metrics server may be that

@@ -139,7 +139,7 @@ func checkFiles(dir string, use DirUse) error {
 	}
 	if use.Consumer {
 		if _, err := os.Stat(filepath.Join(dir, mirror.RestoringDir)); err == nil && !use.Restore {
-			return ConfigErrorf("--%s %q has a restore that is not complete: run 'valtrack restore' again, or remove %s there", OptDataDir, dir, mirror.RestoringDir)
+			return ConfigErrorf("--%s %q has an incomplete restore: run 'valtrack restore' again, or remove %s there", OptDataDir, dir, mirror.RestoringDir)
 		}
 		for _, table := range dataset.Tables() {
 			dirs = append(dirs, filepath.Base(dataset.Dir(dir, table)))

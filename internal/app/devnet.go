@@ -72,5 +72,5 @@ func simulatePlaces(net network.Network, places *geo.Locator, log *slog.Logger) 
 		return
 	}
 	places.Simulate(devnet.StandIn)
-	log.Info("places of the simulated nodes are those of public addresses, and marked as simulated; the API hides none of them")
+	log.Info("simulated nodes get the places of public addresses, marked as simulated; the API hides none of them")
 }

@@ -108,7 +108,7 @@ func (e *estimates) prepare(ctx context.Context) error {
 	}
 	if p := e.config.Params; p.ActiveValidators > 0 {
 		if failed != nil {
-			e.log.Warn("cannot read the number of active validators, starting with another one", slog.Uint64("number", p.ActiveValidators), slog.String("from", source), slog.Any("error", failed))
+			e.log.Warn("cannot read the number of active validators, starting with another number", slog.Uint64("number", p.ActiveValidators), slog.String("from", source), slog.Any("error", failed))
 		}
 		if p.PAggUncertainty == assumedUncertainty {
 			e.log.Info("using an assumed number of active validators", slog.Uint64("number", p.ActiveValidators), slog.String("as_of", e.assumed.Month))
@@ -214,7 +214,7 @@ func (e *estimates) follow(ctx context.Context, current func() *tracker.Tracker)
 				tr.SetActiveValidators(n)
 			}
 		} else if ctx.Err() == nil {
-			e.log.Warn("cannot read the number of active validators, keeping the last one", slog.Any("error", err))
+			e.log.Warn("cannot read the number of active validators, keeping the last known one", slog.Any("error", err))
 		}
 		timer := time.NewTimer(time.Until(middleOfNext(clock, time.Now())))
 		select {
@@ -234,7 +234,7 @@ func (e *estimates) askBalance(ctx context.Context, tr *tracker.Tracker) bool {
 	mean, relative, err := e.api.MeanBalance(ctx, e.config.Params.Clock, time.Now())
 	if err != nil {
 		if ctx.Err() == nil {
-			e.log.Warn("cannot read the balances of validators, keeping the last mean", slog.Any("error", err))
+			e.log.Warn("cannot read validator balances, keeping the last mean", slog.Any("error", err))
 		}
 		return false
 	}

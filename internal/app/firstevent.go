@@ -49,7 +49,7 @@ func (f *firstEvent) receive(ctx context.Context, m bus.Message) {
 		}
 		if err != nil { // to be rejected by the consumer, which is not there yet
 			if f.limit.Allow() {
-				f.log.Warn("an invalid event waits for a valid one, which says what network this is; --network does, too",
+				f.log.Warn("an invalid event is held until a valid one names the network; --network would name it as well",
 					slog.String("key", m.Key), slog.Any("reason", err))
 			}
 			_ = m.Nak(time.Second)

@@ -92,13 +92,13 @@ func (p *Pipeline) store(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		p.log.Error("the consumer has stopped, the crawl goes on: opening the consumer again when that is possible", slog.Any("error", err))
+		p.log.Error("the consumer has stopped, the crawl continues: the consumer will be reopened when possible", slog.Any("error", err))
 		p.closeHalf()
 		if !p.reopen(ctx) {
 			return err
 		}
 		p.svc.ready.set(p.ready)
-		p.log.Info("the consumer is open again, its events come from the stream")
+		p.log.Info("the consumer is open again and reads its events from the stream")
 	}
 }
 
@@ -117,8 +117,8 @@ func (p *Pipeline) reopen(ctx context.Context) bool {
 		}
 		if ctx.Err() == nil && err.Error() != said { // each reason once
 			said = err.Error()
-			p.log.Error("cannot open the consumer again yet, trying again", slog.Duration("retry_in", min(2*pause, reopenMax)), slog.Any("error", err))
-			p.svc.ready.setReason("the consumer has stopped and cannot be opened again yet: " + said)
+			p.log.Error("cannot reopen the consumer yet, will retry", slog.Duration("retry_in", min(2*pause, reopenMax)), slog.Any("error", err))
+			p.svc.ready.setReason("the consumer has stopped and cannot be reopened yet: " + said)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func listenHTTP(cfg HTTPConfig, svc *Service) (*httpServer, error) {
 	server, err := api.Listen(cfg.Config)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) && cfg.Default:
-		svc.log.Warn("the API is not served: its address is in use; give --"+OptHTTP+" ADDR for another one, or --"+OptHTTP+" '' for none", slog.String("address", cfg.Address))
+		svc.log.Warn("not serving the API: its address is in use; give --"+OptHTTP+" ADDR for another one, or --"+OptHTTP+" '' for none", slog.String("address", cfg.Address))
 		return nil, nil
 	case err != nil:
 		return nil, HTTPError(err)
@@ -81,7 +81,7 @@ func (h *httpServer) start() {
 	go func() {
 		defer close(ended)
 		if err := h.server.Starting(ctx, h.ready); err != nil {
-			h.log.Warn("the API cannot answer while the service starts", slog.Any("error", err))
+			h.log.Warn("the API cannot respond while the service starts", slog.Any("error", err))
 		}
 	}()
 	h.endStarting = sync.OnceFunc(func() {
@@ -135,7 +135,7 @@ func (h *httpServer) run(ctx context.Context) error {
 	}
 	h.endStarting()
 	if err := h.server.Run(ctx, h.sources); err != nil {
-		h.log.Error("the API has stopped, the rest goes on: restart to serve it again", slog.Any("error", err))
+		h.log.Error("the API has stopped, everything else continues: restart to serve it again", slog.Any("error", err))
 	}
 	return nil
 }

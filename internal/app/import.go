@@ -67,9 +67,9 @@ func importNetwork(cfg ImportConfig) (DirNetwork, error) {
 		case err != nil:
 			return own, AsConfigError(err)
 		case target != nil && os.SameFile(info, target):
-			return own, ConfigErrorf("%q is --%s itself: give the directories of others", dir, OptDataDir)
+			return own, ConfigErrorf("%q is --%s itself: give other data directories", dir, OptDataDir)
 		case !dataset.Exists(dir):
-			return own, ConfigErrorf("%q has no datasets: give the data directory of a consumer; what the earlier program has logged comes in with 'valtrack replay'", dir)
+			return own, ConfigErrorf("%q has no datasets: give the data directory of a consumer; logs of the earlier program are imported with 'valtrack replay'", dir)
 		}
 		of, ok, err := NetworkOf(dir)
 		if err != nil {

@@ -26,16 +26,16 @@ func Migrate(ctx context.Context, dataDir string, log *slog.Logger) (dataset.Mig
 // in which only some files have a column. Events wait in the stream meanwhile. That it fails
 // is no reason to store nothing; the error is that of ctx.
 func (d *datasets) addColumns(ctx context.Context, svc *Service) error {
-	svc.ready.setReason("migrating: adding the columns of this version to older parts")
+	svc.ready.setReason("migrating: adding this version's columns to older parts")
 	done, err := d.writer.Migrate(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if done.Parts > 0 {
-		d.log.Info("added the columns of this version to older parts", slog.Int("parts", done.Parts), slog.Int64("rows", done.Rows))
+		d.log.Info("added this version's columns to older parts", slog.Int("parts", done.Parts), slog.Int64("rows", done.Rows))
 	}
 	if err != nil {
-		d.log.Error("older parts lack the columns of this version, and some readers refuse them beside new ones: 'valtrack migrate' adds them, when there is disk space", slog.Any("error", err))
+		d.log.Error("older parts lack this version's columns, and some readers refuse to read them together with new parts: free disk space and run 'valtrack migrate' to add them", slog.Any("error", err))
 	}
 	return nil
 }

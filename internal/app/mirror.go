@@ -34,7 +34,7 @@ func openMirror(cfg ConsumerConfig, svc *Service) (*mirror.Mirror, error) {
 		return nil, AsConfigError(err)
 	}
 	if !settings.Location.Secure() {
-		svc.log.Warn("the connection to the object store is not encrypted: everybody on the way can read and change what is copied", slog.String("location", settings.Location.String()))
+		svc.log.Warn("the connection to the object store is not encrypted: anyone on the path can read and change what is copied", slog.String("location", settings.Location.String()))
 	}
 	svc.storing.mirror.Store(m)
 	svc.storing.register("mirror", func() {
@@ -57,7 +57,7 @@ func CheckMirror(ctx context.Context, cfg mirror.Config) (string, error) {
 	c, err := mirror.OpenCopy(ctx, cfg.Location, cfg.Credentials)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Sprintf("%s answers, nothing is there yet", cfg.Location), nil
+		return fmt.Sprintf("%s responds, nothing is there yet", cfg.Location), nil
 	case err != nil:
 		return "", storeError(err)
 	}
@@ -78,7 +78,7 @@ func Restore(ctx context.Context, from mirror.Config, dataDir string, log *slog.
 	c, err := mirror.OpenCopy(ctx, from.Location, from.Credentials)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return mirror.Restored{}, ConfigErrorf("--%s: %w: give the address that the consumer has", OptMirror, err)
+		return mirror.Restored{}, ConfigErrorf("--%s: %w: give the consumer's address", OptMirror, err)
 	case err != nil:
 		return mirror.Restored{}, storeError(err)
 	}

@@ -27,7 +27,7 @@ func (s *Service) whileNotifying(ctx context.Context, work func(context.Context)
 	}
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		s.log.Warn("the watchdog of the service manager is not used", slog.Any("error", err))
+		s.log.Warn("not using the service manager's watchdog", slog.Any("error", err))
 	}
 	send := func(state string) {
 		if _, err := daemon.SdNotify(false, state); err != nil {

@@ -83,10 +83,10 @@ func readOwner(dir string) (o owner, ok bool, err error) {
 		return o, false, AsConfigError(err)
 	}
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
-		return o, false, ConfigErrorf("%s is damaged: %w; restore it, or remove it to have it written again", path, err)
+		return o, false, ConfigErrorf("%s is damaged: %w; restore it, or remove it so that it is written again", path, err)
 	}
 	if o.Name == "" {
-		return o, false, ConfigErrorf("%s is damaged: it names no network; restore it, or remove it to have it written again", path)
+		return o, false, ConfigErrorf("%s is damaged: it names no network; restore it, or remove it so that it is written again", path)
 	}
 	return o, true, nil
 }
@@ -172,7 +172,7 @@ func checkOwnerFile(dir string, use DirUse) error {
 		is = time.Now().Unix()
 	}
 	if was := have.began(dir); was > 0 && is > 0 && was != is {
-		return ConfigErrorf("--%s %q holds data of a network %s that began at %s, this one began at %s: another network of the same name; choose another directory, or remove %s there if only the genesis time was wrong",
+		return ConfigErrorf("--%s %q holds data of a network %s that began at %s, while this one began at %s: a different network of the same name; choose another directory, or remove %s there if only the genesis time was wrong",
 			OptDataDir, dir, have.Name, instant(was), instant(is), networkFile)
 	}
 	return nil
@@ -209,7 +209,7 @@ func NetworkOf(dir string) (n DirNetwork, ok bool, err error) {
 			return n, false, AsConfigError(err)
 		}
 		if len(names) > 1 {
-			return n, false, ConfigErrorf("--%s %q holds events of the networks %s: say with --%s which to go on with", OptDataDir, dir, strings.Join(names, " and "), OptNetwork)
+			return n, false, ConfigErrorf("--%s %q holds events of the networks %s: choose with --%s which to continue with", OptDataDir, dir, strings.Join(names, " and "), OptNetwork)
 		}
 		o.Name = names[0]
 	}

@@ -35,7 +35,7 @@ func TestAnotherNetworkOfTheSameName(t *testing.T) {
 			want string
 		}{
 			{net, ""}, {net, ""}, {unknown, ""}, {net, ""},
-			{later, "began at 2026-11-18T11:06:40Z, this one began at 2026-11-18T12:06:40Z"}, {other, "genesis validators root"}, {net, ""},
+			{later, "began at 2026-11-18T11:06:40Z, while this one began at 2026-11-18T12:06:40Z"}, {other, "genesis validators root"}, {net, ""},
 		} {
 			err := open(c.net)
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
@@ -57,7 +57,7 @@ func TestASimulatedNetworkIsAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	given.GenesisTime = time.Time{}
-	if _, err := openDataDir(dir, DirUse{Sentry: true, Network: given, NetworkDir: filepath.Join(dir, "devnet"), Simulated: true}); err == nil || !strings.Contains(err.Error(), "another network of the same name") {
+	if _, err := openDataDir(dir, DirUse{Sentry: true, Network: given, NetworkDir: filepath.Join(dir, "devnet"), Simulated: true}); err == nil || !strings.Contains(err.Error(), "network of the same name") {
 		t.Errorf("%v", err)
 	}
 }
@@ -95,7 +95,7 @@ func TestASimulatedNetworkBeginsAgain(t *testing.T) {
 		t.Errorf("a consumer beside it: %v", err)
 	}
 	n.GenesisTime = time.Unix(1795009999, 0)
-	if err := open(DirUse{Consumer: true, Network: n, NetworkDir: "/elsewhere"}); err == nil || !strings.Contains(err.Error(), "another network of the same name") {
+	if err := open(DirUse{Consumer: true, Network: n, NetworkDir: "/elsewhere"}); err == nil || !strings.Contains(err.Error(), "network of the same name") {
 		t.Errorf("another devnet: %v", err)
 	}
 }

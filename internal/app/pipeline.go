@@ -86,7 +86,7 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 }
 
 // errNotStoring is why a pipeline whose consumer is not open yet is not ready.
-var errNotStoring = errors.New("the consumer waits for JetStream to answer: events wait in the spool")
+var errNotStoring = errors.New("the consumer is waiting for JetStream: events wait in the spool")
 
 // ready is nil when both halves do their work.
 func (p *Pipeline) ready() error {
@@ -206,7 +206,7 @@ func (p *Pipeline) awaitHalf(ctx context.Context) error {
 	if p.half != nil {
 		return nil
 	}
-	p.log.Warn("NATS does not answer: crawling, and storing events when it does", slog.String("url", p.broker.conn.URL()))
+	p.log.Warn("NATS does not respond: crawling anyway; events will be stored once it does", slog.String("url", p.broker.conn.URL()))
 	if err := p.openHalf(ctx, p.dir.takeConsumer()); err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	done.Changes, errs[5] = api.PurgeChanges(dataDir, p.peer, log)
 	done.Peers, done.Unmatched = p.conclude()
 	if err := errors.Join(unread, errors.Join(errs[:]...)); err != nil {
-		return done, fmt.Errorf("the purge is not complete, run it again: %w", err)
+		return done, fmt.Errorf("the purge is incomplete, run it again: %w", err)
 	}
 	return done, forgetFound(dataDir)
 }
@@ -103,11 +103,11 @@ func relearn(ctx context.Context, dataDir string, removed bool, log *slog.Logger
 	}
 	params, ok, err := tracker.LastParams(ctx, dataDir, net.Name)
 	if err != nil {
-		return fmt.Errorf("the purge is not complete, run it again: %w", err)
+		return fmt.Errorf("the purge is incomplete, run it again: %w", err)
 	}
 	if !known || !ok {
 		if removed {
-			log.Warn("estimates of the other nodes still depend on the removed ones: a consumer recomputes them within an hour, 'valtrack rebuild' at once")
+			log.Warn("estimates of other nodes still depend on the removed ones: a consumer recomputes them within an hour, 'valtrack rebuild' does so at once")
 		}
 		return nil
 	}
@@ -165,7 +165,7 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 		return found, err
 	}
 	if damaged != nil {
-		return found, fmt.Errorf("what is in damaged files is not counted: %w", damaged)
+		return found, fmt.Errorf("the contents of damaged files are not counted: %w", damaged)
 	}
 	return found, nil
 }
@@ -182,7 +182,7 @@ func (p *purger) lockSentry(dataDir string, locked bool, log *slog.Logger) (unlo
 	switch {
 	case errors.As(err, &held):
 		p.sentryRuns = true
-		log.Warn("the sentry that runs here keeps its peer table: it forgets these nodes when they are in its --exclude file; what it has spooled of them is dropped when it is sent", slog.String("holder", held.Holder()))
+		log.Warn("the sentry running here keeps its peer table: it forgets these nodes once they are in its --exclude file; their spooled events are dropped when they would be sent", slog.String("holder", held.Holder()))
 		return unlock, nil
 	case err != nil:
 		return unlock, err

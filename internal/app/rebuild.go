@@ -70,7 +70,7 @@ func fillTracker(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log
 		return err
 	}
 	if err := t.KeepHistory(ctx); err != nil {
-		log.Warn("the database in use cannot be read, hourly totals before the oldest events are lost", slog.Any("error", err))
+		log.Warn("the current database cannot be read; hourly totals from before the oldest events are lost", slog.Any("error", err))
 	}
 	return t.Recompute(ctx)
 }

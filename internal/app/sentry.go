@@ -197,7 +197,7 @@ func keepAside(dir string, events []event.Encoded, reason error, log *slog.Logge
 	path := filepath.Join(dir, eventlog.SentryRejectedName)
 	if info, err := os.Stat(path); err == nil && info.Size() > 0 && info.Size()+int64(lines.Len()) > eventlog.MaxRejectedFile {
 		older := filepath.Join(dir, eventlog.OlderSentryRejectedName)
-		log.Warn("the file of events that the broker does not have is full: it replaces an older one", slog.String("file", path), slog.String("older", older))
+		log.Warn("the file of events that the broker lacks is full: it replaces an older one", slog.String("file", path), slog.String("older", older))
 		if err := os.Rename(path, older); err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (s *Sentry) reopenOnHangup(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 			case <-signals:
 				if err := s.logs.Reopen(); err != nil {
-					s.svc.log.Error("cannot reopen the event logs, trying again", slog.Any("error", err))
+					s.svc.log.Error("cannot reopen the event logs, will retry", slog.Any("error", err))
 				} else {
 					s.svc.log.Info("reopened the event logs")
 				}
@@ -406,7 +406,7 @@ func followClock(ctx context.Context, conn *bus.Conn, s *sentry.Sentry, log *slo
 			s.SetClockSkew(skew, uncertainty)
 		} else {
 			wait = clockRetry
-			log.Debug("cannot compare the clock with the broker's", slog.Any("error", err))
+			log.Debug("cannot compare this clock with the broker's", slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():

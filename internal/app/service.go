@@ -64,7 +64,7 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 	}
 	s.ready.setReason("starting")
 	telemetry.Register(s.metrics, cfg.Stderr.Dropped,
-		telemetry.Counter("valtrack_log_lines_dropped_total", "Lines of the log that were dropped because nobody read it.", func(lines uint64) uint64 { return lines }))
+		telemetry.Counter("valtrack_log_lines_dropped_total", "Log lines dropped because nobody read the output.", func(lines uint64) uint64 { return lines }))
 	var err error
 	s.log, err = cfg.NewLogger(s.status)
 	return s, err
@@ -142,7 +142,7 @@ func (s *Service) withStopLimit(ctx context.Context, limit time.Duration, work f
 	case err := <-done:
 		return err
 	case <-time.After(limit):
-		s.log.Warn("stopping takes too long, exiting now: events that are not stored yet stay in the spool or the stream for the next start", slog.Duration("waited", limit))
+		s.log.Warn("stopping is taking too long, exiting now: events not yet stored stay in the spool or the stream for the next start", slog.Duration("waited", limit))
 		return nil
 	}
 }
@@ -157,10 +157,10 @@ func (s *Service) whileExporting(work func() error) error {
 	if exporter == nil {
 		return work()
 	}
-	s.log.Info("exporting metrics by OTLP")
+	s.log.Info("exporting metrics over OTLP")
 	defer func() {
 		if err := exporter.Close(); err != nil {
-			s.log.Warn("the last metrics could not be exported by OTLP", slog.Any("error", err))
+			s.log.Warn("the last metrics could not be exported over OTLP", slog.Any("error", err))
 		}
 	}()
 	return work()

@@ -53,7 +53,7 @@ func WriteSite(ctx context.Context, cfg SiteConfig, log *slog.Logger, written fu
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
-			log.Error("cannot update the site: readers see the update before", slog.Any("error", err))
+			log.Error("cannot update the site: readers still see the previous version", slog.Any("error", err))
 		default:
 			log.Info("updated the site", slog.String("dir", result.Dir), slog.Int("files", result.Files), slog.Int64("bytes", result.Bytes))
 		}

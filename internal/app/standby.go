@@ -48,7 +48,7 @@ func (s *Service) standBy(ctx context.Context, dataDir string) (*dataset.Lock, e
 // standByForDurable reports that another process owns the durable, and what to do when
 // both are meant to run: two that share one would each get only some of the events.
 func (s *Service) standByForDurable(durable, owner string) {
-	reason := fmt.Sprintf("durable %s is consumed by %s: stop it, or give each its own --%s (without one it is derived from %s in the data directory, which must not be copied)", durable, owner, OptName, consumerIDFile)
+	reason := fmt.Sprintf("durable %s is consumed by %s: stop it, or give each its own --%s (without it, the name is derived from %s in the data directory, which must not be copied)", durable, owner, OptName, consumerIDFile)
 	s.log.Warn("standing by: another process is consuming the durable", slog.String("durable", durable), slog.String("reason", reason))
 	s.ready.setReason("standing by: " + reason)
 }

@@ -217,10 +217,10 @@ func logAbandoned(ctx context.Context, conn *bus.Conn, dataDir, own string, log 
 	defer cancel()
 	abandoned, err := conn.Abandoned(bounded, own)
 	if err != nil {
-		log.Debug("cannot list the stream's durables", slog.Any("error", err))
+		log.Debug("cannot list the stream's durable consumers", slog.Any("error", err))
 	}
 	for _, d := range abandoned {
-		log.Warn("the stream keeps events for a durable that nobody consumes", slog.String("durable", d.Name),
+		log.Warn("the stream keeps events for a durable consumer that no process reads", slog.String("durable", d.Name),
 			slog.String("state", d.String()), slog.String("to_delete_it", ForgetCommand(conn, dataDir, d.Name)))
 	}
 }
@@ -233,7 +233,7 @@ func (s *storage) ready() error {
 	stats := s.consumer.Stats()
 	switch {
 	case stats.Stopped != nil:
-		return fmt.Errorf("the consumer has stopped, it is opened again when that is possible: %w", stats.Stopped)
+		return fmt.Errorf("the consumer has stopped and will be reopened when possible: %w", stats.Stopped)
 	case stats.Err != nil:
 		return fmt.Errorf("cannot write to the datasets: %w", stats.Err)
 	}
@@ -279,7 +279,7 @@ func (s *storage) drain(ctx context.Context) {
 			if ctx.Err() != nil {
 				return // the consumer's error says it
 			}
-			s.log.Warn("leaving events in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
+			s.log.Warn("leaving unstored events in the stream for the next start", slog.Uint64("events", lag.Pending), slog.Any("error", err))
 			return
 		case <-ticker.C:
 		}
@@ -361,7 +361,7 @@ func storedConsumerID(dir string) (string, error) {
 		}
 	}
 	if id == "" || strings.ContainsAny(id, " .*>/\\\n") {
-		return "", ConfigErrorf("%s holds no id: 'nats consumer ls' shows the stream's durables, among them the %sID that it had: write that ID into the file, or give --%s; or remove the file to begin with a new durable, which gets only new events", path, durablePrefix, OptName)
+		return "", ConfigErrorf("%s holds no id: 'nats consumer ls' shows the stream's durables, among them the %sID that it had: write that ID into the file, or give --%s; or remove the file to start with a new durable, which receives only new events", path, durablePrefix, OptName)
 	}
 	return id, nil
 }

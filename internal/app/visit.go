@@ -70,7 +70,7 @@ func listenFor(target p2p.Target) (listen []netip.Addr) {
 // Why says in words why a visit did not show everything; empty when it did.
 func (v Visited) Why() string {
 	if v.Ended == nil {
-		return "the visit did not begin"
+		return "the visit did not start"
 	}
 	e := v.Ended
 	words := event.OutcomeMeaning(e.Outcome)

@@ -39,7 +39,7 @@ type Client struct {
 func New(base string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil { // such as 127.0.0.1:5052; the text may have a password
-		return nil, fmt.Errorf("beacon API %q: want a URL that begins with http:// or https://, such as http://127.0.0.1:5052", withoutUser(base))
+		return nil, fmt.Errorf("beacon API %q: want a URL starting with http:// or https://, such as http://127.0.0.1:5052", withoutUser(base))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("beacon API %q: want a URL such as http://127.0.0.1:5052", u.Redacted())

@@ -42,7 +42,7 @@ var ErrAccess = errors.New("bad NATS option")
 func (a Access) Check() error {
 	for what, name := range map[string]string{"stream": a.Stream, "domain": a.Domain} {
 		if strings.ContainsAny(name, " \t\r\n.*>/\\") {
-			return fmt.Errorf("%w: %s %q: want a name without spaces, dots, slashes, * and >", ErrAccess, what, name)
+			return fmt.Errorf("%w: %s %q: want a name without spaces, dots, slashes, * or >", ErrAccess, what, name)
 		}
 	}
 	if a.Replicas < 0 || a.Replicas > maxReplicas {

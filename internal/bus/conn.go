@@ -184,12 +184,12 @@ func (c *Conn) options(o Options) []nats.Option {
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				c.log.Warn("lost the connection to NATS", slog.String("url", c.url), slog.Any("error", err))
+				c.log.Warn("lost connection to NATS", slog.String("url", c.url), slog.Any("error", err))
 			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { c.onConnected() }),
 		nats.ReconnectHandler(func(*nats.Conn) {
-			c.log.Info("connected to NATS again", slog.String("url", c.url))
+			c.log.Info("reconnected to NATS", slog.String("url", c.url))
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			if limit.Allow() {
@@ -212,7 +212,7 @@ func (c *Conn) URL() string { return c.url }
 // Stream is the name of the stream.
 func (c *Conn) Stream() string { return c.stream }
 
-// Domain is the JetStream domain that has the stream; empty for the server's own.
+// Domain is the JetStream domain of the stream; empty for the server's own.
 func (c *Conn) Domain() string { return c.domain }
 
 // Close sends what is buffered, acks among it, and closes the connection.

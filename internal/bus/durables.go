@@ -66,8 +66,8 @@ func (c *Conn) owned(info *jetstream.ConsumerInfo) bool {
 
 // Errors of Forget.
 var (
-	ErrNoDurable = errors.New("the stream has no such durable")
-	ErrInUse     = errors.New("a process consumes the durable")
+	ErrNoDurable = errors.New("the stream has no such durable consumer")
+	ErrInUse     = errors.New("a process is using the durable consumer")
 )
 
 // Forget deletes a durable that nobody consumes; the stream then drops what it kept for it

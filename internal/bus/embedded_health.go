@@ -49,7 +49,7 @@ func (e *Embedded) watchHealth(ctx context.Context) {
 			continue
 		}
 		if e.fault.Swap(&reason) == nil {
-			e.log.Error("embedded NATS cannot store events, restarting it when its disk can be written", slog.String("store", e.dir), slog.String("reason", reason))
+			e.log.Error("embedded NATS cannot store events; it will be restarted once its disk is writable", slog.String("store", e.dir), slog.String("reason", reason))
 		}
 		period = restartPeriod
 		err := probeDisk(e.dir)
@@ -60,9 +60,9 @@ func (e *Embedded) watchHealth(ctx context.Context) {
 		switch {
 		case err == nil:
 			e.fault.Store(nil)
-			e.log.Info("embedded NATS was restarted and stores events again", slog.String("store", e.dir))
+			e.log.Info("restarted embedded NATS, events are stored again", slog.String("store", e.dir))
 		case period > restartPeriod:
-			advice := fmt.Sprintf("%v; restarts do not help, the next is in %v: stop, and restore or move away %s, whose events are lost then unless the spool has them", err, period, e.dir)
+			advice := fmt.Sprintf("%v; restarts do not help, the next one is in %v: stop, and restore or move away %s, whose events are then lost unless the spool has them", err, period, e.dir)
 			e.fault.Store(&advice)
 			e.log.Error("embedded NATS cannot be restarted", slog.String("store", e.dir), slog.Duration("retry_in", period), slog.Any("error", err))
 		case limit.Allow():

@@ -14,15 +14,15 @@ func NewPublisherMetrics(reg *telemetry.Registry, stats func() PublisherStats) {
 		telemetry.Counter("valtrack_publisher_retried_total", "Events sent again after a failure.", func(s PublisherStats) uint64 { return s.Retried }),
 		telemetry.Counter("valtrack_publisher_duplicates_total", "Events that NATS already had.", func(s PublisherStats) uint64 { return s.Duplicates }),
 		telemetry.Counter("valtrack_publisher_oversized_total", "Events dropped because they are larger than NATS accepts.", func(s PublisherStats) uint64 { return s.Dropped }),
-		telemetry.Counter("valtrack_publisher_rewinds_total", "Times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
-		telemetry.Counter("valtrack_publisher_forged_total", "Events that NATS already had although they were never sent: somebody else publishes under this sentry's keys.", func(s PublisherStats) uint64 { return s.Forged }),
-		telemetry.Gauge("valtrack_publisher_stuck", "1 while events wait and none has been acknowledged for 20 seconds; /readyz says why.", func(s PublisherStats) int {
+		telemetry.Counter("valtrack_publisher_rewinds_total", "Number of times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
+		telemetry.Counter("valtrack_publisher_forged_total", "Events that NATS already had although they were never sent: someone else is publishing under this sentry's keys.", func(s PublisherStats) uint64 { return s.Forged }),
+		telemetry.Gauge("valtrack_publisher_stuck", "1 while events are waiting to be published and none has been acknowledged for 20 seconds; /readyz says why.", func(s PublisherStats) int {
 			if s.Err != nil {
 				return 1
 			}
 			return 0
 		}),
-		telemetry.Gauge("valtrack_publisher_no_consumer", "1 while nothing is published because the stream has no consumer.", func(s PublisherStats) float64 {
+		telemetry.Gauge("valtrack_publisher_no_consumer", "1 while publishing is paused because the stream has no consumer.", func(s PublisherStats) float64 {
 			if s.Held {
 				return 1
 			}

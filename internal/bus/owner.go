@@ -146,7 +146,7 @@ func (o *owner) findOwner(ctx context.Context) (name string, sure bool, err erro
 	case err != nil:
 		return "", false, err
 	case name == "" && pulls:
-		name = "a process that does not answer"
+		name = "a process that does not respond"
 	}
 	return name, false, nil
 }
@@ -248,7 +248,7 @@ func (o *owner) answer(m *nats.Msg) {
 		err = m.Respond(b)
 	}
 	if err != nil {
-		o.conn.log.Debug("cannot answer a query for the durable's owner", slog.String("durable", o.durable), slog.Any("error", err))
+		o.conn.log.Debug("cannot answer a query about the durable's owner", slog.String("durable", o.durable), slog.Any("error", err))
 	}
 }
 

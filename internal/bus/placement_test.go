@@ -100,7 +100,7 @@ func TestPlacementInACluster(t *testing.T) {
 				case s.CachedInfo().Config.MaxBytes != c.want:
 					t.Errorf("%d bytes, want %d", s.CachedInfo().Config.MaxBytes, c.want)
 				}
-				if !strings.Contains(log.String(), "no place for the stream") || !strings.Contains(log.String(), "3 servers") || strings.Contains(log.String(), "does not respond") {
+				if !strings.Contains(log.String(), "no room for the stream") || !strings.Contains(log.String(), "3 servers") || strings.Contains(log.String(), "does not respond") {
 					t.Errorf("log %s", &log)
 				}
 			})

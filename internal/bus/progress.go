@@ -33,7 +33,7 @@ type Progress struct {
 	Lag
 	// Known is false while the server has not said how far behind it is.
 	Known bool
-	// Stalled is why messages wait and none comes; nil while they come.
+	// Stalled is why messages are waiting and none is delivered; nil while they come.
 	Stalled error
 }
 
@@ -43,7 +43,7 @@ func (p Progress) Ready() error {
 	case p.Stalled != nil:
 		return p.Stalled
 	case !p.Known:
-		return errors.New("NATS does not say how many messages wait")
+		return errors.New("NATS does not report how many messages are waiting")
 	}
 	return nil
 }
@@ -137,19 +137,19 @@ func (f flow) next(received, handled uint64, nonePending bool) flow {
 // busy: a message is being handled.
 func (f flow) busy() bool { return f.received != f.handled }
 
-// stalled is why messages wait and none comes, or one is not handled (busy), which was so
+// stalled is why messages are waiting and none is delivered, or one is not handled (busy), which was so
 // for that long; nil when they come.
 func (s *Subscription) stalled(info *jetstream.ConsumerInfo, busy bool, quiet time.Duration) error {
 	switch {
 	case busy && quiet >= busyAfter:
-		return fmt.Errorf("the consumer has been handling one message for %v: its disk hangs, or is far too slow", quiet.Round(time.Second))
+		return fmt.Errorf("the consumer has been handling one message for %v: its disk is stuck or far too slow", quiet.Round(time.Second))
 	case info.NumPending == 0 || busy:
 		return nil
 	case info.Paused:
-		return fmt.Errorf("durable %s is paused on the server for another %v, and %d messages wait: 'nats consumer resume %s %s' resumes it",
+		return fmt.Errorf("durable %s is paused on the server for another %v, and %d messages are waiting: 'nats consumer resume %s %s' resumes it",
 			s.opts.Durable, info.PauseRemaining.Round(time.Second), info.NumPending, s.conn.stream, s.opts.Durable)
 	case quiet >= stalledAfter:
-		return fmt.Errorf("%d messages wait for durable %s, and none has come for %v", info.NumPending, s.opts.Durable, quiet.Round(time.Second))
+		return fmt.Errorf("%d messages are waiting for durable %s, and none has been delivered for %v", info.NumPending, s.opts.Durable, quiet.Round(time.Second))
 	}
 	return nil
 }
@@ -157,22 +157,22 @@ func (s *Subscription) stalled(info *jetstream.ConsumerInfo, busy bool, quiet ti
 func (s *Subscription) logChange(before, now error) {
 	switch {
 	case before == nil && now != nil:
-		s.conn.log.Warn("messages wait and none comes", slog.String("durable", s.opts.Durable), slog.Any("reason", now))
+		s.conn.log.Warn("messages are waiting and none is delivered", slog.String("durable", s.opts.Durable), slog.Any("reason", now))
 	case before != nil && now == nil:
-		s.conn.log.Info("messages come again", slog.String("durable", s.opts.Durable))
+		s.conn.log.Info("messages are being delivered again", slog.String("durable", s.opts.Durable))
 	}
 }
 
 // NewSubscriptionMetrics registers the metrics of a subscription, by its Progress.
 func NewSubscriptionMetrics(reg *telemetry.Registry, progress func() Progress) {
 	telemetry.Register(reg, progress,
-		telemetry.Gauge("valtrack_consumer_lag", "Messages in the stream that were never delivered, by the server's count; NaN while that is unknown.", func(p Progress) float64 {
+		telemetry.Gauge("valtrack_consumer_lag", "Messages in the stream that were never delivered, as counted by the server; NaN while unknown.", func(p Progress) float64 {
 			if !p.Known {
 				return math.NaN()
 			}
 			return float64(p.Pending)
 		}),
-		telemetry.Gauge("valtrack_consumer_stalled", "1 while messages wait in the stream and none comes, or none is handled.", func(p Progress) int {
+		telemetry.Gauge("valtrack_consumer_stalled", "1 while messages are waiting in the stream and none is delivered or handled.", func(p Progress) int {
 			if p.Stalled != nil {
 				return 1
 			}

@@ -198,7 +198,7 @@ func (p *Publisher) Close(ctx context.Context) (err error) {
 			err = fmt.Errorf("%w: publish all of them to %s again", p.lost, p.conn.url)
 		case unsent == 0:
 		case p.persistent:
-			p.conn.log.Info("leaving events in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
+			p.conn.log.Info("leaving unpublished events in the spool for the next start", slog.Int("events", unsent), slog.Any("reason", reason))
 		default:
 			err = fmt.Errorf("%w: %d to %s: %w", errNotPublished, unsent, p.conn.url, reason)
 		}
@@ -299,7 +299,7 @@ func (p *Publisher) failed(m *nats.Msg, err error) {
 		}
 	}
 	if p.countFailure(m, err, tooLarge) && tooLarge {
-		p.conn.log.Error("event is larger than the broker accepts, not published", slog.Bool("kept_aside", p.cfg.KeepAside != nil),
+		p.conn.log.Error("event not published: larger than the broker accepts", slog.Bool("kept_aside", p.cfg.KeepAside != nil),
 			slog.String("key", m.Header.Get(jetstream.MsgIDHeader)), slog.Int("bytes", len(m.Data)), slog.Any("error", err))
 	}
 	notify(p.wake)

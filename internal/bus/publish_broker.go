@@ -177,13 +177,13 @@ func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string, lost bool)
 	}
 	n := p.cfg.Queue.Rewind(lost)
 	notify(p.wake)
-	p.conn.log.Warn("sending the events in the spool again", slog.String("reason", reason),
+	p.conn.log.Warn("republishing the events in the spool", slog.String("reason", reason),
 		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", acked), slog.Int("events", n))
 }
 
 // reportLoss makes Close fail, for a queue that has acknowledged events no more.
 func (p *Publisher) reportLoss(reason string) {
-	p.conn.log.Error("the broker may have lost events: publish all of them again", slog.String("reason", reason))
+	p.conn.log.Error("the broker may have lost events: republish all of them", slog.String("reason", reason))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lost = fmt.Errorf("%w: %s", errNotPublished, reason)
@@ -195,11 +195,11 @@ func (p *Publisher) reportLoss(reason string) {
 func rollbackReason(before, now streamMark, lastSeq uint64, met bool) (reason string, lost bool) {
 	switch {
 	case before.created != now.created:
-		return "the stream is another one", true
+		return "the stream has been replaced by another one", true
 	case lastSeq < before.lastSeq:
-		return "the broker has lost events that it had acknowledged", true
+		return "the broker lost events that it had acknowledged", true
 	case !met:
-		return "the broker was restarted, or is another one", false
+		return "the broker was restarted or replaced", false
 	}
 	return "", false
 }

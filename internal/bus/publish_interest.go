@@ -121,10 +121,10 @@ func (p *Publisher) checkDurables(now durables, window time.Duration) {
 	switch {
 	case !lost:
 	case p.persistent:
-		p.conn.log.Warn("a durable of the stream has gone or was created again: sending the events in the spool again after the duplicate window",
+		p.conn.log.Warn("a durable consumer of the stream was removed or recreated: republishing the events in the spool after the duplicate window",
 			slog.String("durable", gone), slog.Duration("in", window+rewindMargin))
 	default:
-		p.reportLoss(fmt.Sprintf("durable %s has gone or was created again; wait %v", gone, window))
+		p.reportLoss(fmt.Sprintf("durable %s was removed or recreated; wait %v", gone, window))
 	}
 }
 
@@ -135,7 +135,7 @@ func (p *Publisher) rewindIfDue(info *jetstream.StreamInfo) {
 		return
 	}
 	b.rewindAt = time.Time{}
-	p.rewind(info, "a durable of the stream had gone, and with it what was kept for it", true)
+	p.rewind(info, "a durable consumer of the stream was removed, and with it the events kept for it", true)
 	p.mu.Lock()
 	p.mark.durables = b.durables.hash()
 	p.mu.Unlock()

@@ -285,7 +285,7 @@ func TestForgedKeys(t *testing.T) {
 	if s := p.Stats(); s.Forged != 2 || s.Duplicates != 2 || strings.Join(aside, " ") != "s-1-3 s-1-4" {
 		t.Errorf("kept aside %v, stats %+v", aside, s)
 	}
-	if !log.has("cannot keep events aside, trying again") || !log.has("somebody else publishes under this sentry's keys") {
+	if !log.has("cannot set events aside, will retry") || !log.has("someone else is publishing under this sentry's keys") {
 		t.Error("no line about it")
 	}
 }

@@ -42,7 +42,7 @@ func (t *trouble) err(url string) error {
 	case t.advice != "" && hasCode(t.cause, codeStoreFailed):
 		return fmt.Errorf("no event was acknowledged for %v: %s: %w", lasted.Round(time.Second), t.advice, t.cause)
 	case errors.Is(t.cause, jetstream.ErrAsyncPublishTimeout):
-		return fmt.Errorf("NATS at %s is connected, but has acknowledged no event for %v: its store may have failed, which lasts until a restart: restart that server", url, lasted.Round(time.Second))
+		return fmt.Errorf("NATS at %s is connected, but has acknowledged no event for %v: its store may have failed, and recovers only with a restart: restart that server", url, lasted.Round(time.Second))
 	}
 	return fmt.Errorf("no event was acknowledged for %v: %w", lasted.Round(time.Second), t.cause)
 }
@@ -64,7 +64,7 @@ func (p *Publisher) explain(ctx context.Context, cause error) {
 	p.explained = time.Now()
 	advice, err := p.fullStream(ctx)
 	if err != nil {
-		p.conn.log.Debug("cannot tell why the stream refuses events", slog.Any("error", err))
+		p.conn.log.Debug("cannot determine why the stream refuses events", slog.Any("error", err))
 		return
 	}
 	p.mu.Lock()
@@ -105,7 +105,7 @@ func (p *Publisher) fullStream(ctx context.Context) (string, error) {
 		}
 		names = append(names, fmt.Sprintf("durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, command))
 	}
-	return fmt.Sprintf("stream %s is full (%d messages, %d bytes) and keeps events for durables that nobody consumes: %s",
+	return fmt.Sprintf("stream %s is full (%d messages, %d bytes) and keeps events for durables that no process reads: %s",
 		c.stream, state.Msgs, state.Bytes, strings.Join(names, "; ")), nil
 }
 
@@ -124,13 +124,13 @@ func (p *Publisher) keepForged() {
 			events[i] = e.encoded()
 		}
 		if err := p.cfg.KeepAside(events, errForged); err != nil {
-			err = fmt.Errorf("cannot keep events aside: %w", err)
+			err = fmt.Errorf("cannot set events aside: %w", err)
 			p.asideFailed = time.Now()
 			p.mu.Lock()
 			p.trouble.begin(err)
 			p.mu.Unlock()
 			if p.asideLog.Allow() {
-				p.conn.log.Error("cannot keep events aside, trying again", slog.Int("events", len(forged)), slog.Any("error", err))
+				p.conn.log.Error("cannot set events aside, will retry", slog.Int("events", len(forged)), slog.Any("error", err))
 			}
 			return
 		}
@@ -143,10 +143,10 @@ func (p *Publisher) keepForged() {
 	total := p.stats.Forged
 	p.mu.Unlock()
 	if p.forgedLog.Allow() {
-		p.conn.log.Error("NATS has an event under the key of one that was never sent: somebody else publishes under this sentry's keys",
+		p.conn.log.Error("NATS has an event under a key that was never sent: someone else is publishing under this sentry's keys",
 			slog.String("key", forged[0].encoded().Key), slog.Uint64("events", total), slog.Bool("kept_aside", p.cfg.KeepAside != nil))
 	}
 }
 
 // errForged is why an event is kept aside.
-var errForged = errors.New("NATS already had an event under this key, which was never sent")
+var errForged = errors.New("NATS already had an event under this key, which had never been sent")

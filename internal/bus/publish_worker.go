@@ -26,7 +26,7 @@ func (p *Publisher) awaitEvents(ctx context.Context, limit *loglimit.Limiter) bo
 		p.ackEvents()
 		err := p.fill()
 		if err != nil && limit.Allow() {
-			p.conn.log.Error("cannot read the spool, trying again", slog.Any("error", err))
+			p.conn.log.Error("cannot read the spool, will retry", slog.Any("error", err))
 		}
 		due := p.checkDue()
 		p.mu.Lock()
@@ -96,7 +96,7 @@ func (p *Publisher) pause(ctx context.Context, limit *loglimit.Limiter) bool {
 	}
 	p.explain(ctx, err)
 	if limit.Allow() {
-		p.conn.log.Warn("events not acknowledged, sending them again", slog.Int("pending", pending), slog.Any("error", err))
+		p.conn.log.Warn("events not acknowledged, resending them", slog.Int("pending", pending), slog.Any("error", err))
 	}
 	p.broker.checked = time.Time{} // the stream may be gone
 	// One broken connection fails a window of events at once: count windows.
@@ -129,7 +129,7 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 		}
 		if pending > 0 && (b.waitingLog.Allow() || reason.Error() != b.logged) {
 			b.logged = reason.Error()
-			p.conn.log.Warn("events are waiting", slog.Int("pending", pending), slog.Any("reason", reason))
+			p.conn.log.Warn("events are waiting to be published", slog.Int("pending", pending), slog.Any("reason", reason))
 		}
 		if !sleep(ctx, checkRetry) {
 			return false

@@ -32,7 +32,7 @@ const (
 	maxLost = 2 * pullRequests
 )
 
-var errLost = errors.New("the server does not answer requests for messages")
+var errLost = errors.New("the server does not respond to requests for messages")
 
 // puller requests messages of a durable (JetStream's pull protocol, NATS ADR-13) and
 // knows when the server has answered every request completely, which the client
@@ -234,7 +234,7 @@ func (g *gate) pass(m Message) {
 		g.handle(m)
 	case gateReturning:
 		if err := m.Nak(0); err != nil {
-			g.log.Debug("answer to a message failed", slog.Any("error", err))
+			g.log.Debug("cannot acknowledge or reject a message", slog.Any("error", err))
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (s *Subscription) reclaim(ctx context.Context, consumer jetstream.Consumer)
 		_, err = s.conn.js.UpdateConsumer(ctx, s.conn.stream, cfg)
 	}
 	if err != nil {
-		s.conn.log.Warn("unhandled messages of an earlier process will be redelivered",
+		s.conn.log.Warn("messages left unhandled by an earlier process will be redelivered",
 			slog.String("durable", s.opts.Durable), slog.Duration("after", s.opts.AckWait), slog.Any("error", err))
 		return
 	}

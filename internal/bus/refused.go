@@ -25,14 +25,14 @@ func refused(err error) error {
 		is   bool
 		hint string
 	}{
-		{errors.Is(err, nats.ErrAuthorization), "check the user and password, the token, the creds file or the nkey seed that you sign in with"},
-		{errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired), "the user's credentials are not valid any more: get new ones"},
-		{errors.Is(err, nats.ErrNkeysNotSupported), "it does not sign in with nkeys: leave out the creds file or the nkey seed"},
+		{errors.Is(err, nats.ErrAuthorization), "check the user and password, token, creds file or nkey seed"},
+		{errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired), "the user's credentials have expired: get new ones"},
+		{errors.Is(err, nats.ErrNkeysNotSupported), "it does not accept nkeys: omit the creds file or nkey seed"},
 		{errors.Is(err, nats.ErrSecureConnWanted), "it has no TLS: use a nats:// address, and no certificates"},
-		{errors.Is(err, nats.ErrSecureConnRequired), "it wants TLS: use a tls:// address"},
-		{errors.As(err, &untrusted) || errors.As(err, &authority) || errors.As(err, &host), "its certificate is not trusted: give the file of its authority, and the host name that the certificate has"},
+		{errors.Is(err, nats.ErrSecureConnRequired), "it requires TLS: use a tls:// address"},
+		{errors.As(err, &untrusted) || errors.As(err, &authority) || errors.As(err, &host), "its certificate is not trusted: give its CA file, and use the host name in the certificate"},
 		{errors.As(err, &header), "it does not speak TLS there"},
-		{errors.As(err, &network) && network.Op == "remote error", "it does not accept our side of TLS: it may want a client certificate"},
+		{errors.As(err, &network) && network.Op == "remote error", "it does not accept our side of TLS: it may require a client certificate"},
 	} {
 		if cause.is {
 			return fmt.Errorf("%w: %s (%w)", ErrRefused, cause.hint, err)

@@ -49,10 +49,10 @@ const (
 var ErrForeignStream = errors.New("the stream belongs to another application")
 
 // ErrNoCluster marks a server that cannot keep as many replicas as are wanted.
-var ErrNoCluster = errors.New("this server is in no cluster")
+var ErrNoCluster = errors.New("this server is not part of a cluster")
 
 // errSubjectsTaken is an ErrForeignStream: events are in a stream of another name.
-var errSubjectsTaken = fmt.Errorf("%w: another stream of the server has the subjects of events", ErrForeignStream)
+var errSubjectsTaken = fmt.Errorf("%w: another stream on the server has the events' subjects", ErrForeignStream)
 
 // ensureStream creates the stream if it is missing. In one that exists it adds missing
 // subjects and leaves every other setting as the operator has it. While the server does
@@ -139,7 +139,7 @@ func (c *Conn) tryFindStream(ctx context.Context) (jetstream.Stream, error) {
 // checkReplicas warns, once, when an operator's stream has fewer replicas than wanted.
 func (c *Conn) checkReplicas(s jetstream.Stream) {
 	if cfg := s.CachedInfo().Config; cfg.Replicas < c.replicas && !c.fewReplicas.Swap(true) {
-		c.log.Warn("the stream has fewer replicas than --stream-replicas, and is left as it is",
+		c.log.Warn("the stream has fewer replicas than --stream-replicas and is left unchanged",
 			slog.String("stream", cfg.Name), slog.Int("replicas", cfg.Replicas), slog.Int("wanted", c.replicas),
 			slog.String("command", fmt.Sprintf("nats stream edit %s --replicas %d", cfg.Name, c.replicas)))
 	}
@@ -194,7 +194,7 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 			return nil, c.taken(ctx)
 		}
 		if hasCode(err, codeNoCluster) {
-			return nil, fmt.Errorf("%w of %d servers: start it with -cluster and -routes, or leave --stream-replicas out", ErrNoCluster, cfg.Replicas)
+			return nil, fmt.Errorf("%w of %d servers: start it with -cluster and -routes, or omit --stream-replicas", ErrNoCluster, cfg.Replicas)
 		}
 		if !c.noRoom(err) || cfg.MaxBytes <= streamMinBytes {
 			return nil, err
@@ -218,7 +218,7 @@ func (c *Conn) noRoom(err error) bool {
 // warnRetry logs a transient error.
 func (c *Conn) warnRetry(err error) {
 	if hasCode(err, codeNoPeers) {
-		c.log.Warn("the cluster has no place for the stream, retrying", slog.String("url", c.url), slog.Any("error", err),
+		c.log.Warn("the cluster has no room for the stream, retrying", slog.String("url", c.url), slog.Any("error", err),
 			slog.String("wanted", fmt.Sprintf("%d servers with JetStream, each with %d MiB free at least", c.replicas, streamMinBytes>>20)))
 		return
 	}
@@ -230,7 +230,7 @@ func (c *Conn) warnRetry(err error) {
 func (c *Conn) taken(ctx context.Context) error {
 	for _, subject := range event.Subjects() {
 		if name, err := c.js.StreamNameBySubject(ctx, subject); err == nil {
-			return fmt.Errorf("%w: %s has the subjects of events (%s), which no second stream can have; give --stream %s, or remove that stream if nobody needs it",
+			return fmt.Errorf("%w: %s has the events' subjects (%s), which no second stream can have; give --stream %s, or remove that stream if it is not needed",
 				errSubjectsTaken, name, subject, name)
 		}
 	}

@@ -211,7 +211,7 @@ func (s *Subscription) run(ctx context.Context, handle func(context.Context, Mes
 			err = s.consume(ctx, s.batch(consumer), pullLimit(consumer), g)
 		}
 		if ctx.Err() == nil {
-			s.conn.log.Warn("subscription ended, subscribing again", slog.String("durable", s.opts.Durable), slog.Any("error", err))
+			s.conn.log.Warn("subscription ended, resubscribing", slog.String("durable", s.opts.Durable), slog.Any("error", err))
 			sleep(ctx, reconnectWait)
 		}
 	}
@@ -277,7 +277,7 @@ func (s *Subscription) tryEnsureConsumer(ctx context.Context, stream jetstream.S
 	}
 	cfg := consumer.CachedInfo().Config
 	if cfg.AckPolicy != jetstream.AckExplicitPolicy {
-		return nil, s.unfit(fmt.Sprintf("has the ack policy %v, with which the stream drops events before they are stored", cfg.AckPolicy))
+		return nil, s.unfit(fmt.Sprintf("has ack policy %v, with which the stream drops events before they are stored", cfg.AckPolicy))
 	}
 	claimed := false
 	if s.owner != nil {

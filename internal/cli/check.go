@@ -23,7 +23,7 @@ import (
 
 func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "check", Usage: "validate the configuration and connect to the services it names, without changing anything",
+		Name: "check", Usage: "validate the configuration and connect to the services it names, changing nothing",
 		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
 		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
 		Commands:    []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
@@ -174,7 +174,7 @@ func (in invocation) checkConsumer(ctx context.Context) (string, error) {
 	if _, last, err := tracker.LastParams(ctx, cfg.DataDir, net.Name); last || err != nil {
 		return detail, err
 	}
-	return "", checkWarning(fmt.Sprintf("%s; no estimates, as the number of active validators of %s is not known: give --%s or --%s", detail, net.Name, app.OptActiveValidators, app.OptBeaconAPI))
+	return "", checkWarning(fmt.Sprintf("%s; no estimates, because the number of active validators of %s is unknown: give --%s or --%s", detail, net.Name, app.OptActiveValidators, app.OptBeaconAPI))
 }
 
 func (in invocation) checkPlaces(context.Context) (string, error) {
@@ -190,7 +190,7 @@ func (in invocation) checkPlaces(context.Context) (string, error) {
 	}
 	detail := strings.Join(sources, ", ")
 	if logged.Len() > 0 {
-		return "", checkWarning(detail + ": older than a year; give a newer database with --" + flagGeo + ", or update Valtrack")
+		return "", checkWarning(detail + ": over a year old; give a newer database with --" + flagGeo + ", or update Valtrack")
 	}
 	return detail, nil
 }

@@ -39,7 +39,7 @@ func TestCheckWarns(t *testing.T) {
 		t.Errorf("%v\n%s", err, &out)
 	}
 	for _, want := range []string{
-		"\nWARN    consumer  segments of 250000 rows or 1m0s; no estimates, as the number of active validators of ", "is not known: give --active-validators or --beacon-api\n",
+		"\nWARN    consumer  segments of 250000 rows or 1m0s; no estimates, because the number of active validators of ", "is unknown: give --active-validators or --beacon-api\n",
 		"\nWARN    data-dir  " + open + " is writable and not in use, and other users may open the data directory",
 	} {
 		if !strings.Contains(out.String(), want) {

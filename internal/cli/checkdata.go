@@ -22,14 +22,14 @@ func (p *program) checkDataCommand() *cli.Command {
 		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when something is missing, duplicated\n" +
 			"or damaged, the tables or the tracker disagree, or a file is not part of the datasets. Gaps in a sentry's\n" +
 			"counters are events that were lost or have not arrived yet.",
-		Flags: []cli.Flag{jsonFlag(), wide(flagAllowMissing, 0, "accept up to so many missing events and rows, such as those of an earlier loss")},
+		Flags: []cli.Flag{jsonFlag(), wide(flagAllowMissing, 0, "accept up to this many missing events and rows, such as those of an earlier loss")},
 	}, runCheckData)
 }
 
 // Errors of check data after it has printed what it found.
 var (
 	errUnsound = errors.New("the datasets have duplicates or damaged files")
-	errForeign = errors.New("files that are not parts of the datasets are in their directories")
+	errForeign = errors.New("there are foreign files in the datasets' directories")
 	errTracker = errors.New("the tracker disagrees with the datasets")
 )
 
@@ -89,7 +89,7 @@ func (in invocation) failedCheck(v checkDataView) error {
 	case !v.Health.OK():
 		return errForeign
 	case v.Missing+v.MissingRows > in.cmd.Uint64(flagAllowMissing), holes && !in.cmd.IsSet(flagAllowMissing):
-		return fmt.Errorf("%d events and %d rows are missing: restore them from a backup, wait for those on their way, or accept the loss with --%s %d",
+		return fmt.Errorf("%d events and %d rows are missing: restore them from a backup, wait for those still in transit, or accept the loss with --%s %d",
 			v.Missing, v.MissingRows, flagAllowMissing, v.Missing+v.MissingRows)
 	case v.Tracker != "":
 		return errTracker

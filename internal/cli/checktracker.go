@@ -41,7 +41,7 @@ func (c trackerCheck) problem(ctx context.Context, h *dataset.Health) (string, e
 	if newest, ok, err := dataset.Newest(c.dir); err != nil {
 		return "", err
 	} else if !ok || applied > newest {
-		return fmt.Sprintf("it has segment %d, which the datasets lack: put back their newest parts, or run 'valtrack rebuild'", applied), nil
+		return fmt.Sprintf("it has segment %d, which the datasets lack: restore their newest parts, or run 'valtrack rebuild'", applied), nil
 	}
 	rows := map[string]uint64{}
 	for range 3 { // parts may be merged while they are read
@@ -76,9 +76,9 @@ func (c trackerCheck) compare(rows map[string]uint64, whole bool) string {
 	}
 	switch {
 	case lacking > 0:
-		return fmt.Sprintf("%d nodes have more handshakes in the datasets than in it: run 'valtrack rebuild'", lacking)
+		return fmt.Sprintf("%d nodes have more handshakes in the datasets than in the tracker: run 'valtrack rebuild'", lacking)
 	case surplus > 0:
-		return fmt.Sprintf("%d nodes have handshakes in it that the datasets lack", surplus)
+		return fmt.Sprintf("%d nodes have handshakes in the tracker that the datasets lack", surplus)
 	}
 	return ""
 }

@@ -26,9 +26,9 @@ const clickhousePassword = variablePrefix + "CLICKHOUSE_PASSWORD"
 func clickhouseFlags() []cli.Flag {
 	return []cli.Flag{
 		text(flagClickHouse, "", "copy the datasets to this ClickHouse: http[s]://[user@]host[:port][/database][?cluster=NAME]"),
-		text(flagClickHouseSecret, "", "file of the password for ClickHouse; or set "+clickhousePassword),
-		text(flagClickHouseCA, "", "PEM file of the authorities to trust for ClickHouse instead of the system's"),
-		text(flagClickHouseTTL, "0", "age at which ClickHouse drops rows, such as 365d; 0 leaves that to its tables"),
+		text(flagClickHouseSecret, "", "file with the ClickHouse password; or set "+clickhousePassword),
+		text(flagClickHouseCA, "", "PEM file of the CAs to trust for ClickHouse instead of the system's"),
+		text(flagClickHouseTTL, "0", "age at which ClickHouse drops rows, such as 365d; 0 leaves its tables' TTL alone"),
 	}
 }
 

@@ -66,7 +66,7 @@ func readMapping(path string) ([]*yaml.Node, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: more than one YAML document: only the first would be used, so remove the line --- before the second, or the documents behind it", path)
+		return nil, fmt.Errorf("%s: more than one YAML document, of which only the first would be used: remove the --- line before the second, or the documents after it", path)
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
@@ -123,9 +123,9 @@ func applyKey(cmd *cli.Command, name string, values []string) error {
 	if !known {
 		slices.Sort(names)
 		if near := nearest(name, names); near != "" {
-			return fmt.Errorf("unknown key %q; the keys are the options' names: did you mean %q?", name, near)
+			return fmt.Errorf("unknown key %q; keys are option names: did you mean %q?", name, near)
 		}
-		return fmt.Errorf("unknown key %q; the keys are the options' names: %s", name, strings.Join(slices.Compact(names), ", "))
+		return fmt.Errorf("unknown key %q; keys are option names: %s", name, strings.Join(slices.Compact(names), ", "))
 	}
 	return nil
 }

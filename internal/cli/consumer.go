@@ -34,9 +34,9 @@ func consumerFlags() []cli.Flag {
 	name.DefaultText = "consumer- and an id kept in the data directory"
 	return append([]cli.Flag{
 		name,
-		number(flagSegmentRows, consumer.DefaultSegmentRows, "events after which a segment is committed to the datasets"),
+		number(flagSegmentRows, consumer.DefaultSegmentRows, "number of events after which a segment is committed to the datasets"),
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
-		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; the results of 24 such periods are merged again; 0 disables merging"),
+		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; 24 merged periods are merged again; 0 disables merging"),
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),
 		geoFlag(),
 		devnetPlacesFlag(),
@@ -44,7 +44,7 @@ func consumerFlags() []cli.Flag {
 }
 
 func geoFlag() cli.Flag {
-	return texts(flagGeo, nil, "mmdb file of places or networks (MaxMind, DB-IP, IPinfo), repeatable; believed before the table in the program")
+	return texts(flagGeo, nil, "mmdb file of places or networks (MaxMind, DB-IP, IPinfo), repeatable; takes precedence over the built-in table")
 }
 
 func (p *program) consumerCommand() *cli.Command {
@@ -54,7 +54,7 @@ func (p *program) consumerCommand() *cli.Command {
 			strings.Join(dataset.Tables(), ", ") + "\nin --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
 			"stands by and takes over when the first one stops.",
 		Flags: slices.Concat(consumerFlags(), natsFlags(), serviceFlags(), []cli.Flag{
-			text(flagForget, "", "delete this durable from the stream, which then keeps no more events for it, and exit; with --nats embedded from the stream in --data-dir, when nobody runs it"),
+			text(flagForget, "", "delete this durable from the stream, which then stops keeping events for it, and exit; with --nats embedded, from the stream in --data-dir while no process is running on it"),
 		}),
 	}, runConsumer)
 }
@@ -70,7 +70,7 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 		Storing: consumer.Config{SegmentAge: in.cmd.Duration(flagSegmentAge), CompactEvery: in.cmd.Duration(flagCompact)},
 	}
 	if strings.ContainsAny(cfg.Durable, notInNames) {
-		return cfg, usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagName, cfg.Durable)
+		return cfg, usagef("--%s %q: want a name without spaces, dots, slashes, * or >", flagName, cfg.Durable)
 	}
 	if cfg.Storing.SegmentAge <= 0 { // zero would be the default
 		return cfg, usagef("--%s %v: want a duration above zero, such as 1m", flagSegmentAge, cfg.Storing.SegmentAge)

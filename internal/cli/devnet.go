@@ -33,16 +33,16 @@ func devnetFlags() []cli.Flag {
 	return []cli.Flag{
 		number(flagDevnetNodes, defaultDevnetNodes, "nodes of the simulated network"),
 		duration(flagDevnetSlot, defaultDevnetSlot, "slot duration of the simulated network"),
-		text(flagDevnetFaults, "healthy", "healthy; mixed: healthy, hanging, lying and dead nodes; hostile or hostile=0.2: that share of nodes (else 0.3) attacks; or personas with their shares, such as quota=1 or redials=0.3,dead=0.1"),
-		duration(flagDevnetRTT, 0, "time for which a discv5 packet and its answer travel"),
+		text(flagDevnetFaults, "healthy", "healthy; mixed (healthy, hanging, lying and dead nodes); hostile or hostile=0.2 (that share of nodes attacks; default 0.3); or personas with their shares, such as quota=1 or redials=0.3,dead=0.1"),
+		duration(flagDevnetRTT, 0, "round-trip time of a discv5 packet and its answer"),
 		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
-		text(flagDevnetDir, "", "directory for its network files and truth file; by default devnet in --data-dir"),
+		text(flagDevnetDir, "", "directory for its network files and truth file (default: devnet in --data-dir)"),
 	}
 }
 
 // devnetPlacesFlag is for what stores a devnet's nodes.
 func devnetPlacesFlag() cli.Flag {
-	return switchedOn(flagDevnetPlaces, "show simulated nodes as if they were spread over the world like mainnet's; their places are marked as simulated; on unless =false")
+	return switchedOn(flagDevnetPlaces, "place simulated nodes around the world like mainnet's, marked as simulated (default: on)")
 }
 
 // simulated reports whether the network is one that this process makes: as --network says

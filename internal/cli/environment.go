@@ -51,11 +51,11 @@ func (in invocation) warnUnknownVariables() {
 		if err != nil {
 			return // the command reports it
 		}
-		hint := "the options of 'valtrack COMMAND --help' have variables"
+		hint := "'valtrack COMMAND --help' lists the options, each of which has a variable"
 		if near := nearest(name, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
-		log.Warn("an environment variable is of no option and has no effect", slog.String("name", name), slog.String("hint", hint))
+		log.Warn("an environment variable matches no option and has no effect", slog.String("name", name), slog.String("hint", hint))
 	}
 }
 

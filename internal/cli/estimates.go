@@ -28,9 +28,9 @@ const leastBalance, mostBalance = 16, 2048
 
 func estimatesFlags() []cli.Flag {
 	return []cli.Flag{
-		wide(flagActiveValidators, 0, "the network's active validators, which estimates depend on; when not given, those of the last run, or a number assumed for the network"),
-		text(flagBeaconAPI, "", "URL of a Beacon API to read the active validators from, before anything is estimated and then each epoch, and once a day their balances"),
-		text(flagMeanBalance, "", "mean effective balance of the active validators in ETH, such as 43.4, instead of the Beacon API's; without both, or one of the last run, no stake is estimated"),
+		wide(flagActiveValidators, 0, "number of active validators in the network, on which estimates depend (default: that of the last run, or one assumed for the network)"),
+		text(flagBeaconAPI, "", "URL of a Beacon API to read the number of active validators from, before the first estimate and then each epoch, and their balances once a day"),
+		text(flagMeanBalance, "", "mean effective balance of active validators in ETH, such as 43.4, instead of the Beacon API's; stake is estimated only if one of these is given, or was in the last run"),
 	}
 }
 

@@ -46,13 +46,13 @@ func (p *program) exportCommand() *cli.Command {
 			"or " + dataset.Nodes + ": one row per node, with its estimate, derived from all of them.",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			text(flagFrom, "", "first time, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
+			text(flagFrom, "", "start of the time range, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time range, exclusive, in the same formats"),
-			text(flagSince, "", "only the time since then, as 24h or 7d"),
+			text(flagSince, "", "only the last so much time, as 24h or 7d"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
-			text(flagFormat, "", "parquet, csv or ndjson; by default from the extension of --out, and csv for -"),
+			text(flagFormat, "", "parquet, csv or ndjson (default: by the extension of --out; csv for -)"),
 			toggle(flagPublic, "to publish the file: leave out the addresses and records of "+dataset.Nodes+"; the other tables cannot be published"),
-			toggle(flagRaw, "write CSV cells as they are, also those that a spreadsheet would take for a formula; without it they get a leading apostrophe"),
+			toggle(flagRaw, "write CSV cells unchanged, even those that a spreadsheet would take for a formula; otherwise these get a leading apostrophe"),
 		},
 	}, runExport)
 }
@@ -98,7 +98,7 @@ func (in invocation) noteNoRows(ctx context.Context, cfg exportConfig) error {
 	case empty != "":
 		empty = "no data yet: " + empty
 	case cfg.in != (dataset.Range{}):
-		empty = "no row of " + cfg.table + " is of this time: 'valtrack check data' shows from when to when there are some"
+		empty = "no row of " + cfg.table + " falls in this time range: 'valtrack check data' shows the range of the data"
 	default:
 		empty = cfg.table + " has no rows yet"
 	}
@@ -114,7 +114,7 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 		return cfg, usagef("unknown table %q; the tables are %s", cfg.table, strings.Join(exportTables(), ", "))
 	}
 	if cfg.public = in.cmd.Bool(flagPublic); cfg.public && cfg.table != dataset.Nodes {
-		return cfg, usagef("--%s: %s has addresses in each row; what can be published is %s, and the reports", flagPublic, cfg.table, dataset.Nodes)
+		return cfg, usagef("--%s: %s has addresses in each row; only %s and the reports can be published", flagPublic, cfg.table, dataset.Nodes)
 	}
 	cfg.notes = in.stderr
 	if cfg.dataDir, err = in.dataDirectory(); err != nil {
@@ -122,7 +122,7 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	}
 	cfg.out = in.cmd.String(flagOut)
 	if dir := dataset.Containing(cfg.out); dir != "" {
-		return cfg, usagef("--%s %q: %s is a dataset, whose readers would count the rows twice; choose another place", flagOut, cfg.out, dir)
+		return cfg, usagef("--%s %q: %s is inside a dataset, whose readers would count the rows twice; choose another place", flagOut, cfg.out, dir)
 	}
 	stored := cfg.table
 	if stored == dataset.Nodes {
@@ -145,7 +145,7 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	}
 	if since := in.cmd.String(flagSince); since != "" {
 		if cfg.in != (dataset.Range{}) {
-			return cfg, usagef("--%s and --%s or --%s: give one or the other", flagSince, flagFrom, flagTo)
+			return cfg, usagef("--%s cannot be combined with --%s or --%s", flagSince, flagFrom, flagTo)
 		}
 		if cfg.in, err = sinceRange(flagSince, since, time.Now()); err != nil {
 			return cfg, err
@@ -164,7 +164,7 @@ func (in invocation) exportConfig() (cfg exportConfig, err error) {
 	case cfg.out == "-" && cfg.format == formatParquet:
 		return cfg, usagef("--%s -: parquet cannot be written to standard output, give a file", flagOut)
 	case !slices.Contains(exportFormats(), cfg.format) && in.cmd.String(flagFormat) == "":
-		return cfg, usagef("--%s %q: its extension stands for --%s %q: want one of %s; end the name in one of these, or give --%s", flagOut, cfg.out, flagFormat, cfg.format, strings.Join(exportFormats(), ", "), flagFormat)
+		return cfg, usagef("--%s %q: its extension means --%s %q: want one of %s; use one of these extensions, or give --%s", flagOut, cfg.out, flagFormat, cfg.format, strings.Join(exportFormats(), ", "), flagFormat)
 	case !slices.Contains(exportFormats(), cfg.format):
 		return cfg, usagef("--%s %q: want one of %s", flagFormat, cfg.format, strings.Join(exportFormats(), ", "))
 	}

@@ -30,7 +30,7 @@ func (cfg exportConfig) scan(ctx context.Context, each func(dataset.Row) error) 
 		if n > 1 {
 			nodes = fmt.Sprintf("%d nodes that have", n)
 		}
-		fmt.Fprintf(cfg.notes, "the totals of this time include %s no row here: removed since, by 'valtrack purge' or --%s\n", nodes, flagRetention)
+		fmt.Fprintf(cfg.notes, "the totals of this time include %s no row here: removed since then by 'valtrack purge' or --%s\n", nodes, flagRetention)
 	}
 	for _, n := range r.AllNodes() {
 		if cfg.public {

@@ -42,13 +42,13 @@ func globalFlags() []cli.Flag {
 		text(flagLogLevel, defaultLogLevel, "log level", "l"),
 		nats,
 		text(flagLogFormat, "auto", "log format: auto, text or json"),
-		text(flagConfig, "", "YAML file of options"),
+		text(flagConfig, "", "YAML file with options"),
 		text(flagDataDir, defaultDataDir, "directory for identity, logs and datasets"),
 		text(flagNetwork, defaultNetwork, strings.Join(network.Names(), ", ")+" or "+devnetName),
 		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
 		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
-		text(flagMetrics, "", "address of Prometheus metrics and health, such as 127.0.0.1:9100"),
-		text(flagUmask, defaultUmask, "permissions that others do not get on what is written; 027 lets the group read"),
+		text(flagMetrics, "", "address for Prometheus metrics and health checks, such as 127.0.0.1:9100"),
+		text(flagUmask, defaultUmask, "permissions withheld from others on written files; 027 lets the group read"),
 	}
 }
 

@@ -36,13 +36,13 @@ const defaultHTTPRate = 20
 
 func httpFlags() []cli.Flag {
 	return []cli.Flag{
-		text(flagHTTP, app.DefaultHTTP, "address of the HTTP API; '' for none"),
-		text(flagAPIKeys, "", "file of the keys that show addresses, see 'valtrack check key'; read again when it changes"),
+		text(flagHTTP, app.DefaultHTTP, "address for the HTTP API and dashboard; '' for none"),
+		text(flagAPIKeys, "", "file of API keys that unlock addresses, see 'valtrack check key'; reread when it changes"),
 		text(flagHTTPCert, "", "PEM certificate, for HTTPS"),
-		text(flagHTTPKey, "", "PEM key of the certificate"),
-		texts(flagOrigin, nil, "origin whose pages may read the API, such as https://example.org, repeatable; * is any"),
+		text(flagHTTPKey, "", "PEM private key of the certificate"),
+		texts(flagOrigin, nil, "origin whose pages may read the API, such as https://example.org, repeatable; * means any"),
 		texts(flagProxy, nil, "address or CIDR of a proxy whose X-Forwarded-For is believed, repeatable"),
-		number(flagHTTPRate, defaultHTTPRate, "API requests per second from one address without a key; 0 is no limit"),
+		number(flagHTTPRate, defaultHTTPRate, "API requests per second allowed per address without a key; 0 means no limit"),
 	}
 }
 
@@ -110,7 +110,7 @@ func (in invocation) checkHTTP(context.Context) (string, error) {
 func (p *program) checkKeyCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "key", Usage: "make a key for the HTTP API", ArgsUsage: "NAME",
-		Description: "Prints a new random key for its user, and the line for the file of --" + flagAPIKeys + ",\n" +
+		Description: "Prints a new random key for its user, and the line for the file given by --" + flagAPIKeys + ",\n" +
 			"which has the key's hash only. To revoke the key, add the word revoked to its line.",
 		Flags: []cli.Flag{jsonFlag(), text(flagScope, api.ScopeFull, "full: with addresses; public: without, but with a rate limit of its own")},
 	}, runCheckKey)
@@ -123,7 +123,7 @@ type keyView struct {
 }
 
 func (v keyView) writeText(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "key, for its user (it is not stored anywhere):\n%s\n\nline for the file of --%s:\n%s\n", v.Key, flagAPIKeys, v.Line)
+	_, err := fmt.Fprintf(w, "key for its user (not stored anywhere):\n%s\n\nline for the --%s file:\n%s\n", v.Key, flagAPIKeys, v.Line)
 	return err
 }
 
@@ -137,7 +137,7 @@ func runCheckKey(_ context.Context, in invocation) error {
 		return usagef("--%s %q: want %s or %s", flagScope, scope, api.ScopeFull, api.ScopePublic)
 	}
 	if name == "" || strings.ContainsAny(name, " \t\n\r") {
-		return usagef("name %q: want one word, such as that of who gets the key", name)
+		return usagef("name %q: want one word, such as the name of the key's user", name)
 	}
 	key, line, err := api.NewKey(name, scope)
 	if err != nil {

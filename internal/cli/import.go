@@ -15,13 +15,13 @@ import (
 
 func (p *program) importCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "import", Usage: "take the events of other data directories, once each", ArgsUsage: "DIR...",
+		Name: "import", Usage: "import events from other data directories, each exactly once", ArgsUsage: "DIR...",
 		Description: "DIRs are data directories of other consumers, or copies of them, of the same network. Their events are stored\n" +
-			"in --data-dir as if its consumer had received them: an event that is there already, by its key, is left out, so an\n" +
-			"import may be repeated, and goes on after an interruption. Estimates are not imported: reports of a time window\n" +
-			"have the imported events at once, the tracker after 'valtrack rebuild'. No consumer may be running in --data-dir.\n" +
-			"Segments that are damaged, or that contradict what is there, are named and left; the exit code is 1 then.",
-		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "say what would be imported, and change nothing"), geoFlag()},
+			"in --data-dir as if its consumer had received them. An event whose key is already there is skipped, so an\n" +
+			"import may be repeated, and resumes after an interruption. Estimates are not imported: reports on a time window\n" +
+			"see the imported events at once, the tracker after 'valtrack rebuild'. No consumer may be running in --data-dir.\n" +
+			"Segments that are damaged, or contradict the existing data, are named and skipped; the exit code is then 1.",
+		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "print what would be imported, and change nothing"), geoFlag()},
 	}, runImport)
 }
 

@@ -24,7 +24,7 @@ const (
 func (p *program) inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:            "inspect",
-		Usage:           "decode a node record, topic or agent, compute a fork digest or subnets, or find the place of an address",
+		Usage:           "decode a node record, topic or agent string, compute fork digests or subnets, or look up an address's place",
 		HideHelpCommand: true,
 		OnUsageError:    explainUsage,
 		Action:          rejectUnknownCommand,
@@ -35,18 +35,18 @@ func (p *program) inspectCommand() *cli.Command {
 			}, inspectENR),
 			p.leaf(&cli.Command{
 				Name: "digest", Usage: "list the fork digests of --network or --network-dir",
-				Flags: []cli.Flag{jsonFlag(), wide(flagEpoch, 0, "only the period in force at this epoch")},
+				Flags: []cli.Flag{jsonFlag(), wide(flagEpoch, 0, "only the digest in force at this epoch")},
 			}, inspectDigest),
 			p.leaf(&cli.Command{
 				Name: "subnets", Usage: "compute a node's long-lived subnets and custody groups",
 				Flags: []cli.Flag{
 					jsonFlag(), text(flagNodeID, "", "node id, 32 bytes of hex"),
-					wide(flagEpoch, 0, "epoch; the network's current one when not given"),
-					wide(flagCGC, 0, "custody group count, to compute groups and columns"),
+					wide(flagEpoch, 0, "epoch (default: the network's current one)"),
+					wide(flagCGC, 0, "custody group count, for computing groups and columns"),
 				},
 			}, inspectSubnets),
 			p.leaf(&cli.Command{
-				Name: "ip", Usage: "find the place and the network of an address, without a request", ArgsUsage: "ADDRESS",
+				Name: "ip", Usage: "look up the place and network of an address, offline", ArgsUsage: "ADDRESS",
 				Flags: []cli.Flag{jsonFlag(), geoFlag()},
 			}, inspectIP),
 			p.leaf(&cli.Command{

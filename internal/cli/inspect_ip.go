@@ -45,7 +45,7 @@ func inspectIP(_ context.Context, in invocation) error {
 	switch {
 	case p != nil:
 	case enr.GloballyReachable(prefix.Unwrap(ip)):
-		return in.print(ipView{IP: ip, Source: "none: in no database"})
+		return in.print(ipView{IP: ip, Source: "none: not in any database"})
 	default:
 		return in.print(ipView{IP: ip, Source: "none: not a public address"})
 	}

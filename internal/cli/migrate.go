@@ -11,11 +11,11 @@ import (
 
 func (p *program) migrateCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "migrate", Usage: "add the columns of this version to datasets of earlier versions",
-		Description: "Rewrites the parts in --data-dir that lack columns, in which they are null then, so that every reader opens\n" +
-			"old and new ones together. A consumer does so when it starts, before it stores anything; this command does it\n" +
-			"before, or again when there was no disk space. It needs as much as the largest table; with less, but enough for\n" +
-			"the largest part, it replaces one part after the other, and until the last one some readers refuse the table.\n" +
+		Name: "migrate", Usage: "add this version's columns to datasets of earlier versions",
+		Description: "Rewrites the parts in --data-dir that lack columns, filling these with nulls, so that every reader opens\n" +
+			"old and new parts together. A consumer does so at startup, before it stores anything; this command does it\n" +
+			"ahead of time, or once there is disk space. It needs as much space as the largest table; with less, but enough for\n" +
+			"the largest part, it replaces the parts one by one, and some readers refuse the table until the last one is done.\n" +
 			"No consumer may be running; readers may. If it is interrupted, run it again.",
 		Flags: []cli.Flag{jsonFlag()},
 	}, runMigrate)

@@ -18,14 +18,14 @@ const (
 
 func mirrorFlags() []cli.Flag {
 	return []cli.Flag{
-		text(flagMirror, "", "object store to copy finished parts to: s3://BUCKET/PREFIX, or https://HOST/BUCKET/PREFIX for a store other than Amazon's"),
+		text(flagMirror, "", "object store to copy finished parts to: s3://BUCKET/PREFIX, or https://HOST/BUCKET/PREFIX for stores other than Amazon's"),
 		mirrorCredentialsFlag(),
-		text(flagMirrorRetention, "0", "age at which rows are removed from the object store, such as 730d; 0 keeps all rows there"),
+		text(flagMirrorRetention, "0", "age at which rows are removed from the object store, such as 730d; 0 keeps all of them"),
 	}
 }
 
 func mirrorCredentialsFlag() cli.Flag {
-	f := text(flagMirrorCredentials, "", "file of the object store's credentials, in the format of ~/.aws/credentials")
+	f := text(flagMirrorCredentials, "", "object store credentials file, in the format of ~/.aws/credentials")
 	f.DefaultText = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 	return f
 }
@@ -76,14 +76,14 @@ func (in invocation) checkMirror(ctx context.Context) (string, error) {
 
 func (p *program) restoreCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "restore", Usage: "make datasets of the copy in an object store",
+		Name: "restore", Usage: "restore datasets from the copy in an object store",
 		Description: "Reads the manifest at --" + flagMirror + ", which a consumer with that option has written, and puts the parts that it\n" +
-			"lists into --data-dir, which must have no datasets. Every part is verified. If it is interrupted, run it again: it goes on\n" +
-			"where it ended. Then 'valtrack rebuild' makes the estimates. A consumer with --" + flagMirror + " there goes on with the same\n" +
-			"copy, and the directory that wrote it before cannot any more.",
+			"lists into --data-dir, which must have no datasets. Every part is verified. If interrupted, run it again: it resumes\n" +
+			"where it stopped. Then 'valtrack rebuild' computes the estimates. A consumer with --" + flagMirror + " there continues the same\n" +
+			"copy, and the directory that wrote it before no longer can.",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			text(flagMirror, "", "address of the copy, as the consumer has it"),
+			text(flagMirror, "", "address of the copy, as given to the consumer"),
 			mirrorCredentialsFlag(),
 		},
 	}, runRestore)

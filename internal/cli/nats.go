@@ -36,14 +36,14 @@ const (
 // natsFlags are on every command that connects to NATS.
 func natsFlags() []cli.Flag {
 	return []cli.Flag{
-		text(flagStream, event.Stream, "name of the stream in JetStream; the same for sentries and consumers"),
-		number(flagReplicas, 1, "servers of a cluster that keep the stream, if it is created: 3 for a cluster of three"),
-		text(flagNATSDomain, "", "JetStream domain that has the stream"),
+		text(flagStream, event.Stream, "name of the JetStream stream; the same for sentries and consumers"),
+		number(flagReplicas, 1, "number of replicas of the stream when it is created: 3 for a cluster of three"),
+		text(flagNATSDomain, "", "JetStream domain of the stream"),
 		text(flagNATSCreds, "", "file with a user's JWT and seed, to sign in to NATS"),
 		text(flagNATSNKey, "", "file with an nkey seed, to sign in to NATS"),
 		text(flagNATSCert, "", "PEM file of a client certificate for NATS, with --nats-key"),
 		text(flagNATSKey, "", "PEM file of the client certificate's key"),
-		text(flagNATSCA, "", "PEM file of the authorities to trust for NATS instead of the system's"),
+		text(flagNATSCA, "", "PEM file of the CAs to trust for NATS instead of the system's"),
 	}
 }
 
@@ -108,7 +108,7 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	}
 	detail := "connected, JetStream answers"
 	for _, d := range abandoned {
-		detail += fmt.Sprintf("; nobody consumes durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, app.ForgetCommand(conn, in.cmd.String(flagDataDir), d.Name))
+		detail += fmt.Sprintf("; no process reads durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, app.ForgetCommand(conn, in.cmd.String(flagDataDir), d.Name))
 	}
 	return detail, nil
 }
@@ -116,7 +116,7 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 // forget deletes a durable from the stream.
 func (in invocation) forget(ctx context.Context, durable string) error {
 	if strings.ContainsAny(durable, notInNames) {
-		return usagef("--%s %q: want a name without spaces, dots, slashes, * and >", flagForget, durable)
+		return usagef("--%s %q: want a name without spaces, dots, slashes, * or >", flagForget, durable)
 	}
 	conn, done, err := in.openNATS(ctx, cmp.Or(in.cmd.String(flagNATS), app.DefaultNATS))
 	if err != nil {

@@ -126,8 +126,8 @@ func (in invocation) loadNetwork() (network.Network, error) {
 		return net, nil
 	}
 	if name == devnetName {
-		return network.Network{}, usagef("--%s %s: there is no devnet here; 'valtrack run --network devnet' holds one itself, "+
-			"and for one that 'valtrack devnet' started give --%s DIR with the directory that it printed", flagNetwork, devnetName, flagNetworkDir)
+		return network.Network{}, usagef("--%s %s: there is no devnet here; 'valtrack run --network devnet' runs one itself, "+
+			"and for one started by 'valtrack devnet' give --%s DIR with the directory it printed", flagNetwork, devnetName, flagNetworkDir)
 	}
 	if !slices.Contains(network.Names(), name) {
 		return network.Network{}, usagef("--%s %q is unknown; the networks are %s and %s, or give --%s DIR",

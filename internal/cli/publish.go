@@ -26,21 +26,21 @@ const (
 
 func (p *program) publishCommand() *cli.Command {
 	return &cli.Command{
-		Name: "publish", Usage: "publish what everybody may see to another service",
+		Name: "publish", Usage: "publish the public view to another service",
 		HideHelpCommand: true, OnUsageError: explainUsage, Action: rejectUnknownCommand,
 		Commands: []*cli.Command{p.leaf(&cli.Command{
 			Name: "dune", Usage: "upload nodes, groups and totals to Dune (dune.com)",
 			Description: "Reads the public view of the API at --" + flagURL + ", which has no addresses, fills new tables on Dune, and\n" +
-				"changes saved queries, which it makes at first, to them: select from these queries. Readers never see an\n" +
-				"empty or half-filled table. Tables of earlier publications are deleted. Needs a key that may write, and a\n" +
-				"plan with the API for queries.",
+				"points saved queries, which it creates the first time, at them: select from these queries. Readers never see an\n" +
+				"empty or half-filled table. Tables of earlier publications are deleted. Needs a key with write access, and a\n" +
+				"plan that includes the query API.",
 			Flags: []cli.Flag{
 				jsonFlag(),
 				text(flagURL, "http://"+app.DefaultHTTP, "API of Valtrack to publish from"),
-				text(flagAPIKeyFile, "", "file of the key for Dune's API"),
-				text(flagNamespace, "", "user or team on Dune that the key is of"),
-				text(flagTablePrefix, "valtrack", "beginning of the names of tables and queries"),
-				duration(flagEvery, 0, "publish again after this time, until stopped; 0 is once"),
+				text(flagAPIKeyFile, "", "file with the key for Dune's API"),
+				text(flagNamespace, "", "user or team on Dune that owns the key"),
+				text(flagTablePrefix, "valtrack", "prefix of the names of tables and queries"),
+				duration(flagEvery, 0, "publish again at this interval until stopped; 0 publishes once"),
 				text(flagDuneURL, dune.DefaultURL, "address of Dune's API"),
 			},
 		}, runPublishDune)},
@@ -88,7 +88,7 @@ func runPublishDune(ctx context.Context, in invocation) error {
 		case err != nil && (every == 0 || dune.Denied(err)):
 			return asAPIError(err)
 		case err != nil:
-			log.Error("cannot publish: readers keep the publication before", slog.Any("error", err), slog.Duration("next_try_in", every))
+			log.Error("cannot publish: readers keep the previous publication", slog.Any("error", err), slog.Duration("next_try_in", every))
 		default:
 			if err := in.writePublished(publishedView{published}); err != nil {
 				return err
@@ -114,7 +114,7 @@ func (in invocation) dunePublisher(log *slog.Logger) (*dune.Publisher, error) {
 	}
 	key, err := client.ReadKey(in.cmd.String(flagAPIKeyFile))
 	if err != nil {
-		return nil, usagef("--%s: %w; the file has the key of Dune's API alone", flagAPIKeyFile, err)
+		return nil, usagef("--%s: %w; the file must contain only the key of Dune's API", flagAPIKeyFile, err)
 	}
 	source, err := client.New(client.Config{URL: in.cmd.String(flagURL)})
 	if err != nil {

@@ -22,14 +22,14 @@ import (
 func (p *program) purgeCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "purge", Usage: "remove the rows of nodes whose operators opted out", ArgsUsage: "[ID...]",
-		Description: "Removes from --data-dir every row of the nodes, their rejected events, their state in the tracker and in peers.db\n" +
-			"(a sentry that runs forgets them itself when they are in its --" + flagExclude + " file), and their changes.\n" +
+		Description: "Removes from --data-dir every row of these nodes, their rejected events, their state in the tracker and in peers.db\n" +
+			"(a running sentry forgets them by itself once they are in its --" + flagExclude + " file), and their changes.\n" +
 			"IDs are peer ids, node ids, ENRs, IP addresses or networks, or the first characters of an id (4 or more), if\n" +
-			"they are those of one node only; --exclude names a file of whole ids and addresses. A node that was ever seen\n" +
-			"at one of the addresses is removed as a whole. This cannot be undone. No consumer may be running, and no\n" +
+			"they match one node only; --exclude names a file of whole ids and addresses. A node that was ever seen\n" +
+			"at one of the addresses is removed entirely. This cannot be undone. No consumer may be running, and no\n" +
 			"sentry that has written " + eventlog.SentryRejectedName + " there. If it is interrupted, run it again.\n" +
 			"Events of the nodes in the sentry's spool (also those that were sent and are still in its file) are removed\n" +
-			"too, or, while a sentry runs there, dropped when they are sent. Event log files and the stream are not\n" +
+			"too, or, while a sentry runs there, dropped when they would be sent. Event log files and the stream are not\n" +
 			"changed: give the sentry --" + flagExclude + " first.",
 		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "print how many rows and tracked peers would be removed, and remove nothing"), text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to remove, one per line")},
 	}, runPurge)
@@ -114,19 +114,19 @@ func (in invocation) notePurged(found app.Purged, dir string, err error) {
 	}
 	hint := "('valtrack report --node' finds a node)"
 	if in.cmd.Bool(flagDryRun) {
-		hint += "; --" + flagDryRun + " does not look into rejected events and peers.db"
+		hint += "; --" + flagDryRun + " does not cover rejected events and peers.db"
 	}
 	switch {
 	case err != nil:
 	case n == 0:
-		fmt.Fprintf(in.stderr, "nothing in %s is of these nodes: they were removed before, or the ids and addresses are not theirs %s\n", dir, hint)
+		fmt.Fprintf(in.stderr, "%s has nothing about these nodes: they were removed before, or the ids and addresses are not theirs %s\n", dir, hint)
 	default:
 		list := found.Unmatched
 		for _, entry := range list[:min(len(list), maxUnmatched)] {
-			fmt.Fprintf(in.stderr, "nothing in %s is of %s: it was removed before, or it is not the node's %s\n", dir, entry, hint)
+			fmt.Fprintf(in.stderr, "%s has nothing about %s: it was removed before, or it is not the node's %s\n", dir, entry, hint)
 		}
 		if more := len(list) - maxUnmatched; more > 0 {
-			fmt.Fprintf(in.stderr, "nor of %d more entries: unmatched in the result has all of them\n", more)
+			fmt.Fprintf(in.stderr, "nor about %d more entries: unmatched in the result lists all of them\n", more)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func (in invocation) namedNodes(ctx context.Context, dir, path string, names []s
 			continue
 		}
 		if len(strings.TrimPrefix(name, "0x")) < shortestPrefix {
-			return nil, usagef("purge: %w, or at least %d of the first characters of an id", bad, shortestPrefix)
+			return nil, usagef("purge: %w, or at least the first %d characters of an id", bad, shortestPrefix)
 		}
 		n, err := r.Find(name)
 		switch {

@@ -12,9 +12,9 @@ import (
 func (p *program) rebuildCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "rebuild", Usage: "rebuild the tracker's database from the datasets",
-		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there with a new one. Hourly totals before the oldest\n" +
-			"events are copied from the old one when it can be read. No consumer may be running. The\n" +
-			"network is that of the data; --network and --network-dir are needed only where its files have moved.",
+		Description: "Reads all events in --data-dir and replaces " + tracker.File + " there with a new one. Hourly totals from before the oldest\n" +
+			"events are copied from the old one if it can be read. No consumer may be running. The\n" +
+			"network is that of the data; --network or --network-dir is needed only if its files have moved.",
 		Flags: append([]cli.Flag{jsonFlag(), geoFlag(), devnetPlacesFlag()}, estimatesFlags()...),
 	}, runRebuild)
 }

@@ -21,15 +21,15 @@ import (
 
 func (p *program) replayCommand() *cli.Command {
 	return p.leaf(&cli.Command{
-		Name: "replay", Usage: "publish event log files to JetStream, once each", ArgsUsage: "FILE...",
-		Description: "FILEs are the log files of a sentry without --nats, or rejected_events.ndjson of a consumer, whose events\n" +
-			"a fixed version can store; plain, or compressed with gzip or zstd. A file's name begins as that of the log, such as\n" +
+		Name: "replay", Usage: "publish event log files to JetStream, each event once", ArgsUsage: "FILE...",
+		Description: "FILEs are the log files of a sentry without --nats, or a consumer's rejected_events.ndjson, whose events\n" +
+			"a fixed version can store; plain, or compressed with gzip or zstd. A file's name starts like that of the log, such as\n" +
 			"visit_events.log.1.gz. Events keep their keys, so replaying a file twice stores its events once. Invalid lines are\n" +
 			"logged and skipped; when no line is an event, the exit code is 1. Events of the earlier program name no network:\n" +
 			"give it with --network.",
 		Flags: append([]cli.Flag{
 			jsonFlag(),
-			duration(flagNATSTimeout, defaultNATSTimeout, "fail when NATS does not answer, or acknowledges nothing, for so long; 0 waits until it does"),
+			duration(flagNATSTimeout, defaultNATSTimeout, "fail when NATS does not respond, or acknowledges nothing, for this long; 0 waits forever"),
 		}, natsFlags()...),
 	}, runReplay)
 }
@@ -118,7 +118,7 @@ func (in invocation) publish(ctx context.Context, publisher *bus.DirectPublisher
 		err = errors.Join(err, app.Flush(ctx, publisher))
 	}
 	if errors.Is(context.Cause(ctx), errNoProgress) {
-		return fmt.Errorf("%w for %v (--%s): %w; replay the files again when it does: events that it has are not stored twice", errNoProgress, limit, flagNATSTimeout, err)
+		return fmt.Errorf("%w for %v (--%s): %w; replay the files again later: events that it already has are not stored twice", errNoProgress, limit, flagNATSTimeout, err)
 	}
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (in invocation) publish(ctx context.Context, publisher *bus.DirectPublisher
 		return fmt.Errorf("%d events are larger than the stream accepts: raise its max_msg_size and replay the files again", n)
 	}
 	if stats.Known = publisher.Stats().Duplicates; stats.Known > 0 {
-		log.Warn("the broker had some of the published events already, and dropped these copies: if 'valtrack check data' shows missing events, replay the files again in a few minutes", slog.Uint64("known", stats.Known))
+		log.Warn("the broker already had some of the published events and dropped these copies: if 'valtrack check data' shows missing events, replay the files again in a few minutes", slog.Uint64("known", stats.Known))
 	}
 	return in.print(stats)
 }

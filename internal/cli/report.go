@@ -47,9 +47,9 @@ func (p *program) reportCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "report", Usage: "summarise the datasets of a data directory",
 		Description: "Validators with their interval, nodes, clients and versions, short-lived subnets, custody group\n" +
-			"counts and errors. Also works while a consumer writes to the directory. Examples:\n\n" +
+			"counts and errors. Works while a consumer writes to the directory. Examples:\n\n" +
 			"  valtrack report --since 24h                          the last day\n" +
-			"  valtrack report --changes 7d                         what the last week has changed, against the week before\n" +
+			"  valtrack report --changes 7d                         what changed in the last week, compared with the week before\n" +
 			"  valtrack report --changes --from 2026-11-22          what has changed since that day\n" +
 			"  valtrack report --node 16Uiu2HAm9dqn                 one node, by the first characters of its peer id\n" +
 			"  valtrack report --node 192.0.2.1:9000                one node, by its address\n" +
@@ -59,19 +59,19 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node: its peer id, node id, the first characters of one (4 or more), ENR, multiaddr, or IP address with or without :PORT"),
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
-			toggleOrAge(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in another time, as in --changes 7d or --changes=90m, or from --from to --to"),
+			toggleOrAge(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in another span, as in --changes 7d or --changes=90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
-			toggle(flagPublic, "to publish the result: with --"+flagBy+", put groups with fewer than five nodes together; with --"+flagNodes+", leave addresses out"),
+			toggle(flagPublic, "to publish the result: with --"+flagBy+", merge groups of fewer than five nodes; with --"+flagNodes+", leave addresses out"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
-			toggle(flagSentries, "compare the sentries over the last day: what each reaches and others do not, its clock, and its faults"),
-			toggle(flagTruth, "compare the estimates with the validators of a devnet's nodes"),
+			toggle(flagSentries, "compare the sentries over the last day: what only one of them reaches, their clocks, and their faults"),
+			toggle(flagTruth, "compare the estimates with the true validators of a devnet's nodes"),
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
-			text(flagKnown, "", "file of nodes whose validators you know, to compare with in --calibration: a peer id, a number and a date per line"),
-			text(flagSince, "", "report on the time since then only, as 24h, 7d or 15m; with --"+flagURL+" for --"+flagChanges+" only"),
-			text(flagFrom, "", "first time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
+			text(flagKnown, "", "file of nodes whose validators you know, for comparison in --calibration: a peer id, a number and a date per line"),
+			text(flagSince, "", "report only on the last so much time, as 24h, 7d or 15m; with --"+flagURL+" for --"+flagChanges+" only"),
+			text(flagFrom, "", "start of the time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
-			text(flagDevnetDir, "", "directory of the devnet's truth file; by default devnet in --data-dir"),
-			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it has --"+flagChanges+" only"),
+			text(flagDevnetDir, "", "directory of the devnet's truth file (default: devnet in --data-dir)"),
+			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it only offers --"+flagChanges+" only"),
 			keyFileFlag(),
 		},
 	}, runReport)
@@ -182,7 +182,7 @@ func (in invocation) oneReport() error {
 	}
 	for _, flag := range []string{flagNode, flagBy, flagSince, flagFrom, flagTo, flagKnown} {
 		if in.cmd.IsSet(flag) && in.cmd.String(flag) == "" { // such as that of an empty shell variable
-			return usagef("--%s is empty: give it a value, or leave it out", flag)
+			return usagef("--%s is empty: give it a value, or omit it", flag)
 		}
 	}
 	var kinds []string
@@ -213,7 +213,7 @@ func (in invocation) oneReport() error {
 	}
 	for _, flag := range []string{flagSince, flagFrom, flagTo} {
 		if in.cmd.String(flag) != "" {
-			return usagef("--%s: --%s is about all data, leave one of them out", flag, kinds[0])
+			return usagef("--%s: --%s covers all data, omit one of them", flag, kinds[0])
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ const (
 )
 
 func keyFileFlag() cli.Flag {
-	return text(flagKeyFile, "", "file of the API key for --"+flagURL+", to see addresses too")
+	return text(flagKeyFile, "", "file of the API key for --"+flagURL+", to see addresses as well")
 }
 
 // apiClient is the client of --url. Errors are of wrong usage.
@@ -34,7 +34,7 @@ func (in invocation) apiClient() (*client.Client, error) {
 	if path := in.cmd.String(flagKeyFile); path != "" {
 		key, err := client.ReadKey(path)
 		if err != nil {
-			return nil, usagef("--%s: %w; the file has the key alone, as 'valtrack check key' prints it", flagKeyFile, err)
+			return nil, usagef("--%s: %w; the file must contain only the key, as 'valtrack check key' prints it", flagKeyFile, err)
 		}
 		cfg.Key = key
 	}
@@ -43,7 +43,7 @@ func (in invocation) apiClient() (*client.Client, error) {
 		return nil, usagef("--%s: %w", flagURL, err)
 	}
 	if at, err := url.Parse(cfg.URL); err == nil && cfg.Key != "" && at.Scheme == "http" && !loopback(at.Hostname()) {
-		fmt.Fprintf(in.stderr, "warning: --%s %s is not encrypted: others on the way can read the key\n", flagURL, cfg.URL)
+		fmt.Fprintf(in.stderr, "warning: --%s %s is not encrypted: others on the path can read the key\n", flagURL, cfg.URL)
 	}
 	return c, nil
 }
@@ -74,25 +74,25 @@ func asAPIError(err error) error {
 func (in invocation) urlFlags() error {
 	if in.cmd.String(flagURL) == "" {
 		if in.cmd.IsSet(flagURL) || in.cmd.String(flagKeyFile) != "" {
-			return usagef("--%s is empty: give the address of an API, such as http://127.0.0.1:8080, or leave --%s and --%s out", flagURL, flagURL, flagKeyFile)
+			return usagef("--%s is empty: give the address of an API, such as http://127.0.0.1:8080, or omit --%s and --%s", flagURL, flagURL, flagKeyFile)
 		}
 		return nil
 	}
 	refuse := func(flag, why string) error {
-		return usagef("--%s: %s; leave --%s out and give --%s, on the machine that has the datasets", flag, why, flagURL, flagDataDir)
+		return usagef("--%s: %s; omit --%s and give --%s, on the machine that has the datasets", flag, why, flagURL, flagDataDir)
 	}
 	for _, flag := range []string{flagCalibration, flagTruth, flagPublic} {
 		if in.cmd.Bool(flag) {
-			return refuse(flag, "the API does not tell it")
+			return refuse(flag, "the API does not provide it")
 		}
 	}
 	for _, flag := range []string{flagFrom, flagTo, flagDevnetDir, flagKnown} {
 		if in.cmd.String(flag) != "" {
-			return refuse(flag, "the API does not tell it")
+			return refuse(flag, "the API does not provide it")
 		}
 	}
 	if in.cmd.String(flagSince) != "" && !in.changes() {
-		return refuse(flagSince, "of the past the API tells changes only (--"+flagChanges+")")
+		return refuse(flagSince, "of the past, the API provides changes only (--"+flagChanges+")")
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (in invocation) reportURL(ctx context.Context) error {
 	}
 	note := remote.Source()
 	if partial, ok := view.(interface{ NotTold() string }); ok {
-		note += "; the API does not tell " + partial.NotTold()
+		note += "; the API does not provide " + partial.NotTold()
 	}
 	fmt.Fprintln(in.stderr, note)
 	switch v := view.(type) {

@@ -41,7 +41,7 @@ func (in invocation) reportRange(now time.Time) (out dataset.Range, err error) {
 		if asTyped == flagChanges {
 			asTyped += " " + since
 		}
-		return out, usagef("--%s and --%s or --%s: give one or the other", asTyped, flagFrom, flagTo)
+		return out, usagef("--%s cannot be combined with --%s or --%s", asTyped, flagFrom, flagTo)
 	}
 	if in.changes() && since == "" && from == "" {
 		if to != "" {

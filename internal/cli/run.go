@@ -13,7 +13,7 @@ func (p *program) runCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "run", Usage: "run sentry, JetStream and consumer in one process",
 		Description: "Crawls the network and writes the datasets in --data-dir. With --network devnet it also starts the\n" +
-			"network: nothing leaves this machine. JetStream is embedded unless --nats names a server.",
+			"network: no traffic leaves this machine. JetStream is embedded unless --nats names a server.",
 		Flags: slices.Concat(sentryFlags(), consumerFlags(), natsFlags(), devnetFlags(), serviceFlags()),
 	}, runAll)
 }

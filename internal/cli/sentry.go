@@ -46,13 +46,13 @@ const (
 func sentryFlags() []cli.Flag {
 	return append([]cli.Flag{
 		texts(flagListen, []string{"0.0.0.0", "::"}, "IP address to listen on, repeatable"),
-		number(flagPort, defaultPort, "port for libp2p over TCP and discv5 over UDP; 0 picks free ones"),
+		number(flagPort, defaultPort, "port for libp2p over TCP and discv5 over UDP; 0 picks free ports"),
 		number(flagQUICPort, defaultQUICPort, "UDP port for libp2p over QUIC; 0 picks a free one"),
-		text(flagAdvertise, "", "IP address in our node record (default: the one that other nodes report)"),
+		text(flagAdvertise, "", "IP address in our node record (default: the one other nodes report)"),
 		number(flagDialers, sentry.DefaultDialers, "maximum number of visits started at the same time"),
 		number(flagMaxConnections, sentry.DefaultMaxConnections, "maximum number of visits at the same time, inbound ones included"),
 		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits to a node"),
-		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched"),
+		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched at a time"),
 		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within nine tenths of max-connections, less dialers; 0 watches none"),
 		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
 		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line"),
@@ -66,7 +66,7 @@ func sentryFlags() []cli.Flag {
 func (p *program) sentryCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "sentry", Usage: "run the sentry node",
-		Description: "Crawls the network and publishes what it sees to --nats, from a spool on disk: the crawl continues\n" +
+		Description: "Crawls the network and publishes what it sees to --nats, through a spool on disk: the crawl continues\n" +
 			"while NATS is unreachable. Without --nats it appends events as JSON lines to discovery_events.log,\n" +
 			"metadata_events.log and visit_events.log in --data-dir.",
 		Flags: slices.Concat(sentryFlags(), natsFlags(), serviceFlags()),
@@ -99,7 +99,7 @@ func (in invocation) sentryConfig(net app.DirNetwork) (app.SentryConfig, error) 
 			return cfg, usagef("--%s %q: want at most %d bytes, it has %d", name.flag, name.value, event.MaxNameSize, len(name.value))
 		}
 		if !printable.Is(name.value) {
-			return cfg, usagef("--%s %q: want printable text in one line", name.flag, name.value)
+			return cfg, usagef("--%s %q: want printable text on one line", name.flag, name.value)
 		}
 	}
 	if !in.cmd.IsSet(flagAllowPrivate) {
@@ -145,7 +145,7 @@ func (in invocation) addressConfig(cfg *app.SentryConfig) error {
 			return usagef("--%s %q: want an IP address", flagAdvertise, text)
 		}
 		if !enr.MayContact(cfg.Advertise, cfg.Crawl.AllowPrivate) {
-			return usagef("--%s %q: other nodes cannot reach this address; give the public one, or --%s in a network of private addresses", flagAdvertise, text, flagAllowPrivate)
+			return usagef("--%s %q: other nodes cannot reach this address; give the public one, or use --%s in a network of private addresses", flagAdvertise, text, flagAllowPrivate)
 		}
 	}
 	var err error

@@ -21,8 +21,8 @@ const flagPprof = "pprof"
 // serviceFlags are on every command that runs until it is stopped.
 func serviceFlags() []cli.Flag {
 	return []cli.Flag{
-		duration(flagStatusEvery, app.DefaultStatusEvery, "time between two log lines of what was done"),
-		toggle(flagPprof, "serve profiles of this process at --metrics, under /debug/pprof/"),
+		duration(flagStatusEvery, app.DefaultStatusEvery, "interval between status lines in the log"),
+		toggle(flagPprof, "serve profiles of this process at the --metrics address, under /debug/pprof/"),
 	}
 }
 
@@ -63,7 +63,7 @@ func (in invocation) logger(w io.Writer) (*slog.Logger, error) {
 		return nil, usagef("--%s: %w", flagLogFormat, err)
 	}
 	in.stderr.OnDropped(func(lines uint64) {
-		log.Warn("log lines were dropped while nobody read them", slog.Uint64("lines", lines))
+		log.Warn("log lines were dropped because nobody read the output", slog.Uint64("lines", lines))
 	})
 	return log, nil
 }

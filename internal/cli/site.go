@@ -29,14 +29,14 @@ func (p *program) siteCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "site", Usage: "write the dashboard as static files, for any web host",
 		Description: "Writes the dashboard with its data to --out: totals, groups, places, history, changes, and a row for each node\n" +
-			"that was met in the last day. They are those of the public view, without addresses. The data are those of\n" +
-			"--data-dir, also while a consumer writes to it, or with --url those of a running server. Readers see each update\n" +
-			"whole. Unless --umask is given, everybody may read the files.",
+			"that was met in the last day, as in the public view, without addresses. The data comes from\n" +
+			"--data-dir, even while a consumer writes to it, or with --url from a running server. Readers see each update\n" +
+			"as a whole. Unless --umask is given, everyone may read the files.",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			text(flagOut, "", "directory of the site, which is made if it is missing"),
-			duration(flagSiteEvery, 0, "update it again and again after this time, such as 1h; 0 writes it once"),
-			text(flagSiteURL, "", "server whose data to write, such as http://127.0.0.1:8080, instead of --data-dir"),
+			text(flagOut, "", "directory of the site, created if it is missing"),
+			duration(flagSiteEvery, 0, "update it at this interval, such as 1h; 0 writes it once"),
+			text(flagSiteURL, "", "server to take the data from, such as http://127.0.0.1:8080, instead of --data-dir"),
 			geoFlag(),
 		},
 	}, runSite)

@@ -21,8 +21,8 @@ const (
 
 func spoolFlags() []cli.Flag {
 	return []cli.Flag{
-		text(flagSpoolSize, defaultSpoolSize, "maximum disk space for events that NATS has not accepted yet; beyond it the oldest are dropped"),
-		toggle(flagWithoutConsumers, "publish even while the stream has no consumer: the events are then dropped"),
+		text(flagSpoolSize, defaultSpoolSize, "maximum disk space for events that NATS has not accepted yet; beyond it, the oldest are dropped"),
+		toggle(flagWithoutConsumers, "publish even while the stream has no consumer: such events are dropped"),
 	}
 }
 

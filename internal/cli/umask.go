@@ -29,14 +29,14 @@ func (in invocation) umask() (fs.FileMode, error) {
 	text := in.cmd.String(flagUmask)
 	mask, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || mask > 0o777 || mask&0o700 != 0 {
-		return 0, usagef("--%s %q: want three octal digits that leave the owner everything, such as 077 or 027", flagUmask, text)
+		return 0, usagef("--%s %q: want three octal digits that withhold nothing from the owner, such as 077 or 027", flagUmask, text)
 	}
 	return fs.FileMode(mask), nil
 }
 
 // othersMayOpen is the warning about a data directory made by an earlier version, or by hand,
 // that lets others in.
-const othersMayOpen = "other users may open the data directory, which holds addresses: 'chmod -R go= DIR' keeps them out, --umask says who may"
+const othersMayOpen = "other users may open the data directory, which holds addresses: 'chmod -R go= DIR' keeps them out, and --umask sets who may"
 
 // openDirectory reports whether the data directory lets others in, and its mode. What is wrong
 // with the directory or the options is not reported here.

@@ -107,7 +107,7 @@ func missingValue(root *cli.Command, args []string) error {
 			continue
 		}
 		if i++; i < len(args) && option.MatchString(args[i]) {
-			return usagef("--%s has no value: %q after it is an option; a value that begins so is given as --%s=%s", name, args[i], name, args[i])
+			return usagef("--%s has no value: %q after it is an option; to give such a value, write --%s=%s", name, args[i], name, args[i])
 		}
 	}
 	return nil

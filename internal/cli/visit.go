@@ -31,8 +31,8 @@ func (p *program) visitCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "visit", Usage: "visit one node now and print what it shows", ArgsUsage: "ENR|MULTIADDR|ID|IP",
 		Description: "Connects to the node, exchanges Status and MetaData, reads its gossip hello and says goodbye, as a sentry's\n" +
-			"visit does, but under an identity of its own. Prints what the node shows, and stores nothing. When the node\n" +
-			"could not be visited, it prints why and fails with exit code 1. The node is one of:\n\n" +
+			"visit does, but under an identity of its own. Prints what the node shows, and stores nothing. If the node\n" +
+			"could not be visited, prints why and exits with code 1. The node is one of:\n\n" +
 			"  ENR        its record, enr:-Ku4QH...\n" +
 			"  MULTIADDR  /ip4/192.0.2.1/tcp/9000/p2p/16Uiu2HAm...; without /p2p/, as reports print it, if it is known in --data-dir\n" +
 			"  ID         a peer id, a node id, or the first characters of one (4 or more), of a node known in --data-dir\n" +
@@ -95,7 +95,7 @@ func runVisit(ctx context.Context, in invocation) error {
 		return err
 	}
 	if view.Ended != nil && view.Ended.Outcome == event.OutcomeWrongNetwork {
-		return fmt.Errorf("%w: %s; it was visited for network %s: --%s or --%s names another", errNotVisited, view.Reason, net.Name, flagNetwork, flagNetworkDir)
+		return fmt.Errorf("%w: %s; it was visited as part of network %s: --%s or --%s names another", errNotVisited, view.Reason, net.Name, flagNetwork, flagNetworkDir)
 	}
 	return fmt.Errorf("%w: %s", errNotVisited, view.Reason)
 }
@@ -206,7 +206,7 @@ func (in invocation) knownRecord(ctx context.Context, peerID string) (record *en
 		record = recordOf(n.ENR)
 	}
 	if record == nil && in.cmd.IsSet(flagDataDir) {
-		fmt.Fprintf(in.stderr, "visiting without the node's record: there is none of %s in --%s %q\n", peerID, flagDataDir, dir)
+		fmt.Fprintf(in.stderr, "visiting without the node's record: %s has none in --%s %q\n", peerID, flagDataDir, dir)
 	}
 	return record
 }

@@ -61,11 +61,11 @@ func (c Config) target() (*target, error) {
 		return nil, fmt.Errorf("%q: want http[s]://[user@]host[:port][/database], the HTTP interface of ClickHouse, such as http://127.0.0.1:8123", u.Redacted())
 	}
 	if _, ok := u.User.Password(); ok {
-		return nil, fmt.Errorf("%q has a password, which others can see in the list of processes: give it in a file or in the environment", u.Redacted())
+		return nil, fmt.Errorf("%q has a password, which others can see in the process list: give it in a file or in the environment", u.Redacted())
 	}
 	t.user = u.User.Username()
 	if t.user == "" && (c.Password != "" || c.PasswordFile != "") {
-		return nil, fmt.Errorf("%q: a password is of no use without a user: want %s://USER@%s", u.Redacted(), u.Scheme, u.Host)
+		return nil, fmt.Errorf("%q: a password needs a user: want %s://USER@%s", u.Redacted(), u.Scheme, u.Host)
 	}
 	t.database = strings.Trim(u.Path, "/")
 	if t.database == "" {
@@ -91,7 +91,7 @@ func (c Config) target() (*target, error) {
 	}
 	t.endpoint = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}).String()
 	if c.CA != "" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%q: authorities are of no use without https", u.Redacted())
+		return nil, fmt.Errorf("%q: CAs have no effect without https", u.Redacted())
 	}
 	if t.tls, err = c.tlsConfig(); err != nil {
 		return nil, err

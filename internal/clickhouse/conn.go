@@ -65,7 +65,7 @@ func (c *conn) rows(ctx context.Context, query string) (rows [][]any, err error)
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	if err := decoder.Decode(&result); err != nil {
-		return nil, fmt.Errorf("ClickHouse at %s: the answer to %.60q is no result: %w", c.endpoint, query, err)
+		return nil, fmt.Errorf("ClickHouse at %s: the answer to %.60q is not a result: %w", c.endpoint, query, err)
 	}
 	return result.Data, nil
 }
@@ -82,7 +82,7 @@ func (c *conn) numbers(ctx context.Context, query string, n int) ([]uint64, erro
 	out := make([]uint64, n)
 	for i, v := range rows[0] { // 64 bits may be quoted
 		if out[i], err = strconv.ParseUint(fmt.Sprint(v), 10, 64); err != nil {
-			return nil, fmt.Errorf("ClickHouse at %s: the answer to %.60q is no number: %w", c.endpoint, query, err)
+			return nil, fmt.Errorf("ClickHouse at %s: the answer to %.60q is not a number: %w", c.endpoint, query, err)
 		}
 	}
 	return out, nil
@@ -95,7 +95,7 @@ func (c *conn) version(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if len(rows) != 1 || len(rows[0]) != 1 {
-		return "", fmt.Errorf("ClickHouse at %s does not say its version", c.endpoint)
+		return "", fmt.Errorf("ClickHouse at %s does not report its version", c.endpoint)
 	}
 	return printable.Clean(fmt.Sprintf("%.40v", rows[0][0])), nil
 }

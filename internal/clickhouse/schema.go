@@ -48,7 +48,7 @@ type table struct {
 func newSchema(t *target, version string) (*schema, error) {
 	year, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
 	if err != nil {
-		return nil, fmt.Errorf("ClickHouse at %s: version %.40q is none", t.endpoint, version)
+		return nil, fmt.Errorf("ClickHouse at %s: cannot parse version %.40q", t.endpoint, version)
 	}
 	s := &schema{target: t, current: year >= currentSince}
 	for _, name := range dataset.Tables() {
@@ -229,7 +229,7 @@ func (s *schema) prepare(ctx context.Context, c *conn, log *slog.Logger) error {
 		}
 	}
 	if !s.current && s.TTL > 0 {
-		log.Warn("this version of ClickHouse has no TTL: remove old rows by ALTER TABLE ... DROP PARTITION", slog.Duration("ttl", s.TTL))
+		log.Warn("this version of ClickHouse has no TTL: remove old rows with ALTER TABLE ... DROP PARTITION", slog.Duration("ttl", s.TTL))
 	}
 	return nil
 }
@@ -260,7 +260,7 @@ func (s *schema) migrate(ctx context.Context, c *conn) error {
 		return err
 	}
 	if found[0] > schemaVersion {
-		return fmt.Errorf("database %s is of a later version of valtrack (schema %d, this version knows %d): use that version, or another database", s.database, found[0], schemaVersion)
+		return fmt.Errorf("database %s was written by a later version of valtrack (schema %d, this version knows %d): use that version, or another database", s.database, found[0], schemaVersion)
 	}
 	for version := int(found[0]) + 1; version <= schemaVersion; version++ {
 		for _, statement := range migration(version) {

@@ -47,7 +47,7 @@ func TestForeignDatabases(t *testing.T) {
 		c := newSink(t, w, url).conn
 		for database, of := range map[string]struct{ make, want string }{
 			"theirs": {"CREATE TABLE theirs.visit_events (a Int32) ENGINE = MergeTree ORDER BY a SETTINGS index_granularity = 8192", "was not made by valtrack; give another database in the URL"},
-			"newer":  {"CREATE TABLE newer.schema_version (version UInt32, applied DateTime) ENGINE = MergeTree ORDER BY version SETTINGS index_granularity = 8192", "is of a later version of valtrack (schema 99, this version knows 1): use that version, or another database"},
+			"newer":  {"CREATE TABLE newer.schema_version (version UInt32, applied DateTime) ENGINE = MergeTree ORDER BY version SETTINGS index_granularity = 8192", "was written by a later version of valtrack (schema 99, this version knows 1): use that version, or another database"},
 		} {
 			for _, statement := range []string{"CREATE DATABASE " + database, of.make} {
 				if err := c.exec(t.Context(), statement); err != nil {

@@ -138,7 +138,7 @@ func (s *Sink) failed(err error, pause time.Duration) {
 	case errors.Is(err, errRefused):
 		s.log.Error("not copying to ClickHouse; events are stored meanwhile", slog.Any("error", err))
 	default:
-		s.log.Warn("cannot copy to ClickHouse, trying again; events are stored meanwhile", slog.Any("error", err), slog.Duration("retry_in", pause), slog.Uint64("segments_behind", s.Stats().Behind))
+		s.log.Warn("cannot copy to ClickHouse, will retry; events are stored meanwhile", slog.Any("error", err), slog.Duration("retry_in", pause), slog.Uint64("segments_behind", s.Stats().Behind))
 	}
 }
 
@@ -147,7 +147,7 @@ func (s *Sink) succeeded() {
 	if s.lagged {
 		s.lagged = false
 		s.limit = loglimit.Every(logEvery)
-		s.log.Info("ClickHouse has all rows again", slog.Uint64("rows_inserted", s.Stats().Rows))
+		s.log.Info("ClickHouse is up to date again", slog.Uint64("rows_inserted", s.Stats().Rows))
 	}
 }
 
@@ -215,7 +215,7 @@ func (s *Sink) connect(ctx context.Context) error {
 			return err
 		}
 		if n[0] != uint64(st.Rows) {
-			s.log.Warn("ClickHouse does not have what was copied: counting all parts, and inserting what is missing",
+			s.log.Warn("ClickHouse lacks rows that were copied: counting all parts and inserting what is missing",
 				slog.String("table", t.name), slog.Uint64("segment", st.Last), slog.Uint64("rows", n[0]), slog.Int64("want", st.Rows))
 			s.state.restart()
 			s.countNext()
@@ -285,7 +285,7 @@ func (s *Sink) lose(table string, first, last uint64, err error) error {
 	st := s.state.table(table)
 	st.Next, st.Attempt = last+1, 0
 	s.update(func(st *Stats) { st.Lost += last - first + 1 })
-	s.log.Error("ClickHouse will not have these segments: retention removed them before they were copied, or they are damaged",
+	s.log.Error("ClickHouse will lack these segments: they are damaged, or retention removed them before they were copied",
 		slog.String("table", table), slog.Uint64("first", first), slog.Uint64("last", last), slog.Any("error", err))
 	return s.state.write(s.writer.Dir())
 }

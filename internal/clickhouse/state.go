@@ -65,7 +65,7 @@ func openState(dir string, t *target, source, directory string, existing bool, l
 	if s == nil {
 		path := filepath.Join(dir, stateFile)
 		if _, err := os.Lstat(path); err == nil {
-			log.Warn("the state of the copy in ClickHouse cannot be read: counting it from the beginning", slog.String("file", path), slog.String("source", source))
+			log.Warn("cannot read the state of the copy in ClickHouse: counting everything again", slog.String("file", path), slog.String("source", source))
 		}
 		s = &state{New: true, Existing: existing, Tables: map[string]*tableState{}}
 	}

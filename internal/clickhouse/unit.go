@@ -203,7 +203,7 @@ func (s *Sink) remove(ctx context.Context, u unit, condition string) error {
 	if err := s.newToken(u.table.name); err != nil {
 		return err
 	}
-	s.log.Warn("replacing what ClickHouse has of a part", slog.String("table", u.table.name), slog.Uint64("first_segment", u.first), slog.Uint64("last_segment", u.last))
+	s.log.Warn("replacing a part's rows in ClickHouse", slog.String("table", u.table.name), slog.Uint64("first_segment", u.first), slog.Uint64("last_segment", u.last))
 	s.update(func(st *Stats) { st.Replaced++ })
 	if err := s.step("remove"); err != nil {
 		return err
@@ -222,7 +222,7 @@ func (s *Sink) remove(ctx context.Context, u unit, condition string) error {
 			return s.step("removed")
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("ClickHouse at %s still has %d of the rows that were to be removed from %s", s.conn.endpoint, n[0], u.table.name)
+			return fmt.Errorf("ClickHouse at %s still has %d of the rows that should have been removed from %s", s.conn.endpoint, n[0], u.table.name)
 		}
 		if err := sleep(ctx, settlePoll); err != nil {
 			return err

@@ -34,10 +34,10 @@ func (in *ingest) attachTracker(ctx context.Context) {
 			return
 		}
 		in.count(func(s *Stats) {
-			s.Estimates = fmt.Errorf("events are stored without estimates, trying again every %v: %w", in.attachEvery, err)
+			s.Estimates = fmt.Errorf("storing events without estimates, retrying every %v: %w", in.attachEvery, err)
 		})
 		if limit.Allow() {
-			in.log.Error("storing events without estimates, trying again", slog.Duration("every", in.attachEvery), slog.Any("error", err))
+			in.log.Error("storing events without estimates, will retry", slog.Duration("every", in.attachEvery), slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():
@@ -65,7 +65,7 @@ func (in *ingest) tryAttach(ctx context.Context) error {
 	if err := in.attach(ctx, t); err != nil {
 		return errors.Join(err, t.Abandon())
 	}
-	in.log.Info("the tracker is up to date with the datasets: estimates are made again")
+	in.log.Info("the tracker has caught up with the datasets: estimates resume")
 	return nil
 }
 

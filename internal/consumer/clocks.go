@@ -53,7 +53,7 @@ func (c clockErrors) warn(log *slog.Logger) {
 		if c[sentry].off < 0 {
 			direction = "behind"
 		}
-		log.Warn("a sentry's clock is off: its events are stored, and not used for estimates. Set its clock, as with NTP, or the broker's if that one is wrong",
+		log.Warn("a sentry's clock is wrong: its events are stored but not used for estimates. Set its clock, for example with NTP, or the broker's if that is the wrong one",
 			slog.String("sentry", sentry), slog.Duration(direction, c[sentry].off.Abs().Round(time.Second)), slog.Uint64("events", c[sentry].events))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 )
 
-var errConflict = errors.New("its key is known with other content: somebody else publishes under this sentry's keys")
+var errConflict = errors.New("its key is already stored with different content: someone else is publishing under this sentry's keys")
 
 // contents remembers what was stored under some million keys: those of each producer's newest
 // events, unless other keys took their places. It is a table of hashes of fixed size, with

@@ -277,6 +277,6 @@ func (in *ingest) ackMessages() {
 // redelivered, which costs nothing else.
 func (in *ingest) logFailed(answer string, err error) {
 	if err != nil {
-		in.log.Debug("answer to a message failed", slog.String("answer", answer), slog.Any("error", err))
+		in.log.Debug("cannot acknowledge or reject a message", slog.String("answer", answer), slog.Any("error", err))
 	}
 }

@@ -33,9 +33,9 @@ type clock struct {
 func (c clock) doubt(now time.Time, passed time.Duration) string {
 	switch drift := now.Round(0).Sub(c.start.Round(0)) - passed; {
 	case drift.Abs() > clockDrift:
-		return fmt.Sprintf("the clock has moved by %v more than the time that passed: restart the consumer when it is right", drift.Round(time.Second))
+		return fmt.Sprintf("the clock jumped by %v: restart the consumer once it is right", drift.Round(time.Second))
 	case !c.found.IsZero() && c.start.Sub(c.found).Abs() > longPause && passed < pauseNotice:
-		return fmt.Sprintf("the newest part at the start was from %s: unless the consumer was away for so long, the clock is wrong; retention resumes %v after the start", c.found.UTC().Format(time.RFC3339), pauseNotice)
+		return fmt.Sprintf("the newest part at startup was from %s: unless the consumer was stopped for that long, the clock is wrong; retention resumes %v after the start", c.found.UTC().Format(time.RFC3339), pauseNotice)
 	}
 	return ""
 }
@@ -59,7 +59,7 @@ func (c *Consumer) maintain(ctx context.Context) {
 		case <-ticker.C:
 		}
 		if err := c.writer.Sweep(time.Now()); err != nil {
-			c.log.Warn("cannot remove replaced parts, trying again", slog.String("dir", c.writer.Dir()), slog.Any("error", err))
+			c.log.Warn("cannot remove replaced parts, will retry", slog.String("dir", c.writer.Dir()), slog.Any("error", err))
 		}
 		span := time.Now().UnixNano() / int64(every)
 		if span == done {
@@ -70,10 +70,10 @@ func (c *Consumer) maintain(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errors.ErrUnsupported):
-			c.log.Warn("this file system cannot exchange directories in one step: parts are not merged or removed", slog.String("dir", c.writer.Dir()), slog.Any("error", err))
+			c.log.Warn("this file system cannot swap directories atomically: parts are not merged or removed", slog.String("dir", c.writer.Dir()), slog.Any("error", err))
 			return
 		case err != nil:
-			c.log.Warn("cannot merge or remove parts, trying again", slog.String("dir", c.writer.Dir()), slog.Any("error", err))
+			c.log.Warn("cannot merge or remove parts, will retry", slog.String("dir", c.writer.Dir()), slog.Any("error", err))
 		default:
 			done = span
 		}

@@ -194,7 +194,7 @@ func (in *ingest) keepRejected(m bus.Message, reason error) bool {
 		return false
 	}
 	if !kept {
-		in.dropLog.warn(in.log, "events of other networks are no longer kept, as the file of rejected events has no room for more: give that network a consumer with a data directory of its own, or its sentries another stream",
+		in.dropLog.warn(in.log, "events of other networks are no longer kept, because the file of rejected events is full: give that network a consumer with its own data directory, or its sentries another stream",
 			slog.String("file", filepath.Join(in.writer.Dir(), eventlog.RejectedName)), slog.Int("limit_bytes", maxForeign))
 	}
 	return true

@@ -13,7 +13,7 @@ func (in *ingest) block(err error) {
 	in.dropAdded()
 	in.backoff = min(max(2*in.backoff, in.retryMin), retryMax)
 	in.blocked = err
-	in.log.Error("cannot write the data directory, nothing is acknowledged, trying again",
+	in.log.Error("cannot write the data directory, nothing is acknowledged, will retry",
 		slog.String("dir", in.writer.Dir()), slog.Int("events", len(in.pending)), slog.Duration("retry_in", in.backoff), slog.Any("error", err))
 	for _, d := range in.pending {
 		in.logFailed("nak", d.Nak(in.backoff))
@@ -67,7 +67,7 @@ func (in *ingest) tick() {
 		in.block(err)
 		return
 	}
-	in.log.Info("the data directory can be written again", slog.String("dir", in.writer.Dir()))
+	in.log.Info("the data directory is writable again", slog.String("dir", in.writer.Dir()))
 	in.blocked = nil
 	in.count(func(s *Stats) { s.Err = nil })
 	in.resume.Broadcast()

@@ -64,7 +64,7 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 // withoutDamaged goes on without the rows of damaged parts: nobody can read them.
 func withoutDamaged(err error, log *slog.Logger) error {
 	if errors.Is(err, dataset.ErrDamaged) {
-		log.Error("the tracker lacks the events of damaged parts: restore them and run 'valtrack rebuild'", slog.Any("error", err))
+		log.Error("the tracker lacks the events of damaged parts: restore those and run 'valtrack rebuild'", slog.Any("error", err))
 		return nil
 	}
 	return err
@@ -166,7 +166,7 @@ func (t *trackerSink) Commit(s segment) {
 	t.failed(err)
 	t.written = time.Now()
 	if err != nil {
-		t.log.Error("cannot write the tracker's database, trying again with the next segment", slog.Any("error", err))
+		t.log.Error("cannot write the tracker's database, will retry with the next segment", slog.Any("error", err))
 		return
 	}
 	t.writer.HoldCompactionFrom(trackerHold, s.number+1)

@@ -160,7 +160,7 @@ func (w *Writer) recover() error {
 			return gone
 		}
 		// Its keys are in another table's part, and readers leave out its rows.
-		w.log.Error("cannot set aside a damaged part, going on without it", slog.Any("error", err))
+		w.log.Error("cannot set aside a damaged part, continuing without it", slog.Any("error", err))
 	}
 	if !w.recovered && newest > 0 {
 		w.found = time.UnixMilli(newest)
@@ -223,7 +223,7 @@ func readCoverage(dir string, next uint64) (covered Coverage, newest int64, dama
 				continue
 			}
 			if err != nil {
-				return nil, 0, nil, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, those of the other tables stay", err)
+				return nil, 0, nil, fmt.Errorf("%w; restore it, or move it away: its rows are then lost, but not those of other tables", err)
 			}
 			covered.Merge(f.keys)
 			newest = max(newest, f.stored)

@@ -215,7 +215,7 @@ func (l *listing) compareStretch(table string, stretch span, found *TableHealth)
 		disagree("%d rows, %d were committed", rows, expected)
 	}
 	if !own.contains(keys) || !keys.contains(own) {
-		disagree("its events are not those of %s", witness)
+		disagree("its events differ from those of %s", witness)
 	}
 }
 

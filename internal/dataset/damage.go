@@ -54,7 +54,7 @@ func (w *Writer) setAside(parts []damagedPart) (err error) {
 			err = errors.Join(err, fmt.Errorf("set aside %s, which is damaged (%w): %w", from, p.err, moveErr))
 			continue
 		}
-		w.log.Error("a damaged part was set aside: put back a whole copy from a backup; its rows are missing until then",
+		w.log.Error("a damaged part was set aside: restore an intact copy from a backup; its rows are missing until then",
 			slog.String("part", from), slog.String("kept_as", to), slog.Any("error", p.err))
 	}
 	return err

@@ -92,7 +92,7 @@ func (f footer) entries() (map[string]string, error) {
 
 // errNewer marks a part that a later version of valtrack wrote, with columns that mean
 // something else.
-var errNewer = errors.New("a later version of valtrack has written it: use that version")
+var errNewer = errors.New("it was written by a later version of valtrack: use that version")
 
 // readFooter reads the footer of a table's part without its rows. The error is ErrDamaged
 // also for a part of another table, or of other segments than its name says.

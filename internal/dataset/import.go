@@ -80,7 +80,7 @@ func (im *Importer) Import(ctx context.Context, from string) (Imported, error) {
 		case errors.As(err, &left):
 			done.Left = append(done.Left, LeftSegments{stretch.first, stretch.last, left.reason})
 		case errors.Is(err, fs.ErrNotExist) && im.w.there():
-			return done, fmt.Errorf("%w: a consumer has merged or removed it meanwhile: run the import again, it goes on where it ended", err)
+			return done, fmt.Errorf("%w: a consumer has merged or removed it meanwhile: run the import again, it resumes where it stopped", err)
 		case err != nil:
 			return done, err
 		}

@@ -45,13 +45,13 @@ func (w *Writer) migrateTable(ctx context.Context, table table, done *Migrated) 
 	if len(old) == 0 {
 		return err
 	}
-	w.log.Info("adding the columns of this version to older parts", slog.String("table", table.name), slog.Int("parts", len(old)))
+	w.log.Info("adding this version's columns to older parts", slog.String("table", table.name), slog.Int("parts", len(old)))
 	atOnce, roomErr := w.roomFor(table, old)
 	if roomErr != nil {
 		return errors.Join(err, roomErr)
 	}
 	if !atOnce {
-		w.log.Warn("the disk has no room for a copy of this table: its parts are replaced one by one, and until that is done some readers refuse old and new ones together", slog.String("table", table.name))
+		w.log.Warn("the disk has no room for a copy of this table: its parts are replaced one by one, and until that is done some readers refuse old and new parts together", slog.String("table", table.name))
 	}
 	for batch := range slices.Chunk(old, batchSize(atOnce, len(old))) {
 		if batchErr := w.migrateParts(ctx, table, batch); batchErr != nil {

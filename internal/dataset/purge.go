@@ -26,7 +26,7 @@ func (w *Writer) Purge(ctx context.Context, gone func(peer string) bool) (remove
 		aside, asideErr := setAsideFiles(w.dir, table.name)
 		err = errors.Join(err, listErr, asideErr)
 		for _, path := range aside {
-			err = errors.Join(err, fmt.Errorf("purge %s: it is damaged and may have rows of these peers: remove it, or put a whole copy in its place and purge again", path))
+			err = errors.Join(err, fmt.Errorf("purge %s: it is damaged and may have rows of these peers: remove it, or replace it with an intact copy and purge again", path))
 		}
 		for _, s := range all {
 			if ctx.Err() != nil {

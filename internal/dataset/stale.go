@@ -56,11 +56,11 @@ func (w *Writer) removeStale(name string, all []span) error {
 		case err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, errNewer):
 			return err
 		case err != nil:
-			w.log.Error("keeping a part whose segments are in a merged one: its rows cannot be compared, as one of the two cannot be read",
+			w.log.Error("keeping a part whose segments are in a merged one: its rows cannot be compared, because one of the two cannot be read",
 				slog.String("part", path), slog.String("merged", merged), slog.Any("error", err))
 			continue
 		case !within:
-			w.log.Error("keeping a part that has the number of a merged one but other rows: two consumers have written to this directory",
+			w.log.Error("keeping a part with the number of a merged one but different rows: two consumers have written to this directory",
 				slog.String("part", path), slog.String("merged", merged))
 			continue
 		}

@@ -112,7 +112,7 @@ func (t *tail) verifyFooter() (summed bool, err error) {
 	case t.sum < 0 && !announced:
 		return false, nil
 	case t.sum < 0 || !announced:
-		return false, errors.New("the footer's checksum is gone")
+		return false, errors.New("the footer's checksum is missing")
 	case !bytes.Equal(t.footerSum(), t.raw[t.sum+sumDigits:t.sum+2*sumDigits]):
 		return false, errors.New("the footer does not match its checksum")
 	}

@@ -28,7 +28,7 @@ type addedPart struct {
 }
 
 // errKeptApart ends a merge whose parts may no longer be merged.
-var errKeptApart = errors.New("some of the parts are being copied: they are merged later")
+var errKeptApart = errors.New("some of the parts are being copied: they will be merged later")
 
 // swap removes parts from a table and adds others, in one step: it builds the new
 // dataset directory of hard links next to the data and exchanges the two. A reader that lists

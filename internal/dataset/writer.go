@@ -106,7 +106,7 @@ func (w *Writer) begin() error {
 		return err
 	}
 	if w.next > 0 {
-		w.log.Warn("the newest parts of metadata_events are missing, keeping those of the other tables", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
+		w.log.Warn("the newest parts of metadata_events are missing; keeping those of the other tables", slog.String("dir", w.dir), slog.Uint64("segments", w.next))
 	}
 	return w.Commit(nil)
 }

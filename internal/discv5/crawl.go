@@ -286,7 +286,7 @@ func (c *crawl) handleAnswers(a answers) {
 		c.table.recordFailure(a.node, now)
 	}
 	if a.banned {
-		c.f.cfg.Log.Debug("a node has stopped answering us, leaving it alone", slog.String("node_id", a.node.id.String()), slog.Duration("for", leaveAlone))
+		c.f.cfg.Log.Debug("a node has stopped answering, leaving it alone for a while", slog.String("node_id", a.node.id.String()), slog.Duration("for", leaveAlone))
 		c.table.leave(a.node, now)
 	}
 }

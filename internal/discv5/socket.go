@@ -69,7 +69,7 @@ func bind(addrs []netip.Addr, port uint16, readBuffer int, log *slog.Logger) (*s
 			return nil, errors.Join(fmt.Errorf("UDP port %d on %s is in use: %w", port, addr, err), s.closeConns())
 		case missingFamily(err):
 			firstErr = errors.Join(firstErr, err)
-			log.Warn("address family is not available, not listening on it", slog.String("listen", at.String()), slog.Any("error", err))
+			log.Warn("address family not available, not listening on it", slog.String("listen", at.String()), slog.Any("error", err))
 			continue
 		default:
 			return nil, errors.Join(fmt.Errorf("listen for discv5 on UDP %s: %w", at, err), s.closeConns())

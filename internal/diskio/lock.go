@@ -75,7 +75,7 @@ func (l *Lock) Check() error {
 		err = errors.New("it is another file now")
 	}
 	if err != nil {
-		return fmt.Errorf("%s was moved or removed while it was locked: %w", l.file.Name(), err)
+		return fmt.Errorf("%s was moved or removed while locked: %w", l.file.Name(), err)
 	}
 	return nil
 }

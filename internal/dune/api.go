@@ -33,7 +33,7 @@ const (
 
 // errUnclear is that nobody knows whether a request had an effect: the connection broke
 // after it was sent.
-var errUnclear = errors.New("it is not known whether Dune did this")
+var errUnclear = errors.New("whether Dune did this is unknown")
 
 // statusError is an answer other than success.
 type statusError struct {

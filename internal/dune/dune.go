@@ -136,7 +136,7 @@ func readRows(ctx context.Context, all []table) ([][][]byte, error) {
 	for i, t := range all {
 		var err error
 		if rows[i], err = t.rows(ctx); err == nil && len(rows[i]) == 0 {
-			err = errors.New("the API has no rows for it yet: nothing is published")
+			err = errors.New("the API has no rows for it yet: nothing was published")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.name, err)
@@ -154,7 +154,7 @@ func (p *Publisher) fill(ctx context.Context, t table, rows [][]byte) (name stri
 		if !errors.Is(err, errUnclear) || ctx.Err() != nil {
 			return name, err
 		}
-		p.cfg.Log.Warn("gave up a table that was half filled, for a new one", slog.String("table", name), slog.Any("error", err))
+		p.cfg.Log.Warn("abandoned a half-filled table for a new one", slog.String("table", name), slog.Any("error", err))
 	}
 	return name, err
 }
@@ -233,6 +233,6 @@ func (p *Publisher) clean(ctx context.Context, keep []string) {
 		}
 	}
 	if err != nil {
-		p.cfg.Log.Warn("old tables were not deleted: the next publication tries again", slog.Any("error", err))
+		p.cfg.Log.Warn("old tables were not deleted: the next publication will try again", slog.Any("error", err))
 	}
 }

@@ -171,7 +171,7 @@ func totalColumns() []column[client.Point] {
 }
 
 // errNotPublic is that the API shows more than everybody may see.
-var errNotPublic = errors.New("the API gives the view of a key: only the public view is published")
+var errNotPublic = errors.New("the API returned the view of a key: only the public view is published")
 
 // tables are what is published.
 func tables(source *client.Client, at publication) []table {

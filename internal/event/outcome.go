@@ -4,13 +4,13 @@ package event
 // one that is not known.
 func OutcomeMeaning(outcome string) string {
 	return map[string]string{
-		OutcomeDialTimeout:  "no answer: the node is down, or a firewall drops what is sent to it",
+		OutcomeDialTimeout:  "no answer: the node is down, or a firewall drops packets to it",
 		OutcomeRefused:      "connection refused: nothing listens at that address and port",
-		OutcomeUnreachable:  "no connection: there is no route to the address, or what answers there is not the node of this peer id",
-		OutcomeNegotiation:  "connected, but the node does not speak libp2p as we do, or has another peer id",
+		OutcomeUnreachable:  "no connection: there is no route to the address, or whatever answers there is not the node with this peer id",
+		OutcomeNegotiation:  "connected, but the node does not speak our libp2p protocols or has another peer id",
 		OutcomeStatus:       "connected, but the node did not answer our Status request",
 		OutcomeWrongNetwork: "the node is on another network or fork",
-		OutcomeMetadata:     "the node answered Status, but not the request for its MetaData",
+		OutcomeMetadata:     "the node answered Status, but not our MetaData request",
 		OutcomeGoodbye:      "the node ended the connection with a goodbye, whose code says why",
 		OutcomeReset:        "the node closed the connection",
 		OutcomeProtocol:     "the node violated the protocol",

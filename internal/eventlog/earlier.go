@@ -13,7 +13,7 @@ import (
 
 // errNoNetwork marks an event of the earlier program, which names no network, when none
 // was given.
-var errNoNetwork = errors.New("it is an event of the earlier program, which names no network: give it with --network")
+var errNoNetwork = errors.New("it is an event of the earlier program, which does not name its network: give --network")
 
 // earlierMetadata is a handshake as the earlier program logged it: bits in base64, subnets
 // in any order and repeated, and no network.

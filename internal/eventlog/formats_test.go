@@ -156,7 +156,7 @@ func TestReplayOfTheEarlierProgram(t *testing.T) {
 	}
 	var bad []string
 	stats, err := Replay(t.Context(), &p, files, "", func(b BadLine) { bad = append(bad, b.Err.Error()) })
-	if !errors.Is(err, ErrNothingPublished) || stats.Bad != 2 || !strings.Contains(bad[0], "give it with --network") || !strings.Contains(bad[1], "give it with --network") {
+	if !errors.Is(err, ErrNothingPublished) || stats.Bad != 2 || !strings.Contains(bad[0], "does not name its network: give --network") || !strings.Contains(bad[1], "does not name its network: give --network") {
 		t.Errorf("without a network: %+v, %v, %q", stats, err, bad)
 	}
 }

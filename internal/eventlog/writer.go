@@ -153,7 +153,7 @@ func (w *Writer) flushLoop() {
 			return
 		case <-t.C:
 			if err := w.flush(); err != nil && limit.Allow() {
-				w.log.Error("cannot write the event log, trying again", slog.Any("error", err))
+				w.log.Error("cannot write the event log, will retry", slog.Any("error", err))
 			}
 		}
 	}

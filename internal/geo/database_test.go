@@ -364,7 +364,7 @@ func TestReload(t *testing.T) {
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
-	expect("renamed", "Two", "loaded a database of places again")
+	expect("renamed", "Two", "reloaded a place database")
 	if l.Version() == version {
 		t.Error("the version is the same")
 	}
@@ -389,7 +389,7 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	expect("removed", "Three, in place", "its data stay in use")
+	expect("removed", "Three, in place", "its data stays in use")
 	write(t, path, whole)
 	expect("back", "Four", "")
 }

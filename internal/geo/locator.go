@@ -64,12 +64,12 @@ func Open(paths []string, log *slog.Logger) (*Locator, error) {
 			return nil, err
 		}
 		all = append(all, d)
-		log.Info("places are also from a database of yours", slog.String("file", path), slog.String("database", d.source.String()))
+		log.Info("places also come from a database that you provided", slog.String("file", path), slog.String("database", d.source.String()))
 	}
 	l.loaded.Store(&all)
 	for _, s := range l.Sources() {
 		if age := time.Since(s.Date); age > oldAfter {
-			log.Warn("the data that places are from are old: give a newer database with --geo, or update Valtrack",
+			log.Warn("the place data is old: give a newer database with --geo, or update Valtrack",
 				slog.String("database", s.String()), slog.Int("days", int(age.Hours()/24)))
 		}
 	}
@@ -131,12 +131,12 @@ func (l *Locator) lookup(ip netip.Addr) (p Place) {
 	for _, d := range *l.loaded.Load() {
 		found, err := d.lookup(ip)
 		if err != nil && l.errors.Allow() {
-			l.log.Warn("cannot read an address's record in a database of places", slog.Any("error", err))
+			l.log.Warn("cannot read an address's record in a place database", slog.Any("error", err))
 		}
 		p.fill(&found, &d.source)
 	}
 	if err := l.table.fill(ip, &p); err != nil && l.errors.Allow() {
-		l.log.Error("cannot read the embedded table of places", slog.Any("error", err))
+		l.log.Error("cannot read the built-in table of places", slog.Any("error", err))
 	}
 	return p
 }
@@ -169,7 +169,7 @@ func (l *Locator) reload(now time.Time) {
 		if err != nil {
 			if l.refused[i] != d.stat {
 				l.refused[i] = d.stat
-				l.log.Warn("a database of places is gone, its data stay in use", slog.Any("error", err))
+				l.log.Warn("a place database is gone, its data stays in use", slog.Any("error", err))
 			}
 			continue
 		}
@@ -180,11 +180,11 @@ func (l *Locator) reload(now time.Time) {
 		loaded, err := openDatabase(d.path)
 		if err != nil {
 			l.refused[i] = stat
-			l.log.Warn("cannot load a database of places again, the one before stays in use", slog.Any("error", err))
+			l.log.Warn("cannot reload a place database, the previous data stays in use", slog.Any("error", err))
 			continue
 		}
 		next[i], l.refused[i], changed = loaded, nil, true
-		l.log.Info("loaded a database of places again", slog.String("file", d.path), slog.String("database", loaded.source.String()))
+		l.log.Info("reloaded a place database", slog.String("file", d.path), slog.String("database", loaded.source.String()))
 	}
 	if changed {
 		l.loaded.Store(&next)

@@ -32,7 +32,7 @@ func ParseLocation(text string) (Location, error) {
 		return Location{}, errors.New(want) // the error has the text, which may have a password
 	}
 	if u.User != nil {
-		return Location{}, errors.New("credentials do not belong into the address, which is logged: give a file or environment variables")
+		return Location{}, errors.New("credentials do not belong in the address, which is logged: use a file or environment variables")
 	}
 	at := Location{endpoint: u.Host, secure: u.Scheme != "http"}
 	path := strings.Trim(u.Path, "/")

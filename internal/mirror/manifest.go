@@ -69,7 +69,7 @@ type known struct {
 }
 
 // errNewer marks a manifest of a later version.
-var errNewer = errors.New("a later version of valtrack has written it: use that version")
+var errNewer = errors.New("it was written by a later version of valtrack: use that version")
 
 // decodeManifest refuses what a Mirror cannot have written: names that lead elsewhere, and
 // parts that do not fit together.

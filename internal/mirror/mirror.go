@@ -122,7 +122,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		if err != nil {
 			pause = min(retryAfter, pause)
 			if limit.Allow() {
-				m.log.Error("the object store is not up to date, trying again", slog.String("location", m.cfg.Location.String()), slog.Duration("retry_in", pause), slog.Any("error", err))
+				m.log.Error("the object store is not up to date, will retry", slog.String("location", m.cfg.Location.String()), slog.Duration("retry_in", pause), slog.Any("error", err))
 			}
 		}
 		select {
@@ -191,7 +191,7 @@ func (m *Mirror) load(ctx context.Context) (own state, old *Manifest, err error)
 	if errors.Is(err, fs.ErrNotExist) {
 		written := own.Copies[m.cfg.Location.String()]
 		if written > 1 {
-			m.log.Warn("the object store has lost its manifest: copying everything that is here again", slog.String("location", m.cfg.Location.String()))
+			m.log.Warn("the object store has lost its manifest: copying everything again", slog.String("location", m.cfg.Location.String()))
 		}
 		return own, &Manifest{Generation: written}, nil
 	}

@@ -447,7 +447,7 @@ func TestRestoreNoticesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := w.copy().Restore(t.Context(), filepath.Join(t.TempDir(), "d"), w.cfg.Log)
-	if err == nil || !strings.Contains(err.Error(), "not what the manifest says") {
+	if err == nil || !strings.Contains(err.Error(), "differs from what the manifest says") {
 		t.Errorf("restore of a damaged copy: %v", err)
 	}
 }

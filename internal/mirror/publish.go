@@ -99,7 +99,7 @@ func (m *Mirror) writeManifest(ctx context.Context, own state, next *Manifest) e
 		return err
 	}
 	if has, err := m.store.verify(ctx, manifestName, int64(len(text)), sum); err != nil || !has {
-		return errors.Join(fmt.Errorf("the manifest in %s is not what was sent", m.cfg.Location), err)
+		return errors.Join(fmt.Errorf("the manifest in %s differs from what was sent", m.cfg.Location), err)
 	}
 	return nil
 }

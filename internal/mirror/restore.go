@@ -26,7 +26,7 @@ import (
 const RestoringDir = "_restoring"
 
 // ErrOccupied marks a directory that has datasets of its own.
-var ErrOccupied = errors.New("it has datasets already: restore into a directory without")
+var ErrOccupied = errors.New("it already has datasets: restore into a directory without any")
 
 // Copy is a copy that can be restored.
 type Copy struct {
@@ -224,7 +224,7 @@ func (c *Copy) fetch(ctx context.Context, work string, e Entry) error {
 		return err
 	}
 	if [sha256.Size]byte(hash.Sum(nil)) != e.sum() {
-		return fmt.Errorf("%s in %s is not what the manifest says: it was damaged or replaced in the store", e.Name, c.store.at)
+		return fmt.Errorf("%s in %s differs from what the manifest says: it was damaged or replaced in the store", e.Name, c.store.at)
 	}
 	found, err := dataset.VerifyPart(ctx, e.Table, f)
 	if err == nil && found != e.Part {

@@ -70,7 +70,7 @@ func (m *Mirror) send(ctx context.Context, o Object, content io.ReadSeeker) erro
 	}
 	has, err = m.store.verify(ctx, o.Name, o.Bytes, o.sum())
 	if err == nil && !has {
-		err = fmt.Errorf("%s in %s is not what was sent", o.Name, m.cfg.Location)
+		err = fmt.Errorf("%s in %s differs from what was sent", o.Name, m.cfg.Location)
 	}
 	return err
 }

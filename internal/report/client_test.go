@@ -100,7 +100,7 @@ func TestNoForkIsAnnounced(t *testing.T) {
 		}
 	}
 	text := r.Forks(nil).announcedText(3)
-	for _, want := range []string{"1 of 3 nodes announce that they know of no next fork", "1 announce version 0x01000000 at epoch 7", "of 1 no record says it"} {
+	for _, want := range []string{"1 of 3 nodes announce that they know of no next fork", "1 announce version 0x01000000 at epoch 7", "of 1 no record tells"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}

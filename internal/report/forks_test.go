@@ -81,7 +81,7 @@ func TestForks(t *testing.T) {
 		}
 		for _, want := range []string{
 			"none is scheduled in the configuration of n", "announced 1 of 7 nodes announce that they know of no next fork, ",
-			"3 announce version 0x02000000 at epoch 1099511627776, 1 announce version 0x02000000 at epoch 1099511627775, of 2 no record says it",
+			"3 announce version 0x02000000 at epoch 1099511627776, 1 announce version 0x02000000 at epoch 1099511627775, of 2 no record tells",
 		} {
 			if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 				t.Errorf("no %q in\n%s", want, &out)
@@ -104,7 +104,7 @@ func TestForksWithoutAnnouncedEpochs(t *testing.T) {
 	if err := f.WriteText(&out); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); strings.Contains(text, "0 of 49") || !strings.Contains(text, "records of 48 of 49 nodes name a version without its epoch") || !strings.Contains(text, "of 1 no record says it") {
+	if text := out.String(); strings.Contains(text, "0 of 49") || !strings.Contains(text, "records of 48 of 49 nodes name a version without its epoch") || !strings.Contains(text, "of 1 no record tells") {
 		t.Error(text)
 	}
 	if !strings.Contains(f.NotTold(), "epoch") {

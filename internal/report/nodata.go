@@ -24,7 +24,7 @@ func NoData(ctx context.Context, dataDir string) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("nothing is stored in %s yet: while 'valtrack run' or a consumer runs, events can be read after the next commit, a minute after the first of them at the latest", dataDir), nil
+	return fmt.Sprintf("nothing is stored in %s yet: while 'valtrack run' or a consumer runs, events become readable with the next commit, at most a minute after the first event", dataDir), nil
 }
 
 // noNodes says why a list of the nodes that completed a handshake is empty.
@@ -42,5 +42,5 @@ func (r *Report) noNodes() string {
 	if r.window() != nil {
 		in = " in this window"
 	}
-	return fmt.Sprintf("no node completed a handshake%s: the records of %d were found, %d had an ended visit; 'valtrack report' has the outcomes, 'valtrack export nodes' lists these nodes", in, found, visited)
+	return fmt.Sprintf("no node completed a handshake%s: the records of %d were found, and visits to %d ended; 'valtrack report' shows the outcomes, 'valtrack export nodes' lists these nodes", in, found, visited)
 }

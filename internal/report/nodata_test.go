@@ -28,7 +28,7 @@ func TestNoData(t *testing.T) {
 	if err := w.Commit(nil); err != nil {
 		t.Fatal(err)
 	}
-	says("nothing is stored in " + dir + " yet: while 'valtrack run' or a consumer runs, events can be read after the next commit")
+	says("nothing is stored in " + dir + " yet: while 'valtrack run' or a consumer runs, events become readable with the next commit")
 	if err := dataset.Append(w, dataset.VisitRow{ID: "a", Common: dataset.Common{Network: "n", Timestamp: hour(1)}}); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestNoData(t *testing.T) {
 func TestNoNodes(t *testing.T) {
 	rows := append(met("a", hour(1), "1", ""), dataset.DiscoveryRow{ID: "b", Common: dataset.Common{Network: "n", Timestamp: hour(3)}}, missed("b", hour(3)))
 	for in, want := range map[dataset.Range]string{
-		{From: hour(2), To: hour(4)}: "no node completed a handshake in this window: the records of 1 were found, 1 had an ended visit",
+		{From: hour(2), To: hour(4)}: "no node completed a handshake in this window: the records of 1 were found, and visits to 1 ended",
 		{From: hour(5), To: hour(6)}: "nothing was recorded in this window; the data is from 2026-11-20T01:00:00Z to 2026-11-20T03:00:00Z",
 	} {
 		var out bytes.Buffer

@@ -71,7 +71,7 @@ func TestTotalsKeepPurgedNodes(t *testing.T) {
 	if err := s.WriteText(&out); err != nil || s.Handshaked != 1 || s.Validators.Nodes != 2 || s.Validators.Removed != 1 {
 		t.Errorf("%v, %+v", err, s.Validators)
 	}
-	if want := "removed these totals include 1 node whose rows were removed since, by 'valtrack purge' or --retention"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+	if want := "removed these totals include 1 node whose rows have since been removed by 'valtrack purge' or --retention"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 		t.Errorf("no %q in\n%s", want, &out)
 	}
 }

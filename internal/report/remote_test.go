@@ -61,7 +61,7 @@ func TestRemoteListsAgain(t *testing.T) {
 func TestRemoteTellsHiddenValidators(t *testing.T) {
 	n := func(f float64) *float64 { return &f }
 	v := validatorsOf(client.Summary{Validators: client.Validators{Attachments: n(1000), Low: n(900), High: n(1100), SilentNodes: n(4.6), HiddenValidators: n(312)}}, client.Meta{})
-	if v == nil || !strings.HasPrefix(v.hidden(), "up to 312 more than that if 5 nodes,") {
+	if v == nil || !strings.HasPrefix(v.hidden(), "up to 312 more if 5 nodes,") {
 		t.Errorf("%+v", v)
 	}
 }

@@ -81,7 +81,7 @@ func (s *Sentry) nameClock() {
 	if s.ClockErrors == 0 {
 		return
 	}
-	text := fmt.Sprintf("%d events of the last %d days are not used, since their times are off by up to %s",
+	text := fmt.Sprintf("%d events of the last %d days are not used, because their times are off by up to %s",
 		s.ClockErrors, clockErrorDays, (time.Duration(s.ClockErrorMS) * time.Millisecond).Abs().Round(time.Second))
 	s.Faults = append(slices.Clone(s.Faults), tracker.SentryFault{Fault: tracker.FaultClock, Text: text})
 }

@@ -32,7 +32,7 @@ func TestNodesThatLeft(t *testing.T) {
 		"watched still":                   {[]any{handshake}, `^$`},
 		"interrupted by us":               {[]any{handshake, ended("a", hour(2), "canceled")}, `^$`},
 		"refused since": {[]any{handshake, missed("a", hour(2)), missed("a", hour(3))},
-			`^It was last heard at 2026-11-20T01:00:00Z, .* the last visit, at 2026-11-20T03:00:00Z, ended with "refused" \(connection refused: `},
+			`^It was last heard from at 2026-11-20T01:00:00Z, .* the last visit, at 2026-11-20T03:00:00Z, ended with "refused" \(connection refused: `},
 		"no room since": {[]any{handshake, ended("a", hour(3), "goodbye")}, `ended with "goodbye" \(the node ended`},
 		"back again":    {[]any{handshake, missed("a", hour(2)), met("a", hour(3), "1", "")[0]}, `^$`},
 		"never met, found and tried": {[]any{dataset.DiscoveryRow{ID: "a", Common: dataset.Common{Network: "n", Timestamp: hour(1)}}, missed("a", hour(2))},

@@ -36,19 +36,19 @@ func (c Calibration) WriteText(w io.Writer) error {
 }
 
 var calibrationLegend = []field{
-	{"M1", "whether duties vary from epoch to epoch as they should (M1 to M5 are explained in docs/methodology.md)"},
-	{"M2", "the rate at which duties show over the assumed one, by the nodes whose custody groups say how many validators they have"},
+	{"M1", "whether duties vary from epoch to epoch as expected (M1 to M5 are explained in docs/methodology.md)"},
+	{"M2", "the observed rate of duties relative to the assumed one, from nodes whose custody groups reveal how many validators they have"},
 	{"M3", "how long subscriptions last"},
-	{"M4", "the total: low when most validators run on no counted node, or fewer duties show than assumed; failed when more are found than nodes that share validators explain"},
+	{"M4", "the total: low when most validators run on no counted node, or fewer duties show than assumed; failed when more are found than nodes sharing validators can explain"},
 	{"M5", "nodes whose validators you know: --known FILE"},
 	{"too few", "not enough nodes for the test"},
 	{"unsure", "the rate is not known to within a tenth"},
 	{"heterogeneous", "the nodes show duties at different rates"},
-	{"!", "the version differs from what is assumed, or its rate is not known, and its estimates are made with the fitted rates and their errors; no test switches evidence off"},
+	{"!", "the version differs from the assumptions, or its rate is unknown; its estimates use the fitted rates and their errors; no test switches evidence off"},
 	{"unproven", "no test had enough nodes, and the rates are those of the client's other versions, if it has any"},
 	{"lifetimes", "how many short-lived subscriptions lasted so many slots"},
-	{"prior", "the number of validators that a node is taken to have before anything is seen of it, learned from all nodes"},
-	{"spurious subnets", "how many subnets an observation shows that no duty explains"},
+	{"prior", "the number of validators that a node is assumed to have before anything is observed, learned from all nodes"},
+	{"spurious subnets", "how many subnets of an observation no duty explains"},
 }
 
 func (c Calibration) writeVersions(p *page) {

@@ -20,10 +20,10 @@ func (c Changes) WriteText(w io.Writer) error {
 			field{"nodes", c.counts()},
 			field{"changes", fmt.Sprintf("%d appeared, %d vanished, %d moved, %d upgraded", len(c.Appeared), len(c.Vanished), len(c.Moved), len(c.Upgraded))})
 		if c.NoHandshake > 0 {
-			list = append(list, field{"no handshake", plural(c.NoHandshake, "node") + " of before answered in the window without completing one"})
+			list = append(list, field{"no handshake", plural(c.NoHandshake, "node") + " of the span before answered in the window without completing one"})
 		}
 		if c.NotTried > 0 {
-			list = append(list, field{"not known", plural(c.NotTried, "node") + " of before were not dialled in the window"})
+			list = append(list, field{"not known", plural(c.NotTried, "node") + " of the span before were not dialled in the window"})
 		}
 		p.fields(list)
 		c.writeTables(p)
@@ -39,13 +39,13 @@ func (c Changes) WriteText(w io.Writer) error {
 func (c Changes) advice() string {
 	w := c.Window
 	if w.covered() <= 0 {
-		return "nothing was recorded in the window. Start a sentry, or choose --from and --to within the data, with as long a time before --from."
+		return "nothing was recorded in the window. Start a sentry, or choose --from and --to within the data, with an equally long time before --from."
 	}
 	half := (w.To - w.DataFrom) / 2 / time.Minute.Milliseconds()
 	if half < 1 {
-		return "they need data of as long a time before the window, and the data is younger than two minutes. Wait for more."
+		return "they need data from an equally long time before the window, and the data covers less than two minutes. Wait for more."
 	}
-	return fmt.Sprintf("they need data of as long a time before the window. Choose a later --from or a shorter time, such as --changes %dm.", half)
+	return fmt.Sprintf("they need data from an equally long time before the window. Choose a later --from or a shorter time, such as --changes %dm.", half)
 }
 
 // counts says how many nodes there were, and how the two numbers go together.
@@ -64,7 +64,7 @@ func (w Window) text() string {
 	case w.covered() <= 0:
 		text += "; nothing was recorded in it"
 	case w.GapsMS > 0:
-		text += fmt.Sprintf("; nothing was recorded in %s of it, so that nodes which were there may count as appeared", span(w.GapsMS))
+		text += fmt.Sprintf("; nothing was recorded for %s of it, so nodes that were there may count as appeared", span(w.GapsMS))
 	}
 	return text
 }

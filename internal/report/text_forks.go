@@ -25,9 +25,9 @@ func (f Forks) WriteText(w io.Writer) error {
 	}
 	switch {
 	case f.Network == "" && nodes == 0:
-		list = append(list, field{"next fork", "not known: no data yet, events can be read after the next commit"})
+		list = append(list, field{"next fork", "unknown: no data yet; events become readable with the next commit"})
 	case f.Network == "":
-		list = append(list, field{"next fork", "not known: the schedule of this data's network is not known, give --network or --network-dir; below is what nodes announce"})
+		list = append(list, field{"next fork", "unknown: the schedule of this data's network is unknown, give --network or --network-dir; below is what nodes announce"})
 	case f.Next == nil:
 		list = append(list, field{"network", f.now()},
 			field{"next fork", fmt.Sprintf("none is scheduled in the configuration of %s, so there is nothing to be ready for", f.Network)},
@@ -134,7 +134,7 @@ func (f Forks) announcedText(nodes int) string {
 		words = append(words, plural(more, "other fork")+" by fewer nodes")
 	}
 	if unknown > 0 {
-		words = append(words, fmt.Sprintf("of %d no record says it", unknown))
+		words = append(words, fmt.Sprintf("of %d no record tells", unknown))
 	}
 	return strings.Join(words, ", ")
 }

@@ -28,11 +28,11 @@ func (g Groups) WriteText(w io.Writer) error {
 		list = append(list, g.Window.fields()...)
 	}
 	if g.Simulated {
-		list = append(list, field{"places", "simulated: of public addresses that stand in for those of the devnet's nodes"})
+		list = append(list, field{"places", "simulated: places of public addresses that stand in for those of the devnet's nodes"})
 	}
 	t := g.Total
 	list = append(list,
-		field{"nodes", fmt.Sprintf("%d that count in totals, about %.0f of them with validators", t.Nodes, t.WithValidators)},
+		field{"nodes", fmt.Sprintf("%d counted in totals, about %.0f of them with validators", t.Nodes, t.WithValidators)},
 		field{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] of validators to nodes", t.Attachments, t.AttachmentsLow, t.AttachmentsHigh)})
 	words := []string{"[low to high]", "node", "attachment"}
 	if c := g.Concentration; c != nil {

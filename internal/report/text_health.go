@@ -35,7 +35,7 @@ func WriteHealth(w io.Writer, h *dataset.Health, tracker string) error {
 	p.sentence("(boot: one start of a sentry; last: the highest number of an event from it; of these, stored, rejected and missing)")
 	for _, s := range h.Sentries {
 		if s.Far > 0 {
-			p.sentence("far  %s-%s  %d events with counters that no sentry reaches: somebody made them up, and an earlier version stored them", s.Sentry, s.Boot, s.Far)
+			p.sentence("far  %s-%s  %d events with counters that no sentry reaches: someone made them up, and an earlier version stored them", s.Sentry, s.Boot, s.Far)
 		}
 		for i, gap := range s.Gaps {
 			if i == maxGapsShown {
@@ -61,7 +61,7 @@ func writeDamage(p *page, t dataset.TableHealth) {
 		p.sentence("unreadable  %s: %s", u.File, u.Error)
 	}
 	for _, path := range t.SetAside {
-		p.sentence("damaged  %s: set aside by a consumer; put a whole copy back into the table, or accept the loss, and remove it", path)
+		p.sentence("damaged  %s: set aside by a consumer; put an intact copy back into the table, or accept the loss, and remove it", path)
 	}
 	for _, hole := range t.Holes {
 		rows := fmt.Sprintf("at most %d rows", hole.Events)
@@ -74,7 +74,7 @@ func writeDamage(p *page, t dataset.TableHealth) {
 		p.sentence("disagrees  %s: segments %d to %d: %s", t.Table, d.First, d.Last, d.Problem)
 	}
 	for _, path := range t.Overlapping {
-		p.sentence("overlaps  %s: it has the number of a merged part but other rows: two consumers have written to this directory", path)
+		p.sentence("overlaps  %s: it has the number of a merged part but different rows: two consumers have written to this directory", path)
 	}
 	for _, path := range t.Foreign {
 		p.sentence("foreign  %s: not a part of this dataset, move it away: other readers count its rows, or fail", path)

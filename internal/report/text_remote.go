@@ -61,7 +61,7 @@ func without(v any, members map[string][]string) ([]byte, error) {
 
 // NotTold is what a report of the API lacks.
 func (RemoteSummary) NotTold() string {
-	return "numbers of rows, short-lived subnets, other sentries, unaccounted validators, and what makes the total uncertain"
+	return "row counts, short-lived subnets, other sentries, unaccounted validators, and what makes the total uncertain"
 }
 
 // WriteText writes the summary for people.

@@ -17,7 +17,7 @@ func (s Sentries) WriteText(w io.Writer) error {
 
 func (s Sentries) write(p *page) {
 	if len(s.Sentries) == 0 {
-		p.sentence("no sentry is known: a consumer of this version has stored no event yet, or run 'valtrack rebuild'")
+		p.sentence("no sentry is known: no consumer of this version has stored an event yet, or 'valtrack rebuild' is needed")
 		return
 	}
 	rows := [][]string{}

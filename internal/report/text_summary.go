@@ -43,7 +43,7 @@ func (s Summary) writeHead(p *page) {
 	if s.Window != nil {
 		seen, records = " (these nodes, since they were first found)", "with a new or changed record"
 		if s.Handshaked > s.Rows.Handshakes {
-			watched = "; nodes that were still watched after an earlier handshake are counted, too"
+			watched = "; nodes still being watched after an earlier handshake are included"
 		}
 	}
 	list = append(list,
@@ -139,7 +139,7 @@ func (w Window) fields() []field {
 		}
 		gaps = append(gaps, clock(g.From)+" to "+clock(g.To))
 	}
-	return append(list, field{"incomplete", fmt.Sprintf("nothing was recorded in %s of it: %s", span(w.GapsMS), strings.Join(gaps, ", "))})
+	return append(list, field{"incomplete", fmt.Sprintf("nothing was recorded for %s of it: %s", span(w.GapsMS), strings.Join(gaps, ", "))})
 }
 
 // tail says where the rows end before the window does; empty when they do not, or when a gap
@@ -149,14 +149,14 @@ func (w Window) tail() string {
 	if w.DataTo == 0 || w.DataTo >= w.To || inGap {
 		return ""
 	}
-	return fmt.Sprintf("%s, %s before the window's end: later events, if there are any, can be read after the next commit", clock(w.DataTo), span(w.To-w.DataTo))
+	return fmt.Sprintf("%s, %s before the window's end: later events, if any, become readable with the next commit", clock(w.DataTo), span(w.To-w.DataTo))
 }
 
 // fields are the totals of a network.
 func (v *Validators) fields(network string, inWindow bool) []field {
 	asOf := ""
 	if inWindow {
-		asOf = fmt.Sprintf("; as of %s, for all nodes that were met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
+		asOf = fmt.Sprintf("; as of %s, for all nodes met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
 	}
 	list := append(v.totalsWithHidden(network, asOf), field{"unaccounted", v.unaccountedText()}, v.stakeField())
 	if text := v.Uncertainty.text(); text != "" {
@@ -165,7 +165,7 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	list = append(list, v.concentration()...)
 	list = append(list, v.notCountedFields()...)
 	if v.Removed > 0 {
-		list = append(list, field{"removed", fmt.Sprintf("these totals include %s whose rows were removed since, by 'valtrack purge' or --retention; totals of past hours are kept", plural(v.Removed, "node"))})
+		list = append(list, field{"removed", fmt.Sprintf("these totals include %s whose rows have since been removed by 'valtrack purge' or --retention; totals of past hours are kept", plural(v.Removed, "node"))})
 	}
 	if v.LostDays > 0 {
 		list = append(list, field{"lost", fmt.Sprintf("%d days of statistics that could not be decoded: 'valtrack rebuild' recomputes them", v.LostDays)})
@@ -184,7 +184,7 @@ func (v *Validators) totalFields(network, asOf string) []field {
 
 func (v *Validators) stakeField() field {
 	if v.StakeETH == nil || v.StakeLow == nil || v.StakeHigh == nil {
-		return field{"stake", "not known: give --beacon-api or --mean-balance to the consumer"}
+		return field{"stake", "unknown: give --beacon-api or --mean-balance to the consumer"}
 	}
 	return field{"stake", fmt.Sprintf("%.0f ETH [%.0f to %.0f]", *v.StakeETH, *v.StakeLow, *v.StakeHigh)}
 }
@@ -192,7 +192,7 @@ func (v *Validators) stakeField() field {
 // notCountedFields say which peer ids count twice, or not at all.
 func (v *Validators) notCountedFields() (list []field) {
 	if v.InboundOnly > 0 {
-		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without an address, one node with two ids cannot be recognised", v.InboundOnly)})
+		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without addresses, one node with two ids cannot be recognised", v.InboundOnly)})
 	}
 	if v.DuplicateIDs > 0 {
 		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
@@ -208,7 +208,7 @@ func ofDevnet(network string) string {
 	if network != simulated {
 		return ""
 	}
-	return ", a number that this devnet simulates, nearly all of them on no node"
+	return ", a number simulated by this devnet, nearly all of them on no node"
 }
 
 // note says what is wrong with the total.
@@ -220,9 +220,9 @@ func (v *Validators) note() string {
 		return ": low, as most validators run on no counted node, or fewer duties show than assumed"
 	case estimate.Unsure.String():
 		if v.Concentrated == 0 { // an hour that was computed again from its rows
-			return ": unsure, as it is more than one node per validator explains, and on how many nodes they ran then is not known"
+			return ": unsure, because it is more than one node per validator explains, and on how many nodes they ran then is unknown"
 		}
-		return ": unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
+		return ": unsure, because more than 5 % of the network's validators are claimed by a few network prefixes and not counted"
 	}
 	return ""
 }
@@ -231,7 +231,7 @@ func (v *Validators) note() string {
 func (v *Validators) multiplicityText() string {
 	k := v.Multiplicity
 	if k == nil {
-		return "not measured: too few duties of nodes that were watched at the same time"
+		return "not measured: too few duties of nodes watched at the same time"
 	}
 	text := fmt.Sprintf("%.2f [%.2f to %.2f]", k.Mean, k.Low, k.High)
 	if k.Measured > 0 { // the API does not tell
@@ -258,7 +258,7 @@ func (v *Validators) hidden() string {
 		return ""
 	}
 	nodes := max(1, int(math.Round(v.SilentNodes)))
-	return fmt.Sprintf("up to %.0f more than that if %s, whose custody groups require validators, have them and show no duty: whether they do, or keep these groups by choice, is not known",
+	return fmt.Sprintf("up to %.0f more if %s, whose custody groups require validators, have them and show no duty: whether they do, or keep these groups by choice, is unknown",
 		v.HiddenValidators, plural(nodes, "node"))
 }
 
@@ -279,7 +279,7 @@ func (v *Validators) concentration() (list []field) {
 		if v.Prefixes > 0 {
 			in = plural(v.Prefixes, "network prefix")
 		}
-		list = append(list, field{"concentrated", fmt.Sprintf("%s in %s (/24 or /48) claim %.0f validators, of which %.0f are counted; the intervals reach from none of them to all",
+		list = append(list, field{"concentrated", fmt.Sprintf("%s in %s (/24 or /48) claim %.0f validators, of which %.0f are counted; the intervals range from none of them to all",
 			plural(v.Concentrated, "node"), in, v.Claimed, v.Admitted)})
 	}
 	if v.LargePrefixes > 0 {
@@ -306,7 +306,7 @@ func (v *Validators) writeTables(p *page) {
 		rows = append(rows, []string{b.name(), fmt.Sprint(b.Nodes), share(b.Nodes, v.Nodes), fmt.Sprintf("%.0f", b.Validators)})
 	}
 	p.table([]column{{name: "VALIDATORS OF A NODE"}, {name: "NODES"}, {name: "SHARE"}, {name: "VALIDATORS"}}, rows)
-	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f [%.0f to %.0f] sums means, which have a node's small chance of very many validators in them; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators, v.Low, v.High)
+	p.sentence("(both by the medians, which sum to %.0f: the total of %.0f [%.0f to %.0f] sums means, which include each node's small chance of very many validators; a node that has validators with a probability of 40 %% is at 0 here, and 0.4 of a node with validators above)", v.medians(), v.Validators, v.Low, v.High)
 	rows = [][]string{}
 	for _, n := range v.Top {
 		rows = append(rows, []string{n.ID, orUnknown(n.Client), fmt.Sprint(n.Validators), fmt.Sprintf("%.0f to %.0f", n.ValidatorsLow, n.ValidatorsHigh), n.flagsText(), eth(n.StakeETH), ethRange(n.StakeLow, n.StakeHigh)})
@@ -351,7 +351,7 @@ func (u Uncertainty) text() string {
 		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from %s: %s", 100*u.Share, plural(len(u.Nodes), "node"), strings.Join(names, "; ")))
 	}
 	if u.Assumptions >= least {
-		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from assumptions that are the same for all nodes", 100*u.Assumptions))
+		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from assumptions shared by all nodes", 100*u.Assumptions))
 	}
 	if u.Misfits >= least {
 		parts = append(parts, fmt.Sprintf("%.0f %% of it comes from the rates of client versions, see --calibration", 100*u.Misfits))

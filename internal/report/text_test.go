@@ -147,9 +147,9 @@ func TestConcentrationIsSaid(t *testing.T) {
 	}
 	flood := of(tracker.Concentration{Concentrated: 12, Prefixes: 1, Claimed: 421_972, Admitted: 183, LargePrefixes: 1, LargestPrefix: 0.444}, "unsure")
 	for _, want := range []string{
-		"concentrated: 12 nodes in 1 network prefix (/24 or /48) claim 421972 validators, of which 183 are counted; the intervals reach from none of them to all\n",
+		"concentrated: 12 nodes in 1 network prefix (/24 or /48) claim 421972 validators, of which 183 are counted; the intervals range from none of them to all\n",
 		"large: 1 network prefix with nodes that claim more than 5 % of the active validators; the largest 44.4 %\n",
-		"unsure, as more than 5 % of the network's validators are claimed by a few network prefixes and not counted",
+		"unsure, because more than 5 % of the network's validators are claimed by a few network prefixes and not counted",
 	} {
 		if !strings.Contains(flood, want) {
 			t.Errorf("no %q in:\n%s", want, flood)
@@ -167,7 +167,7 @@ func TestConcentrationIsSaid(t *testing.T) {
 func TestShareOfADevnet(t *testing.T) {
 	for network, want := range map[string]string{
 		"mainnet": "0.7 % of the network's 950000 active validators; one",
-		"devnet":  "0.7 % of the network's 950000 active validators, a number that this devnet simulates, nearly all of them on no node; one",
+		"devnet":  "0.7 % of the network's 950000 active validators, a number simulated by this devnet, nearly all of them on no node; one",
 	} {
 		s := Summary{Networks: []string{network}, Rows: Counts{Visits: 1}, Validators: &Validators{Totals: tracker.Totals{ActiveValidators: 950_000, Ratio: 0.007}}}
 		var out bytes.Buffer
@@ -186,8 +186,8 @@ func TestWhatTotalsLeaveOpen(t *testing.T) {
 		text += f.name + ": " + f.value + "\n"
 	}
 	for _, want := range []string{
-		"attachments: 1000 [900 to 1100] on 100 nodes", "hidden: up to 312 more than that if 5 nodes, whose custody groups require validators, have them and show no duty",
-		"on how many nodes they ran then is not known",
+		"attachments: 1000 [900 to 1100] on 100 nodes", "hidden: up to 312 more if 5 nodes, whose custody groups require validators, have them and show no duty",
+		"on how many nodes they ran then is unknown",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
@@ -195,7 +195,7 @@ func TestWhatTotalsLeaveOpen(t *testing.T) {
 	}
 	v.HiddenValidators, v.Concentrated = 0, 3
 	for _, f := range v.fields("mainnet", false) {
-		if f.name == "hidden" || strings.Contains(f.value, "is not known") && f.name == "share" {
+		if f.name == "hidden" || strings.Contains(f.value, "is unknown") && f.name == "share" {
 			t.Errorf("%s: %s", f.name, f.value)
 		}
 	}

@@ -13,16 +13,16 @@ func (a Accuracy) WriteText(w io.Writer) error {
 		{"nodes", fmt.Sprintf("%d can complete a handshake, %d are estimated", a.Nodes, a.Estimated)},
 	}
 	if missing := a.Nodes - a.Estimated; missing > 0 {
-		list = append(list, field{"not estimated", fmt.Sprintf("%s of these, with %d validators: in no number below", plural(missing, "node"), a.NotEstimatedValidators)})
+		list = append(list, field{"not estimated", fmt.Sprintf("%s of these, with %d validators: not in the numbers below", plural(missing, "node"), a.NotEstimatedValidators)})
 	}
 	if a.Unreachable > 0 {
-		list = append(list, field{"unreachable", fmt.Sprintf("%s that cannot complete a handshake, with %d validators: in no number below", plural(a.Unreachable, "node"), a.UnreachableValidators)})
+		list = append(list, field{"unreachable", fmt.Sprintf("%s that cannot complete a handshake, with %d validators: not in the numbers below", plural(a.Unreachable, "node"), a.UnreachableValidators)})
 	}
 	if a.OtherFork > 0 {
-		list = append(list, field{"other fork", plural(a.OtherFork, "node") + " of the devnet with a record of another network or fork: found but not visited, and in no number below"})
+		list = append(list, field{"other fork", plural(a.OtherFork, "node") + " of the devnet with a record of another network or fork: found but not visited, and not in the numbers below"})
 	}
 	if a.Unknown > 0 {
-		list = append(list, field{"left out", plural(a.Unknown, "node") + " of the data that the truth file does not have: of an earlier devnet in this directory, or joined later"})
+		list = append(list, field{"left out", plural(a.Unknown, "node") + " in the data that the truth file lacks: from an earlier devnet in this directory, or joined later"})
 	}
 	if a.Estimated == 0 {
 		p.fields(append(list, field{"no data", "nothing is estimated yet"}))

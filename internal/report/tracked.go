@@ -85,7 +85,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 			}
 		}
 		if why.On+why.Off == 0 && !p.Estimate.AllSubnets {
-			out.Used += "; of the attestation subnets nothing could be used yet"
+			out.Used += "; nothing of the attestation subnets could be used yet"
 		}
 		if why.SyncOn+why.SyncOff > 0 {
 			out.Sync = new(estimated(why.Sync))

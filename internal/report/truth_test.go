@@ -61,11 +61,11 @@ func TestAccuracy(t *testing.T) {
 		t.Errorf("%v\n%s", err, &out)
 	}
 	for _, want := range []string{
-		"not estimated 1 node of these, with 7 validators: in no number below", "unreachable 1 node that cannot complete a handshake, with 9 validators: in no number below",
-		"other fork 1 node of the devnet with a record of another network or fork: found but not visited, and in no number below",
-		"left out 1 node of the data that the truth file does not have",
+		"not estimated 1 node of these, with 7 validators: not in the numbers below", "unreachable 1 node that cannot complete a handshake, with 9 validators: not in the numbers below",
+		"other fork 1 node of the devnet with a record of another network or fork: found but not visited, and not in the numbers below",
+		"left out 1 node in the data that the truth file lacks",
 		"error half of the 2 nodes with ten validators or more are off by 30.0 % at most",
-		"detection the nodes with validators that have one with a probability of 90 % or more. It may fall with more data:",
+		"detection nodes that have at least one validator with 90 % probability or more. It may fall with more data:",
 		"1 of 3 hold the truth (33.3 %; 90 % or more are meant to); on these nodes are 100 of the 120 validators (83.3 %)",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {

@@ -46,11 +46,11 @@ func doubtsOf(f estimate.Flags) (list []string) {
 		flag estimate.Flags
 		text string
 	}{
-		{estimate.FlagEveryDuty, "it may show every duty, and not only those of aggregators: the interval has the numbers of both"},
-		{estimate.FlagSilent, "its custody groups require validators and no duty shows, so that it keeps them by choice, or hides its duties: the upper end is that of the second"},
-		{estimate.FlagConflict, "its signals exclude each other, and the interval has what each of them says"},
-		{estimate.FlagSaturated, "it fills nearly all that can be seen, and more validators would hardly show"},
-		{estimate.FlagMoved, "its number of validators changed within the week, and only the days since count"},
+		{estimate.FlagEveryDuty, "it may show every duty, not only those of aggregators: the interval covers both"},
+		{estimate.FlagSilent, "its custody groups require validators but no duty shows, so it either keeps them by choice or hides its duties: the upper end is for the latter"},
+		{estimate.FlagConflict, "its signals contradict each other, and the interval covers what each of them says"},
+		{estimate.FlagSaturated, "it fills nearly everything that can be observed, and more validators would hardly show"},
+		{estimate.FlagMoved, "its number of validators changed within the week, and only the days since then count"},
 	} {
 		if f&doubt.flag != 0 {
 			list = append(list, doubt.text)
@@ -60,10 +60,10 @@ func doubtsOf(f estimate.Flags) (list []string) {
 }
 
 // unvisited says when a node that was found is not visited.
-const unvisited = "A node that was found is not visited until it is its turn, and never when its record is of another fork, has no address that can be dialled, or is excluded or of another shard."
+const unvisited = "A node that was found is visited when its turn comes, and never if its record is of another fork, has no address that can be dialled, is excluded, or belongs to another shard."
 
 // uncounted says why a node that never completed a handshake is in no total.
-const uncounted = "It is in no total: only nodes that completed a handshake are counted."
+const uncounted = "It is not in the totals: only nodes that completed a handshake are counted."
 
 // noteOf says of a node that never completed a handshake, or that does not answer any more, what
 // that means, and since when; empty for others.
@@ -111,7 +111,7 @@ func forkNote(n *Node, nodes map[string]*Node) string {
 	if !met {
 		return ""
 	}
-	return fmt.Sprintf("Its record has the fork digest %s, which no node that completed a handshake has: probably it is of another fork. Such nodes are not visited.", printable.Clean(*n.ForkDigest))
+	return fmt.Sprintf("Its record has the fork digest %s, which no node that completed a handshake has: it is probably on another fork. Such nodes are not visited.", printable.Clean(*n.ForkDigest))
 }
 
 // goodbyeNote says why a node that never completed a handshake ended the last visit with a goodbye;
@@ -124,7 +124,7 @@ func goodbyeNote(n *Node, visits []dataset.VisitRow) string {
 		if v.Started != n.began || v.GoodbyeCode == nil {
 			continue
 		}
-		return fmt.Sprintf("The code of the last goodbye was %d: %s.", *v.GoodbyeCode, cmp.Or(event.GoodbyeMeaning(*v.GoodbyeCode), "its meaning is not known"))
+		return fmt.Sprintf("The code of the last goodbye was %d: %s.", *v.GoodbyeCode, cmp.Or(event.GoodbyeMeaning(*v.GoodbyeCode), "its meaning is unknown"))
 	}
 	return ""
 }
@@ -136,7 +136,7 @@ func goneText(n *Node) string {
 	if n.began <= n.LastSeen || meaning == "" || n.LastOutcome == event.OutcomeCanceled {
 		return ""
 	}
-	return fmt.Sprintf("It was last heard at %s, and what is said here is from that time: the last visit, at %s, ended with %q (%s).",
+	return fmt.Sprintf("It was last heard from at %s, and everything here dates from then: the last visit, at %s, ended with %q (%s).",
 		clock(n.LastSeen), clock(n.began), n.LastOutcome, meaning)
 }
 
@@ -147,14 +147,14 @@ func uncountedText(n *Node, d *Tracked, newest int64) string {
 		return ""
 	}
 	if n.handshake < newest-tracker.CountedFor.Milliseconds() {
-		return fmt.Sprintf("It is in no total any more: its last handshake, at %s, was more than %.0f hours before the newest of all nodes.", clock(n.handshake), tracker.CountedFor.Hours())
+		return fmt.Sprintf("It is no longer in the totals: its last handshake, at %s, was more than %.0f hours before the newest of all nodes.", clock(n.handshake), tracker.CountedFor.Hours())
 	}
 	for _, o := range d.SameAddress {
 		if o.LastSeen >= n.handshake {
-			return fmt.Sprintf("It is in no total: %s was met at its address later, and is taken for the same node.", o.ID)
+			return fmt.Sprintf("It is not in the totals: %s was met at its address later, and is taken to be the same node.", o.ID)
 		}
 	}
-	return "It is in no total: its network prefix has more nodes, or claims more validators, than may count."
+	return "It is not in the totals: its network prefix has more nodes, or claims more validators, than may count."
 }
 
 // historyText says in words when a node's number of validators changed; empty where no change
@@ -177,7 +177,7 @@ func (d *Tracked) historyText() string {
 			parts = append(parts, fmt.Sprintf("from %s to %s it had %s", from, to, had))
 		}
 	}
-	text := strings.Join(parts, ", ") + ". The estimate is the last of these; the others are from its subnets alone."
+	text := strings.Join(parts, ", ") + ". The estimate is the last of these; the others come from its subnets alone."
 	return "Its duties show that its number of validators changed: " + text
 }
 
@@ -221,10 +221,10 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		out += ", hence about " + d.Subnets.interval()
 	} else {
 		// The watch shows duties of before and after it, or several that count as one.
-		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and for how many validators nodes usually have, %d filled and %d empty give about %s", d.CellsOn, d.CellsOff, d.Subnets.interval())
+		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and how many validators nodes usually have, %d filled and %d empty give about %s", d.CellsOn, d.CellsOff, d.Subnets.interval())
 	}
 	if p.Estimate.Trust == estimate.TrustWide && measured(state, p) {
-		out += "; its client version shows duties at another rate than assumed, or at one that is not known to within a tenth, which the interval has (report --calibration)"
+		out += "; its client version shows duties at another rate than assumed, or at one not known to within a tenth, which the interval includes (report --calibration)"
 	}
 	return out
 }

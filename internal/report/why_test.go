@@ -176,7 +176,7 @@ func TestNodesThatWereNeverReached(t *testing.T) {
 	if err := e.WriteText(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"192.0.2.3, port 9000, from its record", `The outcome "dial_timeout" means: no answer: the node is down`, "It is in no total",
+	for _, want := range []string{"192.0.2.3, port 9000, from its record", `The outcome "dial_timeout" means: no answer: the node is down`, "It is not in the totals",
 		"[/ip4/127.10.0.87/tcp/43159] dial tcp4 127.10.0.87:43159: i/o timeout"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
@@ -216,15 +216,15 @@ func TestWhyNodesAreNotVisited(t *testing.T) {
 	ip := ptr("192.0.2.3")
 	r := reportOf(t, dataset.Range{}, met, found("same", "0x01000000", ip), found("other", "0x02000000", ip), found("nowhere", "0x01000000", nil))
 	for id, want := range map[string]string{
-		"same":    `is not visited until it is its turn`,
-		"other":   `the fork digest 0x02000000, which no node that completed a handshake has: probably it is of another fork.`,
+		"same":    `is visited when its turn comes`,
+		"other":   `the fork digest 0x02000000, which no node that completed a handshake has: it is probably on another fork.`,
 		"nowhere": `It cannot be visited: its record has no address.`,
 	} {
 		e, err := r.Evidence(t.Context(), t.TempDir(), r.nodes[id])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(e.Note, "until it is its turn") != (id == "same") {
+		if strings.Contains(e.Note, "when its turn comes") != (id == "same") {
 			t.Errorf("%s: %s", id, e.Note)
 		}
 		if !strings.Contains(e.Note, want) || (id != "other") == strings.Contains(e.Note, "which no node") {

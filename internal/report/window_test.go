@@ -92,7 +92,7 @@ func TestGaps(t *testing.T) {
 	if err := reportOf(t, dataset.Range{From: hour(1), To: hour(4)}, rows...).Summary().WriteText(&out); err != nil {
 		t.Fatal(err)
 	}
-	if want := "nothing was recorded in 1h9m of it: 2026-11-20T01:51:00Z to 2026-11-20T03:00:00Z"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
+	if want := "nothing was recorded for 1h9m of it: 2026-11-20T01:51:00Z to 2026-11-20T03:00:00Z"; !strings.Contains(strings.Join(strings.Fields(out.String()), " "), want) {
 		t.Errorf("no %q in\n%s", want, &out)
 	}
 }
@@ -134,7 +134,7 @@ func TestTimeBeforeTheData(t *testing.T) {
 // totals beside them are of.
 func TestTailOfAWindow(t *testing.T) {
 	for to, want := range map[int64]string{
-		hour(2):             "stored until 2026-11-20T01:50:00Z, 10m before the window's end: later events, if there are any, can be read after the next commit",
+		hour(2):             "stored until 2026-11-20T01:50:00Z, 10m before the window's end: later events, if any, become readable with the next commit",
 		hour(2) - 10*60_000: "",
 		hour(9):             "", // a gap says it
 	} {
@@ -148,7 +148,7 @@ func TestTailOfAWindow(t *testing.T) {
 		if want != "" && !strings.Contains(text, want) || want == "" && strings.Contains(text, "stored until") {
 			t.Errorf("want %q in\n%s", want, &out)
 		}
-		if !strings.Contains(text, "as of 2026-11-20T01:00:00Z, for all nodes that were met in the 24 hours before that, whatever the window") {
+		if !strings.Contains(text, "as of 2026-11-20T01:00:00Z, for all nodes met in the 24 hours before that, whatever the window") {
 			t.Errorf("%s", &out)
 		}
 	}

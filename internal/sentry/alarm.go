@@ -282,7 +282,7 @@ func (a *alarm) check(now time.Time) (unknown float64) {
 	switch {
 	case a.raised && !wrong && s.current > alarmMajority:
 		a.raised = false
-		a.log.Info("the fork digests match our schedule again", slog.Int("nodes", s.nodes))
+		a.log.Info("fork digests match our schedule again", slog.Int("nodes", s.nodes))
 	case (wrong || a.raised) && (!a.raised || now.Sub(a.logged) >= a.bucket):
 		a.raised, a.logged = true, now
 		attrs := []any{
@@ -300,12 +300,12 @@ func (a *alarm) check(now time.Time) (unknown float64) {
 func alarmMessage(moved, wrong bool) string {
 	switch {
 	case moved:
-		return "many nodes of this network have a fork digest that our schedule does not: most likely it forked " +
-			"and this configuration is old; update valtrack, or the config.yaml of --network-dir"
+		return "many nodes of this network have a fork digest that is not in our schedule: most likely the network has forked " +
+			"and this configuration is outdated; update valtrack, or the config.yaml of --network-dir"
 	case wrong:
-		return "many nodes of this network announce a next fork that our schedule does not have; " +
-			"update valtrack, or the config.yaml of --network-dir, before it comes"
+		return "many nodes of this network announce a next fork that is not in our schedule; " +
+			"update valtrack, or the config.yaml of --network-dir, before it activates"
 	}
-	return "the fork alarm stays: it is unknown whether this network still has a fork that our schedule does not, " +
-		"since too few nodes with our digest have answered lately; update valtrack, or the config.yaml of --network-dir"
+	return "the fork alarm stays on: whether this network still has a fork that is not in our schedule is unknown, " +
+		"because too few nodes with our digest have answered lately; update valtrack, or the config.yaml of --network-dir"
 }

@@ -119,7 +119,7 @@ func TestANetworkThatMovedOnRaisesTheAlarm(t *testing.T) {
 			c.add(100, id, nfd, false)
 			c.tell()
 		}
-		if !strings.Contains(c.log.String(), "the fork digests match our schedule again") || c.share != 0 {
+		if !strings.Contains(c.log.String(), "fork digests match our schedule again") || c.share != 0 {
 			t.Errorf("%s: not cleared, share %v: %s", name, c.share, c.log)
 		}
 	}

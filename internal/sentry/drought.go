@@ -177,27 +177,27 @@ func (d *drought) diagnosis(s Stats) string {
 	}
 	switch {
 	case s.Dialled > 0:
-		return "peers are dialled, but none has completed a handshake: check the firewall, and that the network and its genesis are the right ones"
+		return "peers are dialled, but none has completed a handshake: check the firewall, and that the network and its genesis are right"
 	case d.base.Handshaked > 0 && d.found == 0:
-		return "handshakes have ceased, and no new node records come: check the firewall and the connection of this machine"
+		return "handshakes have stopped, and no new node records arrive: check the firewall and this machine's connection"
 	case d.bootnodes > 0 && d.excluded == d.bootnodes:
-		return "no node can be found: the exclude file covers all bootnodes; take one off it, or give another one with --bootnode"
+		return "no node can be found: the exclude file covers all bootnodes; remove one from it, or give another with --bootnode"
 	case d.records == 0:
-		return "no node records come: no bootnode answers; check the firewall for UDP, and the bootnodes"
+		return "no node records arrive: no bootnode answers; check the firewall for UDP, and the bootnodes"
 	case d.found == 0 && d.seen[""] == 0:
-		return "no node records come but those of the bootnodes, which are configured: none of them answers, or they know no other node; check the firewall for UDP, and the bootnodes"
+		return "no node records arrive except the configured ones of the bootnodes: none of these answers, or they know no other node; check the firewall for UDP, and the bootnodes"
 	case most == unfitDigest:
-		return "node records come, but none is of our network and fork: check --network, and the genesis and forks of --network-dir, against their fork digest"
+		return "node records arrive, but none is of our network and fork: check --network, and the genesis and forks of --network-dir, against their fork digest"
 	case most == unfitExcluded:
-		return "node records come, but the exclude file covers them: check --exclude"
+		return "node records arrive, but the exclude file covers them all: check --exclude"
 	case most == unfitShard:
-		return "node records come, but they are of other shards: check --shard"
+		return "node records arrive, but all belong to other shards: check --shard"
 	case most == unfitAddress:
-		return "node records come, but none has an address that can be dialled: nodes with private addresses need --allow-private"
+		return "node records arrive, but none has an address that can be dialled: nodes with private addresses need --allow-private"
 	case most == unfitNoEth2:
-		return "node records come, but none is of a consensus node: check the bootnodes"
+		return "node records arrive, but none is of a consensus node: check the bootnodes"
 	}
-	return "node records come, but none of their nodes has been dialled yet"
+	return "node records arrive, but none of their nodes has been dialled yet"
 }
 
 // unfit says why the schedule does not dial the node of a record; "" when it does.

@@ -57,7 +57,7 @@ func TestDrought(t *testing.T) {
 		"no eth2": {Config{}, []*enr.Record{{IP4: netip.MustParseAddr("1.2.3.4")}}, Stats{}, []string{"none is of a consensus node", "without_eth2=1"}},
 		"only the bootnodes' own records": {
 			Config{bootnodes: mainnet.Bootnodes}, recordsOf(t, mainnet.Bootnodes), Stats{},
-			[]string{"no node records come but those of the bootnodes", "check the firewall for UDP", "records_of_bootnodes=" + strconv.Itoa(len(mainnet.Bootnodes))},
+			[]string{"no node records arrive except the configured ones of the bootnodes", "check the firewall for UDP", "records_of_bootnodes=" + strconv.Itoa(len(mainnet.Bootnodes))},
 		},
 		"nothing": {Config{bootnodes: mainnet.Bootnodes}, nil, Stats{}, []string{"no bootnode answers", "bootnodes_excluded=0"}},
 		"dials fail": {
@@ -165,7 +165,7 @@ func TestDroughtAfterHandshakes(t *testing.T) {
 			now = now.Add(epoch)
 			d.check(stats, now)
 		}
-		if !strings.Contains(log.String(), "handshakes have ceased, and no new node records come") {
+		if !strings.Contains(log.String(), "handshakes have stopped, and no new node records arrive") {
 			t.Errorf("revisit %d: %s: want to read that no records come", revisit, &log)
 		}
 	}

@@ -68,7 +68,7 @@ func (g *gate) admitsInbound(id string, from netip.Addr) bool {
 func (g *gate) reload() (changed bool) {
 	changed, err := g.exclude.reload()
 	if err != nil {
-		g.log.Error("the exclude file cannot be used: the previous list stays in force", slog.Any("error", err))
+		g.log.Error("the exclude file is invalid: the previous list stays in force", slog.Any("error", err))
 		return false
 	}
 	if changed {

@@ -84,7 +84,7 @@ func (s *Store) dropJournal() error {
 	if err != nil {
 		return err
 	}
-	s.log.Warn("removed the peer table of an earlier version, which has been taken over before", slog.String("file", path))
+	s.log.Warn("removed the peer table of an earlier version, which was already imported", slog.String("file", path))
 	return diskio.SyncDir(filepath.Dir(path))
 }
 

@@ -215,14 +215,14 @@ func (s *Store) write(ctx context.Context, now time.Time) {
 		s.failedAt = now
 		if s.loggedAt.IsZero() || now.Sub(s.loggedAt) >= storeLogEvery {
 			s.loggedAt = now
-			s.log.Error("cannot write the peer table: after a crash it would be out of date; free disk space or fix the permissions",
+			s.log.Error("cannot write the peer table, which would be out of date after a crash: free disk space or fix the permissions",
 				slog.String("file", s.path), slog.Any("error", err))
 		}
 		return
 	}
 	if !s.failedAt.IsZero() {
 		s.failedAt, s.loggedAt = time.Time{}, time.Time{}
-		s.log.Info("the peer table can be written again", slog.String("file", s.path))
+		s.log.Info("the peer table is writable again", slog.String("file", s.path))
 	}
 }
 

@@ -449,7 +449,7 @@ func TestAlarmStaysWhileNobodyAnswers(t *testing.T) {
 	if share := pass(30, 30, peers, moved); share != 1 { // records of peers that answered days ago
 		t.Errorf("share %v when all have moved", share)
 	}
-	if !strings.Contains(log.String(), "most likely it forked") {
+	if !strings.Contains(log.String(), "most likely the network has forked") {
 		t.Errorf("not seen in the records of earlier peers: %s", &log)
 	}
 	log.Reset()

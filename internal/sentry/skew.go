@@ -37,7 +37,7 @@ func (s *Sentry) SetClockSkew(skew, uncertainty time.Duration) {
 	c.measured, c.at = skew, time.Now()
 	c.mu.Unlock()
 	if skew.Abs() > skewWarn+uncertainty && c.log.Allow() {
-		s.log.Warn("this machine's clock differs from the broker's: set it, as with NTP, or the broker's if that one is wrong",
+		s.log.Warn("this machine's clock differs from the broker's: set it, for example with NTP, or the broker's if that is the wrong one",
 			slog.Duration("ahead", skew.Round(time.Millisecond)), slog.Duration("uncertainty", uncertainty.Round(time.Millisecond)))
 	}
 }

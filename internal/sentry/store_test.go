@@ -452,7 +452,7 @@ func TestFailingDiskIsLoggedAndRecovered(t *testing.T) {
 	if again := storedTable(t, killed(t, dir), n, discardLog(), now); len(again.byID) != 2 {
 		t.Errorf("%d peers after the disk came back", len(again.byID))
 	}
-	if !strings.Contains(log.String(), "can be written again") {
+	if !strings.Contains(log.String(), "writable again") {
 		t.Errorf("log %q", log.String())
 	}
 }

@@ -18,7 +18,7 @@ import (
 // Seen is what one visit showed.
 type Seen struct {
 	Handshake *event.MetadataReceived // nil when the visit did not get MetaData
-	Ended     *event.VisitEnded       // nil when the visit did not begin
+	Ended     *event.VisitEnded       // nil when the visit did not start
 	Topics    []string                // that the peer's gossip hello named, sorted; nil when none came
 	Err       error                   // why it ended; Ended.Error is its beginning
 }
@@ -69,7 +69,7 @@ func ParseTarget(text string) (p2p.Target, *enr.Record, error) {
 	}
 	target := targetOf(&r, true)
 	if !hasAddress(target) {
-		return target, nil, errors.New("the record has no IP address with a TCP or QUIC port: give a multiaddr with /p2p/" + r.PeerID + " at its end")
+		return target, nil, errors.New("the record has no IP address with a TCP or QUIC port: give a multiaddr ending in /p2p/" + r.PeerID + " at its end")
 	}
 	return target, &r, nil
 }

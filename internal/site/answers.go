@@ -170,7 +170,7 @@ func publicMeta(body []byte) (json.RawMessage, error) {
 		return nil, fmt.Errorf("the summary has no meta: %w", err)
 	}
 	if !meta.Public {
-		return nil, errors.New("the API answers with the view of a key, which has addresses: nothing is published")
+		return nil, errors.New("the API returned the view of a key, which has addresses: nothing was published")
 	}
 	return answer.Meta, nil
 }

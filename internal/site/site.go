@@ -36,7 +36,7 @@ const (
 )
 
 // ErrForeign is returned for a directory with files of something else.
-var ErrForeign = errors.New("it has files that are not of a site of valtrack")
+var ErrForeign = errors.New("it has files that do not belong to a valtrack site")
 
 // Manifest is the content of site.json.
 type Manifest struct {

@@ -35,7 +35,7 @@ func (s *Spool) syncLoop() {
 		case <-t.C:
 			if err := s.flush(); err != nil && limit.Allow() {
 				st := s.Stats()
-				s.cfg.Log.Error("cannot write the spool, trying again", slog.Int("held_bytes", st.Held), slog.Uint64("dropped", st.Dropped), slog.Any("error", err))
+				s.cfg.Log.Error("cannot write the spool, will retry", slog.Int("held_bytes", st.Held), slog.Uint64("dropped", st.Dropped), slog.Any("error", err))
 			}
 		}
 	}
@@ -205,7 +205,7 @@ func (s *Spool) countDropped(events int) {
 	}
 	s.dropped += uint64(events)
 	if s.dropLog.Allow() {
-		s.cfg.Log.Error("the spool is full, the oldest events are dropped", slog.Int64("limit_bytes", s.cfg.MaxBytes), slog.Uint64("dropped", s.dropped))
+		s.cfg.Log.Error("the spool is full, dropping the oldest events", slog.Int64("limit_bytes", s.cfg.MaxBytes), slog.Uint64("dropped", s.dropped))
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Spool) quarantine(path string, err error) {
 	s.damaged++
 	s.dirty = true
 	aside := path + damagedSuffix
-	s.cfg.Log.Error("a spool segment cannot be read, continuing without it; if renamed back, the next start publishes it",
+	s.cfg.Log.Error("cannot read a spool segment, continuing without it; if it is renamed back, the next start publishes it",
 		slog.String("file", path), slog.String("renamed_to", aside), slog.Any("error", errors.Join(err, os.Rename(path, aside))))
 }
 
@@ -146,7 +146,7 @@ func (s *Spool) scan(seg *segment, n int) (events []event.Encoded, err error) {
 
 func (s *Spool) logDamage(seg *segment, bytes int) {
 	s.damaged++
-	s.cfg.Log.Error("the spool is damaged, continuing after the damage", slog.String("file", seg.path()), slog.Int64("at", s.reader.off), slog.Int("bytes", bytes))
+	s.cfg.Log.Error("the spool is damaged, skipping the damaged part", slog.String("file", seg.path()), slog.Int64("at", s.reader.off), slog.Int("bytes", bytes))
 }
 
 // Ack says that the oldest n of the events that Take has returned are acknowledged,

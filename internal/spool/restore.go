@@ -61,7 +61,7 @@ func (s *Spool) load(path string, seq uint64) error {
 		seg.acked, seg.taken = seg.frames, seg.frames
 	}
 	if torn > 0 {
-		s.cfg.Log.Warn("truncated the torn end of a spool segment, as after a power cut",
+		s.cfg.Log.Warn("truncated the incomplete end of a spool segment, as after a power cut",
 			slog.String("file", path), slog.Int64("bytes", torn), slog.Int("events_before", seg.frames))
 	}
 	switch {

@@ -30,7 +30,7 @@ type OTLP struct{ provider *metric.MeterProvider }
 func NewOTLP(reg *Registry, log *slog.Logger) (*OTLP, error) {
 	on, err := otlpWanted()
 	if err != nil {
-		log.Warn("no metrics are sent by OTLP", slog.Any("error", err))
+		log.Warn("no metrics are sent over OTLP", slog.Any("error", err))
 		return nil, nil
 	}
 	if !on {
@@ -41,7 +41,7 @@ func NewOTLP(reg *Registry, log *slog.Logger) (*OTLP, error) {
 	}
 	otel.SetLogger(logr.FromSlogHandler(sdkLog{log}))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
-		log.Warn("metrics could not be exported by OTLP", slog.Any("error", err))
+		log.Warn("metrics could not be exported over OTLP", slog.Any("error", err))
 	}))
 	exporter, err := otlpmetrichttp.New(context.Background()) // connects when it exports
 	if err != nil {

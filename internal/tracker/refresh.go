@@ -158,7 +158,7 @@ func (t *Tracker) dropStatistics(was estimate.Params) {
 	}
 	t.fold.dropStatistics()
 	if n > 0 {
-		t.cfg.Log.Warn("resetting the subnet statistics of all peers, since the network's committees have changed: 'valtrack rebuild' recomputes them from the datasets",
+		t.cfg.Log.Warn("resetting the subnet statistics of all peers because the network's committees have changed: 'valtrack rebuild' recomputes them from the datasets",
 			slog.Uint64("committees_per_slot", t.learner.params.CommitteesPerSlot()), slog.Uint64("before", was.CommitteesPerSlot()), slog.Int("peers", n))
 	}
 }

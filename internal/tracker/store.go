@@ -28,13 +28,13 @@ const schemaVersion = 2
 // Errors of Open and Read.
 var (
 	// ErrDamaged marks a database that cannot be used and must be rebuilt.
-	ErrDamaged = errors.New("the database is damaged or does not fit the datasets: 'valtrack rebuild' recomputes it from them")
+	ErrDamaged = errors.New("the database is damaged or does not match the datasets: 'valtrack rebuild' recomputes it from them")
 	// ErrOtherNetwork marks a database of another network than the configured one.
 	ErrOtherNetwork = errors.New("the database belongs to another network: choose another data directory, or that network")
 	// ErrNewer marks a database that a later version has written.
 	ErrNewer = errors.New("the database was written by a later version: use that version, or recompute it with 'valtrack rebuild'")
 	// ErrBusy marks a database that another program has locked.
-	ErrBusy = errors.New("another program has locked the database: end it")
+	ErrBusy = errors.New("another program has locked the database: stop it")
 	// ErrMissing marks a data directory without a database.
 	ErrMissing = errors.New("no tracker database")
 )

@@ -205,9 +205,9 @@ func (t *Tracker) logSentries() {
 		t.faults[s.ID] = now
 		who := []any{slog.String("sentry", s.ID), slog.String("location", s.Location)}
 		if now == "" {
-			t.cfg.Log.Info("a sentry does as the others again", who...)
+			t.cfg.Log.Info("a sentry performs like the others again", who...)
 		} else {
-			t.cfg.Log.Warn("a sentry does worse than the others", append(who, slog.String("faults", now), slog.String("reason", strings.Join(texts, "; ")))...)
+			t.cfg.Log.Warn("a sentry performs worse than the others", append(who, slog.String("faults", now), slog.String("reason", strings.Join(texts, "; ")))...)
 		}
 	}
 }
@@ -256,7 +256,7 @@ func (t *Tracker) addHistory(c counts, totals []Totals) {
 // 10,000 of them, 3 to 7 ms for 200,000, less than a hundredth of what their events cost.
 func (t *Tracker) publish() {
 	if t.lostDays > 0 {
-		t.cfg.Log.Warn("statistics of some days could not be decoded and were dropped: 'valtrack rebuild' recomputes them from the datasets",
+		t.cfg.Log.Warn("some days of statistics could not be decoded and were dropped: 'valtrack rebuild' recomputes them from the datasets",
 			slog.Uint64("days", uint64(t.lostDays)))
 		t.lostDays = 0
 	}

@@ -16,7 +16,7 @@ func Listen(network string, at *net.UDPAddr, buffer int, log *slog.Logger) (*net
 		log.Debug("cannot change the UDP receive buffer", slog.Int("bytes", buffer), slog.Any("error", err))
 	}
 	if granted, ok := receiveBuffer(conn); ok && granted < buffer {
-		log.Warn("UDP receive buffer is small, packets may be lost: raise the system's limit (Linux: sysctl net.core.rmem_max)",
+		log.Warn("the UDP receive buffer is small and packets may be lost: raise the system's limit (Linux: sysctl net.core.rmem_max)",
 			slog.String("listen", conn.LocalAddr().String()), slog.Int("bytes", granted), slog.Int("wanted", buffer))
 	}
 	return conn, nil

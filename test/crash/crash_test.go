@@ -246,7 +246,7 @@ func TestConsumerOnAFullDisk(t *testing.T) {
 	free := w.onAFullDisk(t)
 	w.untilPublished(t, testRate)
 	free()
-	w.untilLogged(t, storer, 0, "can be written again")
+	w.untilLogged(t, storer, 0, "writable again")
 	w.end(t)
 }
 

@@ -53,7 +53,7 @@ func TestRefusedSignIn(t *testing.T) {
 		{"nkey, no sign-in", []string{"--nats", "nats://" + plain, "--nats-nkey", seed}, "nkey"},
 		{"TLS to a plain server", []string{"--nats", "tls://" + plain}, "it has no TLS"},
 		{"unknown authority", []string{"--nats", "tls://" + secure}, "its certificate is not trusted"},
-		{"no client certificate", []string{"--nats", "tls://" + verifying, "--nats-ca", cert}, "it may want a client certificate"},
+		{"no client certificate", []string{"--nats", "tls://" + verifying, "--nats-ca", cert}, "it may require a client certificate"},
 	} {
 		for _, command := range [][]string{
 			{"sentry", "--bootnode", nobody, "--listen", "127.0.0.1", "--port", "0", "--quic-port", "0"}, {"consumer"}, {"replay", events}, {"consumer", "--forget", "x"},

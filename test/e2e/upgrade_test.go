@@ -49,7 +49,7 @@ func TestPlacesAreAddedUnderLoad(t *testing.T) {
 	load := u.load()
 	consumer := start(t, "consumer", "--nats", url, "--data-dir", u.data, "--network-dir", u.network, "--segment-age", "1s", "--compact-every", "1h", "--http", "", "--log-format", "text")
 	consumer.waitLog(t, "msg=consuming", time.Minute)
-	for _, want := range []string{"adding the columns of this version", "added the columns of this version"} {
+	for _, want := range []string{"adding this version's columns", "added this version's columns"} {
 		if !strings.Contains(consumer.text(), want) {
 			t.Errorf("the consumer's log lacks %q:\n%s", want, consumer.tail())
 		}

@@ -51,7 +51,7 @@ func explain(err error) error {
 	case errors.Is(err, gethenr.ErrInvalidSig):
 		why = "its signature is wrong"
 	}
-	return fmt.Errorf("%s (%w); want the whole text of a node record, %q and base64", why, err, textPrefix)
+	return fmt.Errorf("%s (%w); want the complete text of a node record, %q and base64", why, err, textPrefix)
 }
 
 // pasted maps the characters around and within a pasted record: white space, byte order

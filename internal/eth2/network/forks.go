@@ -111,7 +111,7 @@ func (v *values) unknownForks() (warnings []string) {
 		}
 		if !v.has(name + versionSuffix) {
 			warnings = append(warnings, (&ValueError{File: v.file, Line: v.nodes[key].Line, Key: key, Value: text,
-				Err: errors.New("is not used: the fork is not known, and has no " + name + versionSuffix)}).Error())
+				Err: errors.New("is not used: the fork is unknown and has no " + name + versionSuffix)}).Error())
 			continue
 		}
 		v.fail(key, text, fmt.Errorf("schedules a fork that this version of valtrack does not know: its digests would be wrong; "+

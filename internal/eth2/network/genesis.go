@@ -62,7 +62,7 @@ func readGenesis(fsys fs.FS, cfg config) (gen genesis, warnings []string, err er
 	known, named := embeddedGenesis(cfg.name)
 	same := named && known.validatorsRoot == gen.validatorsRoot
 	if named && !same {
-		warnings = append(warnings, fmt.Sprintf("%s has CONFIG_NAME %s, but the genesis validators root is %s and not that network's, %s: it is taken for another network of this name",
+		warnings = append(warnings, fmt.Sprintf("%s has CONFIG_NAME %s, but the genesis validators root is %s and not that network's, %s: it is treated as another network of that name",
 			configFile, cfg.name, gen.validatorsRoot, known.validatorsRoot))
 	}
 	from := configFile

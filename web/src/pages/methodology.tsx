@@ -18,7 +18,7 @@ export function MethodologyPage() {
         <h2>What a node shows</h2>
         <p>Every active validator attests once per epoch, in a random slot and committee. A few members of each committee aggregate: their node joins the committee's attestation subnet for a short time. Joining is announced to every peer, so each announcement reveals a duty of one validator, and the rate of announcements grows with the number of validators. On mainnet a validator aggregates about once in 29 epochs.</p>
         <p>Nodes also keep two long-lived subnets for the health of the network; those are left out.</p>
-        <p>Three more signs: the custody group count, which since Fulu grows with the stake behind the node; the sync committee subnets; and the client with its release, which determine how announcements are read.</p>
+        <p>Three more signals: the custody group count, which since Fulu grows with the stake behind the node; the sync committee subnets; and the client with its release, which determine how announcements are read.</p>
         <h2>From there to a number</h2>
         <p>Each node gets a probability for every number of validators, from a prior that is refitted to the crawl every hour and from everything that was observed. The number shown is the median. The interval is the middle 90 %: in simulation it contains the truth nine times in ten.</p>
         <p>A node on all 64 subnets shows nothing by its subnets, so its interval is wide. A client release whose behaviour does not fit the assumptions is trusted less, or its subnets are not used at all. Nodes with unusual estimates carry flags.</p>
