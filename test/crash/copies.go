@@ -100,6 +100,9 @@ func (c *copies) environ(p program) program {
 	return p
 }
 
+// copyPoll is how often the copies are counted, which takes the machine's time too.
+const copyPoll = 2 * time.Second
+
 // awaitCopies waits until the copies of both consumers have the rows of their datasets.
 func (r *regions) awaitCopies(ctx context.Context) error {
 	if r.copies == nil {
@@ -116,7 +119,7 @@ func (r *regions) awaitCopies(ctx context.Context) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%w\n%s\n%s", differ, r.procs[consumerOf(1)].tail(), r.procs[consumerOf(2)].tail())
 		}
-		if err := errors.Join(r.check(), pause(ctx, healthPoll)); err != nil {
+		if err := errors.Join(r.check(), pause(ctx, copyPoll)); err != nil {
 			return err
 		}
 	}
