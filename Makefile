@@ -105,6 +105,14 @@ scale: build ## the capacity plan of docs/scale.md: devnets of SCALE_NODES (defa
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack -cases scale -scale-nodes $(SCALE_NODES) -scale-span $(SCALE_SPAN)
 
+NODES ?= 5000
+SPAN ?= 1h
+
+.PHONY: watch-many
+watch-many: build ## one sentry watches NODES (default 5000) nodes at once for SPAN (1h): memory, CPU, and every change against the truth; a quarter of an hour more (needs Linux and 5 GB of memory)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases watch-many -watch-nodes $(NODES) -watch-span $(SPAN)
+
 .PHONY: bench-ingest
 bench-ingest: build ## the consumer against a floor that keeps nothing safe, and the event codec (needs Linux)
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench

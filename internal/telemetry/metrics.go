@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"sync"
 
@@ -21,10 +22,14 @@ type MetricDoc struct {
 	Name, Type, Label, Help string // Label is empty for a metric without one
 }
 
+// liveHeap is what the last garbage collection left: go_gc_heap_live_bytes. Unlike the heap's size
+// it does not go up and down between two of them.
+var liveHeap = collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
+
 // NewRegistry is a registry with the Go runtime's and the process's metrics.
 func NewRegistry() *Registry {
 	reg := &Registry{Registry: prometheus.NewRegistry()}
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(liveHeap)), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }
 

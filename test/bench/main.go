@@ -32,6 +32,8 @@ type options struct {
 	verbose    bool
 	scaleNodes string        // comma-separated sizes of networks
 	scaleSpan  time.Duration // that each is measured for
+	watchNodes int           // of the network that is watched at once
+	watchSpan  time.Duration // that it is measured for
 }
 
 func main() {
@@ -68,6 +70,7 @@ func cases() []benchCase {
 		{"places", places},
 		{"api", besideAPI},
 		{"scale", scale},
+		{"watch-many", watchMany},
 	}
 }
 
@@ -83,6 +86,8 @@ func benchMain(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.profile, "profile", "", "write CPU profiles of the sentry or the consumer into this directory; they cost it a little")
 	flags.StringVar(&o.scaleNodes, "scale-nodes", "1000,2000,4000", "sizes of the networks of the scale case")
 	flags.DurationVar(&o.scaleSpan, "scale-span", 400*time.Second, "for how long each of them is measured: an epoch of mainnet and more")
+	flags.IntVar(&o.watchNodes, "watch-nodes", 5000, "nodes of the watch-many case")
+	flags.DurationVar(&o.watchSpan, "watch-span", time.Hour, "for how long it watches them")
 	flags.BoolVar(&o.verbose, "v", false, "show the programs' own logs")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/sentry"
 )
 
 // scalePoint is what a network of one size costs.
@@ -128,7 +130,7 @@ func (p *scalePoint) whole(ctx context.Context, o options, net *simulated, dir s
 	defer func() { err = errors.Join(err, c.stop()) }()
 	want := p.nodes * 9 / 10
 	s, err := launch(ctx, o.verbose, o.valtrack, "sentry", "--nats", b.url, "--network-dir", net.dir, "--data-dir", filepath.Join(dir, "sentry"), "--metrics", metrics[1],
-		"--listen", "127.0.0.1", "--port", "0", "--quic-port", "0", "--max-watched", strconv.Itoa(want), "--max-connections", strconv.Itoa(want+200), "--watch-epochs", "3")
+		"--listen", "127.0.0.1", "--port", "0", "--quic-port", "0", "--max-watched", strconv.Itoa(want), "--max-connections", strconv.Itoa(sentry.Config{}.ConnectionsFor(want)), "--watch-epochs", "3")
 	if err != nil {
 		return err
 	}

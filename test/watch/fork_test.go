@@ -60,19 +60,19 @@ func TestForksWhileItRuns(t *testing.T) {
 		}
 	}
 	over := 0
-	var all score
+	var all Score
 	for _, w := range c.watches(t) {
-		for at := w.from; at.Before(w.to); at = at.Add(slots * slot) {
-			note(w.peer, at)
+		for at := w.From; at.Before(w.To); at = at.Add(slots * slot) {
+			note(w.Peer, at)
 		}
-		if digestAt(w.from) != digestAt(w.to) {
+		if digestAt(w.From) != digestAt(w.To) {
 			over++
 		}
-		all.add(w, c.truthOf(w, slot*3/4), slot*3/4)
+		all.Add(w, c.truthOf(w, slot*3/4), slot*3/4)
 	}
 	t.Log(&all)
-	if !all.good() {
-		t.Errorf("watches are not the truth: %q", all.odd)
+	if !all.Good() {
+		t.Errorf("watches are not the truth: %q", all.Odd)
 	}
 	if over < nodes/2 {
 		t.Errorf("only %d watches lasted over a fork", over)

@@ -46,19 +46,19 @@ func TestInterruptedWatchKeepsWhatItCovered(t *testing.T) {
 			if len(list) != nodes {
 				t.Errorf("%d watches, want %d", len(list), nodes)
 			}
-			var all score
+			var all Score
 			for _, w := range list {
-				if !slices.Contains(tt.outcomes, w.outcome) {
-					t.Errorf("outcome %s, want one of %v", w.outcome, tt.outcomes)
+				if !slices.Contains(tt.outcomes, w.Outcome) {
+					t.Errorf("outcome %s, want one of %v", w.Outcome, tt.outcomes)
 				}
-				if w.to.Before(ends.Add(-slot)) {
-					t.Errorf("covered until %v before the end", ends.Sub(w.to))
+				if w.To.Before(ends.Add(-slot)) {
+					t.Errorf("covered until %v before the end", ends.Sub(w.To))
 				}
-				w.to = ends // what a node does while it stops is not reported
-				w.changes = slices.DeleteFunc(w.changes, func(c devnet.SubscriptionChange) bool { return c.Time.After(ends) })
-				all.add(w, c.truthOf(w, slot*3/4), slot*3/4)
+				w.To = ends // what a node does while it stops is not reported
+				w.Changes = slices.DeleteFunc(w.Changes, func(c devnet.SubscriptionChange) bool { return c.Time.After(ends) })
+				all.Add(w, c.truthOf(w, slot*3/4), slot*3/4)
 			}
-			if all.truth < nodes || !all.good() {
+			if all.Truth < nodes || !all.Good() {
 				t.Errorf("%s", &all)
 			}
 		})

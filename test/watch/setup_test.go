@@ -1,8 +1,8 @@
-// Package watch holds the sentry's watch visits against a devnet's truth.
 package watch
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -160,50 +160,16 @@ func startCrawl(t *testing.T, net devnet.Config, cfg sentry.Config) *crawl {
 	return c
 }
 
-// watchOf is one watch visit, its parts put together.
-type watchOf struct {
-	peer     string
-	outcome  string
-	from, to time.Time
-	initial  []int
-	changes  []devnet.SubscriptionChange
-	metadata []event.WatchMetaData
-}
-
 // watches puts the parts of each visit together and checks that they are the whole.
-func (c *crawl) watches(t *testing.T) []*watchOf {
+func (c *crawl) watches(t *testing.T) []*Visit {
 	t.Helper()
-	byVisit := make(map[string]*watchOf)
-	parts := make(map[string]int)
-	var out []*watchOf
+	var log Log
 	for _, e := range eventsOf[*event.VisitEnded](c.collector) {
-		if err := e.Validate(); err != nil {
+		if err := errors.Join(e.Validate(), log.Add(e)); err != nil {
 			t.Errorf("%v", err)
 		}
-		if e.Watch == nil {
-			continue
-		}
-		from, to := time.UnixMilli(e.Watch.From), time.UnixMilli(e.Watch.To)
-		w := byVisit[e.VisitID]
-		if w == nil {
-			w = &watchOf{peer: e.ID, from: from, to: from, initial: e.Watch.Initial}
-			byVisit[e.VisitID] = w
-			out = append(out, w)
-		}
-		if e.Part != parts[e.VisitID] || !w.to.Equal(from) {
-			t.Errorf("visit %s: part %d from %v after part %d to %v", e.VisitID, e.Part, from, parts[e.VisitID]-1, w.to)
-		}
-		parts[e.VisitID]++
-		for _, change := range e.Watch.Changes {
-			at := from.Add(time.Duration(change.At) * time.Millisecond)
-			w.changes = append(w.changes, devnet.SubscriptionChange{Time: at, Subnet: change.Subnet, On: change.Subscribed})
-		}
-		w.metadata = append(w.metadata, e.Watch.MetaDataChanges...)
-		if w.to = to; !e.More { // else it is going on
-			w.outcome = e.Outcome
-		}
 	}
-	return out
+	return log.Visits
 }
 
 // bytesPerEpoch are the bytes of events per watched node-epoch: of all parts, and of the
@@ -245,9 +211,7 @@ func (c *crawl) bytesPerEpoch(t *testing.T) (parts, whole float64) {
 	return parts / epochs, whole / epochs
 }
 
-// truthOf is what the watched node changed, from near before the watch, as a change
-// made just before may reach us just after, to the watch's last millisecond, which is
-// of the watch too: times are in whole milliseconds, and Changes ends before its end.
-func (c *crawl) truthOf(w *watchOf, near time.Duration) []devnet.SubscriptionChange {
-	return c.net.Truth().Changes(w.peer, w.from.Add(-near), w.to.Add(time.Millisecond))
+// truthOf is what Score.Add compares a watch with. Changes ends before the time it is given.
+func (c *crawl) truthOf(w *Visit, near time.Duration) []devnet.SubscriptionChange {
+	return c.net.Truth().Changes(w.Peer, w.From.Add(-near), w.To.Add(time.Millisecond))
 }
