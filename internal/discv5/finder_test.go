@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -436,6 +437,31 @@ func TestDecodedRecordsAreKept(t *testing.T) {
 	if _, err := v.node([]byte{0x83, 1, 2, 3}); !errors.Is(err, errNoRecord) {
 		t.Errorf("bytes that are no record: %v", err)
 	}
+}
+
+// Records that were replaced are forgotten; one that is in use stays.
+func TestRecordsOutOfUseAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := generations[int]{limit: 1000}
+		inUse := recordHash{1}
+		g.put(inUse, 1)
+		for i := range byte(100) {
+			time.Sleep(generationAge / 10)
+			g.put(recordHash{2, i}, 2)
+			if v, ok := g.get(inUse); !ok || v != 1 {
+				t.Fatalf("after %d records the one in use is %d, %v", i, v, ok)
+			}
+		}
+		if _, ok := g.get(recordHash{2, 0}); ok {
+			t.Error("a record that came no more is remembered")
+		}
+		if _, ok := g.get(recordHash{2, 95}); !ok {
+			t.Error("a record that came a moment ago is forgotten")
+		}
+		if n := len(g.young) + len(g.old); n > 25 {
+			t.Errorf("%d records remembered", n)
+		}
+	})
 }
 
 func TestVerifiedRecordsAreBoundAndStillChecked(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
@@ -15,6 +16,10 @@ import (
 // recentNodes is how many decoded records are at least kept; at some 2 KiB each, twice
 // that takes 8 MiB.
 const recentNodes = 2048
+
+// generationAge is how long a generation takes records in. Each record that is in use comes
+// several times in a Revisit; one that has been replaced never comes again.
+const generationAge = 2 * DefaultRevisit
 
 // errNoRecord is wrapped by the errors of bytes that are not a record.
 var errNoRecord = errors.New("not a record")
@@ -30,10 +35,11 @@ type verified struct {
 }
 
 // generations maps at least limit of the keys used last to their values, at most twice
-// as many.
+// as many, and forgets those not used for two generationAges.
 type generations[V any] struct {
 	limit      int
 	young, old map[recordHash]V
+	began      time.Time // young
 }
 
 func (g *generations[V]) get(h recordHash) (v V, ok bool) {
@@ -47,8 +53,8 @@ func (g *generations[V]) get(h recordHash) (v V, ok bool) {
 }
 
 func (g *generations[V]) put(h recordHash, v V) {
-	if g.young == nil || len(g.young) >= g.limit {
-		g.old, g.young = g.young, make(map[recordHash]V)
+	if now := time.Now(); g.young == nil || len(g.young) >= g.limit || now.Sub(g.began) >= generationAge {
+		g.old, g.young, g.began = g.young, make(map[recordHash]V), now
 	}
 	g.young[h] = v
 }

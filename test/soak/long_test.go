@@ -53,8 +53,9 @@ type schedule struct {
 
 func scheduleOf(run time.Duration) schedule {
 	s := schedule{run: run, sample: min(10*time.Second, run/600), kill: run / (longKills + 1)}
-	// Statistics must be full, and not every visit adds to them.
-	s.settled = max(run/8, min(fullDay*5/4, run/2))
+	// Statistics must be full. Where the machine is busy a node is visited in only half of the
+	// epochs.
+	s.settled = max(run/8, min(2*fullDay, run*2/3))
 	s.away = min(30*time.Second, s.kill/8)
 	s.retention = min(15*time.Minute, run/16)
 	s.compact = s.retention / 4
@@ -178,7 +179,7 @@ func newWorld(t *testing.T, network string, s schedule) *world {
 	}
 	t.Setenv("TMPDIR", temporary)
 	// By default heap profiles have a sample each 512 KiB: what grows by less is not in them.
-	t.Setenv("GODEBUG", "memprofilerate=8192")
+	t.Setenv("GODEBUG", "memprofilerate=65536")
 	ports := freePorts(t, 5)
 	address := func(i int) string { return net.JoinHostPort("127.0.0.1", ports[i]) }
 	newMember := func(name, path, profiles string, args ...string) *member {
