@@ -171,7 +171,7 @@ func TestRecipesNameExistingFilesAndTests(t *testing.T) {
 		}
 	}
 	tests := goFiles(t, "_test.go")
-	own := read(t, "imports_test.go") + read(t, "warnings_test.go")
+	own := read(t, "imports_test.go") + read(t, "warnings_test.go") + read(t, "formats_test.go")
 	for _, name := range regexp.MustCompile(`Test[A-Z]\w+`).FindAllString(text, -1) {
 		if !strings.Contains(tests+own, "func "+name+"(") {
 			t.Errorf("CONTRIBUTING.md names %s, which does not exist", name)

@@ -105,7 +105,7 @@ func (s *state) adopt(claims []claim, log *slog.Logger) {
 		}
 	}
 	if own.number > 0 && own.source != s.Source {
-		log.Warn("ClickHouse has rows of this data directory under another source: going on with that", slog.String("source", own.source), slog.String("durable", s.Source))
+		log.Warn("ClickHouse has this data directory's rows under another source: continuing with that", slog.String("source", own.source), slog.String("durable", s.Source))
 		s.Source = own.source
 	}
 }

@@ -77,7 +77,7 @@ func (t *Tracker) replace() error {
 		// without its log the old one may lack what was written last: so the log goes into
 		// the file first, unless that database cannot be read.
 		if err := absorbLog(path); err != nil {
-			t.cfg.Log.Warn("the database in use cannot be read, removing its write-ahead log", slog.Any("error", err))
+			t.cfg.Log.Warn("the current database cannot be read, removing its write-ahead log", slog.Any("error", err))
 		}
 	}
 	if err := remove(path, "-wal", "-shm"); err != nil {

@@ -28,7 +28,7 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer greedy.Close()
-	if n := strings.Count(out.String(), "UDP receive buffer is small"); runtime.GOOS == "linux" && n != 1 {
+	if n := strings.Count(out.String(), "the UDP receive buffer is small"); runtime.GOOS == "linux" && n != 1 {
 		t.Errorf("%d warnings for a buffer of 1 GiB: %s", n, &out)
 	}
 	if taken, err := Listen("udp4", conn.LocalAddr().(*net.UDPAddr), 4096, log); !errors.Is(err, syscall.EADDRINUSE) {

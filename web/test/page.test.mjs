@@ -383,7 +383,7 @@ describe("of a server", () => {
 
   const refused = (status, detail) => (r) => r.fulfill({ status, contentType: "application/problem+json", body: JSON.stringify({ title: "refused", status, detail }) });
   const states = [
-    ["a wrong key", "**/api/v1/**", refused(401, "the key is not known"), ["/", "/map", "/nodes", "/concentration"], /The key is not accepted.*Forget the key.*Data and API/s, /key not accepted/],
+    ["a wrong key", "**/api/v1/**", refused(401, "unknown key"), ["/", "/map", "/nodes", "/concentration"], /The key is not accepted.*Forget the key.*Data and API/s, /key not accepted/],
     ["a key is needed", "**/api/v1/nodes?*", refused(403, "searching by an address needs a key"), ["/nodes?q=127.0.0.1"], /This needs a key.*Data and API/s],
     ["too many requests", "**/api/v1/**", refused(429, "slow down"), ["/", "/subnets"], /Too many requests.*asks again by itself/s, /error 429/],
     ["an error", "**/api/v1/**", refused(500, "the disk is full"), ["/clients", "/changes"], /cannot answer now.*the disk is full/s],
