@@ -44,6 +44,22 @@ func openRelease(t *testing.T, fixtures string) *dataset.Writer {
 	return openWriter(t, filepath.Join(dir, "data"))
 }
 
+// sinkOfRelease is the sink of a release's data directory, as its consumer has it.
+func sinkOfRelease(t *testing.T, w *dataset.Writer, url string) *Sink {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.Dir(), "consumer_id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.TrimSpace(string(text))
+	s, err := New(Config{URL: url}, w, "consumer-"+id, id, discardLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.conn.close)
+	return s
+}
+
 // The tables of every release get what they lack, keep their rows, and the copy goes on: no row is
 // inserted twice, and the series are those of a copy that this version made alone.
 func TestTablesOfReleases(t *testing.T) {
@@ -68,7 +84,7 @@ func upgradeTables(t *testing.T, fixtures, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSink(t, w, url)
+	s := sinkOfRelease(t, w, url)
 	server := "old"
 	if strings.HasSuffix(t.Name(), "/current") {
 		server = "current"
@@ -151,15 +167,7 @@ func TestMakeReleaseFixture(t *testing.T) {
 		t.Run(server, func(t *testing.T) {
 			w := openRelease(t, fixtures)
 			url := start(t)
-			source, err := os.ReadFile(filepath.Join(w.Dir(), "consumer_id"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := New(Config{URL: url}, w, "consumer-"+strings.TrimSpace(string(source)), discardLog())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.conn.close()
+			s := sinkOfRelease(t, w, url)
 			round(t, s)
 			sameRows(t, s)
 			writeFile(t, filepath.Join(fixtures, "clickhouse-"+server+".sql"), statementsOf(t, s.conn))

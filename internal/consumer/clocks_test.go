@@ -75,7 +75,7 @@ func TestClockErrors(t *testing.T) {
 			if err := tr.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if text := log.String(); strings.Count(text, "a sentry's clock is off") != 1 || !strings.Contains(text, "sentry=wrong") {
+			if text := log.String(); strings.Count(text, "a sentry's clock is wrong") != 1 || !strings.Contains(text, "sentry=wrong") {
 				t.Errorf("log:\n%s", text)
 			}
 			checkClockRows(t, dir, h.Timestamp)
