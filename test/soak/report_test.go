@@ -158,7 +158,7 @@ func TestSamplesSoFar(t *testing.T) {
 			t.Fatalf("%q: %v", row, err)
 		}
 		m := r.measures[i]
-		m.points = append(m.points, point{time.Duration(seconds * float64(time.Second)), life, value})
+		m.points = append(m.points, trend.Point{At: time.Duration(seconds * float64(time.Second)), Life: life, Value: value})
 	}
 	r.table(t, s, false)
 }
