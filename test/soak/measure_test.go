@@ -97,7 +97,7 @@ type recorder struct {
 
 func newRecorder(t *testing.T, w *world, s schedule) *recorder {
 	t.Helper()
-	r := &recorder{w: w, began: time.Now(), client: &http.Client{Timeout: 20 * time.Second}, measures: newMeasures(s),
+	r := &recorder{w: w, began: time.Now(), client: &http.Client{Timeout: time.Minute}, measures: newMeasures(s),
 		seen: map[*member]time.Time{}, profiled: map[string]bool{}, directory: os.Getenv(profilesVariable)}
 	t.Cleanup(r.client.CloseIdleConnections)
 	if r.directory != "" {
