@@ -95,7 +95,7 @@ func TestCheckFindsOtherEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := check(t, dir, nil)
-	if got := healthOf(h, Visit).Disagreeing; len(got) != 1 || !strings.Contains(got[0].Problem, "not those of metadata_events") || h.OK() {
+	if got := healthOf(h, Visit).Disagreeing; len(got) != 1 || !strings.Contains(got[0].Problem, "differ from those of metadata_events") || h.OK() {
 		t.Errorf("%+v", got)
 	}
 }
