@@ -234,7 +234,7 @@ func TestBrokerWithAnOlderStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.begin(t, broker)
-	w.untilLogged(t, sentry, 0, "the broker has lost events")
+	w.untilLogged(t, sentry, 0, "the broker lost events")
 	w.untilPublished(t, testRate)
 	w.end(t)
 }
