@@ -145,7 +145,7 @@ func TestExcludeFileIsReadAgain(t *testing.T) {
 		if len(s.table.byID) != 1 {
 			t.Errorf("%d peers in the table", len(s.table.byID))
 		}
-		if got := log.String(); strings.Count(got, "cannot be used") != 1 || !strings.Contains(got, "exclude.txt:1: ") {
+		if got := log.String(); strings.Count(got, "the exclude file is invalid") != 1 || !strings.Contains(got, "exclude.txt:1: ") {
 			t.Errorf("log: %s", got)
 		}
 	})

@@ -48,7 +48,7 @@ func TestRefusedSignIn(t *testing.T) {
 	}{
 		{"wrong password", []string{"--nats", "nats://u:secret@" + users}, "check the user and password"},
 		{"no password", []string{"--nats", "nats://" + users}, "check the user and password"},
-		{"wrong token", []string{"--nats", "nats://secret@" + tokens}, "the token"},
+		{"wrong token", []string{"--nats", "nats://secret@" + tokens}, "token, creds file"},
 		{"nkey of nobody", []string{"--nats", "nats://" + users, "--nats-nkey", seed}, "nkey"},
 		{"nkey, no sign-in", []string{"--nats", "nats://" + plain, "--nats-nkey", seed}, "nkey"},
 		{"TLS to a plain server", []string{"--nats", "tls://" + plain}, "it has no TLS"},
