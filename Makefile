@@ -43,9 +43,8 @@ race-all: $(DUCKDB) ## all tests under the race detector, a quarter of an hour
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m -p 1 ./test/...
 
 .PHONY: lint
-lint: ## gofmt, go vet, golangci-lint, go.mod tidiness
+lint: ## gofmt, golangci-lint with go vet's checks, go.mod tidiness
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
-	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(GO) mod tidy -diff
 

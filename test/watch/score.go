@@ -121,7 +121,7 @@ func (s *Score) Within(d time.Duration) (n int) {
 	return n
 }
 
-// Good: at least 99 % found and at most 0.5 % false.
+// Good reports whether at least 99 % found and at most 0.5 % false.
 func (s *Score) Good() bool {
 	return float64(s.Found) >= 0.99*float64(s.Truth) && float64(s.Falsely) <= 0.005*float64(s.Logged)
 }
