@@ -193,3 +193,23 @@ func TestKeysOfASentry(t *testing.T) {
 	}
 	check("rebuild", read)
 }
+
+// Events that are read back from the datasets are not validated again: numbers that are no subnets
+// leave a node's subnets unknown.
+func TestSeenByWithoutSubnets(t *testing.T) {
+	c := &crowd{crawl: newCrawl(3)}
+	for _, who := range []string{"a", "b"} {
+		c.hour(who, 1, every, func(_ int, e event.Event) event.Event {
+			if e, ok := e.(*event.MetadataReceived); ok {
+				e.SubscribedSubnets = []int{-1, 1, 64}
+			}
+			return e
+		})
+	}
+	state := c.tracker(t, new(bytes.Buffer)).State()
+	for _, v := range state.SeenBy(state.Peer(peerID(1))) {
+		if v.Reached == nil || !*v.Reached || v.Differs != nil {
+			t.Errorf("%+v", v)
+		}
+	}
+}

@@ -25,7 +25,7 @@ func Faults() []string {
 	return []string{FaultSilent, FaultFewReached, FaultFewFound, FaultClock, FaultNoAttestations}
 }
 
-// SentryFault is what a sentry performs worse than the others.
+// SentryFault is something that a sentry does worse than the others.
 type SentryFault struct {
 	Fault string `json:"fault"`
 	Text  string `json:"text"`

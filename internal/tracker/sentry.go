@@ -2,12 +2,14 @@ package tracker
 
 import (
 	"cmp"
+	"encoding/binary"
 	"maps"
 	"math/bits"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
 )
 
@@ -316,9 +318,8 @@ func (d *draft) viewHandshake(f *fold, e *event.MetadataReceived) {
 	v.Handshake, v.Subnets, v.On = e.Timestamp, nil, 0
 	if e.SubscribedSubnets != nil {
 		v.Subnets = new(len(e.SubscribedSubnets))
-		for _, subnet := range e.SubscribedSubnets {
-			v.On |= 1 << subnet
-		}
+		on := eth2.NewAttnets(e.SubscribedSubnets)
+		v.On = binary.LittleEndian.Uint64(on[:])
 	}
 }
 
