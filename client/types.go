@@ -339,7 +339,7 @@ type ComparedSentry struct {
 	Faults                []SentryFault `json:"faults"`
 }
 
-// SentryFault is what a sentry performs worse than the others.
+// SentryFault is something that a sentry does worse than the others.
 type SentryFault struct {
 	Fault string `json:"fault"`
 	Text  string `json:"text"`

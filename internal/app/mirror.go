@@ -78,7 +78,7 @@ func Restore(ctx context.Context, from mirror.Config, dataDir string, log *slog.
 	c, err := mirror.OpenCopy(ctx, from.Location, from.Credentials)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return mirror.Restored{}, ConfigErrorf("--%s: %w: give the consumer's address", OptMirror, err)
+		return mirror.Restored{}, ConfigErrorf("--%s: %w: give the address as the consumer has it", OptMirror, err)
 	case err != nil:
 		return mirror.Restored{}, storeError(err)
 	}

@@ -71,7 +71,7 @@ func (p *program) reportCommand() *cli.Command {
 			text(flagFrom, "", "start of the time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
 			text(flagDevnetDir, "", "directory of the devnet's truth file (default: devnet in --data-dir)"),
-			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it only offers --"+flagChanges+" only"),
+			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it has --"+flagChanges+" only"),
 			keyFileFlag(),
 		},
 	}, runReport)

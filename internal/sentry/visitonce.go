@@ -69,7 +69,7 @@ func ParseTarget(text string) (p2p.Target, *enr.Record, error) {
 	}
 	target := targetOf(&r, true)
 	if !hasAddress(target) {
-		return target, nil, errors.New("the record has no IP address with a TCP or QUIC port: give a multiaddr ending in /p2p/" + r.PeerID + " at its end")
+		return target, nil, errors.New("the record has no IP address with a TCP or QUIC port: give a multiaddr ending in /p2p/" + r.PeerID)
 	}
 	return target, &r, nil
 }
