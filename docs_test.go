@@ -112,6 +112,24 @@ func sections(t *testing.T, path string) (names []string) {
 	return names
 }
 
+// A sentence has no words twice in a row, as a careless replacement leaves them; the generated pages
+// have the texts of the commands, metrics and log lines.
+func TestNoWordsTwiceInARow(t *testing.T) {
+	words := regexp.MustCompile(`[a-z-]{2,}( [a-z-]+)+`)
+	for path, text := range pages(t) {
+		for _, run := range words.FindAllString(withoutCode(text), -1) {
+			list := strings.Split(run, " ")
+			for i := range list {
+				for n := 1; i+2*n <= len(list); n++ {
+					if slices.Equal(list[i:i+n], list[i+n:i+2*n]) {
+						t.Errorf("%s: %q twice in %q", path, strings.Join(list[i:i+n], " "), run)
+					}
+				}
+			}
+		}
+	}
+}
+
 // A page that the table of contents does not have is not found.
 func TestEveryPageIsInTheContents(t *testing.T) {
 	contents := pages(t)["docs/README.md"]

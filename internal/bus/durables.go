@@ -66,7 +66,7 @@ func (c *Conn) owned(info *jetstream.ConsumerInfo) bool {
 
 // Errors of Forget.
 var (
-	ErrNoDurable = errors.New("the stream has no such durable consumer consumer")
+	ErrNoDurable = errors.New("the stream has no such durable consumer")
 	ErrInUse     = errors.New("a process is using the durable consumer")
 )
 

@@ -16,7 +16,7 @@ func NewPublisherMetrics(reg *telemetry.Registry, stats func() PublisherStats) {
 		telemetry.Counter("valtrack_publisher_oversized_total", "Events dropped because they are larger than NATS accepts.", func(s PublisherStats) uint64 { return s.Dropped }),
 		telemetry.Counter("valtrack_publisher_rewinds_total", "Number of times that kept events were sent again because NATS had restarted or lost its newest messages.", func(s PublisherStats) uint64 { return s.Rewinds }),
 		telemetry.Counter("valtrack_publisher_forged_total", "Events that NATS already had although they were never sent: someone else is publishing under this sentry's keys.", func(s PublisherStats) uint64 { return s.Forged }),
-		telemetry.Gauge("valtrack_publisher_stuck", "1 while events are waiting to be published to be published and none has been acknowledged for 20 seconds; /readyz says why.", func(s PublisherStats) int {
+		telemetry.Gauge("valtrack_publisher_stuck", "1 while events are waiting and none has been acknowledged for 20 seconds; /readyz says why.", func(s PublisherStats) int {
 			if s.Err != nil {
 				return 1
 			}

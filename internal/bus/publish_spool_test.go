@@ -149,7 +149,7 @@ func TestBrokerDownAtTheStart(t *testing.T) {
 	const n = 12_000
 	publishN(t, p, n) // does not wait
 	until(t, "lines about it", func() bool {
-		return log.has("cannot reach NATS, retrying") && log.has("events are waiting to be published to be published")
+		return log.has("cannot reach NATS, retrying") && log.has("events are waiting to be published")
 	})
 	if s, n0 := p.Stats(), spool.Stats().Events; n0 != n || s.Published != 0 || s.Oldest.IsZero() {
 		t.Errorf("%d events, stats %+v", n0, s)

@@ -129,7 +129,7 @@ func (p *Publisher) awaitBroker(ctx context.Context) bool {
 		}
 		if pending > 0 && (b.waitingLog.Allow() || reason.Error() != b.logged) {
 			b.logged = reason.Error()
-			p.conn.log.Warn("events are waiting to be published to be published", slog.Int("pending", pending), slog.Any("reason", reason))
+			p.conn.log.Warn("events are waiting to be published", slog.Int("pending", pending), slog.Any("reason", reason))
 		}
 		if !sleep(ctx, checkRetry) {
 			return false

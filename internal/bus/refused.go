@@ -26,7 +26,7 @@ func refused(err error) error {
 		hint string
 	}{
 		{errors.Is(err, nats.ErrAuthorization), "check the user and password, token, creds file or nkey seed"},
-		{errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired), "the user's credentials have expired: get new ones"},
+		{errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired), "the user's credentials have expired or were revoked: get new ones"},
 		{errors.Is(err, nats.ErrNkeysNotSupported), "it does not accept nkeys: omit the creds file or nkey seed"},
 		{errors.Is(err, nats.ErrSecureConnWanted), "it has no TLS: use a nats:// address, and no certificates"},
 		{errors.Is(err, nats.ErrSecureConnRequired), "it requires TLS: use a tls:// address"},

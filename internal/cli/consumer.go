@@ -34,7 +34,7 @@ func consumerFlags() []cli.Flag {
 	name.DefaultText = "consumer- and an id kept in the data directory"
 	return append([]cli.Flag{
 		name,
-		number(flagSegmentRows, consumer.DefaultSegmentRows, "number of number of events after which a segment is committed to the datasets"),
+		number(flagSegmentRows, consumer.DefaultSegmentRows, "number of events after which a segment is committed to the datasets"),
 		duration(flagSegmentAge, consumer.DefaultSegmentAge, "age at which a segment is committed to the datasets"),
 		duration(flagCompact, consumer.DefaultCompactEvery, "period whose parts are merged into one; 24 merged periods are merged again; 0 disables merging"),
 		text(flagRetention, "0", "age at which rows are removed, such as 90d; 0 keeps all rows"),

@@ -52,7 +52,7 @@ func sentryFlags() []cli.Flag {
 		number(flagDialers, sentry.DefaultDialers, "maximum number of visits started at the same time"),
 		number(flagMaxConnections, sentry.DefaultMaxConnections, "maximum number of visits at the same time, inbound ones included"),
 		number(flagRevisit, sentry.DefaultRevisit, "epochs between two visits to a node"),
-		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched at a time at a time"),
+		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched at a time"),
 		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within nine tenths of max-connections, less dialers; 0 watches none"),
 		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
 		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line"),
