@@ -26,8 +26,17 @@ func TestGoodbyeCostsANodeTwoConnections(t *testing.T) {
 	}
 	epoch := c.net.Network().Clock.EpochDuration()
 	time.Sleep(windows * epoch) // what is measured is time
+	dials := make(map[int]uint64)
+	for _, list := range dialling {
+		for _, n := range list {
+			dials[n.Index] = c.net.Redials(n.Index)
+		}
+	}
+	time.Sleep(slot) // what it dialled last may become a visit
 	visits := make(map[string]int)
+	contacts := make(map[string][]devnet.Contact)
 	for _, contact := range c.net.Seen("") {
+		contacts[contact.NodePeerID] = append(contacts[contact.NodePeerID], contact)
 		if contact.Requests.MetaData > 0 {
 			visits[contact.NodePeerID]++
 		}
@@ -42,10 +51,13 @@ func TestGoodbyeCostsANodeTwoConnections(t *testing.T) {
 			slack = c.sentry.Stats().Refused // of these it dials again at once
 		}
 		for _, n := range list {
-			dials := c.net.Redials(n.Index)
+			dials := dials[n.Index]
 			total += dials
 			if most := 2*uint64(visits[n.PeerID]) + slack; dials > most || dials == 0 || visits[n.PeerID] < 2 {
 				t.Errorf("%s %s dialled %d times in %d windows with %d visits, want 1 to %d", persona, n.Agent, dials, windows, visits[n.PeerID], most)
+				for _, contact := range contacts[n.PeerID] {
+					t.Logf("inbound %t, opened %s, closed %s, %+v", contact.Inbound, contact.Opened.Format(time.StampMilli), contact.Closed.Format(time.StampMilli), contact.Requests)
+				}
 			}
 		}
 		t.Logf("%s: %d nodes dialled %.1f times per window each", persona, len(list), float64(total)/float64(len(list)*windows))
