@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -115,13 +116,22 @@ func checkPlace(dir string) (above string, err error) {
 			return "", ConfigErrorf("--%s %q cannot be created: %w; choose another directory", OptDataDir, dir, &fs.PathError{Op: "mkdir", Path: at, Err: syscall.ENOTDIR})
 		}
 		if err := syscall.Access(at, wOK|xOK); err != nil {
-			return "", ConfigErrorf("--%s %q: %s is not writable: %w; choose another directory or fix its permissions", OptDataDir, dir, at, err)
+			return "", notWritable(dir, fmt.Errorf("%s: %w", at, err))
 		}
 		if at == filepath.Clean(dir) {
 			at = ""
 		}
 		return at, nil
 	}
+}
+
+// notWritable is the ConfigError about a data directory in which nothing can be written.
+func notWritable(dir string, err error) error {
+	way := "choose another directory or fix its permissions"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		way = "free disk space"
+	}
+	return ConfigErrorf("--%s %q is not writable: %w; %s", OptDataDir, dir, err, way)
 }
 
 // Modes of access(2), which makes no file.
@@ -270,7 +280,7 @@ func takeLock(dir, role string) (*diskio.Lock, error) {
 	case errors.As(err, &locked):
 		return nil, inUse(dir, role, locked)
 	case err != nil:
-		return nil, ConfigErrorf("--%s %q is not writable: %w; choose another directory or fix its permissions", OptDataDir, dir, err)
+		return nil, notWritable(dir, err)
 	}
 	return lock, nil
 }

@@ -178,6 +178,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	if err != nil {
 		return s, errors.Join(err, queue.Close())
 	}
+	diskMetrics(svc, cfg.DataDir)
 	spool.NewMetrics(svc.metrics, queue.Stats)
 	bus.NewPublisherMetrics(svc.metrics, p.Stats)
 	return spooled{queue, p, conn}, nil

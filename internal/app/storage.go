@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -22,6 +23,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/mirror"
+	"github.com/chainbound/valtrack/internal/telemetry"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -55,6 +57,19 @@ func (s *storing) register(room string, register func()) {
 		s.registered[room] = true
 		register()
 	}
+}
+
+// diskMetrics registers the free space for a data directory, once for both halves of a run.
+func diskMetrics(svc *Service, dir string) {
+	svc.storing.register("disk", func() {
+		telemetry.Register(svc.metrics, func() float64 {
+			free, err := diskio.Free(dir)
+			if err != nil || free == math.MaxInt64 { // not known on this system
+				return math.NaN()
+			}
+			return float64(free)
+		}, telemetry.Gauge("valtrack_disk_free_bytes", "Free space on the disk of the data directory; NaN while unknown.", func(free float64) float64 { return free }))
+	})
 }
 
 // stats are the consumer's, zero while there is none.
@@ -103,6 +118,7 @@ func openDatasets(lock *dataset.Lock, places *geo.Locator, svc *Service) (*datas
 		return nil, AsConfigError(err)
 	}
 	svc.storing.register("datasets", func() {
+		diskMetrics(svc, w.Dir())
 		consumer.NewMetrics(svc.metrics, svc.storing.stats)
 		dataset.NewMetrics(svc.metrics, dataset.NewSurvey(w.Dir()).Tables)
 		geo.NewMetrics(svc.metrics, places)
@@ -340,7 +356,7 @@ func consumerID(dir string) (string, error) {
 	rand.Read(random) // never fails
 	id = hex.EncodeToString(random)
 	if err := diskio.ReplaceFile(filepath.Join(dir, consumerIDFile), []byte(id+"\n"), 0o644); err != nil {
-		return "", ConfigErrorf("--%s %q: %w; choose another directory or fix its permissions", OptDataDir, dir, err)
+		return "", notWritable(dir, err)
 	}
 	return id, nil
 }

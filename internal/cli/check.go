@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/telemetry"
 	"github.com/chainbound/valtrack/internal/tracker"
@@ -213,17 +216,36 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		return "", err
 	}
 	above, err := app.CheckDataDir(path, use)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case above != "":
-		return fmt.Sprintf("%s will be created in %s", path, above), nil
 	}
-	if mode, open := in.openDirectory(); open {
-		return "", checkWarning(fmt.Sprintf("%s is writable and not in use, and %s (%s)", path, othersMayOpen, mode))
+	detail := path + " is writable and not in use"
+	if above != "" {
+		detail = fmt.Sprintf("%s will be created in %s", path, above)
 	}
-	return path + " is writable and not in use", nil
+	free, err := diskio.Free(cmp.Or(above, path))
+	if err != nil {
+		return "", err
+	}
+	if free < math.MaxInt64 { // known on this system
+		detail += fmt.Sprintf(", %.1f GB free", float64(free)/1e9)
+	}
+	switch mode, open := in.openDirectory(); {
+	case free < minFree:
+		return "", fmt.Errorf("%s: %w: free disk space", detail, syscall.ENOSPC)
+	case free < littleFree:
+		return "", checkWarning(detail + ": a full disk stops everything; see Disk in docs/operations.md for how much is needed")
+	case above == "" && open:
+		return "", checkWarning(fmt.Sprintf("%s, and %s (%s)", detail, othersMayOpen, mode))
+	}
+	return detail, nil
 }
+
+const (
+	// minFree is what the first minutes write: without it 'check' fails. Below littleFree it warns.
+	minFree    = 16 << 20
+	littleFree = 2e9
+)
 
 // dirUse is what 'run' does with the data directory.
 func (in invocation) dirUse() (app.DirUse, error) {

@@ -161,7 +161,7 @@ type Stats struct {
 	// Places counts handshakes by what is known of their address: known, unknown, or private.
 	Places     map[string]uint64
 	LastCommit time.Time // zero before the first
-	// Err is why writes fail at present; nil when they do not.
+	// Err is why writes fail: of the last attempt to commit a segment, nil when that succeeded.
 	Err error
 	// Estimates is why the tracker lacks what is stored; nil when it does not.
 	Estimates error

@@ -254,7 +254,9 @@ func (in *ingest) commit() {
 	in.backoff = 0
 	in.log.Debug("committed segment", slog.Uint64("segment", s.number), slog.Uint64("events", in.events))
 	in.clocks.warn(in.log)
+	failed := false
 	in.count(func(s *Stats) {
+		failed, s.Err = s.Err != nil, nil
 		s.Stored += in.events
 		s.ClockErrors = in.clocks.addTo(s.ClockErrors)
 		s.Pending = 0
@@ -262,6 +264,9 @@ func (in *ingest) commit() {
 		in.updateCoverageStats(s)
 		s.LastCommit = time.Now()
 	})
+	if failed {
+		in.log.Info("the data directory is writable again", slog.String("dir", in.writer.Dir()))
+	}
 	in.reset()
 }
 

@@ -67,9 +67,8 @@ func (in *ingest) tick() {
 		in.block(err)
 		return
 	}
-	in.log.Info("the data directory is writable again", slog.String("dir", in.writer.Dir()))
-	in.blocked = nil
-	in.count(func(s *Stats) { s.Err = nil })
+	in.log.Debug("trying to write the data directory again", slog.String("dir", in.writer.Dir()))
+	in.blocked = nil // Stats.Err stays until a segment is committed
 	in.resume.Broadcast()
 }
 

@@ -245,6 +245,16 @@ func TestConsumerOnAFullDisk(t *testing.T) {
 	w := testWorld(t)
 	free := w.onAFullDisk(t)
 	w.untilPublished(t, testRate)
+	failures := func() int { return strings.Count(w.logged(t, storer), "cannot write the data directory") }
+	for most := failures() + 2; failures() < most; time.Sleep(10 * time.Millisecond) {
+		// Opening it again works on a full disk, and that is no reason to be ready.
+		if why, err := w.ready(t.Context(), storer); err != nil || !strings.Contains(why, "no space left") {
+			t.Fatalf("/readyz on a full disk: %q, %v", why, err)
+		}
+	}
+	if strings.Contains(w.logged(t, storer), "writable again") {
+		t.Error("the consumer says that a full disk is writable")
+	}
 	free()
 	w.untilLogged(t, storer, 0, "writable again")
 	w.end(t)
