@@ -13,11 +13,11 @@ import (
 
 const (
 	module = "github.com/chainbound/valtrack"
-	// allRooms in a row's column of rooms allows those of all lower layers.
-	allRooms = "all"
+	// allPackages in a row's column of packages allows those of all lower layers.
+	allPackages = "all"
 	// standardLibrary in a row's column of libraries allows no other library.
 	standardLibrary = "std"
-	// sharedLayers are the lowest layers, whose rooms every higher one may import.
+	// sharedLayers are the lowest layers, whose packages every higher one may import.
 	sharedLayers = 2
 )
 
@@ -25,7 +25,7 @@ const (
 // the import rules are written down.
 type row struct {
 	layer     int
-	rooms     []string // which the room may import from the layers above the shared ones
+	packages  []string // which the package may import from the layers above the shared ones
 	libraries []string // prefixes of import paths, without github.com/, that only rows which name them may import
 }
 
@@ -35,9 +35,9 @@ type goPackage struct {
 	Doc        string
 }
 
-// readRooms reads the table: | layer | `room` | text | rooms | libraries |. Rooms are
+// readPackages reads the table: | layer | `name` | text | packages | libraries |. Packages are
 // named by their path below internal/; main.go is the command, named "".
-func readRooms(t *testing.T) map[string]row {
+func readPackages(t *testing.T) map[string]row {
 	t.Helper()
 	page, err := os.ReadFile("docs/architecture.md")
 	if err != nil {
@@ -50,7 +50,7 @@ func readRooms(t *testing.T) map[string]row {
 		}
 		return out
 	}
-	rooms := map[string]row{}
+	packages := map[string]row{}
 	for line := range strings.Lines(string(page)) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
 		if len(cells) < 2 {
@@ -61,15 +61,15 @@ func readRooms(t *testing.T) map[string]row {
 			continue // prose, the heading, or another table
 		}
 		if len(cells) != 7 || len(names(cells[2])) != 1 {
-			t.Fatalf("want | layer | `room` | text | rooms | libraries |, got %s", line)
+			t.Fatalf("want | layer | `name` | text | packages | libraries |, got %s", line)
 		}
-		room := strings.TrimPrefix(names(cells[2])[0], "main.go")
-		if _, known := rooms[room]; known {
-			t.Errorf("`%s` has two rows", room)
+		name := strings.TrimPrefix(names(cells[2])[0], "main.go")
+		if _, known := packages[name]; known {
+			t.Errorf("`%s` has two rows", name)
 		}
-		rooms[room] = row{layer, names(cells[4]), names(cells[5])}
+		packages[name] = row{layer, names(cells[4]), names(cells[5])}
 	}
-	return rooms
+	return packages
 }
 
 func listPackages(t *testing.T) []goPackage {
@@ -89,9 +89,9 @@ func listPackages(t *testing.T) []goPackage {
 	return pkgs
 }
 
-// roomOf is the name of a package's row; ok is false outside the module, and for the
+// packageOf is the name of a package's row; ok is false outside the module, and for the
 // tests of the whole, which may import everything.
-func roomOf(importPath string) (room string, ok bool) {
+func packageOf(importPath string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(importPath, module)
 	if !ok || strings.HasPrefix(rest, "/test/") {
 		return "", false
@@ -100,45 +100,45 @@ func roomOf(importPath string) (room string, ok bool) {
 }
 
 func TestImportRules(t *testing.T) {
-	rooms := readRooms(t)
+	packages := readPackages(t)
 	for _, p := range listPackages(t) {
-		room, ok := roomOf(p.ImportPath)
+		name, ok := packageOf(p.ImportPath)
 		if !ok {
 			continue
 		}
-		self, known := rooms[room]
+		self, known := packages[name]
 		if !known {
-			continue // TestArchitectureNamesEveryRoom reports it
+			continue // TestArchitectureNamesEveryPackage reports it
 		}
 		for _, imp := range p.Imports {
-			if dep, ok := roomOf(imp); ok {
-				if !self.mayImport(dep, rooms[dep]) {
-					t.Errorf("%s must not import %s", room, dep)
+			if dep, ok := packageOf(imp); ok {
+				if !self.mayImport(dep, packages[dep]) {
+					t.Errorf("%s must not import %s", name, dep)
 				}
 				continue
 			}
-			if owners := ownersOf(rooms, imp); owners != nil && !slices.Contains(owners, room) {
-				t.Errorf("%s must not import %s: only %v may", room, imp, owners)
+			if owners := ownersOf(packages, imp); owners != nil && !slices.Contains(owners, name) {
+				t.Errorf("%s must not import %s: only %v may", name, imp, owners)
 			}
 			if host, _, _ := strings.Cut(imp, "/"); slices.Contains(self.libraries, standardLibrary) && strings.Contains(host, ".") {
-				t.Errorf("%s must not import %s: standard library only", room, imp)
+				t.Errorf("%s must not import %s: standard library only", name, imp)
 			}
 		}
 		if p.Doc == "" {
-			t.Errorf("%s has no package comment", room)
+			t.Errorf("%s has no package comment", name)
 		}
 	}
 }
 
 func (r row) mayImport(name string, dep row) bool {
-	allowed := dep.layer <= sharedLayers || slices.Contains(r.rooms, allRooms) || slices.Contains(r.rooms, name)
+	allowed := dep.layer <= sharedLayers || slices.Contains(r.packages, allPackages) || slices.Contains(r.packages, name)
 	return dep.layer < r.layer && allowed
 }
 
-// ownersOf names the rooms that may import a package; nil when all may.
-func ownersOf(rooms map[string]row, importPath string) (owners []string) {
+// ownersOf names the packages that may import a package; nil when all may.
+func ownersOf(packages map[string]row, importPath string) (owners []string) {
 	importPath = strings.TrimPrefix(importPath, "github.com/")
-	for name, r := range rooms {
+	for name, r := range packages {
 		if slices.ContainsFunc(r.libraries, func(prefix string) bool { return strings.HasPrefix(importPath, prefix) }) {
 			owners = append(owners, name)
 		}
@@ -147,26 +147,26 @@ func ownersOf(rooms map[string]row, importPath string) (owners []string) {
 	return owners
 }
 
-func TestArchitectureNamesEveryRoom(t *testing.T) {
-	rooms := readRooms(t)
+func TestArchitectureNamesEveryPackage(t *testing.T) {
+	packages := readPackages(t)
 	exist := map[string]bool{}
 	for _, p := range listPackages(t) {
-		room, ok := roomOf(p.ImportPath)
+		name, ok := packageOf(p.ImportPath)
 		if !ok {
 			continue
 		}
-		exist[room] = true
-		if _, known := rooms[room]; !known {
-			t.Errorf("the table of rooms in docs/architecture.md has no row for %q", room)
+		exist[name] = true
+		if _, known := packages[name]; !known {
+			t.Errorf("the table of packages in docs/architecture.md has no row for %q", name)
 		}
 	}
-	for room, r := range rooms {
-		if !exist[room] {
-			t.Errorf("docs/architecture.md has a row for %q, which does not exist", room)
+	for name, r := range packages {
+		if !exist[name] {
+			t.Errorf("docs/architecture.md has a row for %q, which does not exist", name)
 		}
-		for _, dep := range r.rooms {
-			if d, known := rooms[dep]; dep != allRooms && (!known || d.layer >= r.layer) {
-				t.Errorf("the row of %q allows %q, which is not a room of a lower layer", room, dep)
+		for _, dep := range r.packages {
+			if d, known := packages[dep]; dep != allPackages && (!known || d.layer >= r.layer) {
+				t.Errorf("the row of %q allows %q, which is not a package of a lower layer", name, dep)
 			}
 		}
 	}

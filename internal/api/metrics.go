@@ -72,10 +72,10 @@ func (s *stats) histogram() (count uint64, sum float64, buckets map[float64]uint
 // RegisterMetrics registers the metrics of the server.
 func (s *Server) RegisterMetrics(reg *telemetry.Registry) {
 	telemetry.Register(reg, s.stats.snapshot,
-		telemetry.CounterBy("valtrack_api_responses_total", "code", "Answers of the HTTP API by class of status code; aborted are those that the client did not take to their end, or that failed in the middle.", func(s *stats) map[string]uint64 { return s.answers }),
-		telemetry.Histogram("valtrack_api_response_seconds", "Time until an answer of the HTTP API was written; that of event streams until they ended.", (*stats).histogram),
-		telemetry.Gauge("valtrack_api_event_streams", "Event streams that are open.", func(s *stats) int { return s.streams }),
-		telemetry.Gauge("valtrack_api_view_build_seconds", "How long it took to build the last view of the tracker's state, which answers are made from.", func(s *stats) float64 { return s.viewMS / 1000 }),
+		telemetry.CounterBy("valtrack_api_responses_total", "code", "Responses of the HTTP API by class of status code; aborted are those that the client did not read to the end, or that failed midway.", func(s *stats) map[string]uint64 { return s.answers }),
+		telemetry.Histogram("valtrack_api_response_seconds", "Time until a response of the HTTP API was written; for event streams, until they ended.", (*stats).histogram),
+		telemetry.Gauge("valtrack_api_event_streams", "Open event streams.", func(s *stats) int { return s.streams }),
+		telemetry.Gauge("valtrack_api_view_build_seconds", "Time it took to build the last view of the tracker's state, from which responses are made.", func(s *stats) float64 { return s.viewMS / 1000 }),
 		telemetry.Gauge("valtrack_api_view_nodes", "Nodes in that view.", func(s *stats) int { return s.nodes }),
 	)
 }

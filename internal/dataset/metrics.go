@@ -18,7 +18,7 @@ func NewMetrics(reg *telemetry.Registry, tables func() []TableFigures) {
 		gauge("rows", "Rows of a table, according to the footers of its parts.", func(t TableFigures) float64 { return float64(t.Rows) }),
 		gauge("parts", "Parts of a table that can be read.", func(t TableFigures) float64 { return float64(t.Parts) }),
 		gauge("unreadable_parts", "Parts of a table whose footer cannot be read.", func(t TableFigures) float64 { return float64(t.Unreadable) }),
-		gauge("damaged_parts", "Damaged parts of a table that were set aside in _damaged; must be 0.", func(t TableFigures) float64 { return float64(t.SetAside) }),
-		gauge("duplicate_keys", "Events that two parts of a table claim to hold; must be 0.", func(t TableFigures) float64 { return float64(t.DuplicateKeys) }),
+		gauge("damaged_parts", "Damaged parts of a table that were moved to _damaged; must be 0.", func(t TableFigures) float64 { return float64(t.SetAside) }),
+		gauge("duplicate_keys", "Events that are in two parts of a table; must be 0.", func(t TableFigures) float64 { return float64(t.DuplicateKeys) }),
 	)
 }

@@ -43,12 +43,12 @@ type Common struct {
 	CrawlerID       string `json:"crawler_id"`       // --crawler-id, or the sentry's own id
 	CrawlerLocation string `json:"crawler_location"` // --crawler-location; empty without it
 	Timestamp       int64  `json:"timestamp"`        // Unix milliseconds UTC, by the sentry's clock
-	// By how many milliseconds the sentry's clock was ahead of the broker's, below zero
-	// when it was behind. Absent when it was not measured lately.
+	// By how many milliseconds the sentry's clock was ahead of the broker's, negative
+	// when it was behind. Absent when it was not measured recently.
 	ClockSkewMS *int64 `json:"clock_skew_ms,omitempty"`
-	// Tells networks of one name apart. Older sentries do not send it.
+	// Distinguishes networks with the same name. Older sentries do not send it.
 	GenesisValidatorsRoot eth2.Root `json:"genesis_validators_root,omitzero"`
-	// The program that the sentry runs. Older sentries do not send it.
+	// The sentry's version of Valtrack. Older sentries do not send it.
 	CrawlerVersion string `json:"crawler_version,omitempty"`
 }
 
@@ -72,14 +72,14 @@ type PeerDiscovered struct {
 	Syncnets          *eth2.Syncnets   `json:"syncnets,omitempty"`            // sync committee subnets, a bit field
 	CustodyGroupCount *uint64          `json:"custody_group_count,omitempty"` // the cgc entry
 	NFD               *eth2.ForkDigest `json:"nfd,omitempty"`                 // the next fork digest
-	// Whether the node itself gave the record, in an authenticated answer, or others did:
-	// those may hand out an old one. Older sentries do not send it.
+	// Whether the node itself sent the record, in an authenticated response, or another node
+	// did, whose copy may be outdated. Older sentries do not send it.
 	Own *bool `json:"own,omitempty"`
 }
 
 // MetaData is the peer's MetaData message.
 type MetaData struct {
-	SeqNumber         uint64         `json:"seq_number"`                    // grows when the others change
+	SeqNumber         uint64         `json:"seq_number"`                    // increases when the others change
 	Attnets           eth2.Attnets   `json:"attnets"`                       // long-lived attestation subnets, a bit field
 	Syncnets          *eth2.Syncnets `json:"syncnets,omitempty"`            // sync committee subnets, a bit field, from version 2 of the message on
 	CustodyGroupCount *uint64        `json:"custody_group_count,omitempty"` // from version 3 on
@@ -142,9 +142,9 @@ func Outcomes() []string {
 }
 
 // VisitEnded reports how a connection or attempted connection with a peer ended. A
-// watch is published in parts while it continues, one at the end of each epoch: events
-// with the same visit id whose watches follow one another without a gap. All but the last
-// have more set and the outcome ok. Each part can be read without the others.
+// watch is published in parts while it runs, one at the end of each epoch: events
+// with the same visit id whose watches follow one another without a gap. In all but the
+// last, more is set and the outcome is ok. Each part can be read without the others.
 type VisitEnded struct {
 	Common
 	VisitID       string  `json:"visit_id"`                 // unique for each visit
@@ -157,10 +157,10 @@ type VisitEnded struct {
 	Started       int64   `json:"started"`                  // Unix milliseconds
 	Ended         int64   `json:"ended"`                    // Unix milliseconds; where more is set, the time of publication
 	Outcome       string  `json:"outcome"`                  // ok, dial_timeout, refused, unreachable, negotiation, status, wrong_network, metadata, goodbye, reset, protocol or canceled
-	Error         string  `json:"error,omitempty"`          // what went wrong, short
-	GoodbyeCode   *uint64 `json:"goodbye_code,omitempty"`   // of a Goodbye of the peer
+	Error         string  `json:"error,omitempty"`          // short description of what went wrong
+	GoodbyeCode   *uint64 `json:"goodbye_code,omitempty"`   // code of the peer's Goodbye
 	ClientVersion string  `json:"client_version,omitempty"` // identify's agent string
-	HandshakeMS   *int64  `json:"handshake_ms,omitempty"`   // from dial to MetaData; absent when it did not get there
+	HandshakeMS   *int64  `json:"handshake_ms,omitempty"`   // from dial to MetaData; absent when the visit did not get there
 	Watch         *Watch  `json:"watch,omitempty"`          // the subscription log, of a watch visit
 }
 
@@ -171,15 +171,15 @@ type Watch struct {
 	To      int64 `json:"to"`      // the end, Unix milliseconds
 	Initial []int `json:"initial"` // attestation subnets at the start, sorted
 	// For each subnet of initial, how many ms before the start the peer joined it; 0 where it
-	// was before the visit's first part. Absent when it was so for all of them.
+	// was before the visit's first part. Absent when that is so for all of them.
 	Since []int `json:"since,omitempty"`
-	// MetaData's at the start; absent while they are those of the visit's metadata_received.
+	// MetaData's attnets at the start; absent while they are those of the visit's metadata_received.
 	Attnets         *eth2.Attnets   `json:"attnets,omitempty"`
 	Changes         []SubnetChange  `json:"changes"`          // in order; one at the end belongs to the next part, if there is one
 	MetaDataChanges []WatchMetaData `json:"metadata_changes"` // each MetaData that differs from the one before it, in order
 }
 
-// SubnetChange is a peer's joining or leaving of an attestation subnet. On the wire
+// SubnetChange reports that a peer joined or left an attestation subnet. On the wire
 // it is a list of three numbers, without names.
 type SubnetChange struct {
 	At         int64 // ms after the watch's start

@@ -8,7 +8,7 @@ func NewMetrics(reg *telemetry.Registry, state func() *State) {
 		telemetry.Gauge("valtrack_tracker_peers", "Peers that the tracker knows.", func(s *State) float64 { return float64(s.Len()) }),
 		telemetry.Gauge("valtrack_tracker_lost_statistics", "Days of peer statistics dropped because they could not be decoded; 'valtrack rebuild' recomputes them.", func(s *State) float64 { return float64(s.LostDays()) }),
 		telemetry.Gauge("valtrack_tracker_learned_timestamp_seconds", "Unix time at which client rates and the prior were last fitted, 0 before the first fit.", func(s *State) float64 { return float64(s.Learned.At) / 1000 }),
-		telemetry.GaugeBy("valtrack_tracker_sentry_faults", "sentry", "Faults of each sentry found by comparison with the others, see 'valtrack report --sentries'.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return len(f.Faults) }) }),
+		telemetry.GaugeBy("valtrack_tracker_sentry_faults", "sentry", "Problems of each sentry found by comparison with the others, see 'valtrack report --sentries'.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return len(f.Faults) }) }),
 		telemetry.GaugeBy("valtrack_tracker_sentry_nodes", "sentry", "Nodes that each sentry reached in the last day.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return f.Reached }) }),
 		telemetry.GaugeBy("valtrack_tracker_sentry_missed", "sentry", "Nodes that each sentry tried and failed to reach in the last day, while others reached them.", func(s *State) map[string]int { return perSentry(s, func(f SentryFigures) int { return f.Missed }) }),
 	)

@@ -44,7 +44,7 @@ function OldData({ meta }: { meta?: Meta }) {
   if (age === null || age <= old) return null;
   return (
     <aside class="banner bad" aria-label="Old data">
-      The newest data are {duration(age)} old. {isSite ? "This copy has not been updated, or its server has received nothing since." : <>No event of a sentry has been stored since: <a href={href("/crawl")}>Crawl health</a> says which sentry was last heard of.</>}
+      The newest data is {duration(age)} old. {isSite ? "This copy has not been updated, or its server has received nothing since." : <>No sentry's events have been stored since then: <a href={href("/crawl")}>Crawl health</a> shows the last event of each sentry.</>}
     </aside>
   );
 }
@@ -58,7 +58,7 @@ function Status({ meta, problem }: { meta?: Meta; problem?: Problem }) {
     <span class={"status " + (bad ? "bad" : live)} role="status">
       <i aria-hidden="true" />
       {meta?.network ? meta.network + " · " : ""}
-      {problem?.status === 401 ? "key not accepted" : problem?.status ? `error ${problem.status}, asking again` : live === "lost" || problem ? "no connection, asking again" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
+      {problem?.status === 401 ? "key not accepted" : problem?.status ? `error ${problem.status}, retrying` : live === "lost" || problem ? "no connection, retrying" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
     </span>
   );
 }
@@ -69,7 +69,7 @@ function CopyNote({ meta }: { meta?: Meta }) {
   useEffect(() => void current().then(set, () => set(null)), [meta]);
   return (
     <aside class="banner" aria-label="Static copy">
-      Static copy{copy && `, made ${ago(copy.made)}${copy.every_ms ? ` and updated every ${duration(copy.every_ms)}` : ""}`}, with the nodes of the last day. Live updates, search by record or address, the evidence for single nodes and the datasets are on the server that it was made from.
+      Static copy{copy && `, made ${ago(copy.made)}${copy.every_ms ? ` and updated every ${duration(copy.every_ms)}` : ""}`}, with the nodes of the last day. Live updates, search by record or address, the evidence for individual nodes and the datasets are on the server that it was made from.
     </aside>
   );
 }
@@ -168,7 +168,7 @@ export function App() {
       </header>
       {meta?.simulated && (
         <aside class="banner" aria-label="Simulated network">
-          Simulated network: real nodes on one machine, with made-up places and validators.
+          Simulated network: real nodes on one machine, with made-up locations and validators.
         </aside>
       )}
       <OldData meta={meta} />
@@ -181,7 +181,7 @@ export function App() {
           <Page />
         ) : (
           <p class="card nothing">
-            There is no page {path} here. Back to the <a href={href("/")}>Overview</a>.
+            Page {path} does not exist. Back to the <a href={href("/")}>Overview</a>.
           </p>
         )}
       </main>

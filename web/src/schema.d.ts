@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Totals with their intervals, and how old they are */
+        /** Totals with their intervals and their age */
         get: operations["getSummary"];
         put?: never;
         post?: never;
@@ -45,7 +45,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** All that is known about one node */
+        /** Everything known about one node */
         get: operations["getNode"];
         put?: never;
         post?: never;
@@ -63,8 +63,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A node's subscriptions in time, and its estimates
-         * @description From the datasets, the newest first: what each handshake saw, and what was seen of each watched
+         * A node's subscriptions over time, and its estimates
+         * @description From the datasets, newest first: what each handshake showed, and what was seen in each watched
          *     epoch. At most one day and some 2000 observations per request: repeat it with `to` set to
          *     `meta.earlier` until that is null.
          */
@@ -271,7 +271,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How the crawl goes: sentries, funnel, errors, missing events, lag, age of the data */
+        /** State of the crawl: sentries, funnel, errors, missing events, lag, age of the data */
         get: operations["getCrawl"];
         put?: never;
         post?: never;
@@ -288,7 +288,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The sentries compared over the last day: what each reaches and others do not, its clock, and its faults */
+        /** Comparison of the sentries over the last day: nodes that each reaches and others do not, its clock, and its problems */
         get: operations["getSentries"];
         put?: never;
         post?: never;
@@ -324,9 +324,9 @@ export interface paths {
         };
         /**
          * The rows of a dataset
-         * @description Every table needs a key, since they have addresses or exact places. The name may end with the
-         *     format, as in `metadata_events.csv`. The trailer `Valtrack-Damaged-Parts` names damaged files
-         *     whose rows are missing, with commas in between; Parquet has them in its metadata.
+         * @description Every table requires a key, since they have addresses or exact locations. The name may end with the
+         *     format, as in `metadata_events.csv`. The trailer `Valtrack-Damaged-Parts` lists damaged files
+         *     whose rows are missing, separated by commas; in Parquet they are in the metadata.
          */
         get: operations["getDataset"];
         put?: never;
@@ -344,7 +344,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One file of a dataset, also in ranges */
+        /** One file of a dataset, with range requests */
         get: operations["getDatasetPart"];
         put?: never;
         post?: never;
@@ -362,9 +362,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The whole public picture as one dated file
-         * @description gzip-compressed JSON that never changes: the name has its time. Without a key and with one it is
-         *     the same. `Content-Disposition` has the name, `Digest` its SHA-256.
+         * All public data as one dated file
+         * @description Gzip-compressed JSON that never changes: its name contains the time. It is the same with and
+         *     without a key. `Content-Disposition` has the name, `Digest` its SHA-256.
          */
         get: operations["getSnapshot"];
         put?: never;
@@ -385,9 +385,9 @@ export interface paths {
         /**
          * Totals and changes as they are committed (server-sent events)
          * @description Events `summary`, with the data of /api/v1/summary, and `change`, with a row of /api/v1/changes. A
-         *     comment line comes every 15 seconds, and a stream ends after an hour. A client that was cut off
+         *     comment line is sent every 15 seconds, and a stream ends after an hour. A client that was disconnected
          *     sends the id of its last event as `Last-Event-ID`, as browsers do, and is sent the changes since
-         *     then; `reset` is sent first when they are not kept any more.
+         *     then; `reset` is sent first if they are no longer kept.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -407,7 +407,7 @@ export interface paths {
         };
         /**
          * Nodes with validators, as the earlier program listed them
-         * @description A plain array. `validator_count_accuracy` is 1 minus the half-width of the interval over the count, at least 0. Fields of addresses are empty without a key.
+         * @description A plain array. `validator_count_accuracy` is 1 minus the half-width of the interval divided by the count, at least 0. Address fields are empty without a key.
          */
         get: operations["listValidators"];
         put?: never;
@@ -425,7 +425,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process runs */
+        /** Whether the process is running */
         get: operations["getLivez"];
         put?: never;
         post?: never;
@@ -442,7 +442,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether events are stored, or why not */
+        /** Whether events are being stored, or why not */
         get: operations["getReadyz"];
         put?: never;
         post?: never;
@@ -476,7 +476,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This interface in short, for language models */
+        /** A short description of this API, for language models */
         get: operations["getLLMs"];
         put?: never;
         post?: never;
@@ -493,7 +493,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document to read */
+        /** This document as a page */
         get: operations["getDocs"];
         put?: never;
         post?: never;
@@ -524,22 +524,22 @@ export interface components {
             code?: "key_required" | "key_scope" | "key_unknown" | "key_revoked" | "key_malformed";
             /** @description The parameter that is wrong */
             parameter?: string;
-            /** @description What it may be */
+            /** @description Its allowed values */
             allowed?: string[];
         };
         Meta: {
             network: string;
-            /** @description A simulated network; places are made up, and none is hidden for having few nodes */
+            /** @description A simulated network: locations are made up, and none is hidden for having few nodes */
             simulated: boolean;
             as_of: components["schemas"]["Time"];
-            /** @description Totals count nodes with a handshake in so many milliseconds before as_of */
+            /** @description Totals count nodes with a handshake within this many milliseconds before as_of */
             covers_ms: number;
-            /** @description How old as_of was when the answer was made */
+            /** @description Age of as_of when the response was created */
             age_ms: number | null;
             estimated_at?: components["schemas"]["Time"];
-            /** @description Date of the data on places and networks */
+            /** @description Date of the data on locations and networks */
             geo_date?: string | null;
-            /** @description What places and networks are from: pages that show them must name and link these */
+            /** @description Sources of locations and networks: pages that show them must name and link these */
             geo_sources?: {
                 name: string;
                 url?: string;
@@ -555,15 +555,15 @@ export interface components {
             /** @description Cursor of the next page */
             next: string | null;
         };
-        /** @description With `fields`, only the columns asked for. */
+        /** @description With `fields`, only the requested columns. */
         Node: {
             /** @description libp2p peer id */
             id?: string;
             /** @description discv5 node id, 0x and hex */
             node_id?: string | null;
-            /** @description Of the agent that the node told last, in a handshake or in a visit that completed none; null if it never told one. The same holds for client_version, client_release, os and arch */
+            /** @description From the agent string that the node sent last, in a handshake or in a visit without one; null if it never sent one. The same applies to client_version, client_release, os and arch */
             client?: string | null;
-            /** @description The agent string, put together from client, version and platform, such as lighthouse/v8.0.1-abcdef0/x86_64-linux */
+            /** @description The agent string, reconstructed from client, version and platform, such as lighthouse/v8.0.1-abcdef0/x86_64-linux */
             client_version?: string | null;
             client_release?: string | null;
             os?: string | null;
@@ -579,9 +579,9 @@ export interface components {
             p_validator?: number | null;
             /** @description What makes the estimate doubtful */
             flags?: string[] | null;
-            /** @description Which evidence the estimate is made from */
+            /** @description Which evidence the estimate is based on */
             trust?: string | null;
-            /** @description What the node counts for in totals, 0 to 1; null when it does not count */
+            /** @description The node's weight in totals, 0 to 1; null if it does not count */
             weight?: number | null;
             stake_eth?: number | null;
             stake_low?: number | null;
@@ -593,17 +593,17 @@ export interface components {
             first_seen?: components["schemas"]["Time"];
             last_seen?: components["schemas"]["Time"];
             last_epoch?: number | null;
-            /** @description Of the newest visit that ended; null where none did, as of a node that is being watched since it was found. */
+            /** @description Outcome of the newest ended visit; null if there is none, as for a node that has been watched since it was found. */
             last_outcome?: string | null;
             direction?: string | null;
             transport?: string | null;
             /** @description In its Status or, before the first handshake, in its record */
             fork_digest?: string | null;
-            /** @description Of the next fork that its record announces */
+            /** @description Version of the next fork that its record announces */
             next_fork_version?: string | null;
-            /** @description Likewise; null also where it announces none */
+            /** @description Epoch of that fork; also null if it announces none */
             next_fork_epoch?: number | null;
-            /** @description Next fork digest: likewise, 0x00000000 for none */
+            /** @description Digest of that fork; 0x00000000 for none */
             nfd?: string | null;
             long_lived_subnets?: number[] | null;
             country?: string | null;
@@ -616,9 +616,9 @@ export interface components {
             as_name?: string | null;
             hosting?: string | null;
             cloud?: string | null;
-            /** @description The databases that say where the node is, with their dates */
+            /** @description The databases that the location comes from, with their dates */
             geo_source?: string | null;
-            /** @description Since when the node has had this number of validators, as far as its duties show: the start of a day; null where no change shows in the days that the estimate uses */
+            /** @description Since when the node has had this number of validators, as far as its duties show: the start of a day; null if no change was detected in the days that the estimate uses */
             since?: components["schemas"]["Time"];
             /** @description With a key */
             enr?: string | null;
@@ -631,30 +631,30 @@ export interface components {
         };
         NodeDetail: components["schemas"]["Node"] & {
             counted: boolean;
-            /** @description One sentence that says why this number */
+            /** @description One sentence that explains the number */
             why: string;
-            /** @description What each kind of evidence says alone; null where it says nothing */
+            /** @description The estimate from each kind of evidence alone; null if it says nothing */
             signals: {
                 custody?: components["schemas"]["Interval"];
                 subnets?: components["schemas"]["Interval"];
                 sync?: components["schemas"]["Interval"];
             };
-            /** @description The probability of at most so many validators, for plotting; empty before the first estimate. Where a flag is silent, every_duty or conflict the interval is wider than this says. */
+            /** @description The probability of at most this many validators, for plotting; empty before the first estimate. With the flag silent, every_duty or conflict, the interval is wider than this distribution. */
             posterior: {
                 validators: number;
                 p: number;
             }[];
-            /** @description What the signals are made from: cells are places for duties, those of sync are for seats in sync committees; on were filled, off were not */
+            /** @description The observations behind the signals: each cell may or may not have a duty (those of sync: a sync committee member); on counts the filled cells, off the empty ones */
             evidence: {
                 cells_on: number;
                 cells_off: number;
                 sync_on: number;
                 sync_off: number;
-                /** @description Which evidence the estimate is made from */
+                /** @description Which evidence the estimate is based on */
                 used: string;
                 /** @description Days of statistics that could not be read */
                 lost_days: number;
-                /** @description Times in which the number did not change, the oldest first */
+                /** @description Periods in which the number did not change, oldest first */
                 stretches: {
                     from: components["schemas"]["Time"];
                     to: components["schemas"]["Time"];
@@ -682,19 +682,19 @@ export interface components {
                 id: string;
                 last_seen: components["schemas"]["Time"];
             }[];
-            /** @description What each sentry knows of the node, also those that know nothing of it */
+            /** @description What each sentry knows about the node, including sentries that know nothing about it */
             seen_by: {
                 sentry: string;
                 location: string | null;
                 /**
                  * Format: int64
-                 * @description The last handshake, or the end of what it watched last, Unix milliseconds
+                 * @description The last handshake, or the end of its last watch, Unix milliseconds
                  */
                 last_seen: number | null;
                 last_handshake: components["schemas"]["Time"];
                 /**
                  * Format: int64
-                 * @description The end of the last visit that has ended, Unix milliseconds
+                 * @description End of the last ended visit, Unix milliseconds
                  */
                 last_visit: number | null;
                 /** @description Of that visit */
@@ -703,12 +703,12 @@ export interface components {
                 reachable: boolean | null;
                 /**
                  * Format: int64
-                 * @description How long its newest complete handshake took, from the dial on
+                 * @description Duration of its newest complete handshake, from the start of the dial
                  */
                 handshake_ms: number | null;
-                /** @description Attestation subnets at the last handshake; null where the node did not tell them */
+                /** @description Number of attestation subnets at the last handshake; null if the node did not send them */
                 subscribed_subnets: number | null;
-                /** @description Whether another sentry was told other attestation subnets within an epoch, which a duty that began or ended in between explains, too; null where no other's handshake can be compared */
+                /** @description Whether another sentry saw different attestation subnets within an epoch, which may also be due to a duty that began or ended in between; null if there is no handshake to compare with */
                 subscriptions_differ: boolean | null;
             }[];
             /** @description With a key */
@@ -724,11 +724,11 @@ export interface components {
             validators_high: number;
         } | null;
         Group: {
-            /** @description What is grouped by: country, city, network, hosting, cloud, client, release, os or arch */
+            /** @description Grouped by: country, city, network, hosting, cloud, client, release, os or arch */
             by: string;
             /** @description null: not known; other: places with fewer than five nodes */
             name: string | null;
-            /** @description Country code, AS number, or for a release its client */
+            /** @description Country code, AS number, or the client of a release */
             code?: string | null;
             latitude?: number | null;
             longitude?: number | null;
@@ -740,7 +740,7 @@ export interface components {
             stake_eth?: number | null;
             share_nodes: number;
             share_validators: number | null;
-            /** @description Ends of its 90 % interval, in which an error that is common to all nodes does not count */
+            /** @description Ends of its 90 % interval, from which errors common to all nodes cancel out */
             share_validators_low?: number | null;
             share_validators_high?: number | null;
         };
@@ -753,24 +753,24 @@ export interface components {
                 inbound_only?: number;
                 with_validators: number | null;
             };
-            /** @description Attachments: a validator that runs behind two nodes counts twice */
+            /** @description Attachments: a validator that runs on two nodes counts twice */
             validators: {
                 attachments: number | null;
                 attachments_low: number | null;
                 attachments_high: number | null;
                 /** @description Active validators of the network */
                 active: number | null;
-                /** @description Attachments over active validators */
+                /** @description Attachments divided by active validators */
                 active_ratio?: number | null;
-                /** @description How many nodes run each validator, where it was measured */
+                /** @description How many nodes each validator runs on, if measured */
                 multiplicity?: number | null;
                 multiplicity_low?: number | null;
                 multiplicity_high?: number | null;
-                /** @description Share of the active validators that no reachable node accounts for */
+                /** @description Share of the active validators that do not run on any reachable node */
                 unreached_share?: number | null;
-                /** @description Nodes, by their weights, that show no duty of the validators that their custody groups require */
+                /** @description Nodes, by weight, whose custody groups require validators but that show no duties */
                 silent_nodes?: number | null;
-                /** @description How many validators more than attachments_high there may be if all of these have them; no part of the interval */
+                /** @description How many validators more than attachments_high there may be if all these nodes have them; not part of the interval */
                 hidden_validators?: number | null;
                 verdict: string | null;
                 histogram?: {
@@ -800,7 +800,7 @@ export interface components {
             funnel: components["schemas"]["Funnel"];
         };
         TopGroups: {
-            /** @description How many have a name */
+            /** @description Number of groups with a name */
             known: number;
             /** @description Those with the most validators */
             top: components["schemas"]["Group"][];
@@ -810,7 +810,7 @@ export interface components {
         Funnel: {
             /** @description Nodes with a record */
             records: number;
-            /** @description Of these, with the network's fork digest; null while the schedule is not known */
+            /** @description Those with the network's fork digest; null while the schedule is not known */
             right_digest?: number | null;
             dialled: number;
             connected: number;
@@ -850,9 +850,9 @@ export interface components {
             }[];
         };
         Point: {
-            /** @description Where the step begins */
+            /** @description Start of the step */
             time: components["schemas"]["Time"];
-            /** @description Of when the totals are: the last in the step; absent without totals */
+            /** @description Time of the totals, the last in the step; absent without totals */
             totals_at?: components["schemas"]["Time"];
             nodes?: number | null;
             with_validators?: number | null;
@@ -866,11 +866,11 @@ export interface components {
             clients?: {
                 [key: string]: number;
             };
-            /** @description The fork that was the next one at that time; absent when none was scheduled */
+            /** @description The next fork at that time; absent if none was scheduled */
             fork?: string | null;
             /** @description Nodes whose record announced that fork's digest */
             fork_ready?: number | null;
-            /** @description Nodes whose record announced another */
+            /** @description Nodes whose record announced a different digest */
             fork_not_ready?: number | null;
             /** @description Nodes whose record announced none */
             fork_unknown?: number | null;
@@ -889,12 +889,12 @@ export interface components {
             at: components["schemas"]["Time"];
             client?: string | null;
             version?: string | null;
-            /** @description Version, place or number of validators before; of a place, coarse without a key */
+            /** @description Version, location or number of validators before; locations are coarse without a key */
             from?: string | null;
             to?: string | null;
-            /** @description Of a node that appeared: the peer id that was at the same address */
+            /** @description For a node that appeared: the peer id previously at the same address */
             replaces?: string | null;
-            /** @description Where from and to are numbers of validators: the ends of their 90 % intervals, and the flags of the latter. Null elsewhere, and where an earlier version found the change */
+            /** @description If from and to are numbers of validators: the ends of their 90 % intervals, and the flags of the latter. Otherwise null, and also if an earlier version found the change */
             from_low?: number | null;
             from_high?: number | null;
             to_low?: number | null;
@@ -902,7 +902,7 @@ export interface components {
             flags?: string[] | null;
             /**
              * Format: int64
-             * @description The order in which changes are found, which is not that of `at` when events come late
+             * @description The order in which changes were found, which differs from that of `at` if events arrive late
              */
             seq: number;
             found_at: components["schemas"]["Time"];
@@ -933,76 +933,76 @@ export interface components {
             };
             geo_date?: string | null;
         };
-        /** @description Numbers of nodes are of peer ids, of the day before the newest event. Reached is by a handshake or in a watch. */
+        /** @description Numbers of nodes count peer ids, for the day before the newest event. A node is reached by a handshake or in a watch. */
         Sentries: {
-            /** @description Nodes by how many of the sentries that tried them reached them */
+            /** @description Nodes by how many of the sentries that tried reached them */
             nodes: {
-                /** @description Two sentries or more, and each of them */
+                /** @description Reached by all of two or more sentries */
                 by_all: number;
-                /** @description Some of them, and not all */
+                /** @description Reached by some of them, but not all */
                 by_some: number;
-                /** @description The only one that tried */
+                /** @description Reached by the only sentry that tried */
                 by_one: number;
                 by_none: number;
-                /** @description Peer ids that are Valtrack sentries: no beacon nodes, and in no other number */
+                /** @description Peer ids that are Valtrack sentries: not beacon nodes, and not included in any other number */
                 sentries: number;
             };
             sentries: {
                 id: string;
                 location: string | null;
-                /** @description The program that it runs */
+                /** @description Its version of Valtrack */
                 version: string | null;
                 first_seen: components["schemas"]["Time"];
                 last_event: components["schemas"]["Time"];
                 /**
                  * Format: int64
-                 * @description By how much its clock is ahead of the broker's, below zero behind
+                 * @description By how much its clock is ahead of the broker's; negative if behind
                  */
                 clock_skew_ms: number | null;
                 clock_skew_at: components["schemas"]["Time"];
                 /**
                  * Format: int64
-                 * @description Events since the consumer's start that are not used, since their times are impossible
+                 * @description Events since the consumer's start that are not used because their times are impossible
                  */
                 clock_errors: number;
                 /** @description Nodes that it visited, or tried to */
                 tried: number;
                 reached: number;
-                /** @description Nodes of which it has logged the subscriptions */
+                /** @description Nodes whose subscriptions it has logged */
                 watched: number;
                 /** @description Nodes that no other sentry reached */
                 alone: number;
                 /** @description Nodes that it tried and another sentry reached */
                 shared: number;
-                /** @description Of these, those that it did not reach */
+                /** @description Those of them that it did not reach */
                 missed: number;
                 /** @description The share of shared that it reached */
                 reached_share: number | null;
                 /**
                  * Format: int64
-                 * @description Median over nodes of its newest handshake's time, from the dial on
+                 * @description Median over nodes of the duration of its newest handshake, from the start of the dial
                  */
                 handshake_ms: number | null;
                 /**
                  * Format: int64
-                 * @description Median over the nodes that another sentry reached, too, of how much longer its handshake took than the median of the others'
+                 * @description How much longer its handshakes took than the median of the other sentries': median over the nodes that another sentry also reached
                  */
                 handshake_difference_ms: number | null;
                 /** Format: int64 */
                 handshakes: number;
                 /**
                  * Format: int64
-                 * @description Handshakes in which the node told its subscriptions
+                 * @description Handshakes in which the node sent its subscriptions
                  */
                 hellos: number;
-                /** @description Of all nodes together */
+                /** @description Sum over all nodes */
                 watched_hours: number;
                 /**
                  * Format: int64
-                 * @description Of attestation subnets in its watches
+                 * @description Changes of attestation subnets in its watches
                  */
                 changes: number;
-                /** @description What it does worse than the others */
+                /** @description In what it is worse than the others */
                 faults: {
                     /** @enum {string} */
                     fault: "silent" | "few_reached" | "few_found" | "clock" | "no_attestations";
@@ -1065,7 +1065,7 @@ export interface components {
                 };
             };
         };
-        /** @description The groups, most validators first */
+        /** @description The groups, sorted by validators, descending */
         Groups: {
             headers: {
                 ETag: components["headers"]["ETag"];
@@ -1090,7 +1090,7 @@ export interface components {
                     data: {
                         outcome: string;
                         visits: number;
-                        /** @description Nodes whose last visit ended so */
+                        /** @description Nodes whose last visit had this outcome */
                         nodes: number;
                     }[];
                     meta: components["schemas"]["Meta"];
@@ -1105,16 +1105,16 @@ export interface components {
         id: string;
         /** @description Rows per page */
         limit: number;
-        /** @description `meta.next` of the page before */
+        /** @description `meta.next` of the previous page */
         cursor: string;
         /** @description Columns, separated by commas; without it, all */
         fields: string;
         tabular: "json" | "ndjson" | "csv";
         /** @description Such as lighthouse. Repeat it for several. */
         client: string[];
-        /** @description Unix milliseconds. Of nodes: last_seen. */
+        /** @description Unix milliseconds. For nodes: last_seen. */
         from: number;
-        /** @description Unix milliseconds. Of nodes: last_seen. */
+        /** @description Unix milliseconds. For nodes: last_seen. */
         to: number;
     };
     requestBodies: never;
@@ -1144,13 +1144,13 @@ export interface operations {
             query?: {
                 /** @description Rows per page */
                 limit?: components["parameters"]["limit"];
-                /** @description `meta.next` of the page before */
+                /** @description `meta.next` of the previous page */
                 cursor?: components["parameters"]["cursor"];
                 /** @description Columns, separated by commas; without it, all */
                 fields?: components["parameters"]["fields"];
-                /** @description ndjson, csv, geojson and parquet have all rows unless a limit is given; geojson leaves out nodes without coordinates. */
+                /** @description ndjson, csv, geojson and parquet contain all rows unless a limit is given; geojson leaves out nodes without coordinates. */
                 format?: "json" | "ndjson" | "csv" | "geojson" | "parquet";
-                /** @description A column of the rows; with `-` in front, the largest first. Nulls come last. Sorting by an address needs a key. */
+                /** @description A column of the rows; with a leading `-`, in descending order. Nulls come last. Sorting by an address requires a key. */
                 sort?: string;
                 /** @description Such as lighthouse. Repeat it for several. */
                 client?: components["parameters"]["client"];
@@ -1166,7 +1166,7 @@ export interface operations {
                 cloud?: string[];
                 /** @description Of the newest Status or, before the first handshake, of the record. Repeat it for several. */
                 fork_digest?: string[];
-                /** @description Nodes whose estimate has this flag. Repeat it for several, any of which is enough. */
+                /** @description Nodes whose estimate has this flag. Repeat it for several: nodes with any of them. */
                 flag?: string[];
                 /** @description Lowest number of validators (median). */
                 validators_from?: number;
@@ -1176,17 +1176,17 @@ export interface operations {
                 width_to?: number;
                 /** @description Whether the node is on all attestation subnets. */
                 all_subnets?: boolean;
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 to?: components["parameters"]["to"];
                 /** @description Unix milliseconds. */
                 first_seen_from?: number;
                 /** @description Unix milliseconds. */
                 first_seen_to?: number;
-                /** @description A peer id or node id, or at least six characters of its beginning; a whole node record; with a key also an IP address. */
+                /** @description A peer id or node id, or its first six characters or more; a complete node record; with a key also an IP address. */
                 q?: string;
-                /** @description true: only nodes that count in the totals, those with a handshake in the last day, one per address. */
+                /** @description true: only nodes that count in the totals: those with a handshake in the last day, one per address. */
                 counted?: boolean;
             };
             header?: never;
@@ -1252,9 +1252,9 @@ export interface operations {
     listObservations: {
         parameters: {
             query?: {
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 to?: components["parameters"]["to"];
             };
             header?: never;
@@ -1276,11 +1276,11 @@ export interface operations {
                         data: {
                             epochs: {
                                 /**
-                                 * @description A handshake shows one moment, a watch all subnets that were on at any time of it
+                                 * @description A handshake shows one moment, a watch all subnets that were subscribed at any time during it
                                  * @enum {string}
                                  */
                                 source: "handshake" | "watch";
-                                /** @description How long the epoch was watched, null for a handshake */
+                                /** @description How long the epoch was watched; null for a handshake */
                                 watched_ms: number | null;
                                 epoch: number;
                                 time: components["schemas"]["Time"];
@@ -1292,7 +1292,7 @@ export interface operations {
                                 validators: number | null;
                                 validators_low: number | null;
                                 validators_high: number | null;
-                                /** @description Which evidence it was made from; null, as flags, where an earlier version made it */
+                                /** @description Which evidence it is based on; null, like flags, if an earlier version computed it */
                                 trust?: string | null;
                                 /** @description What makes it doubtful */
                                 flags?: string[] | null;
@@ -1301,14 +1301,14 @@ export interface operations {
                         meta: components["schemas"]["Meta"] & {
                             /**
                              * Format: int64
-                             * @description Beginning of the time that this answer covers, Unix milliseconds
+                             * @description Start of the time that this response covers, Unix milliseconds
                              */
                             from: number;
                             /** Format: int64 */
                             to: number;
                             /**
                              * Format: int64
-                             * @description What to ask for with `to` for what came before; null when the node was not known then
+                             * @description Value of `to` for the earlier observations; null if the node was not known before
                              */
                             earlier: number | null;
                             /** @description Files that cannot be read; their rows are missing */
@@ -1419,7 +1419,7 @@ export interface operations {
                         data: {
                             subnets: {
                                 subnet: number;
-                                /** @description Nodes that keep the subnet */
+                                /** @description Nodes with a long-lived subscription to the subnet */
                                 long_lived: number;
                             }[];
                             custody_group_counts: {
@@ -1497,11 +1497,11 @@ export interface operations {
                             by: "client" | "network" | "cloud" | "country";
                             /** @description Share of the validators whose group is known */
                             known_share: number | null;
-                            /** @description Herfindahl-Hirschman index: the sum of the squared shares in percent, 10000 when one group has everything; a lower bound, as what is not known to be of one group counts as spread over many */
+                            /** @description Herfindahl-Hirschman index: the sum of the squared shares in percent, 10000 when one group has everything; a lower bound, since validators whose group is not known count as spread over many groups */
                             hhi: number | null;
-                            /** @description hhi if all that is unknown were of the largest group */
+                            /** @description hhi if all validators whose group is not known were in the largest group */
                             hhi_high?: number | null;
-                            /** @description How many groups hold more than a third of the validators; null when they cannot */
+                            /** @description How many of the largest groups together hold more than a third of the validators; null if all together do not */
                             third: number | null;
                             two_thirds: number | null;
                             largest: string | null;
@@ -1525,11 +1525,11 @@ export interface operations {
             query?: {
                 /** @description Repeat it for several; without it, all. */
                 metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "forks" | "records" | "handshakes" | "watches" | "visits")[];
-                /** @description all: each of the totals that are kept, which are hourly, and more frequent where slots are shorter than 12 s. */
+                /** @description all: every stored total; they are hourly, or more frequent if slots are shorter than 12 s. */
                 step?: "1h" | "6h" | "1d" | "all";
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 to?: components["parameters"]["to"];
                 format?: components["parameters"]["tabular"];
             };
@@ -1560,13 +1560,13 @@ export interface operations {
     listChanges: {
         parameters: {
             query?: {
-                /** @description Changes that were found from then on, Unix milliseconds; at most 30 days ago. Without it, one day ago. What came late is found late: none is missed by asking with the time of the last answer. */
+                /** @description Changes found since then, Unix milliseconds; at most 30 days ago, one day ago by default. Late events are found late, so no change is missed by asking with the time of the last response. */
                 since?: number;
-                /** @description `meta.latest` of an answer, or the id of an event: the changes found after it, the oldest first */
+                /** @description `meta.latest` of a response, or the id of an event: the changes found after it, oldest first */
                 after?: string;
-                /** @description Rows per page; ndjson and csv have all unless a limit is given */
+                /** @description Rows per page; ndjson and csv contain all rows unless a limit is given */
                 limit?: number;
-                /** @description `meta.next` of the page before, with the same other parameters. 410 says that changes after it are not kept any more. */
+                /** @description `meta.next` of the previous page, with the same other parameters. 410: the changes after it are no longer kept. */
                 cursor?: string;
                 /** @description Repeat it for several. */
                 kind?: ("appeared" | "vanished" | "moved" | "upgraded" | "started_validating" | "stopped_validating")[];
@@ -1578,7 +1578,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The changes, those found last first */
+            /** @description The changes, most recently found first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1589,7 +1589,7 @@ export interface operations {
                         meta: components["schemas"]["Meta"] & {
                             /** @description Cursor of the next page */
                             next: string | null;
-                            /** @description What to ask for with `after` for what is found later. 410 says that changes in between are not kept any more. */
+                            /** @description Value of `after` for changes found later. 410: the changes in between are no longer kept. */
                             latest: string;
                         };
                     };
@@ -1687,9 +1687,9 @@ export interface operations {
     getDataset: {
         parameters: {
             query?: {
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. Of nodes: last_seen. */
+                /** @description Unix milliseconds. For nodes: last_seen. */
                 to?: components["parameters"]["to"];
                 format?: "ndjson" | "csv" | "parquet";
             };
@@ -1864,7 +1864,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It does */
+            /** @description It is */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1894,7 +1894,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description They are not, and with a key why */
+            /** @description They are not; with a key, also the reason */
             503: {
                 headers: {
                     [name: string]: unknown;

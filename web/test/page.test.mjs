@@ -63,7 +63,7 @@ function tests(isCopy) {
   const numbers = {
     "/map": async () => {
       const cities = (await api("cities")).data.filter((g) => g.latitude !== null);
-      return [`${number(total(cities, "nodes"))} nodes in ${number(cities.length)} places, about ${number(total(cities, "validators"))} validators`];
+      return [`${number(total(cities, "nodes"))} nodes in ${number(cities.length)} locations, about ${number(total(cities, "validators"))} validators`];
     },
     "/clients": async () => (await api("clients")).data.filter((g) => g.by === "client").map((g) => `${number(g.nodes)} · ${percent(g.share_nodes)}`),
     "/clients?by=validators": async () => (await api("clients")).data.filter((g) => g.by === "client").map((g) => `${number(g.validators)} (${number(g.validators_low)} to ${number(g.validators_high)}) · ${percent(g.share_validators)}`),
@@ -74,7 +74,7 @@ function tests(isCopy) {
     "/concentration": async () => (await api("concentration")).data.map((c) => `has ${percent(c.largest_share)} (${percent(c.largest_share_low)} to ${percent(c.largest_share_high)})`),
     "/crawl": async () => {
       const { funnel } = (await api("summary")).data;
-      return [`Records found\n${number(funnel.records)}`, `Connected\n${number(funnel.connected)}`, `MetaData\n${number(funnel.metadata)}`, `Carry validators\n≈ ${number(funnel.with_validators)}`];
+      return [`Records found\n${number(funnel.records)}`, `Connected\n${number(funnel.connected)}`, `MetaData\n${number(funnel.metadata)}`, `Run validators\n≈ ${number(funnel.with_validators)}`];
     },
   };
   if (!isCopy) {
@@ -257,7 +257,7 @@ function tests(isCopy) {
     const places = page.waitForEvent("download");
     await page.getByRole("button", { name: "CSV: Where the nodes are" }).click();
     assert.match(readFileSync(await (await places).path(), "utf8"), /^place,latitude,longitude,nodes,validators,validators_low,validators_high\r\n/);
-    assert.match(await text("main .sub"), /nodes in \d+ places, about [\d,]+ validators \(90 % interval.*: at the widest [\d,]+ to [\d,]+\)/s);
+    assert.match(await text("main .sub"), /nodes in \d+ locations, about [\d,]+ validators \(90 % interval.*: at the widest [\d,]+ to [\d,]+\)/s);
     await open("/");
     await page.getByRole("button", { name: "Table: Consensus clients" }).click();
     assert.ok(await page.getByRole("region", { name: "Consensus clients, data" }).isVisible());
@@ -385,8 +385,8 @@ describe("of a server", () => {
   const states = [
     ["a wrong key", "**/api/v1/**", refused(401, "unknown key"), ["/", "/map", "/nodes", "/concentration"], /The key is not accepted.*Forget the key.*Data and API/s, /key not accepted/],
     ["a key is needed", "**/api/v1/nodes?*", refused(403, "searching by an address needs a key"), ["/nodes?q=127.0.0.1"], /This needs a key.*Data and API/s],
-    ["too many requests", "**/api/v1/**", refused(429, "slow down"), ["/", "/subnets"], /Too many requests.*asks again by itself/s, /error 429/],
-    ["an error", "**/api/v1/**", refused(500, "the disk is full"), ["/clients", "/changes"], /cannot answer now.*the disk is full/s],
+    ["too many requests", "**/api/v1/**", refused(429, "slow down"), ["/", "/subnets"], /Too many requests.*retries automatically/s, /error 429/],
+    ["an error", "**/api/v1/**", refused(500, "the disk is full"), ["/clients", "/changes"], /cannot answer right now.*the disk is full/s],
     ["no server", "**/api/v1/**", (r) => r.abort(), ["/", "/nodes", "/crawl"], /No connection to the server.*still running/s, /no connection/],
   ];
   for (const [name, requests, answer, paths, says, status] of states)

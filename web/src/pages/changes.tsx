@@ -45,7 +45,7 @@ function Totals({ from, span }: { from: number; span: number }) {
       <Card class="half" title="Reachable nodes over time" method="Nodes with a handshake in the day before, one per address." {...common}>
         <Plot times={times} series={nodes} label="Nodes over time; the table has the numbers" height={180} />
       </Card>
-      <Card class="half" title="Validators over time" sub={<>with the <Term name="90 % interval" />; one that runs behind two nodes <Term name="attachments">counts twice</Term></>} method="Estimated at that time from all evidence until then." {...common}>
+      <Card class="half" title="Validators over time" sub={<>with the <Term name="90 % interval" />; one that runs on two nodes <Term name="attachments">counts twice</Term></>} method="Estimated at that time, from all evidence until then." {...common}>
         <Plot times={times} series={validators} label="Estimated validators over time; the table has the numbers" height={180} />
       </Card>
     </>
@@ -71,12 +71,12 @@ function Readiness({ from, span }: { from: number; span: number }) {
       class="full"
       title="Fork readiness over time"
       sub={forks ? `nodes by whether their record announces ${forks}, stacked` : "nodes by whether their record announces the next fork"}
-      method={<>Ready: the record's <Term name="nfd">next digest</Term> is that of the fork that was the next one at that time. Unknown: the record has none.</>}
+      method={<>Ready: the record's <Term name="nfd">next digest</Term> is that of the next fork at that time. Unknown: the record has none.</>}
       meta={t.answer?.meta}
       problem={t.problem}
       loading={t.loading}
       rows={points.map((p, i) => ({ time: new Date(times[i]).toISOString(), fork: p.fork, ready: p.fork_ready, not_ready: p.fork_not_ready, unknown: p.fork_unknown }))}
-      empty={t.answer && (points.length === 0 ? "No fork is scheduled, or none was when these totals were made." : points.length < 2 && historyBegins)}
+      empty={t.answer && (points.length === 0 ? "No fork is scheduled, or none was when these totals were computed." : points.length < 2 && historyBegins)}
     >
       <Plot times={times} series={series} stacked label="Nodes by readiness for the next fork over time; the table has the numbers" height={160} />
     </Card>
@@ -116,7 +116,7 @@ export function ChangesPage() {
       <div class="grid">
         <Totals from={since} span={ms} />
         <Readiness from={since} span={ms} />
-        <Card class="full" title="Changes" sub={`${num(shown.length)}${more} ${kind ? kindName(kind).toLowerCase() : "in all"}, newest first`} method="A node vanished when it was dialled and did not answer; it moved when it was reached at another address." meta={changes.answer?.meta} loading={changes.loading} rows={shown.map((c) => ({ kind: c.kind, id: c.id, at: c.at && new Date(c.at).toISOString(), client: c.client, from: c.from, to: c.to, replaces: c.replaces }))} empty={changes.answer && !shown.length && `${kind ? `No node ${kindVerb(kind)}` : "Nothing changed"} in this time. Nodes that were met when the crawl began do not count as having appeared.`}>
+        <Card class="full" title="Changes" sub={`${num(shown.length)}${more} ${kind ? kindName(kind).toLowerCase() : "in all"}, newest first`} method="A node vanished if it was dialled and did not answer; it moved if it was reached at another address." meta={changes.answer?.meta} loading={changes.loading} rows={shown.map((c) => ({ kind: c.kind, id: c.id, at: c.at && new Date(c.at).toISOString(), client: c.client, from: c.from, to: c.to, replaces: c.replaces }))} empty={changes.answer && !shown.length && `${kind ? `No node ${kindVerb(kind)}` : "Nothing changed"} in this time. Nodes found when the crawl began do not count as having appeared.`}>
           <div class="scroll" tabIndex={0} role="region" aria-label="Table: Changes">
             <table>
               <thead>

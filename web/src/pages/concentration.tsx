@@ -56,7 +56,7 @@ function Shares({ c, groups, meta }: { c: Concentration; groups: Group[]; meta: 
       class="half"
       title={kind.title}
       sub={c.largest ? `${groupName(c.largest)} has ${pct(c.largest_share)} (${range(c.largest_share_low, c.largest_share_high, pct)})` : "not known"}
-      method={<>{methods.validators} Below a number: what it could be at the ends of the intervals.</>}
+      method={<>{methods.validators} Below each number: its range at the ends of the intervals.</>}
       meta={meta}
       rows={list.map(({ group: g, share, low, high }) => ({ name: label(g), share, share_low: low, share_high: high, validators: g.validators, validators_low: g.validators_low, validators_high: g.validators_high }))}
       empty={!c.largest && `No ${kind.one} is known.`}
@@ -115,7 +115,7 @@ export function ConcentrationPage() {
   return (
     <>
       <p class="lead">
-        Whoever controls more than a third of the validators can stop finality; with two thirds, a wrong chain can be finalised. How many clients, networks, clouds and countries together have that much of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>. Lines at 33, 50 and 66 %.
+        Whoever controls more than a third of the validators can stop finality; with more than two thirds they can finalise an invalid chain. This page shows how few clients, networks, clouds or countries together have that share of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>. Lines at 33, 50 and 66 %.
       </p>
       <div class="grid">
         {all.answer.data.map((c) => (

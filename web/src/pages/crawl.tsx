@@ -44,8 +44,8 @@ function SentriesCompared() {
     <Card
       class="full"
       title="Sentries compared"
-      sub={n && (list.length > 1 ? `nodes of the last day: ${num(n.by_all)} reached by all that tried, ${num(n.by_some)} by some, ${num(n.by_one)} by the only one, ${num(n.by_none)} by none` : "the last day")}
-      method={<>Of the day before the newest event, by peer id. Alone: reached by no other. Missed: tried, and reached by others only; the share is of the nodes that it tried and others reached. The handshake is a median, and in brackets how much longer it took than others' with the same nodes.{n && n.sentries > 0 ? ` Left out: ${num(n.sentries)} peer ids of Valtrack sentries, which are no beacon nodes.` : ""}</>}
+      sub={n && (list.length > 1 ? `nodes of the last day: ${num(n.by_all)} reached by all sentries that tried, ${num(n.by_some)} by some, ${num(n.by_one)} by the only one that tried, ${num(n.by_none)} by none` : "the last day")}
+      method={<>For the day before the newest event, by peer id. Alone: reached by no other sentry. Missed: tried, but reached only by others. Share: reached, of the nodes that it tried and others reached. Handshake: the median, and in brackets how much longer it took than others' with the same nodes.{n && n.sentries > 0 ? ` Left out: ${num(n.sentries)} peer ids of Valtrack sentries, which are not beacon nodes.` : ""}</>}
       meta={answer?.meta}
       problem={problem}
       loading={loading}
@@ -127,7 +127,7 @@ function LiveCrawl() {
     <>
       {!c.ready && (
         <p class="banner bad" role="alert">
-          Not ready: {c.reason ?? "events are not stored"}
+          Not ready: {c.reason ?? "events are not being stored"}
         </p>
       )}
       <dl class="tiles six">
@@ -135,25 +135,25 @@ function LiveCrawl() {
           {c.events.last_commit ? "" : "none since the start, "}segment {num(c.events.last_segment)}
         </Tile>
         <Tile name="lag" label={<Term name="lag">Lag</Term>} value={num(c.events.lag)}>
-          events wait to be stored
+          events waiting to be stored
         </Tile>
         <Tile name="missing" label={<Term name="missing events">Missing events</Term>} value={num(missing)} tone={missing > 0 ? "warn" : undefined}>
           of {num(c.sentries.reduce((n, s) => n + (s.events ?? 0), 0))}
         </Tile>
         <Tile name="rejected" label="Rejected events" value={num(c.events.rejected)} tone={(c.events.rejected ?? 0) > 0 ? "warn" : undefined}>
-          kept aside, see the log
+          quarantined, see the log
         </Tile>
         <Tile name="datasets" label="Datasets" value={bytes(datasets.reduce((n, d) => n + d.bytes, 0))}>
           {num(datasets.reduce((n, d) => n + d.files, 0))} files
         </Tile>
         <Tile name="geo" label="Geolocation data" value={c.geo_date ?? "none"}>
-          {c.geo_date ? "date of the data" : "places are not known"}
+          {c.geo_date ? "date of the data" : "locations are not known"}
         </Tile>
       </dl>
       <div class="grid">
         <FunnelCard funnel={c.funnel} meta={meta} />
         <FailuresCard />
-        <Card class="full" title="Sentries" method={<>Each <Term name="sentry" /> numbers its events, so that missing ones are noticed.</>} meta={meta} rows={c.sentries.map((s) => ({ ...s }))} empty={!c.sentries.length && "No event of a sentry yet."}>
+        <Card class="full" title="Sentries" method={<>Each <Term name="sentry" /> numbers its events, so that missing ones are detected.</>} meta={meta} rows={c.sentries.map((s) => ({ ...s }))} empty={!c.sentries.length && "No event of a sentry yet."}>
           <div class="scroll" tabIndex={0} role="region" aria-label="Table: Sentries">
             <table>
               <thead>

@@ -21,7 +21,7 @@ function Key() {
   const [set, changed] = useState(hasKey());
   const check = useAPI("/api/v1/summary");
   return (
-    <Card title="Key" sub="with a key: addresses, records, exact places" method="Kept in this tab until it is closed, and sent to this server only. Who operates the server makes keys with “valtrack check key”.">
+    <Card title="Key" sub="with a key: addresses, records, exact locations" method="Kept in this tab until it is closed, and sent only to this server. The server's operator creates keys with “valtrack check key”.">
       <form
         class="search"
         onSubmit={(e) => {
@@ -46,13 +46,13 @@ const origin = location.href.split("#")[0].replace(/[^/]*$/, "");
 function CopiedData() {
   return (
     <div class="grid">
-      <Card class="half" title="Files" method="Replaced with each update; data/ has the same as the pages show, under the name that site.json gives.">
+      <Card class="half" title="Files" method="Replaced with each update; data/ has the data that the pages show, under the name given in site.json.">
         <ul class="plain">
           <li>
             <a href="api/v1/snapshot.json.gz">Snapshot</a>: everything here as one file, gzip-compressed JSON: totals, groups, history, nodes
           </li>
           <li>
-            <a href="api/v1/timeseries.json">Time series</a>: totals by the hour
+            <a href="api/v1/timeseries.json">Time series</a>: hourly totals
           </li>
           <li>
             <a href="site.json">site.json</a>: when this copy was made
@@ -74,7 +74,7 @@ function LiveData() {
   const meta = datasets.answer?.meta;
   return (
     <div class="grid">
-      <Card class="two" title="Datasets" sub="Parquet, zstd; tables with addresses need a key" meta={meta} problem={datasets.problem} loading={datasets.loading} method="Parts are added as events are committed; readers see whole parts only." rows={(datasets.answer?.data ?? []).map((d) => ({ table: d.table, public: d.public, files: d.files, bytes: d.bytes, rows: d.rows }))} empty={datasets.answer && !datasets.answer.data.length && "Nothing is stored yet."}>
+      <Card class="two" title="Datasets" sub="Parquet, zstd; tables with addresses need a key" meta={meta} problem={datasets.problem} loading={datasets.loading} method="Parts are added as events are committed; readers see only complete parts." rows={(datasets.answer?.data ?? []).map((d) => ({ table: d.table, public: d.public, files: d.files, bytes: d.bytes, rows: d.rows }))} empty={datasets.answer && !datasets.answer.data.length && "Nothing is stored yet."}>
         <div class="scroll" tabIndex={0} role="region" aria-label="Table: Datasets">
           <table>
             <thead>
@@ -125,7 +125,7 @@ function LiveData() {
             <a href="docs">Documentation</a>, <a href="openapi.json">OpenAPI 3.1</a>, <a href="llms.txt">llms.txt</a>
           </li>
           <li>
-            <a href="api/v1/snapshot">Snapshot</a>: the whole public picture as one dated file
+            <a href="api/v1/snapshot">Snapshot</a>: all public data as one dated file
           </li>
           <li>
             <Download href={url("/api/v1/nodes", { counted: true, format: "geojson" })}>Nodes as GeoJSON</Download>, <Download href={url("/api/v1/nodes", { counted: true, format: "csv", sort: "-validators" })}>as CSV</Download>

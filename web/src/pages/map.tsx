@@ -39,7 +39,7 @@ function useFiltered(filters: string | null, at: number | null | undefined): { p
     let gone = false;
     ask(filters).then(
       (body) => gone || set({ of: filters, places: sumPlaces((body as { features: Feature[] }).features) }),
-      (problem) => gone || set({ of: filters, places: [], problem: problem instanceof Problem ? problem : new Problem(0, "The answer was cut off.") }),
+      (problem) => gone || set({ of: filters, places: [], problem: problem instanceof Problem ? problem : new Problem(0, "The response was cut off.") }),
     );
     return () => void (gone = true);
   }, [filters, at]);
@@ -57,14 +57,14 @@ function Sum({ list, meta, filtered }: { list: Place[]; meta?: Meta; filtered: b
   for (const p of list) addTo(total, p);
   return (
     <>
-      {num(total.nodes)} nodes in {num(list.length)} places, about {num(total.validators)} validators
+      {num(total.nodes)} nodes in {num(list.length)} locations, about {num(total.validators)} validators
       {total.low !== null && (
         <>
           {" "}
           (<Term name="90 % interval" />: at the widest {range(total.low, total.high)})
         </>
       )}
-      {filtered ? "" : meta?.simulated ? ", all nodes with a known place" : ", all with a place that is shown"}
+      {filtered ? "" : meta?.simulated ? ", all nodes with a known location" : ", all with a location that is shown"}
     </>
   );
 }
@@ -88,7 +88,7 @@ export function MapPage() {
       <Card
         class="mappage"
         title={by === "nodes" ? "Where the nodes are" : "Where the validators are"}
-        sub={<span role="status">{problem ? problem.message : loading ? "…" : shown.length ? <Sum list={shown} meta={meta} filtered={filtered} /> : filtered ? "No node with a known place matches these filters. Remove one of them." : "No place is known: Crawl health says whether there is geolocation data."}</span>}
+        sub={<span role="status">{problem ? problem.message : loading ? "…" : shown.length ? <Sum list={shown} meta={meta} filtered={filtered} /> : filtered ? "No node with a known location matches these filters. Remove one of them." : "No locations are known: Crawl health shows whether there is geolocation data."}</span>}
         method={`${methods.geo} ${smallPlaces(cities.answer)}`}
         meta={meta}
         rows={shown.map((p) => ({ place: p.name, latitude: p.lat, longitude: p.lon, nodes: p.nodes, validators: p.validators, validators_low: p.low, validators_high: p.high }))}

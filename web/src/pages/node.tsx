@@ -38,7 +38,7 @@ function Posterior({ n }: { n: NodeDetail }) {
   const [low, high] = [n.validators_low ?? 0, n.validators_high ?? 0];
   const ticks = [0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000].filter((v) => v <= top);
   return (
-    <svg class="posterior" viewBox={`-60 -12 ${width + 90} ${height + 42}`} role="img" aria-label={`Probability of at most so many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
+    <svg class="posterior" viewBox={`-60 -12 ${width + 90} ${height + 42}`} role="img" aria-label={`Probability of at most this many validators. Median ${num(n.validators)}, 90 % interval ${range(low, high)}`}>
       <rect x={x(low)} y="0" width={Math.max(2, x(high) - x(low))} height={height} class="interval" />
       {[0, 0.25, 0.5, 0.75, 1].map((p) => (
         <g key={p}>
@@ -60,9 +60,9 @@ function Posterior({ n }: { n: NodeDetail }) {
 }
 
 const signals: [keyof NonNullable<NodeDetail["signals"]>, string, string][] = [
-  ["subnets", "Attestation subnets", "duties seen as short-lived subscriptions"],
+  ["subnets", "Attestation subnets", "duties visible as short-lived subscriptions"],
   ["custody", "Custody groups", "their number grows with the stake"],
-  ["sync", "Sync committees", "subnets of validators in the committee"],
+  ["sync", "Sync committees", "subnets for validators in the committee"],
 ];
 
 function Signals({ n }: { n: NodeDetail }) {
@@ -111,14 +111,14 @@ function Facts({ facts }: { facts: [preact.ComponentChildren, preact.ComponentCh
 function Identity({ n, meta }: Of) {
   const entries = n.enr ? decodeENR(n.enr) : null;
   return (
-    <Card class="half" title="Identity" meta={meta} method="From the record, the Status and identify, each at its newest.">
+    <Card class="half" title="Identity" meta={meta} method="From the newest record, Status and identify.">
       <Facts
         facts={[
           [<Term name="peer id">Peer id</Term>, <><code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" /></>],
           [<Term name="node id">Node id</Term>, n.node_id && <><code class="long">{n.node_id}</code> <Copy text={n.node_id} label="node id" /></>],
           [<Term name="agent">Agent</Term>, n.client_version],
           ["System", [n.os, n.arch].filter(Boolean).join(", ")],
-          ["Place", [n.city, n.region, n.country].filter(Boolean).join(", ")],
+          ["Location", [n.city, n.region, n.country].filter(Boolean).join(", ")],
           [<Term name="network (AS)">Network</Term>, known(n.asn) ? `AS${n.asn} ${n.as_name ?? ""}` : ""],
           ["Hosting", [n.hosting, n.cloud].filter(Boolean).map(groupName).join(", ")],
           [<Term name="fork digest">Fork digest</Term>, n.fork_digest],
@@ -137,7 +137,7 @@ function Identity({ n, meta }: Of) {
 
 function Seen({ n, meta }: Of) {
   return (
-    <Card class="half" title="Observations" meta={meta} method="A node is seen when it completes a handshake or tells its subscriptions in a watch.">
+    <Card class="half" title="Observations" meta={meta} method="A node is seen when it completes a handshake or announces subscriptions in a watch.">
       <Facts
         facts={[
           ["First seen", time(n.first_seen)],
@@ -162,7 +162,7 @@ const reachedWords = (reachable: boolean | null) => (known(reachable) ? (reachab
 function SeenFrom({ n, meta }: Of) {
   if (n.seen_by.length < 2) return null;
   return (
-    <Card class="full" title="Seen from" meta={meta} sub="what each sentry knows of the node" method="Reached: by a handshake or in a watch of the last day. Subnets: at the last handshake; they differ when another sentry was told others within an epoch, which a duty that began or ended in between explains, too." rows={n.seen_by.map((s) => ({ ...s }))}>
+    <Card class="full" title="Seen from" meta={meta} sub="what each sentry knows about the node" method="Reached: by a handshake or in a watch of the last day. Subnets: at the last handshake; “differ” means that another sentry saw different ones within an epoch, which may also be due to a duty that began or ended in between." rows={n.seen_by.map((s) => ({ ...s }))}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table: Seen from">
         <table>
           <thead>
@@ -222,7 +222,7 @@ function earlier(n: NodeDetail): Event[] {
     const before = all[i - 1];
     if (before && (before.client !== d.client || before.version !== d.version)) {
       const text = `${clientName(d.client)} ${releaseName(d.version)}, before ${clientName(before.client)} ${releaseName(before.version)}`;
-      events.push({ at: Date.parse(d.date), what: "other client or release, on this day", value: text, text });
+      events.push({ at: Date.parse(d.date), what: "different client or release, on this day", value: text, text });
     }
   });
   return events.sort((a, b) => (b.at ?? 0) - (a.at ?? 0));
@@ -231,7 +231,7 @@ function earlier(n: NodeDetail): Event[] {
 function IdentityHistory({ n, meta }: Of) {
   const events = earlier(n);
   return (
-    <Card class="full" title="Identity history" meta={meta} sub="what changed about who the node is, newest first" method={`Peer ids change when a node gets a new key. ${n.endpoints ? "" : "Addresses are in the view with a key."}`} rows={events.map((e) => ({ at: e.at && new Date(e.at).toISOString(), what: e.what, value: e.text }))} empty={!events.length && "Nothing is known of earlier ids, releases or custody group counts."}>
+    <Card class="full" title="Identity history" meta={meta} sub="changes of the node's identity, newest first" method={`Peer ids change when a node gets a new key. ${n.endpoints ? "" : "Addresses are shown with a key."}`} rows={events.map((e) => ({ at: e.at && new Date(e.at).toISOString(), what: e.what, value: e.text }))} empty={!events.length && "No earlier ids, releases or custody group counts are known."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table: Identity history">
         <table class="wrap">
           <thead>
@@ -261,7 +261,7 @@ function Stretches({ n, meta }: Of) {
   const list = n.evidence?.stretches ?? [];
   if (list.length < 2) return null;
   return (
-    <Card class="full" title="When the number changed" meta={meta} sub="times in which it stayed the same, newest first" method="A change is assumed where the subscriptions before and after fit two numbers better than one. The estimate is of the newest time." rows={list.map((s) => ({ ...s }))}>
+    <Card class="full" title="When the number changed" meta={meta} sub="periods in which it stayed the same, newest first" method="A change is assumed where two numbers fit the subscriptions before and after better than one. The current estimate is that of the newest period." rows={list.map((s) => ({ ...s }))}>
       <ul class="plain">
         {[...list].reverse().map((s) => (
           <li key={s.from}>
@@ -276,7 +276,7 @@ function Stretches({ n, meta }: Of) {
 /** Days of observation; a line between two where client or release changed. */
 function Days({ n, meta }: Of) {
   return (
-    <Card class="full" title="History" meta={meta} sub="days with observations, newest first; lines mark another client or release" rows={n.days.map((d) => ({ ...d }))} method="Cells are places that a duty may or may not fill: on is a duty seen." empty={!n.days.length && "No day of observations yet."}>
+    <Card class="full" title="History" meta={meta} sub="days with observations, newest first; lines mark a different client or release" rows={n.days.map((d) => ({ ...d }))} method="A cell is a slot and subnet, or a longer period and a subnet, with or without a duty." empty={!n.days.length && "No day of observations yet."}>
       <div class="scroll" tabIndex={0} role="region" aria-label="Table: Days">
         <table>
           <thead>
@@ -351,7 +351,7 @@ export function NodePage({ id }: { id: string }) {
           <p class="sub">
             <code class="long">{n.id}</code> <Copy text={n.id!} label="peer id" />
           </p>
-          <p class="why">{n.why || "Why this number, the subscriptions seen, and the node's history are on the server that this copy was made from."}</p>
+          <p class="why">{n.why || "The explanation of this number, the subscriptions seen, and the node's history are on the server that this copy was made from."}</p>
         </div>
         <dl>
           <dt>
@@ -369,14 +369,14 @@ export function NodePage({ id }: { id: string }) {
           {epochs.length > 0 && <Timeline epochs={epochs} />}
         </Card>}
         {(n.posterior?.length ?? 0) > 1 && (
-          <Card class="half" title="Estimate" sub="probability of at most so many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence. {wider(n) && `The interval is wider than this curve, since the node is flagged: ${wider(n)}.`}</>} rows={n.posterior?.map((p) => ({ ...p }))}>
+          <Card class="half" title="Estimate" sub="probability of at most this many validators; shaded: 90 % interval; dashed: median" meta={meta} method={<>The <Term name="posterior" /> from all evidence. {wider(n) && `The interval is wider than this curve because the node is flagged: ${wider(n)}.`}</>} rows={n.posterior?.map((p) => ({ ...p }))}>
             <Posterior n={n} />
           </Card>
         )}
-        {!isSite && <Card class={n.posterior?.length ? "half" : "full"} title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; one that says nothing leaves the rest as it is." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
+        {!isSite && <Card class={n.posterior?.length ? "half" : "full"} title="What each signal says" sub="alone, with its 90 % interval; logarithmic scale" meta={meta} method="Signals are combined into the posterior; a signal that says nothing does not change it." rows={signals.map(([k, name]) => ({ signal: name, validators: n.signals[k]?.validators, validators_low: n.signals[k]?.validators_low, validators_high: n.signals[k]?.validators_high }))}>
           <Signals n={n} />
         </Card>}
-        {!isSite && <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate from all evidence at that time." rows={estimates.map((e) => ({ time: new Date(e.time).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
+        {!isSite && <Card class="full" title="Estimate over time" sub="median with its 90 % interval" meta={observed.answer?.meta} method="Each estimate uses all evidence available at that time." rows={estimates.map((e) => ({ time: new Date(e.time).toISOString(), validators: e.validators, validators_low: e.validators_low, validators_high: e.validators_high }))} empty={estimates.length < 2 && "Fewer than two estimates yet."}>
           <Plot {...history} label="Estimate over time; the table has the numbers" height={180} />
         </Card>}
         <Identity n={n} meta={meta} />

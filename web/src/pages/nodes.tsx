@@ -13,7 +13,7 @@ import { Failed } from "../ui/states";
 const columns: [string, string, string][] = [
   ["id", "Peer", ""],
   ["client", "Client", ""],
-  ["city", "Place", ""],
+  ["city", "Location", ""],
   ["as_name", "Network", ""],
   ["hosting", "Hosting", ""],
   ["validators", "Validators", "n"],
@@ -83,13 +83,13 @@ function Row({ n }: { n: NodeRow }) {
 const flat = (n: NodeRow): Row => Object.fromEntries(Object.entries(n).map(([k, v]) => [k, Array.isArray(v) ? v.join(" ") : v]));
 
 /** Why a node may be missing, and what its operator can do. */
-export const NotSeen = () => <>A node is found when its record is in the tables of other nodes: that needs an open UDP port, and some time after its start. To be counted it must also accept a connection, which needs an open TCP or QUIC port and room for a peer.</>;
+export const NotSeen = () => <>A node is found once its record is in the tables of other nodes: that requires an open UDP port, and takes some time after its start. To be counted it must also accept a connection, which requires an open TCP or QUIC port and a free peer slot.</>;
 
 function Missing({ q }: { q: string | null }) {
   if (!q) return <Note>No node matches these filters. Remove one of them.</Note>;
   return (
     <Note>
-      No node matches “{q}”. A search finds whole peer ids (16Uiu2…) and node ids (0x…){isSite ? "" : ", node records (enr:…)"}{isSite ? "" : hasKey() ? ", IP addresses" : ", with a key IP addresses"}, or at least six characters of an id's beginning. <NotSeen />
+      No node matches “{q}”. A search finds whole peer ids (16Uiu2…) and node ids (0x…){isSite ? "" : ", node records (enr:…)"}{isSite ? "" : hasKey() ? ", IP addresses" : ", with a key IP addresses"}, or an id's first six characters or more. <NotSeen />
     </Note>
   );
 }

@@ -15,7 +15,7 @@ import { Search } from "./nodes";
 export const methods = {
   counted: "Nodes with a handshake in the last day, one per address.",
   validators: "Estimated from the attestation subnets that nodes join for duties, custody groups and sync committees; whiskers are 90 % intervals.",
-  geo: "Place of the node's address in the geolocation data, not of its operator.",
+  geo: "Location of the node's address in the geolocation data, not of its operator.",
 };
 
 /** A share of the validators with its interval: 79.5 % (70 to 85 %). */
@@ -39,7 +39,7 @@ function Headline({ s, meta }: { s: Summary; meta: Meta }) {
   const cloud = largest(s.clouds, "nodes");
   return (
     <p class="headline">
-      <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} carry about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> <Term name="attachments">validators</Term>
+      <b>{num(s.nodes.counted)}</b> reachable nodes of {meta.network} run about <b>{known(v.attachments) ? num(v.attachments) : "an unknown number of"}</b> <Term name="attachments">validators</Term>
       {known(v.attachments_low) && (
         <>
           {" "}
@@ -95,13 +95,13 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
         {hosted ? `of nodes, ${validatorShare(hosted)} of validators` : "networks not known"}
       </Tile>
       <Tile name="countries" label="Countries" value={s.countries.known ? num(s.countries.known) : "–"}>
-        {country ? `most: ${country.name}, ${pct(country.share_nodes)}` : "places not known"}
+        {country ? `most: ${country.name}, ${pct(country.share_nodes)}` : "locations not known"}
       </Tile>
       <Tile name="networks" label={<Term name="network (AS)">Networks (AS)</Term>} value={s.networks.known ? num(s.networks.known) : "–"}>
         {network ? `most: ${network.name}, ${pct(network.share_nodes)}` : "networks not known"}
       </Tile>
       <Tile name="age" label="Age of the data" value={known(meta.as_of) ? duration(Date.now() - meta.as_of!) : "–"}>
-        nodes met in the last {duration(meta.covers_ms)}
+        nodes reached in the last {duration(meta.covers_ms)}
       </Tile>
     </dl>
   );
@@ -171,7 +171,7 @@ export const places = (cities: Group[] | undefined): Place[] =>
 
 /** What is said of cities with fewer than five nodes: nobody lives in those of a simulated network. */
 export function smallPlaces(cities?: { data: Group[]; meta: Meta }): string {
-  if (cities?.meta.simulated) return "Small cities are shown too, since the network is simulated: on a real one those with fewer than five nodes are left out.";
+  if (cities?.meta.simulated) return "Small cities are shown because the network is simulated: on a real one, cities with fewer than five nodes are left out.";
   return cities?.data.some((g) => g.name === "other") ? "Cities with fewer than five nodes are left out." : "";
 }
 
@@ -184,7 +184,7 @@ function MapCard() {
     <Card
       class="wide"
       title={by === "nodes" ? "Where the nodes are" : "Where the validators are"}
-      sub={`${num(shown.length)} cities · area of a circle: ${by}${hidden ? ` · ${num(hidden)} nodes not on the map` : ""}`}
+      sub={`${num(shown.length)} cities · circle area: ${by}${hidden ? ` · ${num(hidden)} nodes not on the map` : ""}`}
       method={
         <>
           {methods.geo} {smallPlaces(cities.answer)} <a href={href("/map", { by: by === "nodes" ? "" : by })}>Larger map</a>.
@@ -194,7 +194,7 @@ function MapCard() {
       rows={groupRows(cities.answer?.data ?? [])}
       problem={cities.problem}
       loading={cities.loading}
-      empty={cities.answer && shown.length === 0 && "No place is known: either there is no geolocation data (see Crawl health), or no city has five nodes yet."}
+      empty={cities.answer && shown.length === 0 && "No locations are known: either there is no geolocation data (see Crawl health), or no city has five nodes yet."}
       actions={<Switch label="Circles show" value={by} options={byOptions} onChange={setBy} />}
     >
       <WorldMap places={shown} by={by} label={`World map of ${num(shown.length)} cities by ${by}; the table has the numbers`} />
@@ -244,7 +244,7 @@ export function SubnetsCard({ wide }: { wide?: boolean }) {
           nodes with a <Term name="long-lived subnet">long-lived subscription</Term>, per subnet{values.length > 0 && `: ${num(Math.min(...values))} (faintest) to ${num(Math.max(...values))} (strongest)`}
         </>
       }
-      method={<>As nodes say in <Term name="MetaData" />; a node keeps two, or all 64.</>}
+      method={<>According to the nodes' <Term name="MetaData" />; a node keeps two, or all 64.</>}
       meta={subnets.answer?.meta}
       problem={subnets.problem}
       loading={subnets.loading}
@@ -263,13 +263,13 @@ const funnelSteps = (f: Funnel) => [
   { name: "Connected", value: f.connected },
   { name: "Status exchanged", term: "Status", value: f.status },
   { name: "MetaData", term: "MetaData", value: f.metadata },
-  { name: "Carry validators", value: f.with_validators, text: known(f.with_validators) ? "≈ " + num(f.with_validators) : "–" },
+  { name: "Run validators", value: f.with_validators, text: known(f.with_validators) ? "≈ " + num(f.with_validators) : "–" },
 ];
 
 export function FunnelCard({ funnel, meta }: { funnel: Funnel; meta: Meta }) {
   const steps = funnelSteps(funnel);
   return (
-    <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step that it ever reached. Nodes that are not reached are behind a firewall, full, gone, or of another network. How many carry validators is estimated." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
+    <Card class="half" title="Crawl" sub="how far the crawl gets with the nodes it finds" method="Each node once, by the furthest step it ever reached. Nodes that are not reached are behind a firewall, have no free connections, are gone, or belong to another network. The number that run validators is estimated." meta={meta} rows={steps.map((x) => ({ step: x.name, nodes: x.value }))}>
       <FunnelChart steps={steps} />
     </Card>
   );
@@ -300,8 +300,8 @@ export function FailuresCard() {
     <Card
       class="half"
       title="Why visits fail"
-      sub={`${num(sum)} of ${num(all)} visits to the nodes that are known`}
-      method="By the first error; visits that we ended are no failures. Most failures are nodes that accept no more peers or are behind a firewall."
+      sub={`${num(sum)} of ${num(all)} visits to known nodes`}
+      method="By the first error; visits that we ended are not failures. Most failures are nodes that accept no more peers or are behind a firewall."
       meta={errors.answer?.meta}
       problem={errors.problem}
       loading={errors.loading}
@@ -320,7 +320,7 @@ export function HostingCard({ s, meta }: { s: Summary; meta: Meta }) {
   const parts = (by: "nodes" | "validators") => s.hosting.map((g) => ({ name: groupName(g.name), value: g[by] ?? 0, colour: hostingColours[g.name ?? ""] ?? "var(--quiet)" }));
   const clouds = (s.clouds ?? []).filter((g) => g.name);
   return (
-    <Card title="Hosting" sub="whose machines: nodes against validators" method="By the network of the node's address, from a table of known networks and their names." meta={meta} rows={groupRows([...s.hosting, ...clouds])} empty={nothing && "No network is known: there is no data on networks (AS) yet."}>
+    <Card title="Hosting" sub="type of network: nodes and validators" method="By the network of the node's address, from a table of known networks and their names." meta={meta} rows={groupRows([...s.hosting, ...clouds])} empty={nothing && "No networks are known: there is no data about networks (AS) yet."}>
       <div class="stacks">
         <span>nodes</span>
         <Stack label="Nodes by hosting" parts={parts("nodes")} />
@@ -344,7 +344,7 @@ export function HistogramCard({ s, meta }: { s: Summary; meta: Meta }) {
   // The last column has no end.
   const columns = list.map((b) => ({ label: b.high === b.low ? num(b.low) : !known(b.high) || b.high < b.low ? compact(b.low) + "+" : `${compact(b.low)}–${compact(b.high)}`, value: b.nodes, muted: b.low === 0 }));
   return (
-    <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of single nodes reach into other columns." class="tall" meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
+    <Card title="Validators per node" sub="nodes by the median of their estimate" method="Each node once, by its median; the intervals of individual nodes extend into other columns." class="tall" meta={meta} rows={list.map((b) => ({ validators_from: b.low, validators_to: b.high, nodes: b.nodes, validators: b.validators }))} empty={!list.length && "No estimate yet."}>
       <Histogram columns={columns} label="Nodes by number of validators" />
     </Card>
   );
@@ -360,7 +360,7 @@ function ClientsCard({ s, meta }: { s: Summary; meta: Meta }) {
       .slice(0, 4)
       .map((r) => ({ name: releaseName(r.name), value: r.nodes }));
   return (
-    <Card title="Consensus clients" sub="darker to lighter: releases, most used first" method={<>By the <Term name="agent" /> that nodes send when they are asked to identify themselves.</>} meta={meta} rows={groupRows(s.clients)} empty={!s.clients.length && "No client known yet."} actions={<Switch label="Clients by" value={by} options={byOptions} onChange={setBy} />}>
+    <Card title="Consensus clients" sub="darker to lighter: releases, most used first" method={<>By the <Term name="agent" /> that nodes send in identify.</>} meta={meta} rows={groupRows(s.clients)} empty={!s.clients.length && "No client known yet."} actions={<Switch label="Clients by" value={by} options={byOptions} onChange={setBy} />}>
       <Stack label="Clients" parts={s.clients.map((g) => ({ name: groupName(g.name), value: g[by] ?? 0, colour: clientColour(g.name) }))} />
       <GroupBars groups={s.clients} by={by} label={clientLabel} colour={(g) => clientColour(g.name)} parts={releases} />
     </Card>
@@ -371,7 +371,7 @@ function CountriesCard({ s, meta }: { s: Summary; meta: Meta }) {
   const [by] = useBy();
   const countries = useAPI("/api/v1/countries").answer?.data ?? s.countries.top;
   return (
-    <Card class="side" title="Countries" sub={"share of " + by} method={by === "validators" ? methods.validators : methods.geo} meta={meta} rows={groupRows(countries)} empty={!countries.some((g) => g.name) && "No place is known."}>
+    <Card class="side" title="Countries" sub={"share of " + by} method={by === "validators" ? methods.validators : methods.geo} meta={meta} rows={groupRows(countries)} empty={!countries.some((g) => g.name) && "No locations are known."}>
       <GroupBars groups={countries} by={by} label={countryLabel} />
     </Card>
   );

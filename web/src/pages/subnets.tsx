@@ -26,7 +26,7 @@ export function SubnetsPage() {
   return (
     <div class="grid">
       <SubnetsCard wide />
-      <Card class="half" title="Custody groups" sub={rest ? `${num(rest)} nodes do not say` : "of 128, by nodes"} method={<>Since Fulu a node with validators keeps eight <Term name="custody group">groups</Term> or more, one per 32 ETH; one without keeps four.</>} meta={meta} rows={data.custody_group_counts.map((c) => ({ ...c }))}>
+      <Card class="half" title="Custody groups" sub={rest ? `${num(rest)} nodes do not report it` : "of 128, by nodes"} method={<>Since Fulu a node with validators keeps eight <Term name="custody group">groups</Term> or more, one per 32 ETH; one without keeps four.</>} meta={meta} rows={data.custody_group_counts.map((c) => ({ ...c }))}>
         <Histogram label="Nodes by custody group count" columns={bands.map(([low, high, label]) => ({ label, value: groups.filter((c) => c.custody_group_count! >= low && c.custody_group_count! <= high).reduce((n, c) => n + c.nodes, 0), muted: high < 8 }))} />
       </Card>
     </div>

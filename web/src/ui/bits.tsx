@@ -41,7 +41,7 @@ export function Download({ href, label, children }: { href: string; label?: stri
       const name = /filename="([^"]+)"/.exec(res.headers.get("Content-Disposition") ?? "")?.[1];
       save(name ?? "valtrack", res.headers.get("Content-Type") ?? "", await res.blob());
     } catch (e) {
-      setProblem(e instanceof Problem ? e.message : "The answer was cut off.");
+      setProblem(e instanceof Problem ? e.message : "The response was cut off.");
     }
   };
   return (

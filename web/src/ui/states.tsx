@@ -4,7 +4,7 @@ import { num } from "../format";
 import { href } from "../route";
 import { isSite } from "../site";
 
-export const historyBegins = "History gets a point per hour. A line appears with the second one.";
+export const historyBegins = "The history has one point per hour. A line appears with the second one.";
 
 const keyPage = <a href={href("/data")}>Data and API</a>;
 
@@ -24,13 +24,13 @@ function explained(problem: Problem): [string, ComponentChildren] {
         </>,
       ];
     case 403:
-      return ["This needs a key", <>Who operates this server can give you one; set it under {keyPage}.</>];
+      return ["This needs a key", <>The operator of this server can give you one; set it under {keyPage}.</>];
     case 404:
-      return ["Not here", isSite ? "A copy has less than the server that it was made from." : ""];
+      return ["Not found", isSite ? "A static copy has less than the server that it was made from." : ""];
     case 429:
-      return ["Too many requests", `The server accepts the next one${problem.retryAfter ? ` in ${num(problem.retryAfter)} s` : " soon"}. The page asks again by itself${hasKey() ? "" : "; with a key more are allowed"}.`];
+      return ["Too many requests", `The server accepts the next one${problem.retryAfter ? ` in ${num(problem.retryAfter)} s` : " soon"}. The page retries automatically${hasKey() ? "" : "; with a key more are allowed"}.`];
     default:
-      return problem.status >= 500 ? ["The server cannot answer now", "The page asks again by itself."] : ["The server does not accept this request", ""];
+      return problem.status >= 500 ? ["The server cannot answer right now", "The page retries automatically."] : ["The server does not accept this request", ""];
   }
 }
 
@@ -52,9 +52,9 @@ function waiting(c?: Crawl): string {
   const lag = c?.events.lag ?? 0;
   if (f && f.records > 0 && f.connected === 0) return `${num(f.records)} records found, no peer reached yet: are UDP and TCP (port 9000 by default) open for outgoing traffic?`;
   if (f && f.connected > 0 && f.status === 0) return `${num(f.connected)} peers connected, none completed a handshake: is this the right network and fork?`;
-  if (f && f.status > 0) return "No node completed a handshake in the last day: does a sentry run, and does it reach the internet?";
-  if (f && f.records === 0 && c.events.last_commit) return "No record found yet. If this stays so for a minute: is UDP (port 9000 by default) open, and are the bootnodes of this network?";
-  return "Nothing is stored yet. Nodes appear here with the first commit, a minute after a sentry has found the first ones." + (lag > 0 ? ` ${num(lag)} events wait for it.` : "");
+  if (f && f.status > 0) return "No node completed a handshake in the last day: is a sentry running, and can it reach the internet?";
+  if (f && f.records === 0 && c.events.last_commit) return "No record found yet. If that does not change within a minute: is UDP (port 9000 by default) open, and do the bootnodes belong to this network?";
+  return "Nothing is stored yet. Nodes appear here with the first commit, a minute after a sentry has found the first ones." + (lag > 0 ? ` ${num(lag)} events are waiting for it.` : "");
 }
 
 /** What to do when there is nothing to show: no data yet, or a problem. */
@@ -68,7 +68,7 @@ export function NothingYet({ problem }: { problem?: Problem }) {
       {crawl?.reason && <p class="sub">{crawl.reason}</p>}
       {!isSite && (
         <p class="sub">
-          How the crawl goes: <a href={href("/crawl")}>Crawl health</a>.
+          State of the crawl: <a href={href("/crawl")}>Crawl health</a>.
         </p>
       )}
     </div>
