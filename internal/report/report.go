@@ -251,6 +251,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	n := r.node(row.ID)
 	n.network = row.Network
 	n.seen(row.Timestamp)
+	n.met = max(n.met, row.Timestamp)
 	n.handshakes.add(row, r.in.From)
 	if r.counts(row.Timestamp) {
 		r.rows.Handshakes++
@@ -308,6 +309,7 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	}
 	if w := row.Watch; w != nil {
 		n.seen(w.To)
+		n.met = max(n.met, w.To)
 		n.connected = n.connected || r.counts(row.Timestamp)
 		if !r.counts(row.Timestamp) {
 			n.handshakes.metBefore = max(n.handshakes.metBefore, w.To)
