@@ -6,7 +6,7 @@ export const glossary: Record<string, string> = {
   attachments: "Validators summed over nodes. A validator that runs behind two nodes counts on both, so this can exceed the number of active validators.",
   "hidden validators": "Those that silent nodes may have beyond the interval: nodes that show no duty of the validators that their custody groups require.",
   "90 % interval": "In simulation the true number lies between these ends nine times in ten.",
-  "reachable node": "A beacon node that completed a handshake (Status and MetaData) in the last day. Several peer ids at one address count once.",
+  "reachable node": "A beacon node that completed a handshake (Status and MetaData) in the last day, or was watched in it after one. Several peer ids at one address count once.",
   "active validators": "Validators of the network that are to attest now, from a beacon node or from the network's configuration.",
   "33 % line": "A client with more than a third of the validators can stop finality by a fault; with two thirds it can finalise a wrong chain.",
   ENR: "A signed record of a node's keys, addresses and consensus entries (EIP-778).",
