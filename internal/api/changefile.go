@@ -58,6 +58,7 @@ type fileNode struct {
 	Release    string  `json:"release,omitempty"`
 	Address    string  `json:"address,omitempty"`
 	Last       int64   `json:"last,omitempty"` // handshake
+	Met        int64   `json:"met,omitempty"`  // in a watch after that
 	ClientAt   int64   `json:"client_at,omitempty"`
 	Counts     bool    `json:"counts,omitempty"`
 	Validating int8    `json:"validating,omitempty"`
@@ -82,6 +83,9 @@ func (n *node) forFile() *fileNode {
 		ID: n.ID, Client: string(n.Client.Kind), Release: n.release, Address: n.Address, Last: n.LastHandshake, ClientAt: n.ClientAt, Counts: n.counts(),
 		Validating: int8(n.validating), City: n.place.city, Country: n.place.country, ASName: n.place.asName, Hidden: n.hidden,
 	}
+	if met := n.LastMet(); met > n.LastHandshake {
+		out.Met = met
+	}
 	if n.Estimate != nil {
 		out.Median = n.Estimate.Median
 		out.Low, out.High = n.interval()
@@ -95,6 +99,9 @@ func (f *fileNode) node() node {
 		Peer:    &tracker.Peer{ID: f.ID, Client: eth2.Client{Kind: eth2.ClientKind(f.Client)}, Address: f.Address, LastHandshake: f.Last, ClientAt: f.ClientAt},
 		release: f.Release, weight: math.NaN(), hidden: f.Hidden, validating: validating(f.Validating),
 		place: place{city: f.City, country: f.Country, asName: f.ASName, latitude: math.NaN(), longitude: math.NaN()},
+	}
+	if f.Met > 0 {
+		n.Watched = []estimate.Span{{f.Last, f.Met}}
 	}
 	if f.Counts {
 		n.weight = 1

@@ -79,7 +79,7 @@ func changesBetween(last, next *view) (out []change) {
 				out[len(out)-1].to = is.Address
 			}
 		default:
-			if was.LastHandshake >= last.dayAgo() && is.LastHandshake < next.dayAgo() {
+			if was.LastMet() >= last.dayAgo() && is.LastMet() < next.dayAgo() {
 				out = append(out, is.vanished())
 			}
 			out = is.appendChanges(out, was)
@@ -93,12 +93,12 @@ func changesBetween(last, next *view) (out []change) {
 	return out
 }
 
-// dayAgo is when the day begins in which a node must have completed a handshake to be there.
+// dayAgo is when the day begins in which a node must have been met to be there.
 func (v *view) dayAgo() int64 { return v.totals.Hour - changesDay.Milliseconds() }
 
-// vanished is that a node has completed no handshake for a day.
+// vanished is that a node was not met for a day: it completed no handshake, and was not watched.
 func (n *node) vanished() change {
-	return n.change(vanished, n.LastHandshake+changesDay.Milliseconds())
+	return n.change(vanished, n.LastMet()+changesDay.Milliseconds())
 }
 
 // appendChanges adds what changed about a node that is known in both views.
@@ -188,7 +188,7 @@ func (v *view) pastChanges() (out []change) {
 		if n.FirstSeen >= old && n.FirstSeen > begun {
 			out = append(out, n.change(appeared, n.FirstSeen))
 		}
-		if n.LastHandshake < v.dayAgo() && n.LastHandshake+changesDay.Milliseconds() >= old {
+		if n.LastMet() < v.dayAgo() && n.LastMet()+changesDay.Milliseconds() >= old {
 			out = append(out, n.vanished())
 		}
 		out = n.appendPast(out, old)

@@ -20,6 +20,9 @@ import (
 func TestChangesBetween(t *testing.T) {
 	const hour = int64(3_600_000)
 	now := 1000 * hour
+	watchedTo := func(at int64) func(p *tracker.Peer) { // since its handshake
+		return func(p *tracker.Peer) { p.Watched = []estimate.Span{{p.LastHandshake, at}} }
+	}
 	state := &tracker.State{History: tracker.History{Counts: []tracker.HourCounts{{Hour: hour}}}}
 	peer := func(id string, handshake int64, change func(p *tracker.Peer)) node {
 		p := &tracker.Peer{
@@ -37,6 +40,7 @@ func TestChangesBetween(t *testing.T) {
 	}
 	was := &view{state: state, nodes: []node{
 		peer("1", now-hour, nil), peer("2", now-hour, nil), peer("3", now-hour, nil), peer("4", now-hour, nil), peer("5", now-hour, nil), peer("7", now-hour, nil),
+		peer("8", now-30*hour, watchedTo(now-hour)), peer("9", now-30*hour, watchedTo(now-24*hour)),
 	}}
 	was.nodes[3].weight = 1
 	is := &view{state: state, nodes: []node{
@@ -49,6 +53,7 @@ func TestChangesBetween(t *testing.T) {
 		}),
 		peer("6", now, func(p *tracker.Peer) { p.Address = "quic/192.0.2.4:9000" }),
 		peer("7", now-hour, func(p *tracker.Peer) { p.Client.Version, p.ClientAt = "v8.1.0", now-1 }), // told without a handshake
+		peer("8", now-30*hour, watchedTo(now)), peer("9", now-30*hour, watchedTo(now-24*hour-1)),
 	}}
 	was.totals.Hour, is.totals.Hour = now-hour, now
 	was.nodes[2].Estimate.Low, was.nodes[2].Estimate.High = 2, 9
@@ -71,12 +76,17 @@ func TestChangesBetween(t *testing.T) {
 	if low, high := kept.interval(); low == nil || *low != 2 || high == nil || *high != 9 {
 		t.Errorf("a restart keeps the interval %v to %v", low, high)
 	}
+	for i := range was.nodes {
+		if n := &was.nodes[i]; n.LastMet() != n.forFile().node().LastMet() {
+			t.Errorf("a restart forgets when %s was met", n.ID)
+		}
+	}
 	earlier := (&fileNode{Median: 3}).node()
 	if low, high := earlier.interval(); low != nil || high != nil {
 		t.Errorf("the file of an earlier version has the interval %v to %v", *low, *high)
 	}
 	slices.Sort(got)
-	want := []string{"1 moved", "2 upgraded 8.0.0 8.1.0", "3 stopped_validating 5 0", "4 vanished", "6 appeared   4", "7 upgraded 8.0.0 8.1.0"}
+	want := []string{"1 moved", "2 upgraded 8.0.0 8.1.0", "3 stopped_validating 5 0", "4 vanished", "6 appeared   4", "7 upgraded 8.0.0 8.1.0", "9 vanished"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -19,10 +19,11 @@ type forks struct {
 }
 
 type nextFork struct {
-	Name   string `json:"name"`
-	Epoch  uint64 `json:"epoch"`
-	At     int64  `json:"at"`
-	Digest string `json:"digest"`
+	Name        string `json:"name"`
+	Epoch       uint64 `json:"epoch"`
+	At          int64  `json:"at"`
+	ForkVersion string `json:"fork_version"`
+	Digest      string `json:"digest"`
 }
 
 type forkVersion struct {
@@ -83,7 +84,7 @@ func (v *view) readiness() forks {
 		epoch := v.src.Clock.EpochAt(time.Now())
 		f.Epoch, f.CurrentDigest = new(uint64(epoch)), new(v.src.Schedule.At(epoch).Digest.String())
 		if next, ok := v.src.Schedule.Next(epoch); ok {
-			f.Next = &nextFork{next.Name, uint64(next.FirstEpoch), v.src.Clock.EpochStart(next.FirstEpoch).UnixMilli(), next.Digest.String()}
+			f.Next = &nextFork{next.Name, uint64(next.FirstEpoch), v.src.Clock.EpochStart(next.FirstEpoch).UnixMilli(), next.ForkVersion.String(), next.Digest.String()}
 		}
 		expected = report.Expect(v.src.Schedule, epoch)
 	}

@@ -174,6 +174,7 @@ type invocation struct {
 func (p *program) leaf(cmd *cli.Command, run func(context.Context, invocation) error) *cli.Command {
 	cmd.HideHelpCommand = true
 	cmd.OnUsageError = explainUsage
+	cmd.CommandNotFound = helpOfItself
 	cmd.Action = func(ctx context.Context, cmd *cli.Command) error {
 		p.acting = true
 		if path := cmd.String(flagConfig); path != "" {

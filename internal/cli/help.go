@@ -56,6 +56,12 @@ func helpCommand() *cli.Command {
 	}
 }
 
+// helpOfItself shows the help of a command that has an argument before --help: to the library that
+// is the name of a topic.
+func helpOfItself(ctx context.Context, cmd *cli.Command, _ string) {
+	_ = cli.ShowCommandHelp(ctx, cmd.Lineage()[1], cmd.Name) // its parent has it
+}
+
 // describeCompletion gives the library's command, which the list of commands leaves out, our words.
 func describeCompletion(cmd *cli.Command) {
 	cmd.Usage = "print a completion script for a shell"

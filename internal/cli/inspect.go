@@ -12,6 +12,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/enr"
+	"github.com/chainbound/valtrack/internal/printable"
 )
 
 // Flags of inspect.
@@ -79,6 +80,7 @@ type enrView struct {
 	Syncnets *eth2.Syncnets   `json:"syncnets,omitempty"`
 	CGC      *uint64          `json:"cgc,omitempty"`
 	NFD      *eth2.ForkDigest `json:"nfd,omitempty"`
+	Client   *enr.Client      `json:"client,omitempty"`
 	Errors   []enr.EntryError `json:"errors,omitempty"`
 }
 
@@ -96,6 +98,11 @@ func inspectENR(_ context.Context, in invocation) error {
 		TCP: r.TCP, UDP: r.UDP, QUIC: r.QUIC, TCP6: r.TCP6, UDP6: r.UDP6, QUIC6: r.QUIC6,
 		Eth2: r.Eth2, Attnets: r.Attnets, Syncnets: r.Syncnets, CGC: r.CustodyGroupCount, NFD: r.NFD,
 		Errors: r.Errors,
+	}
+	if view.Client, err = enr.ClientOf(r.Raw); err != nil {
+		view.Errors = append(view.Errors, enr.EntryError{Key: "client", Err: err.Error()})
+	} else if c := view.Client; c != nil {
+		c.Name, c.Version, c.Build = printable.Clean(c.Name), printable.Clean(c.Version), printable.Clean(c.Build)
 	}
 	if r.IP4.IsValid() {
 		view.IP = r.IP4.String()

@@ -328,6 +328,9 @@ func (in invocation) screen() io.Writer {
 
 func (in invocation) reportNodes(r *report.Report) error {
 	nodes := r.Nodes()
+	if text := r.LeftOut(); text != "" {
+		fmt.Fprintf(in.stderr, "left out: %s\n", text)
+	}
 	if in.cmd.Bool(flagPublic) {
 		for _, n := range nodes {
 			n.HideAddresses()

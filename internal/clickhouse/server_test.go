@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -28,7 +29,7 @@ func onServers(t *testing.T, test func(t *testing.T, url string)) {
 func startOld(t testing.TB) (url string) {
 	t.Helper()
 	s, err := clickhousetest.Start(t.Context(), "127.0.0.1", t.TempDir())
-	if clickhousetest.IsMissing(err) {
+	if errors.Is(err, exec.ErrNotFound) {
 		t.Skip("no clickhouse-server here: apt-get install clickhouse-server")
 	}
 	if err != nil {

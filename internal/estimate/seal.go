@@ -1,6 +1,10 @@
 package estimate
 
-import "github.com/chainbound/valtrack/internal/eth2"
+import (
+	"slices"
+
+	"github.com/chainbound/valtrack/internal/eth2"
+)
 
 // Seal reduces Statistics at the end of their day: it combines the spans of one kind of cell
 // into one. Duties before after are covered by earlier days and are left out. From
@@ -16,28 +20,46 @@ func (s *Statistics) Seal(after eth2.Slot) {
 	}
 }
 
-// seal lays the sums side by side, the last one at the end of what was covered.
 func (r *reading) seal(after eth2.Slot) {
-	var sums []run
-	var first, end eth2.Slot
-	for _, x := range r.all() {
-		if x.from < after {
-			continue
-		}
-		if len(sums) == 0 {
-			first = x.from
-		}
-		sums, end = addTo(sums, x), x.end()
+	runs := slices.DeleteFunc(r.all(), func(x run) bool { return x.from < after })
+	r.runs, r.early = sumsOf(runs), packed{}
+}
+
+// combine makes room in a reading that has maxRuns: the oldest runs become one for each kind of
+// cell, as in a sealed day, since an observation of their slots is hardly still to come. Those that
+// begin the day stay, as a day before may have covered them, too. It is false where the runs
+// cannot be decoded.
+func (r *reading) combine() bool {
+	const first, oldest = 64, 128
+	if !r.unpack() {
+		return false
 	}
-	next := first
+	// There are fewer kinds than runs: at most four for each length of a window.
+	for _, n := range [...]int{oldest, maxRuns - first} {
+		if len(r.runs) >= maxRuns {
+			r.runs = slices.Replace(r.runs, first, first+n, sumsOf(r.runs[first:first+n])...)
+		}
+	}
+	return len(r.runs) < maxRuns
+}
+
+// sumsOf combines runs of one kind into one each. It lays these side by side, the last one at the
+// end of what was covered.
+func sumsOf(runs []run) (sums []run) {
+	if len(runs) == 0 {
+		return nil
+	}
+	for _, x := range runs {
+		sums = addTo(sums, x)
+	}
+	next := runs[0].from
 	for i := range sums {
 		sums[i].from = next
 		next = sums[i].end()
 	}
-	if n := len(sums); n > 0 {
-		sums[n-1].from = end - eth2.Slot(sums[n-1].slots)
-	}
-	r.runs, r.early = sums, packed{}
+	last := &sums[len(sums)-1]
+	last.from = runs[len(runs)-1].end() - eth2.Slot(last.slots)
+	return sums
 }
 
 // addTo adds a run to the one of its kind. Those with every subnet on are a kind of

@@ -40,7 +40,7 @@ func (r *Report) Evidence(ctx context.Context, dataDir string, n *Node) (e Evide
 	if e.Tracked != nil {
 		newest := int64(0)
 		for _, o := range r.nodes {
-			newest = max(newest, o.handshake)
+			newest = max(newest, o.met)
 		}
 		e.Note = strings.TrimSpace(e.Note + " " + uncountedText(n, e.Tracked, newest))
 	}

@@ -27,10 +27,11 @@ type Forks struct {
 
 // NextFork is the next change of the fork digest.
 type NextFork struct {
-	Name   string `json:"name"`
-	Epoch  uint64 `json:"epoch"`
-	At     int64  `json:"at"` // Unix milliseconds
-	Digest string `json:"digest"`
+	Name        string `json:"name"`
+	Epoch       uint64 `json:"epoch"`
+	At          int64  `json:"at"`           // Unix milliseconds
+	ForkVersion string `json:"fork_version"` // from then on; as before where only blob parameters change. Empty from an earlier server
+	Digest      string `json:"digest"`
 }
 
 // ForkVersion is one client version. Of its Nodes, Current follow the digest of now.
@@ -73,9 +74,6 @@ func (r *Report) Forks(s *Schedule) Forks {
 	}
 	versions, announced := map[[2]string]*ForkVersion{}, map[string]*Announcement{}
 	for _, n := range r.Nodes() {
-		if n.sentry() {
-			continue
-		}
 		key := [2]string{n.Client, orEmpty(n.ClientRelease)}
 		v := versions[key]
 		if v == nil {
@@ -110,7 +108,7 @@ func (f *Forks) compareWith(s *Schedule, at int64) *Expected {
 	if !ok {
 		return nil
 	}
-	f.Next = &NextFork{next.Name, uint64(next.FirstEpoch), s.EpochStart(next.FirstEpoch).UnixMilli(), next.Digest.String()}
+	f.Next = &NextFork{next.Name, uint64(next.FirstEpoch), s.EpochStart(next.FirstEpoch).UnixMilli(), next.ForkVersion.String(), next.Digest.String()}
 	return Expect(s.Schedule, epoch)
 }
 

@@ -49,11 +49,11 @@ func TestForks(t *testing.T) {
 
 	f := r.Forks(s)
 	want := []ForkVersion{{"prysm", "7", 4, 4, 1, 2, 1}, {"prysm", "8", 3, 3, 1, 1, 1}}
-	if fmt.Sprint(f.Versions) != fmt.Sprint(want) || f.Next == nil || f.Next.Digest != next.String() || f.Current != now.String() {
+	if fmt.Sprint(f.Versions) != fmt.Sprint(want) || f.Next == nil || f.Next.Digest != next.String() || f.Next.ForkVersion != "0x02000000" || f.Current != now.String() {
 		t.Errorf("%+v, want %v", f, want)
 	}
 	var out bytes.Buffer
-	if err := f.WriteText(&out); err != nil || !strings.Contains(out.String(), "2 of 7 nodes (28.6 %), 3 not ready, 2 unknown") {
+	if err := f.WriteText(&out); err != nil || !strings.Contains(out.String(), "2 of 7 nodes (28.6 %), 3 not ready, 2 unknown") || !strings.Contains(out.String(), "next, version 0x02000000, digest 0x02000000, ") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 

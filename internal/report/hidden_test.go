@@ -3,11 +3,38 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 )
+
+// Other sentries of this program are in no list of nodes, as in no total, and both say so.
+func TestListsLeaveOutSentries(t *testing.T) {
+	rows := append(met("a", hour(1), "8.0.1", ""), met("b", hour(1), "8.0.1", "")...)
+	if r := reportOf(t, dataset.Range{}, rows...); len(r.Nodes()) != 2 || r.LeftOut() != "" {
+		t.Errorf("without sentries: %d nodes, left out %q", len(r.Nodes()), r.LeftOut())
+	}
+	for _, id := range []string{"s", "t"} {
+		sentry := met(id, hour(1), "v0.1.0", "")
+		row := sentry[0].(dataset.ValidatorRow)
+		row.Client, row.ClientVersion = "valtrack", "valtrack/v0.1.0"
+		rows = append(rows, row, sentry[1])
+	}
+	r := reportOf(t, dataset.Range{}, rows...)
+	var list, summary bytes.Buffer
+	if err := errors.Join(r.WriteNodes(&list), r.Summary().WriteText(&summary)); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Summary().Handshaked; len(r.Nodes()) != n || strings.Contains(list.String(), "valtrack") {
+		t.Errorf("%d in totals:\n%s", n, &list)
+	}
+	const want = "2 other Valtrack sentries: no beacon nodes"
+	if r.LeftOut() != want || !strings.Contains(summary.String(), want) {
+		t.Errorf("left out: %q and\n%s", r.LeftOut(), &summary)
+	}
+}
 
 // What is published has no address, also where a node writes one into its agent.
 func TestHiddenAddresses(t *testing.T) {

@@ -63,6 +63,7 @@ type Node struct {
 	recordCustody    *uint64 // the newest record's
 	announcedEpoch   *uint64 // of the next fork in the record, eth2.FarFutureEpoch for none
 	handshake, visit int64   // time of the newest
+	met              int64   // as tracker.Peer.LastMet
 	began            int64   // when that visit began
 	agentAt          int64   // when the agent was told
 	agentHidden      bool    // it has an address

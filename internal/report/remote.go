@@ -254,7 +254,7 @@ func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 		f.Network, f.Epoch, f.Current = r.Meta.Network, *data.Epoch, *data.CurrentDigest
 	}
 	if n := data.Next; n != nil {
-		f.Next = &NextFork{n.Name, n.Epoch, orZero(n.At), n.Digest}
+		f.Next = &NextFork{n.Name, n.Epoch, orZero(n.At), n.ForkVersion, n.Digest}
 	}
 	for _, v := range data.Versions {
 		f.Versions = append(f.Versions, ForkVersion{v.Client, v.Version, v.Nodes, v.Current, v.Ready, v.NotReady, v.Unknown})

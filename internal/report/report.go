@@ -251,6 +251,7 @@ func (r *Report) addHandshake(row dataset.ValidatorRow) error {
 	n := r.node(row.ID)
 	n.network = row.Network
 	n.seen(row.Timestamp)
+	n.met = max(n.met, row.Timestamp)
 	n.handshakes.add(row, r.in.From)
 	if r.counts(row.Timestamp) {
 		r.rows.Handshakes++
@@ -308,6 +309,7 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 	}
 	if w := row.Watch; w != nil {
 		n.seen(w.To)
+		n.met = max(n.met, w.To)
 		n.connected = n.connected || r.counts(row.Timestamp)
 		if !r.counts(row.Timestamp) {
 			n.handshakes.metBefore = max(n.handshakes.metBefore, w.To)
@@ -360,9 +362,29 @@ func (r *Report) AllNodes() []*Node {
 	return nodes
 }
 
-// Nodes lists those of AllNodes that completed a handshake, or were watched after one.
+// Nodes lists those of AllNodes that completed a handshake, or were watched after one. Other
+// sentries of this program are no nodes, as in totals: see LeftOut.
 func (r *Report) Nodes() []*Node {
-	return slices.DeleteFunc(r.AllNodes(), func(n *Node) bool { return !n.reached() })
+	return slices.DeleteFunc(r.AllNodes(), func(n *Node) bool { return !n.reached() || n.sentry() })
+}
+
+// LeftOut says how many other sentries of this program Nodes leaves out; empty for none.
+func (r *Report) LeftOut() string {
+	n := 0
+	for _, o := range r.nodes {
+		if o.sentry() && o.reached() {
+			n++
+		}
+	}
+	return leftOut(n)
+}
+
+// leftOut says that so many sentries are left out; empty for none.
+func leftOut(sentries int) string {
+	if sentries == 0 {
+		return ""
+	}
+	return plural(sentries, "other Valtrack sentry") + ": no beacon nodes"
 }
 
 // end is the end of the report's range, or when it was made; Unix milliseconds.

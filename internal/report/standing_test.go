@@ -49,16 +49,16 @@ func TestNodesThatLeft(t *testing.T) {
 func TestNodesThatDoNotCount(t *testing.T) {
 	newest := hour(30)
 	for want, c := range map[string]struct {
-		weight    float64
-		handshake int64
-		others    []OtherID
+		weight float64
+		met    int64
+		others []OtherID
 	}{
 		"": {1, newest, nil},
-		"at 2026-11-20T01:00:00Z, was more than 24 hours before the newest": {0, hour(1), nil},
-		"b was met at its address later":                                    {0, hour(29), []OtherID{{"early", hour(1)}, {"b", newest}}},
-		"its network prefix has more nodes":                                 {0, hour(29), []OtherID{{"early", hour(1)}}},
+		"at 2026-11-20T01:00:00Z, more than 24 hours before the newest": {0, hour(1), nil},
+		"b was met at its address later":                                {0, hour(29), []OtherID{{"early", hour(1)}, {"b", newest}}},
+		"its network prefix has more nodes":                             {0, hour(29), []OtherID{{"early", hour(1)}}},
 	} {
-		n := &Node{ID: "a", Weight: &c.weight, handshake: c.handshake}
+		n := &Node{ID: "a", Weight: &c.weight, met: c.met}
 		if got := uncountedText(n, &Tracked{SameAddress: c.others}, newest); !strings.Contains(got, want) || want == "" && got != "" {
 			t.Errorf("want %q: %q", want, got)
 		}

@@ -34,7 +34,7 @@ func (f Forks) WriteText(w io.Writer) error {
 			field{"announced", f.announcedText(nodes)})
 	default:
 		list = append(list, field{"network", f.now()},
-			field{"next fork", fmt.Sprintf("%s, digest %s, at epoch %d, %s", f.Next.Name, f.Next.Digest, f.Next.Epoch, clock(f.Next.At))},
+			field{"next fork", f.Next.text()},
 			field{"ready", fmt.Sprintf("%d of %s (%s), %d not ready, %d unknown", ready, plural(nodes, "node"), share(ready, nodes), notReady, nodes-ready-notReady)})
 	}
 	p.fields(list)
@@ -50,6 +50,14 @@ func (f Forks) WriteText(w io.Writer) error {
 		p.legend("ready", "nfd", "node", "record")
 	}
 	return p.writeTo(w)
+}
+
+func (n NextFork) text() string {
+	version := ""
+	if n.ForkVersion != "" {
+		version = fmt.Sprintf("version %s, ", n.ForkVersion)
+	}
+	return fmt.Sprintf("%s, %sdigest %s, at epoch %d, %s", n.Name, version, n.Digest, n.Epoch, clock(n.At))
 }
 
 // writeVersions writes a line per client, if one has several releases, and one per release: how

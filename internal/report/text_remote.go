@@ -237,7 +237,7 @@ type RemoteChanges struct {
 
 // NotTold is what a report of the API lacks.
 func (RemoteChanges) NotTold() string {
-	return "which part of the time was not recorded, and how many nodes were not tried; it counts nodes as vanished a day after their last handshake"
+	return "which part of the time was not recorded, and how many nodes were not tried; it counts nodes as vanished a day after they were last met"
 }
 
 // WriteText writes a table per kind of change.

@@ -53,8 +53,8 @@ func (s Summary) writeHead(p *page) {
 	if s.Rows.ClockErrors > 0 {
 		list = append(list, field{"left out", plural(s.Rows.ClockErrors, "row") + " of sentries whose clock was off"})
 	}
-	if s.Sentries > 0 {
-		list = append(list, field{"left out", plural(s.Sentries, "other Valtrack sentry") + ": no beacon nodes"})
+	if text := leftOut(s.Sentries); text != "" {
+		list = append(list, field{"left out", text})
 	}
 	if s.Validators != nil {
 		list = append(list, s.Validators.fields(strings.Join(s.Networks, ", "), s.Window != nil)...)

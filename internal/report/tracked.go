@@ -32,8 +32,8 @@ type Tracked struct {
 	UndecodableDays uint32                  `json:"undecodable_days"`
 	CustodyHistory  []tracker.CustodyChange `json:"custody_history"`
 	Endpoints       []tracker.Endpoint      `json:"endpoints"`
-	// SameAddress are other peer ids that were found at one of its addresses, by their
-	// last handshake.
+	// SameAddress are other peer ids that were found at one of its addresses, by when
+	// they were met last.
 	SameAddress []OtherID `json:"same_address"`
 	// Stretches are the numbers that it has had within the days for which there are statistics,
 	// oldest first, when there is more than one: the last is Together.
@@ -117,7 +117,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		})
 	}
 	for _, o := range state.SameAddress(p) {
-		out.SameAddress = append(out.SameAddress, OtherID{o.ID, o.LastHandshake})
+		out.SameAddress = append(out.SameAddress, OtherID{o.ID, o.LastMet()})
 	}
 	return out
 }

@@ -104,7 +104,7 @@ func (r *Report) Accuracy(file string) (a Accuracy, err error) {
 		}
 	}
 	for _, n := range r.Nodes() {
-		if !known[n.ID] && !n.sentry() {
+		if !known[n.ID] {
 			a.Unknown++
 		}
 	}

@@ -141,16 +141,16 @@ func goneText(n *Node) string {
 }
 
 // uncountedText says why a node with an estimate is in no total; empty for one that counts. newest
-// is the newest handshake of all nodes, Unix milliseconds.
+// is when the last of all nodes was met, Unix milliseconds.
 func uncountedText(n *Node, d *Tracked, newest int64) string {
 	if n.Weight == nil || *n.Weight > 0 {
 		return ""
 	}
-	if n.handshake < newest-tracker.CountedFor.Milliseconds() {
-		return fmt.Sprintf("It is no longer in the totals: its last handshake, at %s, was more than %.0f hours before the newest of all nodes.", clock(n.handshake), tracker.CountedFor.Hours())
+	if n.met < newest-tracker.CountedFor.Milliseconds() {
+		return fmt.Sprintf("It is no longer in the totals: it was last met, by a handshake or in a watch, at %s, more than %.0f hours before the newest of all nodes.", clock(n.met), tracker.CountedFor.Hours())
 	}
 	for _, o := range d.SameAddress {
-		if o.LastSeen >= n.handshake {
+		if o.LastSeen >= n.met {
 			return fmt.Sprintf("It is not in the totals: %s was met at its address later, and is taken to be the same node.", o.ID)
 		}
 	}

@@ -174,17 +174,7 @@ func (l *learner) movedFar() bool {
 // many as count, by id. Of more than learnFrom it takes the first: ids are hashes of keys,
 // and as good as drawn at random, but for those of a prefix that made them by the million.
 func recent(peers map[string]*Peer) []*Peer {
-	newest := int64(0)
-	for _, p := range peers {
-		newest = max(newest, p.LastHandshake)
-	}
-	var nodes []*Peer
-	for _, p := range peers {
-		if p.Observations > 0 && p.Client.Kind != eth2.ClientValtrack && p.LastHandshake >= newest-countedFor.Milliseconds() {
-			nodes = append(nodes, p)
-		}
-	}
-	nodes = limited(nodes)
+	nodes := limited(slices.DeleteFunc(metLately(peers), func(p *Peer) bool { return p.Observations == 0 }))
 	slices.SortFunc(nodes, func(a, b *Peer) int { return cmp.Compare(a.ID, b.ID) })
 	return nodes[:min(len(nodes), learnFrom)]
 }

@@ -9,23 +9,29 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
-// counted lists the peers with an estimate that completed a handshake within a day of
-// the newest one, by id. Of those that share an endpoint only the one seen last is in the
-// list; duplicateIDs counts the others. An endpoint belongs to the peer that was dialled there:
-// what a record says can cost its own node the place, and no other. Sentries of this
-// program are no nodes.
-func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
+// metLately gives the peers that were met within a day of the one that was met last, in no order.
+// Sentries of this program are no nodes.
+func metLately(peers map[string]*Peer) (nodes []*Peer) {
 	newest := int64(0)
 	for _, p := range peers {
-		newest = max(newest, p.LastHandshake)
+		newest = max(newest, p.LastMet())
 	}
 	for _, p := range peers {
-		if p.Estimate != nil && p.Client.Kind != eth2.ClientValtrack && p.LastHandshake >= newest-countedFor.Milliseconds() {
+		if p.Client.Kind != eth2.ClientValtrack && p.LastMet() >= newest-CountedFor.Milliseconds() {
 			nodes = append(nodes, p)
 		}
 	}
+	return nodes
+}
+
+// counted lists those of metLately with an estimate, by id. Of those that share an endpoint
+// only the one met last is in the list; duplicateIDs counts the others. An endpoint belongs to
+// the peer that was dialled there: what a record says can cost its own node the place, and no
+// other.
+func counted(peers map[string]*Peer) (nodes []*Peer, duplicateIDs uint64) {
+	nodes = slices.DeleteFunc(metLately(peers), func(p *Peer) bool { return p.Estimate == nil })
 	slices.SortFunc(nodes, func(a, b *Peer) int {
-		return cmp.Or(cmp.Compare(b.LastHandshake, a.LastHandshake), strings.Compare(b.ID, a.ID))
+		return cmp.Or(cmp.Compare(b.LastMet(), a.LastMet()), strings.Compare(b.ID, a.ID))
 	})
 	taken := map[string]bool{}
 	nodes = slices.DeleteFunc(nodes, func(p *Peer) bool {

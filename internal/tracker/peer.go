@@ -92,6 +92,16 @@ type Peer struct {
 // ToldClient is when the node told its Client; 0 if it never did.
 func (p *Peer) ToldClient() int64 { return max(p.ClientAt, p.LastHandshake) }
 
+// LastMet is when the node is last known to have been connected: its newest handshake, or the end
+// of what was watched of it last, since a long watch has no later handshake. 0 for a node that never
+// completed one.
+func (p *Peer) LastMet() int64 {
+	if n := len(p.Watched); n > 0 && p.LastHandshake > 0 {
+		return max(p.LastHandshake, p.Watched[n-1][1])
+	}
+	return p.LastHandshake
+}
+
 // Record is the newest node record.
 type Record struct {
 	At              int64            `json:"at,omitempty"` // 0 without a record

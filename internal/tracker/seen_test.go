@@ -68,6 +68,62 @@ func TestLongWatchIsReached(t *testing.T) {
 	}
 }
 
+// A node that is watched without a break for longer than a day counts for as long as that goes on, and
+// for a day after; one that was only met before does not.
+func TestLongWatchCounts(t *testing.T) {
+	const hours = 30
+	dir, now := t.TempDir(), start.Add(hours*time.Hour)
+	tr, c := opened(t, dir, &now), newCrawl(1)
+	add := func(all []event.Event) {
+		for _, e := range all {
+			tr.Add(e)
+		}
+	}
+	add(c.watchOn(0, start, int(hours*time.Hour/params().Clock.EpochDuration())))
+	add(c.watchOn(1, start, 2)) // whose watch, like the next one's handshake, is over
+	add(c.visit(2, start, 0))
+	flush(t, tr, 0)
+	segment := uint64(0)
+	check := func(what string, want ...int) {
+		t.Helper()
+		segment++
+		flush(t, tr, segment)
+		var ids []string
+		for _, i := range want {
+			ids = append(ids, peerID(i))
+		}
+		read, err := Read(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*State{tr.State(), read} {
+			var got, learned []string
+			for _, p := range recent(s.peers) {
+				learned = append(learned, p.ID)
+			}
+			nodes, _ := s.Counted()
+			for _, p := range nodes {
+				got = append(got, p.ID)
+			}
+			if !slices.Equal(got, ids) || !slices.Equal(learned, ids) || s.Totals().Nodes != len(ids) {
+				t.Errorf("%s: %d nodes, %q counted, %q learned from", what, s.Totals().Nodes, got, learned)
+			}
+		}
+	}
+	check("the newest of all is the end of a watch", 0)
+	if at := tr.State().Totals().Hour; at < start.Add((hours-1)*time.Hour).UnixMilli() {
+		t.Errorf("the totals are of %v", time.UnixMilli(at))
+	}
+	now = now.Add(time.Hour)
+	if rows := tr.Hour(); len(rows) != 1 || rows[0].ID != peerID(0) {
+		t.Errorf("%d rows of the hour", len(rows))
+	}
+	add(c.visit(3, start.Add((hours+23)*time.Hour), 0))
+	check("a day after the watch", 0, 3)
+	add(c.visit(3, start.Add((hours+25)*time.Hour), 0))
+	check("more than a day after the watch", 3)
+}
+
 // Another sentry of this program is no node: it is in no number of the comparison.
 func TestValtrackSentriesAreNotCompared(t *testing.T) {
 	c := &crowd{crawl: newCrawl(9)}

@@ -64,8 +64,8 @@ func (s *State) Weights() []float64 {
 	return s.sum.weights
 }
 
-// Totals are the network's, from the newest estimates. Hour is the time of the newest
-// handshake.
+// Totals are the network's, from the newest estimates. Hour is when the last of its nodes was
+// met.
 func (s *State) Totals() Totals {
 	s.sumUp()
 	return s.sum.totals
@@ -86,7 +86,7 @@ func (s *State) sumUp() {
 		nodes, duplicateIDs := counted(s.peers)
 		newest := int64(0)
 		for _, p := range nodes {
-			newest = max(newest, p.LastHandshake)
+			newest = max(newest, p.LastMet())
 		}
 		model := estimate.NewModel(s.Params(), estimate.DefaultPrior(), nil)
 		w := weightsOf(nodes, model)
@@ -109,7 +109,7 @@ func (s *State) Peer(id string) *Peer {
 }
 
 // SameAddress lists the other peers that were found at an address of p, or have it in
-// their record, by their last handshake: the same node under earlier or later ids, or
+// their record, by when they were met last: the same node under earlier or later ids, or
 // others behind the same address.
 func (s *State) SameAddress(p *Peer) (others []*Peer) {
 	all := func(p *Peer) []string {
@@ -140,7 +140,7 @@ func (s *State) SameAddress(p *Peer) (others []*Peer) {
 		}
 	}
 	slices.SortFunc(others, func(a, b *Peer) int {
-		return cmp.Or(cmp.Compare(a.LastHandshake, b.LastHandshake), strings.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(a.LastMet(), b.LastMet()), strings.Compare(a.ID, b.ID))
 	})
 	return others
 }

@@ -12,7 +12,7 @@ import (
 // Totals are the network's at one hour.
 type Totals struct {
 	Hour int64 `json:"hour"` // Unix milliseconds
-	// Nodes completed a handshake in the day before. Per address only one is counted:
+	// Nodes completed a handshake or were watched in the day before. Per address only one is counted:
 	// DuplicateIDs peer ids were left out for that. InboundOnly of the nodes were never
 	// dialled successfully: they have no address, and one with two ids counts twice.
 	Nodes          int     `json:"nodes"`

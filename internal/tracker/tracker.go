@@ -23,10 +23,9 @@ const (
 	// Window is how many days of statistics an estimate uses: validators move, and a
 	// hundred watched epochs are enough evidence.
 	Window = 7
-	// CountedFor is for how long after its last handshake a node is in totals, up to the newest
-	// handshake of all.
+	// CountedFor is for how long after it was last met (Peer.LastMet) a node is in totals, up to
+	// when the last of all was met.
 	CountedFor = 24 * time.Hour
-	countedFor = CountedFor
 	// forgetAfter and maxPeers bound the state: peers that were not seen for so long are
 	// forgotten, and above so many first those without a handshake, then those last seen
 	// the longest ago.

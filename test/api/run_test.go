@@ -192,9 +192,7 @@ func (g *guide) understood(t *testing.T, typed string) {
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", typed+" --help")
 	cmd.Dir, cmd.Env = g.dir, g.environment()
 	out, err := cmd.CombinedOutput()
-	// With an argument, help is about a topic of that name, when the options have been read.
-	m := regexp.MustCompile(`No help topic for '(.*)'`).FindSubmatch(out)
-	if topic := m != nil && string(m[1]) != strings.Fields(typed)[1]; err != nil && !topic {
+	if err != nil {
 		t.Errorf("%s: %v\n%s", typed, err, out)
 	}
 }

@@ -532,7 +532,7 @@ export interface components {
             /** @description A simulated network: locations are made up, and none is hidden for having few nodes */
             simulated: boolean;
             as_of: components["schemas"]["Time"];
-            /** @description Totals count nodes with a handshake within this many milliseconds before as_of */
+            /** @description Totals count nodes that were seen, in a handshake or a watch, within this many milliseconds before as_of */
             covers_ms: number;
             /** @description Age of as_of when the response was created */
             age_ms: number | null;
@@ -746,7 +746,7 @@ export interface components {
         };
         Summary: {
             nodes: {
-                /** @description Nodes with a handshake in the last day, one per address */
+                /** @description Nodes that were met in the last day, by a handshake or in a watch, one per address */
                 counted: number;
                 known: number;
                 duplicate_ids?: number;
@@ -826,6 +826,8 @@ export interface components {
                 name: string;
                 epoch: number;
                 at: components["schemas"]["Time"];
+                /** @description From then on; the same as before where only the blob parameters change */
+                fork_version: string;
                 digest: string;
             } | null;
             versions: {
@@ -1186,7 +1188,7 @@ export interface operations {
                 first_seen_to?: number;
                 /** @description A peer id or node id, or its first six characters or more; a complete node record; with a key also an IP address. */
                 q?: string;
-                /** @description true: only nodes that count in the totals: those with a handshake in the last day, one per address. */
+                /** @description true: only nodes that count in the totals: those seen in the last day, in a handshake or a watch, one per address. */
                 counted?: boolean;
             };
             header?: never;

@@ -4,7 +4,6 @@ package clickhousetest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -134,6 +133,3 @@ func (s *Server) Kill() {
 
 // Log is what it has written, once it was killed.
 func (s *Server) Log() string { return s.out.String() }
-
-// IsMissing reports whether Start failed because the program is not installed.
-func IsMissing(err error) bool { return errors.Is(err, exec.ErrNotFound) }

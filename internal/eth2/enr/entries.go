@@ -1,6 +1,11 @@
 package enr
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ethereum/go-ethereum/p2p/enode"
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
 
 	"github.com/chainbound/valtrack/internal/eth2"
@@ -32,6 +37,32 @@ const maxClientVersion = 20
 // which a longer one, as of a build between releases, is cut.
 func ClientEntry(name, version string) gethenr.Entry {
 	return gethenr.WithEntry("client", []string{name, version[:min(len(version), maxClientVersion)]})
+}
+
+// Client is what the client entry of a record says.
+type Client struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Build   string `json:"build,omitempty"`
+}
+
+// ClientOf reads the client entry of a record in its usual form (Record.Raw); nil without one. It is
+// what the node wrote, and as short as a record. It is no part of Record, which is kept of every node.
+func ClientOf(raw string) (*Client, error) {
+	n, err := enode.Parse(enode.ValidSchemes, raw)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	switch err := n.Load(gethenr.WithEntry("client", &list)); {
+	case gethenr.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, errors.Unwrap(err)
+	case len(list) < 2 || len(list) > 3:
+		return nil, fmt.Errorf("%d strings: want a name, a version and, where there is one, a build", len(list))
+	}
+	return &Client{list[0], list[1], strings.Join(list[2:], "")}, nil
 }
 
 // QUICEntry is the quic entry: the UDP port of libp2p QUIC over IPv4.

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 
 	gethenr "github.com/ethereum/go-ethereum/p2p/enr"
@@ -23,6 +25,36 @@ func encode(t *testing.T, e gethenr.Entry) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// The client entry (EIP-7636) of a record, whoever wrote what into it.
+func TestClientEntry(t *testing.T) {
+	long := strings.Repeat("x", 100)
+	for name, c := range map[string]struct {
+		value any // of the entry
+		want  *enr.Client
+		fails bool
+	}{
+		"name and version": {[]string{"Geth", "v1.14.0"}, &enr.Client{Name: "Geth", Version: "v1.14.0"}, false},
+		"with a build":     {[]string{"Nimbus", "v24", "ab12"}, &enr.Client{Name: "Nimbus", Version: "v24", Build: "ab12"}, false},
+		"not printable":    {[]string{"\x1b[31m", long}, &enr.Client{Name: "\x1b[31m", Version: long}, false},
+		"empty":            {[]string{"", ""}, &enr.Client{}, false},
+		"a string":         {"Geth", nil, true},
+		"a name alone":     {[]string{"Geth"}, nil, true},
+		"four":             {[]string{"a", "b", "c", "d"}, nil, true},
+		"lists":            {[][]string{{"a"}, {"b"}}, nil, true},
+	} {
+		got, err := enr.ClientOf(sign(t, gethenr.WithEntry("client", c.value)))
+		if (err != nil) != c.fails || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	if got, err := enr.ClientOf(sign(t)); got != nil || err != nil {
+		t.Errorf("without: %+v, %v", got, err)
+	}
+	if got, err := enr.ClientOf(sign(t, enr.ClientEntry("valtrack", "v0.1.0"))); err != nil || *got != (enr.Client{Name: "valtrack", Version: "v0.1.0"}) {
+		t.Errorf("ours: %+v, %v", got, err)
+	}
 }
 
 func TestEntryVectors(t *testing.T) {

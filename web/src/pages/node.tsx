@@ -146,7 +146,7 @@ function Seen({ n, meta }: Of) {
           [<Term name="watched epochs">Watched epochs</Term>, known(n.epochs_watched) ? n.epochs_watched.toFixed(1) : ""],
           ["Last visit", n.last_outcome && outcomeName(n.last_outcome)],
           ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
-          ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: no handshake in the last day, or a newer peer id at its address"],
+          ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: not met in the last day, or a newer peer id at its address"],
           ["Evidence used", n.trust === "wide" ? "all, with a wider interval: its release does not behave as assumed" : n.trust],
           ["This number since", n.since ? time(n.since) : ""],
           ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],

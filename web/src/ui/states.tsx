@@ -52,7 +52,7 @@ function waiting(c?: Crawl): string {
   const lag = c?.events.lag ?? 0;
   if (f && f.records > 0 && f.connected === 0) return `${num(f.records)} records found, no peer reached yet: are UDP and TCP (port 9000 by default) open for outgoing traffic?`;
   if (f && f.connected > 0 && f.status === 0) return `${num(f.connected)} peers connected, none completed a handshake: is this the right network and fork?`;
-  if (f && f.status > 0) return "No node completed a handshake in the last day: is a sentry running, and can it reach the internet?";
+  if (f && f.status > 0) return "No node was seen in the last day: is a sentry running, and can it reach the internet?";
   if (f && f.records === 0 && c.events.last_commit) return "No record found yet. If that does not change within a minute: is UDP (port 9000 by default) open, and do the bootnodes belong to this network?";
   return "Nothing is stored yet. Nodes appear here with the first commit, a minute after a sentry has found the first ones." + (lag > 0 ? ` ${num(lag)} events are waiting for it.` : "");
 }
