@@ -55,7 +55,7 @@ function tests(isCopy) {
       if (attempt > 10) assert.deepEqual(got, want);
       await page.waitForTimeout(1500);
     }
-    assert.match(await text(".headline"), /reachable nodes of devnet carry about/);
+    assert.match(await text(".headline"), /reachable nodes of devnet run about/);
     assert.match(await text(".banner"), /Simulated network/);
   });
 
