@@ -746,7 +746,7 @@ export interface components {
         };
         Summary: {
             nodes: {
-                /** @description Nodes that were met in the last day, by a handshake or in a watch, one per address */
+                /** @description Nodes that were met in the last day, by a handshake or in a watch, one per endpoint (IP address and port) */
                 counted: number;
                 known: number;
                 duplicate_ids?: number;
@@ -1188,7 +1188,7 @@ export interface operations {
                 first_seen_to?: number;
                 /** @description A peer id or node id, or its first six characters or more; a complete node record; with a key also an IP address. */
                 q?: string;
-                /** @description true: only nodes that count in the totals: those seen in the last day, in a handshake or a watch, one per address. */
+                /** @description true: only nodes that count in the totals: those seen in the last day, in a handshake or a watch, one per endpoint (IP address and port). */
                 counted?: boolean;
             };
             header?: never;
