@@ -229,7 +229,7 @@ func checkCollector(t *testing.T, promtool string) {
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := output(t, ".", promtool, "check", "config", path); !strings.Contains(string(text), "9100") {
+	if out := output(t, ".", promtool, "check", "config", path); !strings.Contains(string(text), "9110") {
 		t.Errorf("%s: %s", text, out)
 	}
 }

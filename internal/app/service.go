@@ -173,7 +173,7 @@ func (s *Service) listen() (*telemetry.Server, error) {
 		return nil, nil
 	}
 	if _, _, err := net.SplitHostPort(s.address); err != nil {
-		return nil, ConfigErrorf("--%s %q: want an address with a port, such as 127.0.0.1:9100", OptMetrics, s.address)
+		return nil, ConfigErrorf("--%s %q: want an address with a port, such as 127.0.0.1:9110", OptMetrics, s.address)
 	}
 	server, err := telemetry.Listen(s.address, s.metrics, s.ready.err, s.profiles, s.log)
 	if err != nil {

@@ -47,7 +47,7 @@ func globalFlags() []cli.Flag {
 		text(flagNetwork, defaultNetwork, strings.Join(network.Names(), ", ")+" or "+devnetName),
 		text(flagNetworkDir, "", "directory of a network's config.yaml, genesis and bootnodes"),
 		texts(flagBootnode, nil, "ENR to start from, repeatable; replaces the network's list"),
-		text(flagMetrics, "", "address for Prometheus metrics and health checks, such as 127.0.0.1:9100"),
+		text(flagMetrics, "", "address for Prometheus metrics and health checks, such as 127.0.0.1:9110"),
 		text(flagUmask, defaultUmask, "permissions withheld from others on written files; 027 lets the group read"),
 	}
 }

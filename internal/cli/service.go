@@ -47,7 +47,7 @@ func (in invocation) statusEvery() (time.Duration, error) {
 	case every <= 0:
 		return 0, usagef("--%s %v: want a duration above zero, such as 10s", flagStatusEvery, every)
 	case in.cmd.Bool(flagPprof) && in.cmd.String(flagMetrics) == "":
-		return 0, usagef("--%s has nowhere to serve profiles: give --%s ADDR, such as 127.0.0.1:9100", flagPprof, flagMetrics)
+		return 0, usagef("--%s has nowhere to serve profiles: give --%s ADDR, such as 127.0.0.1:9110", flagPprof, flagMetrics)
 	}
 	return every, nil
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -337,5 +338,17 @@ func TestMixes(t *testing.T) {
 	}
 	if rest := n - got[Healthy] - 450; math.Abs(float64(rest-170)) > 12 {
 		t.Errorf("%d other faults, want about 170", rest)
+	}
+}
+
+func TestThePageHasEveryPersona(t *testing.T) {
+	page, err := os.ReadFile("../../docs/design/devnet.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range append(Personas(), HostilePersonas()...) {
+		if !strings.Contains(string(page), "| `"+string(p)+"` |") {
+			t.Errorf("docs/design/devnet.md has no row for the persona %s", p)
+		}
 	}
 }

@@ -746,7 +746,7 @@ export interface components {
         };
         Summary: {
             nodes: {
-                /** @description Nodes that were met in the last day, by a handshake or in a watch, one per address */
+                /** @description Nodes that were met in the last day, by a handshake or in a watch, one per endpoint (IP address and port) */
                 counted: number;
                 known: number;
                 duplicate_ids?: number;
@@ -1114,9 +1114,9 @@ export interface components {
         tabular: "json" | "ndjson" | "csv";
         /** @description Such as lighthouse. Repeat it for several. */
         client: string[];
-        /** @description Unix milliseconds. For nodes: last_seen. */
+        /** @description Unix milliseconds. */
         from: number;
-        /** @description Unix milliseconds. For nodes: last_seen. */
+        /** @description Unix milliseconds. */
         to: number;
     };
     requestBodies: never;
@@ -1178,17 +1178,17 @@ export interface operations {
                 width_to?: number;
                 /** @description Whether the node is on all attestation subnets. */
                 all_subnets?: boolean;
-                /** @description Unix milliseconds. For nodes: last_seen. */
-                from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. For nodes: last_seen. */
-                to?: components["parameters"]["to"];
+                /** @description last_seen from, Unix milliseconds. */
+                from?: number;
+                /** @description last_seen to, Unix milliseconds. */
+                to?: number;
                 /** @description Unix milliseconds. */
                 first_seen_from?: number;
                 /** @description Unix milliseconds. */
                 first_seen_to?: number;
                 /** @description A peer id or node id, or its first six characters or more; a complete node record; with a key also an IP address. */
                 q?: string;
-                /** @description true: only nodes that count in the totals: those seen in the last day, in a handshake or a watch, one per address. */
+                /** @description true: only nodes that count in the totals: those seen in the last day, in a handshake or a watch, one per endpoint (IP address and port). */
                 counted?: boolean;
             };
             header?: never;
@@ -1254,9 +1254,9 @@ export interface operations {
     listObservations: {
         parameters: {
             query?: {
-                /** @description Unix milliseconds. For nodes: last_seen. */
+                /** @description Unix milliseconds. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. For nodes: last_seen. */
+                /** @description Unix milliseconds. */
                 to?: components["parameters"]["to"];
             };
             header?: never;
@@ -1421,7 +1421,7 @@ export interface operations {
                         data: {
                             subnets: {
                                 subnet: number;
-                                /** @description Nodes with a long-lived subscription to the subnet */
+                                /** @description Nodes whose MetaData announces the subnet, by duty of their node id or by choice: a node that announces all 64 counts at each */
                                 long_lived: number;
                             }[];
                             custody_group_counts: {
@@ -1529,9 +1529,9 @@ export interface operations {
                 metric?: ("nodes" | "with_validators" | "validators" | "stake_eth" | "clients" | "forks" | "records" | "handshakes" | "watches" | "visits")[];
                 /** @description all: every stored total; they are hourly, or more frequent if slots are shorter than 12 s. */
                 step?: "1h" | "6h" | "1d" | "all";
-                /** @description Unix milliseconds. For nodes: last_seen. */
+                /** @description Unix milliseconds. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. For nodes: last_seen. */
+                /** @description Unix milliseconds. */
                 to?: components["parameters"]["to"];
                 format?: components["parameters"]["tabular"];
             };
@@ -1689,9 +1689,9 @@ export interface operations {
     getDataset: {
         parameters: {
             query?: {
-                /** @description Unix milliseconds. For nodes: last_seen. */
+                /** @description Unix milliseconds. */
                 from?: components["parameters"]["from"];
-                /** @description Unix milliseconds. For nodes: last_seen. */
+                /** @description Unix milliseconds. */
                 to?: components["parameters"]["to"];
                 format?: "ndjson" | "csv" | "parquet";
             };
