@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -110,10 +111,14 @@ type Estimated struct {
 	// estimate doubtful; null in rows of earlier versions.
 	Trust *string  `json:"trust"`
 	Flags []string `json:"flags"`
+	// SD and Shared are those of dataset.NodeRow; Shared is nil in rows of earlier versions.
+	SD     float64  `json:"-"`
+	Shared *float64 `json:"-"`
 }
 
 func estimated(e estimate.Estimate) Estimated {
-	out := Estimated{Validators: e.Median, ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, PValidator: e.PValidator, Flags: e.Flags.Names()}
+	out := Estimated{Validators: e.Median, ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, PValidator: e.PValidator, Flags: e.Flags.Names(),
+		SD: math.Sqrt(e.Variance), Shared: &e.Shared}
 	if s := e.Stake; s.Known {
 		out.StakeETH, out.StakeLow, out.StakeHigh = &s.Median, &s.Low, &s.High
 	}
