@@ -100,10 +100,12 @@ type Top struct {
 
 // ForkSummary is the readiness of all nodes.
 type ForkSummary struct {
-	Next     *string `json:"next"` // nil when none is scheduled
-	Ready    int     `json:"ready"`
-	NotReady int     `json:"not_ready"`
-	Unknown  int     `json:"unknown"`
+	Scheduled  *bool           `json:"scheduled"` // as in Forks
+	Next       *string         `json:"next"`      // nil when none is scheduled
+	Ready      int             `json:"ready"`
+	NotReady   int             `json:"not_ready"`
+	Unknown    int             `json:"unknown"` // without a next fork all nodes
+	Validators *ForkValidators `json:"validators"`
 }
 
 // Funnel is how far the crawl gets with nodes.
@@ -158,9 +160,28 @@ type CustodyCount struct {
 type Forks struct {
 	Epoch         *uint64        `json:"epoch"`
 	CurrentDigest *string        `json:"current_digest"`
-	Next          *NextFork      `json:"next"` // nil when none is scheduled
-	Versions      []ForkVersion  `json:"versions"`
-	Announced     []Announcement `json:"announced"`
+	// Scheduled is nil when the network's schedule is not known, and from an earlier server.
+	Scheduled  *bool           `json:"scheduled"`
+	Next       *NextFork       `json:"next"` // nil when none is scheduled
+	Validators *ForkValidators `json:"validators"`
+	Versions   []ForkVersion   `json:"versions"`
+	Announced  []Announcement  `json:"announced"`
+}
+
+// ForkValidators are the validators behind the nodes, by their readiness.
+type ForkValidators struct {
+	Total    ForkSum `json:"total"`
+	Ready    ForkSum `json:"ready"`
+	NotReady ForkSum `json:"not_ready"`
+	Unknown  ForkSum `json:"unknown"`
+}
+
+// ForkSum are the validators of so many nodes, with the ends of the 90 % interval.
+type ForkSum struct {
+	Nodes      int     `json:"nodes"`
+	Validators float64 `json:"validators"`
+	Low        float64 `json:"validators_low"`
+	High       float64 `json:"validators_high"`
 }
 
 // NextFork is the next change of the fork digest.

@@ -61,10 +61,12 @@ type topOf struct {
 }
 
 type forkCounts struct {
-	Next     *string `json:"next"`
-	Ready    int     `json:"ready"`
-	NotReady int     `json:"not_ready"`
-	Unknown  int     `json:"unknown"`
+	Scheduled  *bool                  `json:"scheduled"`
+	Next       *string                `json:"next"`
+	Ready      int                    `json:"ready"`
+	NotReady   int                    `json:"not_ready"`
+	Unknown    int                    `json:"unknown"`
+	Validators *report.ForkValidators `json:"validators"`
 }
 
 // funnel is how far the crawl gets with nodes.

@@ -256,6 +256,10 @@ func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 	if n := data.Next; n != nil {
 		f.Next = &NextFork{n.Name, n.Epoch, orZero(n.At), n.ForkVersion, n.Digest}
 	}
+	f.Scheduled = data.Scheduled
+	if v := data.Validators; v != nil {
+		f.Validators = &ForkValidators{ForkSum(v.Total), ForkSum(v.Ready), ForkSum(v.NotReady), ForkSum(v.Unknown)}
+	}
 	for _, v := range data.Versions {
 		f.Versions = append(f.Versions, ForkVersion{v.Client, v.Version, v.Nodes, v.Current, v.Ready, v.NotReady, v.Unknown})
 	}
