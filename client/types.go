@@ -158,8 +158,8 @@ type CustodyCount struct {
 
 // Forks is the readiness for the next fork.
 type Forks struct {
-	Epoch         *uint64        `json:"epoch"`
-	CurrentDigest *string        `json:"current_digest"`
+	Epoch         *uint64 `json:"epoch"`
+	CurrentDigest *string `json:"current_digest"`
 	// Scheduled is nil when the network's schedule is not known, and from an earlier server.
 	Scheduled  *bool           `json:"scheduled"`
 	Next       *NextFork       `json:"next"` // nil when none is scheduled

@@ -55,7 +55,9 @@ func (f Forks) WriteText(w io.Writer) error {
 	return p.writeTo(w)
 }
 
-func (s ForkSum) text() string { return fmt.Sprintf("%.0f [%.0f to %.0f]", s.Validators, s.Low, s.High) }
+func (s ForkSum) text() string {
+	return fmt.Sprintf("%.0f [%.0f to %.0f]", s.Validators, s.Low, s.High)
+}
 
 func (n NextFork) text() string {
 	version := ""
