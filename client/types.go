@@ -68,12 +68,31 @@ type Validators struct {
 	MultiplicityLow  *float64 `json:"multiplicity_low"`
 	MultiplicityHigh *float64 `json:"multiplicity_high"`
 	UnreachedShare   *float64 `json:"unreached_share"`
+	// The same by names that mean one thing only; nil from an earlier server.
+	AttachmentsPerActive *float64           `json:"attachments_per_active"`
+	NodesPerValidator    *NodesPerValidator `json:"nodes_per_validator"` // nil where it was not measured
+	Unaccounted          *Unaccounted       `json:"unaccounted"`
 	// SilentNodes show no duty of the validators that their custody groups require. If they have
 	// them, there are up to HiddenValidators more than High, which is no part of the interval.
 	SilentNodes      *float64 `json:"silent_nodes"`
 	HiddenValidators *float64 `json:"hidden_validators"`
 	Verdict          *string  `json:"verdict"`
 	Histogram        []Bucket `json:"histogram"`
+}
+
+// NodesPerValidator is how many nodes run each validator, with its 90 % interval.
+type NodesPerValidator struct {
+	Mean float64 `json:"mean"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+// Unaccounted is the share of the active validators that run on no counted node. Where
+// NodesPerValidator is nil only Low is known.
+type Unaccounted struct {
+	Share *float64 `json:"share"`
+	Low   float64  `json:"low"`
+	High  *float64 `json:"high"`
 }
 
 // Bucket counts nodes by the median of their estimates.

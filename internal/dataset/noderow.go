@@ -31,9 +31,9 @@ type NodeRow struct {
 	ValidatorsSD     *float64 `parquet:"validators_sd,optional" json:"validators_sd"`
 	ValidatorsShared *float64 `parquet:"validators_shared_sd,optional" json:"validators_shared_sd"`
 	PValidator       *float64 `parquet:"p_validator,optional" json:"p_validator"`
-	StakeETH       *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
-	StakeLow       *float64 `parquet:"stake_low,optional" json:"stake_low"`
-	StakeHigh      *float64 `parquet:"stake_high,optional" json:"stake_high"`
+	StakeETH         *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
+	StakeLow         *float64 `parquet:"stake_low,optional" json:"stake_low"`
+	StakeHigh        *float64 `parquet:"stake_high,optional" json:"stake_high"`
 	// Trust and Flags are those of peer_estimates.
 	Trust         *string  `parquet:"trust,optional,dict" json:"trust"`
 	Flags         []string `parquet:"flags,list,optional" json:"flags"`

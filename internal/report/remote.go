@@ -125,7 +125,7 @@ func validatorsOf(s client.Summary, m client.Meta) *Validators {
 		Validators: *v.Attachments, Low: *v.Low, High: *v.High, StakeETH: s.Stake.ETH, StakeLow: s.Stake.Low, StakeHigh: s.Stake.High,
 		ActiveValidators: uint64(max(0, orZero(v.Active))), Ratio: orZero(v.ActiveRatio), Verdict: orEmpty(v.Verdict),
 		SilentNodes: orZero(v.SilentNodes), HiddenValidators: orZero(v.HiddenValidators), Clients: []tracker.ClientTotals{},
-	}, Histogram: []Bucket{}, Top: []Validating{}}
+	}, PerActive: orZero(v.ActiveRatio), Histogram: []Bucket{}, Top: []Validating{}}
 	if v.Multiplicity != nil && v.MultiplicityLow != nil && v.MultiplicityHigh != nil {
 		out.Multiplicity = &estimate.Multiplicity{Mean: *v.Multiplicity, Low: *v.MultiplicityLow, High: *v.MultiplicityHigh}
 	}

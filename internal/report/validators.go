@@ -15,6 +15,9 @@ const topNodes = 10
 // Validators are the estimates of the whole network.
 type Validators struct {
 	tracker.Totals
+	// PerActive is Ratio by a name of its own: its old one, multiplicity, is also that of how many
+	// nodes run a validator.
+	PerActive float64 `json:"attachments_per_active"`
 	// Histogram counts nodes, and their validators, by the median.
 	Histogram []Bucket `json:"histogram"`
 	// Top are the nodes with the most validators, by the median, of those that count in full.
@@ -146,7 +149,7 @@ func (r *Report) validators() *Validators {
 	if r.totals == nil {
 		return newValidators(r.state)
 	}
-	return &Validators{Totals: *r.totals, Removed: r.removed, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
+	return &Validators{Totals: *r.totals, PerActive: r.totals.Ratio, Removed: r.removed, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
 }
 
 // newValidators sums up the estimates; nil when there are none. state may be nil.
@@ -158,7 +161,8 @@ func newValidators(state *tracker.State) *Validators {
 	if len(nodes) == 0 {
 		return nil
 	}
-	out := &Validators{Totals: state.Totals(), Histogram: Histogram(state), LostDays: state.LostDays()}
+	totals := state.Totals()
+	out := &Validators{Totals: totals, PerActive: totals.Ratio, Histogram: Histogram(state), LostDays: state.LostDays()}
 	var full []*tracker.Peer
 	for k, p := range nodes {
 		if state.Weights()[k] == 1 {
