@@ -27,7 +27,7 @@ const (
 	footerPurged  = "valtrack.purged"  // number of rows that Purge removed
 	footerTable   = "valtrack.table"
 	footerProgram = "valtrack.program" // version and commit of the program that wrote the file
-	footerRows    = "valtrack.rows" // rows that were committed, by table, as JSON
+	footerRows    = "valtrack.rows"    // rows that were committed, by table, as JSON
 	// footerSum is in sum.go.
 )
 
