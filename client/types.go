@@ -68,12 +68,31 @@ type Validators struct {
 	MultiplicityLow  *float64 `json:"multiplicity_low"`
 	MultiplicityHigh *float64 `json:"multiplicity_high"`
 	UnreachedShare   *float64 `json:"unreached_share"`
+	// The same by names that mean one thing only; nil from an earlier server.
+	AttachmentsPerActive *float64           `json:"attachments_per_active"`
+	NodesPerValidator    *NodesPerValidator `json:"nodes_per_validator"` // nil where it was not measured
+	Unaccounted          *Unaccounted       `json:"unaccounted"`
 	// SilentNodes show no duty of the validators that their custody groups require. If they have
 	// them, there are up to HiddenValidators more than High, which is no part of the interval.
 	SilentNodes      *float64 `json:"silent_nodes"`
 	HiddenValidators *float64 `json:"hidden_validators"`
 	Verdict          *string  `json:"verdict"`
 	Histogram        []Bucket `json:"histogram"`
+}
+
+// NodesPerValidator is how many nodes run each validator, with its 90 % interval.
+type NodesPerValidator struct {
+	Mean float64 `json:"mean"`
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+}
+
+// Unaccounted is the share of the active validators that run on no counted node. Where
+// NodesPerValidator is nil only Low is known.
+type Unaccounted struct {
+	Share *float64 `json:"share"`
+	Low   float64  `json:"low"`
+	High  *float64 `json:"high"`
 }
 
 // Bucket counts nodes by the median of their estimates.
@@ -100,10 +119,12 @@ type Top struct {
 
 // ForkSummary is the readiness of all nodes.
 type ForkSummary struct {
-	Next     *string `json:"next"` // nil when none is scheduled
-	Ready    int     `json:"ready"`
-	NotReady int     `json:"not_ready"`
-	Unknown  int     `json:"unknown"`
+	Scheduled  *bool           `json:"scheduled"` // as in Forks
+	Next       *string         `json:"next"`      // nil when none is scheduled
+	Ready      int             `json:"ready"`
+	NotReady   int             `json:"not_ready"`
+	Unknown    int             `json:"unknown"` // without a next fork all nodes
+	Validators *ForkValidators `json:"validators"`
 }
 
 // Funnel is how far the crawl gets with nodes.
@@ -156,11 +177,30 @@ type CustodyCount struct {
 
 // Forks is the readiness for the next fork.
 type Forks struct {
-	Epoch         *uint64        `json:"epoch"`
-	CurrentDigest *string        `json:"current_digest"`
-	Next          *NextFork      `json:"next"` // nil when none is scheduled
-	Versions      []ForkVersion  `json:"versions"`
-	Announced     []Announcement `json:"announced"`
+	Epoch         *uint64 `json:"epoch"`
+	CurrentDigest *string `json:"current_digest"`
+	// Scheduled is nil when the network's schedule is not known, and from an earlier server.
+	Scheduled  *bool           `json:"scheduled"`
+	Next       *NextFork       `json:"next"` // nil when none is scheduled
+	Validators *ForkValidators `json:"validators"`
+	Versions   []ForkVersion   `json:"versions"`
+	Announced  []Announcement  `json:"announced"`
+}
+
+// ForkValidators are the validators behind the nodes, by their readiness.
+type ForkValidators struct {
+	Total    ForkSum `json:"total"`
+	Ready    ForkSum `json:"ready"`
+	NotReady ForkSum `json:"not_ready"`
+	Unknown  ForkSum `json:"unknown"`
+}
+
+// ForkSum are the validators of so many nodes, with the ends of the 90 % interval.
+type ForkSum struct {
+	Nodes      int     `json:"nodes"`
+	Validators float64 `json:"validators"`
+	Low        float64 `json:"validators_low"`
+	High       float64 `json:"validators_high"`
 }
 
 // NextFork is the next change of the fork digest.

@@ -104,13 +104,17 @@ type Interval struct {
 // Evidence counts what the signals are made from: cells are places for duties, those of sync are
 // for seats in sync committees.
 type Evidence struct {
-	CellsOn   uint64    `json:"cells_on"`
-	CellsOff  uint64    `json:"cells_off"`
-	SyncOn    uint64    `json:"sync_on"`
-	SyncOff   uint64    `json:"sync_off"`
-	Used      string    `json:"used"`      // which evidence the estimate is made from
-	LostDays  int       `json:"lost_days"` // days of statistics that could not be read
-	Stretches []Stretch `json:"stretches"` // the oldest first
+	CellsOn  uint64 `json:"cells_on"`
+	CellsOff uint64 `json:"cells_off"`
+	// CellRate is the chance that a given validator fills a cell, CellRateSD its relative standard
+	// deviation; nil without cells.
+	CellRate   *float64  `json:"cell_rate"`
+	CellRateSD *float64  `json:"cell_rate_sd"`
+	SyncOn     uint64    `json:"sync_on"`
+	SyncOff    uint64    `json:"sync_off"`
+	Used       string    `json:"used"`      // which evidence the estimate is made from
+	LostDays   int       `json:"lost_days"` // days of statistics that could not be read
+	Stretches  []Stretch `json:"stretches"` // the oldest first
 }
 
 // Stretch is a time in which the number of validators did not change.

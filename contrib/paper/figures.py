@@ -96,7 +96,7 @@ def totals():
     finally:
         db.close()
     if not rows:
-        parser.error(f"{str(path)!r} has no hourly totals yet: the network is not estimated, or nothing has completed a handshake")
+        parser.error(f"{str(path)!r} has no hourly totals: valtrack rebuild makes those of past hours from the events, as after an import; without it the network is not estimated, or nothing has completed a handshake")
     return rows
 
 

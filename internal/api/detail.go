@@ -38,13 +38,15 @@ type probability struct {
 // evidence counts what the signals are made from: places for duties, and for sync committee seats,
 // that were filled and that were not.
 type evidence struct {
-	CellsOn   uint64    `json:"cells_on"`
-	CellsOff  uint64    `json:"cells_off"`
-	SyncOn    uint64    `json:"sync_on"`
-	SyncOff   uint64    `json:"sync_off"`
-	Used      string    `json:"used"`
-	LostDays  uint32    `json:"lost_days"`
-	Stretches []stretch `json:"stretches"`
+	CellsOn    uint64    `json:"cells_on"`
+	CellsOff   uint64    `json:"cells_off"`
+	CellRate   *number   `json:"cell_rate"`
+	CellRateSD *number   `json:"cell_rate_sd"`
+	SyncOn     uint64    `json:"sync_on"`
+	SyncOff    uint64    `json:"sync_off"`
+	Used       string    `json:"used"`
+	LostDays   uint32    `json:"lost_days"`
+	Stretches  []stretch `json:"stretches"`
 }
 
 // stretch is a time in which the number of validators did not change.
@@ -117,7 +119,7 @@ func posteriorOf(state *tracker.State, p *tracker.Peer) []probability {
 }
 
 func evidenceOf(state *tracker.State, p *tracker.Peer, t *report.Tracked) evidence {
-	e := evidence{CellsOn: t.CellsOn, CellsOff: t.CellsOff, SyncOn: t.SyncOn, SyncOff: t.SyncOff, Used: t.Used, LostDays: t.LostDays, Stretches: []stretch{}}
+	e := evidence{CellsOn: t.CellsOn, CellsOff: t.CellsOff, CellRate: given(t.CellRate), CellRateSD: given(t.CellRateSD), SyncOn: t.SyncOn, SyncOff: t.SyncOff, Used: t.Used, LostDays: t.LostDays, Stretches: []stretch{}}
 	if p.Estimate == nil {
 		return e
 	}

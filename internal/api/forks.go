@@ -5,17 +5,20 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/report"
 )
 
 // forks is how far nodes are prepared for the next fork.
 type forks struct {
-	Epoch         *uint64        `json:"epoch"`
-	CurrentDigest *string        `json:"current_digest"`
-	Next          *nextFork      `json:"next"`
-	Versions      []forkVersion  `json:"versions"`
-	Announced     []announcement `json:"announced"`
+	Epoch         *uint64                `json:"epoch"`
+	CurrentDigest *string                `json:"current_digest"`
+	Scheduled     *bool                  `json:"scheduled"`
+	Next          *nextFork              `json:"next"`
+	Validators    *report.ForkValidators `json:"validators"`
+	Versions      []forkVersion          `json:"versions"`
+	Announced     []announcement         `json:"announced"`
 }
 
 type nextFork struct {
@@ -83,13 +86,15 @@ func (v *view) readiness() forks {
 	if v.src.Clock.SlotsPerEpoch > 0 && len(v.src.Schedule.Periods) > 0 {
 		epoch := v.src.Clock.EpochAt(time.Now())
 		f.Epoch, f.CurrentDigest = new(uint64(epoch)), new(v.src.Schedule.At(epoch).Digest.String())
-		if next, ok := v.src.Schedule.Next(epoch); ok {
+		next, ok := v.src.Schedule.Next(epoch)
+		if f.Scheduled = &ok; ok {
 			f.Next = &nextFork{next.Name, uint64(next.FirstEpoch), v.src.Clock.EpochStart(next.FirstEpoch).UnixMilli(), next.ForkVersion.String(), next.Digest.String()}
 		}
 		expected = report.Expect(v.src.Schedule, epoch)
 	}
 	type version struct{ client, release string }
 	versions, announced := map[version]*forkVersion{}, map[said]*announcement{}
+	var members []report.ForkMember
 	for i := range v.nodes {
 		n := &v.nodes[i]
 		if !n.counts() {
@@ -105,6 +110,10 @@ func (v *view) readiness() forks {
 		}
 		announced[says].Nodes++
 		versions[key].count(announced[says])
+		members = append(members, report.ForkMember{Readiness: announced[says].readiness(), Client: string(n.Client.Kind), Estimate: n.Estimate.Estimate, Weight: n.weight})
+	}
+	if f.Next != nil {
+		f.Validators = report.NewForkValidators(estimate.NewModel(v.state.Params(), estimate.DefaultPrior(), nil), members)
 	}
 	for _, g := range v.groups[byRelease] {
 		if w := versions[version{orEmpty(g.Code), orEmpty(g.Name)}]; w != nil {
@@ -135,17 +144,28 @@ func (f *forks) sort() {
 func (w *forkVersion) count(a *announcement) {
 	w.Nodes++
 	w.Current += one(a.current)
-	switch {
-	case !a.known:
-		w.Unknown++
-	case a.ready:
+	switch a.readiness() {
+	case report.Ready:
 		w.Ready++
-	default:
+	case report.NotReady:
 		w.NotReady++
+	default:
+		w.Unknown++
 	}
 }
 
+func (a *announcement) readiness() report.Readiness {
+	switch {
+	case !a.known:
+		return report.ReadinessUnknown
+	case a.ready:
+		return report.Ready
+	}
+	return report.NotReady
+}
+
 func (f forks) counts() (c forkCounts) {
+	c.Scheduled, c.Validators = f.Scheduled, f.Validators
 	if f.Next != nil {
 		c.Next = &f.Next.Name
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"io"
+	"math"
 
 	"github.com/chainbound/valtrack/internal/dataset"
 )
@@ -43,6 +44,7 @@ func (n *node) row(network string, full bool) dataset.NodeRow {
 	if e := n.Estimate; e != nil {
 		row.Validators, row.ValidatorsLow, row.ValidatorsHigh = new(int64(e.Median)), &e.Low, &e.High
 		row.ValidatorsMean, row.PValidator, row.EpochsWatched = &e.Mean, &e.PValidator, &e.EpochsWatched
+		row.ValidatorsSD, row.ValidatorsShared = new(math.Sqrt(e.Variance)), &e.Shared
 		row.Since = known(e.Since)
 		if e.Stake.Known {
 			row.StakeETH, row.StakeLow, row.StakeHigh = &e.Stake.Median, &e.Stake.Low, &e.Stake.High

@@ -162,6 +162,10 @@ func TestRemoteReports(t *testing.T) {
 	if got := textOf(t, forks); !strings.Contains(got, "17 of 52 nodes") || !strings.Contains(got, "none") {
 		t.Errorf("not all kinds of announcements are in the test:\n%s", got)
 	}
+	if v := forks.Validators; v == nil || v.Total.Nodes != 52 || v.Ready.Nodes != 17 || v.Ready.Nodes+v.NotReady.Nodes+v.Unknown.Nodes != 52 ||
+		v.Ready.Low > v.Ready.Validators || v.Ready.High < v.Ready.Validators || v.Ready.High > v.Total.High || forks.Scheduled == nil || !*forks.Scheduled {
+		t.Errorf("validators by readiness: %+v", v)
+	}
 	for _, by := range []string{"client", "os", "country"} {
 		groups, err := remote.Groups(t.Context(), by)
 		if err != nil {

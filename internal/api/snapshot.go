@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/chainbound/valtrack/internal/buildinfo"
 )
 
 // snapshotEvery is how long a snapshot is given out before there is a new one.
@@ -56,7 +58,7 @@ func (s *snapshots) make(v *view) {
 	}
 	m := v.meta(true)
 	m.AgeMS = nil // of when it was made: it does not change
-	put([]byte(`{"meta":`), marshal(m), []byte(`,"summary":`), v.summary, []byte(`,"forks":`), marshal(v.forks))
+	put([]byte(`{"program":`), marshal(buildinfo.Read().String()), []byte(`,"meta":`), marshal(m), []byte(`,"summary":`), v.summary, []byte(`,"forks":`), marshal(v.forks))
 	for _, by := range []string{byCountry, byCityPublic, byNetwork, byHosting, byCloud, byClient, byRelease, byOS, byArch} {
 		name := by
 		if by == byCityPublic {

@@ -31,19 +31,39 @@ type nodeCounts struct {
 }
 
 type validatorTotals struct {
-	Attachments      *number         `json:"attachments"`
-	Low              *number         `json:"attachments_low"`
-	High             *number         `json:"attachments_high"`
-	Active           *uint64         `json:"active"`
-	ActiveRatio      *number         `json:"active_ratio"`
-	Multiplicity     *number         `json:"multiplicity"`
-	MultiplicityLow  *number         `json:"multiplicity_low"`
-	MultiplicityHigh *number         `json:"multiplicity_high"`
-	UnreachedShare   *number         `json:"unreached_share"`
+	Attachments      *number `json:"attachments"`
+	Low              *number `json:"attachments_low"`
+	High             *number `json:"attachments_high"`
+	Active           *uint64 `json:"active"`
+	ActiveRatio      *number `json:"active_ratio"`
+	Multiplicity     *number `json:"multiplicity"`
+	MultiplicityLow  *number `json:"multiplicity_low"`
+	MultiplicityHigh *number `json:"multiplicity_high"`
+	UnreachedShare   *number `json:"unreached_share"`
+	// The same by names that mean one thing only, as reports have them.
+	PerActive   *number      `json:"attachments_per_active"`
+	PerNode     *perNode     `json:"nodes_per_validator"`
+	Unaccounted *unaccounted `json:"unaccounted"`
+
 	SilentNodes      *number         `json:"silent_nodes"`
 	HiddenValidators *number         `json:"hidden_validators"`
 	Verdict          *string         `json:"verdict"`
 	Histogram        []report.Bucket `json:"histogram"`
+}
+
+// perNode is how many nodes run each validator.
+type perNode struct {
+	Mean number `json:"mean"`
+	Low  number `json:"low"`
+	High number `json:"high"`
+}
+
+// unaccounted is the share of the active validators on no counted node; without a measured
+// multiplicity only the lower end is known.
+type unaccounted struct {
+	Share *number `json:"share"`
+	Low   number  `json:"low"`
+	High  *number `json:"high"`
 }
 
 type stakeTotals struct {
@@ -61,10 +81,12 @@ type topOf struct {
 }
 
 type forkCounts struct {
-	Next     *string `json:"next"`
-	Ready    int     `json:"ready"`
-	NotReady int     `json:"not_ready"`
-	Unknown  int     `json:"unknown"`
+	Scheduled  *bool                  `json:"scheduled"`
+	Next       *string                `json:"next"`
+	Ready      int                    `json:"ready"`
+	NotReady   int                    `json:"not_ready"`
+	Unknown    int                    `json:"unknown"`
+	Validators *report.ForkValidators `json:"validators"`
 }
 
 // funnel is how far the crawl gets with nodes.
@@ -131,12 +153,15 @@ func (v *view) summarise() []byte {
 		s.Validators.Attachments, s.Validators.Low, s.Validators.High = optional(t.Validators), optional(t.Low), optional(t.High)
 		s.Validators.SilentNodes, s.Validators.HiddenValidators = optional(t.SilentNodes), optional(t.HiddenValidators)
 		s.Validators.ActiveRatio, s.Validators.Verdict = optional(t.Ratio), known(t.Verdict)
+		s.Validators.PerActive = s.Validators.ActiveRatio
+		s.Validators.Unaccounted = &unaccounted{given(t.Unaccounted.Share), number(t.Unaccounted.Low), given(t.Unaccounted.High)}
 		if share := t.Unaccounted.Share; share != nil {
 			s.Validators.UnreachedShare = optional(*share)
 		}
 		if k := t.Multiplicity; k != nil {
 			v := &s.Validators
 			v.Multiplicity, v.MultiplicityLow, v.MultiplicityHigh = optional(k.Mean), optional(k.Low), optional(k.High)
+			v.PerNode = &perNode{number(k.Mean), number(k.Low), number(k.High)}
 		}
 		s.Stake = stakeTotals{given(t.StakeETH), given(t.StakeLow), given(t.StakeHigh)}
 	}

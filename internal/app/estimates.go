@@ -10,6 +10,7 @@ import (
 	"github.com/chainbound/valtrack/internal/beaconapi"
 	"github.com/chainbound/valtrack/internal/consumer"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/network"
@@ -38,7 +39,8 @@ type EstimatesConfig struct {
 	MeanBalance float64
 	// BeaconAPI reads the number, and the balance if it is not given; nil for none.
 	BeaconAPI *beaconapi.Client
-	// Every is the time between two rows per node in peer_estimates; 0 is an hour.
+	// Every is the time between two rows per node in peer_estimates; 0 is an hour, or in a
+	// simulated network as many slots as an hour of mainnet has.
 	Every time.Duration
 }
 
@@ -56,6 +58,9 @@ type estimates struct {
 }
 
 func newEstimates(cfg EstimatesConfig, dataDir string, net network.Network, log *slog.Logger) *estimates {
+	if cfg.Every == 0 && net.Name == devnet.Name {
+		cfg.Every = net.Clock.Scale(time.Hour)
+	}
 	e := &estimates{api: cfg.BeaconAPI, assumed: net.Assumed, log: log, config: tracker.Config{
 		Dir: dataDir, Network: net.Name, EstimateEvery: cfg.Every, Log: log,
 		Params: estimate.Params{Clock: net.Clock, Preset: net.Preset},

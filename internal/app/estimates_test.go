@@ -16,11 +16,24 @@ import (
 
 	"github.com/chainbound/valtrack/internal/beaconapi"
 	"github.com/chainbound/valtrack/internal/dataset"
+	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
+
+// An hour of a devnet has as many slots as one of mainnet, in whichever process its network runs.
+// Other networks with short slots have whole hours.
+func TestHoursOfADevnetAreScaled(t *testing.T) {
+	clock := eth2.Clock{Genesis: time.Now(), SlotDuration: time.Second, SlotsPerEpoch: 8}
+	for name, want := range map[string]time.Duration{devnet.Name: 5 * time.Minute, "gnosis": 0} {
+		e := newEstimates(EstimatesConfig{}, t.TempDir(), network.Network{Name: name, Clock: clock}, slog.New(slog.DiscardHandler))
+		if got := e.config.EstimateEvery; got != want {
+			t.Errorf("%s: rows every %v, want %v", name, got, want)
+		}
+	}
+}
 
 // Where the number of active validators comes from, before an event is folded.
 func TestPrepare(t *testing.T) {

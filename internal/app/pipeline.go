@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -109,7 +108,6 @@ func (p *Pipeline) openNetwork(ctx context.Context, cfg *PipelineConfig, log *sl
 	p.add(d.Close)
 	cfg.Sentry.Network, cfg.Consumer.Network = d.Network(), d.Network()
 	e := &cfg.Consumer.Estimates
-	e.Every = d.Network().Clock.Scale(time.Hour) // as many slots as an hour of mainnet
 	if e.ActiveValidators == 0 {
 		e.ActiveValidators, e.Exact = devnet.DefaultActiveValidators, true
 	}

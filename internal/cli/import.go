@@ -18,8 +18,9 @@ func (p *program) importCommand() *cli.Command {
 		Name: "import", Usage: "import events from other data directories, each exactly once", ArgsUsage: "DIR...",
 		Description: "DIRs are data directories of other consumers, or copies of them, of the same network. Their events are stored\n" +
 			"in --data-dir as if its consumer had received them. An event whose key is already there is skipped, so an\n" +
-			"import may be repeated, and resumes after an interruption. Estimates are not imported: reports on a time window\n" +
-			"see the imported events at once, the tracker after 'valtrack rebuild'. No consumer may be running in --data-dir.\n" +
+			"import may be repeated, and resumes after an interruption. Estimates are not imported: 'valtrack rebuild' makes\n" +
+			"those of the imported hours from the events of all directories, and brings the tracker up to date. Counts of\n" +
+			"nodes in a time window include the imported events at once. No consumer may be running in --data-dir.\n" +
 			"Segments that are damaged, or contradict the existing data, are named and skipped; the exit code is then 1.",
 		Flags: []cli.Flag{jsonFlag(), toggle(flagDryRun, "print what would be imported, and change nothing"), geoFlag()},
 	}, runImport)
@@ -83,7 +84,7 @@ func runImport(ctx context.Context, in invocation) error {
 		err = errLeft
 	}
 	if events > 0 && !view.DryRun {
-		log.Info("the tracker has the imported events after 'valtrack rebuild'", slog.Uint64("events", events))
+		log.Info("the tracker has the imported events, and past hours their estimates, after 'valtrack rebuild'", slog.Uint64("events", events))
 	}
 	if in.cmd.Bool(flagJSON) {
 		return errors.Join(writeJSON(in.stdout, view), err)

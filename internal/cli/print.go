@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,15 +16,42 @@ import (
 	"github.com/chainbound/valtrack/internal/printable"
 )
 
-// writeJSON writes v as indented JSON with a newline.
+// writeJSON writes v as indented JSON with a newline, fractions with nine digits: no estimate
+// knows more.
 func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("write result: %w", err)
 	}
+	if _, err := w.Write(fraction.ReplaceAllFunc(out.Bytes(), func(text []byte) []byte { return rounded(text, 9) })); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
 	return nil
+}
+
+// fraction is a string, which stays as it is, or a number with many digits and a point.
+var fraction = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|-?[0-9]+\.[0-9]{4,}(?:[eE][-+]?[0-9]+)?`)
+
+// rounded is a number with at most so many significant digits, or a whole one with more; other
+// text is as it is.
+func rounded(text []byte, digits int) []byte {
+	v, err := strconv.ParseFloat(string(text), 64)
+	if err != nil {
+		return text
+	}
+	if math.Abs(v) >= math.Pow10(digits) {
+		v = math.Round(v)
+	} else if v, err = strconv.ParseFloat(strconv.FormatFloat(v, 'e', digits-1, 64), 64); err != nil {
+		return text
+	}
+	out, err := json.Marshal(v) // which writes numbers as the encoder does
+	if err != nil {
+		return text
+	}
+	return out
 }
 
 // print writes a result that is one object: JSON with --json, else a line for
@@ -93,7 +122,7 @@ func plain(value json.RawMessage) string {
 		return cmp.Or(strings.Join(words, " "), "none")
 	}
 	if text := string(value); text != farFuture {
-		return text
+		return string(fraction.ReplaceAllFunc(value, func(text []byte) []byte { return rounded(text, 6) }))
 	}
 	return "none"
 }

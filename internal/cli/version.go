@@ -2,10 +2,10 @@ package cli
 
 import (
 	"context"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/urfave/cli/v3"
+
+	"github.com/chainbound/valtrack/internal/buildinfo"
 )
 
 func (p *program) versionCommand() *cli.Command {
@@ -16,41 +16,9 @@ func (p *program) versionCommand() *cli.Command {
 		if err := in.noArguments(); err != nil {
 			return err
 		}
-		return in.print(readBuild())
+		return in.print(buildinfo.Read())
 	})
 }
 
-// build is `version --json`.
-type build struct {
-	Version string `json:"version"` // "devel" when not built from a tagged module
-	Commit  string `json:"commit"`  // empty when built outside a repository; "-dirty" follows when files had changed
-	Go      string `json:"go"`
-}
-
-// readBuild takes what the go command recorded in the binary.
-func readBuild() build {
-	b := build{Version: "devel", Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		b.Version = v
-	}
-	dirty := false
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Commit = s.Value
-		case "vcs.modified":
-			dirty = s.Value == "true"
-		}
-	}
-	if dirty && b.Commit != "" {
-		b.Commit += "-dirty"
-	}
-	return b
-}
-
 // programName names this build to others: in events, in our node record, and in our agent.
-func programName() string { return "valtrack/" + readBuild().Version }
+func programName() string { return "valtrack/" + buildinfo.Read().Version }

@@ -45,7 +45,7 @@ func CatchUp(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, log *sl
 		return fmt.Errorf("%w: %w", tracker.ErrDamaged, err)
 	}
 	if err = withoutDamaged(err, log); err == nil {
-		err = withoutDamaged(addTotals(ctx, w.Dir(), t), log)
+		err = withoutDamaged(addTotals(ctx, w.Dir(), t, t.LastHour()+1, nil), log)
 	}
 	if err == nil {
 		t.Apply(newest)
@@ -70,15 +70,18 @@ func withoutDamaged(err error, log *slog.Logger) error {
 	return err
 }
 
-// addTotals sums the hours that the tracker does not have.
-func addTotals(ctx context.Context, dir string, t *tracker.Tracker) error {
+// addTotals sums the hours from a time on that the tracker does not have.
+func addTotals(ctx context.Context, dir string, t *tracker.Tracker, from int64, has map[int64]bool) error {
 	type hour struct {
 		at      int64
 		active  uint64
 		balance float64 // 0 where it is not known
 	}
 	hours := map[hour]tracker.Sums{}
-	err := dataset.Scan(ctx, dir, dataset.Range{From: t.LastHour() + 1}, func(r dataset.EstimateRow) error {
+	err := dataset.Scan(ctx, dir, dataset.Range{From: from}, func(r dataset.EstimateRow) error {
+		if has[r.Timestamp] {
+			return nil
+		}
 		h := hour{r.Timestamp, uint64(r.ActiveValidators), orZero(r.MeanBalance)}
 		if hours[h] == nil {
 			hours[h] = tracker.Sums{}

@@ -24,7 +24,27 @@ var ErrSplit = errors.New("the segment is merged with earlier ones")
 //
 // It uses a temporary directory next to the datasets: the caller holds the data directory's
 // lock, and does not run Compact meanwhile.
-func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(event.Event) error) (err error) {
+func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(event.Event) error) error {
+	return events(ctx, dataDir, selection{first: first}, each)
+}
+
+// EventsIn is EventsAfter for the events of all segments with a timestamp in the range.
+func EventsIn(ctx context.Context, dataDir string, in Range, each func(event.Event) error) error {
+	return events(ctx, dataDir, selection{in: in}, each)
+}
+
+// selection selects events: those of the segments from first on with timestamps in a range.
+type selection struct {
+	first uint64
+	in    Range
+}
+
+// mayHave reports whether the range may have rows of a part.
+func (s selection) mayHave(f footer) bool {
+	return f.newest == 0 || (s.in.From == 0 || f.newest >= s.in.From) && (s.in.To == 0 || f.oldest < s.in.To)
+}
+
+func events(ctx context.Context, dataDir string, which selection, each func(event.Event) error) (err error) {
 	work := filepath.Join(dataDir, compactingDir, "events")
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	if err := os.RemoveAll(work); err != nil {
@@ -39,7 +59,7 @@ func EventsAfter(ctx context.Context, dataDir string, first uint64, each func(ev
 		}
 	}()
 	for _, t := range eventTables() {
-		r, err := t.events(ctx, dataDir, work, first, skipped)
+		r, err := t.events(ctx, dataDir, work, which, skipped)
 		if err != nil {
 			return err
 		}
@@ -108,19 +128,20 @@ type eventReader interface {
 
 type tableEvents[T Row] struct {
 	rows    mergeHeap[T]
+	in      Range
 	toEvent func(T) (event.Event, error)
 }
 
-// openEvents reads a table's committed segments from first on. skipped is called for each
+// openEvents reads what is selected of a table's committed segments. skipped is called for each
 // damaged part.
-func openEvents[T Row](ctx context.Context, dataDir, work string, first uint64, skipped func(error), toEvent func(T) (event.Event, error)) (eventReader, error) {
-	rows, err := sortedRows[T](ctx, dataDir, work, first, skipped)
+func openEvents[T Row](ctx context.Context, dataDir, work string, which selection, skipped func(error), toEvent func(T) (event.Event, error)) (eventReader, error) {
+	rows, err := sortedRows[T](ctx, dataDir, work, which, skipped)
 	if err != nil {
 		rows.close()
 		var zero T
 		return nil, fmt.Errorf("read %s: %w", Dir(dataDir, zero.Table()), err)
 	}
-	return &tableEvents[T]{rows, toEvent}, nil
+	return &tableEvents[T]{rows, which.in, toEvent}, nil
 }
 
 func (t *tableEvents[T]) peek() (sortKey, bool) {
@@ -131,7 +152,11 @@ func (t *tableEvents[T]) peek() (sortKey, bool) {
 }
 
 func (t *tableEvents[T]) popEvent() (event.Event, error) {
-	e, err := t.toEvent(t.rows[0].row())
+	row := t.rows[0].row()
+	if !t.in.has(row.At()) {
+		return nil, t.rows.dropRow()
+	}
+	e, err := t.toEvent(row)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +165,9 @@ func (t *tableEvents[T]) popEvent() (event.Event, error) {
 
 func (t *tableEvents[T]) close() { t.rows.close() }
 
-// sortedRows returns the rows of a table's committed segments from first on, without those
-// of damaged parts. Close the heap, also after an error.
-func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64, skipped func(error)) (mergeHeap[T], error) {
+// sortedRows returns the rows of a table's committed segments that may have something selected,
+// without those of damaged parts. Close the heap, also after an error.
+func sortedRows[T Row](ctx context.Context, dataDir, work string, which selection, skipped func(error)) (mergeHeap[T], error) {
 	var zero T
 	parts, err := openTable(dataDir, zero.Table())
 	if err != nil || parts == nil {
@@ -151,11 +176,17 @@ func sortedRows[T Row](ctx context.Context, dataDir, work string, first uint64, 
 	defer parts.dir.Close()
 	var in []source
 	for _, s := range parts.live {
-		if s.last < first {
+		if s.last < which.first {
 			continue
 		}
-		if s.first < first {
-			return nil, fmt.Errorf("%w: %s, from %d on", ErrSplit, s.file(), first)
+		if s.first < which.first {
+			return nil, fmt.Errorf("%w: %s, from %d on", ErrSplit, s.file(), which.first)
+		}
+		if which.in != (Range{}) {
+			// A footer that cannot be read is verifiedIn's to explain.
+			if f, err := parts.footer(tableOf[T](), s); err == nil && !which.mayHave(f) {
+				continue
+			}
 		}
 		f, err := verifiedIn[T](ctx, parts, s)
 		if errors.Is(err, ErrDamaged) {

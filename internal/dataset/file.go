@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/chainbound/valtrack/internal/buildinfo"
 )
 
 // File is a single Parquet file with the columns and settings of a part, for rows
@@ -27,7 +29,7 @@ func (f *File[T]) Write(row T) error { return f.part.append(row) }
 
 // Close writes what is left and the footer, and fsyncs.
 func (f *File[T]) Close() error {
-	return f.part.finish(map[string]string{footerSchema: schemaText()})
+	return f.part.finish(map[string]string{footerSchema: schemaText(), footerProgram: buildinfo.Read().String()})
 }
 
 // ExportParquet writes the rows of Scan to a Parquet file, counts them, and closes the
@@ -72,6 +74,7 @@ func (s *Stream[T]) note(key, value string) { s.w.SetKeyValueMetadata(key, value
 // Close writes the end of the file, without which nobody can read it.
 func (s *Stream[T]) Close() error {
 	s.note(footerSchema, schemaText())
+	s.note(footerProgram, buildinfo.Read().String())
 	return s.w.Close()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
 
+	"github.com/chainbound/valtrack/internal/buildinfo"
 	"github.com/chainbound/valtrack/internal/event"
 )
 
@@ -25,7 +26,8 @@ const (
 	footerSorted  = "valtrack.sorted"  // how the rows are sorted
 	footerPurged  = "valtrack.purged"  // number of rows that Purge removed
 	footerTable   = "valtrack.table"
-	footerRows    = "valtrack.rows" // rows that were committed, by table, as JSON
+	footerProgram = "valtrack.program" // version and commit of the program that wrote the file
+	footerRows    = "valtrack.rows"    // rows that were committed, by table, as JSON
 	// footerSum is in sum.go.
 )
 
@@ -71,6 +73,7 @@ func (f footer) entries() (map[string]string, error) {
 	}
 	out := map[string]string{
 		footerSchema:  schemaText(),
+		footerProgram: buildinfo.Read().String(),
 		footerSegment: f.span,
 		footerSeqs:    keys,
 		footerStored:  strconv.FormatInt(f.stored, 10),

@@ -27,10 +27,13 @@ type NodeRow struct {
 	ValidatorsLow  *float64 `parquet:"validators_low,optional" json:"validators_low"`
 	ValidatorsHigh *float64 `parquet:"validators_high,optional" json:"validators_high"`
 	ValidatorsMean *float64 `parquet:"validators_mean,optional" json:"validators_mean"`
-	PValidator     *float64 `parquet:"p_validator,optional" json:"p_validator"`
-	StakeETH       *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
-	StakeLow       *float64 `parquet:"stake_low,optional" json:"stake_low"`
-	StakeHigh      *float64 `parquet:"stake_high,optional" json:"stake_high"`
+	// ValidatorsSD and ValidatorsShared are those of peer_estimates, for the interval of a sum.
+	ValidatorsSD     *float64 `parquet:"validators_sd,optional" json:"validators_sd"`
+	ValidatorsShared *float64 `parquet:"validators_shared_sd,optional" json:"validators_shared_sd"`
+	PValidator       *float64 `parquet:"p_validator,optional" json:"p_validator"`
+	StakeETH         *float64 `parquet:"stake_eth,optional" json:"stake_eth"`
+	StakeLow         *float64 `parquet:"stake_low,optional" json:"stake_low"`
+	StakeHigh        *float64 `parquet:"stake_high,optional" json:"stake_high"`
 	// Trust and Flags are those of peer_estimates.
 	Trust         *string  `parquet:"trust,optional,dict" json:"trust"`
 	Flags         []string `parquet:"flags,list,optional" json:"flags"`

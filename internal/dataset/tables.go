@@ -95,7 +95,7 @@ type table struct {
 	// events is openEvents; nil for a table whose rows are derived from events that
 	// another table has. Of rows with one peer and time those of the table with the
 	// lowest eventRank come first.
-	events    func(ctx context.Context, dataDir, work string, first uint64, skipped func(error)) (eventReader, error)
+	events    func(ctx context.Context, dataDir, work string, which selection, skipped func(error)) (eventReader, error)
 	eventRank int
 }
 
@@ -126,8 +126,8 @@ func tableOf[T Row]() table {
 func eventTableOf[T Row](rank int, toEvent func(T) (event.Event, error)) table {
 	t := tableOf[T]()
 	t.eventRank = rank
-	t.events = func(ctx context.Context, dataDir, work string, first uint64, skipped func(error)) (eventReader, error) {
-		return openEvents(ctx, dataDir, work, first, skipped, toEvent)
+	t.events = func(ctx context.Context, dataDir, work string, which selection, skipped func(error)) (eventReader, error) {
+		return openEvents(ctx, dataDir, work, which, skipped, toEvent)
 	}
 	return t
 }

@@ -161,6 +161,22 @@ func (m *Model) rateSD(r rate) float64 {
 	return math.Hypot(math.Hypot(r.sd, r.spread), m.params.PAggUncertainty)
 }
 
+// CellRate is θ, the chance that a given validator fills a cell, on average over the observed
+// cells of the window that the node most likely has, and by how much that may be off for one node,
+// as a relative standard deviation. Both are 0 without cells.
+func (m *Model) CellRate(e *Evidence) (theta, sd float64) {
+	if e.sum(); len(e.pools) == 0 {
+		return 0, 0
+	}
+	cells := 0.0
+	for _, c := range e.pools[0].cells {
+		r, n := m.rateOf(e, c), float64(c.on)+float64(c.off)
+		theta -= n * math.Expm1(r.factor*m.cellRate(c.cell))
+		sd, cells = math.Max(sd, m.rateSD(r)), cells+n
+	}
+	return theta / math.Max(1, cells), sd
+}
+
 // ownRate is the part of that standard deviation that the nodes of a version have in common and
 // those of other versions do not.
 func (m *Model) ownRate(e *Evidence, p pools) (part float64) {

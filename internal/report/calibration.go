@@ -13,9 +13,12 @@ import (
 type Calibration struct {
 	At       int64             `json:"at"` // Unix milliseconds; 0 for never
 	Versions []VersionVerdicts `json:"versions"`
-	// Total is M4: the sum of all nodes against the active validators. Multiplicity is their ratio,
-	// with its 90 % interval.
+	// Total is M4: the sum of all nodes against the active validators. PerActive is their ratio,
+	// with its 90 % interval; Multiplicity is the same by an old name.
 	Total            string  `json:"total"`
+	PerActive        float64 `json:"attachments_per_active"`
+	PerActiveLow     float64 `json:"attachments_per_active_low"`
+	PerActiveHigh    float64 `json:"attachments_per_active_high"`
 	Multiplicity     float64 `json:"multiplicity"`
 	MultiplicityLow  float64 `json:"multiplicity_low"`
 	MultiplicityHigh float64 `json:"multiplicity_high"`
@@ -94,6 +97,7 @@ func NewCalibration(state *tracker.State) Calibration {
 	out.At, out.Total, out.Multiplicity = learned.At, total.Verdict, total.Ratio
 	active := float64(max(1, total.ActiveValidators))
 	out.MultiplicityLow, out.MultiplicityHigh = total.Low/active, total.High/active
+	out.PerActive, out.PerActiveLow, out.PerActiveHigh = out.Multiplicity, out.MultiplicityLow, out.MultiplicityHigh
 	for _, v := range learned.Versions {
 		out.Versions = append(out.Versions, VersionVerdicts{
 			Client: string(v.Kind), Version: v.Release, Nodes: v.Nodes,

@@ -3,9 +3,11 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
+	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 )
 
@@ -18,8 +20,13 @@ type Forks struct {
 	Network string `json:"network"`
 	Epoch   uint64 `json:"epoch"` // at which they are compared
 	Current string `json:"current_digest"`
+	// Scheduled says whether the schedule has a further fork; null when it is not known.
+	Scheduled *bool `json:"scheduled"`
 	// Next is null when the schedule has no further fork.
 	Next *NextFork `json:"next"`
+	// Validators are those of the nodes that count in totals, by readiness; null without a next
+	// fork or without estimates.
+	Validators *ForkValidators `json:"validators"`
 
 	Versions  []ForkVersion  `json:"versions"`
 	Announced []Announcement `json:"announced"`
@@ -33,6 +40,61 @@ type NextFork struct {
 	ForkVersion string `json:"fork_version"` // from then on; as before where only blob parameters change. Empty from an earlier server
 	Digest      string `json:"digest"`
 }
+
+// ForkValidators are sums over nodes: those of Ready, NotReady and Unknown add up to Total, but
+// for the ends of their intervals.
+type ForkValidators struct {
+	Total    ForkSum `json:"total"`
+	Ready    ForkSum `json:"ready"`
+	NotReady ForkSum `json:"not_ready"`
+	Unknown  ForkSum `json:"unknown"`
+}
+
+// ForkSum are attachments on so many nodes, with the ends of the 90 % interval.
+type ForkSum struct {
+	Nodes      int     `json:"nodes"`
+	Validators float64 `json:"validators"`
+	Low        float64 `json:"validators_low"`
+	High       float64 `json:"validators_high"`
+}
+
+// Readiness of a node for the next fork.
+type Readiness int
+
+// The readiness of a node.
+const (
+	ReadinessUnknown Readiness = iota
+	Ready
+	NotReady
+)
+
+// ForkMember is a node that counts in totals.
+type ForkMember struct {
+	Readiness Readiness
+	Client    string
+	Estimate  estimate.Estimate
+	Weight    float64
+}
+
+// NewForkValidators sums up the nodes; nil without any.
+func NewForkValidators(m *estimate.Model, members []ForkMember) *ForkValidators {
+	if len(members) == 0 {
+		return nil
+	}
+	all, by := estimate.ClientSums{}, [3]estimate.ClientSums{{}, {}, {}}
+	for _, n := range members {
+		all.Add(n.Client, n.Estimate, n.Weight)
+		by[n.Readiness].Add(n.Client, n.Estimate, n.Weight)
+	}
+	sum := func(c estimate.ClientSums) ForkSum {
+		t := m.TotalOf(c)
+		return ForkSum{c.Nodes(), tenth(t.Validators), tenth(t.Low), tenth(t.High)}
+	}
+	return &ForkValidators{sum(all), sum(by[Ready]), sum(by[NotReady]), sum(by[ReadinessUnknown])}
+}
+
+// tenth rounds a number of validators: less is no more than noise of its interval.
+func tenth(v float64) float64 { return math.Round(10*v) / 10 }
 
 // ForkVersion is one client version. Of its Nodes, Current follow the digest of now.
 // Ready, NotReady and Unknown add up to Nodes, by their newest record; without a known
@@ -83,6 +145,9 @@ func (r *Report) Forks(s *Schedule) Forks {
 		v.count(n, f.Current, next)
 		count(announced, n)
 	}
+	if next != nil {
+		f.Validators = r.forkValidators(next)
+	}
 	for _, v := range versions {
 		f.Versions = append(f.Versions, *v)
 	}
@@ -99,13 +164,23 @@ func (r *Report) Forks(s *Schedule) Forks {
 	return f
 }
 
+func (r *Report) forkValidators(next *Expected) *ForkValidators {
+	var members []ForkMember
+	for _, c := range r.counted {
+		if n := c.node; n.reached() && !n.sentry() {
+			members = append(members, ForkMember{next.Of(n.NextForkVersion, n.announcedEpoch, n.NFD), n.Client, c.estimate, c.weight})
+		}
+	}
+	return NewForkValidators(r.model, members)
+}
+
 // compareWith notes the schedule at a time, Unix milliseconds, and returns what a record
 // should say; nil when no fork follows.
 func (f *Forks) compareWith(s *Schedule, at int64) *Expected {
 	epoch := s.EpochAt(unix(at))
 	f.Network, f.Epoch, f.Current = s.Network, uint64(epoch), s.At(epoch).Digest.String()
 	next, ok := s.Next(epoch)
-	if !ok {
+	if f.Scheduled = &ok; !ok {
 		return nil
 	}
 	f.Next = &NextFork{next.Name, uint64(next.FirstEpoch), s.EpochStart(next.FirstEpoch).UnixMilli(), next.ForkVersion.String(), next.Digest.String()}
@@ -141,6 +216,17 @@ func (e *Expected) Ready(version *string, epoch *uint64, nfd *string) (ready, kn
 		return false, false
 	}
 	return *version == e.version && *epoch == e.epoch, true
+}
+
+// Of is Ready as one value.
+func (e *Expected) Of(version *string, epoch *uint64, nfd *string) Readiness {
+	switch ready, known := e.Ready(version, epoch, nfd); {
+	case !known:
+		return ReadinessUnknown
+	case ready:
+		return Ready
+	}
+	return NotReady
 }
 
 // count adds a node.

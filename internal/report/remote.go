@@ -125,7 +125,7 @@ func validatorsOf(s client.Summary, m client.Meta) *Validators {
 		Validators: *v.Attachments, Low: *v.Low, High: *v.High, StakeETH: s.Stake.ETH, StakeLow: s.Stake.Low, StakeHigh: s.Stake.High,
 		ActiveValidators: uint64(max(0, orZero(v.Active))), Ratio: orZero(v.ActiveRatio), Verdict: orEmpty(v.Verdict),
 		SilentNodes: orZero(v.SilentNodes), HiddenValidators: orZero(v.HiddenValidators), Clients: []tracker.ClientTotals{},
-	}, Histogram: []Bucket{}, Top: []Validating{}}
+	}, PerActive: orZero(v.ActiveRatio), Histogram: []Bucket{}, Top: []Validating{}}
 	if v.Multiplicity != nil && v.MultiplicityLow != nil && v.MultiplicityHigh != nil {
 		out.Multiplicity = &estimate.Multiplicity{Mean: *v.Multiplicity, Low: *v.MultiplicityLow, High: *v.MultiplicityHigh}
 	}
@@ -255,6 +255,10 @@ func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 	}
 	if n := data.Next; n != nil {
 		f.Next = &NextFork{n.Name, n.Epoch, orZero(n.At), n.ForkVersion, n.Digest}
+	}
+	f.Scheduled = data.Scheduled
+	if v := data.Validators; v != nil {
+		f.Validators = &ForkValidators{ForkSum(v.Total), ForkSum(v.Ready), ForkSum(v.NotReady), ForkSum(v.Unknown)}
 	}
 	for _, v := range data.Versions {
 		f.Versions = append(f.Versions, ForkVersion{v.Client, v.Version, v.Nodes, v.Current, v.Ready, v.NotReady, v.Unknown})

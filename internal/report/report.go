@@ -157,7 +157,7 @@ func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.St
 		n.estimatedAt = row.Timestamp
 		n.Estimated = &Estimated{
 			int(row.Validators), row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator,
-			row.StakeETH, row.StakeLow, row.StakeHigh, nil, row.Trust, row.Flags,
+			row.StakeETH, row.StakeLow, row.StakeHigh, nil, row.Trust, row.Flags, row.ValidatorsSD, row.ValidatorsShared,
 		}
 		n.EpochsWatched, n.AllSubnets, n.Weight = row.EpochsWatched, row.AllSubnets, row.Weight
 		if n.Weight == nil {

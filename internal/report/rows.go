@@ -30,6 +30,7 @@ func (n *Node) Row() dataset.NodeRow {
 		row.Validators = new(int64(e.Validators))
 		row.ValidatorsLow, row.ValidatorsHigh, row.ValidatorsMean, row.PValidator = &e.ValidatorsLow, &e.ValidatorsHigh, &e.ValidatorsMean, &e.PValidator
 		row.StakeETH, row.StakeLow, row.StakeHigh, row.EpochsWatched = e.StakeETH, e.StakeLow, e.StakeHigh, &n.EpochsWatched
+		row.ValidatorsSD, row.ValidatorsShared = &e.SD, e.Shared
 		row.Trust, row.Flags = e.Trust, e.Flags
 		row.Weight, row.Since = n.Weight, e.Since
 	}

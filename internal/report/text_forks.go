@@ -36,6 +36,9 @@ func (f Forks) WriteText(w io.Writer) error {
 		list = append(list, field{"network", f.now()},
 			field{"next fork", f.Next.text()},
 			field{"ready", fmt.Sprintf("%d of %s (%s), %d not ready, %d unknown", ready, plural(nodes, "node"), share(ready, nodes), notReady, nodes-ready-notReady)})
+		if v := f.Validators; v != nil {
+			list = append(list, field{"validators", fmt.Sprintf("%s of %s on ready nodes, %s on nodes that are not, %s unknown", v.Ready.text(), v.Total.text(), v.NotReady.text(), v.Unknown.text())})
+		}
 	}
 	p.fields(list)
 	f.writeVersions(p)
@@ -50,6 +53,10 @@ func (f Forks) WriteText(w io.Writer) error {
 		p.legend("ready", "nfd", "node", "record")
 	}
 	return p.writeTo(w)
+}
+
+func (s ForkSum) text() string {
+	return fmt.Sprintf("%.0f [%.0f to %.0f]", s.Validators, s.Low, s.High)
 }
 
 func (n NextFork) text() string {

@@ -61,7 +61,7 @@ func (s Summary) writeHead(p *page) {
 	}
 	p.fields(list)
 	if s.Validators == nil && s.Window != nil {
-		p.sentence("validators were not estimated in this window")
+		p.sentence("validators were not estimated in this window: peer_estimates has no rows of its hours. 'valtrack rebuild' makes them from the events, as after an import")
 	}
 }
 

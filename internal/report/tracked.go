@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -23,6 +24,11 @@ type Tracked struct {
 	CellsOff uint64     `json:"cells_off"`
 	SyncOn   uint64     `json:"sync_on"`
 	SyncOff  uint64     `json:"sync_off"`
+	// CellRate is θ, the chance that a given validator fills a cell, on average over the cells;
+	// CellRateSD is by how much it may be off for this node, as a relative standard deviation.
+	// Null without cells.
+	CellRate   *float64 `json:"cell_rate"`
+	CellRateSD *float64 `json:"cell_rate_sd"`
 	// Used says which evidence the estimate is made from, by the client version's tests.
 	Used string `json:"used"`
 	Days []Day  `json:"days"`
@@ -70,6 +76,15 @@ type OtherID struct {
 	LastSeen int64  `json:"last_seen"`
 }
 
+// digits rounds to so many significant digits.
+func digits(v float64, n int) float64 {
+	out, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', n, 64), 64)
+	if err != nil {
+		return v
+	}
+	return out
+}
+
 // newTracked explains the estimate of a peer of the state.
 func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 	why := state.Why(p)
@@ -95,6 +110,7 @@ func newTracked(state *tracker.State, p *tracker.Peer) *Tracked {
 		}
 		if why.On+why.Off > 0 && !p.Estimate.AllSubnets {
 			out.Subnets = new(estimated(why.Subnets))
+			out.CellRate, out.CellRateSD = new(digits(why.CellRate, 4)), new(digits(why.CellRateSD, 2))
 		}
 		if p.Estimate.Since > 0 {
 			for _, s := range state.Stretches(p) {

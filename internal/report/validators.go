@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/chainbound/valtrack/internal/estimate"
@@ -14,6 +15,9 @@ const topNodes = 10
 // Validators are the estimates of the whole network.
 type Validators struct {
 	tracker.Totals
+	// PerActive is Ratio by a name of its own: its old one, multiplicity, is also that of how many
+	// nodes run a validator.
+	PerActive float64 `json:"attachments_per_active"`
 	// Histogram counts nodes, and their validators, by the median.
 	Histogram []Bucket `json:"histogram"`
 	// Top are the nodes with the most validators, by the median, of those that count in full.
@@ -110,10 +114,14 @@ type Estimated struct {
 	// estimate doubtful; null in rows of earlier versions.
 	Trust *string  `json:"trust"`
 	Flags []string `json:"flags"`
+	// SD and Shared are those of dataset.NodeRow; Shared is nil in rows of earlier versions.
+	SD     float64  `json:"-"`
+	Shared *float64 `json:"-"`
 }
 
 func estimated(e estimate.Estimate) Estimated {
-	out := Estimated{Validators: e.Median, ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, PValidator: e.PValidator, Flags: e.Flags.Names()}
+	out := Estimated{Validators: e.Median, ValidatorsLow: e.Low, ValidatorsHigh: e.High, ValidatorsMean: e.Mean, PValidator: e.PValidator, Flags: e.Flags.Names(),
+		SD: math.Sqrt(e.Variance), Shared: &e.Shared}
 	if s := e.Stake; s.Known {
 		out.StakeETH, out.StakeLow, out.StakeHigh = &s.Median, &s.Low, &s.High
 	}
@@ -141,7 +149,7 @@ func (r *Report) validators() *Validators {
 	if r.totals == nil {
 		return newValidators(r.state)
 	}
-	return &Validators{Totals: *r.totals, Removed: r.removed, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
+	return &Validators{Totals: *r.totals, PerActive: r.totals.Ratio, Removed: r.removed, Histogram: []Bucket{}, Top: []Validating{}, Uncertainty: Uncertainty{Nodes: []Uncertain{}}}
 }
 
 // newValidators sums up the estimates; nil when there are none. state may be nil.
@@ -153,7 +161,8 @@ func newValidators(state *tracker.State) *Validators {
 	if len(nodes) == 0 {
 		return nil
 	}
-	out := &Validators{Totals: state.Totals(), Histogram: Histogram(state), LostDays: state.LostDays()}
+	totals := state.Totals()
+	out := &Validators{Totals: totals, PerActive: totals.Ratio, Histogram: Histogram(state), LostDays: state.LostDays()}
 	var full []*tracker.Peer
 	for k, p := range nodes {
 		if state.Weights()[k] == 1 {

@@ -223,10 +223,25 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		// The watch shows duties of before and after it, or several that count as one.
 		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and how many validators nodes usually have, %d filled and %d empty give about %s", d.CellsOn, d.CellsOff, d.Subnets.interval())
 	}
-	if p.Estimate.Trust == estimate.TrustWide && measured(state, p) {
-		out += "; its client version shows duties at another rate than assumed, or at one not known to within a tenth, which the interval includes (report --calibration)"
+	if d.CellRate != nil {
+		out += fmt.Sprintf("; the chance that a validator fills a cell (θ) is %g", *d.CellRate)
+		if sd := *d.CellRateSD; sd > 0 {
+			out += fmt.Sprintf(", give or take %.2g %%", 100*sd)
+		}
 	}
-	return out
+	return out + wideBecause(state, p)
+}
+
+// wideBecause says why an interval is wider than the number of cells explains; empty where it is
+// not.
+func wideBecause(state *tracker.State, p *tracker.Peer) string {
+	switch {
+	case p.Estimate.Trust != estimate.TrustWide:
+		return ""
+	case measured(state, p):
+		return "; the interval is wide because its client version shows duties at another rate than assumed, or at one not known to within a tenth (report --calibration)"
+	}
+	return "; the interval is wide because the rate of its client version is unproven: too few of its nodes could be tested (report --calibration)"
 }
 
 // measured reports whether any test of the peer's client version had enough nodes.

@@ -142,6 +142,31 @@ func TestHenceFollows(t *testing.T) {
 	}
 }
 
+// The width of an interval has its cause beside it, and the rate per cell.
+func TestWideIntervalsAreExplained(t *testing.T) {
+	_, state := watchedPeers(t)
+	p := &tracker.Peer{Estimate: &tracker.Estimate{EpochsWatched: 10, Trust: estimate.TrustWide}}
+	d := &Tracked{CellsOn: 294, CellsOff: 19637, Subnets: &Estimated{Validators: 870, ValidatorsLow: 674, ValidatorsHigh: 1114}, CellRate: ptr(0.00001716), CellRateSD: ptr(0.2)}
+	text := dutiesSeen(&Node{}, state, p, d)
+	for _, want := range []string{"(θ) is 1.716e-05, give or take 20 %", "the interval is wide because the rate of its client version is unproven"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	p.Estimate.Trust = estimate.TrustAll
+	if text := dutiesSeen(&Node{}, state, p, d); strings.Contains(text, "wide") {
+		t.Error(text)
+	}
+	r, _ := watchedPeers(t)
+	e, err := r.Evidence(t.Context(), t.TempDir(), r.nodes["on sync subnets"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := e.Tracked; d.CellsOn+d.CellsOff > 0 && (d.CellRate == nil || *d.CellRate <= 0 || *d.CellRate >= 1) {
+		t.Errorf("%+v", d)
+	}
+}
+
 // What the sync committee subnets say is in the table, and in the sentence of a node that was
 // on some.
 func TestSyncEvidenceIsShown(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/buildinfo"
 	"github.com/chainbound/valtrack/internal/dashboard"
 	"github.com/chainbound/valtrack/internal/diskio"
 )
@@ -45,6 +46,8 @@ type Manifest struct {
 	Made    int64  `json:"made"` // Unix milliseconds
 	// EveryMS is the time between updates; 0 when there will be no other one by itself.
 	EveryMS int64 `json:"every_ms"`
+	// Program is the version and commit of the program that made the update.
+	Program string `json:"program"`
 }
 
 // Result says what was written.
@@ -73,7 +76,7 @@ func Write(ctx context.Context, dir string, api API, every time.Duration) (Resul
 	}
 	now := time.Now()
 	w := &writer{dir: dir, result: Result{Dir: dir}}
-	next := Manifest{Version: now.UTC().Format(versionLayout), Made: now.UnixMilli(), EveryMS: every.Milliseconds()}
+	next := Manifest{Version: now.UTC().Format(versionLayout), Made: now.UnixMilli(), EveryMS: every.Milliseconds(), Program: buildinfo.Read().String()}
 	if err := w.update(ctx, api, now, next); err != nil {
 		return Result{}, err
 	}

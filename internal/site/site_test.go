@@ -59,6 +59,9 @@ func readSite(dir string) (updates map[string]bool, err error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, err
 	}
+	if m.Program == "" {
+		return nil, errors.New("site.json does not say which program made it")
+	}
 	updates = map[string]bool{}
 	for _, f := range files(time.Now()) {
 		content, err := os.ReadFile(filepath.Join(dir, dataDir, m.Version, f.name))

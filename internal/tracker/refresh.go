@@ -54,6 +54,17 @@ func (t *Tracker) Hour() []PeerEstimate {
 	return rows
 }
 
+// EstimateEvery is the time between two rows of peer_estimates.
+func (t *Tracker) EstimateEvery() time.Duration { return t.cfg.EstimateEvery }
+
+// AsOf makes a time the present, for what follows from the clock: the hour, and what is
+// forgotten. Zero is the clock's again.
+func (t *Tracker) AsOf(at time.Time) {
+	if t.now = time.Now; !at.IsZero() {
+		t.now = func() time.Time { return at }
+	}
+}
+
 // LastHour is that of the newest totals, Unix milliseconds; 0 before the first.
 func (t *Tracker) LastHour() int64 { return t.history.lastHour() }
 

@@ -174,6 +174,8 @@ type Why struct {
 	Custody, Subnets, Sync estimate.Estimate
 	On, Off                uint64
 	SyncOn, SyncOff        uint64
+	// CellRate and CellRateSD are those of estimate.Model.CellRate.
+	CellRate, CellRateSD float64
 }
 
 // Why explains an estimate with what was learned last.
@@ -183,6 +185,7 @@ func (s *State) Why(p *Peer) Why {
 	out := Why{Custody: m.Estimate(estimate.NewEvidence(clientOf(p.Client), p.Custody))}
 	out.On, out.Off = e.Cells()
 	out.SyncOn, out.SyncOff = e.SyncCells()
+	out.CellRate, out.CellRateSD = m.CellRate(e)
 	out.Sync = m.Estimate(e.OnlySync())
 	alone := e.Clone()
 	alone.SetCustody(estimate.Custody{})

@@ -76,6 +76,8 @@ func newRecipes(t *testing.T, data string, queries []string) (recipes, []string)
 			r.check[q] = r.clients
 		case strings.Contains(q, "sum(p_validator * coalesce(weight, 1))"):
 			r.check[q] = r.hour
+		case strings.Contains(q, "validators_shared_sd"):
+			r.check[q] = r.ownGroups
 		case strings.Contains(q, "hhi_nodes"):
 			r.check[q] = r.concentration
 		case strings.Contains(q, "'0x…' AS digest"):
@@ -87,7 +89,7 @@ func newRecipes(t *testing.T, data string, queries []string) (recipes, []string)
 		}
 		all = append(all, q)
 	}
-	if len(r.check) != 6 {
+	if len(r.check) != 7 {
 		t.Errorf("docs/recipes.md has %d of the queries whose numbers are a report's", len(r.check))
 	}
 	return r, all
@@ -138,6 +140,34 @@ func (r recipes) hour(t *testing.T, rows []map[string]any) {
 	r.report(t, &want, "--to", strconv.FormatInt(all.LastSeen+1, 10))
 	v := want.Validators
 	equal(t, rows[len(rows)-1], map[string]float64{"nodes": v.Nodes, "with_validators": v.WithValidators, "validators": v.Validators})
+}
+
+// ownGroups: sums, intervals and shares are those of the report by country.
+func (r recipes) ownGroups(t *testing.T, rows []map[string]any) {
+	var want struct {
+		Groups []struct {
+			Name        string  `json:"name"`
+			Attachments float64 `json:"attachments"`
+			Low         float64 `json:"attachments_low"`
+			High        float64 `json:"attachments_high"`
+			Share       float64 `json:"attachments_share"`
+			ShareLow    float64 `json:"share_low"`
+			ShareHigh   float64 `json:"share_high"`
+		} `json:"groups"`
+	}
+	r.report(t, &want, "--by", "country")
+	if len(want.Groups) == 0 {
+		t.Error("no countries")
+	}
+	for _, g := range want.Groups[:min(5, len(want.Groups))] { // result has the first rows
+		if g.Attachments == 0 {
+			continue
+		}
+		equal(t, rowOf(t, rows, "owner", g.Name), map[string]float64{
+			"validators": g.Attachments, "validators_low": g.Low, "validators_high": g.High,
+			"share": g.Share, "share_low": g.ShareLow, "share_high": g.ShareHigh,
+		})
+	}
 }
 
 func (r recipes) concentration(t *testing.T, rows []map[string]any) {
