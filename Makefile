@@ -231,12 +231,16 @@ upgrade: bin/valtrack-before-places $(READERS) $(DUCKDB) ## a data directory wit
 upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-places.tar.gz
 	test/e2e/testdata/before-places.sh bin/valtrack-before-places "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 
+# Asked before what takes minutes to install.
+.PHONY: release-version
+release-version:
+	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
+	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
+
 # Opened by every later version in TestUpgradeFromReleases, TestStreamOfReleases, TestEventsOfReleases
 # and TestTablesOfReleases.
 .PHONY: release-fixture
-release-fixture: $(READERS) ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
-	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
-	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
+release-fixture: release-version $(READERS) ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
 	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
 	VALTRACK_RELEASE=$(VERSION) $(GO) test ./test/e2e -run '^TestMakeReleaseFixture$$' -count=1 -v -timeout 15m
 	VALTRACK_RELEASE=$(VERSION) $(GO) test . ./internal/event -run '^(TestFormatsHaveAFixture|TestMakeReleaseFixture)$$' -count=1
