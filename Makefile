@@ -7,10 +7,10 @@ SOAK_HOURS ?= 4
 REALNET ?= /tmp/realnet
 # Starts a network of real nodes in REALNET, unless one runs there.
 REALNET_UP ?= ../shared/realnet/up.sh
-# Tests of one room that run side by side, where they are marked so: they mostly wait.
+# Tests of one package that run side by side, where they are marked so: they mostly wait.
 WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
-ROOMS = $$($(GO) list ./... | grep -v /test/)
+PACKAGES = $$($(GO) list ./... | grep -v /test/)
 WEB := web/node_modules/.package-lock.json
 PYTHON := bin/python/installed
 READERS := bin/readers/installed
@@ -33,7 +33,7 @@ build: ## build ./valtrack without cgo
 
 .PHONY: test
 test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
-	$(GO) test -parallel $(WAITING) $(ROOMS)
+	$(GO) test -parallel $(WAITING) $(PACKAGES)
 	$(GO) test -p 2 ./test/...
 
 # Simulations of many lives and days, which take four times as long under the race
@@ -42,12 +42,12 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 SIMULATIONS := ^(TestRandomLives|TestEveryFlipIsNoticed|TestRandomDamage|TestCheckNamesDamagedFiles|TestFlipsWithoutChecksum|TestKilledWhilePurging|TestDialsOfAVictimAreBounded|TestWatchSlotsAreSharedByGroups|TestOneGroupDelaysNobodyElse|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns|TestExportsHaveConstantMemory)$$
 
 .PHONY: race
-race: $(DUCKDB) ## the rooms' tests under the race detector, the command line's whole runs among them (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -parallel $(WAITING) -timeout 20m -skip '$(SIMULATIONS)' $(ROOMS)
+race: $(DUCKDB) ## the packages' tests under the race detector, the command line's whole runs among them (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -parallel $(WAITING) -timeout 20m -skip '$(SIMULATIONS)' $(PACKAGES)
 
 .PHONY: race-all
 race-all: $(DUCKDB) ## all tests under the race detector, a quarter of an hour
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(PACKAGES)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m -p 1 ./test/...
 
 .PHONY: lint
