@@ -7,10 +7,10 @@ SOAK_HOURS ?= 4
 REALNET ?= /tmp/realnet
 # Starts a network of real nodes in REALNET, unless one runs there.
 REALNET_UP ?= ../shared/realnet/up.sh
-# Tests of one room that run side by side, where they are marked so: they mostly wait.
+# Tests of one package that run side by side, where they are marked so: they mostly wait.
 WAITING := 6
 # The tests under test/ run whole networks in real time, and mostly wait: two at a time.
-ROOMS = $$($(GO) list ./... | grep -v /test/)
+PACKAGES = $$($(GO) list ./... | grep -v /test/)
 WEB := web/node_modules/.package-lock.json
 PYTHON := bin/python/installed
 READERS := bin/readers/installed
@@ -33,7 +33,7 @@ build: ## build ./valtrack without cgo
 
 .PHONY: test
 test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
-	$(GO) test -parallel $(WAITING) $(ROOMS)
+	$(GO) test -parallel $(WAITING) $(PACKAGES)
 	$(GO) test -p 2 ./test/...
 
 # Simulations of many lives and days, which take four times as long under the race
@@ -42,12 +42,12 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 SIMULATIONS := ^(TestRandomLives|TestEveryFlipIsNoticed|TestRandomDamage|TestCheckNamesDamagedFiles|TestFlipsWithoutChecksum|TestKilledWhilePurging|TestDialsOfAVictimAreBounded|TestWatchSlotsAreSharedByGroups|TestOneGroupDelaysNobodyElse|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns|TestExportsHaveConstantMemory)$$
 
 .PHONY: race
-race: $(DUCKDB) ## the rooms' tests under the race detector, the command line's whole runs among them (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -parallel $(WAITING) -timeout 20m -skip '$(SIMULATIONS)' $(ROOMS)
+race: $(DUCKDB) ## the packages' tests under the race detector, the command line's whole runs among them (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -parallel $(WAITING) -timeout 20m -skip '$(SIMULATIONS)' $(PACKAGES)
 
 .PHONY: race-all
 race-all: $(DUCKDB) ## all tests under the race detector, a quarter of an hour
-	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(ROOMS)
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m $(PACKAGES)
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m -p 1 ./test/...
 
 .PHONY: lint
@@ -231,12 +231,16 @@ upgrade: bin/valtrack-before-places $(READERS) $(DUCKDB) ## a data directory wit
 upgrade-fixture: bin/valtrack-before-places ## write test/e2e/testdata/before-places.tar.gz
 	test/e2e/testdata/before-places.sh bin/valtrack-before-places "$$($(GO) tool -modfile=tools/go.mod -n nats-server)"
 
+# Asked before what takes minutes to install.
+.PHONY: release-version
+release-version:
+	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
+	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
+
 # Opened by every later version in TestUpgradeFromReleases, TestStreamOfReleases, TestEventsOfReleases
 # and TestTablesOfReleases.
 .PHONY: release-fixture
-release-fixture: $(READERS) ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
-	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "release-fixture: VERSION=$(VERSION): want the next release, such as v1.2.3"; exit 2; }
-	@! git rev-parse -q --verify refs/tags/$(VERSION) >/dev/null || { echo "release-fixture: $(VERSION) is released: its fixture stays as it is"; exit 2; }
+release-fixture: release-version $(READERS) ## write test/e2e/testdata/$(VERSION): what VERSION=v1.2.3 leaves of a devnet, for the tests of upgrades; up to seven minutes (needs Debian, Python and pip)
 	command -v clickhouse-server >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends clickhouse-server; }
 	VALTRACK_RELEASE=$(VERSION) $(GO) test ./test/e2e -run '^TestMakeReleaseFixture$$' -count=1 -v -timeout 15m
 	VALTRACK_RELEASE=$(VERSION) $(GO) test . ./internal/event -run '^(TestFormatsHaveAFixture|TestMakeReleaseFixture)$$' -count=1

@@ -94,7 +94,7 @@ func publicRequests(t *testing.T, s *testServer, ip string) (out []string) {
 					values = append(values, fmt.Sprint(v))
 				}
 				if p.Value.In == "query" && len(values) == 0 {
-					t.Errorf("%s: no value of %s is tried", path, p.Value.Name)
+					t.Errorf("%s: no value of the parameter %s is tried: add some to `named` in internal/api/secrets_test.go", path, p.Value.Name)
 				}
 				for i, v := range values {
 					for k, format := range formats {

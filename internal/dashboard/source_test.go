@@ -72,3 +72,67 @@ func TestCloudsAreWrittenAsTheyWriteThemselves(t *testing.T) {
 		}
 	}
 }
+
+// TestFiltersOfAStaticCopy: a copy filters nodes itself, by all that the page filters by.
+func TestFiltersOfAStaticCopy(t *testing.T) {
+	page := source(t, "web/src/ui/filters.tsx")
+	_, copied, _ := strings.Cut(source(t, "web/src/site.ts"), "const columns: Record<")
+	copied, _, _ = strings.Cut(copied, "\nfunction compare(")
+	_, labels, _ := strings.Cut(page, "const labels: Record<string, string> = {")
+	labels, _, _ = strings.Cut(labels, "};")
+	names := words(t, page, `filterNames = \[(.*)\];`)
+	if len(names) < 10 {
+		t.Errorf("found %d filters", len(names))
+	}
+	for _, name := range names {
+		if !regexp.MustCompile(`\b` + name + `: "|\("` + name + `"\)`).MatchString(copied) {
+			t.Errorf("web/src/site.ts does not filter by %s: add it to `columns` or `matches`", name)
+		}
+		if !regexp.MustCompile(`\b` + name + `: "`).MatchString(labels) {
+			t.Errorf("web/src/ui/filters.tsx has no label for %s", name)
+		}
+	}
+}
+
+// TestClientsOfThePage: a client can be searched for, and has a colour.
+func TestClientsOfThePage(t *testing.T) {
+	kinds := regexp.MustCompile(`(?m)^\tClient\w+ +ClientKind = "(\w+)"`).FindAllStringSubmatch(source(t, "internal/eth2/agent.go"), -1)
+	if len(kinds) < 8 {
+		t.Fatalf("found %d kinds of client", len(kinds))
+	}
+	noNodes := []string{"charon", "valtrack", "unknown"}
+	searched := words(t, source(t, "web/src/pages/nodes.tsx"), `const clients = \[(.*)\];`)
+	coloured := words(t, source(t, "web/src/format.ts"), `const colours = \[(.*)\];`)
+	style := source(t, "web/src/style.css")
+	for _, m := range kinds {
+		name := m[1]
+		if slices.Contains(noNodes, name) {
+			continue
+		}
+		if !slices.Contains(searched, name) {
+			t.Errorf("web/src/pages/nodes.tsx does not find %s: add it to `clients`", name)
+		}
+		if name == "erigon" { // few nodes: it has the colour of the others
+			continue
+		}
+		if !slices.Contains(coloured, name) {
+			t.Errorf("web/src/format.ts has no colour for %s: add it to `colours`", name)
+		}
+		if n := strings.Count(style, "\n  --c-"+name+": "); n != 2 {
+			t.Errorf("web/src/style.css has --c-%s in %d of its two themes", name, n)
+		}
+	}
+}
+
+// words are the quoted words of a list.
+func words(t *testing.T, text, list string) (out []string) {
+	t.Helper()
+	m := regexp.MustCompile(list).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("there is no %s", list)
+	}
+	for _, word := range regexp.MustCompile(`"(\w+)"`).FindAllStringSubmatch(m[1], -1) {
+		out = append(out, word[1])
+	}
+	return out
+}

@@ -47,6 +47,7 @@ func TestTypesOfTheDictionary(t *testing.T) {
 	for have, want := range map[string]string{
 		page("| column | meaning |", "|---|---|", "| `a`, `b` | two \\| texts |"):             page("| column | type | meaning |", "|---|---|---|", "| `a`, `b` | text | two \\| texts |"),
 		page("| column | type | meaning |", "|---|---|---|", "| `s` {`x`} | text | nested |"): page("| column | type | meaning |", "|---|---|---|", "| `s` {`x`} | int64 | nested |"),
+		page("| column | type | meaning |", "|---|---|---|", "| `a` | | new |"):               page("| column | type | meaning |", "|---|---|---|", "| `a` | text | new |"),
 		page() + "\n## Footer\n\n| entry | meaning |\n|---|---|\n| `a` | other |\n":           page() + "\n## Footer\n\n| entry | meaning |\n|---|---|\n| `a` | other |\n",
 	} {
 		got, err := withTypes(have, types)
@@ -54,7 +55,7 @@ func TestTypesOfTheDictionary(t *testing.T) {
 			t.Errorf("%s\ngives\n%s, %v", have, got, err)
 		}
 	}
-	for _, row := range []string{"| `a`, `c` | mixed |", "| `a` | |", "| `d` | unknown |"} {
+	for _, row := range []string{"| `a`, `c` | mixed |", "| `a` | |", "| `d` | unknown |", "| `a` | text | one | two |", "| `a` | | text | one |", "| `a` | one | two |", "| `a` | text | |", "| `a` | text | open"} {
 		if got, err := withTypes(page(row), types); err == nil {
 			t.Errorf("%s is accepted: %s", row, got)
 		}
@@ -74,38 +75,49 @@ func withTypes(page string, types map[string]map[string]string) (string, error) 
 				table = types[m[1]]
 			}
 		}
-		cells := strings.SplitN(line, "|", 3)
-		if table == nil || len(cells) < 3 {
+		if table == nil || !strings.HasPrefix(line, "|") {
 			out.WriteString(line)
 			continue
 		}
-		typ, err := typeCell(strings.TrimSpace(cells[1]), table)
+		names, meaning, err := rowCells(line)
 		if err != nil {
 			return "", err
 		}
-		meaning := strings.TrimSpace(cells[2])
-		if first, rest, more := strings.Cut(meaning, "|"); more && rest != "" && isType(strings.TrimSpace(first), table) {
-			meaning = strings.TrimSpace(rest)
+		typ, err := typeCell(names, table)
+		if err != nil {
+			return "", err
 		}
-		if meaning == "|" {
-			return "", fmt.Errorf("no meaning: %s", line)
-		}
-		switch typ {
-		case "---":
+		if typ == "---" {
 			out.WriteString("|---|---|---|\n")
-		default:
-			fmt.Fprintf(&out, "| %s | %s | %s\n", strings.TrimSpace(cells[1]), typ, meaning)
+			continue
 		}
+		fmt.Fprintf(&out, "| %s | %s | %s |\n", names, typ, meaning)
 	}
 	return out.String(), nil
 }
 
-// isType reports whether a cell is one of types, or of the table's head.
-func isType(cell string, table map[string]string) bool {
-	if cell == "type" || cell == "---" {
-		return true
+var (
+	cellText = regexp.MustCompile(`(?:\\\||[^|])*`) // a bar in the text has a backslash before it
+	cellType = regexp.MustCompile(`^(type|---|(list of )?(text|u?int(32|64)|boolean|double)( or null)?)?$`)
+)
+
+// rowCells are the names and the meaning in a row; the type between them may be missing, or not
+// be written yet.
+func rowCells(line string) (names, meaning string, err error) {
+	row, closed := strings.CutSuffix(strings.TrimSpace(line), "|")
+	cells := cellText.FindAllString(strings.TrimPrefix(row, "|"), -1)
+	for i := range cells {
+		cells[i] = strings.TrimSpace(cells[i])
 	}
-	return regexp.MustCompile(`^(list of )?(text|u?int(32|64)|boolean|double)( or null)?$`).MatchString(cell)
+	switch {
+	case !closed:
+		return "", "", fmt.Errorf("no bar at the end: %s", line)
+	case len(cells) != 2 && (len(cells) != 3 || !cellType.MatchString(cells[1])):
+		return "", "", fmt.Errorf("want | `column` | | meaning |, with \\| for a bar in the text: %s", line)
+	case cells[0] == "" || cells[len(cells)-1] == "":
+		return "", "", fmt.Errorf("no column or no meaning: %s", line)
+	}
+	return cells[0], cells[len(cells)-1], nil
 }
 
 // typeCell is the type of the columns that a row names.

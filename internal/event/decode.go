@@ -72,6 +72,11 @@ func newEvent(subject string) (Event, error) {
 // readFast fills an empty event; false when the message is not in Encode's form.
 func readFast(text string, into Event) bool {
 	s := newScanner(text)
+	s.event(into)
+	return s.end()
+}
+
+func (s *scanner) event(into Event) {
 	switch e := into.(type) {
 	case *PeerDiscovered:
 		s.peerDiscovered(e)
@@ -80,7 +85,6 @@ func readFast(text string, into Event) bool {
 	case *VisitEnded:
 		s.visitEnded(e)
 	}
-	return s.end()
 }
 
 func (s *scanner) common(c *Common) {

@@ -3,6 +3,7 @@ package event_test
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,31 +16,43 @@ import (
 // lost.
 func TestFastDecoderKnowsEveryField(t *testing.T) {
 	for _, want := range eventtest.Filled() {
-		checkFast(t, "filled", want)
+		if !readsFast(t, "", want) {
+			continue // events without a field say the same again
+		}
 		absent := eventtest.WithoutOptional(want)
 		if len(absent) < 5 {
 			t.Fatalf("%s: only %d optional fields found", want.Subject(), len(absent))
 		}
 		for name, e := range absent {
-			checkFast(t, "without "+name, e)
+			readsFast(t, " without "+name, e)
 		}
 	}
 }
 
-func checkFast(t *testing.T, name string, want event.Event) {
+func readsFast(t *testing.T, name string, want event.Event) bool {
 	t.Helper()
 	data, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := reflect.New(reflect.TypeOf(want).Elem()).Interface().(event.Event)
-	if !event.ReadFast(string(data), got) {
-		t.Errorf("%s %s: left to encoding/json: %s", want.Subject(), name, data)
-		return
+	if fast, at := event.ReadFast(string(data), got); !fast {
+		t.Errorf("%s%s: field %s is not read by internal/event/decode.go, or not at its position in the struct", want.Subject(), name, fieldAt(string(data), at))
+		return false
 	}
 	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("%s %s (-want +got):\n%s", want.Subject(), name, d)
+		t.Errorf("%s%s (-want +got):\n%s", want.Subject(), name, d)
+		return false
 	}
+	return true
+}
+
+// fieldAt is the name of the first field at or after a position in JSON.
+func fieldAt(text string, at int) string {
+	if m := regexp.MustCompile(`^.*?"(\w+)":`).FindStringSubmatch(text[at:]); m != nil {
+		return m[1]
+	}
+	return "after " + text[at:]
 }
 
 // Every field survives the wire.

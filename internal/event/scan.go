@@ -12,8 +12,8 @@ import (
 )
 
 // scanner reads JSON of exactly the form that Encode writes, without escapes.
-// Whatever else it meets makes it bad and ends its text: then every further read
-// fails, and returns zero values that must not be used.
+// Whatever else it meets makes it bad and ends its text there: then every further
+// read fails, and returns zero values that must not be used.
 type scanner struct {
 	text string
 	data []byte // the same memory, never written
@@ -32,7 +32,7 @@ func newScanner(text string) scanner {
 
 func (s *scanner) fail() {
 	s.bad = true
-	s.at = len(s.text)
+	s.text = s.text[:s.at]
 }
 
 // end reports whether everything was read and well.
@@ -151,7 +151,7 @@ func (s *scanner) hex(before string, dst []byte) {
 	s.must(before)
 	s.must(`"0x`)
 	end := s.at + hex.EncodedLen(len(dst))
-	if end > len(s.data) {
+	if end > len(s.text) {
 		s.fail()
 		return
 	}
