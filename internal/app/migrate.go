@@ -35,7 +35,7 @@ func (d *datasets) addColumns(ctx context.Context, svc *Service) error {
 		d.log.Info("added this version's columns to older parts", slog.Int("parts", done.Parts), slog.Int64("rows", done.Rows))
 	}
 	if err != nil {
-		d.log.Error("older parts lack this version's columns, and some readers refuse to read them together with new parts: free disk space and run 'valtrack migrate' to add them", slog.Any("error", err))
+		d.log.Error("cannot add this version's columns to parts that may lack them, and some readers refuse to read those together with new parts: fix what the error says and run 'valtrack migrate'", slog.Any("error", err))
 	}
 	return nil
 }

@@ -107,7 +107,8 @@ func (w *Writer) step(name string) error {
 
 // Recover brings the data directory into the state after the last commit: staged
 // files and parts of an uncommitted segment are removed, and Covered is read from the
-// footers again. Parts whose footer is damaged are set aside. Open does it too.
+// footers again. Parts that are found to be damaged are set aside: it reads the footers of
+// metadata_events, and Migrate those of all tables. Open does it too.
 func (w *Writer) Recover() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -155,12 +156,8 @@ func (w *Writer) recover() error {
 	if err != nil {
 		return err
 	}
-	if err := w.setAside(damaged); err != nil {
-		if gone := w.lock.Check(); gone != nil {
-			return gone
-		}
-		// Its keys are in another table's part, and readers leave out its rows.
-		w.log.Error("cannot set aside a damaged part, continuing without it", slog.Any("error", err))
+	if err := w.leaveOut(damaged); err != nil {
+		return err
 	}
 	if !w.recovered && newest > 0 {
 		w.found = time.UnixMilli(newest)

@@ -60,6 +60,19 @@ func (w *Writer) setAside(parts []damagedPart) (err error) {
 	return err
 }
 
+// leaveOut sets aside damaged parts at startup, and goes on with those that cannot be moved:
+// their keys are in other tables' parts, and readers leave out their rows. The error says that
+// the data directory has gone. The caller holds mu.
+func (w *Writer) leaveOut(parts []damagedPart) error {
+	if err := w.setAside(parts); err != nil {
+		if gone := w.lock.Check(); gone != nil {
+			return gone
+		}
+		w.log.Error("cannot set aside a damaged part, continuing without it", slog.Any("error", err))
+	}
+	return nil
+}
+
 func (w *Writer) moveAside(table, from string) (to string, err error) {
 	if to, err = freePath(filepath.Join(damagedTable(w.dir, table), filepath.Base(from))); err != nil {
 		return "", err

@@ -244,6 +244,12 @@ func TestRandomDamage(t *testing.T) {
 		onlyWritten(t, name+" before a start", dir, written)
 		w := open(t, dir)
 		w.now = func() time.Time { return noon.Add(48 * time.Hour) }
+		if _, err := w.Migrate(t.Context()); err != nil {
+			t.Errorf("%s: migrate: %v", name, err)
+		}
+		if left := damagedFooters(t, dir); len(left) > 0 {
+			t.Errorf("%s: still in place after a start: %v", name, left)
+		}
 		if _, err := w.Compact(t.Context(), time.Hour); err != nil && !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: compact: %v", name, err)
 		}
@@ -258,6 +264,63 @@ func TestRandomDamage(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(made)) {
 		t.Logf("%4d times noticed: %s", made[name], name)
+	}
+}
+
+// damagedFooters are the parts with a damaged footer that are still in the datasets.
+func damagedFooters(t *testing.T, dir string) (paths []string) {
+	t.Helper()
+	for _, table := range registry() {
+		all, err := spans(dir, table.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			if _, err := table.readFooter(s.path(dir, table.name)); errors.Is(err, ErrDamaged) {
+				paths = append(paths, s.path(dir, table.name))
+			}
+		}
+	}
+	return paths
+}
+
+// A start sets aside the parts of any table whose footer is damaged, and goes on: they lack
+// no columns, and are no reason for an error.
+func TestStartSetsAsideDamagedFooters(t *testing.T) {
+	for _, name := range Tables() {
+		for _, s := range []span{{1, 3}, single(4)} {
+			t.Run(name+" "+s.String(), func(t *testing.T) {
+				dir := t.TempDir()
+				damageWorld(t, dir)
+				path := s.path(dir, name)
+				data, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cut := data[:len(data)-10]
+				if err := os.WriteFile(path, cut, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				var log bytes.Buffer
+				w, err := Open(dir, slog.New(slog.NewTextHandler(&log, nil)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if done, err := w.Migrate(t.Context()); err != nil || done != (Migrated{}) {
+					t.Errorf("migrate: %+v, %v", done, err)
+				}
+				if err := commitRows(t, w, 500, 1); err != nil {
+					t.Error(err)
+				}
+				if err := w.Close(); err != nil {
+					t.Error(err)
+				}
+				wasSetAside(t, dir, name, s, string(cut))
+				if text := log.String(); strings.Count(text, "a damaged part was set aside") != 1 || !strings.Contains(text, path) {
+					t.Errorf("log: %s", text)
+				}
+			})
+		}
 	}
 }
 

@@ -25,8 +25,8 @@ type Migrated struct {
 // one. It must run before the first segment of this version is committed.
 //
 // A table whose parts cannot be rewritten stays as it is and is in the error, ErrNoRoom
-// where the disk has no room for its largest part; damaged parts are set aside. Parts of
-// later versions stay.
+// where the disk has no room for its largest part. Damaged parts are set aside, as by Recover,
+// and parts of later versions stay: they are not in the error.
 func (w *Writer) Migrate(ctx context.Context) (done Migrated, err error) {
 	for _, table := range registry() {
 		tableErr := w.migrateTable(ctx, table, &done)
@@ -137,28 +137,32 @@ func (w *Writer) roomFor(table table, parts []partInfo) (atOnce bool, err error)
 
 func inMiB(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
 
-// olderParts are a table's parts that lack columns, and are whole. Those that cannot be
-// read are in the error.
+// olderParts are a table's parts that lack columns, and are whole. Damaged parts are set
+// aside, whether they lack columns or not: at startup nobody else reads the footers of all
+// tables. Parts of later versions stay. Those that cannot be read are in the error.
 func (w *Writer) olderParts(ctx context.Context, table table) (old []partInfo, err error) {
 	all, err := spans(w.dir, table.name)
+	var damaged []damagedPart
 	for _, s := range all {
-		f, footerErr := table.readFooter(s.path(w.dir, table.name))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		path := s.path(w.dir, table.name)
+		f, partErr := table.readFooter(path)
+		older := partErr == nil && f.older && len(f.unknown) == 0
+		if older {
+			partErr = table.verify(ctx, path) // a new checksum would hide the damage
+		}
 		switch {
-		case footerErr != nil:
-			err = errors.Join(err, footerErr)
-		case f.older && len(f.unknown) == 0:
+		case errors.Is(partErr, ErrDamaged):
+			damaged = append(damaged, damagedPart{table.name, s, partErr})
+		case partErr != nil && !errors.Is(partErr, errNewer):
+			err = errors.Join(err, partErr)
+		case older:
 			old = append(old, partInfo{s, f})
 		}
 	}
-	if len(old) == 0 {
-		return nil, err
-	}
-	bad, verifyErr := w.verify(ctx, table, old) // a new checksum would hide the damage
-	old = slices.DeleteFunc(old, func(p partInfo) bool {
-		return slices.ContainsFunc(bad, func(b damagedPart) bool { return b.span == p.span })
-	})
-	if verifyErr != nil && len(bad) == 0 {
-		return nil, errors.Join(err, verifyErr)
-	}
-	return old, errors.Join(err, verifyErr)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return old, errors.Join(err, w.leaveOut(damaged))
 }

@@ -234,8 +234,8 @@ func TestMigrateBesideDamage(t *testing.T) {
 	if done, err := w.Migrate(ctx); !errors.Is(err, context.Canceled) || done.Parts > 0 {
 		t.Errorf("canceled: %+v, %v", done, err)
 	}
-	if _, err := w.Migrate(t.Context()); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path) {
-		t.Errorf("error %v", err)
+	if done, err := w.Migrate(t.Context()); err != nil || done.Parts == 0 {
+		t.Errorf("%+v, error %v", done, err)
 	}
 	if !uniform(t, dir, ValidatorMetadata) || !uniform(t, dir, PeerEstimates) {
 		t.Error("the whole parts have no places")
