@@ -42,8 +42,12 @@ type Purged struct {
 // Purge removes excluded peers from a data directory: their rows in every table, their
 // rejected and spooled events and their state in the tracker and the peer table. A peer that has a row with an excluded
 // address, or of which the tracker knows one, is removed as a whole. A purge that was ended at any moment is finished by another
-// one. Errors that the user can fix are ConfigErrors.
+// one. Of a directory without datasets it removes what the sentry there keeps, which must not run
+// meanwhile. Errors that the user can fix are ConfigErrors.
 func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
+	if !dataset.Exists(dataDir) {
+		return purgeSentry(ctx, dataDir, x, log)
+	}
 	_, noFile := os.Stat(filepath.Join(dataDir, eventlog.SentryRejectedName))
 	if noFile != nil {
 		_, noFile = os.Stat(filepath.Join(dataDir, eventlog.OlderSentryRejectedName))
@@ -86,6 +90,43 @@ func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Log
 	done.PeerTable, errs[3] = p.purgePeerTable(ctx, dataDir)
 	done.SpooledEvents, errs[4] = p.purgeSpool(dataDir, w)
 	done.Changes, errs[5] = api.PurgeChanges(dataDir, p.peer, log)
+	done.Peers, done.Unmatched = p.conclude()
+	if err := errors.Join(unread, errors.Join(errs[:]...)); err != nil {
+		return done, fmt.Errorf("the purge is incomplete, run it again: %w", err)
+	}
+	return done, forgetFound(dataDir)
+}
+
+// HasSentryData reports whether a data directory has what a sentry keeps about nodes.
+func HasSentryData(dataDir string) bool {
+	_, err := os.Stat(filepath.Join(dataDir, spoolDir))
+	return err == nil || sentry.HasPeerTable(dataDir)
+}
+
+// purgeSentry is Purge for the data directory of a sentry alone.
+func purgeSentry(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
+	dir, err := openDataDir(dataDir, DirUse{Sentry: true})
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, dir.close()) }()
+	p, err := newPurger(x)
+	if err != nil {
+		return done, err
+	}
+	unread, err := p.findPeers(ctx, dataDir)
+	if err != nil {
+		return done, err
+	}
+	var errs [3]error
+	done.Rows = map[string]int64{}
+	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func([]event.Key) error { return nil })
+	unsent := 0
+	done.SpooledEvents, unsent, errs[1] = spool.Purge(filepath.Join(dataDir, spoolDir), p.mentioned)
+	if unsent > 0 {
+		log.Warn("removed events that were not sent yet: a consumer counts them as missing; 'valtrack check data --allow-missing' accepts as many", slog.Int("events", unsent))
+	}
+	done.PeerTable, errs[2] = p.purgePeerTable(ctx, dataDir)
 	done.Peers, done.Unmatched = p.conclude()
 	if err := errors.Join(unread, errors.Join(errs[:]...)); err != nil {
 		return done, fmt.Errorf("the purge is incomplete, run it again: %w", err)
@@ -137,6 +178,11 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 	})
 	if err != nil {
 		return found, err
+	}
+	if p.exclude.HasAddresses() {
+		if err := p.scanPeerTable(ctx, dataDir); err != nil {
+			return found, err
+		}
 	}
 	found.Rows = map[string]int64{}
 	for _, table := range dataset.Tables() {
@@ -221,7 +267,8 @@ func (p *purger) purgeSpool(dataDir string, w *dataset.Writer) (int, error) {
 	if p.sentryRuns {
 		return n, nil
 	}
-	return spool.Purge(dir, p.mentioned)
+	n, _, err = spool.Purge(dir, p.mentioned)
+	return n, err
 }
 
 // markRemoved has the keys of rejected events count as removed, not as missing.
@@ -349,11 +396,24 @@ func (p *purger) findPeers(ctx context.Context, dataDir string) (unread, err err
 	}
 	tracked := tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) { p.foundAt(peer.ID, p.atAddress(peer)) })
 	p.untracked = tracked != nil
+	stored := p.scanPeerTable(ctx, dataDir)
 	text, err := json.Marshal(slices.Sorted(maps.Keys(p.known)))
 	if err == nil {
 		err = diskio.ReplaceFile(path, text, 0o600)
 	}
-	return errors.Join(damaged, tracked), err
+	return errors.Join(damaged, tracked, stored), err
+}
+
+// scanPeerTable finds the peers whose record in the sentry's peer table has an excluded address.
+func (p *purger) scanPeerTable(ctx context.Context, dataDir string) error {
+	if !sentry.HasPeerTable(dataDir) {
+		return nil
+	}
+	return sentry.EachStoredPeer(ctx, dataDir, func(id string, at ...netip.Addr) {
+		for _, a := range at {
+			p.foundAt(id, p.at(a))
+		}
+	})
 }
 
 func forgetFound(dataDir string) error {

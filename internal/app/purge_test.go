@@ -3,12 +3,15 @@ package app
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +23,7 @@ import (
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/eth2/network"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/eventlog"
 	"github.com/chainbound/valtrack/internal/sentry"
@@ -475,5 +479,94 @@ func TestPurgeOfTheSpool(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// In the directory of a sentry alone nothing of the node stays in any file: not in the peer table, from
+// which the sentry may have removed it before, nor in the spool, sent or not.
+func TestPurgeOfASentry(t *testing.T) {
+	dir := t.TempDir()
+	net, err := network.Load("mainnet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := sentry.OpenStore(dir, net, 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Close()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "peers.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	for i, id := range []string{peerA, peerB, peerC} { // without secure_delete: C leaves its bytes
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO peers VALUES (?, ?, '', 0, 0, 0, 0, 0, ?, 0, 0, 0, 0, 0, 0)", id, []byte{}, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = db.ExecContext(t.Context(), "PRAGMA secure_delete = OFF; DELETE FROM peers WHERE id = ?", peerC)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, spoolDir), Sentry: "s", Boot: 2, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []string{peerA, peerB, peerC} {
+		e := &event.VisitEnded{Common: event.Common{Network: "mainnet", CrawlerID: "c", Timestamp: 1763800000000}, VisitID: "v", ID: id, Direction: event.Outbound,
+			Multiaddr: fmt.Sprintf("/ip4/192.0.2.%d/tcp/9000", i+1), Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK}
+		if err := s.Publish(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	x, err := sentry.NewExclude("", []string{peerA, peerC, "203.0.113.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := takeLock(dir, roleSentry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config *ConfigError
+	if _, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); !errors.As(err, &config) || !strings.Contains(err.Error(), "a running sentry") {
+		t.Errorf("beside the sentry: %v", err)
+	}
+	lock.Close()
+	if found, err := WouldPurge(t.Context(), dir, x); err != nil || found.SpooledEvents != 2 {
+		t.Errorf("dry run: %+v, %v", found, err)
+	}
+	var log bytes.Buffer
+	done, err := Purge(t.Context(), dir, x, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil || done.SpooledEvents != 2 || done.PeerTable != 1 || !slices.Equal(done.Unmatched, []string{"203.0.113.1"}) {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if !strings.Contains(log.String(), "not sent yet") || !strings.Contains(log.String(), "events=2") {
+		t.Errorf("nothing says that consumers will miss events: %s", &log)
+	}
+	kept := 0
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, gone := range []string{peerA, peerC, "192.0.2.1/", "192.0.2.3/"} {
+			if bytes.Contains(data, []byte(gone)) {
+				t.Errorf("%s still has %s", path, gone)
+			}
+		}
+		if bytes.Contains(data, []byte(peerB)) {
+			kept++
+		}
+		return err
+	})
+	if err != nil || kept != 2 {
+		t.Errorf("%d files have the node that stays, want 2, %v", kept, err)
+	}
+	if dataset.Exists(dir) {
+		t.Error("the sentry's directory has datasets now")
 	}
 }

@@ -28,6 +28,7 @@ func (p *program) purgeCommand() *cli.Command {
 			"they match one node only; --exclude names a file of whole ids and addresses. A node that was ever seen\n" +
 			"at one of the addresses is removed entirely. This cannot be undone. No consumer may be running, and no\n" +
 			"sentry that has written " + eventlog.SentryRejectedName + " there. If it is interrupted, run it again.\n" +
+			"In the directory of a sentry alone it cleans peers.db, the spool and the rejected events: stop the sentry first.\n" +
 			"Events of the nodes in the sentry's spool (also those that were sent and are still in its file) are removed\n" +
 			"too, or, while a sentry runs there, dropped when they would be sent. Event log files and the stream are not\n" +
 			"changed: give the sentry --" + flagExclude + " first.",
@@ -77,8 +78,8 @@ func runPurge(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	if !dataset.Exists(dir) {
-		return usagef("--%s %q has no datasets", flagDataDir, dir)
+	if !dataset.Exists(dir) && !app.HasSentryData(dir) {
+		return usagef("--%s %q has no datasets, and no sentry's files", flagDataDir, dir)
 	}
 	if bad != nil {
 		if exclude, err = in.namedNodes(ctx, dir, path, ids); err != nil {

@@ -34,24 +34,26 @@ func Keys(dir string, gone func(data []byte) bool) (keys []event.Key, err error)
 }
 
 // Purge removes from a spool's directory the events whose message gone reports, and damaged parts
-// that mention what it reports, and counts them. No sentry may be running. A crash leaves each file
+// that mention what it reports, and counts them, and those of them that were not acknowledged. No sentry may be running. A crash leaves each file
 // as it was or without them; between a segment and the acknowledged position it leaves events
 // of that segment to be sent again, which consumers recognise.
-func Purge(dir string, gone func(data []byte) bool) (removed int, err error) {
+func Purge(dir string, gone func(data []byte) bool) (removed, unsent int, err error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return 0, 0, nil
 	}
 	acks, err := openAckFile(dir)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer acks.file.Close()
 	err = eachFile(dir, func(path string, b []byte) error {
 		acked := acks.saved
-		if seq, ok := parseSegmentName(filepath.Base(path)); !ok || seq != acked.pos.seq {
+		seq, ok := parseSegmentName(filepath.Base(path)) // not that of a damaged file, which is not sent
+		later := ok && seq > acked.pos.seq
+		if !ok || seq != acked.pos.seq {
 			acked.pos.off = 0 // of another file
 		}
-		kept, n, pos := without(b, gone, acked.pos.off)
+		kept, n, after, pos := without(b, gone, acked.pos.off)
 		if n == 0 {
 			return nil
 		}
@@ -59,18 +61,21 @@ func Purge(dir string, gone func(data []byte) bool) (removed int, err error) {
 			return err
 		}
 		removed += n
+		if later || ok && seq == acked.pos.seq {
+			unsent += after
+		}
 		if acked.pos.off == 0 {
 			return nil
 		}
 		acked.pos.off, acked.pos.sum = pos.off, pos.sum
 		return acks.save(acked)
 	})
-	return removed, err
+	return removed, unsent, err
 }
 
-// without is b without the frames, and what lies between frames, that gone reports. end is the
-// last frame of those up to the offset acked in b.
-func without(b []byte, gone func(data []byte) bool, acked int64) (kept []byte, removed int, end position) {
+// without is b without the frames, and what lies between frames, that gone reports. after counts
+// the removed frames behind the offset acked in b, and end is the last of those up to it.
+func without(b []byte, gone func(data []byte) bool, acked int64) (kept []byte, removed, after int, end position) {
 	off := int64(0)
 	eachPiece(b, func(piece []byte, f *frame) {
 		off += int64(len(piece))
@@ -80,6 +85,9 @@ func without(b []byte, gone func(data []byte) bool, acked int64) (kept []byte, r
 		}
 		if gone(data) {
 			removed++
+			if f != nil && off > acked {
+				after++
+			}
 			return
 		}
 		kept = append(kept, piece...)
@@ -87,7 +95,7 @@ func without(b []byte, gone func(data []byte) bool, acked int64) (kept []byte, r
 			end = position{off: int64(len(kept)), sum: f.sum}
 		}
 	})
-	return kept, removed, end
+	return kept, removed, after, end
 }
 
 func replaceOrRemove(path string, content []byte) error {

@@ -45,10 +45,11 @@ func TestPurge(t *testing.T) {
 		if d := cmp.Diff([]event.Key{{Sentry: "s", Boot: 1, Counter: 2}, {Sentry: "s", Boot: 2, Counter: 2}}, keys); d != "" || err != nil {
 			t.Errorf("%s: %v, (-want +got):\n%s", name, err, d)
 		}
-		if n, err := Purge(dir, mentions("GONE")); n != 2 || err != nil {
-			t.Errorf("%s: %d removed, %v", name, n, err)
+		wantUnsent := map[int]int{0: 2, 1: 2, 2: 1, 3: 1, 4: 1, 5: 0, 6: 0}[acked]
+		if n, unsent, err := Purge(dir, mentions("GONE")); n != 2 || unsent != wantUnsent || err != nil {
+			t.Errorf("%s: %d removed, %d of them not sent, want %d, %v", name, n, unsent, wantUnsent, err)
 		}
-		if n, err := Purge(dir, mentions("GONE")); n != 0 || err != nil {
+		if n, _, err := Purge(dir, mentions("GONE")); n != 0 || err != nil {
 			t.Errorf("%s: again: %d removed, %v", name, n, err)
 		}
 		s := openSpool(t, dir, 3)
@@ -81,7 +82,7 @@ func TestPurgeOfDamagedFiles(t *testing.T) {
 	if err := errors.Join(os.WriteFile(damaged, torn, 0o600), os.WriteFile(only, whole[len(whole)/2:], 0o600), os.WriteFile(filepath.Join(dir, "note.txt"), []byte("GONE"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := Purge(dir, mentions("GONE")); n < 3 || err != nil {
+	if n, _, err := Purge(dir, mentions("GONE")); n < 3 || err != nil {
 		t.Errorf("%d removed, %v", n, err)
 	}
 	for _, file := range []string{path, damaged} {
@@ -97,14 +98,14 @@ func TestPurgeOfDamagedFiles(t *testing.T) {
 		t.Errorf("a segment without events is still there: %v", err)
 	}
 	for _, dir := range []string{filepath.Join(dir, "nowhere"), t.TempDir()} {
-		if n, err := Purge(dir, mentions("GONE")); n != 0 || err != nil {
+		if n, _, err := Purge(dir, mentions("GONE")); n != 0 || err != nil {
 			t.Errorf("%s: %d, %v", dir, n, err)
 		}
 	}
 	if err := os.Truncate(path, maxPurged+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Purge(dir, mentions("GONE")); err == nil {
+	if _, _, err := Purge(dir, mentions("GONE")); err == nil {
 		t.Error("a file that is too large gives no error")
 	}
 }
