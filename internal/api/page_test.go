@@ -25,8 +25,12 @@ func TestAPIPageIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != want {
-		t.Errorf("%s is not what openapi.yaml says (%v): run make docs", path, err)
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what openapi.yaml says: run make docs", path)
 	}
 }
 
