@@ -182,16 +182,22 @@ func goFiles(t *testing.T, ending string) string {
 
 func TestRecipesNameExistingFilesAndTests(t *testing.T) {
 	text := pages(t)["CONTRIBUTING.md"]
-	path := regexp.MustCompile("`((?:internal|test|docs)/[a-z0-9_/.-]+\\.(?:go|md|txtar|json|py))`")
+	path := regexp.MustCompile("`((?:client|contrib|docs|internal|test|web)/[a-z0-9_/.-]+\\.(?:css|go|json|md|mjs|py|tsx?|txtar|ya?ml))`")
 	for _, m := range path.FindAllStringSubmatch(text, -1) {
 		if _, err := os.Stat(m[1]); err != nil {
 			t.Errorf("CONTRIBUTING.md names %s: %v", m[1], err)
 		}
 	}
 	tests := goFiles(t, "_test.go")
-	own := read(t, "imports_test.go") + read(t, "warnings_test.go") + read(t, "formats_test.go")
+	root, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range root {
+		tests += read(t, file)
+	}
 	for _, name := range regexp.MustCompile(`Test[A-Z]\w+`).FindAllString(text, -1) {
-		if !strings.Contains(tests+own, "func "+name+"(") {
+		if !strings.Contains(tests, "func "+name+"(") {
 			t.Errorf("CONTRIBUTING.md names %s, which does not exist", name)
 		}
 	}

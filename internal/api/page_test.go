@@ -28,8 +28,12 @@ func TestAPIPageIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := os.ReadFile(file); err != nil || string(got) != want {
-		t.Errorf("%s is not what openapi.yaml says (%v): run make docs", file, err)
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what openapi.yaml says: run make docs", file)
 	}
 }
 

@@ -23,8 +23,12 @@ func TestReferenceIsCurrent(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := os.ReadFile(path); err != nil || string(got) != want {
-			t.Errorf("%s is not what the commands say (%v): run make docs", path, err)
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s is not what the commands say: run make docs", path)
 		}
 	}
 }

@@ -177,7 +177,7 @@ func ParseMix(text string) (Mix, error) {
 		name, number, given := strings.Cut(item, "=")
 		p, share := Persona(name), 1.0
 		if _, known := traits()[p]; !known {
-			return nil, fmt.Errorf("%q: want healthy or mixed, or hostile, or personas with their shares, such as quota=0.5,dead=0.1, of %v", text, Personas())
+			return nil, fmt.Errorf("%q: want healthy or mixed, or hostile, or personas with their shares, such as quota=0.5,dead=0.1, of %v", text, append(Personas(), HostilePersonas()...))
 		}
 		if _, twice := m[p]; twice {
 			return nil, fmt.Errorf("%q: %s is there twice", text, p)

@@ -109,7 +109,7 @@ func TestPersonas(t *testing.T) {
 			return len(d.hostOf(v.n.Index).Peerstore().Addrs(v.ID())) > 0
 		})
 	}
-	for persona, check := range map[Persona]func(*testing.T, visit){
+	checks := map[Persona]func(*testing.T, visit){
 		Healthy: func(t *testing.T, v visit) { shakesHands(t, v); hello(t, v) },
 		Hang: func(t *testing.T, v visit) {
 			s, err := v.NewStream(t.Context(), v.id, p2p.ProtoStatusV2)
@@ -198,7 +198,16 @@ func TestPersonas(t *testing.T) {
 				t.Errorf("agent %q", got)
 			}
 		},
-	} {
+	}
+	elsewhere := []Persona{Dead, Gone, NoEth2, Quota, Unlisted} // TestDeadEnds, TestPacketFilter, TestInbound
+	for _, persona := range Personas() {
+		check, ok := checks[persona]
+		if !ok {
+			if !slices.Contains(elsewhere, persona) {
+				t.Errorf("nothing checks what %s does", persona)
+			}
+			continue
+		}
 		t.Run(string(persona), func(t *testing.T) {
 			v := visit{crawler: newCrawler(t), n: nodes[persona]}
 			var err error

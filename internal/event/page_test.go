@@ -46,8 +46,12 @@ func TestEventsPageIsCurrent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != p.String() {
-		t.Errorf("%s is not what the types say (%v): run make docs", path, err)
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != p.String() {
+		t.Errorf("%s is not what the types say: run make docs", path)
 	}
 }
 
