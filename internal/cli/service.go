@@ -36,7 +36,8 @@ func (in invocation) newService() (*app.Service, error) {
 	ignoreClosedPipes()
 	in.warnOpenDirectory()
 	return app.NewService(app.ServiceConfig{
-		Stderr: in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics), Profiles: in.cmd.Bool(flagPprof),
+		Version: readBuild().Version,
+		Stderr:  in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics), Profiles: in.cmd.Bool(flagPprof),
 	})
 }
 
