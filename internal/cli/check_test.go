@@ -43,7 +43,7 @@ func TestCheckWarns(t *testing.T) {
 	}
 	for _, want := range []string{
 		"\nWARN    consumer  segments of 250000 rows or 1m0s; no estimates, because the number of active validators of ", "is unknown: give --active-validators or --beacon-api\n",
-		"\nWARN    data-dir  " + open + " is writable and not in use, and other users may open the data directory",
+		"\nWARN    data-dir  " + open + " is writable and not in use, ", " GB free, and other users may open the data directory",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
