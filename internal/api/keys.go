@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -114,6 +115,9 @@ type keyring struct {
 	keys []key
 }
 
+// ErrKeysFile is the error of Listen when the keys file cannot be used.
+var ErrKeysFile = errors.New("keys file")
+
 // openKeys reads a keys file; an empty path has no keys. report is called with nil when a new
 // content was taken up, and with the error otherwise.
 func openKeys(path string, report func(error)) (*keyring, error) {
@@ -128,10 +132,10 @@ func openKeys(path string, report func(error)) (*keyring, error) {
 		report(err)
 	}}
 	if _, err := k.read(); err != nil { // which names the path
-		return nil, fmt.Errorf("keys file: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrKeysFile, err)
 	}
 	if err := k.open(); err != nil {
-		return nil, fmt.Errorf("keys file %s: %w", path, err)
+		return nil, fmt.Errorf("%w %s: %w", ErrKeysFile, path, err)
 	}
 	return k, nil
 }

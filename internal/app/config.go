@@ -13,6 +13,7 @@ const (
 	OptMeanBalance      = "mean-balance"
 	OptDataDir          = "data-dir"
 	OptGeo              = "geo"
+	OptAPIKeys          = "api-keys"
 	OptHTTP             = "http"
 	OptListen           = "listen"
 	OptMetrics          = "metrics"

@@ -21,6 +21,7 @@ import (
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/mirror"
+	"github.com/chainbound/valtrack/internal/sentry"
 )
 
 // ConsumerConfig is everything that a consumer is built from.
@@ -45,6 +46,8 @@ type ConsumerConfig struct {
 	// Mirror copies the datasets if it has a Location, Credentials and Retention; the rest is
 	// set here.
 	Mirror mirror.Config
+	// Exclude are nodes whose events are not stored; nil for none.
+	Exclude *sentry.Exclude
 	// Geo are the files of the user's databases of places.
 	Geo []string
 	// DevnetPlaces gives the nodes of a simulated network the places of public addresses,
@@ -258,6 +261,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	g.Go(func() error { return c.datasets.estimates.follow(ctx, c.datasets.currentTracker) })
 	g.Go(func() error { return c.datasets.runCopy(ctx) })
 	g.Go(func() error { return c.http.run(ctx) })
+	g.Go(func() error { c.storage.exclude.Follow(ctx, c.svc.log); return nil })
 	g.Go(func() error { return c.places.Run(ctx) })
 	err := g.Wait()
 	c.storage.logStopped()

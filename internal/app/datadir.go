@@ -70,6 +70,33 @@ func CheckDataDir(dir string, use DirUse) (above string, err error) {
 	return "", nil
 }
 
+// CheckDataDirInUse is CheckDataDir for a directory that the command may be running in already.
+func CheckDataDirInUse(dir string, use DirUse) (above string, err error) {
+	if err := checkDataDir(dir, use); err != nil {
+		return "", err
+	}
+	return checkPlace(dir)
+}
+
+// Holders describes the running processes that have the roles of use in a data directory.
+func Holders(dir string, use DirUse) (holders []string, err error) {
+	for _, r := range []struct {
+		used       bool
+		file, role string
+	}{{use.Sentry, roleSentry + ".lock", roleSentry}, {use.Consumer, dataset.LockFile, roleConsumer}} {
+		if !r.used {
+			continue
+		}
+		err := diskio.CheckLock(filepath.Join(dir, r.file))
+		if held, locked := errors.AsType[*diskio.LockedError](err); locked {
+			holders = append(holders, held.Holder()+", a running "+r.role)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, ConfigErrorf("--%s %q: %w", OptDataDir, dir, err)
+		}
+	}
+	return holders, nil
+}
+
 // checkDataDir is CheckDataDir without the locks, which a consumer waits for.
 func checkDataDir(dir string, use DirUse) error {
 	if above, err := checkPlace(dir); err != nil || above != "" {

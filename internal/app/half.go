@@ -75,6 +75,7 @@ func (h *half) run(ctx context.Context) error {
 	g.Go(func() error { return h.datasets.estimates.follow(following, h.datasets.currentTracker) })
 	g.Go(func() error { return h.storage.runMirror(following) })
 	g.Go(func() error { return h.datasets.runCopy(following) })
+	g.Go(func() error { h.storage.exclude.Follow(following, h.storage.log); return nil })
 	g.Go(func() error {
 		defer stop()
 		return h.storage.consumer.Run(ctx)

@@ -95,6 +95,9 @@ func HTTPError(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return ConfigErrorf("--%s: %w; choose another address, or '' for none", OptHTTP, err)
 	}
+	if errors.Is(err, api.ErrKeysFile) {
+		return ConfigErrorf("--%s: %w", OptAPIKeys, err)
+	}
 	return ConfigErrorf("--%s: %w", OptHTTP, err)
 }
 

@@ -71,6 +71,11 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 		return nil, err
 	}
 	p.add(func() { p.dir.close() })
+	// Before anything is made: an address that is in use ends a start.
+	if p.http, err = listenHTTP(cfg.Consumer.HTTP, svc); err != nil {
+		return nil, err
+	}
+	p.add(p.http.close)
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
@@ -122,10 +127,6 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 		return err
 	}
 	p.add(n.close)
-	if p.http, err = listenHTTP(cfg.Consumer.HTTP, svc); err != nil {
-		return err
-	}
-	p.add(p.http.close)
 	p.http.source(cfg.Consumer, p.places, p.dir.check, p.storage.Load)
 	p.broker, err = OpenBroker(ctx, cfg.Consumer.NATS, cfg.Consumer.DataDir,
 		bus.Options{Name: "valtrack run", Access: cfg.Consumer.Access, InBackground: true, Log: svc.log})

@@ -25,6 +25,8 @@ const (
 
 // ServiceConfig is the configuration that all commands that run until they are stopped share.
 type ServiceConfig struct {
+	// Version is that of the program.
+	Version string
 	// Stderr gets the log and the status line.
 	Stderr *telemetry.LogWriter
 	// NewLogger makes the logger that writes to w, which ends on Stderr.
@@ -65,6 +67,8 @@ func NewService(cfg ServiceConfig) (*Service, error) {
 	s.ready.setReason("starting")
 	telemetry.Register(s.metrics, cfg.Stderr.Dropped,
 		telemetry.Counter("valtrack_log_lines_dropped_total", "Log lines dropped because nobody read the output.", func(lines uint64) uint64 { return lines }))
+	telemetry.Register(s.metrics, func() string { return cfg.Version },
+		telemetry.GaugeBy("valtrack_build_info", "version", "Always 1; the label is the version of the program.", func(version string) map[string]int { return map[string]int{version: 1} }))
 	var err error
 	s.log, err = cfg.NewLogger(s.status)
 	return s, err

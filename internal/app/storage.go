@@ -23,6 +23,7 @@ import (
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/mirror"
+	"github.com/chainbound/valtrack/internal/sentry"
 	"github.com/chainbound/valtrack/internal/telemetry"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
@@ -159,6 +160,7 @@ type storage struct {
 	broker       *Broker
 	subscription *bus.Subscription
 	consumer     *consumer.Consumer
+	exclude      *sentry.Exclude
 	mirror       *mirror.Mirror // nil when there is none
 	copyFigures  func() []slog.Attr
 	log          *slog.Logger
@@ -205,6 +207,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	settings.Log, settings.Tracker, settings.Places = svc.log, d.tracker, d.places
 	settings.NoTracker, settings.OpenTracker = d.estimates.unavailable, d.estimates.reopen
 	settings.Network, settings.GenesisValidatorsRoot = cfg.Network.Name, cfg.Network.GenesisValidatorsRoot
+	settings.Excluded = excludedBy(cfg.Exclude)
 	settings.OnRoot = func(root eth2.Root) error {
 		use := cfg.dirUse()
 		use.Network.GenesisValidatorsRoot = root
@@ -218,7 +221,7 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
-	s := &storage{broker: b, subscription: sub, consumer: c, mirror: m, copyFigures: d.copyFigures, log: svc.log}
+	s := &storage{exclude: cfg.Exclude, broker: b, subscription: sub, consumer: c, mirror: m, copyFigures: d.copyFigures, log: svc.log}
 	d.consumer = c
 	svc.storing.consumer.Store(c)
 	if d.tracker != nil || settings.NoTracker != nil {

@@ -27,10 +27,36 @@ import (
 func (p *program) checkCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "check", Usage: "validate the configuration and connect to the services it names, changing nothing",
-		Description: "Accepts the options of sentry, consumer and run, and reports what would not work.",
-		Flags:       slices.Concat([]cli.Flag{jsonFlag()}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
-		Commands:    []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
+		Description: "Accepts the options of sentry, consumer and run, and reports what would not work when the command\n" +
+			"that --" + flagRole + " names starts with them. Beside a running one give --" + flagRunning + ".",
+		Flags: slices.Concat([]cli.Flag{
+			jsonFlag(),
+			text(flagRole, roleRun, "command whose start is checked: "+strings.Join(checkRoles(), ", ")),
+			toggle(flagRunning, "accept that the ports and the data directory are in use by that command, already running"),
+		}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
+		Commands: []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
 	}, runCheck)
+}
+
+// Flags of check.
+const (
+	flagRole    = "role"
+	flagRunning = "running"
+)
+
+// Values of --role.
+const (
+	roleSentry   = "sentry"
+	roleConsumer = "consumer"
+	roleRun      = "run"
+)
+
+func checkRoles() []string { return []string{roleSentry, roleConsumer, roleRun} }
+
+// checks reports whether the role is one that --role names.
+func (in invocation) checks(role string) bool {
+	named := in.cmd.String(flagRole)
+	return named == role || named == roleRun
 }
 
 // checkView is one line of `check --json`.
@@ -54,27 +80,35 @@ func runCheck(ctx context.Context, in invocation) error {
 	if err := in.noArguments(); err != nil {
 		return err
 	}
+	if role := in.cmd.String(flagRole); !slices.Contains(checkRoles(), role) {
+		return usagef("--%s %q: want %s", flagRole, role, strings.Join(checkRoles(), ", "))
+	}
+	isRun, consumes := in.checks(roleSentry) && in.checks(roleConsumer), in.checks(roleConsumer)
 	checks := []struct {
-		name string
-		run  func(context.Context) (string, error)
+		name    string
+		applies bool
+		run     func(context.Context) (string, error)
 	}{
-		{"logging", in.checkLogging},
-		{"network", in.checkNetwork},
-		{"sentry", in.checkSentry},
-		{"consumer", in.checkConsumer},
-		{"places", in.checkPlaces},
-		{"devnet", in.checkDevnet},
-		{"service", in.checkService},
-		{"data-dir", in.checkDataDir},
-		{"ports", in.checkPorts},
-		{"http", in.checkHTTP},
-		{"mirror", in.checkMirror},
-		{"nats", in.checkNATS},
-		{"clickhouse", in.checkClickHouse},
+		{"logging", true, in.checkLogging},
+		{"network", true, in.checkNetwork},
+		{"sentry", in.checks(roleSentry), in.checkSentry},
+		{"consumer", consumes, in.checkConsumer},
+		{"places", consumes, in.checkPlaces},
+		{"devnet", isRun, in.checkDevnet},
+		{"service", true, in.checkService},
+		{"data-dir", true, in.checkDataDir},
+		{"ports", in.checks(roleSentry) || in.cmd.String(flagMetrics) != "", in.checkPorts},
+		{"http", consumes, in.checkHTTP},
+		{"mirror", consumes, in.checkMirror},
+		{"nats", true, in.checkNATS},
+		{"clickhouse", consumes, in.checkClickHouse},
 	}
 	var first error
 	var views []checkView
 	for _, c := range checks {
+		if !c.applies {
+			continue
+		}
 		detail, err := c.run(ctx)
 		warning, warned := errors.AsType[checkWarning](err)
 		view := checkView{Check: c.name, OK: err == nil || warned, Warning: warned, Detail: detail}
@@ -117,7 +151,15 @@ func (in invocation) checkNetwork(context.Context) (string, error) {
 	if in.simulated() {
 		return "devnet, in the process of 'valtrack run'", nil
 	}
-	n, _, err := in.readDataNetwork()
+	n, decided, err := in.readDataNetwork()
+	if err == nil && !in.checks(roleSentry) {
+		if !decided {
+			return "that of the first event", nil
+		}
+		if n.Missing != nil {
+			return "", checkWarning("events are stored without estimates: " + n.Missing.Error())
+		}
+	}
 	if err == nil {
 		err = n.Missing
 	}
@@ -215,11 +257,22 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	above, err := app.CheckDataDir(path, use)
+	running, err := in.running(use)
+	if err != nil {
+		return "", err
+	}
+	check := app.CheckDataDir
+	if running != "" {
+		check = app.CheckDataDirInUse
+	}
+	above, err := check(path, use)
 	if err != nil {
 		return "", err
 	}
 	detail := path + " is writable and not in use"
+	if running != "" {
+		detail = path + " is writable, and held by " + running
+	}
 	if above != "" {
 		detail = fmt.Sprintf("%s will be created in %s", path, above)
 	}
@@ -247,8 +300,38 @@ const (
 	littleFree = 2e9
 )
 
-// dirUse is what 'run' does with the data directory.
+// running names the processes that hold the data directory, with --running; empty if there are none.
+func (in invocation) running(use app.DirUse) (string, error) {
+	if !in.cmd.Bool(flagRunning) {
+		return "", nil
+	}
+	holders, err := app.Holders(in.cmd.String(flagDataDir), use)
+	return strings.Join(holders, " and "), err
+}
+
+// inUse is what to say of an address that err says is in use, if a process of ours that runs in the data
+// directory explains that.
+func (in invocation) inUse(err error) (detail string, ok bool) {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return "", false
+	}
+	use, err := in.dirUse()
+	if err != nil {
+		return "", false
+	}
+	running, err := in.running(use)
+	return "in use, as is to be expected while " + running + " runs", err == nil && running != ""
+}
+
+// dirUse is what the command of --role does with the data directory.
 func (in invocation) dirUse() (app.DirUse, error) {
+	use, err := in.runUse()
+	use.Sentry, use.Consumer = in.checks(roleSentry), in.checks(roleConsumer)
+	return use, err
+}
+
+// runUse is what 'run' does with the data directory.
+func (in invocation) runUse() (app.DirUse, error) {
 	cfg := app.PipelineConfig{Consumer: app.ConsumerConfig{Durable: in.cmd.String(flagName)}}
 	if in.simulated() {
 		d, err := in.devnetConfig()
@@ -264,17 +347,37 @@ func (in invocation) dirUse() (app.DirUse, error) {
 
 // checkPorts binds the sentry's ports and --metrics, and frees them again.
 func (in invocation) checkPorts(ctx context.Context) (string, error) {
+	var details []string
 	if addr := in.cmd.String(flagMetrics); addr != "" {
 		s, err := telemetry.Listen(addr, telemetry.NewRegistry(), nil, false, slog.New(slog.DiscardHandler))
-		if err != nil {
+		if held, ok := in.inUse(err); ok {
+			details = append(details, addr+" is "+held)
+		} else if err != nil {
 			return "", usagef("--%s: %w", flagMetrics, err)
+		} else {
+			s.Close()
+			details = append(details, addr+" is free")
 		}
-		s.Close()
 	}
-	var cfg app.SentryConfig
-	if err := in.addressConfig(&cfg); err != nil {
-		return "", err
+	if in.checks(roleSentry) {
+		var cfg app.SentryConfig
+		if err := in.addressConfig(&cfg); err != nil {
+			return "", err
+		}
+		ports := fmt.Sprintf("TCP and UDP %d, UDP %d are ", cfg.Port, cfg.QUICPort)
+		err := bindPorts(ctx, cfg)
+		if held, ok := in.inUse(err); ok {
+			details = append(details, ports+held)
+		} else if err != nil {
+			return "", err
+		} else {
+			details = append(details, ports+"free")
+		}
 	}
+	return strings.Join(details, "; "), nil
+}
+
+func bindPorts(ctx context.Context, cfg app.SentryConfig) error {
 	for _, addr := range cfg.Listen {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", netip.AddrPortFrom(addr, cfg.Port).String())
@@ -282,16 +385,16 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 			if addr.Is6() && addr.IsUnspecified() && !errors.Is(err, syscall.EADDRINUSE) {
 				continue // a host without IPv6
 			}
-			return "", app.PortError(err)
+			return app.PortError(err)
 		}
 		l.Close()
 		for _, udp := range []uint16{cfg.Port, cfg.QUICPort} {
 			p, err := lc.ListenPacket(ctx, "udp", netip.AddrPortFrom(addr, udp).String())
 			if err != nil {
-				return "", app.PortError(err)
+				return app.PortError(err)
 			}
 			p.Close()
 		}
 	}
-	return fmt.Sprintf("TCP and UDP %d, UDP %d are free", cfg.Port, cfg.QUICPort), nil
+	return nil
 }

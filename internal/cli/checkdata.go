@@ -89,7 +89,7 @@ func (in invocation) failedCheck(v checkDataView) error {
 	case !v.Health.OK():
 		return errForeign
 	case v.Missing+v.MissingRows > in.cmd.Uint64(flagAllowMissing), holes && !in.cmd.IsSet(flagAllowMissing):
-		return fmt.Errorf("%d events and %d rows are missing: restore them from a backup, wait for those still in transit, or accept the loss with --%s %d",
+		return fmt.Errorf("%d events and %d rows are missing: restore them from a backup, bring those from before this consumer first ran from the data directory of another with 'valtrack import', wait for those still in transit, or accept the loss with --%s %d",
 			v.Missing, v.MissingRows, flagAllowMissing, v.Missing+v.MissingRows)
 	case v.Tracker != "":
 		return errTracker

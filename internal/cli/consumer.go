@@ -54,6 +54,7 @@ func (p *program) consumerCommand() *cli.Command {
 			strings.Join(dataset.Tables(), ", ") + "\nin --data-dir. A second one in the same --data-dir, or with the same --name,\n" +
 			"stands by and takes over when the first one stops.",
 		Flags: slices.Concat(consumerFlags(), natsFlags(), serviceFlags(), []cli.Flag{
+			excludeFlag(),
 			text(flagForget, "", "delete this durable from the stream, which then stops keeping events for it, and exit; with --nats embedded, from the stream in --data-dir while no process is running on it"),
 		}),
 	}, runConsumer)
@@ -90,6 +91,11 @@ func (in invocation) consumerConfig(net app.DirNetwork, defaultNATS string) (app
 	}
 	if err := cfg.Storing.Check(); err != nil {
 		return cfg, usagef("--%s, --%s, --%s, --%s: %w", flagSegmentRows, flagSegmentAge, flagCompact, flagRetention, err)
+	}
+	if path := in.cmd.String(flagExclude); path != "" {
+		if cfg.Exclude, err = loadExclude(path); err != nil {
+			return cfg, err
+		}
 	}
 	if cfg.Access, err = in.natsAccess(); err != nil {
 		return cfg, err

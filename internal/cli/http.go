@@ -22,7 +22,7 @@ import (
 // Flags of the API.
 const (
 	flagHTTP     = app.OptHTTP
-	flagAPIKeys  = "api-keys"
+	flagAPIKeys  = app.OptAPIKeys
 	flagHTTPCert = "http-cert"
 	flagHTTPKey  = "http-key"
 	flagOrigin   = "http-origin"
@@ -94,6 +94,9 @@ func (in invocation) checkHTTP(context.Context) (string, error) {
 	}
 	cfg.Log = slog.New(slog.DiscardHandler)
 	s, err := api.Listen(cfg.Config)
+	if held, ok := in.inUse(err); ok {
+		return cfg.Address + " is " + held, nil
+	}
 	if errors.Is(err, syscall.EADDRINUSE) && cfg.Default {
 		return "", checkWarning(fmt.Sprintf("%s is in use: the API and the dashboard would not be served; give --%s ADDR for another address, or --%s '' for none", cfg.Address, flagHTTP, flagHTTP))
 	}

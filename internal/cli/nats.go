@@ -80,10 +80,16 @@ func (in invocation) dialNATS(ctx context.Context, url string) (*bus.Conn, error
 }
 
 func (in invocation) checkNATS(ctx context.Context) (string, error) {
-	url := in.cmd.String(flagNATS)
+	url, role := in.cmd.String(flagNATS), in.cmd.String(flagRole)
+	if role == roleConsumer {
+		url = cmp.Or(url, app.DefaultNATS)
+	}
 	switch url {
 	case "":
 		_, err := in.natsAccess()
+		if role == roleSentry {
+			return "not given: events go to log files in --" + flagDataDir, err
+		}
 		return "not given: sentry writes log files, run embeds a server, consumer uses " + app.DefaultNATS, err
 	case app.EmbeddedNATS:
 		_, err := in.natsAccess()
@@ -93,7 +99,7 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	defer cancel()
 	conn, err := in.dialNATS(ctx, url)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w; start the NATS server there, or give another with --%s", err, flagNATS)
 	}
 	defer conn.Close()
 	if err := conn.CheckJetStream(ctx); err != nil {

@@ -55,7 +55,7 @@ func sentryFlags() []cli.Flag {
 		number(flagWatchEpochs, sentry.DefaultWatchEpochs, "number of whole epochs for which a node is watched at a time"),
 		number(flagMaxWatched, sentry.DefaultMaxWatched, "maximum number of nodes watched at the same time, within nine tenths of max-connections, less dialers; 0 watches none"),
 		text(flagShard, "", "I/N: dial only the I-th of N parts of the network, from 1/N to N/N, by node id"),
-		text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line"),
+		excludeFlag(),
 		text(flagCrawlerID, "", "crawler_id of every event (default: an id kept in the data directory)"),
 		text(flagLocation, "", "crawler_location of every event, such as a region"),
 		contactFlag(),
@@ -198,6 +198,12 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		}
 	}
 	return nil
+}
+
+// excludeFlag is of the sentry, which leaves these nodes alone, and of the consumer, which stores nothing
+// about them.
+func excludeFlag() cli.Flag {
+	return text(flagExclude, "", "file of peer ids, node ids, IP addresses and networks to exclude, one per line: never visited, and not stored")
 }
 
 // loadExclude reads the file of --exclude.

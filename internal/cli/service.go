@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/chainbound/valtrack/internal/app"
+	"github.com/chainbound/valtrack/internal/buildinfo"
 	"github.com/chainbound/valtrack/internal/telemetry"
 )
 
@@ -36,7 +37,8 @@ func (in invocation) newService() (*app.Service, error) {
 	ignoreClosedPipes()
 	in.warnOpenDirectory()
 	return app.NewService(app.ServiceConfig{
-		Stderr: in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics), Profiles: in.cmd.Bool(flagPprof),
+		Version: buildinfo.Read().Version,
+		Stderr:  in.stderr, Repaint: in.decorated(), NewLogger: in.logger, StatusEvery: every, Metrics: in.cmd.String(flagMetrics), Profiles: in.cmd.Bool(flagPprof),
 	})
 }
 

@@ -49,7 +49,8 @@ func TestSystemdUnits(t *testing.T) {
 		if own := "EnvironmentFile=-/etc/valtrack/" + start[1] + ".env\n"; start[1] != "run" && !strings.Contains(string(text), own) {
 			t.Errorf("%s has no %q: two processes cannot serve metrics at one address", file, own)
 		}
-		for _, want := range []string{"RestartPreventExitStatus=2\n", "Environment=" + variableOf(flagDataDir) + "=", "EnvironmentFile=-/etc/valtrack/valtrack.env\n"} {
+		for _, want := range []string{"RestartPreventExitStatus=2\n", "Environment=" + variableOf(flagDataDir) + "=",
+			"ExecStartPre=/usr/bin/touch /var/lib/valtrack/exclude.txt\n", "Environment=" + variableOf(flagExclude) + "=/var/lib/valtrack/exclude.txt\n", "EnvironmentFile=-/etc/valtrack/valtrack.env\n"} {
 			if !strings.Contains(string(text), want) {
 				t.Errorf("%s has no %q", file, want)
 			}

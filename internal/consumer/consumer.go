@@ -14,6 +14,7 @@ import (
 	"github.com/chainbound/valtrack/internal/bus"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
@@ -80,6 +81,10 @@ type Config struct {
 	// then called until it gives one, or nil when there can be none.
 	NoTracker   error
 	OpenTracker func(context.Context) (*tracker.Tracker, error)
+	// Excluded, unless it is nil, reports whether a message is about an excluded node: e is its
+	// event, or nil for data that is none. Such a message is acknowledged and its content
+	// is not stored anywhere. It is called by one goroutine at a time.
+	Excluded func(e event.Event, data []byte) bool
 	// Places, unless it is nil, finds where nodes are.
 	Places *geo.Locator
 	Log    *slog.Logger
@@ -141,6 +146,7 @@ type Stats struct {
 	// OtherNetwork counts those of another network among Rejected, and NotKept those for
 	// which the file of rejected events has no room.
 	OtherNetwork, NotKept uint64
+	Excluded              uint64    // messages about excluded nodes
 	Duplicates            uint64    // messages of events that are stored already
 	Conflicts             uint64    // messages with other content than what is stored under their key
 	Pending               int       // messages that wait for their segment's commit

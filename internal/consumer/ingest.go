@@ -36,6 +36,7 @@ type ingest struct {
 	contents *contents        // of these, and of earlier segments
 	pending  []bus.Delivery   // to be acknowledged with it
 	events   uint64           // stored with it
+	excluded uint64           // left out of it
 	clocks   clockErrors      // of these events
 	stopping bool
 	// rejectTimer runs while rejected messages wait for their fsync; see rejected.go.
@@ -120,6 +121,10 @@ func (in *ingest) process(m bus.Message) {
 		in.reject(m, err)
 		return
 	}
+	if in.cfg.Excluded != nil && in.cfg.Excluded(e, m.Data) {
+		in.leaveOut(m, e)
+		return
+	}
 	off := event.ClockError(e, m.Time)
 	err = in.learnRoot(common.GenesisValidatorsRoot)
 	if err == nil {
@@ -140,6 +145,28 @@ func (in *ingest) process(m bus.Message) {
 	in.events++
 	in.keys.Add(producer, counter)
 	in.contents.remember(producer, counter, m)
+	in.hold(m.Delivery)
+}
+
+// leaveOut covers an event about an excluded node without its rows, as a purge would leave it: it is
+// not missing, and not stored when it comes again.
+func (in *ingest) leaveOut(m bus.Message, e event.Event) {
+	var tables []string
+	switch e.(type) {
+	case *event.PeerDiscovered:
+		tables = []string{dataset.Discovery}
+	case *event.MetadataReceived:
+		tables = []string{dataset.Metadata, dataset.ValidatorMetadata}
+	case *event.VisitEnded:
+		tables = []string{dataset.Visit}
+	}
+	if err := in.writer.LeaveOut(tables...); err != nil {
+		in.pending = append(in.pending, m.Delivery)
+		in.block(err)
+		return
+	}
+	in.excluded++
+	in.keys.Add(keyOf(m))
 	in.hold(m.Delivery)
 }
 
@@ -258,6 +285,7 @@ func (in *ingest) commit() {
 	in.count(func(s *Stats) {
 		failed, s.Err = s.Err != nil, nil
 		s.Stored += in.events
+		s.Excluded += in.excluded
 		s.ClockErrors = in.clocks.addTo(s.ClockErrors)
 		s.Pending = 0
 		s.Segments++

@@ -9,6 +9,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 		telemetry.Counter("valtrack_consumer_events_rejected_total", "Events that were invalid or belonged to another network.", func(s Stats) uint64 { return s.Rejected }),
 		telemetry.Counter("valtrack_consumer_events_other_network_total", "Rejected events that belonged to another network than the data directory's.", func(s Stats) uint64 { return s.OtherNetwork }),
 		telemetry.Counter("valtrack_consumer_events_not_kept_total", "Rejected events of other networks that were not kept because rejected_events.ndjson is full.", func(s Stats) uint64 { return s.NotKept }),
+		telemetry.Counter("valtrack_consumer_events_excluded_total", "Messages about nodes in the --exclude file, which were acknowledged and not stored.", func(s Stats) uint64 { return s.Excluded }),
 		telemetry.Counter("valtrack_consumer_duplicates_total", "Messages whose events were already stored.", func(s Stats) uint64 { return s.Duplicates }),
 		telemetry.Counter("valtrack_consumer_key_conflicts_total", "Messages whose content differs from what is stored under their key; each version is kept once with the rejected events.", func(s Stats) uint64 { return s.Conflicts }),
 		telemetry.Counter("valtrack_consumer_segments_total", "Segments committed.", func(s Stats) uint64 { return s.Segments }),

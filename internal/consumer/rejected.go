@@ -155,6 +155,10 @@ func (r *rejectedFile) Close() error { return r.file.Close() }
 // reject ends the redelivery of a message that cannot be stored, as soon as it is kept next
 // to the datasets. Messages share an fsync.
 func (in *ingest) reject(m bus.Message, reason error) {
+	if in.cfg.Excluded != nil && in.cfg.Excluded(nil, m.Data) {
+		in.rejectExcluded(m)
+		return
+	}
 	hash := in.rejected.hash(m)
 	if in.rejected.seen.has(hash) {
 		in.count(func(s *Stats) { s.Duplicates++ })
@@ -173,6 +177,17 @@ func (in *ingest) reject(m bus.Message, reason error) {
 	if len(in.rejected.waiting) >= maxRejects {
 		in.syncRejected()
 	}
+}
+
+// rejectExcluded ends the redelivery of a message about an excluded node that cannot be stored, and
+// keeps no more of it than its key, until the next start.
+func (in *ingest) rejectExcluded(m bus.Message) {
+	producer, counter := keyOf(m)
+	key := dataset.Coverage{}
+	addRejected(key, producer, counter)
+	in.rejected.remember(key)
+	in.count(func(s *Stats) { s.Excluded++ })
+	in.logFailed("term", m.Term())
 }
 
 // keepRejected adds a message to the batch, or returns it to the stream.

@@ -29,7 +29,7 @@ func (in *ingest) block(err error) {
 // reset begins a new open segment.
 func (in *ingest) reset() {
 	clear(in.pending)
-	in.keys, in.pending, in.events, in.clocks = dataset.Coverage{}, in.pending[:0], 0, nil
+	in.keys, in.pending, in.events, in.excluded, in.clocks = dataset.Coverage{}, in.pending[:0], 0, 0, nil
 	in.count(func(s *Stats) { s.Pending = 0 })
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/crashpoint"
@@ -41,11 +42,15 @@ func (w *Writer) commit(keys Coverage) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range w.open.parts {
+	for i, p := range w.open.parts {
 		if err := w.step("finish " + p.table()); err != nil {
 			return err
 		}
 		entries[footerTable] = p.table()
+		delete(entries, footerPurged)
+		if n := w.open.left[i]; n > 0 {
+			entries[footerPurged] = strconv.FormatInt(n, 10)
+		}
 		if err := p.finish(entries); err != nil {
 			return err
 		}

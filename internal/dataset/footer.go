@@ -24,7 +24,7 @@ const (
 	footerSeqs    = "valtrack.seqs"    // event keys, as JSON of a Coverage
 	footerStored  = "valtrack.stored"  // of the newest commit, Unix milliseconds
 	footerSorted  = "valtrack.sorted"  // how the rows are sorted
-	footerPurged  = "valtrack.purged"  // number of rows that Purge removed
+	footerPurged  = "valtrack.purged"  // number of rows that Purge removed, or LeaveOut counted
 	footerTable   = "valtrack.table"
 	footerProgram = "valtrack.program" // version and commit of the program that wrote the file
 	footerRows    = "valtrack.rows"    // rows that were committed, by table, as JSON
@@ -42,7 +42,7 @@ type footer struct {
 	keys   Coverage
 	stored int64 // Unix milliseconds
 	sorted bool
-	purged int64 // rows that Purge removed
+	purged int64 // rows that Purge removed, or LeaveOut counted
 	table  string
 	// committed counts the rows of the part's segments in all tables, those that Purge removed
 	// too: each table says what the others must have. Nil when it is not known.

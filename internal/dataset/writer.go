@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ type segment struct {
 	dir   string       // in _staging
 	parts []stagedPart // one per table, in the order of the registry
 	rows  []int64      // of each part
+	left  []int64      // rows that LeaveOut counted, of each part
 	// moving is that parts may have been renamed: what is left in _staging says to Recover, also
 	// in another process, that they were not committed.
 	moving bool
@@ -61,9 +63,23 @@ type segment struct {
 func (s *segment) committed() map[string]int64 {
 	out := make(map[string]int64, len(s.parts))
 	for i, p := range s.parts {
-		out[p.table()] = s.rows[i]
+		out[p.table()] = s.rows[i] + s.left[i]
 	}
 	return out
+}
+
+// LeaveOut has the open segment count a row of each table that is not stored, as if a purge had
+// removed it: its event's key is committed with the others.
+func (w *Writer) LeaveOut(tables ...string) error {
+	if err := w.ensureOpen(); err != nil {
+		return err
+	}
+	for i, p := range w.open.parts {
+		if slices.Contains(tables, p.table()) {
+			w.open.left[i]++
+		}
+	}
+	return nil
 }
 
 // Open locks the data directory (ErrLocked when another process writes it),
@@ -200,7 +216,7 @@ func openSegment(dir string) (*segment, error) {
 		}
 		s.parts = append(s.parts, p)
 	}
-	s.rows = make([]int64, len(s.parts))
+	s.rows, s.left = make([]int64, len(s.parts)), make([]int64, len(s.parts))
 	return s, nil
 }
 

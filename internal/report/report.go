@@ -352,20 +352,20 @@ func (r *Report) addVisit(row dataset.VisitRow) error {
 func (n *Node) inWindow() bool { return n.discovered || n.visited || n.connected }
 
 // AllNodes lists the nodes of which there are rows in the report's range: those with the
-// most validators first, then the most observed.
+// most validators first, then the most observed. Other sentries of this program are no nodes, as
+// in totals: see LeftOut.
 func (r *Report) AllNodes() []*Node {
 	nodes := slices.Collect(maps.Values(r.nodes))
-	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return !n.inWindow() })
+	nodes = slices.DeleteFunc(nodes, func(n *Node) bool { return !n.inWindow() || n.sentry() })
 	slices.SortFunc(nodes, func(x, y *Node) int {
 		return cmp.Or(cmp.Compare(y.validators(), x.validators()), cmp.Compare(y.Observations, x.Observations), cmp.Compare(x.ID, y.ID))
 	})
 	return nodes
 }
 
-// Nodes lists those of AllNodes that completed a handshake, or were watched after one. Other
-// sentries of this program are no nodes, as in totals: see LeftOut.
+// Nodes lists those of AllNodes that completed a handshake, or were watched after one.
 func (r *Report) Nodes() []*Node {
-	return slices.DeleteFunc(r.AllNodes(), func(n *Node) bool { return !n.reached() || n.sentry() })
+	return slices.DeleteFunc(r.AllNodes(), func(n *Node) bool { return !n.reached() })
 }
 
 // LeftOut says how many other sentries of this program Nodes leaves out; empty for none.

@@ -66,3 +66,20 @@ func TestViewsOfANode(t *testing.T) {
 		t.Errorf("of one sentry: %s", p)
 	}
 }
+
+// Other sentries are in no list of nodes, neither of a report nor of an export.
+func TestOtherSentriesAreNoNodes(t *testing.T) {
+	rows := append(met("a", hour(1), "v8.0.1", "/ip4/203.0.113.7/tcp/9000"), met("s", hour(1), "v0.1.0", "/ip4/203.0.113.8/tcp/9000")...)
+	row := rows[2].(dataset.ValidatorRow)
+	row.Client = "valtrack"
+	rows[2] = row
+	r := reportOf(t, dataset.Range{}, rows...)
+	for list, nodes := range map[string][]*Node{"AllNodes": r.AllNodes(), "Nodes": r.Nodes()} {
+		if len(nodes) != 1 || nodes[0].ID != "a" {
+			t.Errorf("%s has %d nodes, want a alone", list, len(nodes))
+		}
+	}
+	if r.LeftOut() == "" {
+		t.Error("nothing says that a sentry is left out")
+	}
+}

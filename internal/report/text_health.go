@@ -84,7 +84,7 @@ func writeDamage(p *page, t dataset.TableHealth) {
 // writeNotes prints what is not wrong.
 func writeNotes(p *page, t dataset.TableHealth) {
 	if t.Purged > 0 {
-		p.sentence("purged  %s: %d rows that 'valtrack purge' removed", t.Table, t.Purged)
+		p.sentence("purged  %s: %d rows that 'valtrack purge' removed, or that --exclude left out", t.Table, t.Purged)
 	}
 	if t.ClockErrors > 0 {
 		p.sentence("clock  %s: %d rows of sentries whose clock was off; they are not used for estimates (clock_error_ms)", t.Table, t.ClockErrors)

@@ -275,15 +275,24 @@ func (x *Exclude) event(e event.Event) bool {
 	if x == nil {
 		return false
 	}
+	id, at := EventPeer(e)
+	return x.Peer(id) || slices.ContainsFunc(at[:], x.Address)
+}
+
+// EventPeer is the id of the peer that an event is about, and its addresses in the event; what
+// there is not is invalid.
+func EventPeer(e event.Event) (id string, at [2]netip.Addr) {
 	switch e := e.(type) {
 	case *event.PeerDiscovered:
-		return x.Peer(e.ID)
+		at[0], _ = netip.ParseAddr(e.IP)
+		at[1], _ = netip.ParseAddr(e.IP6)
+		id = e.ID
 	case *event.MetadataReceived:
-		return x.inboundPeer(e.ID, e.Multiaddr)
+		id, at[0] = e.ID, addressIn(e.Multiaddr)
 	case *event.VisitEnded:
-		return x.inboundPeer(e.ID, e.Multiaddr)
+		id, at[0] = e.ID, addressIn(e.Multiaddr)
 	}
-	return false
+	return id, at
 }
 
 // addressIn is the IP address that a multiaddr begins with; invalid when it begins

@@ -65,17 +65,7 @@ func (g *gate) admitsInbound(id string, from netip.Addr) bool {
 }
 
 // reload reads the exclude file again if it has changed.
-func (g *gate) reload() (changed bool) {
-	changed, err := g.exclude.reload()
-	if err != nil {
-		g.log.Error("the exclude file is invalid: the previous list stays in force", slog.Any("error", err))
-		return false
-	}
-	if changed {
-		g.log.Info("reloaded the exclude file", slog.String("file", g.exclude.path), slog.Int("entries", g.exclude.Len()))
-	}
-	return changed
-}
+func (g *gate) reload() (changed bool) { return g.exclude.reloadLogged(g.log) }
 
 // measure updates the figures that need a walk over the table or over the records of
 // the last minutes.

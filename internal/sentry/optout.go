@@ -2,9 +2,12 @@ package sentry
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/chainbound/valtrack/internal/eth2/enr"
 )
@@ -28,6 +31,36 @@ func NewExclude(path string, entries []string) (*Exclude, error) {
 		}
 	}
 	return x, nil
+}
+
+// Follow reads the file of a list again when it has changed, within a minute, until ctx ends.
+func (x *Exclude) Follow(ctx context.Context, log *slog.Logger) {
+	if x == nil {
+		return
+	}
+	ticker := time.NewTicker(tidyEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			x.reloadLogged(log)
+		}
+	}
+}
+
+// reloadLogged reads the file again if it has changed.
+func (x *Exclude) reloadLogged(log *slog.Logger) (changed bool) {
+	changed, err := x.reload()
+	if err != nil {
+		log.Error("the exclude file is invalid: the previous list stays in force", slog.Any("error", err))
+		return false
+	}
+	if changed {
+		log.Info("reloaded the exclude file", slog.String("file", x.path), slog.Int("entries", x.Len()))
+	}
+	return changed
 }
 
 // Entries are those of a list made by NewExclude, as they were written.
