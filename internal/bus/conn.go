@@ -64,6 +64,7 @@ type Conn struct {
 	// replicas are Access.Replicas.
 	replicas int
 	// created is true once this connection has created the stream, and reached once it was
+	store  string // the directory of an embedded server; else empty
 	// connected.
 	created, reached atomic.Bool
 	fewReplicas      atomic.Bool // that was logged
@@ -84,6 +85,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		var err error
 		if servers, c.url, err = parseURLs(o.URL); err != nil {
 			return nil, err
+		c.store = o.InProcess.dir
 		}
 	}
 	nc, err := c.dial(ctx, servers, o)
