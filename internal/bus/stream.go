@@ -200,7 +200,7 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 		if hasCode(err, codeNoCluster) {
 			return nil, fmt.Errorf("%w of %d servers: start it with -cluster and -routes, or omit --stream-replicas", ErrNoCluster, cfg.Replicas)
 		}
-		if !c.noRoom(err) || cfg.MaxBytes <= streamMinBytes {
+		if !c.noRoom(err) {
 			return nil, err
 		}
 		if cfg.MaxBytes <= streamMinBytes {
@@ -237,8 +237,12 @@ func (c *Conn) noRoom(err error) bool {
 	return c.refusedForRoom.Add(1) > formingTries
 }
 
-// warnRetry logs a transient error.
+// warnRetry logs a transient error of a server that is connected: of one that is not, the
+// connection's handlers say it.
 func (c *Conn) warnRetry(err error) {
+	if !c.nc.IsConnected() {
+		return
+	}
 	if hasCode(err, codeNoPeers) {
 		c.log.Warn("the cluster has no room for the stream, retrying", slog.String("url", c.url), slog.Any("error", err),
 			slog.String("wanted", fmt.Sprintf("%d servers with JetStream, each with %d MiB free at least", c.replicas, streamMinBytes>>20)))
