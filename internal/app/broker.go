@@ -79,7 +79,7 @@ const notConnected = "not connected to NATS yet"
 var errNeverConnected = errors.New(notConnected + ": events wait in the spool")
 
 // Err is why an embedded server cannot store events; of a server elsewhere, that it has
-// never been reached.
+// never been reached, or cannot be reached any more.
 func (b *Broker) Err() error {
 	switch {
 	case b.embedded != nil:
@@ -87,7 +87,7 @@ func (b *Broker) Err() error {
 	case !b.conn.Reached():
 		return errNeverConnected
 	}
-	return nil
+	return b.conn.Lost()
 }
 
 // Close closes the connection and then the embedded server.

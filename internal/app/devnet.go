@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/chainbound/valtrack/internal/devnet"
@@ -55,9 +56,13 @@ func startDevnet(ctx context.Context, cfg devnet.Config, log *slog.Logger) (*dev
 	return d, nil
 }
 
-// Run waits until ctx ends.
+// Run waits until ctx ends. The error is that of a network that has failed before.
 func (d *Devnet) Run(ctx context.Context) error {
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-d.Ended():
+		return fmt.Errorf("the devnet has failed: %w", d.Devnet.Close())
+	}
 	d.log.Info("stopping the devnet")
 	return nil
 }

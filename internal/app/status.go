@@ -84,7 +84,7 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 		select {
 		case <-ctx.Done():
 			s.paint("")
-			log.LogAttrs(ctx, slog.LevelInfo, "stopping", figures()...)
+			log.LogAttrs(ctx, slog.LevelInfo, "stopping", append(figures(), slog.String("another_signal", "ends the process at once"))...)
 			return nil
 		case <-ticker.C:
 			attrs := figures()

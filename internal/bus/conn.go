@@ -33,6 +33,9 @@ const (
 	tlsAttempts, tlsRetry = 4, 100 * time.Millisecond
 	// logPeriod limits log lines about an ongoing problem.
 	logPeriod = 5 * time.Second
+	// lostAfter is how long a connection may be lost before that counts: reconnecting to
+	// another server of a cluster is faster.
+	lostAfter = 3 * time.Second
 	// flushTimeout bounds the wait for the last acks to leave on Close.
 	flushTimeout = 2 * time.Second
 )
@@ -61,12 +64,14 @@ type Conn struct {
 	url    string // without secrets
 	stream string // the stream's name
 	domain string // of JetStream; empty for the server's own
+	store  string // the directory of an embedded server; else empty
 	// replicas are Access.Replicas.
 	replicas int
 	// created is true once this connection has created the stream, and reached once it was
 	// connected.
 	created, reached atomic.Bool
-	fewReplicas      atomic.Bool // that was logged
+	fewReplicas      atomic.Bool               // that was logged
+	lost             atomic.Pointer[time.Time] // since when there is no connection any more; nil while there is one
 	// refusedForRoom counts answers in a row of a cluster without room for the stream.
 	refusedForRoom atomic.Int32
 }
@@ -80,6 +85,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	var servers string
 	if o.InProcess != nil {
 		servers, c.url, c.domain, c.replicas = nats.DefaultURL, "embedded", "", 1 // the URL is not used
+		c.store = o.InProcess.dir
 	} else {
 		var err error
 		if servers, c.url, err = parseURLs(o.URL); err != nil {
@@ -103,6 +109,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 
 // onConnected is called at the first connection, by whoever notices it.
 func (c *Conn) onConnected() {
+	c.lost.Store(nil)
 	if !c.reached.Swap(true) {
 		c.log.Info("connected to NATS", slog.String("url", c.url))
 	}
@@ -110,6 +117,17 @@ func (c *Conn) onConnected() {
 
 // Reached reports whether there was a connection at any time.
 func (c *Conn) Reached() bool { return c.reached.Load() }
+
+// Lost is nil unless a connection that was there has been lost for seconds.
+func (c *Conn) Lost() error {
+	if since := c.lost.Load(); since != nil && time.Since(*since) >= lostAfter {
+		return fmt.Errorf("%w: the connection was lost %v ago", c.unreachable(), time.Since(*since).Round(time.Second))
+	}
+	return nil
+}
+
+// unreachable is the error of a server without a connection.
+func (c *Conn) unreachable() error { return fmt.Errorf("cannot reach NATS at %s", c.url) }
 
 // Responds reports whether the server and its JetStream answer within ctx, if only with an
 // error.
@@ -183,12 +201,14 @@ func (c *Conn) options(o Options) []nats.Option {
 		// the connection.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.lost.CompareAndSwap(nil, new(time.Now()))
 			if err != nil {
 				c.log.Warn("lost connection to NATS", slog.String("url", c.url), slog.Any("error", err))
 			}
 		}),
 		nats.ConnectHandler(func(*nats.Conn) { c.onConnected() }),
 		nats.ReconnectHandler(func(*nats.Conn) {
+			c.lost.Store(nil)
 			c.log.Info("reconnected to NATS", slog.String("url", c.url))
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {

@@ -31,8 +31,9 @@ type Lag struct {
 // Progress is what a running subscription knows of its durable.
 type Progress struct {
 	Lag
-	// Known is false while the server has not said how far behind it is.
-	Known bool
+	// Known is false while the server has not said how far behind it is, because of Unknown.
+	Known   bool
+	Unknown error
 	// Stalled is why messages are waiting and none is delivered; nil while they come.
 	Stalled error
 }
@@ -42,6 +43,8 @@ func (p Progress) Ready() error {
 	switch {
 	case p.Stalled != nil:
 		return p.Stalled
+	case !p.Known && p.Unknown != nil:
+		return p.Unknown
 	case !p.Known:
 		return errors.New("NATS does not report how many messages are waiting")
 	}
@@ -87,7 +90,13 @@ func (s *Subscription) watch(ctx context.Context) error {
 		}
 		before := s.Progress()
 		now := before
-		now.Known = err == nil
+		now.Known, now.Unknown = err == nil, nil
+		switch {
+		case err != nil && !s.conn.nc.IsConnected():
+			now.Unknown = s.conn.unreachable()
+		case err != nil:
+			now.Unknown = fmt.Errorf("NATS does not report how many messages are waiting: %w", err)
+		}
 		last = last.next(s.received.Load(), s.handled.Load(), err == nil && info.NumPending == 0)
 		if err == nil {
 			now.Lag, now.Stalled = lagOf(info), s.stalled(info, last.busy(), time.Since(last.since))

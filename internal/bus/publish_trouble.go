@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
@@ -41,6 +42,8 @@ func (t *trouble) err(url string) error {
 		return nil
 	case t.advice != "" && hasCode(t.cause, codeStoreFailed):
 		return fmt.Errorf("no event was acknowledged for %v: %s: %w", lasted.Round(time.Second), t.advice, t.cause)
+	case errors.Is(t.cause, nats.ErrReconnectBufExceeded): // it publishes without a connection
+		return fmt.Errorf("no event was acknowledged for %v: cannot reach NATS at %s", lasted.Round(time.Second), url)
 	case errors.Is(t.cause, jetstream.ErrAsyncPublishTimeout):
 		return fmt.Errorf("NATS at %s is connected, but has acknowledged no event for %v: its store may have failed, and recovers only with a restart: restart that server", url, lasted.Round(time.Second))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/chainbound/valtrack/internal/diskio"
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/loglimit"
 )
@@ -24,6 +25,9 @@ const (
 	// streamMinBytes is the smallest limit that is tried where the broker has less room
 	// than streamMaxBytes.
 	streamMinBytes = 64 << 20
+	// EmbeddedMinFree is the free disk space that an embedded server needs to create a stream of
+	// that size: it uses at most three quarters of it.
+	EmbeddedMinFree = 88 << 20
 	// formingTries is how often in a row a cluster has to say that its servers have too
 	// little room: for ten seconds.
 	formingTries = 20
@@ -196,11 +200,29 @@ func (c *Conn) createStream(ctx context.Context) (jetstream.Stream, error) {
 		if hasCode(err, codeNoCluster) {
 			return nil, fmt.Errorf("%w of %d servers: start it with -cluster and -routes, or omit --stream-replicas", ErrNoCluster, cfg.Replicas)
 		}
-		if !c.noRoom(err) || cfg.MaxBytes <= streamMinBytes {
+		if !c.noRoom(err) {
 			return nil, err
+		}
+		if cfg.MaxBytes <= streamMinBytes {
+			return nil, c.tooSmall(err)
 		}
 		cfg.MaxBytes /= 2
 	}
+}
+
+// tooSmall is the error of a server whose store has no room for the smallest stream.
+func (c *Conn) tooSmall(err error) error {
+	if hasCode(err, codeNoPeers) { // warnRetry says it
+		return err
+	}
+	if c.store == "" {
+		return fmt.Errorf("its JetStream store has no room for a stream of %d MiB, which is the smallest: free disk space there, or raise the limits of the account or of max_file_store: %w", streamMinBytes>>20, err)
+	}
+	has := "too little"
+	if free, freeErr := diskio.Free(c.store); freeErr == nil {
+		has = fmt.Sprintf("%d MiB", free>>20)
+	}
+	return fmt.Errorf("the store in %s needs %d MiB of free disk space to begin with, and has %s: free some, or give another --data-dir: %w", c.store, EmbeddedMinFree>>20, has, err)
 }
 
 // noRoom reports that the stream was refused for its MaxBytes, which have to be free on disk. A
@@ -215,8 +237,12 @@ func (c *Conn) noRoom(err error) bool {
 	return c.refusedForRoom.Add(1) > formingTries
 }
 
-// warnRetry logs a transient error.
+// warnRetry logs a transient error of a server that is connected: of one that is not, the
+// connection's handlers say it.
 func (c *Conn) warnRetry(err error) {
+	if !c.nc.IsConnected() {
+		return
+	}
 	if hasCode(err, codeNoPeers) {
 		c.log.Warn("the cluster has no room for the stream, retrying", slog.String("url", c.url), slog.Any("error", err),
 			slog.String("wanted", fmt.Sprintf("%d servers with JetStream, each with %d MiB free at least", c.replicas, streamMinBytes>>20)))

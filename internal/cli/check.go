@@ -198,8 +198,8 @@ func (in invocation) checkSentry(context.Context) (string, error) {
 	if crawl.Exclude != nil {
 		detail += fmt.Sprintf(", %d excluded", crawl.Exclude.Len())
 	}
-	if err == nil && crawl.Watched() < crawl.MaxWatched {
-		return "", checkWarning(fmt.Sprintf("%s; --%s is %d: that takes --%s %d", detail, flagMaxWatched, crawl.MaxWatched, flagMaxConnections, crawl.ConnectionsFor(crawl.MaxWatched)))
+	if wanted := crawl.WatchesWanted(); err == nil && crawl.Watched() < wanted {
+		return "", checkWarning(fmt.Sprintf("%s; --%s is %d: that takes --%s %d", detail, flagMaxWatched, wanted, flagMaxConnections, crawl.ConnectionsFor(wanted)))
 	}
 	return detail, err
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -59,12 +60,11 @@ func exhausted(err error) bool {
 
 // Main runs the command line args (args[0] is the program). It writes results to
 // stdout, logs and the error message to stderr. The first SIGINT
-// or SIGTERM ends the context that the command runs in and lets it drain; a
-// second one ends the process at once, as if no handler were there.
+// or SIGTERM ends the context that the command runs in and lets it drain; one that comes
+// sameSignal later or more ends the process at once, as if no handler were there.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(ctx, sameSignal)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	out := newOutput(stdout)
 	log := telemetry.NewLogWriter(stderr)
@@ -93,6 +93,17 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		printError(log, err)
 	}
 	return err
+}
+
+// sameSignal is how long after a signal another one is taken for the same: process groups and
+// 'timeout -s INT' send two at once.
+const sameSignal = time.Second
+
+// untilSignal ends the context at the first signal. Those within the time after it are ignored.
+func untilSignal(ctx context.Context, same time.Duration) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, func() { time.AfterFunc(same, stop) })
+	return ctx, stop
 }
 
 // completing reports whether a shell asks for the words that may come next. What was typed may

@@ -61,8 +61,8 @@ A flag beats the environment, the environment the file.
 		manualCommand(&b, "", c)
 	}
 	b.WriteString(`.SH SIGNALS
-SIGINT and SIGTERM end a command that runs until it is stopped, within 8 seconds; a second one ends it
-at once. SIGHUP makes a sentry without NATS reopen its log files.
+SIGINT and SIGTERM end a command that runs until it is stopped, within 8 seconds; one that comes a second later or
+more ends it at once. SIGHUP makes a sentry without NATS reopen its log files.
 .SH EXIT STATUS
 .TP
 0

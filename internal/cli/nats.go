@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -79,6 +81,25 @@ func (in invocation) dialNATS(ctx context.Context, url string) (*bus.Conn, error
 	return conn, nil
 }
 
+// roomForStore is an error when the disk has no room for a new store of an embedded server.
+func roomForStore(store string) error {
+	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	dir := store
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	free, err := diskio.Free(dir)
+	if err == nil && free < bus.EmbeddedMinFree {
+		return fmt.Errorf("the store in %s needs %d MiB of free disk space to begin with, and there are %d MiB: free some, or give another --%s", store, bus.EmbeddedMinFree>>20, free>>20, flagDataDir)
+	}
+	return err
+}
+
 func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	url, role := in.cmd.String(flagNATS), in.cmd.String(flagRole)
 	if role == roleConsumer {
@@ -93,6 +114,9 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 		return "not given: sentry writes log files, run embeds a server, consumer uses " + app.DefaultNATS, err
 	case app.EmbeddedNATS:
 		_, err := in.natsAccess()
+		if err == nil {
+			err = roomForStore(app.EmbeddedStore(in.cmd.String(flagDataDir)))
+		}
 		return "embedded, store in " + app.EmbeddedStore(in.cmd.String(flagDataDir)), err
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)

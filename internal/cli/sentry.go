@@ -181,7 +181,7 @@ func (in invocation) watchConfig(cfg *sentry.Config) error {
 		return usagef("--%s %d: want at least 0", flagMaxWatched, n)
 	case n == 0:
 		cfg.MaxWatched = -1 // 0 is the default there
-	case !in.cmd.IsSet(flagMaxWatched): // as many as fit, without a warning
+	case !in.cmd.IsSet(flagMaxWatched): // the default, or as many as fit
 	case n > cfg.MaxConnections:
 		return usagef("--%s %d: a watched node needs a connection, and --%s is %d; raise that, or watch fewer", flagMaxWatched, n, flagMaxConnections, cfg.MaxConnections)
 	default:

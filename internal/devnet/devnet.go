@@ -34,6 +34,7 @@ type Devnet struct {
 
 	cancel context.CancelFunc
 	group  *errgroup.Group
+	ended  <-chan struct{}
 	once   sync.Once
 	err    error
 }
@@ -50,6 +51,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Devnet, error) {
 	d := &Devnet{cfg: cfg, roster: &roster{}}
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.group, ctx = errgroup.WithContext(ctx)
+	d.ended = ctx.Done()
 	if err := d.start(ctx, log); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -192,7 +194,7 @@ func (d *Devnet) describe() error {
 			d.net.Bootnodes = append(d.net.Bootnodes, n.local.Node().String())
 		}
 	}
-	return nil
+	return d.registry.flush()
 }
 
 func (d *Devnet) write(started time.Time) error {
@@ -265,6 +267,10 @@ func (d *Devnet) Network() network.Network { return d.net }
 func (d *Devnet) Truth() Truth {
 	return Truth{Nodes: d.registry.snapshot(), registry: d.registry, log: d.history}
 }
+
+// Ended is closed when the network has failed, or was closed: its nodes go away then, and Close
+// gives the error.
+func (d *Devnet) Ended() <-chan struct{} { return d.ended }
 
 // Close stops every node and waits for all goroutines. It gives the first error of
 // the run, an unwritable truth file for instance. Further calls give the same.

@@ -15,7 +15,8 @@ import (
 // Name is CONFIG_NAME of every devnet.
 const Name = "devnet"
 
-// Files that a devnet writes beside those of a network directory.
+// Files that a devnet writes beside those of a network directory. After a disk was full for long,
+// a line {"missing_lines": n} in one that grows stands for lines that it lacks.
 const (
 	TruthFile         = "truth.json"
 	SubscriptionsFile = "truth_subscriptions.ndjson" // {"t": ms, "peer_id", "subnet", "on"}; the set at the start first

@@ -1,8 +1,9 @@
 package devnet
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -113,10 +114,7 @@ func (h *history) recordMetaData(node int, t time.Time, m eth2.MetaData) error {
 func (h *history) flush() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.subscriptions.flush(); err != nil {
-		return err
-	}
-	return h.metadata.flush()
+	return errors.Join(h.subscriptions.flush(), h.metadata.flush())
 }
 
 func (h *history) subnetsAt(node int, at time.Time) eth2.Attnets {
@@ -165,36 +163,58 @@ func (h *history) metaDataAt(node int, at time.Time) eth2.MetaData {
 	return list[0].m
 }
 
-// ndjson writes one JSON value a line; a nil ndjson writes nothing.
+// maxUnwritten bounds what an ndjson keeps in memory while its file cannot be written: an
+// hour of a hundred nodes, or more.
+const maxUnwritten = 16 << 20
+
+// ndjson writes one JSON value a line; a nil ndjson writes nothing. What cannot be written is
+// kept for the next flush, even half a line; of what is more than maxUnwritten only the
+// number of lines is kept, and becomes a line of its own.
 type ndjson struct {
-	buf *bufio.Writer
-	enc *json.Encoder
+	w       io.Writer
+	pending bytes.Buffer
+	missing int
+}
+
+// missingLine stands in a file for lines that could not be written.
+type missingLine struct {
+	Missing int `json:"missing_lines"`
 }
 
 func newNDJSON(w io.Writer) *ndjson {
 	if w == nil {
 		return nil
 	}
-	buf := bufio.NewWriterSize(w, 1<<16)
-	return &ndjson{buf: buf, enc: json.NewEncoder(buf)}
+	return &ndjson{w: w}
 }
 
 func (w *ndjson) write(v any) error {
 	if w == nil {
 		return nil
 	}
-	if err := w.enc.Encode(v); err != nil {
+	if w.pending.Len() >= maxUnwritten {
+		w.missing++
+		return nil
+	}
+	if err := json.NewEncoder(&w.pending).Encode(v); err != nil {
 		return fmt.Errorf("devnet truth: %w", err)
 	}
 	return nil
 }
 
 func (w *ndjson) flush() error {
-	if w == nil {
+	if w == nil || w.pending.Len() == 0 {
 		return nil
 	}
-	if err := w.buf.Flush(); err != nil {
+	n, err := w.w.Write(w.pending.Bytes())
+	w.pending.Next(n)
+	if err != nil {
 		return fmt.Errorf("devnet truth: %w", err)
+	}
+	if w.missing > 0 {
+		line := missingLine{w.missing}
+		w.missing = 0
+		return w.write(line)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (r *registry) up(n Node, at time.Time) error {
 	nodes[n.Index] = n
 	r.nodes = nodes
 	r.lives[n.Index] = append(r.lives[n.Index], Life{From: at, ENR: n.ENR, Multiaddrs: n.Multiaddrs})
-	return r.write(lifeLine{at.UnixMilli(), n.PeerID, n.Index, true, n.ENR, n.Multiaddrs})
+	return r.log.write(lifeLine{at.UnixMilli(), n.PeerID, n.Index, true, n.ENR, n.Multiaddrs})
 }
 
 // down ends the latest life of a node.
@@ -66,15 +66,15 @@ func (r *registry) down(peerID string, at time.Time) error {
 	i := r.byPeer[peerID]
 	if k := len(r.lives[i]) - 1; k >= 0 && r.lives[i][k].To.IsZero() {
 		r.lives[i][k].To = at
-		return r.write(lifeLine{Time: at.UnixMilli(), PeerID: peerID, Index: i})
+		return r.log.write(lifeLine{Time: at.UnixMilli(), PeerID: peerID, Index: i})
 	}
 	return nil
 }
 
-func (r *registry) write(line lifeLine) error {
-	if err := r.log.write(line); err != nil {
-		return err
-	}
+// flush hands everything written so far to the file.
+func (r *registry) flush() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.log.flush()
 }
 

@@ -36,8 +36,9 @@ type scheduler struct {
 	// still in the discv5 tables.
 	outdated []*node
 
-	deltas map[eth2.Slot][]delta // by the slot at whose start they happen
-	slot   eth2.Slot             // processed last
+	unsaved bool                  // the last slot's truth is not in the files
+	deltas  map[eth2.Slot][]delta // by the slot at whose start they happen
+	slot    eth2.Slot             // processed last
 }
 
 // begin brings every node to the state it has at slot, as if it had been running,
@@ -132,7 +133,7 @@ func (s *scheduler) run(ctx context.Context) error {
 		timer.Reset(time.Until(s.clock.SlotStart(s.slot + 1)))
 		select {
 		case <-ctx.Done():
-			return s.history.flush()
+			return s.flush()
 		case <-timer.C:
 		}
 		for now := s.clock.SlotAt(time.Now()); s.slot < now; {
@@ -184,7 +185,23 @@ func (s *scheduler) advance(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.history.flush()
+	s.save()
+	return nil
+}
+
+func (s *scheduler) flush() error { return errors.Join(s.history.flush(), s.registry.flush()) }
+
+// save writes the truth to the files. While that fails, as on a full disk, the network goes on,
+// and the next slot tries again.
+func (s *scheduler) save() {
+	err := s.flush()
+	switch {
+	case err != nil && !s.unsaved:
+		s.log.Error("cannot write the devnet's truth, its nodes go on; retrying at each slot", slog.Any("error", err))
+	case err == nil && s.unsaved:
+		s.log.Info("the devnet's truth is written again")
+	}
+	s.unsaved = err != nil
 }
 
 // enterEpoch rotates the long-lived subnets and follows the fork schedule, in

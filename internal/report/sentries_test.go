@@ -32,6 +32,7 @@ func TestSentriesAsText(t *testing.T) {
 	for _, want := range []string{
 		"-1.50 s", "87 ms", "15.5", "7 reached by all of several sentries, 3 by some of them only, 2 by the only one that tried, 1 by none",
 		"! b (few_reached): did not reach 3 of 4 nodes", "! a (clock): 3 events of the last 2 days are not used, because their times are off by up to 26m0s", "sgp",
+		"\nHANDSHAKE  median time from the dial on", "\nCHANGES/h  attestation subnets",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)

@@ -65,9 +65,16 @@ func (s Sentries) write(p *page) {
 			p.sentence("! %s (%s): %s", printable.Clean(x.ID), f.Fault, f.Text)
 		}
 	}
-	if p.width > 0 {
-		p.sentence("(of the day before the newest event. Alone: reached by no other sentry. Missed: tried, and reached by others only. Share: of the nodes that it tried and others reached, those that it reached. Handshake: median from the dial on, and by how much longer than others' at the same nodes. Watched: nodes, and hours of all of them. Changes: of attestation subnets, per hour in which a node was watched.)")
-	}
+	p.explain([]field{ // also for a file: sentences are there anyway
+		{"of", "the day before the newest event"},
+		{"CLOCK", "how far its clock is ahead of the broker's"},
+		{"TRIED", "nodes that it visited, or tried to; REACHED: those with a handshake, or in a watch"},
+		{"ALONE", "reached by no other sentry; MISSED: tried, and reached by others only"},
+		{"SHARE", "of the nodes that it tried and others reached, those that it reached"},
+		{"HANDSHAKE", "median time from the dial on; in brackets by how many ms it took longer than others with the same nodes, negative: less"},
+		{"WATCHED", "nodes whose subscriptions it recorded; HOURS: how long, the sum of all nodes"},
+		{"CHANGES/h", "attestation subnets that a node joined or left, per hour in which it was watched"},
+	})
 }
 
 func milliseconds(ms *int64) string {

@@ -1,6 +1,7 @@
 package sentry
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -101,15 +102,15 @@ func (c Config) withDefaults(networkName string) Config {
 			*setting.value = setting.fallback
 		}
 	}
-	if c.MaxWatched == 0 {
-		c.MaxWatched = DefaultMaxWatched
-	}
-	c.MaxWatched = max(0, min(c.MaxWatched, c.MaxConnections-c.dialRoom()-c.inboundRoom()))
+	c.MaxWatched = max(0, min(c.WatchesWanted(), c.MaxConnections-c.dialRoom()-c.inboundRoom()))
 	return c
 }
 
-// Watched is how many nodes are watched at one time: MaxWatched, or as many as MaxConnections
-// has room for.
+// WatchesWanted is MaxWatched, or its default; negative for no watches.
+func (c Config) WatchesWanted() int { return cmp.Or(c.MaxWatched, DefaultMaxWatched) }
+
+// Watched is how many nodes are watched at one time: WatchesWanted, or as many as
+// MaxConnections has room for.
 func (c Config) Watched() int { return c.withDefaults("").MaxWatched }
 
 // ConnectionsFor is the smallest MaxConnections that surely has room for so many watches.
@@ -160,9 +161,9 @@ func New(cfg Config, local *Local, host *p2p.Host, finder Finder, publisher Publ
 
 func newSentry(cfg Config, local *Local, host dialer, finder Finder, publisher Publisher, log *slog.Logger) *Sentry {
 	cfg.log, cfg.bootnodes, cfg.genesisRoot = log, local.net.Bootnodes, local.net.GenesisValidatorsRoot
-	if watched := cfg.Watched(); watched < cfg.MaxWatched {
-		log.Warn("fewer nodes than max-watched are watched: max-connections has no room for more", slog.Int("max_watched", cfg.MaxWatched), slog.Int("watched", watched),
-			slog.Int("max_connections", cfg.MaxConnections), slog.Int("max_connections_needed", cfg.ConnectionsFor(cfg.MaxWatched)))
+	if watched, wanted := cfg.Watched(), cfg.WatchesWanted(); watched < wanted {
+		log.Warn("fewer nodes than max-watched are watched: max-connections has no room for more", slog.Int("max_watched", wanted), slog.Int("watched", watched),
+			slog.Int("max_connections", cfg.MaxConnections), slog.Int("max_connections_needed", cfg.ConnectionsFor(wanted)))
 	}
 	return &Sentry{
 		cfg: cfg.withDefaults(local.net.Name), local: local, forks: local.forks,

@@ -1,10 +1,13 @@
 package sentry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -270,6 +273,26 @@ func TestPeersThatNeverAskKeepNoPlaces(t *testing.T) {
 				t.Errorf("%d of %d peers never ask: the slots were used for %.0f %% of the second half", never, peers, 100*share)
 			}
 		})
+	}
+}
+
+// Too few connections for the watches are said at startup, whether --max-watched is given or not.
+func TestTooFewConnectionsForTheWatches(t *testing.T) {
+	for _, tt := range []struct {
+		cfg  Config
+		want string
+	}{
+		{Config{MaxConnections: 8}, "max_watched=750 watched=2 max_connections=8 max_connections_needed=904"},
+		{Config{MaxConnections: 8, MaxWatched: 3}, "max_watched=3 watched=2 max_connections=8 "},
+		{Config{MaxConnections: 8, MaxWatched: 2}, ""},
+		{Config{MaxConnections: 8, MaxWatched: -1}, ""},
+		{Config{}, ""},
+	} {
+		var log bytes.Buffer
+		newSentry(tt.cfg, NewLocal(testNetwork(t, genesis, 0)), nil, nil, nil, slog.New(slog.NewTextHandler(&log, nil)))
+		if text := log.String(); tt.want == "" && text != "" || !strings.Contains(text, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.cfg, text, tt.want)
+		}
 	}
 }
 

@@ -280,8 +280,12 @@ const (
 	// settled is for how many epochs a sentry must have run before its numbers are compared, and
 	// after how many without an event it is silent.
 	settled = 10
-	// enoughNodes is how many nodes, and watched epochs of nodes, a comparison needs.
+	// enoughNodes is how many nodes, and watched epochs of nodes, a comparison needs: a few nodes
+	// may all be of one kind, however often they are visited.
 	enoughNodes = 20
+	// fewMargin is by how many nodes a sentry must have tried less than a fifth: with it a sentry
+	// that tries a third of 20 nodes or more at random is blamed with less than 1 % probability.
+	fewMargin = 2
 	// clockFault is the clock error above which a subscription may be taken for another slot's.
 	clockFault = 2 * time.Second
 )
@@ -315,7 +319,7 @@ func faultsOf(list []SentryFigures, i int, newest int64, epoch time.Duration) (o
 	if f.Shared >= enoughNodes && 2*f.Missed > f.Shared {
 		fault(FaultFewReached, "did not reach %d of %d nodes that it tried and others reached", f.Missed, f.Shared)
 	}
-	if tried := median(others, func(o SentryFigures) float64 { return float64(o.Tried) }); tried >= 5*enoughNodes && 5*float64(f.Tried) < tried {
+	if tried := median(others, func(o SentryFigures) float64 { return float64(o.Tried) }); tried >= enoughNodes && 5*float64(f.Tried+fewMargin) < tried {
 		fault(FaultFewFound, "tried %d nodes, others %.0f: it does not find them, unless its --shard is so much smaller", f.Tried, tried)
 	}
 	if text := attestationText(f, others, epoch); text != "" {
@@ -346,15 +350,18 @@ func clockText(list []SentryFigures, i int, skew time.Duration) string {
 
 // attestationText says what a sentry does not see of subscriptions; empty for no fault.
 func attestationText(f *SentryFigures, others []SentryFigures, epoch time.Duration) string {
-	others = slices.DeleteFunc(slices.Clone(others), func(o SentryFigures) bool { return o.Handshakes < enoughNodes })
-	hellos := func(o SentryFigures) float64 { return float64(o.Hellos) / float64(max(1, o.Handshakes)) }
-	if usual := median(others, hellos); f.Handshakes >= enoughNodes && usual > 0.2 && 2*hellos(*f) < usual {
+	met := func(o SentryFigures) bool { return o.Reached >= enoughNodes && o.Handshakes >= enoughNodes }
+	others = slices.DeleteFunc(slices.Clone(others), func(o SentryFigures) bool { return !met(o) })
+	hellos := func(o SentryFigures) float64 { return float64(o.Hellos) / float64(o.Handshakes) }
+	if usual := median(others, hellos); met(*f) && usual > 0.2 && 2*hellos(*f) < usual {
 		return fmt.Sprintf("%.0f %% of its handshakes have the node's subscriptions, of others' %.0f %%", 100*hellos(*f), 100*usual)
 	}
-	enough := enoughNodes * epoch.Hours()
-	others = slices.DeleteFunc(others, func(o SentryFigures) bool { return o.WatchedHours < enough })
+	watched := func(o SentryFigures) bool {
+		return o.Watched >= enoughNodes && o.WatchedHours >= enoughNodes*epoch.Hours()
+	}
+	others = slices.DeleteFunc(others, func(o SentryFigures) bool { return !watched(o) })
 	rate := func(o SentryFigures) float64 { return float64(o.Changes) / o.WatchedHours }
-	if usual := median(others, rate); f.WatchedHours >= enough && usual*f.WatchedHours >= enoughNodes && 10*rate(*f) < usual {
+	if usual := median(others, rate); watched(*f) && usual*f.WatchedHours >= enoughNodes && 10*rate(*f) < usual {
 		return fmt.Sprintf("%.2f changes of subnets for each hour that it watched a node, others %.2f", rate(*f), usual)
 	}
 	return ""

@@ -78,11 +78,18 @@ func TestFaultsOfOneSentry(t *testing.T) {
 			return e
 		}
 	}
+	noHellos := func(_ int, e event.Event) event.Event {
+		if h, ok := e.(*event.MetadataReceived); ok {
+			h.SubscribedSubnets = nil
+		}
+		return e
+	}
 	for _, c := range []struct {
 		name    string
 		which   func(i int) bool
 		change  func(i int, e event.Event) event.Event
 		hours   int // 0 for all
+		nodes   int // 0 for all
 		want    string
 		inWords string
 	}{
@@ -93,18 +100,27 @@ func TestFaultsOfOneSentry(t *testing.T) {
 				return e
 			}
 			return unreached(i, e)
-		}, 0, FaultFewReached, "did not reach 108 of 120 nodes"},
+		}, 0, 0, FaultFewReached, "did not reach 108 of 120 nodes"},
 		{name: "finds few", which: func(i int) bool { return i%12 == 0 }, want: FaultFewFound, inWords: "tried 10 nodes, others 120"},
+		{name: "finds few of few", which: func(i int) bool { return i < 3 }, nodes: 28, want: FaultFewFound, inWords: "tried 3 nodes, others 28"},
+		{name: "too few of few", which: func(i int) bool { return i < 5 }, nodes: 28},
+		{name: "a third of few, as a shard", which: func(i int) bool { return i%3 == 0 }, nodes: 21},
+		{name: "few nodes without hellos", which: func(i int) bool { return i < 19 }, nodes: 28, change: noHellos},
+		{name: "watches of few nodes", which: every, change: func(i int, e event.Event) event.Event {
+			if v, ok := e.(*event.VisitEnded); ok {
+				v.Watch = nil
+				if i < 2 {
+					v.Watch = &event.Watch{From: v.Started, To: v.Started + 50*time.Minute.Milliseconds(), Initial: []int{}}
+					v.Ended, v.Timestamp = v.Watch.To, v.Watch.To
+				}
+			}
+			return e
+		}},
 		{name: "clock ahead", which: every, change: skewed(3200), want: FaultClock, inWords: "3.2s ahead of the broker's"},
 		{name: "clock behind", which: every, change: skewed(-2500), want: FaultClock, inWords: "2.5s behind the broker's"},
 		{name: "clock good enough", which: every, change: skewed(400)},
 		{name: "stopped", which: every, hours: 3, want: FaultSilent, inWords: "no event for"},
-		{name: "no hellos", which: every, change: func(_ int, e event.Event) event.Event {
-			if h, ok := e.(*event.MetadataReceived); ok {
-				h.SubscribedSubnets = nil
-			}
-			return e
-		}, want: FaultNoAttestations, inWords: "0 % of its handshakes have the node's subscriptions"},
+		{name: "no hellos", which: every, change: noHellos, want: FaultNoAttestations, inWords: "0 % of its handshakes have the node's subscriptions"},
 		{name: "watches see no changes", which: every, change: func(_ int, e event.Event) event.Event {
 			if v, ok := e.(*event.VisitEnded); ok && v.Watch != nil {
 				v.Watch.Changes = nil
@@ -115,8 +131,9 @@ func TestFaultsOfOneSentry(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			crowd := &crowd{crawl: newCrawl(9)}
 			for hour := range 8 {
-				crowd.hour("a", hour, every, nil)
-				crowd.hour("b", hour, every, nil)
+				there := func(i int) bool { return c.nodes == 0 || i < c.nodes }
+				crowd.hour("a", hour, there, nil)
+				crowd.hour("b", hour, there, nil)
 				if c.hours == 0 || hour < c.hours {
 					crowd.hour("odd", hour, c.which, c.change)
 				}
