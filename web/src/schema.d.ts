@@ -363,7 +363,8 @@ export interface paths {
         };
         /**
          * All public data as one dated file
-         * @description Gzip-compressed JSON that never changes: its name contains the time. It is the same with and
+         * @description Gzip-compressed JSON that never changes: its name contains the time. `program` is the version and
+         *     commit of the program that made it. It is the same with and
          *     without a key. `Content-Disposition` has the name, `Digest` its SHA-256.
          */
         get: operations["getSnapshot"];
@@ -528,22 +529,29 @@ export interface components {
             allowed?: string[];
         };
         Meta: {
+            /** @description Name of the network */
             network: string;
             /** @description A simulated network: locations are made up, and none is hidden for having few nodes */
             simulated: boolean;
+            /** @description The time that these numbers are of, Unix milliseconds; null before the first event */
             as_of: components["schemas"]["Time"];
             /** @description Totals count nodes that were seen, in a handshake or a watch, within this many milliseconds before as_of */
             covers_ms: number;
             /** @description Age of as_of when the response was created */
             age_ms: number | null;
+            /** @description When the estimates were last learned from all nodes, Unix milliseconds */
             estimated_at?: components["schemas"]["Time"];
             /** @description Date of the data on locations and networks */
             geo_date?: string | null;
             /** @description Sources of locations and networks: pages that show them must name and link these */
             geo_sources?: {
+                /** @description Name of the source */
                 name: string;
+                /** @description Its page */
                 url?: string;
+                /** @description Its licence */
                 licence: string;
+                /** @description Date of its data */
                 date?: string;
             }[];
             /** @description Whether this is the view without a key */
@@ -565,37 +573,53 @@ export interface components {
             client?: string | null;
             /** @description The agent string, reconstructed from client, version and platform, such as lighthouse/v8.0.1-abcdef0/x86_64-linux */
             client_version?: string | null;
+            /** @description The release within the agent string, such as v8.0.1; null if it has none */
             client_release?: string | null;
+            /** @description Operating system in the agent string; null if it names none */
             os?: string | null;
+            /** @description Processor architecture in the agent string; null if it names none */
             arch?: string | null;
-            /** @description Median of the estimate */
+            /** @description Validators attached to the node: the median of the estimate; null before the first estimate */
             validators?: number | null;
-            /** @description Lower end of the 90 % interval */
+            /** @description Lower end of its 90 % interval; null before the first estimate */
             validators_low?: number | null;
-            /** @description Upper end of the 90 % interval */
+            /** @description Upper end of its 90 % interval; null before the first estimate */
             validators_high?: number | null;
+            /** @description Mean of the estimate, which is multiplied by weight and summed in totals; null before the first estimate */
             validators_mean?: number | null;
-            /** @description Probability of at least one validator */
+            /** @description Probability of at least one validator, 0 to 1; null before the first estimate */
             p_validator?: number | null;
-            /** @description What makes the estimate doubtful */
+            /** @description What makes the estimate doubtful, such as silent or conflict; empty for nothing, null before the first estimate */
             flags?: string[] | null;
-            /** @description Which evidence the estimate is based on */
+            /** @description How well the rate at which the client version shows duties is known: all (as assumed, within a tenth), or wide (it differs, or is not known so well, and the interval is wider); null before the first estimate */
             trust?: string | null;
-            /** @description The node's weight in totals, 0 to 1; null if it does not count */
+            /** @description What the node counts for in totals, 0 to 1, below 1 where its network prefix has too many nodes or claims too much; null if it is in no total (`valtrack export nodes` has 0 for such a node that has an estimate) */
             weight?: number | null;
+            /** @description Stake in ETH: the median; null before the first estimate, or if the mean balance of validators is not known */
             stake_eth?: number | null;
+            /** @description Lower end of its 90 % interval, in ETH; null likewise */
             stake_low?: number | null;
+            /** @description Upper end of its 90 % interval, in ETH; null likewise */
             stake_high?: number | null;
+            /** @description Custody groups that the node last reported, 0 to 128; null if it reported none */
             custody_group_count?: number | null;
+            /** @description Whether it is on all 64 attestation subnets, which then are no evidence; null before the first estimate */
             all_subnets?: boolean | null;
+            /** @description Completed handshakes since the node was first found: a cumulative count */
             observations?: number;
+            /** @description Epochs that the watches in the estimate cover, of up to the last week; null before the first estimate */
             epochs_watched?: number | null;
+            /** @description First time that it was seen, by a record, a handshake or a watch; Unix milliseconds */
             first_seen?: components["schemas"]["Time"];
+            /** @description Last time that it was seen; Unix milliseconds */
             last_seen?: components["schemas"]["Time"];
+            /** @description Epoch of its newest handshake; null before the first */
             last_epoch?: number | null;
             /** @description Outcome of the newest ended visit; null if there is none, as for a node that has been watched since it was found. */
             last_outcome?: string | null;
+            /** @description Of its newest handshake: outbound (we dialled) or inbound; null before the first */
             direction?: string | null;
+            /** @description Of its newest handshake: tcp or quic; null before the first */
             transport?: string | null;
             /** @description In its Status or, before the first handshake, in its record */
             fork_digest?: string | null;
@@ -605,50 +629,75 @@ export interface components {
             next_fork_epoch?: number | null;
             /** @description Digest of that fork; 0x00000000 for none */
             nfd?: string | null;
+            /** @description Attestation subnets in its MetaData; null before the first handshake */
             long_lived_subnets?: number[] | null;
+            /** @description Country of the address of its newest handshake; null if not known */
             country?: string | null;
+            /** @description ISO 3166 code of that country; null if not known */
             country_code?: string | null;
+            /** @description Region of that address; null if not known; hidden without a key where the place has fewer than five nodes */
             region?: string | null;
+            /** @description City of that address; null if not known; hidden without a key where the place has fewer than five nodes */
             city?: string | null;
+            /** @description Degrees north, rounded to 0.1 without a key; null if not known; hidden without a key where the place has fewer than five nodes */
             latitude?: number | null;
+            /** @description Degrees east, likewise; null if not known; hidden without a key where the place has fewer than five nodes */
             longitude?: number | null;
+            /** @description Number of the autonomous system of that address; null if not known */
             asn?: number | null;
+            /** @description Name of that autonomous system; null if not known */
             as_name?: string | null;
+            /** @description What kind of network it is, such as hosting or residential; null if not known */
             hosting?: string | null;
+            /** @description Cloud provider; null if it is none that is known */
             cloud?: string | null;
             /** @description The databases that the location comes from, with their dates */
             geo_source?: string | null;
             /** @description Since when the node has had this number of validators, as far as its duties show: the start of a day; null if no change was detected in the days that the estimate uses */
             since?: components["schemas"]["Time"];
-            /** @description With a key */
+            /** @description Its newest record as text; only with a key */
             enr?: string | null;
-            /** @description With a key */
+            /** @description Address of its newest handshake; only with a key */
             multiaddr?: string | null;
-            /** @description With a key */
+            /** @description IP address of that; only with a key */
             ip?: string | null;
-            /** @description With a key */
+            /** @description TCP port; only with a key */
             port?: number | null;
         };
         NodeDetail: components["schemas"]["Node"] & {
+            /** @description Whether the node is in the totals */
             counted: boolean;
             /** @description One sentence that explains the number */
             why: string;
             /** @description The estimate from each kind of evidence alone; null if it says nothing */
             signals: {
+                /** @description What its custody group count alone says */
                 custody?: components["schemas"]["Interval"];
+                /** @description What its attestation subnets say without the custody group count */
                 subnets?: components["schemas"]["Interval"];
+                /** @description What its sync committee subnets alone say */
                 sync?: components["schemas"]["Interval"];
             };
             /** @description The probability of at most this many validators, for plotting; empty before the first estimate. With the flag silent, every_duty or conflict, the interval is wider than this distribution. */
             posterior: {
+                /** @description Number of validators */
                 validators: number;
+                /** @description Probability of at most this many, 0 to 1 */
                 p: number;
             }[];
             /** @description The observations behind the signals: each cell may or may not have a duty (those of sync: a sync committee member); on counts the filled cells, off the empty ones */
             evidence: {
+                /** @description Observed cells that were filled, in the days of the estimate */
                 cells_on: number;
+                /** @description Observed cells that were empty, likewise */
                 cells_off: number;
+                /** @description θ, the chance that a given validator fills a cell, on average over the cells; null without cells */
+                cell_rate: number | null;
+                /** @description By how much θ may be off for this node, as a relative standard deviation; null likewise */
+                cell_rate_sd: number | null;
+                /** @description Sync committee subnets that it was on, one for each period */
                 sync_on: number;
+                /** @description Sync committee subnets that it was not on, likewise */
                 sync_off: number;
                 /** @description Which evidence the estimate is based on */
                 used: string;
@@ -658,39 +707,57 @@ export interface components {
                 stretches: {
                     from: components["schemas"]["Time"];
                     to: components["schemas"]["Time"];
+                    /** @description Median */
                     validators: number;
+                    /** @description Lower end of the 90 % interval */
                     validators_low: number;
+                    /** @description Upper end of the 90 % interval */
                     validators_high: number;
                 }[];
             };
+            /** @description The statistics that the estimate is made from: one row per UTC day and client version, oldest first */
             days: {
+                /** @description The day */
                 date: string;
+                /** @description Client */
                 client: string;
+                /** @description Release; empty if not known */
                 version: string;
+                /** @description Watched epochs of the day */
                 epochs_watched: number;
+                /** @description Observed cells that were filled */
                 cells_on: number;
+                /** @description Observed cells that were empty */
                 cells_off: number;
+                /** @description Short-lived subscriptions that a watch saw begin */
                 subscriptions?: number;
+                /** @description Whether the node was on all attestation subnets */
                 all_subnets?: boolean;
             }[];
+            /** @description Changes of the reported custody group count, oldest first */
             custody_history: {
                 at: components["schemas"]["Time"];
+                /** @description Custody groups from then on */
                 count: number;
             }[];
             /** @description Other peer ids at its address */
             other_ids: {
+                /** @description The other peer id */
                 id: string;
                 last_seen: components["schemas"]["Time"];
             }[];
             /** @description What each sentry knows about the node, including sentries that know nothing about it */
             seen_by: {
+                /** @description Id of the sentry */
                 sentry: string;
+                /** @description Where the sentry is, as its operator names it; null if it has no name */
                 location: string | null;
                 /**
                  * Format: int64
                  * @description The last handshake, or the end of its last watch, Unix milliseconds
                  */
                 last_seen: number | null;
+                /** @description Its last handshake with the node, Unix milliseconds; null for none */
                 last_handshake: components["schemas"]["Time"];
                 /**
                  * Format: int64
@@ -713,14 +780,18 @@ export interface components {
             }[];
             /** @description With a key */
             endpoints?: {
+                /** @description Such as tcp/192.0.2.1:9000 */
                 address: string;
                 first: components["schemas"]["Time"];
                 last: components["schemas"]["Time"];
             }[];
         };
         Interval: {
+            /** @description Median */
             validators: number;
+            /** @description Lower end of the 90 % interval */
             validators_low: number;
+            /** @description Upper end of the 90 % interval */
             validators_high: number;
         } | null;
         Group: {
@@ -730,73 +801,137 @@ export interface components {
             name: string | null;
             /** @description Country code, AS number, or the client of a release */
             code?: string | null;
+            /** @description Mean of its nodes' coordinates, degrees north; only of cities, null for others */
             latitude?: number | null;
+            /** @description Degrees east, likewise */
             longitude?: number | null;
+            /** @description Nodes that count in totals */
             nodes: number;
+            /** @description How many of them have any validators: the sum of their probabilities; null before the first estimate */
             with_validators?: number | null;
+            /** @description Attachments: the sum of the nodes' means, each times its weight; null before the first estimate */
             validators: number | null;
+            /** @description Lower end of the 90 % interval of that sum */
             validators_low: number | null;
+            /** @description Upper end of the 90 % interval of that sum */
             validators_high: number | null;
+            /** @description Stake in ETH; null if the mean balance of validators is not known */
             stake_eth?: number | null;
+            /** @description Share of all nodes that count, 0 to 1 */
             share_nodes: number;
+            /** @description Share of all attachments, 0 to 1; null if there are none */
             share_validators: number | null;
-            /** @description Ends of its 90 % interval, from which errors common to all nodes cancel out */
+            /** @description Lower end of the 90 % interval of that share, from which errors common to all nodes cancel out */
             share_validators_low?: number | null;
+            /** @description Its upper end */
             share_validators_high?: number | null;
         };
         Summary: {
+            /** @description Numbers of nodes */
             nodes: {
                 /** @description Nodes that were met in the last day, by a handshake or in a watch, one per endpoint (IP address and port) */
                 counted: number;
+                /** @description All nodes that were found and are not forgotten, whether they were met or not */
                 known: number;
+                /** @description Peer ids that are not counted, because another id was met later at the same endpoint */
                 duplicate_ids?: number;
+                /** @description Counted nodes that were never dialled successfully: one with two ids counts twice */
                 inbound_only?: number;
+                /** @description How many counted nodes have any validators: the sum of their probabilities; null before the first estimate */
                 with_validators: number | null;
             };
             /** @description Attachments: a validator that runs on two nodes counts twice */
             validators: {
+                /** @description The sum of the counted nodes' means, each times its weight; null before the first estimate */
                 attachments: number | null;
+                /** @description Lower end of its 90 % interval; null likewise */
                 attachments_low: number | null;
+                /** @description Upper end of its 90 % interval; null likewise */
                 attachments_high: number | null;
                 /** @description Active validators of the network */
                 active: number | null;
-                /** @description Attachments divided by active validators */
+                /** @description The same as attachments_per_active, by an old name */
                 active_ratio?: number | null;
-                /** @description How many nodes each validator runs on, if measured */
+                /** @description The same as nodes_per_validator.mean, by an old name (in `report --json` multiplicity is attachments_per_active) */
                 multiplicity?: number | null;
+                /** @description Lower end of its 90 % interval; null likewise */
                 multiplicity_low?: number | null;
+                /** @description Upper end of its 90 % interval; null likewise */
                 multiplicity_high?: number | null;
-                /** @description Share of the active validators that do not run on any reachable node */
+                /** @description The same as unaccounted.share, by an old name: share of the active validators that run on no counted node; null where only its lower end is known */
                 unreached_share?: number | null;
+                /** @description Attachments divided by active validators; null before the first estimate */
+                attachments_per_active?: number | null;
+                /** @description How many nodes each validator runs on, on average; null where that was not measured */
+                nodes_per_validator?: {
+                    /** @description The mean */
+                    mean: number;
+                    /** @description Lower end of its 90 % interval */
+                    low: number;
+                    /** @description Upper end of its 90 % interval */
+                    high: number;
+                } | null;
+                /** @description The share of the active validators that run on no counted node; null before the first estimate */
+                unaccounted?: {
+                    /** @description The share, 0 to 1; null where nodes_per_validator is null or was measured on less than half of the attachments: then only the lower end is known */
+                    share: number | null;
+                    /** @description Lower end of its 90 % interval */
+                    low: number;
+                    /** @description Upper end of its 90 % interval; null likewise */
+                    high: number | null;
+                } | null;
                 /** @description Nodes, by weight, whose custody groups require validators but that show no duties */
                 silent_nodes?: number | null;
                 /** @description How many validators more than attachments_high there may be if all these nodes have them; not part of the interval */
                 hidden_validators?: number | null;
+                /** @description Whether attachments fit the active validators (test M4): passed, low, failed, unsure or too few; null before the first estimate */
                 verdict: string | null;
+                /** @description Counted nodes by the median of their estimates */
                 histogram?: {
+                    /** @description Fewest validators of a node in it, by the median */
                     low: number;
+                    /** @description Most of them, included; null or 0 for no upper end */
                     high: number | null;
+                    /** @description Nodes in it */
                     nodes: number;
+                    /** @description The sum of their medians, each times the weight */
                     validators: number;
                 }[];
             };
+            /** @description Stake behind the counted nodes, in ETH; null where the mean balance of validators is not known */
             stake: {
+                /** @description The sum */
                 eth: number | null;
+                /** @description Lower end of its 90 % interval */
                 eth_low: number | null;
+                /** @description Upper end of its 90 % interval */
                 eth_high: number | null;
             };
+            /** @description Countries with the most validators */
             countries: components["schemas"]["TopGroups"];
+            /** @description Autonomous systems with the most validators */
             networks: components["schemas"]["TopGroups"];
+            /** @description Kinds of networks */
             hosting: components["schemas"]["Group"][];
+            /** @description Cloud providers */
             clouds?: components["schemas"]["Group"][];
+            /** @description Clients */
             clients: components["schemas"]["Group"][];
+            /** @description Readiness for the next fork: the counts of /api/v1/forks */
             forks: {
-                /** @description null when none is scheduled */
+                /** @description Whether a further fork is scheduled; null while the network's schedule is not known */
+                scheduled: boolean | null;
+                /** @description Name of the next fork; null if none is scheduled or the schedule is not known */
                 next: string | null;
+                /** @description Nodes that count in totals whose record announces the next fork */
                 ready: number;
+                /** @description Nodes whose record announces another fork or none */
                 not_ready: number;
+                /** @description Nodes of which that is not known; without a next fork there is nothing to be ready for, and all nodes are here */
                 unknown: number;
+                validators: components["schemas"]["ForkValidators"];
             };
+            /** @description How far the crawl gets with nodes */
             funnel: components["schemas"]["Funnel"];
         };
         TopGroups: {
@@ -812,57 +947,117 @@ export interface components {
             records: number;
             /** @description Those with the network's fork digest; null while the schedule is not known */
             right_digest?: number | null;
+            /** @description Nodes that were dialled, or are known by an address of a handshake, ever */
             dialled: number;
+            /** @description Those to which a connection was made, ever */
             connected: number;
             /** @description Nodes that answered with a Status */
             status: number;
+            /** @description Nodes that answered with MetaData, ever */
             metadata: number;
+            /** @description How many counted nodes have any validators; null before the first estimate */
             with_validators: number | null;
         };
         Forks: {
+            /** @description The current epoch; null while the network's schedule is not known */
             epoch: number | null;
+            /** @description The network's fork digest at that epoch; null likewise */
             current_digest: string | null;
+            /** @description Whether a further fork is scheduled; null while the schedule is not known */
+            scheduled: boolean | null;
+            /** @description Attachments on these nodes; null before the first estimate */
+            validators: components["schemas"]["ForkValidators"];
+            /** @description The next fork; null if none is scheduled or the schedule is not known */
             next: {
+                /** @description Name of the fork */
                 name: string;
+                /** @description Epoch at which it begins */
                 epoch: number;
+                /** @description When it begins, Unix milliseconds */
                 at: components["schemas"]["Time"];
                 /** @description From then on; the same as before where only the blob parameters change */
                 fork_version: string;
+                /** @description Fork digest from then on */
                 digest: string;
             } | null;
+            /** @description One row per client and release, most nodes first */
             versions: {
+                /** @description Client, unknown for none that Valtrack knows */
                 client: string;
+                /** @description Release; empty if the agent string has none */
                 version: string;
+                /** @description Nodes that count in totals */
                 nodes: number;
+                /** @description Those whose Status has the current digest */
                 current: number;
+                /** @description Those whose record announces the next fork */
                 ready: number;
+                /** @description Those whose record announces another fork or none */
                 not_ready: number;
+                /** @description Those of which that is not known; all of them without a next fork */
                 unknown: number;
+                /** @description Attachments on these nodes; null before the first estimate */
                 validators?: number | null;
+                /** @description Lower end of the 90 % interval; null likewise */
                 validators_low?: number | null;
+                /** @description Upper end of the 90 % interval; null likewise */
                 validators_high?: number | null;
             }[];
+            /** @description What the nodes say about forks, most nodes first */
             announced: {
+                /** @description Digest in the Status */
                 fork_digest: string | null;
+                /** @description Version of the next fork in the record; null if the record has none */
                 next_fork_version: string | null;
                 /** @description 2^64 - 1 for no next fork */
                 next_fork_epoch: number | null;
+                /** @description Digest of the next fork in the record, 0x00000000 for none; null if the record has none */
                 nfd: string | null;
+                /** @description Nodes that count in totals */
                 nodes: number;
             }[];
+        };
+        /** @description The validators behind the nodes that count in totals, by the readiness of the nodes; null without a next fork, or before the first estimate */
+        ForkValidators: {
+            /** @description All nodes */
+            total: components["schemas"]["ForkSum"];
+            /** @description Nodes whose record announces the next fork */
+            ready: components["schemas"]["ForkSum"];
+            /** @description Nodes whose record announces another fork or none */
+            not_ready: components["schemas"]["ForkSum"];
+            /** @description Nodes of which no record says so */
+            unknown: components["schemas"]["ForkSum"];
+        } | null;
+        ForkSum: {
+            /** @description Number of these nodes */
+            nodes: number;
+            /** @description Their attachments: the sum of the means, each times the weight of its node */
+            validators: number;
+            /** @description Lower end of its 90 % interval */
+            validators_low: number;
+            /** @description Upper end of its 90 % interval */
+            validators_high: number;
         };
         Point: {
             /** @description Start of the step */
             time: components["schemas"]["Time"];
             /** @description Time of the totals, the last in the step; absent without totals */
             totals_at?: components["schemas"]["Time"];
+            /** @description Nodes in the totals; null in a step without totals, as the others up to stake_high */
             nodes?: number | null;
+            /** @description How many of them have any validators */
             with_validators?: number | null;
+            /** @description Attachments */
             validators?: number | null;
+            /** @description Lower end of the 90 % interval */
             validators_low?: number | null;
+            /** @description Upper end of the 90 % interval */
             validators_high?: number | null;
+            /** @description Stake in ETH; null also where the mean balance was not known */
             stake_eth?: number | null;
+            /** @description Lower end of its 90 % interval */
             stake_low?: number | null;
+            /** @description Upper end of its 90 % interval */
             stake_high?: number | null;
             /** @description Nodes by client */
             clients?: {
@@ -876,8 +1071,11 @@ export interface components {
             fork_not_ready?: number | null;
             /** @description Nodes whose record announced none */
             fork_unknown?: number | null;
+            /** @description New or changed node records in the step, not cumulative; null without events */
             records?: number | null;
+            /** @description Completed handshakes in the step, not cumulative; null likewise */
             handshakes?: number | null;
+            /** @description Watches of which the first part was stored for the step, not cumulative; null likewise */
             watches?: number | null;
             /** @description Ended visits by outcome */
             visits?: {
@@ -885,54 +1083,84 @@ export interface components {
             };
         };
         Change: {
-            /** @enum {string} */
+            /**
+             * @description What changed
+             * @enum {string}
+             */
             kind: "appeared" | "vanished" | "moved" | "upgraded" | "started_validating" | "stopped_validating";
+            /** @description Peer id */
             id: string;
+            /** @description When it changed, Unix milliseconds */
             at: components["schemas"]["Time"];
+            /** @description Client of the node then; null if not known */
             client?: string | null;
+            /** @description Its release; null if not known */
             version?: string | null;
             /** @description Version, location or number of validators before; locations are coarse without a key */
             from?: string | null;
+            /** @description The same afterwards */
             to?: string | null;
             /** @description For a node that appeared: the peer id previously at the same address */
             replaces?: string | null;
             /** @description If from and to are numbers of validators: the ends of their 90 % intervals, and the flags of the latter. Otherwise null, and also if an earlier version found the change */
             from_low?: number | null;
+            /** @description Upper end of the interval before */
             from_high?: number | null;
+            /** @description Lower end of the interval afterwards */
             to_low?: number | null;
+            /** @description Upper end of the interval afterwards */
             to_high?: number | null;
+            /** @description Flags of the estimate afterwards */
             flags?: string[] | null;
             /**
              * Format: int64
              * @description The order in which changes were found, which differs from that of `at` if events arrive late
              */
             seq: number;
+            /** @description When the change was found, Unix milliseconds */
             found_at: components["schemas"]["Time"];
         };
         Crawl: {
+            /** @description Whether events are being stored */
             ready: boolean;
             /** @description Why it is not ready */
             reason?: string | null;
+            /** @description Sentries whose events came since the consumer's start or are in the tracker */
             sentries: {
+                /** @description Id of the sentry */
                 id: string;
+                /** @description Where it is, as its operator names it; null if it has no name */
                 location?: string | null;
+                /** @description Time of its newest event, Unix milliseconds */
                 last_event: components["schemas"]["Time"];
+                /** @description Its stored events; null if not known */
                 events?: number | null;
+                /** @description Its events that are missing in the datasets; null if not known */
                 missing_events?: number | null;
             }[];
+            /** @description How far the crawl gets with nodes */
             funnel: components["schemas"]["Funnel"];
+            /** @description How visits ended */
             outcomes: {
+                /** @description Such as refused */
                 outcome: string;
+                /** @description Visits that ended so: a cumulative count */
                 visits: number;
             }[];
+            /** @description Its stored events; null if not known */
             events: {
                 /** @description Messages of the stream that are not stored yet */
                 lag?: number | null;
+                /** @description Events stored since the consumer's start */
                 stored?: number | null;
+                /** @description Events that could not be stored since then */
                 rejected?: number | null;
+                /** @description Number of the newest segment */
                 last_segment?: number | null;
+                /** @description When it was committed, Unix milliseconds */
                 last_commit?: components["schemas"]["Time"];
             };
+            /** @description Date of the data on locations and networks */
             geo_date?: string | null;
         };
         /** @description Numbers of nodes count peer ids, for the day before the newest event. A node is reached by a handshake or in a watch. */
@@ -945,22 +1173,29 @@ export interface components {
                 by_some: number;
                 /** @description Reached by the only sentry that tried */
                 by_one: number;
+                /** @description Reached by none of those that tried */
                 by_none: number;
                 /** @description Peer ids that are Valtrack sentries: not beacon nodes, and not included in any other number */
                 sentries: number;
             };
+            /** @description One row per sentry */
             sentries: {
+                /** @description Id of the sentry */
                 id: string;
+                /** @description Where it is, as its operator names it; null if it has no name */
                 location: string | null;
                 /** @description Its version of Valtrack */
                 version: string | null;
+                /** @description Time of its first event, Unix milliseconds */
                 first_seen: components["schemas"]["Time"];
+                /** @description Time of its newest event, Unix milliseconds */
                 last_event: components["schemas"]["Time"];
                 /**
                  * Format: int64
                  * @description By how much its clock is ahead of the broker's; negative if behind
                  */
                 clock_skew_ms: number | null;
+                /** @description When that was measured, Unix milliseconds */
                 clock_skew_at: components["schemas"]["Time"];
                 /**
                  * Format: int64
@@ -969,6 +1204,7 @@ export interface components {
                 clock_errors: number;
                 /** @description Nodes that it visited, or tried to */
                 tried: number;
+                /** @description Nodes that it reached */
                 reached: number;
                 /** @description Nodes whose subscriptions it has logged */
                 watched: number;
@@ -990,7 +1226,10 @@ export interface components {
                  * @description How much longer its handshakes took than the median of the other sentries': median over the nodes that another sentry also reached
                  */
                 handshake_difference_ms: number | null;
-                /** Format: int64 */
+                /**
+                 * Format: int64
+                 * @description Completed handshakes in the day
+                 */
                 handshakes: number;
                 /**
                  * Format: int64
@@ -1006,8 +1245,12 @@ export interface components {
                 changes: number;
                 /** @description In what it is worse than the others */
                 faults: {
-                    /** @enum {string} */
+                    /**
+                     * @description Kind of the fault
+                     * @enum {string}
+                     */
                     fault: "silent" | "few_reached" | "few_found" | "clock" | "no_attestations";
+                    /** @description The fault in words */
                     text: string;
                 }[];
             }[];
@@ -1090,7 +1333,9 @@ export interface components {
             content: {
                 "application/json": {
                     data: {
+                        /** @description How visits ended, such as refused */
                         outcome: string;
+                        /** @description Ended visits, since the tracker has their nodes: a cumulative count */
                         visits: number;
                         /** @description Nodes whose last visit had this outcome */
                         nodes: number;
@@ -1276,6 +1521,7 @@ export interface operations {
                 content: {
                     "application/json": {
                         data: {
+                            /** @description One row per epoch with an observation, oldest first */
                             epochs: {
                                 /**
                                  * @description A handshake shows one moment, a watch all subnets that were subscribed at any time during it
@@ -1284,17 +1530,24 @@ export interface operations {
                                 source: "handshake" | "watch";
                                 /** @description How long the epoch was watched; null for a handshake */
                                 watched_ms: number | null;
+                                /** @description The epoch */
                                 epoch: number;
                                 time: components["schemas"]["Time"];
+                                /** @description Attestation subnets in its MetaData */
                                 long_lived_subnets: number[];
+                                /** @description Other attestation subnets that it was on; null if it did not send its subscriptions */
                                 short_lived_subnets: number[] | null;
                             }[];
+                            /** @description The stored estimates, oldest first */
                             estimates: {
                                 time: components["schemas"]["Time"];
+                                /** @description Median */
                                 validators: number | null;
+                                /** @description Lower end of the 90 % interval */
                                 validators_low: number | null;
+                                /** @description Upper end of the 90 % interval */
                                 validators_high: number | null;
-                                /** @description Which evidence it is based on; null, like flags, if an earlier version computed it */
+                                /** @description As trust of a node; null, like flags, if an earlier version computed it */
                                 trust?: string | null;
                                 /** @description What makes it doubtful */
                                 flags?: string[] | null;
@@ -1306,7 +1559,10 @@ export interface operations {
                              * @description Start of the time that this response covers, Unix milliseconds
                              */
                             from: number;
-                            /** Format: int64 */
+                            /**
+                             * Format: int64
+                             * @description End of that time, Unix milliseconds
+                             */
                             to: number;
                             /**
                              * Format: int64
@@ -1419,13 +1675,18 @@ export interface operations {
                 content: {
                     "application/json": {
                         data: {
+                            /** @description One row per attestation subnet */
                             subnets: {
+                                /** @description Number of the attestation subnet */
                                 subnet: number;
                                 /** @description Nodes whose MetaData announces the subnet, by duty of their node id or by choice: a node that announces all 64 counts at each */
                                 long_lived: number;
                             }[];
+                            /** @description Nodes by their custody group count */
                             custody_group_counts: {
+                                /** @description Custody groups; null for nodes that reported none */
                                 custody_group_count: number | null;
+                                /** @description Nodes that last reported so many */
                                 nodes: number;
                             }[];
                         };
@@ -1495,7 +1756,10 @@ export interface operations {
                 content: {
                     "application/json": {
                         data: {
-                            /** @enum {string} */
+                            /**
+                             * @description What the groups are
+                             * @enum {string}
+                             */
                             by: "client" | "network" | "cloud" | "country";
                             /** @description Share of the validators whose group is known */
                             known_share: number | null;
@@ -1505,13 +1769,17 @@ export interface operations {
                             hhi_high?: number | null;
                             /** @description How many of the largest groups together hold more than a third of the validators; null if all together do not */
                             third: number | null;
+                            /** @description How many of them hold more than two thirds; null likewise */
                             two_thirds: number | null;
+                            /** @description Name of the group with the most validators; null if none is known */
                             largest: string | null;
                             /** @description Its code in the listing: country code or AS number */
                             largest_code?: string | null;
                             /** @description Its share of all validators */
                             largest_share: number | null;
+                            /** @description Lower end of the 90 % interval of that share */
                             largest_share_low: number | null;
+                            /** @description Upper end of the 90 % interval of that share */
                             largest_share_high: number | null;
                         }[];
                         meta: components["schemas"]["Meta"];
@@ -1667,14 +1935,21 @@ export interface operations {
                 content: {
                     "application/json": {
                         data: {
+                            /** @description Name of the dataset */
                             table: string;
                             /** @description Whether it can be downloaded without a key */
                             public: boolean;
+                            /** @description Number of parts */
                             files: number;
+                            /** @description Size of all parts */
                             bytes: number;
+                            /** @description Rows of all parts; null if not known */
                             rows: number | null;
+                            /** @description Its files */
                             parts: {
+                                /** @description Name of the file */
                                 name: string;
+                                /** @description Size of the file */
                                 bytes: number;
                                 modified: components["schemas"]["Time"];
                             }[];
