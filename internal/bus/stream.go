@@ -240,7 +240,7 @@ func (c *Conn) noRoom(err error) bool {
 // warnRetry logs a transient error of a server that is connected: of one that is not, the
 // connection's handlers say it.
 func (c *Conn) warnRetry(err error) {
-	if !c.nc.IsConnected() {
+	if c.nc != nil && !c.nc.IsConnected() {
 		return
 	}
 	if hasCode(err, codeNoPeers) {
