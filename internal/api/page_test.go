@@ -49,7 +49,7 @@ func fieldTables(t *testing.T, doc map[string]any) string {
 			w.body(data)
 		}
 	}
-	for i := 0; i < len(w.named); i++ { // body adds to it
+	for i := 0; i < len(w.named); i++ { //nolint:intrange // body adds to it
 		fmt.Fprintf(&w, "\n## %s\n", w.named[i])
 		schema := at(doc, "components", "schemas", w.named[i]).(map[string]any)
 		if text, ok := schema["description"].(string); ok {

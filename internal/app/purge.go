@@ -121,7 +121,7 @@ func purgeSentry(ctx context.Context, dataDir string, x *sentry.Exclude, log *sl
 	var errs [3]error
 	done.Rows = map[string]int64{}
 	done.RejectedEvents, errs[0] = eventlog.PurgeRejected(dataDir, p.mentioned, func([]event.Key) error { return nil })
-	unsent := 0
+	var unsent int
 	done.SpooledEvents, unsent, errs[1] = spool.Purge(filepath.Join(dataDir, spoolDir), p.mentioned)
 	if unsent > 0 {
 		log.Warn("removed events that were not sent yet: a consumer counts them as missing; 'valtrack check data --allow-missing' accepts as many", slog.Int("events", unsent))

@@ -28,17 +28,17 @@ func CatchUpByHour(ctx context.Context, w *dataset.Writer, t *tracker.Tracker, l
 		return 0, CatchUp(ctx, w, t, log)
 	}
 	log.Info("estimating past hours from the stored events", slog.Int("hours", len(hours)), slog.Time("first", time.UnixMilli(hours[0]).UTC()), slog.Time("last", time.UnixMilli(hours[len(hours)-1]).UTC()))
-	r := replayed{ctx: ctx, w: w, t: t, log: log, made: map[int64]bool{}}
+	r := replayed{w: w, t: t, log: log, made: map[int64]bool{}}
 	defer t.AsOf(time.Time{})
 	for i, hour := range hours {
-		if err := r.estimate(hour, every); err != nil {
+		if err := r.estimate(ctx, hour, every); err != nil {
 			return len(r.made), fmt.Errorf("estimate the hour of %s: %w", time.UnixMilli(hour).UTC().Format(time.RFC3339), err)
 		}
 		if done := i + 1; done%24 == 0 {
 			log.Info("estimated past hours", slog.Int("hours", done), slog.Int("of", len(hours)))
 		}
 	}
-	if err := r.rest(); err != nil {
+	if err := r.rest(ctx); err != nil {
 		t.Drop()
 		return len(r.made), err
 	}
@@ -65,7 +65,6 @@ func hoursWithout(ctx context.Context, dir string, every int64) ([]int64, error)
 
 // replayed folds stored events up to one hour after the other.
 type replayed struct {
-	ctx  context.Context
 	w    *dataset.Writer
 	t    *tracker.Tracker
 	log  *slog.Logger
@@ -80,10 +79,10 @@ type replayed struct {
 const maxPastRows, segmentSpan = 250_000, 24 * time.Hour
 
 // estimate makes the rows of an hour.
-func (r *replayed) estimate(hour, every int64) error {
-	rows, err := r.rows(hour, hour)
+func (r *replayed) estimate(ctx context.Context, hour, every int64) error {
+	rows, err := r.rows(ctx, hour, hour)
 	if err == nil && len(rows) == 0 {
-		rows, err = r.rows(hour+every, hour+every-1)
+		rows, err = r.rows(ctx, hour+every, hour+every-1)
 	}
 	if err != nil || len(rows) == 0 {
 		return err
@@ -102,9 +101,9 @@ func (r *replayed) estimate(hour, every int64) error {
 }
 
 // rows folds the events before a time and returns the estimates as of a time.
-func (r *replayed) rows(before, at int64) ([]tracker.PeerEstimate, error) {
+func (r *replayed) rows(ctx context.Context, before, at int64) ([]tracker.PeerEstimate, error) {
 	r.t.AsOf(time.UnixMilli(at))
-	if err := r.fold(before); err != nil {
+	if err := r.fold(ctx, before); err != nil {
 		return nil, err
 	}
 	r.t.Apply(r.w.Segment())
@@ -112,11 +111,11 @@ func (r *replayed) rows(before, at int64) ([]tracker.PeerEstimate, error) {
 }
 
 // fold adds the events up to a time, 0 for all.
-func (r *replayed) fold(before int64) error {
+func (r *replayed) fold(ctx context.Context, before int64) error {
 	if before > 0 && before <= r.from {
 		return nil
 	}
-	err := dataset.EventsIn(r.ctx, r.w.Dir(), dataset.Range{From: r.from, To: before}, func(e event.Event) error {
+	err := dataset.EventsIn(ctx, r.w.Dir(), dataset.Range{From: r.from, To: before}, func(e event.Event) error {
 		r.t.Add(e)
 		r.events++
 		return nil
@@ -126,19 +125,19 @@ func (r *replayed) fold(before int64) error {
 }
 
 // rest commits the rows, and brings the tracker up to now.
-func (r *replayed) rest() error {
+func (r *replayed) rest(ctx context.Context) error {
 	if r.w.Rows() > 0 {
 		if err := r.w.Commit(dataset.Coverage{}); err != nil {
 			return err
 		}
 	}
 	r.t.AsOf(time.Time{})
-	if err := r.fold(0); err != nil {
+	if err := r.fold(ctx, 0); err != nil {
 		return err
 	}
-	if err := withoutDamaged(addTotals(r.ctx, r.w.Dir(), r.t, 0, r.made), r.log); err != nil {
+	if err := withoutDamaged(addTotals(ctx, r.w.Dir(), r.t, 0, r.made), r.log); err != nil {
 		return err
 	}
 	r.t.Apply(r.w.Segment() - 1)
-	return r.t.Write(r.ctx)
+	return r.t.Write(ctx)
 }
