@@ -63,6 +63,8 @@ func TestWhy(t *testing.T) {
 	r, _ := watchedPeers(t)
 	for id, want := range map[string]string{
 		"watched": `^About \d+ validators, with 90 % probability \d+ to \d+: \d+ duties seen in 4\.0 watched epochs; a validator shows about one in 29 epochs, hence about \d+ \[\d+ to \d+\]; ` +
+			`the chance that a validator fills a cell \(θ\) is 1\.\d+e-05, give or take \d+ %; ` +
+			`the interval is wide because the rate of its client version is unproven: too few of its nodes could be tested \(report --calibration\); ` +
 			`it keeps all 128 custody groups, as with 128 validators or more, or by choice\.$`,
 		"all subnets": `: it is on all 64 attestation subnets, so that its duties cannot be told apart; it keeps 53 custody groups, as with 53 validators of 32 ETH\.$`,
 		"found":       `^Nothing is known of its validators: its record was found, and it was not visited\.$`,
