@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,7 +57,24 @@ func TestRegions(t *testing.T) {
 		}
 	}
 	// Servers first, as an operator has it; the first consumer makes the stream, on all of them.
+	// What is published before a consumer has subscribed for the first time is not kept for it.
+	var sentries []role
 	for _, who := range r.roles() {
+		if strings.HasPrefix(string(who), string(sentry)+"-") {
+			sentries = append(sentries, who)
+			continue
+		}
+		if err := r.start(t.Context(), who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range r.consumers {
+		untilStream(t, r, func(s jetstream.Stream) error {
+			_, err := s.Consumer(t.Context(), string(consumerOf(i+1)))
+			return err
+		})
+	}
+	for _, who := range sentries {
 		if err := r.start(t.Context(), who); err != nil {
 			t.Fatal(err)
 		}
@@ -80,9 +98,12 @@ func TestRegions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := replicas(t, r); n != regionReplicas {
-		t.Errorf("the stream has %d replicas", n)
-	}
+	untilStream(t, r, func(s jetstream.Stream) error {
+		if n := s.CachedInfo().Config.Replicas; n != regionReplicas {
+			t.Errorf("the stream has %d replicas", n)
+		}
+		return nil
+	})
 	if err := r.drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -143,21 +164,29 @@ func inNamespace(t *testing.T) {
 	}
 }
 
-func replicas(t *testing.T, r *regions) int {
+// untilStream asks a server about the stream until that works.
+func untilStream(t *testing.T, r *regions, ask func(jetstream.Stream) error) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(healthPoll) {
+	once := func() error {
 		conn, err := nats.Connect(r.url(0))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		js, err := jetstream.New(conn)
+		if err != nil {
+			return err
+		}
+		s, err := js.Stream(t.Context(), event.Stream)
+		if err != nil {
+			return err
+		}
+		return ask(s)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(healthPoll) {
+		err := once()
 		if err == nil {
-			var js jetstream.JetStream
-			js, err = jetstream.New(conn)
-			if err == nil {
-				var s jetstream.Stream
-				if s, err = js.Stream(t.Context(), event.Stream); err == nil {
-					conn.Close()
-					return s.CachedInfo().Config.Replicas
-				}
-			}
-			conn.Close()
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatal(err)
