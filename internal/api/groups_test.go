@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -107,7 +108,7 @@ func TestFewNodesAreHiddenWhateverTheirPlaceSays(t *testing.T) {
 	} {
 		s := placed(t, 60, false, at)
 		for _, row := range s.object("/api/v1/cities", false)["data"].([]any) {
-			if r := row.(map[string]any); r["latitude"] != nil && r["nodes"].(float64) < smallCell {
+			if r := row.(map[string]any); r["latitude"] != nil && r["nodes"].(float64) < geo.SmallCell {
 				t.Errorf("%s: %v", name, r)
 			}
 		}

@@ -2,12 +2,12 @@ package api
 
 import (
 	"encoding/binary"
-	"math"
 	"net/netip"
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -187,9 +187,6 @@ func unlessHidden(get func(n *node) value) func(n *node) value {
 	}
 }
 
-// coarse is a coordinate for the public.
-func coarse(degrees float64) value { return float(math.Round(degrees*10) / 10) }
-
 // nodeColumns are the columns of a row, in the order in which they are written.
 var nodeColumns = []column{
 	{name: "id", get: func(n *node) value { return text(n.ID) }},
@@ -244,8 +241,8 @@ var nodeColumns = []column{
 	{name: "country_code", get: func(n *node) value { return text(n.place.code) }},
 	{name: "region", get: func(n *node) value { return text(n.place.region) }, public: unlessHidden(func(n *node) value { return text(n.place.region) })},
 	{name: "city", get: func(n *node) value { return text(n.place.city) }, public: unlessHidden(func(n *node) value { return text(n.place.city) })},
-	{name: "latitude", get: func(n *node) value { return float(n.place.latitude) }, public: unlessHidden(func(n *node) value { return coarse(n.place.latitude) })},
-	{name: "longitude", get: func(n *node) value { return float(n.place.longitude) }, public: unlessHidden(func(n *node) value { return coarse(n.place.longitude) })},
+	{name: "latitude", get: func(n *node) value { return float(n.place.latitude) }, public: unlessHidden(func(n *node) value { return float(geo.Coarse(n.place.latitude)) })},
+	{name: "longitude", get: func(n *node) value { return float(n.place.longitude) }, public: unlessHidden(func(n *node) value { return float(geo.Coarse(n.place.longitude)) })},
 	{name: "asn", get: func(n *node) value {
 		if n.place.asn == 0 {
 			return value{}

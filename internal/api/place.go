@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"math"
 
+	"github.com/chainbound/valtrack/internal/geo"
 	"github.com/chainbound/valtrack/internal/report"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
-
-// smallCell is how many nodes a fine place has at least for the public to see it: fewer
-// could be recognised.
-const smallCell = 5
 
 // placeOf is where a peer is.
 func placeOf(p *tracker.Peer) place {
@@ -35,19 +32,9 @@ func (p place) location() report.Location {
 	}
 }
 
-// cell is the place of a node as closely as the public sees it: its coordinates in tenths of
-// a degree.
-type cell struct {
-	code, region, city  string
-	latitude, longitude int
-}
-
-func (p place) cell() cell {
-	c := cell{code: p.code, region: p.region, city: p.city, latitude: math.MaxInt, longitude: math.MaxInt}
-	if p.located() {
-		c.latitude, c.longitude = int(math.Round(p.latitude*10)), int(math.Round(p.longitude*10))
-	}
-	return c
+// cell is the place of a node as closely as the public sees it.
+func (p place) cell() geo.Cell {
+	return geo.CellOf(p.code, p.region, p.city, p.latitude, p.longitude)
 }
 
 func (p place) located() bool { return !math.IsNaN(p.latitude) && !math.IsNaN(p.longitude) }
@@ -55,15 +42,13 @@ func (p place) located() bool { return !math.IsNaN(p.latitude) && !math.IsNaN(p.
 // hide marks the nodes whose place has few nodes. Only nodes that count in totals make a place
 // one of many: others are gone, or are further ids of one node.
 func hide(nodes []node) {
-	cells := map[cell]int{}
+	cells := geo.Cells{}
 	for i := range nodes {
 		if n := &nodes[i]; n.counts() {
 			cells[n.place.cell()]++
 		}
 	}
 	for i := range nodes {
-		c := nodes[i].place.cell()
-		nothing := c.city == "" && c.region == "" && !nodes[i].place.located()
-		nodes[i].hidden = !nothing && cells[c] < smallCell
+		nodes[i].hidden = cells.Hide(nodes[i].place.cell())
 	}
 }

@@ -51,7 +51,7 @@ func (p *program) exportCommand() *cli.Command {
 			text(flagSince, "", "only the last so much time, as 24h or 7d"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),
 			text(flagFormat, "", "parquet, csv or ndjson (default: by the extension of --out; csv for -)"),
-			toggle(flagPublic, "to publish the file: leave out the addresses and records of "+dataset.Nodes+"; the other tables cannot be published"),
+			toggle(flagPublic, "to publish the file: leave out of "+dataset.Nodes+" addresses, records, and places with few nodes; the other tables cannot be published"),
 			toggle(flagRaw, "write CSV cells unchanged, even those that a spreadsheet would take for a formula; otherwise these get a leading apostrophe"),
 		},
 	}, runExport)

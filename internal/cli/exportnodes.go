@@ -32,10 +32,11 @@ func (cfg exportConfig) scan(ctx context.Context, each func(dataset.Row) error) 
 		}
 		fmt.Fprintf(cfg.notes, "the totals of this time include %s no row here: removed since then by 'valtrack purge' or --%s\n", nodes, flagRetention)
 	}
-	for _, n := range r.AllNodes() {
-		if cfg.public {
-			n.HideAddresses()
-		}
+	nodes := r.AllNodes()
+	if cfg.public {
+		report.HideFromPublic(nodes)
+	}
+	for _, n := range nodes {
 		if err := each(n.Row()); err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
 			toggleOrAge(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in another span, as in --changes 7d or --changes=90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
-			toggle(flagPublic, "to publish the result: with --"+flagBy+", merge groups of fewer than five nodes; with --"+flagNodes+", leave addresses out"),
+			toggle(flagPublic, "to publish the result: with --"+flagBy+", merge groups of fewer than five nodes; with --"+flagNodes+", leave out addresses, and places with few nodes"),
 			toggle(flagCSV, "with --"+flagBy+", print the groups as CSV"),
 			toggle(flagSentries, "compare the sentries over the last day: what only one of them reaches, their clocks, and their faults"),
 			toggle(flagTruth, "compare the estimates with the true validators of a devnet's nodes"),
@@ -332,9 +332,7 @@ func (in invocation) reportNodes(r *report.Report) error {
 		fmt.Fprintf(in.stderr, "left out: %s\n", text)
 	}
 	if in.cmd.Bool(flagPublic) {
-		for _, n := range nodes {
-			n.HideAddresses()
-		}
+		report.HideFromPublic(nodes)
 	}
 	if !in.cmd.Bool(flagJSON) {
 		return r.WriteNodes(in.screen())

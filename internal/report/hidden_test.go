@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -46,8 +47,9 @@ func TestHiddenAddresses(t *testing.T) {
 	}
 	r := reportOf(t, dataset.Range{}, rows...)
 	var all bytes.Buffer
-	for _, n := range r.AllNodes() {
-		n.HideAddresses()
+	nodes := r.AllNodes()
+	HideFromPublic(nodes)
+	for _, n := range nodes {
 		for _, v := range []any{n, n.Row()} {
 			if err := json.NewEncoder(&all).Encode(v); err != nil {
 				t.Fatal(err)
@@ -62,5 +64,43 @@ func TestHiddenAddresses(t *testing.T) {
 	}
 	if text := all.String(); strings.Contains(text, "203.0.113") || strings.Contains(text, "9000") || strings.Contains(text, "enr:") || !strings.Contains(text, "Lighthouse/v8.0.1/x86_64-linux") {
 		t.Error(text)
+	}
+}
+
+// What is published tells of a place only its country, unless five nodes or more that count in
+// totals are there, to a tenth of a degree.
+func TestHiddenPlaces(t *testing.T) {
+	at := func(n int, weight float64, city string, latitude float64, source string) (nodes []*Node) {
+		for range n {
+			nodes = append(nodes, &Node{Weight: &weight, Location: Location{
+				Country: new("Germany"), CountryCode: new("DE"), City: known(city), Latitude: &latitude, Longitude: new(13.04), ASN: new(uint32(1)), GeoSource: &source,
+			}})
+		}
+		return nodes
+	}
+	notEstimated := at(9, 1, "Mainz", 50, "db")
+	for _, n := range notEstimated {
+		n.Weight = nil
+	}
+	for name, c := range map[string]struct {
+		nodes []*Node
+		city  *string
+		at    *float64
+	}{
+		"four nodes":                            {at(4, 1, "Bonn", 50.73, "db"), nil, nil},
+		"five nodes":                            {at(5, 0.5, "Bonn", 50.73, "db"), new("Bonn"), new(50.7)},
+		"five at two points of a city":          {append(at(4, 1, "Bonn", 50.73, "db"), at(1, 1, "Bonn", 50.93, "db")...), nil, nil},
+		"five near a point":                     {append(at(4, 1, "Bonn", 50.73, "db"), at(1, 1, "Bonn", 50.71, "db")...), new("Bonn"), new(50.7)},
+		"many, of which none counts in totals":  {at(9, 0, "Bonn", 50.73, "db"), nil, nil},
+		"many, of which none has an estimate":   {notEstimated, nil, nil},
+		"coordinates without a city":            {at(4, 1, "", 50.73, "db"), nil, nil},
+		"a node at a place that is not its own": {at(1, 1, "Bonn", 50.73, "simulated: db"), new("Bonn"), new(50.73)},
+		"five at coordinates without a city":    {at(5, 1, "", 50.73, "db"), nil, new(50.7)},
+	} {
+		HideFromPublic(c.nodes)
+		n := c.nodes[0]
+		if !reflect.DeepEqual(n.City, c.city) || !reflect.DeepEqual(n.Latitude, c.at) || *n.Country != "Germany" || *n.ASN != 1 {
+			t.Errorf("%s: city %v, latitude %v, %s, AS%d", name, orEmpty(n.City), n.Latitude, *n.Country, *n.ASN)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package report
 
 import (
 	"github.com/chainbound/valtrack/internal/dataset"
-	"github.com/chainbound/valtrack/internal/eth2"
 )
 
 // Row is the node as a row of a file.
@@ -35,18 +34,6 @@ func (n *Node) Row() dataset.NodeRow {
 		row.Weight, row.Since = n.Weight, e.Since
 	}
 	return row
-}
-
-// HideAddresses removes what says where the node can be reached, also from what the node calls
-// itself: what remains may be published.
-func (n *Node) HideAddresses() {
-	n.ENR, n.Multiaddr, n.IP, n.IP6, n.Port = "", "", nil, nil, nil
-	if eth2.HasAddress(n.Agent) {
-		n.Agent, n.ClientVersion, n.agentHidden = "", nil, true
-	}
-	if eth2.HasAddress(orEmpty(n.ClientRelease)) { // of a row that an earlier version stored
-		n.ClientRelease = nil
-	}
 }
 
 // known is nil for the zero value.
