@@ -124,9 +124,19 @@ func TestTornAppend(t *testing.T) {
 	if err != nil || len(is) == len(was) || len(whole) < len(before)+5000 {
 		t.Fatal(err, len(is), len(whole)-len(before))
 	}
-	for size := len(before); size <= len(whole); size++ {
-		if err := os.WriteFile(path, whole[:size], 0o600); err != nil {
-			t.Fatal(err)
+	if err := os.Truncate(path, int64(len(before))); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const ends, step = 400, 7 // every byte of the beginning and the end, and a sample between
+	for size, next := len(before), 0; size <= len(whole); size = next {
+		next = size + step
+		if size-len(before) < ends || len(whole)-next < ends {
+			next = size + 1
 		}
 		want := was
 		if size == len(whole) {
@@ -135,6 +145,9 @@ func TestTornAppend(t *testing.T) {
 		l, _, err := readChanges(path)
 		if err != nil || l.id != s.views.changes.id || len(l.all) != len(want) || l.last() != int64(len(want)) {
 			t.Fatalf("%d of %d bytes: %v, %+v", size-len(before), len(whole)-len(before), err, l)
+		}
+		if _, err := f.Write(whole[size:min(next, len(whole))]); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := os.WriteFile(path, whole[:len(whole)-10], 0o600); err != nil {
