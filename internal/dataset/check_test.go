@@ -77,6 +77,7 @@ func TestCheckFindsDuplicates(t *testing.T) {
 
 // A damaged page is an error that names the file, wherever the damage is.
 func TestCheckNamesDamagedFiles(t *testing.T) {
+	t.Parallel()
 	dir, c := t.TempDir(), &clock{noon}
 	w := openAt(t, dir, c)
 	defer w.Close()

@@ -403,6 +403,7 @@ func TestRandomLives(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	t.Parallel()
 	steps := append(append(steps(), swapSteps()...), "remember "+Metadata)
 	for seed := range uint64(5) {
 		r := rand.New(rand.NewPCG(seed, 1))

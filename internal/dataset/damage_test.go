@@ -216,6 +216,7 @@ func TestRandomDamage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	t.Parallel()
 	rounds, err := strconv.Atoi(stdcmp.Or(os.Getenv("VALTRACK_DAMAGE"), "60"))
 	if err != nil {
 		t.Fatal(err)

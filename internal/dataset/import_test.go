@@ -103,6 +103,7 @@ func TestImportStoresEachEventOnce(t *testing.T) {
 
 // An import that dies at any step stores nothing twice when it is repeated.
 func TestKilledWhileImporting(t *testing.T) {
+	t.Parallel()
 	other, whole := t.TempDir(), t.TempDir()
 	observed(t, other, "b", 1, 6, 6)
 	observed(t, whole, "a", 1, 6)

@@ -122,6 +122,7 @@ func checkPurgedCounts(t *testing.T, dir string, gone map[string]int64) {
 
 // Killed at any step, and run again, it has done the whole.
 func TestKilledWhilePurging(t *testing.T) {
+	t.Parallel()
 	for _, table := range Tables() {
 		for _, what := range []string{"purge ", "link ", "fsync ", "exchange ", "persist "} {
 			t.Run(what+table, func(t *testing.T) {

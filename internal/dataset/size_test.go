@@ -140,6 +140,7 @@ func TestBytesPerRow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	t.Parallel()
 	dir, c, s := t.TempDir(), &clock{noon}, newSample()
 	w := openAt(t, dir, c)
 	defer w.Close()
