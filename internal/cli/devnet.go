@@ -21,6 +21,8 @@ const (
 	flagDevnetRTT    = "devnet-round-trip"
 	flagDevnetSeed   = "devnet-seed"
 	flagDevnetPlaces = "devnet-places"
+	flagDevnetForkIn = "devnet-fork-in"
+	flagDevnetChurn  = "devnet-churn"
 )
 
 const (
@@ -36,6 +38,8 @@ func devnetFlags() []cli.Flag {
 		text(flagDevnetFaults, "healthy", "healthy; mixed (healthy, hanging, lying and dead nodes); hostile or hostile=0.2 (that share of nodes attacks; default 0.3); or personas with their shares, such as quota=1 or redials=0.3,dead=0.1"),
 		duration(flagDevnetRTT, 0, "round-trip time of a discv5 packet and its answer"),
 		wide(flagDevnetSeed, defaultDevnetSeed, "seed for keys, clients, validators and duties"),
+		number(flagDevnetForkIn, 0, "epochs from the start to a fork after Fulu, which all nodes know of but those of --"+flagDevnetFaults+" unaware=0.2; 0 for none"),
+		number(flagDevnetChurn, 0, "percent of the nodes that go down at each epoch, 0 to 100; a quarter of those that are down come back"),
 		text(flagDevnetDir, "", "directory for its network files and truth file (default: devnet in --data-dir)"),
 	}
 }
@@ -81,6 +85,18 @@ func (in invocation) devnetConfig() (devnet.Config, error) {
 	}
 	if cfg.Nodes, err = in.positive(flagDevnetNodes); err != nil {
 		return cfg, err
+	}
+	switch churn := in.cmd.Int(flagDevnetChurn); {
+	case churn < 0 || churn > 100:
+		return cfg, usagef("--%s %d: want a percentage, 0 to 100", flagDevnetChurn, churn)
+	case churn > 0:
+		cfg.Churn = devnet.Churn{Leave: float64(churn) / 100, Return: 0.25}
+	}
+	switch epochs := in.cmd.Int(flagDevnetForkIn); {
+	case epochs < 0:
+		return cfg, usagef("--%s %d: want a number of epochs, 0 for no fork", flagDevnetForkIn, epochs)
+	case epochs > 0:
+		cfg.Forks = devnet.WithFork("gloas", devnet.DefaultGenesisAge+eth2.Epoch(epochs))
 	}
 	return cfg, asUsage(cfg.Check())
 }

@@ -114,11 +114,19 @@ func (d *Devnet) build(log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("devnet: %w", err)
 	}
+	clock := eth2.Clock{Genesis: cfg.GenesisTime, SlotDuration: cfg.SlotDuration, SlotsPerEpoch: cfg.SlotsPerEpoch}
+	begin := clock.EpochAt(time.Now())
+	past, err := eth2.NewSchedule(genesisRoot,
+		slices.DeleteFunc(slices.Clone(cfg.Forks), func(f eth2.Fork) bool { return f.Epoch > begin }),
+		slices.DeleteFunc(slices.Clone(cfg.Blobs), func(b eth2.BlobParameters) bool { return b.Epoch > begin }), maxBlobsElectra)
+	if err != nil {
+		return fmt.Errorf("devnet: %w", err)
+	}
 	d.net = network.Network{
 		Name:                  Name,
 		GenesisTime:           cfg.GenesisTime,
 		GenesisValidatorsRoot: genesisRoot,
-		Clock:                 eth2.Clock{Genesis: cfg.GenesisTime, SlotDuration: cfg.SlotDuration, SlotsPerEpoch: cfg.SlotsPerEpoch},
+		Clock:                 clock,
 		Schedule:              schedule,
 		Forks:                 slices.Clone(cfg.Forks),
 		Preset:                eth2.MainnetPreset(),
@@ -139,6 +147,8 @@ func (d *Devnet) build(log *slog.Logger) error {
 			record, wire = foreign, foreign
 		case WrongStatus:
 			wire = foreign
+		case Unaware:
+			record, wire = past, past
 		}
 		n := newNode(p, d.net.Clock, record, wire, cfg, log)
 		// The database costs megabytes: all nodes share it.

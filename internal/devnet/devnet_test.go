@@ -231,6 +231,7 @@ func TestFork(t *testing.T) {
 	cfg := fast(len(profiles()))
 	cfg.Forks = WithFork("gloas", DefaultGenesisAge+4)
 	cfg.Blobs = []eth2.BlobParameters{{Epoch: DefaultGenesisAge + 8, MaxBlobsPerBlock: 12}}
+	cfg.Faults = Mix{Unaware: 0.001}
 	d := start(t, cfg)
 	periods := d.Network().Schedule.Periods
 	if len(periods) != 3 {
@@ -245,6 +246,19 @@ func TestFork(t *testing.T) {
 	if _, err := c.handshake(t.Context(), id, 2, d.ourStatus()); err != nil {
 		t.Fatal(err)
 	}
+	unaware := d.Truth().Nodes[slices.IndexFunc(d.Truth().Nodes, func(n Node) bool { return n.Persona == Unaware })]
+	announced := func(n Node) *enr.Record {
+		for _, other := range findAll(t, d.Network().Bootnodes[1:]) {
+			if r := enr.FromNode(other); r.PeerID == n.PeerID {
+				return &r
+			}
+		}
+		return nil
+	}
+	eventually(t, "the records of who knows of a fork and who does not", func() bool {
+		aware, not := announced(n), announced(unaware)
+		return aware != nil && not != nil && aware.Eth2.NextForkEpoch == DefaultGenesisAge+4 && not.Eth2.NextForkEpoch == eth2.FarFutureEpoch
+	})
 	for i, next := range periods[1:] {
 		eventually(t, "topics of both digests before the fork", func() bool {
 			return len(c.subnets(id, periods[i].Digest, eth2.TopicAttestation)) > 0 && len(c.subnets(id, next.Digest, eth2.TopicAttestation)) > 0
@@ -258,13 +272,18 @@ func TestFork(t *testing.T) {
 			return len(c.subnets(id, periods[i].Digest, eth2.TopicAttestation)) == 0
 		})
 		eventually(t, "a new record in discv5", func() bool {
-			for _, other := range findAll(t, d.Network().Bootnodes[1:]) {
-				if r := enr.FromNode(other); r.PeerID == n.PeerID {
-					return r.Eth2.ForkDigest == d.ourStatus().ForkDigest
-				}
-			}
-			return false
+			r := announced(n)
+			return r != nil && r.Eth2.ForkDigest == d.ourStatus().ForkDigest
 		})
+	}
+	stays, err := c.connect(t.Context(), unaware.Multiaddrs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := d.ourStatus()
+	old.ForkDigest = periods[0].Digest
+	if s, err := c.handshake(t.Context(), stays, 2, old); err != nil || s.ForkDigest != periods[0].Digest {
+		t.Errorf("a node that does not know of the fork: status %+v, %v", s, err)
 	}
 }
 

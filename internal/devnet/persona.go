@@ -65,6 +65,9 @@ const (
 	// NoPort is Redials with a record that has no TCP and no QUIC port: nobody can dial it.
 	// It dials the strangers that it meets in discv5.
 	NoPort Persona = "no_port"
+	// Unaware has software that knows only the forks of before the devnet's start: it
+	// announces no next fork, and stays on its digest when one comes.
+	Unaware Persona = "unaware"
 )
 
 // trait is what a persona means for a crawler.
@@ -103,6 +106,7 @@ func traits() map[Persona]trait {
 		Unlisted:        {true, false, true, true, ok},
 		Redials:         good,
 		NoPort:          {true, false, true, true, ok},
+		Unaware:         {true, true, true, true, []string{event.OutcomeOK, event.OutcomeWrongNetwork, event.OutcomeGoodbye}},
 
 		HostileSilent:  good,
 		HostileSlow:    {true, true, true, true, slow},
@@ -144,7 +148,7 @@ func MixedMix() Mix {
 	m := Mix{Dead: 0.15, Gone: 0.10, Goodbye: 0.10, WrongDigest: 0.05, NoEth2: 0.05}
 	var rest []Persona
 	for _, p := range Personas() {
-		if _, named := m[p]; !named && !slices.Contains([]Persona{Healthy, Unlisted, Quota, Redials, NoPort}, p) {
+		if _, named := m[p]; !named && !slices.Contains([]Persona{Healthy, Unlisted, Quota, Redials, NoPort, Unaware}, p) {
 			rest = append(rest, p)
 		}
 	}

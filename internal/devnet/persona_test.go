@@ -130,6 +130,7 @@ func TestPersonas(t *testing.T) {
 		WrongDigest: irrelevant,
 		WrongStatus: irrelevant,
 		BadEth2:     shakesHands,
+		Unaware:     shakesHands, // what it does when a fork comes: TestFork
 		ErrorCodes: func(t *testing.T, v visit) {
 			_, err := v.handshake(t.Context(), v.id, 2, ours())
 			var refused *p2p.ResponseError
