@@ -61,7 +61,7 @@ function CopiedData() {
         <Snippet title="curl" text={`curl -s ${origin}api/v1/snapshot.json.gz | gunzip`} />
       </Card>
       <Card class="half" title="DuckDB" method="The full datasets, with addresses, are on the server that this copy was made from.">
-        <Snippet title="Nodes by client, from here" text={`SELECT n.client, count(*) AS nodes, sum(n.validators) AS validators\nFROM (SELECT unnest(nodes) AS n FROM read_json('${origin}api/v1/snapshot.json.gz', maximum_object_size=500000000))\nWHERE n.weight IS NOT NULL\nGROUP BY ALL ORDER BY nodes DESC;`} />
+        <Snippet title="Nodes by client, from here" text={`SELECT n.client, count(*) AS nodes, sum(n.validators_mean * n.weight) AS validators\nFROM (SELECT unnest(nodes) AS n FROM read_json('${origin}api/v1/snapshot.json.gz', maximum_object_size=500000000))\nWHERE n.weight IS NOT NULL\nGROUP BY ALL ORDER BY nodes DESC;`} />
       </Card>
     </div>
   );
@@ -135,8 +135,8 @@ function LiveData() {
         <Snippet title="Live, as server-sent events" text={`curl -sN ${origin}api/v1/events`} />
       </Card>
       <Card title="DuckDB" method="See docs/recipes.md for churn, forks and watch logs.">
-        <Snippet title="Nodes by client, from here" text={`SELECT client, count(*) AS nodes, sum(validators_mean) AS validators\nFROM read_csv('${origin}api/v1/nodes?counted=true&format=csv')\nGROUP BY ALL ORDER BY nodes DESC;`} />
-        <Snippet title="Handshakes per day, from the files" text={`SELECT date_trunc('day', make_timestamp(timestamp * 1000)) AS day, count(*)\nFROM 'data/validator_metadata_events.parquet/*.parquet'\nGROUP BY ALL ORDER BY day;`} />
+        <Snippet title="Nodes by client, from here" text={`SELECT client, count(*) AS nodes, sum(validators_mean * weight) AS validators\nFROM read_csv('${origin}api/v1/nodes?counted=true&format=csv')\nGROUP BY ALL ORDER BY nodes DESC;`} />
+        <Snippet title="Handshakes per day, from the files" text={`SELECT date_trunc('day', make_timestamp(timestamp * 1000)) AS day, count(*)\nFROM 'data/validator_metadata_events.parquet/*.parquet'\nWHERE clock_error_ms IS NULL\nGROUP BY ALL ORDER BY day;`} />
       </Card>
     </div>
   );

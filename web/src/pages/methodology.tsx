@@ -21,15 +21,15 @@ export function MethodologyPage() {
         <p>There are three more signals: the custody group count, which since Fulu grows with the stake of the node's validators; the sync committee subnets; and the client with its release, which determine how announcements are interpreted.</p>
         <h2>From announcements to a number</h2>
         <p>For each node, every number of validators gets a probability, from a prior that is refitted to the crawl every hour and from everything that was observed. The number shown is the median. The interval is the middle 90 %: in simulation it contains the truth nine times in ten.</p>
-        <p>The subnets of a node on all 64 subnets are not evidence, so its interval is wide. A client release that does not behave as assumed is trusted less, or its subnets are not used at all. Nodes with unusual estimates have flags.</p>
+        <p>The subnets of a node on all 64 subnets are not evidence, so its interval is wide. For a client release that does not behave as assumed, or whose rate of duties is not known to within a tenth, the intervals are wider. Nodes with unusual estimates have flags.</p>
         <h2>Totals</h2>
         <p>
           Totals count validators as they are seen at nodes, <em>attachments</em>: a validator that runs on two nodes is counted at both. Their interval includes the errors that nodes of one client share.
           {v && (
             <>
               {" "}
-              Now: {num(v.attachments)} ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio.toFixed(2)} per active validator` : ""}
-              {v.unreached_share ? `; ${pct(v.unreached_share)} of them do not run on any node that was reached` : ""}. {known(v.hidden_validators) && v.hidden_validators > 0 && `Beyond the interval up to ${num(v.hidden_validators)} more may run on ${num(v.silent_nodes)} nodes whose custody groups require validators but that show no duties. `}Check of the total: {verdicts[v.verdict ?? ""] ?? v.verdict ?? "not possible yet"}.
+              Now: {num(v.attachments)} ({range(v.attachments_low, v.attachments_high)}) against {num(v.active)} active validators{v.active_ratio ? `, ${v.active_ratio < 0.1 ? v.active_ratio.toPrecision(2) : v.active_ratio.toFixed(2)} per active validator` : ""}
+              {v.unreached_share ? `; ${pct(v.unreached_share)} of them do not run on any node that was reached` : ""}. {known(v.hidden_validators) && v.hidden_validators > 0 && `Beyond the interval up to ${num(v.hidden_validators)} more may run on nodes (${num(v.silent_nodes)}) whose custody groups require validators but that show no duties. `}Check of the total: {verdicts[v.verdict ?? ""] ?? v.verdict ?? "not possible yet"}.
             </>
           )}
         </p>

@@ -147,7 +147,7 @@ function Seen({ n, meta }: Of) {
           ["Last visit", n.last_outcome && outcomeName(n.last_outcome)],
           ["Connection", [n.direction, n.transport].filter(Boolean).join(", ")],
           ["In totals", n.counted ? `counts, weight ${(n.weight ?? 1).toFixed(2)}` : "does not count: not met in the last day, or a newer peer id at its address"],
-          ["Evidence used", n.trust === "wide" ? "all, with a wider interval: its release does not behave as assumed" : n.trust],
+          ["Evidence used", n.trust === "wide" ? "all, with a wider interval: the rate of its release differs from the assumed one, or is not known to within a tenth" : n.trust],
           ["This number since", n.since ? time(n.since) : ""],
           ["Unusual", n.flags?.length ? n.flags.map((f) => <Chip key={f}>{f.replaceAll("_", " ")}</Chip>) : "nothing"],
         ]}
