@@ -17,7 +17,8 @@ func (p *program) rebuildCommand() *cli.Command {
 			"those of imported events, are estimated hour by hour from the events stored up to then, with the number of\n" +
 			"active validators that this command uses, and get rows in peer_estimates and totals: some seconds per hour of\n" +
 			"a large network. No consumer may be running. The network is that of the data; --network or --network-dir is\n" +
-			"needed only if its files have moved.",
+			"needed only if its files have moved. Estimates may differ a little from those before: what is learned from\n" +
+			"all nodes is learned again.",
 		Flags: append([]cli.Flag{jsonFlag(), geoFlag(), devnetPlacesFlag()}, estimatesFlags()...),
 	}, runRebuild)
 }

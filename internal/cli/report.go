@@ -243,7 +243,7 @@ func (in invocation) groupFlags() error {
 // reportForks compares with the schedule of the network that the data directory belongs to,
 // if it is known.
 func (in invocation) reportForks(r *report.Report, dir string) error {
-	if len(r.Summary().Networks) != 1 {
+	if len(r.Summary().Networks) > 1 {
 		return in.writeView(r.Forks(nil))
 	}
 	data, decided, err := in.dataNetwork()

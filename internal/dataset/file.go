@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/parquet-go/parquet-go"
@@ -13,7 +14,11 @@ import (
 
 // File is a single Parquet file with the columns and settings of a part, for rows
 // that leave the datasets. Close it: the file is complete only then.
-type File[T Row] struct{ part *part[T] }
+type File[T Row] struct {
+	part *part[T]
+	// About are further entries of the footer, by key.
+	About map[string]string
+}
 
 // CreateFile creates the file, or truncates an existing one.
 func CreateFile[T Row](path string) (*File[T], error) {
@@ -29,7 +34,9 @@ func (f *File[T]) Write(row T) error { return f.part.append(row) }
 
 // Close writes what is left and the footer, and fsyncs.
 func (f *File[T]) Close() error {
-	return f.part.finish(map[string]string{footerSchema: schemaText(), footerProgram: buildinfo.Read().String()})
+	about := map[string]string{footerSchema: schemaText(), footerProgram: buildinfo.Read().String()}
+	maps.Copy(about, f.About)
+	return f.part.finish(about)
 }
 
 // ExportParquet writes the rows of Scan to a Parquet file, counts them, and closes the

@@ -98,7 +98,7 @@ func (r NodeRow) Peer() string { return r.ID }
 func (r NodeRow) key() rowKey { return rowKey{peer: r.ID} }
 
 // NewFile writes a Parquet file to f, which Close closes.
-func NewFile[T Row](f *os.File) *File[T] { return &File[T]{newPart[T](f)} }
+func NewFile[T Row](f *os.File) *File[T] { return &File[T]{part: newPart[T](f)} }
 
 // ColumnsOf lists the names of a row's columns.
 func ColumnsOf(row Row) (names []string) {

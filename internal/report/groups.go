@@ -85,7 +85,7 @@ const smallGroup = 5
 var ErrTooFew = errors.New("fewer than five nodes: they could be recognised")
 
 // ErrNoEstimates is that no node has an estimate.
-var ErrNoEstimates = errors.New("no estimates in the data, or in this window")
+var ErrNoEstimates = errors.New("no estimates in the data, or none of an hour that began in this window or in the hour before its end")
 
 // otherGroups is the name of small groups that were folded.
 const otherGroups = "others"

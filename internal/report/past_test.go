@@ -47,6 +47,15 @@ func TestWindowInThePast(t *testing.T) {
 		t.Errorf("at the end of the hour: %+v", n.Estimated)
 	}
 
+	// In a window without the beginning of an hour, they are those of the hour before.
+	r, err = Read(t.Context(), dir, dataset.Range{From: hour + 2, To: hour + 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := r.nodes["a"]; n.Estimated == nil || n.Validators != 77 || r.Summary().Validators.Hour != hour {
+		t.Errorf("within an hour: %+v", n.Estimated)
+	}
+
 	r, err = Read(t.Context(), dir, dataset.Range{From: at - 1, To: at + 1})
 	if err != nil {
 		t.Fatal(err)

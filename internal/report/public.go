@@ -2,6 +2,8 @@ package report
 
 import (
 	"math"
+	"strconv"
+	"strings"
 
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/geo"
@@ -10,7 +12,7 @@ import (
 // HideFromPublic removes from nodes, which are all that are published together, what the API
 // does not show without a key: what says where a node can be reached, and more of a place than
 // its country where few of the nodes that count in totals are. Coordinates that remain are
-// rounded. Places that are only simulated remain.
+// rounded.
 func HideFromPublic(nodes []*Node) {
 	cells := geo.Cells{}
 	for _, n := range nodes {
@@ -20,9 +22,7 @@ func HideFromPublic(nodes []*Node) {
 	}
 	for _, n := range nodes {
 		n.hideAddresses()
-		if !n.simulated() {
-			n.coarsen(cells.Hide(n.cell()))
-		}
+		n.coarsen(cells.Hide(n.cell()))
 	}
 }
 
@@ -55,4 +55,21 @@ func (n *Node) hideAddresses() {
 	if eth2.HasAddress(orEmpty(n.ClientRelease)) { // of a row that an earlier version stored
 		n.ClientRelease = nil
 	}
+}
+
+// About says what the nodes of a file are of, as entries of its footer: times are RFC 3339, and
+// as_of is when the estimates were made.
+func (r *Report) About() map[string]string {
+	s := r.Summary()
+	about := map[string]string{"valtrack.network": strings.Join(s.Networks, ",")}
+	if s.FirstSeen > 0 {
+		about["valtrack.first_seen"], about["valtrack.last_seen"] = clock(s.FirstSeen), clock(s.LastSeen)
+	}
+	if w := s.Window; w != nil {
+		about["valtrack.from"], about["valtrack.to"] = clock(w.From), clock(w.To)
+	}
+	if v := s.Validators; v != nil {
+		about["valtrack.as_of"], about["valtrack.active_validators"] = clock(v.Hour), strconv.FormatUint(v.ActiveValidators, 10)
+	}
+	return about
 }

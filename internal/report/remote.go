@@ -126,6 +126,9 @@ func validatorsOf(s client.Summary, m client.Meta) *Validators {
 		ActiveValidators: uint64(max(0, orZero(v.Active))), Ratio: orZero(v.ActiveRatio), Verdict: orEmpty(v.Verdict),
 		SilentNodes: orZero(v.SilentNodes), HiddenValidators: orZero(v.HiddenValidators), Clients: []tracker.ClientTotals{},
 	}, PerActive: orZero(v.ActiveRatio), Histogram: []Bucket{}, Top: []Validating{}}
+	if u := v.Unaccounted; u != nil {
+		out.Unaccounted = tracker.Unaccounted{Share: u.Share, Low: u.Low, High: u.High}
+	}
 	if v.Multiplicity != nil && v.MultiplicityLow != nil && v.MultiplicityHigh != nil {
 		out.Multiplicity = &estimate.Multiplicity{Mean: *v.Multiplicity, Low: *v.MultiplicityLow, High: *v.MultiplicityHigh}
 	}

@@ -143,11 +143,15 @@ func (r *Report) setState(state *tracker.State) {
 	}
 }
 
-// readPast adds the estimates of the last hour that began in the window, or at its end: those at
-// the end of an hour are made when the next one begins. The state's are of now.
+// lookBack is how long before a window's end the hour began whose estimates it shows, in a
+// window in which none begins. Hours of real networks are no longer.
+const lookBack = time.Hour
+
+// readPast adds the estimates of the last hour that began before the window's end, or at it:
+// those at the end of an hour are made when the next one begins. The state's are of now.
 func (r *Report) readPast(ctx context.Context, dataDir string, state *tracker.State) error {
 	var rows pastRows
-	in := dataset.Range{From: r.in.From, To: r.in.To + 1}
+	in := dataset.Range{From: min(r.in.From, r.in.To-lookBack.Milliseconds()), To: r.in.To + 1}
 	err := dataset.Scan(ctx, dataDir, in, func(row dataset.EstimateRow) error {
 		n := r.nodes[row.ID]
 		if n == nil || row.Timestamp < n.estimatedAt || n.Client == string(eth2.ClientValtrack) {

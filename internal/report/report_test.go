@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chainbound/valtrack/internal/buildinfo"
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/geo"
 )
@@ -59,7 +60,7 @@ func fill(t *testing.T) *Report {
 
 func TestSummary(t *testing.T) {
 	want := Summary{
-		Networks: []string{"devnet"}, Discovered: 2, Visited: 3, Handshaked: 2, FirstSeen: 100, LastSeen: 400,
+		Program: buildinfo.Read().String(), Networks: []string{"devnet"}, Discovered: 2, Visited: 3, Handshaked: 2, FirstSeen: 100, LastSeen: 400,
 		Rows:               Counts{Discoveries: 3, Handshakes: 3, Visits: 5},
 		Clients:            []ClientCount{{"nimbus", 1, []VersionCount{{"", 1}}}, {"prysm", 1, []VersionCount{{"7.0.0", 1}}}},
 		ShortLivedSubnets:  []NumberCount{{2, 1}},

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"github.com/chainbound/valtrack/internal/buildinfo"
 )
 
 // Summary is an overview of the network. Lists are never nil.
@@ -11,6 +13,8 @@ type Summary struct {
 	// Networks are the network names in the data; more than one is a data directory
 	// that two networks share.
 	Networks []string `json:"networks"`
+	// Program is the version and commit of the program that made this.
+	Program string `json:"program"`
 	// Discovered, Visited and Handshaked count nodes.
 	Discovered int `json:"discovered"`
 	Visited    int `json:"visited"`
@@ -74,7 +78,7 @@ type OutcomeCount struct {
 
 // Summary sums up the rows that were read.
 func (r *Report) Summary() Summary {
-	s := Summary{Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows, Window: r.window(), Validators: r.validators()}
+	s := Summary{Program: buildinfo.Read().String(), Networks: slices.Sorted(maps.Keys(r.networks)), Rows: r.rows, Window: r.window(), Validators: r.validators()}
 	if r.damaged != nil {
 		s.Damaged = r.damaged.Error()
 	}

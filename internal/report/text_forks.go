@@ -24,6 +24,8 @@ func (f Forks) WriteText(w io.Writer) error {
 		nodes, ready, notReady = nodes+v.Nodes, ready+v.Ready, notReady+v.NotReady
 	}
 	switch {
+	case nodes == 0 && f.Window != nil && f.Window.DataTo > 0:
+		list = append(list, field{"next fork", "unknown: no node completed a handshake in this window, nor was watched"})
 	case f.Network == "" && nodes == 0:
 		list = append(list, field{"next fork", "unknown: no data yet; events become readable with the next commit"})
 	case f.Network == "":

@@ -22,8 +22,8 @@ type RemoteSummary struct {
 func (s RemoteSummary) MarshalJSON() ([]byte, error) {
 	type all RemoteSummary
 	return without(all(s), map[string][]string{
-		"":                               {"visited", "rows", "sentries", "short_lived_subnets", "no_hello"},
-		"validators":                     {"errors", "unaccounted", "uncertainty", "lost_days", "concentrated_nodes", "concentrated_prefixes", "concentrated_validators", "concentrated_counted", "large_prefixes", "largest_prefix_share"},
+		"":                               {"program", "visited", "rows", "sentries", "short_lived_subnets", "no_hello"},
+		"validators":                     {"errors", "uncertainty", "lost_days", "concentrated_nodes", "concentrated_prefixes", "concentrated_validators", "concentrated_counted", "large_prefixes", "largest_prefix_share"},
 		"validators.nodes_per_validator": {"shared", "nodes", "coincidences", "by_chance", "measured"},
 		"outcomes":                       {"nodes"},
 	})
@@ -61,7 +61,7 @@ func without(v any, members map[string][]string) ([]byte, error) {
 
 // NotTold is what a report of the API lacks.
 func (RemoteSummary) NotTold() string {
-	return "row counts, short-lived subnets, other sentries, unaccounted validators, and what makes the total uncertain"
+	return "row counts, short-lived subnets, other sentries, and what makes the total uncertain"
 }
 
 // WriteText writes the summary for people.
@@ -77,7 +77,10 @@ func (s RemoteSummary) WriteText(w io.Writer) error {
 		list = slices.Delete(list, 1, 2)
 	}
 	if v := s.Validators; v != nil {
-		list = append(list, v.totalsWithHidden(network, "")...)
+		list = append(append(list, v.asOf("")), v.totalsWithHidden(network)...)
+		if v.Unaccounted != (tracker.Unaccounted{}) {
+			list = append(list, field{"unaccounted", v.unaccountedText()})
+		}
 		list = append(list, v.stakeField())
 		list = append(list, v.notCountedFields()...)
 	}

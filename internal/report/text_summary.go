@@ -16,9 +16,10 @@ const maxVersions = 4
 // WriteText writes the summary for people.
 func (s Summary) WriteText(w io.Writer) error {
 	p := newPage(w)
-	if s.Rows == (Counts{}) {
+	if s.Rows == (Counts{}) && s.Handshaked == 0 {
 		if s.Window != nil && s.Window.DataTo > 0 {
 			p.fields(s.Window.fields())
+			p.sentence("no row of this data begins in this window")
 		} else {
 			p.sentence("no data yet")
 		}
@@ -61,7 +62,7 @@ func (s Summary) writeHead(p *page) {
 	}
 	p.fields(list)
 	if s.Validators == nil && s.Window != nil {
-		p.sentence("validators were not estimated in this window: peer_estimates has no rows of its hours. 'valtrack rebuild' makes them from the events, as after an import")
+		p.sentence("validators were not estimated in this window: in peer_estimates no hour begins in it, or in the hour before its end. If there were handshakes, 'valtrack rebuild' estimates past hours from them, as after an import")
 	}
 }
 
@@ -154,11 +155,11 @@ func (w Window) tail() string {
 
 // fields are the totals of a network.
 func (v *Validators) fields(network string, inWindow bool) []field {
-	asOf := ""
+	whatever := ""
 	if inWindow {
-		asOf = fmt.Sprintf("; as of %s, for all nodes met in the 24 hours before that, whatever the window, from up to a week of observations", clock(v.Hour))
+		whatever = ", whatever the window"
 	}
-	list := append(v.totalsWithHidden(network, asOf), field{"unaccounted", v.unaccountedText()}, v.stakeField())
+	list := append(append([]field{v.asOf(whatever)}, v.totalsWithHidden(network)...), field{"unaccounted", v.unaccountedText()}, v.stakeField())
 	if text := v.Uncertainty.text(); text != "" {
 		list = append(list, field{"uncertainty", text})
 	}
@@ -173,10 +174,15 @@ func (v *Validators) fields(network string, inWindow bool) []field {
 	return list
 }
 
+// asOf says what the totals are of.
+func (v *Validators) asOf(whatever string) field {
+	return field{"as of", fmt.Sprintf("%s, for all nodes met in the 24 hours before that%s, from up to a week of observations", clock(v.Hour), whatever)}
+}
+
 // totalFields are the attachments and what they are compared with.
-func (v *Validators) totalFields(network, asOf string) []field {
+func (v *Validators) totalFields(network string) []field {
 	return []field{
-		{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any%s", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators, asOf)},
+		{"attachments", fmt.Sprintf("%.0f [%.0f to %.0f] on %s, about %.0f of them with any", v.Validators, v.Low, v.High, plural(v.Nodes, "node"), v.WithValidators)},
 		{"share", fmt.Sprintf("%.1f %% of the network's %d active validators%s; one that runs on several nodes counts on each%s", 100*v.Ratio, v.ActiveValidators, ofDevnet(network), v.note())},
 		{"nodes per validator", v.multiplicityText()},
 	}
@@ -244,8 +250,8 @@ func (v *Validators) multiplicityText() string {
 }
 
 // totalsWithHidden are the totals, and beside them what no interval has.
-func (v *Validators) totalsWithHidden(network, asOf string) []field {
-	list := v.totalFields(network, asOf)
+func (v *Validators) totalsWithHidden(network string) []field {
+	list := v.totalFields(network)
 	if text := v.hidden(); text != "" {
 		list = slices.Insert(list, 1, field{"hidden", text})
 	}
