@@ -46,7 +46,7 @@ func (p *program) exportCommand() *cli.Command {
 			"or " + dataset.Nodes + ": one row per node, with its estimate, derived from all of them.",
 		Flags: []cli.Flag{
 			jsonFlag(),
-			text(flagFrom, "", "start of the time range, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
+			text(flagFrom, "", "start of the time range, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds; without a zone, UTC"),
 			text(flagTo, "", "end of the time range, exclusive, in the same formats"),
 			text(flagSince, "", "only the last so much time, as 24h or 7d"),
 			text(flagOut, "", "file to write; - is standard output (csv and ndjson)"),

@@ -68,7 +68,7 @@ func (p *program) reportCommand() *cli.Command {
 			toggle(flagCalibration, "print how closely each client version matches the assumptions of the estimates"),
 			text(flagKnown, "", "file of nodes whose validators you know, for comparison in --calibration: a peer id, a number and a date per line"),
 			text(flagSince, "", "report only on the last so much time, as 24h, 7d or 15m; with --"+flagURL+" for --"+flagChanges+" only"),
-			text(flagFrom, "", "start of the time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds"),
+			text(flagFrom, "", "start of the time to report on, as 2026-11-22, 2026-11-22T10:00:00Z or Unix milliseconds; without a zone, UTC"),
 			text(flagTo, "", "end of the time to report on, exclusive, in the same formats"),
 			text(flagDevnetDir, "", "directory of the devnet's truth file (default: devnet in --data-dir)"),
 			text(flagURL, "", "report from the API at this address, such as http://127.0.0.1:8080, instead of --data-dir; of the past it has --"+flagChanges+" only"),

@@ -51,7 +51,7 @@ func TestRecipe(t *testing.T) {
 		{"'my-secret'", "'" + mirrortest.Secret + "', USE_SSL false, URL_STYLE 'path', ENDPOINT '" + w.cfg.Location.endpoint + "'"},
 		{"'eu-central-1'", "'us-east-1'"},
 		{"s3://my-bucket/valtrack", w.cfg.Location.base()},
-		{"SELECT outcome, count(*) AS visits", "SELECT count(*) AS rows, CAST(sum(timestamp) AS VARCHAR) AS sum, count(DISTINCT id) AS peers"},
+		{"SELECT outcome, count(*) FILTER (more IS NOT TRUE) AS visits", "SELECT count(*) AS rows, CAST(sum(timestamp) AS VARCHAR) AS sum, count(DISTINCT id) AS peers"},
 		{" GROUP BY 1 ORDER BY 2 DESC", ""},
 	} {
 		if !strings.Contains(recipe, r[0]) {

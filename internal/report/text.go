@@ -288,7 +288,7 @@ func legends() map[string]string {
 		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
 		"attachment":         "a validator at a node: a validator that runs behind several nodes has several attachments, so there may be more attachments than validators",
 		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one group has everything, 100 when a hundred have equal shares; in a range, what is of no known group is spread over many at its lower end, and all of the largest group at its upper end",
-		"a third":            "\"2 hold a third\": the two largest groups together have at least a third of all, and the largest alone has less. A third of the stake is enough to stop finality, two thirds to finalize",
+		"a third":            "\"2 hold a third\": the two largest groups together have at least a third of all, and the largest alone has less. More than a third of the stake can stop finality, two thirds can finalize",
 		"not hosted":         "in a known network that sells no servers: an internet provider, a business, a school",
 		"other hosting":      "in a network that sells servers, of a provider without a short name here",
 		"vanished":           "was met in the span before the window, by a handshake or in a watch, and did not answer when dialled in the window",

@@ -8,7 +8,7 @@ export const glossary: Record<string, string> = {
   "90 % interval": "In simulation the true number is between these ends nine times in ten.",
   "reachable node": "A beacon node that completed a handshake (Status and MetaData), or was being watched after one, in the last day. Several peer ids at one address count once.",
   "active validators": "Validators of the network that currently have to attest, from a beacon node or from the network's configuration.",
-  "33 % line": "A bug in a client with more than a third of the validators can stop finality; with more than two thirds it can finalise an invalid chain.",
+  "33 % line": "A line for shares of validators: a bug in a client with more than a third of them can stop finality; with two thirds it can finalise an invalid chain. A share of nodes only hints at it.",
   ENR: "A signed record of a node's keys, addresses and consensus entries (EIP-778).",
   "fork digest": "Four bytes that identify a network's fork and blob parameters. Peers must agree on it.",
   "long-lived subnet": "An attestation subnet, determined by the node id, to which a node subscribes permanently.",

@@ -63,11 +63,11 @@ function Shares({ c, groups, meta }: { c: Concentration; groups: Group[]; meta: 
     >
       <dl class="trio">
         <div>
-          <dt>More than a third</dt>
+          <dt>At least a third</dt>
           <Holders count={c.third} list={list} unknown={unknown} part={1 / 3} kind={kind} />
         </div>
         <div>
-          <dt>More than two thirds</dt>
+          <dt>At least two thirds</dt>
           <Holders count={c.two_thirds} list={list} unknown={unknown} part={2 / 3} kind={kind} />
         </div>
         <div>
@@ -115,7 +115,7 @@ export function ConcentrationPage() {
   return (
     <>
       <p class="lead">
-        Whoever controls more than a third of the validators can stop finality; with more than two thirds they can finalise an invalid chain. This page shows how few clients, networks, clouds or countries together have that share of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>. Lines at 33, 50 and 66 %.
+        Whoever controls more than a third of the validators can stop finality; with two thirds they can finalise an invalid chain. This page shows how few clients, networks, clouds or countries together have at least a third, and two thirds, of the estimated <Term name="attachments">validators</Term>, with <Term name="90 % interval">90 % intervals</Term>. Lines at 33, 50 and 66 %.
       </p>
       <div class="grid">
         {all.answer.data.map((c) => (
