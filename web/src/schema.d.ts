@@ -1767,9 +1767,9 @@ export interface operations {
                             hhi: number | null;
                             /** @description hhi if all validators whose group is not known were in the largest group */
                             hhi_high?: number | null;
-                            /** @description How many of the largest groups together hold more than a third of the validators; null if all together do not */
+                            /** @description How many of the largest groups together hold at least a third of the validators; null if all together do not */
                             third: number | null;
-                            /** @description How many of them hold more than two thirds; null likewise */
+                            /** @description How many of them hold at least two thirds; null likewise */
                             two_thirds: number | null;
                             /** @description Name of the group with the most validators; null if none is known */
                             largest: string | null;
