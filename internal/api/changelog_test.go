@@ -133,8 +133,8 @@ func TestTornAppend(t *testing.T) {
 	}
 	defer f.Close()
 	const ends, step = 400, 7 // every byte of the beginning and the end, and a sample between
-	for size, next := len(before), 0; size <= len(whole); size = next {
-		next = size + step
+	for size := len(before); size <= len(whole); {
+		next := size + step
 		if size-len(before) < ends || len(whole)-next < ends {
 			next = size + 1
 		}
@@ -149,6 +149,7 @@ func TestTornAppend(t *testing.T) {
 		if _, err := f.Write(whole[size:min(next, len(whole))]); err != nil {
 			t.Fatal(err)
 		}
+		size = next
 	}
 	if err := os.WriteFile(path, whole[:len(whole)-10], 0o600); err != nil {
 		t.Fatal(err)
