@@ -201,7 +201,7 @@ func (v *Validators) notCountedFields() (list []field) {
 		list = append(list, field{"inbound only", fmt.Sprintf("%d of the nodes, by peer id: without addresses, one node with two ids cannot be recognised", v.InboundOnly)})
 	}
 	if v.DuplicateIDs > 0 {
-		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same addresses", v.DuplicateIDs)})
+		list = append(list, field{"not counted", fmt.Sprintf("%d earlier peer ids of the same IP addresses and ports", v.DuplicateIDs)})
 	}
 	return list
 }

@@ -6,7 +6,7 @@ export const glossary: Record<string, string> = {
   attachments: "Validators summed over nodes. A validator that runs on two nodes is counted at both, so this can exceed the number of active validators.",
   "hidden validators": "Validators beyond the interval that silent nodes may have: nodes whose custody groups require validators but that show no duties.",
   "90 % interval": "In simulation the true number is between these ends nine times in ten.",
-  "reachable node": "A beacon node that completed a handshake (Status and MetaData), or was being watched after one, in the last day. Several peer ids at one address count once.",
+  "reachable node": "A beacon node that completed a handshake (Status and MetaData), or was being watched after one, in the last day. Several peer ids at one IP address and port count once.",
   "active validators": "Validators of the network that currently have to attest, from a beacon node or from the network's configuration.",
   "33 % line": "A line for shares of validators: a bug in a client with more than a third of them can stop finality; with two thirds it can finalise an invalid chain. A share of nodes only hints at it.",
   ENR: "A signed record of a node's keys, addresses and consensus entries (EIP-778).",

@@ -42,7 +42,7 @@ function Totals({ from, span }: { from: number; span: number }) {
   const common = { meta: t.answer?.meta, problem: t.problem, loading: t.loading, rows, empty: t.answer && times.length < 2 && historyBegins };
   return (
     <>
-      <Card class="half" title="Reachable nodes over time" method="Nodes that were met in the day before, by a handshake or in a watch, one per address." {...common}>
+      <Card class="half" title="Reachable nodes over time" method="Nodes that were met in the day before, by a handshake or in a watch, one per IP address and port." {...common}>
         <Plot times={times} series={nodes} label="Nodes over time; the table has the numbers" height={180} />
       </Card>
       <Card class="half" title="Validators over time" sub={<>with the <Term name="90 % interval" />; one that runs on two nodes <Term name="attachments">counts twice</Term></>} method="Estimated at that time, from all evidence until then." {...common}>

@@ -125,7 +125,7 @@ export function Nodes() {
           <h1 id="nodes">Nodes</h1>
           <p class="sub" role="status">
             {meta ? `${num(meta.total)} nodes` : "…"}
-            {filter.counted ? " met in the last day, one per address" : " known"}{" "}
+            {filter.counted ? " met in the last day, one per IP address and port" : " known"}{" "}
             {!isSite && (
               <button type="button" class="link" onClick={() => change("/nodes", params, (p) => (p.has("all") ? p.delete("all") : p.set("all", "1")))}>
                 {filter.counted ? "Show all known" : "Show only those that count"}

@@ -13,7 +13,7 @@ import { historyBegins, NothingYet } from "../ui/states";
 import { Search } from "./nodes";
 
 export const methods = {
-  counted: "Nodes that were met in the last day, by a handshake or in a watch, one per address.",
+  counted: "Nodes that were met in the last day, by a handshake or in a watch, one per IP address and port.",
   validators: "Estimated from the attestation subnets that nodes join for duties, custody groups and sync committees; whiskers are 90 % intervals.",
   geo: "Location of the node's address in the geolocation data, not of its operator.",
 };
