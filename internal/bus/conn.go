@@ -188,6 +188,7 @@ func (c *Conn) dial(ctx context.Context, servers string, o Options) (*nats.Conn,
 
 func (c *Conn) options(o Options) []nats.Option {
 	limit := loglimit.Every(logPeriod)
+	asyncErrors := loglimit.Every(waitingLogPeriod) // such as a refused subject, several a second
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.Timeout(dialTimeout),
@@ -217,7 +218,9 @@ func (c *Conn) options(o Options) []nats.Option {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.log.Warn("NATS error", slog.String("url", c.url), slog.Any("error", err))
+			if asyncErrors.Allow() {
+				c.log.Warn("NATS error", slog.String("url", c.url), slog.Any("error", err))
+			}
 		}),
 	}
 	if o.InProcess != nil {

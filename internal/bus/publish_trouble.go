@@ -45,7 +45,7 @@ func (t *trouble) err(url string) error {
 	case errors.Is(t.cause, nats.ErrReconnectBufExceeded): // it publishes without a connection
 		return fmt.Errorf("no event was acknowledged for %v: cannot reach NATS at %s", lasted.Round(time.Second), url)
 	case errors.Is(t.cause, jetstream.ErrAsyncPublishTimeout):
-		return fmt.Errorf("NATS at %s is connected, but has acknowledged no event for %v: its store may have failed, and recovers only with a restart: restart that server", url, lasted.Round(time.Second))
+		return fmt.Errorf("NATS at %s is connected, but has acknowledged no event for %v: its store may have failed, as on a full disk, and recovers only with a restart: make room if it is full, then restart that server; if the log has NATS errors about permissions, let this user publish", url, lasted.Round(time.Second))
 	}
 	return fmt.Errorf("no event was acknowledged for %v: %w", lasted.Round(time.Second), t.cause)
 }

@@ -116,14 +116,19 @@ func inspectENR(_ context.Context, in invocation) error {
 // periodView is one element of `inspect digest --json`.
 type periodView struct {
 	FirstEpoch  eth2.Epoch           `json:"first_epoch"`
+	Starts      *time.Time           `json:"starts"` // null where it is not known
 	Name        string               `json:"name"`
 	ForkVersion eth2.Version         `json:"fork_version"`
 	Digest      eth2.ForkDigest      `json:"digest"`
 	BlobParams  *eth2.BlobParameters `json:"blob_params"`
 }
 
-func viewPeriod(p eth2.Period) periodView {
-	return periodView{FirstEpoch: p.FirstEpoch, Name: p.Name, ForkVersion: p.ForkVersion, Digest: p.Digest, BlobParams: p.BlobParams}
+func viewPeriod(p eth2.Period, clock eth2.Clock) periodView {
+	var starts *time.Time
+	if !clock.Genesis.IsZero() {
+		starts = new(clock.EpochStart(p.FirstEpoch).UTC())
+	}
+	return periodView{FirstEpoch: p.FirstEpoch, Starts: starts, Name: p.Name, ForkVersion: p.ForkVersion, Digest: p.Digest, BlobParams: p.BlobParams}
 }
 
 func inspectDigest(_ context.Context, in invocation) error {
@@ -135,23 +140,27 @@ func inspectDigest(_ context.Context, in invocation) error {
 		return err
 	}
 	if in.cmd.IsSet(flagEpoch) {
-		return in.print(viewPeriod(net.Schedule.At(eth2.Epoch(in.cmd.Uint64(flagEpoch)))))
+		return in.print(viewPeriod(net.Schedule.At(eth2.Epoch(in.cmd.Uint64(flagEpoch))), net.Clock))
 	}
 	views := make([]periodView, len(net.Schedule.Periods))
 	for i, p := range net.Schedule.Periods {
-		views[i] = viewPeriod(p)
+		views[i] = viewPeriod(p, net.Clock)
 	}
 	if in.cmd.Bool(flagJSON) {
 		return writeJSON(in.stdout, views)
 	}
 	w := tabwriter.NewWriter(in.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "FIRST EPOCH\tNAME\tFORK VERSION\tDIGEST\tBLOB PARAMS")
+	fmt.Fprintln(w, "FIRST EPOCH\tNAME\tFORK VERSION\tDIGEST\tBLOB PARAMS\tSTARTS")
 	for _, v := range views {
 		blob := "-"
 		if v.BlobParams != nil {
 			blob = fmt.Sprintf("epoch %d, at most %d", v.BlobParams.Epoch, v.BlobParams.MaxBlobsPerBlock)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", v.FirstEpoch, v.Name, v.ForkVersion, v.Digest, blob)
+		starts := "-"
+		if v.Starts != nil {
+			starts = v.Starts.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", v.FirstEpoch, v.Name, v.ForkVersion, v.Digest, blob, starts)
 	}
 	return w.Flush()
 }

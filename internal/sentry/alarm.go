@@ -72,7 +72,13 @@ type alarm struct {
 	raised  bool
 	logged  time.Time
 	checked time.Time
-	share   float64 // of unknown digests, when last checked with enough nodes
+	last    digestShares // when last checked with enough nodes
+}
+
+// digestShares are of the nodes that seem to be on our network, 0 to 1.
+type digestShares struct {
+	unknown float64 // have a fork digest that our schedule does not have
+	next    float64 // have ours, and announce a next one that our schedule does not have
 }
 
 func newAlarm(f forks, log *slog.Logger) *alarm {
@@ -264,18 +270,18 @@ func (a *alarm) shares(now time.Time) shares {
 	return s
 }
 
-// check returns the share of unknown digests, recounted ten times per bucket, and
+// check returns the shares, recounted ten times per bucket, and
 // logs a problem once per bucket. With too few nodes it knows nothing new: after a fork that
 // we do not have no handshake completes, and that is no sign that all is well. The last share
 // stays, and so does an alarm, until most nodes have our digest.
-func (a *alarm) check(now time.Time) (unknown float64) {
+func (a *alarm) check(now time.Time) digestShares {
 	if now.Sub(a.checked) < a.bucket/10 {
-		return a.share
+		return a.last
 	}
 	s := a.shares(now)
 	a.checked = now
 	if !s.unsure() {
-		a.share = s.unknown
+		a.last = digestShares{unknown: s.unknown, next: s.unaware}
 	}
 	moved := s.linked >= alarmFifth || s.unknown >= alarmMajority
 	wrong := moved || s.unaware >= alarmFifth
@@ -293,7 +299,7 @@ func (a *alarm) check(now time.Time) (unknown float64) {
 		}
 		a.log.Error(alarmMessage(moved, wrong), attrs...)
 	}
-	return a.share
+	return a.last
 }
 
 // alarmMessage says what an alarm is about.

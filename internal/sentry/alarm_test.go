@@ -78,8 +78,8 @@ func TestOtherChainsRaiseNoAlarm(t *testing.T) {
 	// our next one already.
 	old := c.net.Schedule.Periods[1].Digest
 	c.add(500, eth2.ENRForkID{ForkDigest: old, NextForkEpoch: nothing}, nil, true)
-	if n := c.tell(); n != 0 || c.share != 0 {
-		t.Errorf("%d alarms, share %v: %s", n, c.share, c.log)
+	if n := c.tell(); n != 0 || c.last.unknown != 0 {
+		t.Errorf("%d alarms, share %v: %s", n, c.last.unknown, c.log)
 	}
 }
 
@@ -105,10 +105,10 @@ func TestANetworkThatMovedOnRaisesTheAlarm(t *testing.T) {
 		c.add(100, id, nfd, false)
 		feed(c)
 		if n := c.tell(); n != 1 || !strings.Contains(c.log.String(), unknown.String()) {
-			t.Errorf("%s: %d alarms, share %v: %s", name, n, c.share, c.log)
+			t.Errorf("%s: %d alarms, share %v: %s", name, n, c.last.unknown, c.log)
 		}
-		if c.share < alarmFifth || c.share > 0.6 {
-			t.Errorf("%s: share %v", name, c.share)
+		if c.last.unknown < alarmFifth || c.last.unknown > 0.6 {
+			t.Errorf("%s: share %v", name, c.last.unknown)
 		}
 		if n := c.tell(); n != 1 {
 			t.Errorf("%s: the alarm is repeated at once", name)
@@ -119,8 +119,8 @@ func TestANetworkThatMovedOnRaisesTheAlarm(t *testing.T) {
 			c.add(100, id, nfd, false)
 			c.tell()
 		}
-		if !strings.Contains(c.log.String(), "fork digests match our schedule again") || c.share != 0 {
-			t.Errorf("%s: not cleared, share %v: %s", name, c.share, c.log)
+		if !strings.Contains(c.log.String(), "fork digests match our schedule again") || c.last.unknown != 0 {
+			t.Errorf("%s: not cleared, share %v: %s", name, c.last.unknown, c.log)
 		}
 	}
 }
@@ -149,8 +149,8 @@ func TestUnknownAnnouncedForkIsLogged(t *testing.T) {
 	if n := c.tell(); n != 1 || !strings.Contains(c.log.String(), "announce a next fork") || !strings.Contains(c.log.String(), unknown.String()) {
 		t.Errorf("%d alarms: %s", n, c.log)
 	}
-	if c.share != 0 {
-		t.Errorf("share %v of unknown digests", c.share)
+	if c.last.unknown != 0 || c.last.next != 0.3 {
+		t.Errorf("shares %+v", c.last)
 	}
 }
 
@@ -177,13 +177,13 @@ func TestOneNodeAnnouncesNoFork(t *testing.T) {
 		c.observe(&liar, 0, false, c.now)
 	}
 	c.add(100, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
-	if n := c.tell(); n != 0 || c.share != 0 {
-		t.Errorf("%d alarms, share %v: %s", n, c.share, c.log)
+	if n := c.tell(); n != 0 || c.last.unknown != 0 {
+		t.Errorf("%d alarms, share %v: %s", n, c.last.unknown, c.log)
 	}
 	c.add(announcers-1, id, &unknown, false) // it keeps no others out
 	c.add(60, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
 	if n := c.tell(); n != 1 {
-		t.Errorf("%d alarms once others announce it too, share %v", n, c.share)
+		t.Errorf("%d alarms once others announce it too, share %v", n, c.last.unknown)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestAnnouncementsAreBoundAndExpire(t *testing.T) {
 		c.add(100, id, nfd, false)
 		c.add(60, moved, nil, false)
 		if n := c.tell(); n != tt.want {
-			t.Errorf("%s: %d alarms, share %v: %s", name, n, c.share, c.log)
+			t.Errorf("%s: %d alarms, share %v: %s", name, n, c.last.unknown, c.log)
 		}
 	}
 }
@@ -228,8 +228,8 @@ func TestAnAnnouncedForkStaysWhileItsRecordsCome(t *testing.T) {
 	for range 10 {
 		c.now = c.now.Add(c.bucket)
 		c.add(30, eth2.ENRForkID{ForkDigest: unknown, NextForkVersion: otherFam, NextForkEpoch: nothing}, nil, false)
-		if c.tell(); c.share < alarmFifth {
-			t.Fatalf("share %v", c.share)
+		if c.tell(); c.last.unknown < alarmFifth {
+			t.Fatalf("share %v", c.last.unknown)
 		}
 	}
 }

@@ -71,9 +71,10 @@ func (g *gate) reload() (changed bool) { return g.exclude.reloadLogged(g.log) }
 // the last minutes.
 func (s *schedule) measure(now time.Time) {
 	due := s.table.queue.due(now)
-	unknown := s.gate.alarm.check(now)
+	digests := s.gate.alarm.check(now)
 	s.counters.add(func(st *Stats) {
-		st.Queued, st.Due, st.Excluded, st.UnknownDigestShare = s.table.queue.len(), due, s.gate.exclude.Len(), unknown
+		st.Queued, st.Due, st.Excluded = s.table.queue.len(), due, s.gate.exclude.Len()
+		st.UnknownDigestShare, st.UnknownNextShare = digests.unknown, digests.next
 	})
 	if s.drought.due(now) {
 		s.drought.check(s.counters.snapshot(), now)

@@ -34,6 +34,7 @@ func NewMetrics(reg *telemetry.Registry, stats func() Stats) {
 			return s.Latency.Count, s.Latency.Sum.Seconds(), s.Latency.Buckets()
 		}),
 		telemetry.Gauge("valtrack_sentry_unknown_digest_ratio", "Share, 0 to 1, of nodes apparently on this network whose fork digest is not in the schedule, when at least 20 nodes were last counted.", func(s Stats) float64 { return s.UnknownDigestShare }),
+		telemetry.Gauge("valtrack_sentry_unknown_next_fork_ratio", "Share, 0 to 1, of nodes on this network that announce a next fork that is not in the schedule, when at least 20 nodes were last counted.", func(s Stats) float64 { return s.UnknownNextShare }),
 		telemetry.Gauge("valtrack_sentry_clock_skew_seconds", "How far this machine's clock is ahead of the broker's, negative when behind; NaN when not measured recently.", func(s Stats) float64 {
 			if s.ClockSkewMS == nil {
 				return math.NaN()

@@ -36,6 +36,9 @@ type Stats struct {
 	// whose fork digest our schedule does not have, from 0 to 1, as of the last time that
 	// there were enough nodes to tell.
 	UnknownDigestShare float64
+	// UnknownNextShare is the share of these nodes that have a digest of ours and announce a
+	// next fork that our schedule does not have, likewise.
+	UnknownNextShare float64
 	// ClockSkewMS is by how many milliseconds our clock is ahead of the broker's; nil when
 	// that was not measured lately.
 	ClockSkewMS *int64
