@@ -1,11 +1,13 @@
 package app
 
 import (
+	"log/slog"
 	"net/netip"
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // maxFoundAt bounds the ids of nodes that were found at excluded addresses.
@@ -45,6 +47,23 @@ func (o *optOut) excluded(e event.Event, data []byte) bool {
 		}
 	}
 	return o.list.Peer(id) || o.found(id)
+}
+
+// warnOfExcluded says that there is data about nodes of the list, as after an older copy was
+// restored or imported.
+func warnOfExcluded(list *sentry.Exclude, state *tracker.State, log *slog.Logger) {
+	if list == nil || state == nil || list.Len() == 0 {
+		return
+	}
+	n := 0
+	for p := range state.Peers() {
+		if list.Peer(p.ID) || list.Multiaddr(p.Multiaddr) {
+			n++
+		}
+	}
+	if n > 0 {
+		log.Warn("there is data about nodes of the exclude file: stop the consumer, run 'valtrack purge --exclude FILE', and start it again", slog.Int("nodes", n))
+	}
 }
 
 // found reports whether the node was at an address that is still excluded.

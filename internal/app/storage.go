@@ -221,6 +221,9 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 	if err != nil {
 		return nil, AsConfigError(err)
 	}
+	if d.tracker != nil {
+		warnOfExcluded(cfg.Exclude, d.tracker.State(), svc.log)
+	}
 	s := &storage{exclude: cfg.Exclude, broker: b, subscription: sub, consumer: c, mirror: m, copyFigures: d.copyFigures, log: svc.log}
 	d.consumer = c
 	svc.storing.consumer.Store(c)
