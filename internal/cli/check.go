@@ -29,11 +29,11 @@ func (p *program) checkCommand() *cli.Command {
 		Name: "check", Usage: "validate the configuration and connect to the services it names, changing nothing",
 		Description: "Accepts the options of sentry, consumer and run, and reports what would not work when the command\n" +
 			"that --" + flagRole + " names starts with them. Beside a running one give --" + flagRunning + ".",
-		Flags: slices.Concat([]cli.Flag{
+		Flags: local(slices.Concat([]cli.Flag{
 			jsonFlag(),
 			text(flagRole, roleRun, "command whose start is checked: "+strings.Join(checkRoles(), ", ")),
 			toggle(flagRunning, "accept that the ports and the data directory are in use by that command, already running"),
-		}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags()),
+		}, natsFlags(), sentryFlags(), consumerFlags(), devnetFlags(), serviceFlags())),
 		Commands: []*cli.Command{p.checkDataCommand(), p.checkKeyCommand()},
 	}, runCheck)
 }

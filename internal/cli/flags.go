@@ -52,6 +52,21 @@ func globalFlags() []cli.Flag {
 	}
 }
 
+// local keeps flags of a command from its subcommands, to which they mean nothing.
+func local(flags []cli.Flag) []cli.Flag {
+	for _, f := range flags {
+		switch f := f.(type) {
+		case *cli.StringFlag:
+			f.Local = true
+		case *cli.StringSliceFlag:
+			f.Local = true
+		case interface{ keepLocal() }:
+			f.keepLocal()
+		}
+	}
+	return flags
+}
+
 func text(name, value, usage string, aliases ...string) *cli.StringFlag {
 	f := &cli.StringFlag{Name: name, Aliases: aliases, Value: value, Usage: usage, Sources: variables(variableOf(name))}
 	f.SetStringer(flagLine)

@@ -46,8 +46,7 @@ func (in invocation) openDirectory() (mode fs.FileMode, open bool) {
 	if err1 != nil || err2 != nil {
 		return 0, false
 	}
-	mode = info.Mode().Perm()
-	return mode, mode&mask != 0
+	return info.Mode(), info.Mode()&mask != 0
 }
 
 // warnOpenDirectory logs that the data directory lets others in.

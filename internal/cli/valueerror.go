@@ -53,6 +53,9 @@ func (f *checkedFlag[T, C, V]) badValue(value, source string) error {
 	return usagef("--%s %q (from %s): want %s", f.Name, value, source, f.want)
 }
 
+// keepLocal keeps the flag from the command's subcommands.
+func (f *checkedFlag[T, C, V]) keepLocal() { f.Local = true }
+
 // wanted says what values the flag takes.
 func (f *checkedFlag[T, C, V]) wanted() string { return f.want }
 
