@@ -131,7 +131,7 @@ func TestRemoteSummary(t *testing.T) {
 			t.Errorf("%q is not in the report of the datasets, or not in this place", line)
 		}
 	}
-	for _, heading := range []string{"attachments", "share", "nodes per validator", "stake", "seen", "CLIENT NODES WITH", "VALIDATORS OF A NODE", "LARGEST NODES", "CLIENT NODES SHARE VERSIONS", "CUSTODY GROUPS", "OUTCOME"} {
+	for _, heading := range []string{"as of", "attachments", "share", "nodes per validator", "unaccounted", "stake", "seen", "CLIENT NODES WITH", "VALIDATORS OF A NODE", "LARGEST NODES", "CLIENT NODES SHARE VERSIONS", "CUSTODY GROUPS", "OUTCOME"} {
 		if !strings.Contains("\n"+strings.Join(got, "\n"), "\n"+heading) {
 			t.Errorf("no %q", heading)
 		}
@@ -141,7 +141,7 @@ func TestRemoteSummary(t *testing.T) {
 	}
 	var asJSON bytes.Buffer
 	fmt.Fprint(&asJSON, string(marshal(summary)))
-	for _, unknown := range []string{`"rows"`, `"unaccounted"`, `"no_hello"`, `"errors"`, `"lost_days"`, `"uncertainty"`} {
+	for _, unknown := range []string{`"rows"`, `"program"`, `"no_hello"`, `"errors"`, `"lost_days"`, `"uncertainty"`} {
 		if strings.Contains(asJSON.String(), unknown) {
 			t.Errorf("%s is in the JSON, and not known", unknown)
 		}
