@@ -11,8 +11,9 @@ import (
 )
 
 // HistoryHours bounds the history in a State, to 90 days: the newest that many hours
-// of counts, and rows of totals. The database keeps all of it.
-const HistoryHours = 90 * 24
+// of counts, and rows of totals. The database keeps all of it. It is a variable so that a soak
+// need not take 90 days to fill it.
+var HistoryHours = 90 * 24
 
 // Names of hourly counts; those of visits have the outcome behind visitPrefix.
 const (

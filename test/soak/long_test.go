@@ -28,12 +28,17 @@ const (
 	longEpoch           = longSlot * longSlots
 	// fullDay is when the statistics of a peer's day are full, after which they do not grow
 	// until midnight (UTC): estimate keeps 1024 spans of slots of a day, and a visit each epoch
-	// adds one. A day of mainnet has 225 epochs.
-	fullDay    = 1024 * longEpoch
-	longFaults = "hostile=0.3"
+	// adds one. A day of mainnet has 225 epochs. Nodes that are away for a while fill them later.
+	fullDay = 1024 * longEpoch * 3 / 2
+	// soakHistoryHours is of how many of the tracker's hours the programs keep the history in
+	// memory: 40 minutes, an hour having 300 slots, instead of 90 days.
+	soakHistoryHours = 64
+	longFaults       = "hostile=0.3"
 	// longKills are in all, of which each consumerTurn-th is the consumer's, which so lives
-	// through several deaths of the broker: what each leaves behind in it adds up.
+	// through several deaths of the broker: what each leaves behind in it adds up. They are in
+	// the first killsUntil of the run: in the rest all live long enough for a slope.
 	longKills, consumerTurn = 11, 4
+	killsUntil              = 0.6
 	// startPatience bounds the time until a program that was started answers.
 	startPatience = 2 * time.Minute
 )
@@ -52,10 +57,8 @@ type schedule struct {
 }
 
 func scheduleOf(run time.Duration) schedule {
-	s := schedule{run: run, sample: min(10*time.Second, run/600), kill: run / (longKills + 1)}
-	// Statistics must be full. Where the machine is busy a node is visited in only half of the
-	// epochs.
-	s.settled = max(run/8, min(2*fullDay, run*2/3))
+	s := schedule{run: run, sample: min(10*time.Second, run/600), kill: time.Duration(killsUntil * float64(run) / longKills)}
+	s.settled = max(run/8, min(fullDay, run*2/3)) // statistics must be full
 	s.away = min(30*time.Second, s.kill/8)
 	s.retention = min(15*time.Minute, run/16)
 	s.compact = s.retention / 4

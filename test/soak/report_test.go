@@ -42,7 +42,7 @@ func verdict(is trend.Trend, limit float64) string {
 		return "GROWS"
 	case is.High > limit:
 		return "not known: it may grow"
-	case is.Low > 0:
+	case is.Low > limit/100:
 		return "grows, within the limit"
 	}
 	return "steady"

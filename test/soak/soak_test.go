@@ -26,6 +26,7 @@ import (
 	"github.com/chainbound/valtrack/internal/cli"
 	"github.com/chainbound/valtrack/internal/devnet"
 	"github.com/chainbound/valtrack/internal/eth2"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 const (
@@ -43,6 +44,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		tracker.HistoryHours = soakHistoryHours
 		os.Exit(cli.ExitCode(cli.Main(context.Background(), os.Args, os.Stdout, os.Stderr)))
 	}
 	if flag.Parse(); testing.Short() {
