@@ -301,7 +301,12 @@ func TestSentryStoppedUnderLoad(t *testing.T) {
 	}
 	server := startServer(t)
 	c := connect(t, server.URL(), discardLog())
-	got := collect(t, subscribe(t, c))
+	// What a server that stood still has sent to nobody comes again after AckWait.
+	sub, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: "consumer-test", AckWait: 10 * time.Second, MaxAckPending: 100000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := collect(t, sub)
 	dir := t.TempDir()
 	var printed []string
 	for boot := 1; boot <= 6; boot++ {

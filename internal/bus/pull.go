@@ -107,13 +107,14 @@ func ended(ctx context.Context) <-chan struct{} {
 	return ctx.Done()
 }
 
-// request gives up lost requests and, unless stopping, makes new ones. It returns the
+// request, unless stopping, gives up lost requests and makes new ones. It returns the
 // number of those that have not ended, and why there can be no more.
 func (p *puller) request(stopping bool) (open int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	// While the handler has messages to go, the end of a request may be behind them.
-	if waiting, _, err := p.sub.Pending(); err != nil || waiting == 0 {
+	// While the handler has messages to go, the end of a request may be behind them. And what a
+	// busy server sends late nobody would answer after a stop, until AckWait: abandon bounds that.
+	if waiting, _, err := p.sub.Pending(); !stopping && (err != nil || waiting == 0) {
 		before := len(p.requests)
 		p.requests = slices.DeleteFunc(p.requests, func(r *pullRequest) bool { return time.Now().After(r.until) })
 		if p.lost += before - len(p.requests); p.lost >= maxLost && p.failed == nil {
@@ -202,7 +203,7 @@ func (s *Subscription) consume(ctx context.Context, batch, bytes int, g *gate) e
 			return
 		}
 		time.AfterFunc(drainTimeout, g.giveBack)
-		time.AfterFunc(drainTimeout+giveBackTimeout, func() { close(abandon) })
+		time.AfterFunc(drainTimeout+giveBackTimeout+s.opts.grace, func() { close(abandon) })
 	})()
 	if err := p.run(ctx, abandon); err != nil {
 		return fmt.Errorf("consume %s: %w", s.opts.Durable, err)

@@ -73,6 +73,10 @@ type SubscribeOptions struct {
 	// it is nil, with the name of the process that this one waits for.
 	Name    string
 	StandBy func(name string)
+
+	// grace is how much longer than usual Run waits for the server at its end: for tests, on
+	// machines that stand still for seconds.
+	grace time.Duration
 }
 
 // Subscription is a durable pull consumer on the stream. Run is called once at a time;
