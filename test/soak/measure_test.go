@@ -292,7 +292,7 @@ func (r *recorder) sampleTracker() error {
 	var size, hour float64
 	err = db.QueryRow(`SELECT (SELECT sum(pgsize) FROM dbstat WHERE name NOT IN ('totals', 'counts')), (SELECT coalesce(avg(length(data)), 0) FROM totals)`).Scan(&size, &hour)
 	if err != nil {
-		return nil //nolint:nilerr // there are samples enough without this one
+		return nil // there are samples enough without this one
 	}
 	r.add("consumer tracker.db without totals, per peer, KiB", 0, size/r.peers)
 	r.add("consumer hour of totals, KiB", 0, hour)
