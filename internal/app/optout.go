@@ -57,13 +57,24 @@ func warnOfExcluded(list *sentry.Exclude, state *tracker.State, log *slog.Logger
 	}
 	n := 0
 	for p := range state.Peers() {
-		if list.Peer(p.ID) || list.Multiaddr(p.Multiaddr) {
+		if excludes(list, p) {
 			n++
 		}
 	}
 	if n > 0 {
 		log.Warn("there is data about nodes of the exclude file: stop the consumer, run 'valtrack purge --exclude FILE', and start it again", slog.Int("nodes", n))
 	}
+}
+
+// excludes reports whether the peer is on the list by its id, its record's addresses or that of
+// its newest handshake.
+func excludes(list *sentry.Exclude, p *tracker.Peer) bool {
+	for _, text := range []string{p.Record.IP, p.Record.IP6} {
+		if a, err := netip.ParseAddr(text); err == nil && list.Address(a) {
+			return true
+		}
+	}
+	return list.Peer(p.ID) || list.Multiaddr(p.Multiaddr)
 }
 
 // found reports whether the node was at an address that is still excluded.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/sentry"
+	"github.com/chainbound/valtrack/internal/tracker"
 )
 
 // What is excluded is so by id or address, and a node that was seen at an excluded address also where
@@ -33,6 +34,15 @@ func TestOptOut(t *testing.T) {
 	for text, want := range map[string]bool{`{"id":"` + peerA + `"`: true, `{"multiaddr":"/ip4/192.0.2.1/tcp/1"`: true, `{"id":"16Uother"}`: false, "": false} {
 		if got := excluded(nil, []byte(text)); got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+	for p, want := range map[*tracker.Peer]bool{
+		{ID: peerA}: true, {ID: peerB}: false, {ID: peerB, Multiaddr: "/ip4/192.0.2.7/tcp/9000"}: true,
+		{ID: peerB, Record: tracker.Record{IP: "192.0.2.7"}}: true, {ID: peerB, Record: tracker.Record{IP: "203.0.113.1", IP6: "2001:db8::1"}}: true,
+		{ID: peerB, Multiaddr: "/ip4/203.0.113.7/tcp/9000", Record: tracker.Record{IP: "203.0.113.7"}}: false,
+	} {
+		if got := excludes(x, p); got != want {
+			t.Errorf("%+v: %v, want %v", p, got, want)
 		}
 	}
 	if excludedBy(nil) != nil {
