@@ -59,9 +59,10 @@ type Service struct {
 
 // NewService sets up log and metrics. It does not listen yet.
 func NewService(cfg ServiceConfig) (*Service, error) {
+	ready := &readiness{}
 	s := &Service{
-		metrics: telemetry.NewRegistry(), ready: &readiness{},
-		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery),
+		metrics: telemetry.NewRegistry(), ready: ready,
+		status:  newStatus(cfg.Stderr, cfg.Repaint, cfg.StatusEvery, ready.err),
 		address: cfg.Metrics, profiles: cfg.Profiles, onTerminal: telemetry.IsTerminal(cfg.Stderr),
 	}
 	s.ready.setReason("starting")

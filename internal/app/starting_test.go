@@ -38,7 +38,7 @@ func TestAPIAnswersWhileTheServiceStarts(t *testing.T) {
 	if err != nil || none != nil {
 		t.Fatal(none, err)
 	}
-	if got := statusLine(0, byImportance(none.missing(taken))); got != "0s  api not served" || none.url() != notServed {
+	if got := statusLine(0, nil, byImportance(none.missing(taken))); got != "0s  api not served" || none.url() != notServed {
 		t.Errorf("status line %q, url %q", got, none.url())
 	}
 	if none.missing(HTTPConfig{}) != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,13 +29,15 @@ type status struct {
 	every    time.Duration
 	// width is the terminal's, in columns: a longer line would wrap and stay.
 	width func() int
+	// notReady is why the service is not ready, or nil.
+	notReady func() error
 
 	mu   sync.Mutex
 	line string // the painted line, empty when there is none
 }
 
-func newStatus(w io.Writer, terminal bool, every time.Duration) *status {
-	return &status{w: w, terminal: terminal, every: every, width: widthOf(w)}
+func newStatus(w io.Writer, terminal bool, every time.Duration, notReady func() error) *status {
+	return &status{w: w, terminal: terminal, every: every, width: widthOf(w), notReady: notReady}
 }
 
 // defaultWidth is for a terminal whose width is not known.
@@ -87,10 +90,13 @@ func (s *status) run(ctx context.Context, log *slog.Logger, figures func() []slo
 			log.LogAttrs(ctx, slog.LevelInfo, "stopping", append(figures(), slog.String("another_signal", "ends the process at once"))...)
 			return nil
 		case <-ticker.C:
-			attrs := figures()
+			attrs, reason := figures(), s.notReady()
 			if s.terminal {
-				s.paint(statusLine(time.Since(began), byImportance(attrs)))
+				s.paint(statusLine(time.Since(began), reason, byImportance(attrs)))
 				continue
+			}
+			if reason != nil {
+				attrs = append(attrs, slog.Any("not_ready", reason))
 			}
 			log.LogAttrs(ctx, slog.LevelInfo, "status", attrs...)
 		}
@@ -138,9 +144,20 @@ func byImportance(attrs []slog.Attr) []slog.Attr {
 
 const figureSeparator = "  "
 
-// statusLine is the elapsed time and the figures in one line.
-func statusLine(elapsed time.Duration, attrs []slog.Attr) string {
+// maxReason is how much of a reason a painted line has, in bytes.
+const maxReason = 50
+
+// statusLine is the elapsed time, the beginning of why the service is not ready, and the
+// figures in one line.
+func statusLine(elapsed time.Duration, notReady error, attrs []slog.Attr) string {
 	words := []string{elapsed.Truncate(time.Second).String()}
+	if notReady != nil {
+		reason := strings.Trim(strconv.QuoteToASCII(notReady.Error()), `"`)
+		if len(reason) > maxReason {
+			reason = reason[:maxReason] + "..."
+		}
+		words = append(words, "NOT READY: "+reason)
+	}
 	for _, a := range attrs {
 		words = append(words, strings.ReplaceAll(a.Key, "_", " ")+" "+a.Value.String())
 	}
