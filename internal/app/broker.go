@@ -26,6 +26,8 @@ type Broker struct {
 	conn     *bus.Conn
 	embedded *bus.Embedded // nil for a server elsewhere
 	log      *slog.Logger
+	// stopWatch ends watchStream, and is nil without it.
+	stopWatch func()
 }
 
 // OpenBroker connects to the server at url, or starts one in this process, with its
@@ -92,6 +94,9 @@ func (b *Broker) Err() error {
 
 // Close closes the connection and then the embedded server.
 func (b *Broker) Close() {
+	if b.stopWatch != nil {
+		b.stopWatch()
+	}
 	if b.conn != nil {
 		if err := b.conn.Close(); err != nil {
 			b.log.Warn("close NATS connection", slog.Any("error", err))

@@ -150,6 +150,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 		return nil, err
 	}
 	c.add(b.Close)
+	b.watchStream(ctx, cfg.DataDir, svc)
 	sub, err := subscribe(ctx, cfg, c.durable, b.conn, svc)
 	if err != nil {
 		return nil, err

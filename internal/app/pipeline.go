@@ -134,6 +134,7 @@ func (p *Pipeline) openHalves(ctx context.Context, cfg PipelineConfig, svc *Serv
 		return err
 	}
 	p.add(p.broker.Close)
+	p.broker.watchStream(ctx, cfg.Consumer.DataDir, svc)
 	p.cfg = cfg.Consumer
 	p.add(func() { p.closeHalf() })
 	bounded, cancel := context.WithTimeout(ctx, storeTimeout)

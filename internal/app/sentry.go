@@ -132,6 +132,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		return nil, err
 	}
 	s.add(b.Close)
+	b.watchStream(ctx, cfg.DataDir, s.svc)
 	events, err := openPublisher(cfg, id, b.conn, s.svc)
 	if err != nil {
 		return nil, err

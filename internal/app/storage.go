@@ -190,7 +190,6 @@ func subscribe(ctx context.Context, cfg ConsumerConfig, durable string, conn *bu
 	svc.storing.register("subscription", func() {
 		bus.NewSubscriptionMetrics(svc.metrics, func() bus.Progress { return svc.storing.subscription.Load().Progress() })
 	})
-	logAbandoned(ctx, conn, cfg.DataDir, durable, svc.log)
 	if stoodBy {
 		svc.log.Info("the other consumer has stopped, taking over", slog.String("durable", durable))
 	}
@@ -231,20 +230,6 @@ func openStorage(cfg ConsumerConfig, sub *bus.Subscription, source consumer.Sour
 		svc.storing.register("tracker", func() { tracker.NewMetrics(svc.metrics, svc.storing.state) })
 	}
 	return s, nil
-}
-
-// logAbandoned warns about durables that make the stream keep events for nobody.
-func logAbandoned(ctx context.Context, conn *bus.Conn, dataDir, own string, log *slog.Logger) {
-	bounded, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	abandoned, err := conn.Abandoned(bounded, own)
-	if err != nil {
-		log.Debug("cannot list the stream's durable consumers", slog.Any("error", err))
-	}
-	for _, d := range abandoned {
-		log.Warn("the stream keeps events for a durable consumer that no process reads", slog.String("durable", d.Name),
-			slog.String("state", d.String()), slog.String("to_delete_it", ForgetCommand(conn, dataDir, d.Name)))
-	}
 }
 
 // ready is nil when events can be stored.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,16 +30,37 @@ func (d Durable) String() string {
 	return fmt.Sprintf("%d messages kept, created %s ago, %s", d.Kept, age(d.Created), active)
 }
 
-// Abandoned lists the durables that keep events in the stream while nobody consumes them,
-// except the one named. A stream that does not exist has none.
-func (c *Conn) Abandoned(ctx context.Context, except string) (out []Durable, err error) {
+// StreamState is how full the stream is and what it keeps for nobody.
+type StreamState struct {
+	Bytes uint64
+	// Limit is the stream's maximum size in bytes; 0 for none.
+	Limit uint64
+	// Unread are the durables that keep events in the stream while nobody consumes them.
+	Unread []Durable
+}
+
+// State queries the server. A stream that does not exist is empty.
+func (c *Conn) State(ctx context.Context) (state StreamState, err error) {
 	s, err := c.js.Stream(ctx, c.stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
+		return state, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("consumers of stream %s at %s: %w", c.stream, c.url, err)
+		return state, fmt.Errorf("stream %s at %s: %w", c.stream, c.url, err)
 	}
+	info := s.CachedInfo()
+	state.Bytes, state.Limit = info.State.Bytes, uint64(max(0, info.Config.MaxBytes))
+	state.Unread, err = c.unread(ctx, s)
+	return state, err
+}
+
+// Unread lists the durables of State, except the one named.
+func (c *Conn) Unread(ctx context.Context, except string) ([]Durable, error) {
+	state, err := c.State(ctx)
+	return slices.DeleteFunc(state.Unread, func(d Durable) bool { return d.Name == except }), err
+}
+
+func (c *Conn) unread(ctx context.Context, s jetstream.Stream) (out []Durable, err error) {
 	consumers := s.ListConsumers(ctx)
 	for info := range consumers.Info() {
 		d := Durable{Name: info.Name, Created: info.Created, Kept: info.NumPending + uint64(info.NumAckPending)}
@@ -48,7 +70,7 @@ func (c *Conn) Abandoned(ctx context.Context, except string) (out []Durable, err
 			}
 		}
 		idle := info.NumWaiting == 0 && !info.PushBound && info.Config.Durable != ""
-		if idle && d.Kept > 0 && info.Name != except && !c.owned(info) {
+		if idle && d.Kept > 0 && !c.owned(info) {
 			out = append(out, d)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 
 // Durables of data directories that are gone make the stream keep events: they are told,
 // and can be forgotten. One that a process consumes is neither.
-func TestAbandonedDurables(t *testing.T) {
+func TestUnreadDurables(t *testing.T) {
 	c := connect(t, startServer(t).URL(), discardLog())
-	if abandoned, err := c.Abandoned(t.Context(), ""); err != nil || len(abandoned) != 0 {
-		t.Errorf("without a stream: %v, %v", abandoned, err)
+	if unread, err := c.Unread(t.Context(), ""); err != nil || len(unread) != 0 {
+		t.Errorf("without a stream: %v, %v", unread, err)
 	}
 	for _, name := range []string{"gone-1", "gone-2"} {
 		if _, err := c.Subscribe(t.Context(), SubscribeOptions{Durable: name, AckWait: time.Minute, MaxAckPending: 10}); err != nil {
@@ -32,13 +32,13 @@ func TestAbandonedDurables(t *testing.T) {
 	}
 	closePublisher(t, p)
 	// The server counts what a durable has still to get a moment after it stored it.
-	var abandoned []Durable
+	var unread []Durable
 	until(t, "6 messages kept for each", func() bool {
-		abandoned, err = c.Abandoned(t.Context(), "own")
-		return err != nil || len(abandoned) == 2 && abandoned[0].Kept == 6 && abandoned[1].Kept == 6
+		unread, err = c.Unread(t.Context(), "own")
+		return err != nil || len(unread) == 2 && unread[0].Kept == 6 && unread[1].Kept == 6
 	})
 	var names []string
-	for _, d := range abandoned {
+	for _, d := range unread {
 		names = append(names, d.Name)
 		if !strings.Contains(d.String(), "6 messages kept, created ") || !strings.Contains(d.String(), "never used") {
 			t.Errorf("%+v: %s", d, d)
@@ -58,7 +58,7 @@ func TestAbandonedDurables(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if abandoned, err := c.Abandoned(t.Context(), ""); err != nil || len(abandoned) != 0 {
-		t.Errorf("afterwards: %v, %v", abandoned, err)
+	if unread, err := c.Unread(t.Context(), ""); err != nil || len(unread) != 0 {
+		t.Errorf("afterwards: %v, %v", unread, err)
 	}
 }

@@ -93,15 +93,15 @@ func (p *Publisher) fullStream(ctx context.Context) (string, error) {
 	if !full {
 		return "", nil
 	}
-	abandoned, err := c.Abandoned(ctx, "")
+	unread, err := c.unread(ctx, s)
 	if err != nil {
 		return "", err
 	}
-	if len(abandoned) == 0 {
+	if len(unread) == 0 {
 		return fmt.Sprintf("stream %s is full (%d messages, %d bytes): its consumers are behind, see their logs, or raise its limits", c.stream, state.Msgs, state.Bytes), nil
 	}
 	var names []string
-	for _, d := range abandoned {
+	for _, d := range unread {
 		command := "valtrack consumer --forget " + d.Name
 		if p.cfg.ForgetCommand != nil {
 			command = p.cfg.ForgetCommand(d.Name)

@@ -7,24 +7,142 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // The users of contrib/nats/nats.conf may do what their role needs, on a server without a stream
 // too: a consumer first, then a sentry, and a second consumer that waits.
 func TestUsersOfTheExampleConfiguration(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	url := startConfigured(t, exampleConfiguration(t))
+	log := newRecorder()
+	as := func(user, password string) *Conn { return connect(t, url(user, password), slog.New(log)) }
+	checkDenied(t, as("consumer", "pc"), Uses{Consumes: true}) // without a stream
+	checkDenied(t, as("sentry", "ps"), Uses{Publishes: true})
+	options := SubscribeOptions{Durable: "consumer-test", AckWait: time.Minute, MaxAckPending: 1000, Exclusive: true, Name: "the first"}
+	sub, err := as("consumer", "pc").Subscribe(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sub.Close)
+	got := collect(t, sub)
+	p := publishDirectly(t, as("sentry", "ps"), 1)
+	const n = 20
+	for i := range n {
+		if err := p.Publish(t.Context(), discovered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closePublisher(t, p)
+	got.checkAll(t, keyRange(1, 1, n))
+	checkDenied(t, as("consumer", "pc"), Uses{Consumes: true, Durable: "consumer-test"})
+	checkDenied(t, as("sentry", "ps"), Uses{Publishes: true})
+	checkDenied(t, as("admin", "pa"), Uses{Publishes: true, Consumes: true})
+	waiting, stop := context.WithCancel(t.Context())
+	options.Name, options.StandBy = "the second", func(name string) {
+		if name != "the first" {
+			t.Errorf("waits for %q", name)
+		}
+		stop()
+	}
+	if _, err := as("consumer", "pc").Subscribe(waiting, options); err == nil {
+		t.Error("two consumers have one durable")
+	}
+	info, err := as("admin", "pa").js.Stream(t.Context(), sub.conn.stream)
+	if err != nil || info.CachedInfo().State.LastSeq != n || info.CachedInfo().State.Consumers != 1 {
+		t.Errorf("the checks changed the stream: %v, %+v", err, info.CachedInfo().State)
+	}
+	if log.has("ermissions violation") {
+		t.Errorf("%q", log.lines)
+	}
+}
+
+// Each permission of contrib/nats/nats.conf is needed, and is missed when it is not given.
+func TestEachPermissionIsMissed(t *testing.T) {
+	t.Parallel()
+	text := exampleConfiguration(t)
+	begin := strings.Index(text, "authorization {")
+	quoted := regexp.MustCompile(`"([^"]+)"`)
+	roles := []struct {
+		block, user, password string
+		uses                  Uses
+	}{
+		{"SENTRY {", "sentry", "ps", Uses{Publishes: true}},
+		{"CONSUMER {", "consumer", "pc", Uses{Consumes: true}},
+	}
+	tried := 0
+	for _, r := range roles {
+		from := begin + strings.Index(text[begin:], r.block)
+		to := from + strings.Index(text[from:], "  }\n")
+		without := map[string]string{"allow_responses: true": strings.Replace(text[from:to], "allow_responses: true", "", 1)}
+		for _, at := range quoted.FindAllStringIndex(text[from:to], -1) {
+			list := "publish to "
+			if strings.LastIndex(text[from:from+at[0]], "subscribe:") > strings.LastIndex(text[from:from+at[0]], "publish:") {
+				list = "subscribe to "
+			}
+			without[list+text[from+at[0]:from+at[1]]] = text[from:from+at[0]] + `"nothing"` + text[from+at[1]:to]
+		}
+		for permission, block := range without {
+			if block == text[from:to] {
+				continue // this role has none
+			}
+			tried++
+			url := startConfigured(t, text[:from]+block+text[to:])
+			admin := connect(t, url("admin", "pa"), discardLog())
+			c := connect(t, url(r.user, r.password), discardLog())
+			before, err := c.Denied(t.Context(), r.uses)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A stream of an earlier version, without one of the subjects.
+			if _, err := admin.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: event.Stream, Subjects: event.Subjects()[1:], Retention: jetstream.InterestPolicy}); err != nil {
+				t.Fatal(err)
+			}
+			after, err := c.Denied(t.Context(), r.uses)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(before)+len(after) == 0 {
+				t.Errorf("%s without %s: nothing is missed", r.user, permission)
+			}
+			t.Logf("%s without %s: %q, then %q", r.user, permission, before, after)
+		}
+	}
+	if tried < 15 {
+		t.Errorf("%d permissions tried", tried)
+	}
+}
+
+func checkDenied(t *testing.T, c *Conn, u Uses) {
+	t.Helper()
+	if denied, err := c.Denied(t.Context(), u); len(denied) > 0 || err != nil {
+		t.Errorf("%+v: denied %q, %v", u, denied, err)
+	}
+}
+
+func exampleConfiguration(t *testing.T) string {
 	text, err := os.ReadFile("../../contrib/nats/nats.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+// startConfigured starts a server with a configuration file and returns its URL for a user.
+func startConfigured(t *testing.T, text string) func(user, password string) string {
+	t.Helper()
+	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"nats.conf": string(text), "passwords.conf": "SENTRY_PASSWORD: \"ps\"\nCONSUMER_PASSWORD: \"pc\"\nADMIN_PASSWORD: \"pa\"\n",
+		"nats.conf": text, "passwords.conf": "SENTRY_PASSWORD: \"ps\"\nCONSUMER_PASSWORD: \"pc\"\nADMIN_PASSWORD: \"pa\"\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -44,38 +162,6 @@ func TestUsersOfTheExampleConfiguration(t *testing.T) {
 	if !s.ReadyForConnections(patience) {
 		t.Fatal("the server does not start")
 	}
-	log := newRecorder()
-	as := func(user, password string) *Conn {
-		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Addr().(*net.TCPAddr).Port))
-		return connect(t, fmt.Sprintf("nats://%s:%s@%s", user, password, at), slog.New(log))
-	}
-	options := SubscribeOptions{Durable: "consumer-test", AckWait: time.Minute, MaxAckPending: 1000, Exclusive: true, Name: "the first"}
-	sub, err := as("consumer", "pc").Subscribe(t.Context(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sub.Close)
-	got := collect(t, sub)
-	p := publishDirectly(t, as("sentry", "ps"), 1)
-	const n = 20
-	for i := range n {
-		if err := p.Publish(t.Context(), discovered(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	closePublisher(t, p)
-	got.checkAll(t, keyRange(1, 1, n))
-	waiting, stop := context.WithCancel(t.Context())
-	options.Name, options.StandBy = "the second", func(name string) {
-		if name != "the first" {
-			t.Errorf("waits for %q", name)
-		}
-		stop()
-	}
-	if _, err := as("consumer", "pc").Subscribe(waiting, options); err == nil {
-		t.Error("two consumers have one durable")
-	}
-	if log.has("ermissions violation") {
-		t.Errorf("%q", log.lines)
-	}
+	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Addr().(*net.TCPAddr).Port))
+	return func(user, password string) string { return fmt.Sprintf("nats://%s:%s@%s", user, password, at) }
 }

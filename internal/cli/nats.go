@@ -126,21 +126,33 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%w; start the NATS server there, or give another with --%s", err, flagNATS)
 	}
 	defer conn.Close()
-	if err := conn.CheckJetStream(ctx); err != nil {
+	durable := app.KnownDurable(in.cmd.String(flagName), in.cmd.String(flagDataDir))
+	denied, err := conn.Denied(ctx, bus.Uses{Publishes: in.checks(roleSentry), Consumes: in.checks(roleConsumer), Durable: durable})
+	if len(denied) > 0 {
+		return "", fmt.Errorf("--%s: the server does not let this user %s; contrib/nats/nats.conf has what each role needs", flagNATS, strings.Join(denied, ", "))
+	}
+	if cause := conn.CheckJetStream(ctx); cause != nil {
+		err = cause
+	}
+	if err != nil {
 		if errors.Is(err, bus.ErrForeignStream) {
 			return "", usagef("--%s: %w", flagStream, err)
 		}
 		return "", fmt.Errorf("--%s: %w", flagNATS, err)
 	}
-	abandoned, err := conn.Abandoned(ctx, app.KnownDurable(in.cmd.String(flagName), in.cmd.String(flagDataDir)))
+	unread, err := conn.Unread(ctx, durable)
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", flagNATS, err)
 	}
-	detail := "connected, JetStream answers"
-	for _, d := range abandoned {
-		detail += fmt.Sprintf("; no process reads durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, app.ForgetCommand(conn, in.cmd.String(flagDataDir), d.Name))
+	const detail = "connected, JetStream answers, permissions suffice"
+	if len(unread) == 0 {
+		return detail, nil
 	}
-	return detail, nil
+	warning := detail
+	for _, d := range unread {
+		warning += fmt.Sprintf("; no process reads durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, app.ForgetCommand(conn, in.cmd.String(flagDataDir), d.Name))
+	}
+	return "", checkWarning(warning)
 }
 
 // forget deletes a durable from the stream.
