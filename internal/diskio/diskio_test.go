@@ -2,11 +2,14 @@ package diskio
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func TestReplaceFile(t *testing.T) {
@@ -43,6 +46,36 @@ func TestReplaceFileFails(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("got %v, %v; want the directory alone", entries, err)
+	}
+}
+
+// A sentry and a consumer that start together write one file of their directory: each succeeds, and
+// what stays is what one of them wrote. A killed process may have left a temporary file.
+func TestReplaceFileOfTwoProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(path+".tmp", []byte(strings.Repeat("left by a killed process ", 100)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	contents := []string{"short", strings.Repeat("long ", 1000)}
+	var g errgroup.Group
+	for _, content := range contents {
+		g.Go(func() error {
+			for range 50 {
+				if err := ReplaceFile(path, []byte(content), 0o644); err != nil {
+					return err
+				}
+				if got, err := os.ReadFile(path); err != nil || !slices.Contains(contents, string(got)) {
+					return fmt.Errorf("read %d bytes, %w", len(got), err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path + ".tmp"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the temporary file is still there: %v", err)
 	}
 }
 
