@@ -56,7 +56,7 @@ type ConsumerConfig struct {
 }
 
 func (cfg ConsumerConfig) dirUse() DirUse {
-	return DirUse{Consumer: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir, Named: cfg.Durable != ""}
+	return DirUse{Consumer: true, Stores: true, Network: cfg.Network, NetworkDir: cfg.NetworkDir, Named: cfg.Durable != ""}
 }
 
 // errNoFirstEvent is why a consumer whose data directory has no network yet is not ready.

@@ -39,6 +39,8 @@ type DirUse struct {
 	Restore bool
 	// Rebuild: the tracker's database will be replaced, whatever is wrong with it.
 	Rebuild bool
+	// Stores: events are stored also while the database has to be rebuilt.
+	Stores bool
 }
 
 // Roles in names of lock files and in messages.
@@ -114,7 +116,7 @@ func checkDataDir(dir string, use DirUse) error {
 		}
 	}
 	if use.Consumer && !use.Rebuild {
-		if err := tracker.Check(dir, use.Network.Name); err != nil {
+		if err := tracker.Check(dir, use.Network.Name); err != nil && !(use.Stores && tracker.NeedsRebuild(err)) {
 			return AsConfigError(err)
 		}
 	}
@@ -150,6 +152,15 @@ func checkPlace(dir string) (above string, err error) {
 		}
 		return at, nil
 	}
+}
+
+// WithoutEstimates is why a consumer would store events without estimates in a data directory;
+// nil if it would not.
+func WithoutEstimates(dir string, use DirUse) error {
+	if err := tracker.Check(dir, use.Network.Name); use.Consumer && tracker.NeedsRebuild(err) {
+		return err
+	}
+	return nil
 }
 
 // notWritable is the ConfigError about a data directory in which nothing can be written.

@@ -153,9 +153,9 @@ var errNoNumber = errors.New(", which estimates depend on, is not known")
 
 // open opens the database of estimates and brings it up to the datasets: before events
 // are asked for, which would wait meanwhile. Without a number of active validators there
-// is none: the tracker is nil. It is nil too while the database cannot be used for a reason
-// that may go away, such as a lock or a full disk: unavailable says why, and reopen tries
-// again. Errors that name what to do are ConfigErrors.
+// is none: the tracker is nil. It is nil too while the database cannot be used, for a reason
+// that may go away, such as a lock or a full disk, or until it is rebuilt: unavailable says why,
+// and reopen tries again. A database of another network is a ConfigError.
 func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Tracker, error) {
 	if e.config.Params.Clock == (eth2.Clock{}) {
 		e.log.Warn("storing events without estimates: give --network-dir with the files of the network", slog.String("network", e.config.Network))
@@ -172,7 +172,7 @@ func (e *estimates) open(ctx context.Context, w *dataset.Writer) (*tracker.Track
 		return tr, nil
 	case ctx.Err() != nil:
 		return nil, err
-	case tracker.NeedsPerson(err):
+	case errors.Is(err, tracker.ErrOtherNetwork):
 		return nil, AsConfigError(err)
 	}
 	e.unavailable = err

@@ -172,6 +172,34 @@ func TestOpenTrackerOfAnotherNetwork(t *testing.T) {
 	}
 }
 
+// A damaged database can be recomputed: it keeps nobody from crawling and storing.
+func TestOpenDamagedTracker(t *testing.T) {
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	if err := os.WriteFile(filepath.Join(dir, tracker.File), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	use := ConsumerConfig{Network: network.Network{Name: "devnet"}, DataDir: dir}.dirUse()
+	if err := checkDataDir(dir, use); err != nil {
+		t.Errorf("a start is refused: %v", err)
+	}
+	if err := WithoutEstimates(dir, use); !errors.Is(err, tracker.ErrDamaged) {
+		t.Errorf("check says %v", err)
+	}
+	if err := checkDataDir(dir, DirUse{Consumer: true, Named: true}); !errors.Is(err, tracker.ErrDamaged) {
+		t.Errorf("what needs the database goes on: %v", err)
+	}
+	w, err := dataset.Open(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	clock := eth2.Clock{Genesis: time.Now().Add(-time.Hour), SlotDuration: 12 * time.Second, SlotsPerEpoch: 32}
+	e := newEstimates(EstimatesConfig{ActiveValidators: 64}, dir, network.Network{Name: "devnet", Clock: clock}, log)
+	if tr, err := e.open(t.Context(), w); tr != nil || err != nil || !errors.Is(e.unavailable, tracker.ErrDamaged) {
+		t.Errorf("%v, %v, unavailable %v", tr, err, e.unavailable)
+	}
+}
+
 func isConfigError(err error) bool {
 	var bad *ConfigError
 	return errors.As(err, &bad)

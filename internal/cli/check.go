@@ -288,6 +288,8 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 		return "", fmt.Errorf("%s: %w: free disk space", detail, syscall.ENOSPC)
 	case free < littleFree:
 		return "", checkWarning(detail + ": a full disk stops everything; see Disk in docs/operations.md for how much is needed")
+	case above == "" && app.WithoutEstimates(path, use) != nil:
+		return "", checkWarning(fmt.Sprintf("%s; events would be stored without estimates: %v", detail, app.WithoutEstimates(path, use)))
 	case above == "" && open:
 		return "", checkWarning(fmt.Sprintf("%s, and %s (%s)", detail, othersMayOpen, mode))
 	}

@@ -52,7 +52,7 @@ func (in *ingest) attachTracker(ctx context.Context) {
 func (in *ingest) giveUpTracker(err error) {
 	in.writer.HoldCompactionFrom(trackerHold, math.MaxUint64)
 	in.count(func(s *Stats) {
-		s.Estimates = fmt.Errorf("events are stored without estimates until that is done and the consumer restarted: %w", err)
+		s.Estimates = fmt.Errorf("none are made until the database is rebuilt and the consumer is restarted: %w", err)
 	})
 	in.log.Error("storing events without estimates until a restart", slog.Any("error", err))
 }

@@ -39,10 +39,14 @@ var (
 	ErrMissing = errors.New("no tracker database")
 )
 
+// NeedsRebuild reports whether an error of Open or Read stays until the database is recomputed,
+// or a later version runs. Events can be stored meanwhile: a rebuild reads them.
+func NeedsRebuild(err error) bool { return errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) }
+
 // NeedsPerson reports whether an error of Open or Read stays until somebody does something:
 // others, such as of a lock or a full disk, may go away by themselves.
 func NeedsPerson(err error) bool {
-	return errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) || errors.Is(err, ErrOtherNetwork)
+	return NeedsRebuild(err) || errors.Is(err, ErrOtherNetwork)
 }
 
 // peers.state is a Peer as JSON, days its statistics (appendDays); totals.data is a
