@@ -147,6 +147,8 @@ type spooled struct {
 	*spool.Spool
 	publisher *bus.Publisher
 	conn      *bus.Conn
+	// bootEnds are the last events of earlier boots.
+	bootEnds []string
 }
 
 // Close closes the spool, too.
@@ -169,6 +171,10 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	if err != nil {
 		return s, AsConfigError(err)
 	}
+	ends, err := sentry.RememberBootEnd(cfg.DataDir, queue.PreviousBootEnd())
+	if err != nil {
+		return s, errors.Join(AsConfigError(err), queue.Close())
+	}
 	p, err := bus.NewPublisher(conn, bus.PublisherConfig{
 		Queue: queue, Added: queue.Added(), Mark: queue.Mark(), Own: event.Key{Sentry: id.ID, Boot: id.Boot}.Producer(), WithoutConsumers: cfg.WithoutConsumers,
 		ForgetCommand: func(durable string) string { return ForgetCommand(conn, cfg.DataDir, durable) },
@@ -182,7 +188,7 @@ func openPublisher(cfg SentryConfig, id sentry.Identity, conn *bus.Conn, svc *Se
 	diskMetrics(svc, cfg.DataDir)
 	spool.NewMetrics(svc.metrics, queue.Stats)
 	bus.NewPublisherMetrics(svc.metrics, p.Stats)
-	return spooled{queue, p, conn}, nil
+	return spooled{queue, p, conn, ends}, nil
 }
 
 // keepAside appends events that the broker does not have to a file that can be replayed;
@@ -361,6 +367,9 @@ func newCrawl(cfg SentryConfig, n *node, events sink, svc *Service) *crawl {
 		cfg.Crawl.CrawlerID = n.identity.ID
 	}
 	cfg.Crawl.Store = n.store
+	if queue, ok := events.(spooled); ok {
+		cfg.Crawl.EarlierBootEnds = queue.bootEnds
+	}
 	c := &crawl{
 		node: n, network: cfg.Network, events: events, svc: svc,
 		sentry: sentry.New(cfg.Crawl, n.local, n.host, n.finder, events, svc.log),

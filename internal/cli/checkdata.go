@@ -21,7 +21,8 @@ func (p *program) checkDataCommand() *cli.Command {
 		Name: "data", Usage: "read every file of the datasets: gaps, duplicates, damage",
 		Description: "Reads every row in --data-dir, also while a consumer writes. Fails when something is missing, duplicated\n" +
 			"or damaged, the tables or the tracker disagree, or a file is not part of the datasets. Gaps in a sentry's\n" +
-			"counters are events that were lost or have not arrived yet. Events lost at the end of a boot leave no gap.",
+			"counters are events that were lost or have not arrived yet. The end of\n" +
+			"a boot is compared with what later ones say of it.",
 		Flags: []cli.Flag{jsonFlag(), wide(flagAllowMissing, 0, "accept up to this many missing events and rows, such as those of an earlier loss")},
 	}, runCheckData)
 }

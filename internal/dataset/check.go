@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/diskio"
@@ -60,6 +61,9 @@ type TableHealth struct {
 	// UnknownColumns are columns of a later version. Parts that have them can be read and
 	// are not merged.
 	UnknownColumns []string `json:"unknown_columns"`
+
+	// Announced are the last counters that later boots name, by producer.
+	Announced map[string]uint64 `json:"-"`
 }
 
 // Unreadable is a file that cannot be read to its end.
@@ -89,7 +93,7 @@ type Disagreement struct {
 type SentryHealth struct {
 	Sentry string `json:"sentry"`
 	Boot   string `json:"boot"`
-	Last   uint64 `json:"last"` // counter; the first is 1
+	Last   uint64 `json:"last"` // counter, by the events of this boot and of the next; the first is 1
 	Stored uint64 `json:"stored"`
 	// Rejected events are kept next to the datasets; Missing ones are in neither.
 	Rejected uint64 `json:"rejected"`
@@ -148,7 +152,7 @@ func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, err
 		return nil, err
 	}
 	h := &Health{Tables: []TableHealth{}, Sentries: []SentryHealth{}}
-	damaged := map[string][]span{}
+	damaged, announced := map[string][]span{}, map[string]uint64{}
 	for _, table := range registry() {
 		t, bad, err := checkTable(ctx, dataDir, table, next)
 		if err != nil {
@@ -156,6 +160,7 @@ func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, err
 		}
 		h.Tables = append(h.Tables, t)
 		damaged[table.name] = bad
+		maps.Copy(announced, t.Announced) // one table has them
 	}
 	covered, err := h.compareTables(ctx, dataDir, damaged)
 	if err != nil {
@@ -166,7 +171,7 @@ func Check(ctx context.Context, dataDir string, rejected Coverage) (*Health, err
 		return nil, err
 	}
 	covered.Merge(removed)
-	h.Sentries = sentries(covered, rejected, removed)
+	h.Sentries = sentries(covered, rejected, removed, announced)
 	return h, nil
 }
 
@@ -228,11 +233,20 @@ func (h *Health) compareTables(ctx context.Context, dataDir string, damaged map[
 	return nil, err
 }
 
-func sentries(covered, rejected, removed Coverage) []SentryHealth {
+// sentries compares what is known of each boot with its counters, and with what later boots
+// announce of its last one.
+func sentries(covered, rejected, removed Coverage, announced map[string]uint64) []SentryHealth {
 	out := []SentryHealth{}
 	known := Coverage{}
 	known.Merge(covered)
 	known.Merge(rejected)
+	first := firstBoots(known)
+	for producer := range announced {
+		// What a sentry published before this consumer first ran is not missing.
+		if boot, sentry := bootOf(producer); known[producer] == nil && first[sentry] > 0 && boot > first[sentry] {
+			known[producer] = []Interval{}
+		}
+	}
 	for _, producer := range slices.Sorted(maps.Keys(known)) {
 		sentry, counted := sentryOf(producer)
 		if !counted {
@@ -244,6 +258,9 @@ func sentries(covered, rejected, removed Coverage) []SentryHealth {
 		if len(runs) > 0 {
 			last = runs[len(runs)-1][1]
 		}
+		if end := announced[producer]; end > last && end-last <= MaxJump {
+			gaps, last = append(gaps, Interval{last + 1, end}), end
+		}
 		stored := count(covered[producer]) - count(far)
 		if gaps == nil {
 			gaps = []Interval{}
@@ -254,4 +271,25 @@ func sentries(covered, rejected, removed Coverage) []SentryHealth {
 		})
 	}
 	return out
+}
+
+// firstBoots are the lowest boots of each sentry.
+func firstBoots(known Coverage) map[string]uint64 {
+	out := map[string]uint64{}
+	for producer := range known {
+		if boot, sentry := bootOf(producer); boot > 0 && (out[sentry] == 0 || boot < out[sentry]) {
+			out[sentry] = boot
+		}
+	}
+	return out
+}
+
+// bootOf is the boot of a producer, and its sentry; 0 for one that has none.
+func bootOf(producer string) (boot uint64, sentry string) {
+	sentry, counted := sentryOf(producer)
+	if !counted {
+		return 0, sentry
+	}
+	boot, _ = strconv.ParseUint(producer[len(sentry)+1:], 10, 64)
+	return boot, sentry
 }

@@ -57,6 +57,54 @@ func TestCheckTellsOfGaps(t *testing.T) {
 	}
 }
 
+// What is lost at the end of a boot, or a boot as a whole, shows by what the next one says. What
+// a sentry sent before this consumer first ran is not missing, nor what nobody can have counted.
+func TestCheckTellsOfTheEndsOfBoots(t *testing.T) {
+	dir, c := t.TempDir(), &clock{noon}
+	w := openAt(t, dir, c)
+	n := 0
+	visits := func(boot string, first, last uint64, end string) {
+		for counter := first; counter <= last; counter++ {
+			n++
+			row := VisitRow{VisitID: fmt.Sprint(n), ID: "peer", Common: Common{CrawlerID: "s", Timestamp: 1763800000000 + int64(n)}, EarlierBootEnd: notEmpty(end)}
+			if err := Append(w, row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Commit(Coverage{"s-" + boot: {{first, last}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	visits("20", 1, 10, "s-10-7") // boot 10 was before this consumer
+	visits("30", 1, 5, "s-20-12") // 2 are lost
+	visits("50", 1, 5, "s-40-3")  // boot 40 is lost
+	visits("60", 1, 5, "s-50-4")  // of an older copy of the spool
+	visits("70", 1, 5, fmt.Sprintf("s-60-%d", 6+MaxJump))
+	visits("80", 1, 1, "t-1-5") // the spool of another sentry
+	want := []SentryHealth{
+		{Sentry: "s", Boot: "20", Last: 12, Stored: 10, Missing: 2, Gaps: []Interval{{11, 12}}},
+		{Sentry: "s", Boot: "30", Last: 5, Stored: 5, Gaps: []Interval{}},
+		{Sentry: "s", Boot: "40", Last: 3, Missing: 3, Gaps: []Interval{{1, 3}}},
+		{Sentry: "s", Boot: "50", Last: 5, Stored: 5, Gaps: []Interval{}},
+		{Sentry: "s", Boot: "60", Last: 5, Stored: 5, Gaps: []Interval{}},
+		{Sentry: "s", Boot: "70", Last: 5, Stored: 5, Gaps: []Interval{}},
+		{Sentry: "s", Boot: "80", Last: 1, Stored: 1, Gaps: []Interval{}},
+	}
+	c.advance(2 * time.Hour)
+	for _, merged := range []bool{false, true} {
+		if merged {
+			compact(t, w)
+		}
+		h := check(t, dir, nil)
+		if d := cmp.Diff(want, h.Sentries); d != "" || h.Missing() != 5 {
+			t.Errorf("merged %t: missing %d (-want +got):\n%s", merged, h.Missing(), d)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCheckFindsDuplicates(t *testing.T) {
 	dir, c := t.TempDir(), &clock{noon}
 	w := openAt(t, dir, c)

@@ -12,6 +12,8 @@ import (
 	"os"
 	"reflect"
 	"slices"
+
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // maxCompared bounds the rows that Check remembers at once, some 32 bytes each.
@@ -27,6 +29,7 @@ type rowCheck[T Row] struct {
 	seed     maphash.Seed
 	seen     map[uint64]int64 // keys of rows to their timestamps
 	repeated map[uint64]bool  // keys that two rows have
+	lastEnd  string           // the EarlierBootEnd of the last row that had one
 }
 
 // checkRows reads a table's parts of segments before next, and returns the damaged ones
@@ -120,6 +123,9 @@ func (c *rowCheck[T]) readPart(ctx context.Context, p partInfo) error {
 		if !c.clockOff(&row) {
 			c.span(row.At())
 		}
+		if visit, ok := any(row).(VisitRow); ok {
+			c.announce(visit.EarlierBootEnd)
+		}
 		c.compare(row)
 		return nil
 	})
@@ -128,6 +134,23 @@ func (c *rowCheck[T]) readPart(ctx context.Context, p partInfo) error {
 		err = fmt.Errorf("%w: %d rows, its footer says %d", ErrDamaged, rows, p.rows)
 	}
 	return err
+}
+
+// maxAnnounced bounds the boots that rows may name: anybody who publishes can make some up.
+const maxAnnounced = 1 << 16
+
+// announce notes what an event says of the end of its sentry's earlier boot.
+func (c *rowCheck[T]) announce(end *string) {
+	if end == nil || *end == c.lastEnd {
+		return
+	}
+	c.lastEnd = *end
+	if key, err := event.ParseKey(*end); err == nil && len(c.Announced) < maxAnnounced {
+		if c.Announced == nil {
+			c.Announced = map[string]uint64{}
+		}
+		c.Announced[key.Producer()] = max(c.Announced[key.Producer()], key.Counter)
+	}
 }
 
 func (c *rowCheck[T]) compare(row T) {

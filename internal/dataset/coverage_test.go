@@ -138,7 +138,7 @@ func TestFarCountersAreNotMissing(t *testing.T) {
 		if got := c.Missing(nil)["s"]; got != tt.missing {
 			t.Errorf("%s: %d missing, want %d", name, got, tt.missing)
 		}
-		h := sentries(c, nil, nil)[0]
+		h := sentries(c, nil, nil, nil)[0]
 		if h.Missing != tt.missing || h.Last != tt.last || h.Far != tt.far || h.Stored != count(tt.runs)-tt.far || h.Rejected != 0 {
 			t.Errorf("%s: %+v", name, h)
 		}

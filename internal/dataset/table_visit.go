@@ -32,6 +32,7 @@ type VisitRow struct {
 	// CrawlerVersion is the program of the sentry; null in the events of older sentries, and in
 	// rows that an earlier consumer stored.
 	CrawlerVersion *string `parquet:"crawler_version,optional,dict" json:"crawler_version"`
+	EarlierBootEnd *string `parquet:"earlier_boot_end,optional,dict" json:"earlier_boot_end"` // of a boot before the event's; null likewise
 	Common
 }
 
@@ -79,7 +80,7 @@ func FromVisitEnded(e *event.VisitEnded) VisitRow {
 		Started: e.Started, Ended: e.Ended, Outcome: e.Outcome, Error: notEmpty(e.Error), GoodbyeCode: e.GoodbyeCode,
 		ClientVersion: notEmpty(e.ClientVersion), HandshakeMS: e.HandshakeMS,
 		Watch:       watchOf(e.Watch),
-		ClockSkewMS: e.ClockSkewMS, CrawlerVersion: notEmpty(e.CrawlerVersion), Common: commonOf(e.Common),
+		ClockSkewMS: e.ClockSkewMS, CrawlerVersion: notEmpty(e.CrawlerVersion), EarlierBootEnd: notEmpty(e.EarlierBootEnd), Common: commonOf(e.Common),
 	}
 }
 
@@ -114,7 +115,7 @@ func (r VisitRow) Event() (event.Event, error) {
 		Direction: r.Direction, Transport: orEmpty(r.Transport), Started: r.Started, Ended: r.Ended, Outcome: r.Outcome,
 		Error: orEmpty(r.Error), GoodbyeCode: r.GoodbyeCode, ClientVersion: orEmpty(r.ClientVersion), HandshakeMS: r.HandshakeMS,
 	}
-	e.CrawlerVersion = orEmpty(r.CrawlerVersion)
+	e.CrawlerVersion, e.EarlierBootEnd = orEmpty(r.CrawlerVersion), orEmpty(r.EarlierBootEnd)
 	if r.Watch != nil {
 		e.Watch = p.watch(r.Watch)
 	}

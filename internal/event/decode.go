@@ -167,6 +167,7 @@ func (s *scanner) visitEnded(e *VisitEnded) {
 		ms := int64(s.digits(math.MaxInt64))
 		e.HandshakeMS = &ms
 	}
+	e.EarlierBootEnd = s.optStr(`,"earlier_boot_end":`)
 	if s.has(`,"watch":{`) {
 		e.Watch = new(Watch)
 		s.watch(e.Watch)

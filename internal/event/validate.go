@@ -194,6 +194,11 @@ func (e *VisitEnded) validateValues() error {
 	case len(e.ClientVersion) > maxAgent || len(e.Error) > maxError:
 		return invalid(s, "client_version or error is too long")
 	}
+	if e.EarlierBootEnd != "" {
+		if _, err := ParseKey(e.EarlierBootEnd); err != nil {
+			return invalid(s, "earlier_boot_end: %v", err)
+		}
+	}
 	if err := validateDirection(s, e.Direction, e.Transport); err != nil {
 		return err
 	}

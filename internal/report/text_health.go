@@ -32,7 +32,7 @@ func WriteHealth(w io.Writer, h *dataset.Health, tracker string) error {
 		rows = append(rows, []string{s.Sentry, s.Boot, fmt.Sprint(s.Last), fmt.Sprint(s.Stored), fmt.Sprint(s.Rejected), fmt.Sprint(s.Missing)})
 	}
 	p.table([]column{{"SENTRY", idColumn, 0}, {name: "BOOT"}, {"LAST", plainColumn, 1}, {name: "STORED"}, {name: "REJECTED"}, {name: "MISSING"}}, rows)
-	p.sentence("(boot: one start of a sentry; last: the highest number of an event from it; of these, stored, rejected and missing; events lost after it leave no gap)")
+	p.sentence("(boot: one start of a sentry; last: the highest number of an event from it; of these, stored, rejected and missing; the boots after it say which was the last; the newest boot may have had later events)")
 	for _, s := range h.Sentries {
 		if s.Far > 0 {
 			p.sentence("far  %s-%s  %d events with counters that no sentry reaches: someone made them up, and an earlier version stored them", s.Sentry, s.Boot, s.Far)

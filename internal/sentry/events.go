@@ -122,7 +122,7 @@ func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
 		Direction: v.direction, Transport: v.transport,
 		Started: v.started.UnixMilli(), Ended: ended.UnixMilli(),
 		Outcome: v.outcome, GoodbyeCode: v.goodbye, ClientVersion: shorten(v.agent, maxAgent),
-		Part: v.part, Watch: v.watch,
+		Part: v.part, EarlierBootEnd: s.earlierBootEnd(), Watch: v.watch,
 	}
 	if v.err != nil {
 		e.Error = shorten(withoutID(v.err.Error(), v.peerID), maxError)
@@ -132,6 +132,15 @@ func (s *Sentry) visitEnded(v *visit) *event.VisitEnded {
 		e.HandshakeMS = &ms
 	}
 	return e
+}
+
+// earlierBootEnd is each of the known ones in turn.
+func (s *Sentry) earlierBootEnd() string {
+	ends := s.cfg.EarlierBootEnds
+	if len(ends) == 0 {
+		return ""
+	}
+	return ends[s.bootEndsTold.Add(1)%uint64(len(ends))]
 }
 
 // withoutID is the text of a dial's error without the peer's id, which is in the event and would

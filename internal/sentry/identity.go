@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/chainbound/valtrack/internal/diskio"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // Identity is what a sentry keeps over restarts.
@@ -34,7 +36,13 @@ const (
 type storedIdentity struct {
 	ID   string `json:"sentry_id"`
 	Boot uint64 `json:"boot"`
+	// Ends are the keys of the last events of the boots before, the newest last.
+	Ends []string `json:"boot_ends,omitempty"`
 }
+
+// maxBootEnds is how many of them are kept, and told: the end of a boot is known to consumers
+// although the boots after it were lost, too.
+const maxBootEnds = 16
 
 // curveOrder is n of secp256k1 (SEC 2, 2.4.1): a scalar is above 0 and below it.
 const curveOrder = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
@@ -71,14 +79,34 @@ func LoadIdentity(dir string) (Identity, error) {
 		return Identity{}, err
 	}
 	stored.Boot = nextBoot(stored.Boot, time.Now())
-	text, err := json.Marshal(stored)
-	if err != nil {
-		return Identity{}, fmt.Errorf("encode %s: %w", path, err)
-	}
-	if err := diskio.ReplaceFile(path, append(text, '\n'), 0o644); err != nil {
+	if err := stored.save(path); err != nil {
 		return Identity{}, err
 	}
 	return Identity{Key: key, ID: stored.ID, Boot: stored.Boot}, nil
+}
+
+// RememberBootEnd adds the key of the newest event of an earlier boot to those in the data
+// directory, unless it is empty, and returns them, the newest last.
+func RememberBootEnd(dir, end string) ([]string, error) {
+	path := filepath.Join(dir, identityFile)
+	stored, err := loadStored(path)
+	if err != nil {
+		return nil, err
+	}
+	if end == "" || slices.Contains(stored.Ends, end) {
+		return stored.Ends, nil
+	}
+	stored.Ends = append(stored.Ends, end)
+	stored.Ends = stored.Ends[max(0, len(stored.Ends)-maxBootEnds):]
+	return stored.Ends, stored.save(path)
+}
+
+func (s storedIdentity) save(path string) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	return diskio.ReplaceFile(path, append(text, '\n'), 0o644)
 }
 
 func loadKey(path string) ([]byte, error) {
@@ -131,5 +159,6 @@ func loadStored(path string) (storedIdentity, error) {
 	if err := json.Unmarshal(text, &s); err != nil || s.ID == "" || s.Boot > maxBoot {
 		return s, fmt.Errorf("sentry identity file %s is damaged: want {\"sentry_id\": ..., \"boot\": ...}; restore it, or remove it to start with a new id", path)
 	}
+	s.Ends = slices.DeleteFunc(s.Ends, func(end string) bool { _, err := event.ParseKey(end); return err != nil })
 	return s, nil
 }

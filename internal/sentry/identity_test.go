@@ -2,8 +2,10 @@ package sentry
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,40 @@ func TestIdentityStaysAndBootsGrow(t *testing.T) {
 	}
 	if other, err := LoadIdentity(t.TempDir()); err != nil || other.ID == first.ID || bytes.Equal(other.Key, first.Key) {
 		t.Errorf("another directory gave the same identity, or error %v", err)
+	}
+}
+
+// The ends of the newest boots are kept over restarts, each once.
+func TestBootEndsAreRemembered(t *testing.T) {
+	dir := t.TempDir()
+	var want []string
+	for boot := range 20 {
+		load(t, dir)
+		end := fmt.Sprintf("s-%d-%d", boot+1, 10*boot+1)
+		want = append(want, end)
+		want = want[max(0, len(want)-maxBootEnds):]
+		for _, key := range []string{"", end, end} { // a start without any, and starts without events after it
+			got, err := RememberBootEnd(dir, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if key != "" && !slices.Equal(got, want) {
+				t.Errorf("boot %d: %v, want %v", boot, got, want)
+			}
+		}
+	}
+	s := &Sentry{cfg: Config{EarlierBootEnds: want}}
+	told := map[string]int{}
+	for range 2 * maxBootEnds {
+		told[s.earlierBootEnd()]++
+	}
+	for _, end := range want {
+		if told[end] != 2 {
+			t.Errorf("%s is told %d times in %d events", end, told[end], 2*maxBootEnds)
+		}
+	}
+	if (&Sentry{}).earlierBootEnd() != "" {
+		t.Error("an end that nobody knows")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,6 +59,9 @@ type Config struct {
 	MaxConnections int
 	// Version is the program's, for events; empty leaves it out.
 	Version string
+	// EarlierBootEnds are the keys of the last events of the boots before this one, as far as they
+	// are known.
+	EarlierBootEnds []string
 	// Revisit is the number of epochs between two visits of a peer.
 	Revisit int
 	// WatchEpochs is the number of whole epochs for which a watch visit stays.
@@ -149,8 +153,10 @@ type Sentry struct {
 	log       *slog.Logger
 	visits    *visitIDs
 	counters  counters
-	lossLog   *loglimit.Limiter
-	skew      clockSkew
+	// bootEndsTold counts events, for earlierBootEnd.
+	bootEndsTold atomic.Uint64
+	lossLog      *loglimit.Limiter
+	skew         clockSkew
 }
 
 // New makes a sentry; Run starts it. The host must have been made with local and

@@ -97,7 +97,7 @@ func startCrawler(t testing.TB, net network.Network, allowPrivate bool, changes 
 		host:   newHost(t, local, "valtrack/test", local.Inbound, changes...),
 		finder: newTestFinder(), events: newPublished(),
 	}
-	cfg := Config{CrawlerID: "crawler", CrawlerLocation: "here", AllowPrivate: allowPrivate}
+	cfg := Config{CrawlerID: "crawler", CrawlerLocation: "here", EarlierBootEnds: []string{"sentry-1-2"}, AllowPrivate: allowPrivate}
 	c.Sentry = New(cfg, local, c.host, c.finder, c.events, discardLog())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -193,6 +193,7 @@ func TestVisitOfAHealthyPeer(t *testing.T) {
 	wantEnd := &event.VisitEnded{
 		Common: want.Common, VisitID: ended.VisitID, ID: want.ID, Multiaddr: want.Multiaddr, Direction: want.Direction, Transport: want.Transport,
 		Started: ended.Started, Ended: ended.Ended, Outcome: event.OutcomeOK, ClientVersion: want.ClientVersion, HandshakeMS: ended.HandshakeMS,
+		EarlierBootEnd: "sentry-1-2",
 	}
 	wantEnd.Timestamp = ended.Timestamp
 	if diff := cmp.Diff(wantEnd, ended); diff != "" {

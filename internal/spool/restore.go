@@ -76,6 +76,7 @@ func (s *Spool) load(path string, seq uint64) error {
 		s.reader = reader{seq: seq, off: s.acked.pos.off, index: seg.acked}
 	}
 	s.segments = append(s.segments, seg)
+	s.previous = seg.lastKey
 	crashpoint.At("spool load")
 	return nil
 }

@@ -26,6 +26,7 @@ type segment struct {
 	file     *diskio.AppendFile
 	seq      uint64 // its number, in its file name
 	producer string // of its frames' keys: one start of one sentry
+	lastKey  string // of the newest event of an earlier process
 	size     int64  // bytes
 	frames   int
 	taken    int   // frames that Take has returned
@@ -125,7 +126,7 @@ func loadSegment(path string, seq uint64, acked position) (s *segment, torn int6
 			s.acked, s.taken = s.frames, s.frames
 		}
 		if key, err := event.ParseKey(next.Key); err == nil {
-			s.producer = key.Producer()
+			s.producer, s.lastKey = key.Producer(), next.Key
 		}
 	}
 	if torn = info.Size() - s.size; torn > 0 {

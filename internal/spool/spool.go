@@ -83,9 +83,11 @@ type Spool struct {
 	held         int           // bytes of frames that wait in memory
 	err          error         // of the last write; nil when it succeeded
 	closed       bool
-	dropped      uint64
-	dropLog      *loglimit.Limiter
-	damaged      uint64
+	// previous is the key of the newest event that an earlier process has left.
+	previous string
+	dropped  uint64
+	dropLog  *loglimit.Limiter
+	damaged  uint64
 }
 
 // Stats describes what a spool holds.
@@ -119,6 +121,11 @@ func Open(cfg Config) (*Spool, error) {
 	s.worker.Go(s.syncLoop)
 	return s, nil
 }
+
+// PreviousBootEnd is the key of the newest event that an earlier process has left; empty when
+// there is none. The newest segment stays, acknowledged or not, so that it has that event unless
+// the file was damaged or lost.
+func (s *Spool) PreviousBootEnd() string { return s.previous }
 
 // Publish accepts the event and never waits for the broker. When it returns nil the
 // event is in the page cache and survives the death of this process; or writes fail

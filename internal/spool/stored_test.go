@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chainbound/valtrack/internal/event"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -68,6 +70,32 @@ func TestStoredEventsOfEarlierProcesses(t *testing.T) {
 		s.tidy()
 		if n := len(s.segments); n > 2 {
 			t.Fatalf("start %d: %d segments are kept", boot, n)
+		}
+		closeSpool(t, s)
+	}
+}
+
+// Each start knows the last event of the one before it, whether that was sent, stored or dropped.
+func TestEndOfThePreviousBoot(t *testing.T) {
+	dir, want := t.TempDir(), ""
+	for boot := 1; boot <= 6; boot++ {
+		s := openSpool(t, dir, boot)
+		if got := s.PreviousBootEnd(); got != want {
+			t.Errorf("boot %d: the one before ended with %q, want %q", boot, got, want)
+		}
+		n := 5 * boot
+		if boot == 3 { // and a start that published nothing
+			n = 0
+		}
+		fillSpool(t, s, n)
+		if boot%2 == 0 {
+			taken := takeAll(t, s)
+			s.Ack(len(taken), Mark{}, 0)
+			s.Keep(0, 0)
+			s.tidy()
+		}
+		if n > 0 {
+			want = event.Key{Sentry: "s", Boot: uint64(boot), Counter: uint64(n)}.String()
 		}
 		closeSpool(t, s)
 	}

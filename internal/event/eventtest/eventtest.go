@@ -23,7 +23,8 @@ func Filled() []event.Event {
 var fixed = map[string]any{
 	"Timestamp": int64(1763800000123), "Started": int64(1763800000001), "Ended": int64(1763800009002),
 	"From": int64(1763800001003), "To": int64(1763800008004),
-	"Direction": event.Inbound, "Transport": event.QUIC, "Outcome": event.OutcomeGoodbye,
+	"EarlierBootEnd": event.Key{Sentry: "SENTRY", Boot: 7, Counter: 8}.String(),
+	"Direction":      event.Inbound, "Transport": event.QUIC, "Outcome": event.OutcomeGoodbye,
 }
 
 // filler counts up. The values it makes are valid as subnets of either kind while
