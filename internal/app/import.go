@@ -93,14 +93,20 @@ func importNetwork(cfg ImportConfig) (DirNetwork, error) {
 	return own, nil
 }
 
-// sameNetwork compares names, and roots as far as they are known.
+// sameNetwork compares names, and roots and genesis times as far as they are known.
 func sameNetwork(a, b DirNetwork) bool {
 	zero := eth2.Root{}
-	return a.Name == b.Name && (a.GenesisValidatorsRoot == zero || b.GenesisValidatorsRoot == zero || a.GenesisValidatorsRoot == b.GenesisValidatorsRoot)
+	return a.Name == b.Name &&
+		(a.GenesisValidatorsRoot == zero || b.GenesisValidatorsRoot == zero || a.GenesisValidatorsRoot == b.GenesisValidatorsRoot) &&
+		(a.GenesisTime.Unix() <= 0 || b.GenesisTime.Unix() <= 0 || a.GenesisTime.Equal(b.GenesisTime))
 }
 
 func networkText(n DirNetwork) string {
-	return owner{Name: n.Name, GenesisValidatorsRoot: n.GenesisValidatorsRoot}.String()
+	text := owner{Name: n.Name, GenesisValidatorsRoot: n.GenesisValidatorsRoot}.String()
+	if n.GenesisTime.Unix() > 0 {
+		text += ", which began at " + instant(n.GenesisTime.Unix())
+	}
+	return text
 }
 
 // openImporter opens the data directory, unless it is a dry run. Call done at the end.

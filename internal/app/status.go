@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -122,20 +123,25 @@ func (s *status) paint(line string) {
 	s.line = line
 }
 
-// byImportance orders figures for a line that may be cut: what is so now, and then, marked as
-// such, what was counted since the start.
+// byImportance orders figures for a line that may be cut: what is so now, with what a person waits
+// for first, and then, marked as such, what was counted since the start.
 func byImportance(attrs []slog.Attr) []slog.Attr {
+	first := []string{"api", "reachable", "watching", "stored", "commit_in", "lag"}
+	rank := func(a slog.Attr) int {
+		if i := slices.Index(first, a.Key); i >= 0 {
+			return i
+		}
+		return len(first)
+	}
 	var now, counted []slog.Attr
 	for _, a := range attrs {
-		switch a.Key {
-		case "records", "dialled", "handshaked":
+		if slices.Contains([]string{"records", "dialled", "handshaked"}, a.Key) {
 			counted = append(counted, a)
-		case "reachable", "api":
-			now = slices.Insert(now, 0, a)
-		default:
+		} else {
 			now = append(now, a)
 		}
 	}
+	slices.SortStableFunc(now, func(a, b slog.Attr) int { return cmp.Compare(rank(a), rank(b)) })
 	if len(counted) > 0 {
 		counted[0].Key = "so far: " + counted[0].Key
 	}

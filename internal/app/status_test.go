@@ -131,15 +131,15 @@ func TestStatusLineHasTheImportantFirst(t *testing.T) {
 		slog.Uint64("records", 123456), slog.Uint64("dialled", 1110), slog.Uint64("handshaked", 640), slog.Int("watching", 65), slog.Int("reachable", 69), slog.Int("spooled", 0),
 		slog.Uint64("stored", 660), slog.Int("waiting", 27), slog.Duration("commit_in", 42*time.Second), slog.Uint64("lag", 0),
 	}
-	want := "1m0s  reachable 69  watching 65  spooled 0  stored 660  waiting 27  commit in 42s  lag 0  so far: records 123456  dialled 1110  handshaked 640"
+	want := "1m0s  reachable 69  watching 65  stored 660  commit in 42s  lag 0  spooled 0  waiting 27  so far: records 123456  dialled 1110  handshaked 640"
 	if got := statusLine(time.Minute, nil, byImportance(attrs)); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	out := &screen{}
 	s := newStatus(out, true, time.Hour, isReady)
-	s.width = func() int { return 96 }
+	s.width = func() int { return 80 }
 	s.paint(statusLine(time.Minute, nil, byImportance(attrs)))
-	if got := out.String(); !strings.HasSuffix(got, "commit in 42s  lag 0") {
-		t.Errorf("on 96 columns %q", got)
+	if got := out.String(); !strings.HasSuffix(got, "commit in 42s  lag 0  spooled 0") {
+		t.Errorf("on 80 columns %q", got)
 	}
 }

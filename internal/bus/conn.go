@@ -72,6 +72,7 @@ type Conn struct {
 	created, reached atomic.Bool
 	fewReplicas      atomic.Bool               // that was logged
 	lost             atomic.Pointer[time.Time] // since when there is no connection any more; nil while there is one
+	lostCause        atomic.Pointer[error]     // why the last attempt to connect again failed
 	// refusedForRoom counts answers in a row of a cluster without room for the stream.
 	refusedForRoom atomic.Int32
 }
@@ -121,7 +122,11 @@ func (c *Conn) Reached() bool { return c.reached.Load() }
 // Lost is nil unless a connection that was there has been lost for seconds.
 func (c *Conn) Lost() error {
 	if since := c.lost.Load(); since != nil && time.Since(*since) >= lostAfter {
-		return fmt.Errorf("%w: the connection was lost %v ago", c.unreachable(), time.Since(*since).Round(time.Second))
+		err := fmt.Errorf("%w: the connection was lost %v ago", c.unreachable(), time.Since(*since).Round(time.Second))
+		if cause := c.lostCause.Load(); cause != nil {
+			err = fmt.Errorf("%w: %w", err, *cause)
+		}
+		return err
 	}
 	return nil
 }
@@ -210,9 +215,11 @@ func (c *Conn) options(o Options) []nats.Option {
 		nats.ConnectHandler(func(*nats.Conn) { c.onConnected() }),
 		nats.ReconnectHandler(func(*nats.Conn) {
 			c.lost.Store(nil)
+			c.lostCause.Store(nil)
 			c.log.Info("reconnected to NATS", slog.String("url", c.url))
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.lostCause.Store(&err)
 			if limit.Allow() {
 				c.log.Warn("cannot reach NATS, retrying", slog.String("url", c.url), slog.Any("error", err))
 			}

@@ -177,7 +177,11 @@ func (p *Publisher) rewind(info *jetstream.StreamInfo, reason string, lost bool)
 	}
 	n := p.cfg.Queue.Rewind(lost)
 	notify(p.wake)
-	p.conn.log.Warn("republishing the events in the spool", slog.String("reason", reason),
+	level := slog.LevelInfo // each restart of an embedded server, as a precaution
+	if lost {
+		level = slog.LevelWarn
+	}
+	p.conn.log.Log(context.Background(), level, "republishing the events in the spool", slog.String("reason", reason),
 		slog.Uint64("last_sequence", info.State.LastSeq), slog.Uint64("acknowledged", acked), slog.Int("events", n))
 }
 

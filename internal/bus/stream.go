@@ -114,7 +114,11 @@ func missingJetStream(err error) bool {
 }
 
 func (c *Conn) noJetStream(err error) error {
-	return fmt.Errorf("NATS at %s has no JetStream: start the server with -js: %w", c.url, err)
+	way := "start the server with -js, or give --nats-domain for the JetStream of another one, as behind a leaf node"
+	if c.domain != "" {
+		way = "check --nats-domain, which is " + c.domain
+	}
+	return fmt.Errorf("NATS at %s has no JetStream: %s: %w", c.url, way, err)
 }
 
 func (c *Conn) tryEnsureStream(ctx context.Context) (jetstream.Stream, error) {
