@@ -207,7 +207,9 @@ func (c *Conn) options(o Options) []nats.Option {
 		// the connection.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			c.lost.CompareAndSwap(nil, new(time.Now()))
+			if c.lost.CompareAndSwap(nil, new(time.Now())) {
+				c.lostCause.Store(nil)
+			}
 			if err != nil {
 				c.log.Warn("lost connection to NATS", slog.String("url", c.url), slog.Any("error", err))
 			}
@@ -225,6 +227,9 @@ func (c *Conn) options(o Options) []nats.Option {
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if refused(err) != nil { // not given to the handler above
+				c.lostCause.Store(&err)
+			}
 			if asyncErrors.Allow() {
 				c.log.Warn("NATS error", slog.String("url", c.url), slog.Any("error", err))
 			}

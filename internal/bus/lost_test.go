@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // A connection that is lost is said to be lost, by the connection and by a subscription, and
@@ -42,6 +44,16 @@ func TestLostConnection(t *testing.T) {
 	if log.has("does not respond") {
 		t.Errorf("two kinds of lines for one cause: %q", log.lines)
 	}
+	// A server with another password.
+	other, err := startEmbedded(t.TempDir(), discardLog(), onPort(port), func(o *server.Options) { o.Username, o.Password = "other", "secret" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it says that it is refused", func() bool {
+		err := c.Lost()
+		return err != nil && strings.Contains(strings.ToLower(err.Error()), "authorization violation")
+	})
+	other.Close()
 	again, err := startEmbedded(dir, discardLog(), onPort(port))
 	if err != nil {
 		t.Fatal(err)
