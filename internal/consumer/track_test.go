@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,8 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 	"github.com/chainbound/valtrack/internal/eth2"
 	"github.com/chainbound/valtrack/internal/event"
+	"github.com/chainbound/valtrack/internal/geo"
+	"github.com/chainbound/valtrack/internal/geo/hosting"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -319,6 +322,28 @@ func lockDatabase(t *testing.T, path string) (unlock func()) {
 	return func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Each column of peer_estimates has a value for a peer of which everything is known.
+func TestEveryEstimateColumnHasAValue(t *testing.T) {
+	peer := &tracker.Peer{
+		ID: "16U1", NodeID: &eth2.NodeID{1}, Client: eth2.ParseAgent("Lighthouse/v8.0.1/x86_64-linux"), LastSeen: 2, CustodyGroupCount: new(uint64(8)), Observations: 3,
+		Crawler: event.Common{Network: "n", CrawlerID: "c", CrawlerLocation: "here"},
+		Place: &geo.Place{CountryCode: "US", Country: "United States", Region: "Oregon", City: "Boardman", Latitude: 45.8, Longitude: -119.7, Located: true,
+			ASN: 16509, Organization: "Amazon", Hosting: hosting.Hosting, Cloud: "aws", Source: "test"},
+		Estimate: &tracker.Estimate{EpochsWatched: 4, AllSubnets: true, Estimate: estimate.Estimate{
+			Median: 8, Low: 7, High: 9, Mean: 8.1, Variance: 1, Shared: 0.1, Hidden: 0.2, PValidator: 1, Flags: estimate.FlagSilent,
+			Stake: estimate.Stake{Known: true, Median: 256, Low: 224, High: 288, Mean: 260},
+		}},
+	}
+	row := reflect.ValueOf(estimateRow(tracker.PeerEstimate{
+		Peer: peer, Hour: 5, Weight: 1, Params: estimate.Params{ActiveValidators: 950_000, Balance: estimate.Balance{Mean: 33}},
+	}))
+	for _, f := range reflect.VisibleFields(row.Type()) {
+		if row.FieldByIndex(f.Index).IsZero() {
+			t.Errorf("%s has no value", f.Name)
 		}
 	}
 }

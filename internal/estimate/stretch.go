@@ -112,13 +112,17 @@ func (d *dayCells) add(c kindCells) {
 	d.kinds[i].of += c.of
 }
 
+const (
+	// surely is by how many standard deviations the days before and after a change differ: of
+	// 10,000 nodes none by chance.
+	surely = 5.0
+	// smallest is the factor by which they differ.
+	smallest = 1.25
+)
+
 // lastChange is the day before which the rate most likely changed; 0 for none.
 func lastChange(days []dayCells) (split int) {
-	const (
-		least    = 10      // cells
-		surely   = 5.0 * 5 // squared standard deviations: of 10,000 nodes none by chance
-		smallest = 1.25
-	)
+	const least = 10 // cells
 	var all dayCells
 	on := 0.0
 	for _, d := range days {
@@ -132,7 +136,7 @@ func lastChange(days []dayCells) (split int) {
 	}
 	v := all.likeliest()
 	total := all.against(v)
-	best, before := surely, residual{}
+	best, before := surely*surely, residual{}
 	for i, d := range days[:len(days)-1] {
 		before = before.plus(d.against(v), 1)
 		after := total.plus(before, -1)

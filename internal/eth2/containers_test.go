@@ -1,6 +1,7 @@
 package eth2_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"testing"
@@ -11,7 +12,7 @@ import (
 )
 
 // wireSSZ gives the SSZ bytes of a message in wire.json.
-func wireSSZ(t *testing.T, message string) []byte {
+func wireSSZ(t testing.TB, message string) []byte {
 	t.Helper()
 	var file map[string]json.RawMessage
 	readVectors(t, "wire.json", &file)
@@ -123,4 +124,39 @@ func TestMetaDataRefusesHighSyncnetsBits(t *testing.T) {
 	if err := new(eth2.MetaData).UnmarshalSSZ(b); err == nil {
 		t.Error("a fifth syncnets bit: want an error")
 	}
+}
+
+// A container that is accepted encodes to the same bytes again.
+func FuzzContainers(f *testing.F) {
+	for _, message := range []string{"status_v1", "status_v2", "metadata_v1", "metadata_v2", "metadata_v3", "ping"} {
+		wire := wireSSZ(f, message)
+		f.Add(wire)
+		f.Add(wire[:len(wire)-1])
+		f.Add(append(wire, 0))
+	}
+	f.Add(bytes.Repeat([]byte{0x0f}, eth2.MetaDataV2Size))
+	f.Add(bytes.Repeat([]byte{0x1f}, eth2.MetaDataV2Size)) // one sync committee subnet too many
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		var s eth2.Status
+		if err := s.UnmarshalSSZ(wire); err == nil {
+			version := map[int]int{eth2.StatusV1Size: 1, eth2.StatusV2Size: 2}[len(wire)]
+			if again := s.MarshalSSZ(version); !bytes.Equal(again, wire) {
+				t.Errorf("status %x encodes to %x", wire, again)
+			}
+		}
+		var m eth2.MetaData
+		if err := m.UnmarshalSSZ(wire); err == nil {
+			version := map[int]int{eth2.MetaDataV1Size: 1, eth2.MetaDataV2Size: 2, eth2.MetaDataV3Size: 3}[len(wire)]
+			if again := m.MarshalSSZ(version); !bytes.Equal(again, wire) {
+				t.Errorf("metadata %x encodes to %x", wire, again)
+			}
+		}
+		var id eth2.ENRForkID
+		if err := id.UnmarshalSSZ(wire); err == nil && !bytes.Equal(id.MarshalSSZ(), wire) {
+			t.Errorf("eth2 entry %x encodes to %x", wire, id.MarshalSSZ())
+		}
+		if n, err := eth2.UnmarshalUint64(wire); err == nil && !bytes.Equal(eth2.MarshalUint64(n), wire) {
+			t.Errorf("uint64 %x encodes to %x", wire, eth2.MarshalUint64(n))
+		}
+	})
 }
