@@ -166,7 +166,7 @@ func (d *Tracked) historyText() string {
 	var parts []string
 	last := len(d.Stretches) - 1
 	for i, s := range d.Stretches {
-		had := fmt.Sprintf("about %d [%.0f to %.0f]", s.Validators, s.ValidatorsLow, s.ValidatorsHigh)
+		had := "about " + Estimated{Validators: s.Validators, ValidatorsLow: s.ValidatorsLow, ValidatorsHigh: s.ValidatorsHigh}.inSentence()
 		from, to := unix(s.From).Format(time.DateOnly), unix(s.To-1).Format(time.DateOnly)
 		switch {
 		case i == last:
@@ -186,7 +186,7 @@ func syncSeen(d *Tracked) string {
 	if d.SyncOn == 0 || d.Sync == nil {
 		return ""
 	}
-	return fmt.Sprintf("it was on %d of %s, which alone says %s", d.SyncOn, plural(int(d.SyncOn+d.SyncOff), "sync committee subnet"), d.Sync.interval())
+	return fmt.Sprintf("it was on %d of %s, which alone says %s", d.SyncOn, plural(int(d.SyncOn+d.SyncOff), "sync committee subnet"), d.Sync.inSentence())
 }
 
 // headline is the estimate in words.
@@ -195,9 +195,23 @@ func headline(e Estimated) string {
 	case e.ValidatorsHigh == 0:
 		return fmt.Sprintf("No validators, with a probability of %.1f %%", 100*(1-e.PValidator))
 	case e.Validators == 0:
-		return fmt.Sprintf("Probably no validators (%.0f %%), with 90 %% probability %.0f to %.0f", 100*(1-e.PValidator), e.ValidatorsLow, e.ValidatorsHigh)
+		return fmt.Sprintf("Probably no validators (%.0f %%), with 90 %% probability %s to %s", 100*(1-e.PValidator), thousands(e.ValidatorsLow), thousands(e.ValidatorsHigh))
 	}
-	return fmt.Sprintf("About %d validators, with 90 %% probability %.0f to %.0f", e.Validators, e.ValidatorsLow, e.ValidatorsHigh)
+	return fmt.Sprintf("About %s validators, with 90 %% probability %s to %s", thousands(float64(e.Validators)), thousands(e.ValidatorsLow), thousands(e.ValidatorsHigh))
+}
+
+// inSentence is the number with its interval, written as on the dashboard, which shows the sentence.
+func (e Estimated) inSentence() string {
+	return fmt.Sprintf("%s [%s to %s]", thousands(float64(e.Validators)), thousands(e.ValidatorsLow), thousands(e.ValidatorsHigh))
+}
+
+// thousands is a number that is not negative, rounded, such as 58,445.
+func thousands(n float64) string {
+	text := fmt.Sprintf("%.0f", n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
 
 // dutiesSeen is what the node's subnets say.
@@ -218,13 +232,13 @@ func dutiesSeen(n *Node, state *tracker.State, p *tracker.Peer, d *Tracked) stri
 		return out
 	}
 	if follows(d, state, p) {
-		out += ", hence about " + d.Subnets.interval()
+		out += ", hence about " + d.Subnets.inSentence()
 	} else {
 		// The watch shows duties of before and after it, or several that count as one.
-		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and how many validators nodes usually have, %d filled and %d empty give about %s", d.CellsOn, d.CellsOff, d.Subnets.interval())
+		out += fmt.Sprintf("; allowing for how long this client stays on a duty's subnet, and how many validators nodes usually have, %s filled and %s empty give about %s", thousands(float64(d.CellsOn)), thousands(float64(d.CellsOff)), d.Subnets.inSentence())
 	}
 	if d.CellRate != nil {
-		out += fmt.Sprintf("; the chance that a validator fills a cell (θ) is %g", *d.CellRate)
+		out += fmt.Sprintf("; the chance that a validator fills a cell is about 1 in %s", thousands(1 / *d.CellRate))
 		if sd := *d.CellRateSD; sd > 0 {
 			out += fmt.Sprintf(", give or take %.2g %%", 100*sd)
 		}
@@ -239,9 +253,9 @@ func wideBecause(state *tracker.State, p *tracker.Peer) string {
 	case p.Estimate.Trust != estimate.TrustWide:
 		return ""
 	case measured(state, p):
-		return "; the interval is wide because its client version shows duties at another rate than assumed, or at one not known to within a tenth (report --calibration)"
+		return "; the interval is wide because its client version shows duties at another rate than assumed, or at one not known to within a tenth (valtrack report --calibration)"
 	}
-	return "; the interval is wide because the rate of its client version is unproven: too few of its nodes could be tested (report --calibration)"
+	return "; the interval is wide because the rate of its client version is unproven: too few of its nodes could be tested (valtrack report --calibration)"
 }
 
 // measured reports whether any test of the peer's client version had enough nodes.
@@ -271,10 +285,13 @@ func observed(n *Node, p *tracker.Peer) string {
 }
 
 func dutyCount(cells uint64) string {
-	if cells == 0 {
+	switch cells {
+	case 0:
 		return "no duty"
+	case 1:
+		return "1 duty"
 	}
-	return plural(int(cells), "duty")
+	return thousands(float64(cells)) + " duties"
 }
 
 func plural(n int, noun string) string {

@@ -62,9 +62,9 @@ func watchedPeers(t *testing.T) (*Report, *tracker.State) {
 func TestWhy(t *testing.T) {
 	r, _ := watchedPeers(t)
 	for id, want := range map[string]string{
-		"watched": `^About \d+ validators, with 90 % probability \d+ to \d+: \d+ duties seen in 4\.0 watched epochs; a validator shows about one in 29 epochs, hence about \d+ \[\d+ to \d+\]; ` +
-			`the chance that a validator fills a cell \(θ\) is 1\.\d+e-05, give or take \d+ %; ` +
-			`the interval is wide because the rate of its client version is unproven: too few of its nodes could be tested \(report --calibration\); ` +
+		"watched": `^About \d+ validators, with 90 % probability \d+ to \d,\d{3}: \d+ duties seen in 4\.0 watched epochs; a validator shows about one in 29 epochs, hence about \d+ \[\d+ to \d,\d{3}\]; ` +
+			`the chance that a validator fills a cell is about 1 in \d\d,\d{3}, give or take \d+ %; ` +
+			`the interval is wide because the rate of its client version is unproven: too few of its nodes could be tested \(valtrack report --calibration\); ` +
 			`it keeps all 128 custody groups, as with 128 validators or more, or by choice\.$`,
 		"all subnets": `: it is on all 64 attestation subnets, so that its duties cannot be told apart; it keeps 53 custody groups, as with 53 validators of 32 ETH\.$`,
 		"found":       `^Nothing is known of its validators: its record was found, and it was not visited\.$`,
@@ -150,7 +150,7 @@ func TestWideIntervalsAreExplained(t *testing.T) {
 	p := &tracker.Peer{Estimate: &tracker.Estimate{EpochsWatched: 10, Trust: estimate.TrustWide}}
 	d := &Tracked{CellsOn: 294, CellsOff: 19637, Subnets: &Estimated{Validators: 870, ValidatorsLow: 674, ValidatorsHigh: 1114}, CellRate: ptr(0.00001716), CellRateSD: ptr(0.2)}
 	text := dutiesSeen(&Node{}, state, p, d)
-	for _, want := range []string{"(θ) is 1.716e-05, give or take 20 %", "the interval is wide because the rate of its client version is unproven"} {
+	for _, want := range []string{"294 filled and 19,637 empty give about 870 [674 to 1,114]", "fills a cell is about 1 in 58,275, give or take 20 %", "the interval is wide because the rate of its client version is unproven"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}

@@ -58,7 +58,7 @@ function Status({ meta, problem }: { meta?: Meta; problem?: Problem }) {
     <span class={"status " + (bad ? "bad" : live)} role="status">
       <i aria-hidden="true" />
       {meta?.network ? meta.network + " · " : ""}
-      {problem?.status === 401 ? "key not accepted" : problem?.status ? `error ${problem.status}, retrying` : live === "lost" || problem ? "no connection, retrying" : age === null ? "waiting for data" : "data " + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
+      {problem?.status === 401 ? "key not accepted" : problem?.status ? `error ${problem.status}, retrying` : live === "lost" || problem ? "no connection, retrying" : age === null ? "waiting for data" : (isSite ? "static copy, data " : "data ") + (age < old ? ago(meta!.as_of) : duration(age) + " old")}
     </span>
   );
 }
@@ -180,9 +180,11 @@ export function App() {
         ) : Page ? (
           <Page />
         ) : (
-          <p class="card nothing">
-            Page {path} does not exist. Back to the <a href={href("/")}>Overview</a>.
-          </p>
+          <div class="card nothing">
+            <p>
+              Page {path} does not exist. Back to the <a href={href("/")}>Overview</a>.
+            </p>
+          </div>
         )}
       </main>
       <Sources meta={meta} />

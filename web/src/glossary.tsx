@@ -8,7 +8,7 @@ export const glossary: Record<string, string> = {
   "90 % interval": "In simulation the true number is between these ends nine times in ten.",
   "reachable node": "A beacon node that completed a handshake (Status and MetaData), or was being watched after one, in the last day. Several peer ids at one IP address and port count once.",
   "active validators": "Validators of the network that currently have to attest, from a beacon node or from the network's configuration.",
-  "33 % line": "A line for shares of validators: a bug in a client with more than a third of them can stop finality; with two thirds it can finalise an invalid chain. A share of nodes only hints at it.",
+  "33, 50 and 66 % lines": "Lines for shares of validators: a bug in a client with more than a third of them can stop finality; with more than half it can decide which block is the head of the chain, with two thirds finalise an invalid chain. A share of nodes only hints at it.",
   ENR: "A signed record of a node's keys, addresses and consensus entries (EIP-778).",
   "fork digest": "Four bytes that identify a network's fork and blob parameters. Peers must agree on it.",
   "long-lived subnet": "An attestation subnet, determined by the node id, to which a node subscribes permanently.",

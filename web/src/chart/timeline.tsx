@@ -78,7 +78,7 @@ export function Timeline({ epochs }: { epochs: Epoch[] }) {
         <div class="scroll" ref={scroll} tabIndex={0} role="region" aria-label="Epochs by subnets">
           <canvas ref={canvas} role="img" onPointerMove={at} style={{ width: span * cell + "px", height: 64 * rowHeight + "px" }} aria-label={`${num(epochs.length)} epochs by 64 subnets; ${num(duties)} short-lived subscriptions. The table has them.`} />
           <p class="sub" style={{ width: span * cell + "px" }}>
-            {span * cell > 240 && <Edge e={epochs[0]} />}
+            {span * cell > 300 && <Edge e={epochs[0]} />}
             <Edge e={epochs.at(-1)!} />
           </p>
         </div>

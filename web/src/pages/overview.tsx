@@ -85,7 +85,7 @@ function Tiles({ s, meta, trend }: { s: Summary; meta: Meta; trend: Point[] }) {
       <Tile name="validators" label={<Term name="attachments">Validators (estimate)</Term>} value={num(v.attachments)}>
         {known(v.attachments_low) ? `90 %: ${range(v.attachments_low, v.attachments_high)}` : "no estimate yet"}
       </Tile>
-      <Tile name="client" label={<Term name="33 % line">Largest client</Term>} value={client ? groupName(client.name) : "–"} tone={share > 1 / 3 ? "warn" : undefined}>
+      <Tile name="client" label={<Term name="33, 50 and 66 % lines">Largest client</Term>} value={client ? groupName(client.name) : "–"} tone={share > 1 / 3 ? "warn" : undefined}>
         {client ? `${pct(share)} of nodes, ${share > 2 / 3 ? "above the 66 % line" : share > 1 / 2 ? "above the 50 % line" : share > 1 / 3 ? "above the 33 % line" : "below the 33 % line"}` : "no client known"}
       </Tile>
       <Tile name="cloud" label="Largest cloud" value={cloud ? groupName(cloud.name) : "–"}>
@@ -123,8 +123,10 @@ export const groupRows = (groups: Group[]) =>
 
 /** Groups as bars of nodes or of validators. */
 export function GroupBars({ groups, by, label, colour, limit = 13, lines, parts }: { groups: Group[]; by: "nodes" | "validators"; label: (g: Group) => preact.ComponentChildren; colour?: (g: Group) => string; limit?: number; lines?: number[]; parts?: (g: Group) => { name: string; value: number }[] }) {
-  const sorted = [...groups].sort((a, b) => (b[by] ?? 0) - (a[by] ?? 0)).slice(0, limit);
-  return (
+  const all = [...groups].sort((a, b) => (b[by] ?? 0) - (a[by] ?? 0));
+  const sorted = all.slice(0, limit);
+  const more = all.slice(limit).filter(named).length;
+  const bars = (
     <Bars
       lines={lines}
       max={lines && Math.max(lines.at(-1)! * 1.05, ...sorted.map((g) => (by === "validators" ? g.validators_high : g.nodes) ?? 0))}
@@ -139,6 +141,12 @@ export function GroupBars({ groups, by, label, colour, limit = 13, lines, parts 
         parts: by === "nodes" ? parts?.(g) : undefined,
       }))}
     />
+  );
+  return (
+    <>
+      {bars}
+      {more > 0 && <p class="sub">and {num(more)} more in the table</p>}
+    </>
   );
 }
 
