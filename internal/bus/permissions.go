@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,9 @@ type Uses struct {
 // unknownDurable stands for a durable whose name is not known yet.
 const unknownDurable = "valtrack-check"
 
+// deniedTimeout limits Denied, which needs some 15 answers of the server, one after another.
+const deniedTimeout = 15 * time.Second
+
 // badRequest is no JSON: the API of JetStream refuses it and does nothing.
 const badRequest = "{"
 
@@ -30,7 +34,7 @@ const badRequest = "{"
 // "publish to events.visit". It changes nothing: each subject is published to with a message that
 // the server refuses to act on, and only the refusal for lack of a permission counts.
 func (c *Conn) Denied(ctx context.Context, u Uses) (denied []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, deniedTimeout)
 	defer cancel()
 	try := func(what string, attempt func() error) bool {
 		if err != nil {

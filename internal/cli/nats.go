@@ -119,9 +119,9 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 		}
 		return "embedded, store in " + app.EmbeddedStore(in.cmd.String(flagDataDir)), err
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	dialling, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	conn, err := in.dialNATS(ctx, url)
+	conn, err := in.dialNATS(dialling, url)
 	if err != nil {
 		return "", fmt.Errorf("%w; start the NATS server there, or give another with --%s", err, flagNATS)
 	}
@@ -131,6 +131,8 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	if len(denied) > 0 {
 		return "", fmt.Errorf("--%s: the server does not let this user %s; contrib/nats/nats.conf has what each role needs", flagNATS, strings.Join(denied, ", "))
 	}
+	ctx, cancel = context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	if cause := conn.CheckJetStream(ctx); cause != nil {
 		err = cause
 	}
