@@ -342,7 +342,8 @@ release: ## archives, Debian packages, SBOMs and SHA256SUMS of HEAD in dist, bui
 	rm -rf bin/release
 
 .PHONY: ci
-ci: check-web test lint audit race fuzz build ## what CI runs
+ci: ## what CI runs: .ci/run, which installs what is missing with apt-get
+	.ci/run
 
 $(WEB): web/package-lock.json
 	cd web && npm ci --no-audit --no-fund

@@ -45,8 +45,8 @@ func (r *Registry) Docs() []MetricDoc {
 // Number is what the value of a metric may be.
 type Number interface{ int | int64 | uint64 | float64 }
 
-// Metric is one metric of a room, computed at each scrape from a snapshot S of the
-// room's state. Counter, Gauge and the other functions below make one.
+// Metric is one metric of a package, computed at each scrape from a snapshot S of the
+// package's state. Counter, Gauge and the other functions below make one.
 type Metric[S any] struct {
 	doc     MetricDoc
 	collect func(desc *prometheus.Desc, s S) []prometheus.Metric
@@ -102,7 +102,7 @@ func labelled[S any, N Number](doc MetricDoc, kind prometheus.ValueType, values 
 	}}
 }
 
-// Register adds a room's metrics. snapshot is called once per scrape. It panics when a
+// Register adds a package's metrics. snapshot is called once per scrape. It panics when a
 // name is taken: that is a mistake of the program.
 func Register[S any](r *Registry, snapshot func() S, metrics ...Metric[S]) {
 	c := &collector[S]{snapshot: snapshot, metrics: metrics}
@@ -121,7 +121,7 @@ func Register[S any](r *Registry, snapshot func() S, metrics ...Metric[S]) {
 	}
 }
 
-// collector computes metrics at each scrape, so that a room has one set of counters.
+// collector computes metrics at each scrape, so that a package has one set of counters.
 type collector[S any] struct {
 	snapshot func() S
 	metrics  []Metric[S]
