@@ -89,7 +89,10 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 // what was given, else what the database was used with last, else what is assumed of
 // the network. When nothing is known, the error is an errNoNumber: a ConfigError, or the API's.
 func (e *estimates) prepare(ctx context.Context) error {
-	name, source := e.config.Network, "the simulated network" // with --beacon-api no other is given
+	name, source := e.config.Network, "--"+OptActiveValidators
+	if name == devnet.Name {
+		source = "the simulated network" // the flag and --beacon-api exclude each other
+	}
 	last, ok, err := tracker.LastParams(ctx, e.config.Dir, name)
 	if err != nil {
 		return err

@@ -55,6 +55,6 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err := in.print(done); err != nil || in.cmd.Bool(flagJSON) {
 		return err
 	}
-	_, err = fmt.Fprintln(in.stdout, "\nhours: past ones that had handshakes but no estimates, and have them now; an hour is 300 slots, or 60 minutes where that is less")
+	_, err = fmt.Fprintln(in.stdout, "\nhours: past ones that had handshakes but no estimates, and have them now; on a devnet, an hour is 300 slots")
 	return err
 }
