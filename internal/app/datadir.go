@@ -41,6 +41,9 @@ type DirUse struct {
 	Rebuild bool
 	// Stores: events are stored also while the database has to be rebuilt.
 	Stores bool
+	// Locked, unless nil, is called when the locks are taken, before the directory is assigned to
+	// the network: its error leaves the directory free for another one.
+	Locked func() error
 }
 
 // Roles in names of lock files and in messages.
@@ -305,6 +308,11 @@ func openDataDir(dir string, use DirUse) (_ *dataDir, err error) {
 	if use.Consumer {
 		if d.consumer, err = dataset.TakeLock(dir); err != nil {
 			return nil, AsConfigError(err)
+		}
+	}
+	if use.Locked != nil {
+		if err := use.Locked(); err != nil {
+			return nil, err
 		}
 	}
 	return d, claimDataDir(dir, use)

@@ -90,6 +90,9 @@ func (e *estimates) setActive(validators uint64, uncertainty float64) {
 // the network. When nothing is known, the error is an errNoNumber: a ConfigError, or the API's.
 func (e *estimates) prepare(ctx context.Context) error {
 	name, source := e.config.Network, "--"+OptActiveValidators
+	if name == devnet.Name {
+		source = "the simulated network" // the flag and --beacon-api exclude each other
+	}
 	last, ok, err := tracker.LastParams(ctx, e.config.Dir, name)
 	if err != nil {
 		return err

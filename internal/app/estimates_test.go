@@ -57,6 +57,7 @@ func TestPrepare(t *testing.T) {
 		"given":                         {network: "mainnet", given: 7, last: 5, want: 7, uncertainty: givenUncertainty},
 		"from the API":                  {network: "custom", last: 5, api: api.URL, want: 64},
 		"the API is away, of last time": {network: "custom", last: 5, api: "http://127.0.0.1:1", want: 5, wantSource: "the last run"},
+		"the API is away, simulated":    {network: devnet.Name, given: 7, api: "http://127.0.0.1:1", want: 7, uncertainty: givenUncertainty, wantSource: "the simulated network"},
 		"the API is away, given":        {network: "hoodi", given: 7, last: 5, api: "http://127.0.0.1:1", want: 7, uncertainty: givenUncertainty, wantSource: "--active-validators"},
 		"the API is away, assumed":      {network: "hoodi", api: "http://127.0.0.1:1", want: 1_200_000, uncertainty: assumedUncertainty, wantSource: "an assumption about the network, of 20"},
 		"the API is away":               {network: "custom", api: "http://127.0.0.1:1", wantErr: "the number of active validators of custom"},
@@ -78,7 +79,7 @@ func TestPrepare(t *testing.T) {
 				}
 			}
 			net := network.Network{Name: test.network}
-			if test.network != "custom" {
+			if test.network != "custom" && test.network != devnet.Name {
 				var err error
 				if net, err = network.Load(test.network); err != nil {
 					t.Fatal(err)

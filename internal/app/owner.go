@@ -172,7 +172,7 @@ func checkOwnerFile(dir string, use DirUse) error {
 		is = time.Now().Unix()
 	}
 	if was := have.began(dir); was > 0 && is > 0 && was != is {
-		return ConfigErrorf("--%s %q holds data of a network %s that began at %s, while this one began at %s: a different network of the same name; choose another directory, or remove %s there if only the genesis time was wrong",
+		return ConfigErrorf("--%s %q holds data of a network named %s that began at %s, while this one began at %s: a different network of the same name; choose another directory, or remove %s there if only the genesis time was wrong",
 			OptDataDir, dir, have.Name, instant(was), instant(is), networkFile)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -92,13 +93,40 @@ var (
 	ErrInUse     = errors.New("a process is using the durable consumer")
 )
 
+// maxNamed is how many durables an error names.
+const maxNamed = 20
+
+// itHas names the stream's durables, as the end of an error; empty where it has none, or they cannot
+// be read.
+func (c *Conn) itHas(ctx context.Context) string {
+	s, err := c.js.Stream(ctx, c.stream)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for info := range s.ListConsumers(ctx).Info() { // to the end: the client waits for that
+		if info.Config.Durable != "" {
+			names = append(names, info.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	more := ""
+	if n := len(names) - maxNamed; n > 0 {
+		names, more = names[:maxNamed], fmt.Sprintf(" and %d more", n)
+	}
+	return "; it has " + strings.Join(names, ", ") + more
+}
+
 // Forget deletes a durable that nobody consumes; the stream then drops what it kept for it
 // alone.
 func (c *Conn) Forget(ctx context.Context, durable string) error {
 	consumer, err := c.js.Consumer(ctx, c.stream, durable)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("stream %s at %s: %w: %s", c.stream, c.url, ErrNoDurable, durable)
+		return fmt.Errorf("stream %s at %s: %w: %s%s", c.stream, c.url, ErrNoDurable, durable, c.itHas(ctx))
 	case err != nil:
 		return fmt.Errorf("durable %s at %s: %w", durable, c.url, err)
 	case consumer.CachedInfo().NumWaiting > 0 || consumer.CachedInfo().PushBound || c.owned(consumer.CachedInfo()):

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -118,6 +119,7 @@ func (p *Publisher) checkDurables(now durables, window time.Duration) {
 		p.mark.durables = now.hash()
 	}
 	p.mu.Unlock()
+	gone = cmp.Or(gone, "unknown: since an earlier process")
 	switch {
 	case !lost:
 	case p.persistent:

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -179,7 +180,7 @@ func (in invocation) checkNetwork(context.Context) (string, error) {
 
 func (in invocation) checkSentry(context.Context) (string, error) {
 	if in.simulated() {
-		return "as 'valtrack run' sets it", nil
+		return "that of a simulated network: not checked", nil
 	}
 	n, _, err := in.readDataNetwork()
 	if err == nil {
@@ -311,9 +312,9 @@ func (in invocation) running(use app.DirUse) (string, error) {
 	return strings.Join(holders, " and "), err
 }
 
-// inUse is what to say of an address that err says is in use, if a process of ours that runs in the data
-// directory explains that.
-func (in invocation) inUse(err error) (detail string, ok bool) {
+// inUse is what to say of an address of these roles that err says is in use, if a process of ours that runs in
+// the data directory explains that.
+func (in invocation) inUse(err error, roles app.DirUse) (detail string, ok bool) {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return "", false
 	}
@@ -321,8 +322,13 @@ func (in invocation) inUse(err error) (detail string, ok bool) {
 	if err != nil {
 		return "", false
 	}
+	use.Sentry, use.Consumer = use.Sentry && roles.Sentry, use.Consumer && roles.Consumer
 	running, err := in.running(use)
-	return "in use, as is to be expected while " + running + " runs", err == nil && running != ""
+	verb := " runs"
+	if strings.Contains(running, " and ") {
+		verb = " run"
+	}
+	return "in use, as is to be expected while " + running + verb, err == nil && running != ""
 }
 
 // dirUse is what the command of --role does with the data directory.
@@ -352,7 +358,7 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 	var details []string
 	if addr := in.cmd.String(flagMetrics); addr != "" {
 		s, err := telemetry.Listen(addr, telemetry.NewRegistry(), nil, false, slog.New(slog.DiscardHandler))
-		if held, ok := in.inUse(err); ok {
+		if held, ok := in.inUse(err, app.DirUse{Sentry: true, Consumer: true}); ok {
 			details = append(details, addr+" is "+held)
 		} else if err != nil {
 			return "", usagef("--%s: %w", flagMetrics, err)
@@ -366,9 +372,9 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 		if err := in.addressConfig(&cfg); err != nil {
 			return "", err
 		}
-		ports := fmt.Sprintf("TCP and UDP %d, UDP %d are ", cfg.Port, cfg.QUICPort)
+		ports := fmt.Sprintf("TCP and UDP %s, UDP %s are ", portText(cfg.Port), portText(cfg.QUICPort))
 		err := bindPorts(ctx, cfg)
-		if held, ok := in.inUse(err); ok {
+		if held, ok := in.inUse(err, app.DirUse{Sentry: true}); ok {
 			details = append(details, ports+held)
 		} else if err != nil {
 			return "", err
@@ -377,6 +383,14 @@ func (in invocation) checkPorts(ctx context.Context) (string, error) {
 		}
 	}
 	return strings.Join(details, "; "), nil
+}
+
+// portText is a port, or that a free one is picked.
+func portText(port uint16) string {
+	if port == 0 {
+		return "any"
+	}
+	return strconv.Itoa(int(port))
 }
 
 func bindPorts(ctx context.Context, cfg app.SentryConfig) error {

@@ -85,7 +85,7 @@ func number(name string, value int, usage string) cli.Flag {
 
 // wide is a number that may need 64 bits, such as an epoch.
 func wide(name string, value uint64, usage string) cli.Flag {
-	return checked(&cli.Uint64Flag{Name: name, Value: value, Usage: usage, Sources: variables(variableOf(name))}, wantNumber)
+	return checked(&cli.Uint64Flag{Name: name, Value: value, Usage: usage, Sources: variables(variableOf(name))}, wantNumber+", 0 or more")
 }
 
 const wantNumber = "a whole number"

@@ -94,7 +94,7 @@ func (in invocation) checkHTTP(context.Context) (string, error) {
 	}
 	cfg.Log = slog.New(slog.DiscardHandler)
 	s, err := api.Listen(cfg.Config)
-	if held, ok := in.inUse(err); ok {
+	if held, ok := in.inUse(err, app.DirUse{Consumer: true}); ok {
 		return cfg.Address + " is " + held, nil
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && cfg.Default {

@@ -45,6 +45,9 @@ func (v importView) writeText(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if _, err := fmt.Fprintln(w, "\nknown: events that were here already; left segments: not imported, since they are damaged or contradict the data here"); err != nil {
+		return err
+	}
 	for _, d := range v.Directories {
 		for _, l := range d.Left {
 			if _, err := fmt.Fprintf(w, "%s: segments %d to %d are left: %s\n", d.Dir, l.First, l.Last, l.Reason); err != nil {

@@ -91,7 +91,7 @@ func runPurge(ctx context.Context, in invocation) error {
 		if err != nil && !errors.Is(err, dataset.ErrDamaged) {
 			return err
 		}
-		in.notePurged(found, dir, err)
+		in.notePurged(found, exclude.Len(), dir, err)
 		return errors.Join(in.print(purgePlan{true, found.Peers, found.Unmatched, found.Rows, found.TrackedPeers, found.SpooledEvents, found.Changes}), err)
 	}
 	log, err := in.logger(in.stderr)
@@ -102,13 +102,14 @@ func runPurge(ctx context.Context, in invocation) error {
 	if done.Rows == nil { // it did not begin
 		return err
 	}
-	in.notePurged(done, dir, err)
+	in.notePurged(done, exclude.Len(), dir, err)
 	return errors.Join(in.print(purgeView(done)), err)
 }
 
 // notePurged says of what nothing was found, unless err left something out: a purge is repeated after
-// it was interrupted, so that is no error, but a mistyped address looks the same.
-func (in invocation) notePurged(found app.Purged, dir string, err error) {
+// it was interrupted, so that is no error, but a mistyped address looks the same. entries are those of
+// the list.
+func (in invocation) notePurged(found app.Purged, entries int, dir string, err error) {
 	n := found.Peers + found.TrackedPeers + found.RejectedEvents + found.SpooledEvents + found.PeerTable + found.Changes
 	for _, rows := range found.Rows {
 		n += int(rows)
@@ -119,6 +120,8 @@ func (in invocation) notePurged(found app.Purged, dir string, err error) {
 	}
 	switch {
 	case err != nil:
+	case entries == 0:
+		fmt.Fprintf(in.stderr, "--%s %q names no node: nothing to remove\n", flagExclude, in.cmd.String(flagExclude))
 	case n == 0:
 		fmt.Fprintf(in.stderr, "%s has nothing about these nodes: they were removed before, or the ids and addresses are not theirs %s\n", dir, hint)
 	default:

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/urfave/cli/v3"
 
@@ -51,5 +52,9 @@ func runRebuild(ctx context.Context, in invocation) error {
 	if err != nil {
 		return err
 	}
-	return in.print(done)
+	if err := in.print(done); err != nil || in.cmd.Bool(flagJSON) {
+		return err
+	}
+	_, err = fmt.Fprintln(in.stdout, "\nhours: past ones that had handshakes but no estimates, and have them now; on a devnet, an hour is 300 slots")
+	return err
 }

@@ -13,7 +13,8 @@ func (p *program) runCommand() *cli.Command {
 	return p.leaf(&cli.Command{
 		Name: "run", Usage: "run sentry, JetStream and consumer in one process",
 		Description: "Crawls the network and writes the datasets in --data-dir. With --network devnet it also starts the\n" +
-			"network: no traffic leaves this machine. JetStream is embedded unless --nats names a server.",
+			"network, and no traffic leaves this machine; --network-dir takes precedence, and starts none. JetStream is\n" +
+			"embedded unless --nats names a server.",
 		Flags: slices.Concat(sentryFlags(), consumerFlags(), natsFlags(), devnetFlags(), serviceFlags()),
 	}, runAll)
 }

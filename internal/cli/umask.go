@@ -43,7 +43,7 @@ const othersMayOpen = "other users may open the data directory, which holds addr
 func (in invocation) openDirectory() (mode fs.FileMode, open bool) {
 	mask, err1 := in.umask()
 	info, err2 := os.Stat(in.cmd.String(flagDataDir))
-	if err1 != nil || err2 != nil {
+	if err1 != nil || err2 != nil || !info.IsDir() {
 		return 0, false
 	}
 	return info.Mode(), info.Mode()&mask != 0

@@ -181,7 +181,7 @@ func ParseMix(text string) (Mix, error) {
 		name, number, given := strings.Cut(item, "=")
 		p, share := Persona(name), 1.0
 		if _, known := traits()[p]; !known {
-			return nil, fmt.Errorf("%q: want healthy or mixed, or hostile, or personas with their shares, such as quota=0.5,dead=0.1, of %v", text, append(Personas(), HostilePersonas()...))
+			return nil, fmt.Errorf("%q: want healthy or mixed, or hostile, or personas with their shares, such as quota=0.5,dead=0.1, of %s", text, personaNames())
 		}
 		if _, twice := m[p]; twice {
 			return nil, fmt.Errorf("%q: %s is there twice", text, p)
@@ -195,6 +195,15 @@ func ParseMix(text string) (Mix, error) {
 		m[p] = share
 	}
 	return m, nil
+}
+
+// personaNames is the list of all personas, for messages.
+func personaNames() string {
+	var names []string
+	for _, p := range append(Personas(), HostilePersonas()...) {
+		names = append(names, string(p))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (m Mix) validate() error {

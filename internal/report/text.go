@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/printable"
 )
 
@@ -270,33 +271,34 @@ func (p *page) explain(list []field) {
 // legends are the words that reports use; docs/glossary.md has more.
 func legends() map[string]string {
 	return map[string]string{
-		"[low to high]":      "the interval that contains the true number with 90 % probability; the number before it is the median, or for a total the mean",
-		"node":               "a beacon node that completed a handshake; validators run behind it",
-		"ended visit":        "a connection that has ended, or an attempt that failed; a running watch has not ended, and is not counted yet",
-		"since":              "the day (UTC) since when the node has had this number of validators, as far as its duties show; - when the days used for the estimate show no change",
-		"custody groups":     "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
-		"short-lived subnet": "an attestation subnet that a node joins for a validator's duty and then leaves: the basis of estimates",
-		"subnet rule":        "how the long-lived subnets follow from the node id and the epoch, which differs between client families: spec as the specification has it, staggered as Lighthouse before 6, static as Lighthouse since 6 (names joined by + where these agree), all 64, or none of them; - when they have changed since the last handshake",
-		"long-lived subnet":  "an attestation subnet that a node stays on permanently, with or without validators",
-		"hello":              "the first gossip message, which lists a node's subnets; without it they are unknown",
-		"watch":              "a connection held for whole epochs, during which each joining and leaving of a subnet is recorded",
-		"detection":          "nodes that have at least one validator with 90 % probability or more. It may fall with more data: a node with one to three validators that announces 8 custody groups begins just above that; each watched epoch without a duty lowers it, and its first duty raises it to 99 %",
-		"duty":               "one vote of a validator, for which its node joins a subnet; slots or epochs and subnets with a duty are filled, those without one are empty",
-		"last heard":         "the last handshake, new record, or end of a watch",
-		"ready":              "the node's record announces the next fork of the schedule; not ready: another fork or none; unknown: there is no record, or no next fork",
-		"nfd":                "next fork digest: what a record says about the coming fork",
-		"record":             "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
-		"attachment":         "a validator at a node: a validator that runs behind several nodes has several attachments, so there may be more attachments than validators",
-		"HHI":                "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one group has everything, 100 when a hundred have equal shares; in a range, what is of no known group is spread over many at its lower end, and all of the largest group at its upper end",
-		"a third":            "\"2 hold a third\": the two largest groups together have at least a third of all, and the largest alone has less. More than a third of the stake can stop finality, two thirds can finalize",
-		"not hosted":         "in a known network that sells no servers: an internet provider, a business, a school",
-		"other hosting":      "in a network that sells servers, of a provider without a short name here",
-		"vanished":           "was met in the span before the window, by a handshake or in a watch, and did not answer when dialled in the window",
-		"appeared":           "completed its first handshake of all in the window",
-		"upgraded":           "reported another release, or another client, at its last handshake in the window than at the last one before it; includes downgrades",
-		"observations":       "completed handshakes, in the window if there is one",
-		"window":             "the time chosen by --since, --from and --to, or --changes; before is the span of the same length preceding it",
-		"moved":              "was reached at another IP address than before",
+		"[low to high]":       "the interval that contains the true number with 90 % probability; the number before it is the median, or for a total the mean",
+		"node":                "a beacon node that completed a handshake; validators run behind it",
+		"ended visit":         "a connection that has ended, or an attempt that failed; a running watch has not ended, and is not counted yet",
+		event.OutcomeCanceled: "a visit that the sentry ended itself, for instance because it was stopped: the node did nothing wrong",
+		"since":               "the day (UTC) since when the node has had this number of validators, as far as its duties show; - when the days used for the estimate show no change",
+		"custody groups":      "how many of 128 groups of data columns a node keeps (cgc): 4 without validators, 8 with 1 to 8 of them, then one more for each 32 ETH, up to 128",
+		"short-lived subnet":  "an attestation subnet that a node joins for a validator's duty and then leaves: the basis of estimates",
+		"subnet rule":         "how the long-lived subnets follow from the node id and the epoch, which differs between client families: spec as the specification has it, staggered as Lighthouse before 6, static as Lighthouse since 6 (names joined by + where these agree), all 64, or none of them; - when they have changed since the last handshake",
+		"long-lived subnet":   "an attestation subnet that a node stays on permanently, with or without validators",
+		"hello":               "the first gossip message, which lists a node's subnets; without it they are unknown",
+		"watch":               "a connection held for whole epochs, during which each joining and leaving of a subnet is recorded",
+		"detection":           "nodes that have at least one validator with 90 % probability or more. It may fall with more data: a node with one to three validators that announces 8 custody groups begins just above that; each watched epoch without a duty lowers it, and its first duty raises it to 99 %",
+		"duty":                "one vote of a validator, for which its node joins a subnet; slots or epochs and subnets with a duty are filled, those without one are empty",
+		"last heard":          "the last handshake, new record, or end of a watch",
+		"ready":               "the node's record announces the next fork of the schedule; not ready: another fork or none; unknown: there is no record, or no next fork",
+		"nfd":                 "next fork digest: what a record says about the coming fork",
+		"record":              "a signed announcement of a node's keys, addresses and fork (ENR), found by discovery (discv5)",
+		"attachment":          "a validator at a node: a validator that runs behind several nodes has several attachments, so there may be more attachments than validators",
+		"HHI":                 "Herfindahl-Hirschman index, the sum of the squared shares in percent: 10000 when one group has everything, 100 when a hundred have equal shares; in a range, what is of no known group is spread over many at its lower end, and all of the largest group at its upper end",
+		"a third":             "\"2 hold a third\": the two largest groups together have at least a third of all, and the largest alone has less. More than a third of the stake can stop finality, two thirds can finalize",
+		"not hosted":          "in a known network that sells no servers: an internet provider, a business, a school",
+		"other hosting":       "in a network that sells servers, of a provider without a short name here",
+		"vanished":            "was met in the span before the window, by a handshake or in a watch, and did not answer when dialled in the window",
+		"appeared":            "completed its first handshake of all in the window",
+		"upgraded":            "reported another release, or another client, at its last handshake in the window than at the last one before it; includes downgrades",
+		"observations":        "completed handshakes, in the window if there is one",
+		"window":              "the time chosen by --since, --from and --to, or --changes; before is the span of the same length preceding it",
+		"moved":               "was reached at another IP address than before",
 	}
 }
 

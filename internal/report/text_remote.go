@@ -95,7 +95,7 @@ func (s RemoteSummary) WriteText(w io.Writer) error {
 		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits)})
 	}
 	p.filled([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}}, rows)
-	p.legend("[low to high]", "node", "attachment", "custody groups", "record")
+	p.legend(append([]string{"[low to high]", "node", "attachment", "custody groups", "record"}, s.outcomeWords()...)...)
 	return p.writeTo(w)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/event"
 )
 
 // maxVersions bounds the versions that a client's line names.
@@ -31,7 +32,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	}
 	s.writeClients(p)
 	s.writeCounts(p)
-	p.legend("[low to high]", "node", "attachment", "ended visit", "short-lived subnet", "hello", "custody groups", "record")
+	p.legend(append([]string{"[low to high]", "node", "attachment", "ended visit", "short-lived subnet", "hello", "custody groups", "record"}, s.outcomeWords()...)...)
 	return p.writeTo(w)
 }
 
@@ -99,6 +100,14 @@ func (s Summary) writeCounts(p *page) {
 		rows = append(rows, []string{o.Outcome, fmt.Sprint(o.Visits), share(o.Visits, s.Rows.Visits), fmt.Sprint(o.Nodes)})
 	}
 	p.filled([]column{{name: "OUTCOME"}, {name: "VISITS"}, {name: "SHARE"}, {name: "NODES"}}, rows)
+}
+
+// outcomeWords are the outcomes that need an explanation, of those that the report has.
+func (s Summary) outcomeWords() []string {
+	if slices.ContainsFunc(s.Outcomes, func(o OutcomeCount) bool { return o.Outcome == event.OutcomeCanceled }) {
+		return []string{event.OutcomeCanceled}
+	}
+	return nil
 }
 
 func versions(c ClientCount) string {

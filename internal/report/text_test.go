@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/chainbound/valtrack/internal/dataset"
 	"github.com/chainbound/valtrack/internal/estimate"
+	"github.com/chainbound/valtrack/internal/event"
 	"github.com/chainbound/valtrack/internal/tracker"
 )
 
@@ -100,8 +102,13 @@ func TestNodesAreSortedByValidators(t *testing.T) {
 // A word that a legend names is explained.
 func TestLegends(t *testing.T) {
 	r := crowd(t)
+	if s := r.Summary(); slices.Contains(s.outcomeWords(), event.OutcomeCanceled) {
+		t.Error("an outcome that no visit has is explained")
+	}
+	stopped := r.Summary()
+	stopped.Outcomes = append(stopped.Outcomes, OutcomeCount{Outcome: event.OutcomeCanceled, Visits: 1})
 	var out bytes.Buffer
-	for _, write := range []func(io.Writer) error{r.Summary().WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText, Groups{By: byCloud}.WriteText, Accuracy{Nodes: 1, Estimated: 1}.WriteText} {
+	for _, write := range []func(io.Writer) error{stopped.WriteText, Evidence{Node: r.Nodes()[0]}.WriteText, r.Forks(nil).WriteText, Forks{Next: &NextFork{}}.WriteText, r.Changes().WriteText, groupsOf(t, grouped(t, "prysm:1:1"), false).WriteText, Groups{By: byCloud}.WriteText, Accuracy{Nodes: 1, Estimated: 1}.WriteText} {
 		if err := write(&out); err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +117,7 @@ func TestLegends(t *testing.T) {
 		if word == "" || text == "" {
 			t.Errorf("%q: %q", word, text)
 		}
-		if !strings.Contains(out.String(), "\n"+word+"  ") {
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(word) + `  +` + regexp.QuoteMeta(text[:12])).MatchString(out.String()) {
 			t.Errorf("no view explains %q", word)
 		}
 	}
