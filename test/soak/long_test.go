@@ -38,7 +38,7 @@ const (
 	// through several deaths of the broker: what each leaves behind in it adds up. They are in
 	// the first killsUntil of the run: in the rest all live long enough for a slope.
 	longKills, consumerTurn = 11, 4
-	killsUntil              = 0.6
+	killsUntil              = 0.35
 	// startPatience bounds the time until a program that was started answers.
 	startPatience = 2 * time.Minute
 )

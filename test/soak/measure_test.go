@@ -38,6 +38,10 @@ const mib, kib = 1 << 20, 1 << 10
 // estimated, merged and removed parts some times.
 const consumerWarmUp = 5 * time.Minute
 
+// residentWarmUp is how long its resident memory grows, while the heap stays: the runtime keeps what
+// the largest merges, estimates and garbage collections so far have needed.
+const residentWarmUp = 40 * time.Minute
+
 // samplesEvery is after how many samples those so far are written.
 const samplesEvery = 30
 
@@ -56,6 +60,8 @@ func newMeasures(s schedule) (list []*measure) {
 		switch {
 		case strings.HasPrefix(m.name, "broker"):
 			m.settled = s.kill / 2 // it does not live long
+		case m.name == "consumer resident, MiB":
+			m.settled = min(residentWarmUp, s.run/4)
 		case strings.HasPrefix(m.name, "consumer"):
 			m.settled = min(consumerWarmUp, 2*s.kill)
 		}
