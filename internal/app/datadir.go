@@ -119,7 +119,7 @@ func checkDataDir(dir string, use DirUse) error {
 		}
 	}
 	if use.Consumer && !use.Rebuild {
-		if err := tracker.Check(dir, use.Network.Name); err != nil && !(use.Stores && tracker.NeedsRebuild(err)) {
+		if err := tracker.Check(dir, use.Network.Name); err != nil && (!use.Stores || !tracker.NeedsRebuild(err)) {
 			return AsConfigError(err)
 		}
 	}

@@ -111,7 +111,7 @@ func (c *Conn) violates(ctx context.Context, attempt func() error) (bool, error)
 		return false, fmt.Errorf("permissions at %s: %w", c.url, err)
 	}
 	err := c.nc.LastError()
-	return err != before && errors.Is(err, nats.ErrPermissionViolation), nil
+	return !errors.Is(err, before) && errors.Is(err, nats.ErrPermissionViolation), nil
 }
 
 func (c *Conn) subscribeBriefly(subject string) error {
