@@ -284,13 +284,14 @@ func (in invocation) checkDataDir(context.Context) (string, error) {
 	if free < math.MaxInt64 { // known on this system
 		detail += fmt.Sprintf(", %.1f GB free", float64(free)/1e9)
 	}
+	without := app.WithoutEstimates(path, use)
 	switch mode, open := in.openDirectory(); {
 	case free < minFree:
 		return "", fmt.Errorf("%s: %w: free disk space", detail, syscall.ENOSPC)
 	case free < littleFree:
 		return "", checkWarning(detail + ": a full disk stops everything; see Disk in docs/operations.md for how much is needed")
-	case above == "" && app.WithoutEstimates(path, use) != nil:
-		return "", checkWarning(fmt.Sprintf("%s; events would be stored without estimates: %v", detail, app.WithoutEstimates(path, use)))
+	case without != nil:
+		return "", checkWarning(fmt.Sprintf("%s; events would be stored without estimates: %v", detail, without))
 	case above == "" && open:
 		return "", checkWarning(fmt.Sprintf("%s, and %s (%s)", detail, othersMayOpen, mode))
 	}
