@@ -41,9 +41,6 @@ type DirUse struct {
 	Rebuild bool
 	// Stores: events are stored also while the database has to be rebuilt.
 	Stores bool
-	// Locked, unless nil, is called when the locks are taken, before the directory is assigned to
-	// the network: its error leaves the directory free for another one.
-	Locked func() error
 }
 
 // Roles in names of lock files and in messages.
@@ -288,7 +285,20 @@ func claimDataDir(dir string, use DirUse) error {
 
 // openDataDir checks everything, and only then creates what is missing: the directory, the
 // locks and the network's file. Errors are ConfigErrors.
-func openDataDir(dir string, use DirUse) (_ *dataDir, err error) {
+func openDataDir(dir string, use DirUse) (*dataDir, error) {
+	d, err := lockDataDir(dir, use)
+	if err != nil {
+		return nil, err
+	}
+	if err := claimDataDir(dir, use); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// lockDataDir is openDataDir without the network's file: the directory stays free for any network
+// until claimDataDir.
+func lockDataDir(dir string, use DirUse) (_ *dataDir, err error) {
 	if err := makeDataDir(dir, use); err != nil {
 		return nil, err
 	}
@@ -310,12 +320,7 @@ func openDataDir(dir string, use DirUse) (_ *dataDir, err error) {
 			return nil, AsConfigError(err)
 		}
 	}
-	if use.Locked != nil {
-		if err := use.Locked(); err != nil {
-			return nil, err
-		}
-	}
-	return d, claimDataDir(dir, use)
+	return d, nil
 }
 
 // takeLock takes a role's lock in a directory. Errors are ConfigErrors.

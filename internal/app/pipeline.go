@@ -66,18 +66,18 @@ func OpenPipeline(ctx context.Context, cfg PipelineConfig, svc *Service) (_ *Pip
 	if p.places, err = openPlaces(cfg.Consumer.Geo, svc.log); err != nil {
 		return nil, err
 	}
-	use := cfg.DirUse()
-	// Before anything is made: an address that is in use ends a start.
-	use.Locked = func() (err error) {
-		p.http, err = listenHTTP(cfg.Consumer.HTTP, svc)
-		return err
-	}
-	if p.dir, err = openDataDir(cfg.Consumer.DataDir, use); err != nil {
-		p.http.close()
+	if p.dir, err = lockDataDir(cfg.Consumer.DataDir, cfg.DirUse()); err != nil {
 		return nil, err
 	}
 	p.add(func() { p.dir.close() })
+	// Before the directory is assigned to the network: an address that is in use ends a start.
+	if p.http, err = listenHTTP(cfg.Consumer.HTTP, svc); err != nil {
+		return nil, err
+	}
 	p.add(p.http.close)
+	if err := claimDataDir(cfg.Consumer.DataDir, cfg.DirUse()); err != nil {
+		return nil, err
+	}
 	if err := p.openNetwork(ctx, &cfg, svc.log); err != nil {
 		return nil, err
 	}
