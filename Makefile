@@ -39,7 +39,7 @@ test: $(DUCKDB) ## all tests (needs Go, Node.js and npm)
 # Simulations of many lives and days, which take four times as long under the race
 # detector; shorter tests run the same code there. And TestFlipsWithoutChecksum: what the
 # Parquet library panics with on damage, and we recover from, ends the process there.
-SIMULATIONS := ^(TestRandomLives|TestEveryFlipIsNoticed|TestRandomDamage|TestCheckNamesDamagedFiles|TestFlipsWithoutChecksum|TestKilledWhilePurging|TestKilledWhileImporting|TestBytesPerRow|TestDialsOfAVictimAreBounded|TestWatchSlotsAreSharedByGroups|TestOneGroupDelaysNobodyElse|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns|TestExportsHaveConstantMemory)$$
+SIMULATIONS := ^(TestRandomLives|TestEveryFlipIsNoticed|TestRandomDamage|TestCheckNamesDamagedFiles|TestFlipsWithoutChecksum|TestKilledWhilePurging|TestKilledWhileImporting|TestBytesPerRow|TestDialsOfAVictimAreBounded|TestWatchSlotsAreSharedByGroups|TestOneGroupDelaysNobodyElse|TestLostPeerIsLookedForEachWindow|TestKnownPeersTakeLittleMemory|TestTurnsGoToThoseOfWhomLeastIsKnown|TestEveryPeerHasItsTurnAndItsCensus|TestPeersThatLeaveAtOnceDoNotHogTheTurns|TestExportsHaveConstantMemory|TestFloods|TestPartsOfAWatchAreTheWatch|TestLostPartsLeaveTheOthers)$$
 
 .PHONY: race
 race: $(DUCKDB) ## the packages' tests under the race detector, the command line's whole runs among them (needs a C compiler)
