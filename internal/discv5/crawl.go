@@ -371,10 +371,12 @@ func (c *crawl) offerKnown(r knownRecord) {
 	c.f.nodes.Store(int64(len(c.table.byID)))
 }
 
-// acceptable reports whether we can query the record's node, at an address that we may use.
+// acceptable reports whether we can query the record's node, at an address that we may use. A
+// record with our own address is ours, of a key that we no longer have.
 func (f *Finder) acceptable(n *enode.Node) bool {
 	addr, ok := n.UDPEndpoint()
-	if !ok {
+	own, known := f.local.Node().UDPEndpoint()
+	if !ok || known && addr == own {
 		return false
 	}
 	return enr.MayContact(addr.Addr(), f.cfg.AllowPrivate) && !f.skips(n)

@@ -102,6 +102,28 @@ func TestSpecialPurposeAddressesStayOut(t *testing.T) {
 	}
 }
 
+// Who has given a sentry a new key, does not find its earlier record among the nodes.
+func TestRecordsOfAnEarlierKeyStayOut(t *testing.T) {
+	forkID := testForkID(1)
+	f := newFinder(t, nil)
+	own, ok := f.local.Node().UDPEndpoint()
+	if !ok {
+		t.Fatal("no endpoint")
+	}
+	c := f.newCrawl(func(r enr.Record) { t.Errorf("emitted %v", r.IP4) })
+	_, key := testKey(t)
+	at := []gethenr.Entry{gethenr.IPv4Addr(own.Addr()), gethenr.UDP(own.Port())}
+	c.offer(nodeOf(t, key, 1, &forkID, at...), time.Now())
+	if got := len(c.table.byID); got != 0 {
+		t.Errorf("%d nodes with our own address are in the table", got)
+	}
+	c = f.newCrawl(func(enr.Record) {})
+	at[1] = gethenr.UDP(own.Port() - 1)
+	if c.offer(nodeOf(t, key, 2, &forkID, at...), time.Now()); len(c.table.byID) != 1 {
+		t.Error("another node at our address is not in the table")
+	}
+}
+
 func TestOwnRecordIsHonest(t *testing.T) {
 	f := newFinder(t, func(c *Config) { c.TCPPort, c.QUICPort = 9000, 9001 })
 	f.SetFork(testForkID(1), eth2.ForkDigest{9, 9, 9, 9})
