@@ -58,7 +58,7 @@ func (p *program) reportCommand() *cli.Command {
 			jsonFlag(),
 			toggle(flagNodes, "print one row per node, most validators first; with --json one object per line"),
 			text(flagNode, "", "print the evidence for one node: its peer id, node id, the first characters of one (4 or more), ENR, multiaddr, or IP address with or without :PORT"),
-			toggle(flagForks, "print how many nodes of each client version announce the next fork"),
+			toggle(flagForks, "print how many nodes of each client version announce the next fork, and how many validators they have"),
 			toggleOrAge(flagChanges, "print the nodes that appeared, vanished, moved or were upgraded in the last 24 hours, in another span, as in --changes 7d or --changes=90m, or from --from to --to"),
 			text(flagBy, "", "print nodes and attachments by "+strings.Join(report.GroupNames(), ", ")+", and how concentrated they are"),
 			toggle(flagPublic, "to publish the result: with --"+flagBy+", merge groups of fewer than five nodes; with --"+flagNodes+", leave out addresses, and places with few nodes"),

@@ -98,7 +98,8 @@ func tenth(v float64) float64 { return math.Round(10*v) / 10 }
 
 // ForkVersion is one client version. Of its Nodes, Current follow the digest of now.
 // Ready, NotReady and Unknown add up to Nodes, by their newest record; without a known
-// next fork all are unknown.
+// next fork all are unknown. Validators are attachments on its nodes, with the ends of the 90 %
+// interval; null without estimates.
 type ForkVersion struct {
 	Client   string `json:"client"`
 	Version  string `json:"version"` // empty where the agent has none
@@ -107,6 +108,10 @@ type ForkVersion struct {
 	Ready    int    `json:"ready"`
 	NotReady int    `json:"not_ready"`
 	Unknown  int    `json:"unknown"`
+
+	Validators *float64 `json:"validators"`
+	Low        *float64 `json:"validators_low"`
+	High       *float64 `json:"validators_high"`
 }
 
 // Announcement is what Nodes nodes say about forks: the digest in the Status, and the next
@@ -134,12 +139,12 @@ func (r *Report) Forks(s *Schedule) Forks {
 	if s != nil {
 		next = f.compareWith(s, r.end())
 	}
-	versions, announced := map[[2]string]*ForkVersion{}, map[string]*Announcement{}
+	versions, announced := map[release]*ForkVersion{}, map[string]*Announcement{}
 	for _, n := range r.Nodes() {
-		key := [2]string{n.Client, orEmpty(n.ClientRelease)}
+		key := releaseOf(n)
 		v := versions[key]
 		if v == nil {
-			v = &ForkVersion{Client: key[0], Version: key[1]}
+			v = &ForkVersion{Client: key.client, Version: key.version}
 			versions[key] = v
 		}
 		v.count(n, f.Current, next)
@@ -147,6 +152,11 @@ func (r *Report) Forks(s *Schedule) Forks {
 	}
 	if next != nil {
 		f.Validators = r.forkValidators(next)
+	}
+	for key, sums := range r.releaseSums() {
+		if v, t := versions[key], r.model.TotalOf(sums); v != nil {
+			v.Validators, v.Low, v.High = new(tenth(t.Validators)), new(tenth(t.Low)), new(tenth(t.High))
+		}
 	}
 	for _, v := range versions {
 		f.Versions = append(f.Versions, *v)
@@ -162,6 +172,26 @@ func (r *Report) Forks(s *Schedule) Forks {
 			cmp.Compare(orZero(a.NextForkEpoch), orZero(b.NextForkEpoch)), strings.Compare(orEmpty(a.NFD), orEmpty(b.NFD)))
 	})
 	return f
+}
+
+// release is one version of a client.
+type release struct{ client, version string }
+
+func releaseOf(n *Node) release { return release{n.Client, orEmpty(n.ClientRelease)} }
+
+// releaseSums adds up the estimates of each release's nodes.
+func (r *Report) releaseSums() map[release]estimate.ClientSums {
+	sums := map[release]estimate.ClientSums{}
+	for _, c := range r.counted {
+		if n := c.node; n.reached() && !n.sentry() {
+			key := releaseOf(n)
+			if sums[key] == nil {
+				sums[key] = estimate.ClientSums{}
+			}
+			sums[key].Add(n.Client, c.estimate, c.weight)
+		}
+	}
+	return sums
 }
 
 func (r *Report) forkValidators(next *Expected) *ForkValidators {

@@ -48,7 +48,7 @@ func TestForks(t *testing.T) {
 	r := reportOf(t, dataset.Range{}, rows...)
 
 	f := r.Forks(s)
-	want := []ForkVersion{{"prysm", "7", 4, 4, 1, 2, 1}, {"prysm", "8", 3, 3, 1, 1, 1}}
+	want := []ForkVersion{{Client: "prysm", Version: "7", Nodes: 4, Current: 4, Ready: 1, NotReady: 2, Unknown: 1}, {Client: "prysm", Version: "8", Nodes: 3, Current: 3, Ready: 1, NotReady: 1, Unknown: 1}}
 	if fmt.Sprint(f.Versions) != fmt.Sprint(want) || f.Next == nil || f.Next.Digest != next.String() || f.Next.ForkVersion != "0x02000000" || f.Current != now.String() {
 		t.Errorf("%+v, want %v", f, want)
 	}
@@ -109,6 +109,28 @@ func TestForksWithoutAnnouncedEpochs(t *testing.T) {
 	}
 	if !strings.Contains(f.NotTold(), "epoch") {
 		t.Error(f.NotTold())
+	}
+}
+
+// Each release has the attachments of its nodes, with an interval around them.
+func TestForksHaveTheValidatorsOfReleases(t *testing.T) {
+	r := grouped(t, "prysm:6:100", "teku:4:10")
+	for i, c := range r.counted {
+		c.node.ClientRelease = ptr([]string{"1", "2"}[i%2])
+	}
+	f := r.Forks(nil)
+	want := map[release]float64{{"prysm", "1"}: 300, {"prysm", "2"}: 300, {"teku", "1"}: 20, {"teku", "2"}: 20}
+	for _, v := range f.Versions {
+		mean := want[release{v.Client, v.Version}]
+		if v.Validators == nil || *v.Validators != mean || *v.Low >= mean || *v.Low < mean/2 || *v.High <= mean || *v.High > 2*mean {
+			t.Errorf("%s %s: %v [%v to %v], want %v", v.Client, v.Version, orZero(v.Validators), orZero(v.Low), orZero(v.High), mean)
+		}
+	}
+	var out bytes.Buffer
+	if err := f.WriteText(&out); err != nil || len(f.Versions) != len(want) ||
+		!regexp.MustCompile(`(?m)^CLIENT +VERSION +NODES +ON THE CURRENT FORK +ATTACHMENTS +90 %$`).MatchString(out.String()) ||
+		!regexp.MustCompile(`(?m)^prysm +1 +3 +- +300 +2[0-9]{2} to 3[0-9]{2}$`).MatchString(out.String()) {
+		t.Errorf("%v\n%s", err, &out)
 	}
 }
 

@@ -264,7 +264,7 @@ func (r *Remote) Forks(ctx context.Context) (RemoteForks, error) {
 		f.Validators = &ForkValidators{ForkSum(v.Total), ForkSum(v.Ready), ForkSum(v.NotReady), ForkSum(v.Unknown)}
 	}
 	for _, v := range data.Versions {
-		f.Versions = append(f.Versions, ForkVersion{v.Client, v.Version, v.Nodes, v.Current, v.Ready, v.NotReady, v.Unknown})
+		f.Versions = append(f.Versions, ForkVersion(v))
 	}
 	for _, a := range data.Announced {
 		f.Announced = append(f.Announced, Announcement(a))

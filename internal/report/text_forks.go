@@ -49,11 +49,14 @@ func (f Forks) WriteText(w io.Writer) error {
 		rows = append(rows, []string{orDash(orEmpty(a.ForkDigest)), orDash(orEmpty(a.NextForkVersion)), epochText(a.NextForkEpoch), orDash(orEmpty(a.NFD)), fmt.Sprint(a.Nodes)})
 	}
 	p.table([]column{{name: "DIGEST NOW"}, {"NEXT VERSION", plainColumn, 1}, {name: "NEXT FORK AT EPOCH"}, {name: "NFD"}, {name: "NODES"}}, rows)
-	if f.Next == nil {
-		p.legend("nfd", "node", "record")
-	} else {
-		p.legend("ready", "nfd", "node", "record")
+	words := []string{"nfd", "node", "record"}
+	if f.Next != nil {
+		words = append([]string{"ready"}, words...)
 	}
+	if f.hasValidators() {
+		words = append(words, "attachment")
+	}
+	p.legend(words...)
 	return p.writeTo(w)
 }
 
@@ -75,7 +78,25 @@ func (f Forks) writeVersions(p *page) {
 	if clients := f.byClient(); len(clients) < len(f.Versions) {
 		p.table(f.columns(), f.rows(clients))
 	}
-	p.table(slices.Insert(f.columns(), 1, column{"VERSION", textColumn, 0}), f.rows(f.Versions))
+	columns, rows := slices.Insert(f.columns(), 1, column{"VERSION", textColumn, 0}), f.rows(f.Versions)
+	if f.hasValidators() {
+		columns = append(columns, column{"ATTACHMENTS", plainColumn, 2}, column{"90 %", plainColumn, 2})
+		for i, v := range f.Versions {
+			rows[i] = append(rows[i], v.validators()...)
+		}
+	}
+	p.table(columns, rows)
+}
+
+func (f Forks) hasValidators() bool {
+	return slices.ContainsFunc(f.Versions, func(v ForkVersion) bool { return v.Validators != nil })
+}
+
+func (v ForkVersion) validators() []string {
+	if v.Validators == nil || v.Low == nil || v.High == nil {
+		return []string{"-", "-"}
+	}
+	return []string{fmt.Sprintf("%.0f", *v.Validators), fmt.Sprintf("%.0f to %.0f", *v.Low, *v.High)}
 }
 
 func (f Forks) columns() []column {
