@@ -112,6 +112,7 @@ scale: build ## the capacity plan of docs/scale.md: devnets of SCALE_NODES (defa
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack -cases scale -scale-nodes $(SCALE_NODES) -scale-span $(SCALE_SPAN)
 
+EVENTS ?= 4500000
 NODES ?= 5000
 SPAN ?= 1h
 
@@ -125,6 +126,11 @@ bench-ingest: build ## the consumer against a floor that keeps nothing safe, and
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	./bin/bench -valtrack ./valtrack -cases ingest
 	$(GO) test ./internal/event -run '^$$' -bench '^Benchmark(Encode|Decode)$$'
+
+.PHONY: bench-upkeep
+bench-upkeep: build ## `check data`, `rebuild` and `report` on a data directory of EVENTS (default 4500000, a day of mainnet): time and memory; five minutes (needs Linux and 5 GB of disk)
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	./bin/bench -valtrack ./valtrack -cases upkeep -events $(EVENTS)
 
 .PHONY: bench-geo
 bench-geo: build ## what places cost: lookups, and the consumer with and without them side by side; eight minutes (needs Linux)

@@ -69,6 +69,7 @@ func cases() []benchCase {
 		{"ingest", ingest},
 		{"places", places},
 		{"api", besideAPI},
+		{"upkeep", upkeep},
 		{"scale", scale},
 		{"watch-many", watchMany},
 	}

@@ -177,7 +177,13 @@ func (p *scalePoint) weigh(ctx context.Context, s, c *process, metrics [2]string
 		return err
 	}
 	p.events = p.diskEvents - before
-	return filepath.WalkDir(data, func(path string, e fs.DirEntry, err error) error {
+	p.disk, err = partsOf(data)
+	return err
+}
+
+// partsOf is the size of a data directory's parts, in bytes.
+func partsOf(data string) (size int64, err error) {
+	err = filepath.WalkDir(data, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".parquet") || strings.Contains(path, "_staging") {
 			return err
 		}
@@ -186,10 +192,11 @@ func (p *scalePoint) weigh(ctx context.Context, s, c *process, metrics [2]string
 			return nil
 		}
 		if err == nil {
-			p.disk += info.Size()
+			size += info.Size()
 		}
 		return err
 	})
+	return size, err
 }
 
 // scalePatience bounds the wait for the watches of the largest network.
