@@ -145,7 +145,7 @@ func openConsumer(ctx context.Context, cfg ConsumerConfig, lock *dataset.Lock, s
 	if c.durable, err = durableName(cfg); err != nil {
 		return nil, err
 	}
-	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack " + c.durable, Access: cfg.Access, Log: svc.log})
+	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack " + c.durable, Inbox: bus.ConsumerInbox, Access: cfg.Access, Log: svc.log})
 	if err != nil {
 		return nil, err
 	}

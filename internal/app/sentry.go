@@ -127,7 +127,7 @@ func (s *Sentry) openSink(ctx context.Context, cfg SentryConfig, id sentry.Ident
 		s.svc.ready.set(func() error { return nil })
 		return events, nil
 	}
-	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack sentry " + id.ID, Access: cfg.Access, InBackground: true, Log: s.svc.log})
+	b, err := OpenBroker(ctx, cfg.NATS, cfg.DataDir, bus.Options{Name: "valtrack sentry " + id.ID, Inbox: bus.SentryInbox, Access: cfg.Access, InBackground: true, Log: s.svc.log})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,12 @@ const (
 	flushTimeout = 2 * time.Second
 )
 
+// Inboxes of Options by role. A process with both roles has none.
+const (
+	SentryInbox   = "sentry"
+	ConsumerInbox = "consumer"
+)
+
 // Options selects the server: URL, or InProcess when it is not nil.
 type Options struct {
 	// URL of a server, nats://[user:password@]host:port; several of one cluster
@@ -49,6 +56,10 @@ type Options struct {
 	Access
 	// Name shows in the server's connection list.
 	Name string
+	// Inbox has the server's answers, and the events that a consumer fetches, come to subjects
+	// below _INBOX and this name: a role that may subscribe to its own only cannot read along.
+	// Empty for _INBOX itself.
+	Inbox string
 	// InBackground makes Connect return at once when the server cannot be reached;
 	// the connection is made later.
 	InBackground bool
@@ -234,6 +245,9 @@ func (c *Conn) options(o Options) []nats.Option {
 				c.log.Warn("NATS error", slog.String("url", c.url), slog.Any("error", err))
 			}
 		}),
+	}
+	if o.Inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(strings.TrimSuffix(nats.InboxPrefix, ".")+"."+o.Inbox))
 	}
 	if o.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(o.InProcess))

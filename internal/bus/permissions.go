@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,8 +59,8 @@ func (c *Conn) Denied(ctx context.Context, u Uses) (denied []string, err error) 
 		return publish(c.apiPrefix()+fmt.Sprintf(request, c.stream), badRequest)
 	}
 
-	inbox := nats.NewInbox()
-	answers := try("subscribe to _INBOX.>", func() error { return c.subscribeBriefly(inbox) })
+	inbox := c.nc.NewInbox()
+	answers := try("subscribe to "+inbox[:strings.LastIndexByte(inbox, '.')]+".>", func() error { return c.subscribeBriefly(inbox) })
 	asks := api("STREAM.INFO.%s")
 	api("CONSUMER.LIST.%s")
 	if err != nil || !answers || !asks {
@@ -129,7 +130,7 @@ func (c *Conn) answerItself(ctx context.Context, subject string) error {
 		return err
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection is about to be closed
-	if err := c.nc.PublishRequest(subject, nats.NewInbox(), nil); err != nil {
+	if err := c.nc.PublishRequest(subject, c.nc.NewInbox(), nil); err != nil {
 		return err
 	}
 	m, err := sub.NextMsgWithContext(ctx)

@@ -10,10 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chainbound/valtrack/internal/event"
@@ -25,7 +27,9 @@ func TestUsersOfTheExampleConfiguration(t *testing.T) {
 	t.Parallel()
 	url := startConfigured(t, exampleConfiguration(t))
 	log := newRecorder()
-	as := func(user, password string) *Conn { return connect(t, url(user, password), slog.New(log)) }
+	as := func(user, password string) *Conn { return connectAs(t, url(user, password), user, slog.New(log)) }
+	admin := as("admin", "pa")
+	at := eventsAt(t, admin, "_INBOX.>", "_INBOX.consumer.>", "_INBOX.sentry.>")
 	checkDenied(t, as("consumer", "pc"), Uses{Consumes: true}) // without a stream
 	checkDenied(t, as("sentry", "ps"), Uses{Publishes: true})
 	options := SubscribeOptions{Durable: "consumer-test", AckWait: time.Minute, MaxAckPending: 1000, Exclusive: true, Name: "the first"}
@@ -64,6 +68,59 @@ func TestUsersOfTheExampleConfiguration(t *testing.T) {
 	if log.has("ermissions violation") {
 		t.Errorf("%q", log.lines)
 	}
+	// What a consumer fetches comes where a sentry may not listen.
+	if err := admin.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if all, own, sentries := at["_INBOX.>"].Load(), at["_INBOX.consumer.>"].Load(), at["_INBOX.sentry.>"].Load(); own < n || own != all || sentries > 0 {
+		t.Errorf("of %d events %d come to consumers and %d to sentries, want at least %d, all to consumers", all, own, sentries, n)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	curious := connectAs(t, url("sentry", "ps"), "sentry", discardLog())
+	for subject, want := range map[string]bool{"_INBOX.sentry.>": false, "_INBOX.consumer.>": true, "_INBOX.>": true, "events.>": true} {
+		refused, err := curious.violates(ctx, func() error { return curious.subscribeBriefly(subject) })
+		if refused != want || err != nil {
+			t.Errorf("a sentry may not subscribe to %s: %v, %v", subject, refused, err)
+		}
+	}
+}
+
+// connectAs connects as a user of the example configuration; sentry and consumer have an inbox.
+func connectAs(t *testing.T, url, user string, log *slog.Logger) *Conn {
+	t.Helper()
+	o := Options{URL: url, Name: "test", Log: log}
+	if user == SentryInbox || user == ConsumerInbox {
+		o.Inbox = user
+	}
+	c, err := Connect(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// eventsAt counts the events that come to subscribers of each subject.
+func eventsAt(t *testing.T, c *Conn, subjects ...string) map[string]*atomic.Int64 {
+	t.Helper()
+	out := map[string]*atomic.Int64{}
+	for _, subject := range subjects {
+		n := new(atomic.Int64)
+		out[subject] = n
+		_, err := c.nc.Subscribe(subject, func(m *nats.Msg) {
+			if strings.Contains(string(m.Data), `"enr":`) {
+				n.Add(1)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // Each permission of contrib/nats/nats.conf is needed, and is missed when it is not given.
@@ -98,7 +155,7 @@ func TestEachPermissionIsMissed(t *testing.T) {
 			tried++
 			url := startConfigured(t, text[:from]+block+text[to:])
 			admin := connect(t, url("admin", "pa"), discardLog())
-			c := connect(t, url(r.user, r.password), discardLog())
+			c := connectAs(t, url(r.user, r.password), r.user, discardLog())
 			before, err := c.Denied(t.Context(), r.uses)
 			if err != nil {
 				t.Fatal(err)

@@ -63,13 +63,13 @@ func (in invocation) natsAccess() (bus.Access, error) {
 	return a, nil
 }
 
-// dialNATS connects once, to look or to change one thing.
-func (in invocation) dialNATS(ctx context.Context, url string) (*bus.Conn, error) {
+// dialNATS connects once, to look or to change one thing, with the role's inbox.
+func (in invocation) dialNATS(ctx context.Context, url, role string) (*bus.Conn, error) {
 	access, err := in.natsAccess()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := bus.Connect(ctx, bus.Options{URL: url, Access: access, Name: in.cmd.FullName(), Log: slog.New(slog.DiscardHandler)})
+	conn, err := bus.Connect(ctx, bus.Options{URL: url, Access: access, Name: in.cmd.FullName(), Inbox: inboxOf(role), Log: slog.New(slog.DiscardHandler)})
 	switch {
 	case errors.Is(err, bus.ErrBadURL), errors.Is(err, bus.ErrRefused):
 		return nil, usagef("--%s: %w", flagNATS, err)
@@ -79,6 +79,16 @@ func (in invocation) dialNATS(ctx context.Context, url string) (*bus.Conn, error
 		return nil, fmt.Errorf("--%s: %w", flagNATS, err)
 	}
 	return conn, nil
+}
+
+func inboxOf(role string) string {
+	switch role {
+	case roleSentry:
+		return bus.SentryInbox
+	case roleConsumer:
+		return bus.ConsumerInbox
+	}
+	return ""
 }
 
 // roomForStore is an error when the disk has no room for a new store of an embedded server.
@@ -121,7 +131,7 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	}
 	dialling, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	conn, err := in.dialNATS(dialling, url)
+	conn, err := in.dialNATS(dialling, url, role)
 	if err != nil {
 		return "", fmt.Errorf("%w; start the NATS server there, or give another with --%s", err, flagNATS)
 	}
@@ -184,7 +194,7 @@ func (in invocation) openNATS(ctx context.Context, url string) (conn *bus.Conn, 
 	if url != app.EmbeddedNATS {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
-		conn, err := in.dialNATS(ctx, url)
+		conn, err := in.dialNATS(ctx, url, roleConsumer)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -76,7 +76,7 @@ func runReplay(ctx context.Context, in invocation) error {
 		opening, opened = context.WithTimeout(ctx, limit)
 	}
 	defer opened()
-	b, err := app.OpenBroker(opening, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Access: access, Log: log})
+	b, err := app.OpenBroker(opening, url, in.cmd.String(flagDataDir), bus.Options{Name: "valtrack replay", Inbox: bus.SentryInbox, Access: access, Log: log})
 	if err != nil {
 		return noAnswer(ctx, opening, limit, err)
 	}
