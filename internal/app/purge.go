@@ -180,7 +180,7 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 		return found, err
 	}
 	if p.exclude.HasAddresses() {
-		if err := p.scanPeerTable(ctx, dataDir); err != nil {
+		if err := errors.Join(p.scanPeerTable(ctx, dataDir), p.scanSpool(dataDir)); err != nil {
 			return found, err
 		}
 	}
@@ -396,7 +396,7 @@ func (p *purger) findPeers(ctx context.Context, dataDir string) (unread, err err
 	}
 	tracked := tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) { p.foundAt(peer.ID, p.atAddress(peer)) })
 	p.untracked = tracked != nil
-	stored := p.scanPeerTable(ctx, dataDir)
+	stored := errors.Join(p.scanPeerTable(ctx, dataDir), p.scanSpool(dataDir))
 	text, err := json.Marshal(slices.Sorted(maps.Keys(p.known)))
 	if err == nil {
 		err = diskio.ReplaceFile(path, text, 0o600)
@@ -414,6 +414,21 @@ func (p *purger) scanPeerTable(ctx context.Context, dataDir string) error {
 			p.foundAt(id, p.at(a))
 		}
 	})
+}
+
+// scanSpool finds the peers that an event in the sentry's spool shows at an excluded address: a
+// running sentry may have forgotten them, and their other events do not name it.
+func (p *purger) scanSpool(dataDir string) error {
+	_, err := spool.Keys(filepath.Join(dataDir, spoolDir), func(message []byte) bool {
+		var of struct {
+			ID string `json:"id"`
+		}
+		if p.exclude.Text(message, func(string) bool { return false }) && json.Unmarshal(message, &of) == nil && of.ID != "" {
+			p.foundAt(of.ID, true)
+		}
+		return false
+	})
+	return err
 }
 
 func forgetFound(dataDir string) error {

@@ -482,6 +482,39 @@ func TestPurgeOfTheSpool(t *testing.T) {
 	}
 }
 
+// Of a peer that one event in the spool shows at an excluded address, the others go too.
+func TestPurgeByAddressOfTheSpool(t *testing.T) {
+	for name, dir := range map[string]string{"of a sentry": t.TempDir(), "with datasets": purgeable(t)} {
+		s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, spoolDir), Sentry: "s", Boot: 2, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []struct{ id, multiaddr string }{{peerC, ""}, {peerB, "/ip4/203.0.113.9/tcp/9000"}, {peerC, "/ip4/203.0.113.8/tcp/9000"}} {
+			e := &event.VisitEnded{Common: event.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000}, VisitID: "v", ID: at.id, Direction: event.Inbound,
+				Multiaddr: at.multiaddr, Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK}
+			if err := s.Publish(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		x, err := sentry.NewExclude("", []string{"203.0.113.8"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := WouldPurge(t.Context(), dir, x); err != nil || found.SpooledEvents != 2 || len(found.Unmatched) > 0 {
+			t.Errorf("%s: dry run: %+v, %v", name, found, err)
+		}
+		if done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); err != nil || done.SpooledEvents != 2 {
+			t.Errorf("%s: %+v, %v", name, done, err)
+		}
+		if left, err := spool.Keys(filepath.Join(dir, spoolDir), func([]byte) bool { return true }); err != nil || len(left) != 1 {
+			t.Errorf("%s: %v are left, %v", name, left, err)
+		}
+	}
+}
+
 // In the directory of a sentry alone nothing of the node stays in any file: not in the peer table, from
 // which the sentry may have removed it before, nor in the spool, sent or not.
 func TestPurgeOfASentry(t *testing.T) {
