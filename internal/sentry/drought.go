@@ -120,8 +120,12 @@ func (d *drought) check(s Stats, now time.Time) {
 		d.next = now.Add(droughtEvery * d.wait) // records are few by now
 		return
 	}
-	d.next = now.Add(droughtEvery * d.wait)
 	s = d.since(s)
+	if d.diagnosis(s) == notDialledYet && s.Queued > 0 && s.Due == 0 { // as after a restart within an epoch
+		d.next = now.Add(d.wait)
+		return
+	}
+	d.next = now.Add(droughtEvery * d.wait)
 	attrs := []any{
 		slog.Int("records", d.records), slog.Uint64("dialled", s.Dialled), slog.Uint64("connected", s.Connected),
 		slog.Int("bootnodes", d.bootnodes), slog.Int("records_of_bootnodes", d.records-d.found), slog.Int("bootnodes_excluded", d.excluded), slog.String("our_digest", d.forks.current(now).String()),
@@ -167,6 +171,9 @@ func (d *drought) commonest() (digest eth2.ForkDigest, nodes int) {
 	return digest, nodes
 }
 
+// notDialledYet is the diagnosis of nodes that could be dialled. It is none while no visit is due.
+const notDialledYet = "node records arrive, but none of their nodes has been dialled yet"
+
 // diagnosis is what the operator should look at first.
 func (d *drought) diagnosis(s Stats) string {
 	most := unfit("")
@@ -197,7 +204,7 @@ func (d *drought) diagnosis(s Stats) string {
 	case most == unfitNoEth2:
 		return "node records arrive, but none is of a consensus node: check the bootnodes"
 	}
-	return "node records arrive, but none of their nodes has been dialled yet"
+	return notDialledYet
 }
 
 // unfit says why the schedule does not dial the node of a record; "" when it does.

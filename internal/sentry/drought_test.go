@@ -60,6 +60,9 @@ func TestDrought(t *testing.T) {
 			[]string{"no node records arrive except the configured ones of the bootnodes", "check the firewall for UDP", "records_of_bootnodes=" + strconv.Itoa(len(mainnet.Bootnodes))},
 		},
 		"nothing": {Config{bootnodes: mainnet.Bootnodes}, nil, Stats{}, []string{"no bootnode answers", "bootnodes_excluded=0"}},
+		"due and not dialled": {
+			Config{AllowPrivate: true}, []*enr.Record{record(1, ours)}, Stats{Queued: 2, Due: 1}, []string{"none of their nodes has been dialled yet", "records=1"},
+		},
 		"dials fail": {
 			Config{AllowPrivate: true}, []*enr.Record{record(1, ours)}, Stats{Dialled: 4, Outcomes: map[string]uint64{"dial_timeout": 4}},
 			[]string{"none has completed a handshake", "dialled=4", "dial_timeout:4"},
@@ -105,6 +108,24 @@ func recordsOf(t *testing.T, texts []string) (list []*enr.Record) {
 		list = append(list, &r)
 	}
 	return list
+}
+
+// A sentry that was restarted has nothing to do until the next visits are due.
+func TestNoDroughtWhileNothingIsDue(t *testing.T) {
+	net := testNetwork(t, genesis, 0)
+	now := net.Clock.EpochStart(50)
+	var log bytes.Buffer
+	d := newDrought(Config{log: slog.New(slog.NewTextHandler(&log, nil))}, forksOf(net), now)
+	d.observe(testRecord(net, "peer", 1, 9000), "")
+	for i := range 5 {
+		d.check(Stats{Queued: 3}, now.Add(time.Duration(i)*time.Minute))
+	}
+	if log.Len() > 0 {
+		t.Errorf("warned: %s", &log)
+	}
+	if d.check(Stats{Queued: 3, Due: 3}, now.Add(6*time.Minute)); !strings.Contains(log.String(), notDialledYet) {
+		t.Errorf("no warning once visits are due: %s", &log)
+	}
 }
 
 // A handshake ends it for good.
