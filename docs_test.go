@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -264,6 +266,7 @@ func TestLimitsOfThePage(t *testing.T) {
 			if flag := strings.TrimPrefix(m[1], "--"); !strings.Contains(goFiles(t, ".go"), `"`+flag+`"`) {
 				t.Errorf("%s: there is no flag %s", strings.TrimSpace(cells[1]), m[1])
 			}
+			checkDefault(t, cells, m[1])
 		}
 	}
 	if !ok || rows < 20 {
@@ -271,7 +274,22 @@ func TestLimitsOfThePage(t *testing.T) {
 	}
 }
 
-// checkSizes: each size in a limit is one that its places have, as in 128 << 10.
+// checkDefault: a limit that begins with a number has the default of its flag.
+func checkDefault(t *testing.T, cells []string, flag string) {
+	t.Helper()
+	number := regexp.MustCompile(`^(\d[\d,]*)(?: ([KMG]iB))?(?:$|,| per second)`)
+	limit := number.FindStringSubmatch(strings.TrimSpace(cells[2]))
+	entry := regexp.MustCompile("`" + flag + " [a-z]+`.*\\(default: \"?([1-9][0-9]*)(?: ?([KMG]iB))?\"?\\)").FindStringSubmatch(pages(t)["docs/commands.md"])
+	if limit == nil || entry == nil {
+		return
+	}
+	if strings.ReplaceAll(limit[1], ",", "") != entry[1] || limit[2] != entry[2] {
+		t.Errorf("%s: %s, but the default of %s is %s %s", strings.TrimSpace(cells[1]), limit[0], flag, entry[1], entry[2])
+	}
+}
+
+// checkSizes: each size in a limit is one that its places have, as in 128 << 10, and each power of
+// two and each number of four digits or more without a unit, as in 1 << 20, 4096 and 100_000.
 func checkSizes(t *testing.T, cells []string) {
 	t.Helper()
 	var code strings.Builder
@@ -285,6 +303,23 @@ func checkSizes(t *testing.T, cells []string) {
 	for _, m := range regexp.MustCompile(`(\d+) ([KMG])iB`).FindAllStringSubmatch(cells[2], -1) {
 		shift := map[string]string{"K": "10", "M": "20", "G": "30"}[m[2]]
 		if !regexp.MustCompile(`\b` + m[1] + "<<" + shift + `\b`).MatchString(code.String()) {
+			t.Errorf("%s: %s is not in %s", strings.TrimSpace(cells[1]), m[0], cells[4])
+		}
+	}
+	if strings.TrimSpace(cells[3]) != "" {
+		return // the flag has the default
+	}
+	for _, m := range regexp.MustCompile(`2\^(\d+)|(\d[\d,]{3,})(?: bytes)?`).FindAllStringSubmatch(cells[2], -1) {
+		want := "1<<" + m[1]
+		if m[1] == "" {
+			n, _ := strconv.Atoi(strings.ReplaceAll(m[2], ",", ""))
+			want = fmt.Sprintf("(?:%d|%s", n, strings.ReplaceAll(m[2], ",", "_"))
+			if n&(n-1) == 0 {
+				want += fmt.Sprintf("|1<<%d", bits.Len(uint(n))-1)
+			}
+			want += ")"
+		}
+		if !regexp.MustCompile(`\b` + want + `\b`).MatchString(code.String()) {
 			t.Errorf("%s: %s is not in %s", strings.TrimSpace(cells[1]), m[0], cells[4])
 		}
 	}
