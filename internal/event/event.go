@@ -161,8 +161,8 @@ type VisitEnded struct {
 	GoodbyeCode   *uint64 `json:"goodbye_code,omitempty"`   // code of the peer's Goodbye
 	ClientVersion string  `json:"client_version,omitempty"` // identify's agent string
 	HandshakeMS   *int64  `json:"handshake_ms,omitempty"`   // from dial to MetaData; absent when the visit did not get there
-	// Key of the last event of one of the sentry's 16 boots before this one, each in turn: by it
-	// shows that the end of that boot is missing. Absent where none is known, and from older sentries.
+	// Key of the last event of one of the sentry's 16 boots before this one, each in turn. A consumer
+	// that lacks it lost the end of that boot. Absent where none is known, and from older sentries.
 	EarlierBootEnd string `json:"earlier_boot_end,omitempty"`
 	Watch          *Watch `json:"watch,omitempty"` // the subscription log, of a watch visit
 }
