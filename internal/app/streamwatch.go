@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // streamPeriod is how often the server is asked how full the stream is and for whom it keeps
-// events, and unreadLogPeriod how often a durable that nobody reads is logged.
+// events, and unreadLogPeriod how often a durable that nobody reads, or a limit that loses events, is logged.
 const streamPeriod, unreadLogPeriod = time.Minute, time.Hour
 
 // watchStream asks the server about the stream until the broker is closed: sentries and
@@ -69,13 +70,15 @@ func newStreamMetrics(reg *telemetry.Registry, stream string, state func() *bus.
 	)
 }
 
-// unreadWatch logs durables that two looks in a row found unread: between two runs of its
+// unreadWatch logs limits by which the stream loses events, and durables that two looks in a row found unread: between two runs of its
 // consumer any durable is.
 type unreadWatch struct {
 	forget func(durable string) string // the command that deletes it
 	log    *slog.Logger
 	// found are those of the last look, with when they were logged: zero for not yet.
 	found map[string]time.Time
+	// dropping was logged last.
+	dropping time.Time
 }
 
 func (w *unreadWatch) look(now time.Time, s *bus.StreamState) {
@@ -93,4 +96,8 @@ func (w *unreadWatch) look(now time.Time, s *bus.StreamState) {
 		found[d.Name] = logged
 	}
 	w.found = found
+	if len(s.Drops) > 0 && now.Sub(w.dropping) >= unreadLogPeriod {
+		w.dropping = now
+		w.log.Warn("the stream drops events before consumers have stored them", slog.String("limits", strings.Join(s.Drops, ", ")))
+	}
 }

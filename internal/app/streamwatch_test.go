@@ -46,6 +46,20 @@ func TestUnreadDurablesAreLogged(t *testing.T) {
 	}
 }
 
+// Limits that lose events are logged at once, and then each hour.
+func TestLimitsThatLoseEventsAreLogged(t *testing.T) {
+	out := &screen{}
+	w := unreadWatch{log: slog.New(slog.NewTextHandler(out, nil))}
+	now := time.Now()
+	for i := range 61 {
+		w.look(now.Add(time.Duration(i)*streamPeriod), &bus.StreamState{Drops: []string{"max_age 1s"}})
+	}
+	w.look(now.Add(3*time.Hour), &bus.StreamState{})
+	if n := strings.Count(out.String(), `limits="max_age 1s"`); n != 2 {
+		t.Errorf("%d lines: %s", n, out.String())
+	}
+}
+
 // What a server says of the stream is in the metrics of a process that is connected to it.
 func TestStreamMetrics(t *testing.T) {
 	svc := &Service{metrics: telemetry.NewRegistry(), log: slog.New(slog.DiscardHandler)}

@@ -38,6 +38,29 @@ type StreamState struct {
 	Limit uint64
 	// Unread are the durables that keep events in the stream while nobody consumes them.
 	Unread []Durable
+	// Drops are the settings of the stream by which it drops events that a consumer has not
+	// stored yet, such as "max_age 1h0m0s"; empty for one that Valtrack has created.
+	Drops []string
+}
+
+// drops lists the settings of StreamState.Drops. A full stream that refuses new events drops none.
+func drops(cfg jetstream.StreamConfig) (out []string) {
+	if cfg.MaxAge > 0 {
+		out = append(out, "max_age "+cfg.MaxAge.String())
+	}
+	if cfg.MaxMsgsPerSubject > 0 && (cfg.Discard != jetstream.DiscardNew || !cfg.DiscardNewPerSubject) {
+		out = append(out, fmt.Sprintf("max_msgs_per_subject %d", cfg.MaxMsgsPerSubject))
+	}
+	if cfg.Discard == jetstream.DiscardNew {
+		return out
+	}
+	if cfg.MaxMsgs > 0 {
+		out = append(out, fmt.Sprintf("max_msgs %d with discard old", cfg.MaxMsgs))
+	}
+	if cfg.MaxBytes > 0 {
+		out = append(out, fmt.Sprintf("max_bytes %d with discard old", cfg.MaxBytes))
+	}
+	return out
 }
 
 // State queries the server. A stream that does not exist is empty.
@@ -51,14 +74,9 @@ func (c *Conn) State(ctx context.Context) (state StreamState, err error) {
 	}
 	info := s.CachedInfo()
 	state.Bytes, state.Limit = info.State.Bytes, uint64(max(0, info.Config.MaxBytes))
+	state.Drops = drops(info.Config)
 	state.Unread, err = c.unread(ctx, s)
 	return state, err
-}
-
-// Unread lists the durables of State, except the one named.
-func (c *Conn) Unread(ctx context.Context, except string) ([]Durable, error) {
-	state, err := c.State(ctx)
-	return slices.DeleteFunc(state.Unread, func(d Durable) bool { return d.Name == except }), err
 }
 
 func (c *Conn) unread(ctx context.Context, s jetstream.Stream) (out []Durable, err error) {

@@ -31,7 +31,6 @@ func TestUsersOfTheExampleConfiguration(t *testing.T) {
 	admin := as("admin", "pa")
 	at := eventsAt(t, admin, "_INBOX.>", "_INBOX.consumer.>", "_INBOX.sentry.>")
 	checkDenied(t, as("consumer", "pc"), Uses{Consumes: true}) // without a stream
-	checkDenied(t, as("sentry", "ps"), Uses{Publishes: true})
 	options := SubscribeOptions{Durable: "consumer-test", AckWait: time.Minute, MaxAckPending: 1000, Exclusive: true, Name: "the first"}
 	sub, err := as("consumer", "pc").Subscribe(t.Context(), options)
 	if err != nil {

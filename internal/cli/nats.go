@@ -152,17 +152,23 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 		}
 		return "", fmt.Errorf("--%s: %w", flagNATS, err)
 	}
-	unread, err := conn.Unread(ctx, durable)
+	state, err := conn.State(ctx)
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", flagNATS, err)
 	}
 	const detail = "connected, JetStream answers, permissions suffice"
-	if len(unread) == 0 {
-		return detail, nil
-	}
 	warning := detail
-	for _, d := range unread {
+	if len(state.Drops) > 0 {
+		warning += fmt.Sprintf("; stream %s drops events before consumers have stored them: change its %s", conn.Stream(), strings.Join(state.Drops, ", "))
+	}
+	for _, d := range state.Unread {
+		if d.Name == durable {
+			continue
+		}
 		warning += fmt.Sprintf("; no process reads durable %s (%s): start its consumer, or delete it with '%s'", d.Name, d, app.ForgetCommand(conn, in.cmd.String(flagDataDir), d.Name))
+	}
+	if warning == detail {
+		return detail, nil
 	}
 	return "", checkWarning(warning)
 }
