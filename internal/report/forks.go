@@ -155,7 +155,7 @@ func (r *Report) Forks(s *Schedule) Forks {
 	}
 	for key, sums := range r.releaseSums() {
 		if v, t := versions[key], r.model.TotalOf(sums); v != nil {
-			v.Validators, v.Low, v.High = new(tenth(t.Validators)), new(tenth(t.Low)), new(tenth(t.High))
+			v.Validators, v.Low, v.High = &t.Validators, &t.Low, &t.High
 		}
 	}
 	for _, v := range versions {
