@@ -40,9 +40,9 @@ type Purged struct {
 }
 
 // Purge removes excluded peers from a data directory: their rows in every table, their
-// rejected and spooled events and their state in the tracker and the peer table. A peer that has a row with an excluded
-// address, or of which the tracker knows one, is removed as a whole. A purge that was ended at any moment is finished by another
-// one. Of a directory without datasets it removes what the sentry there keeps, which must not run
+// rejected and spooled events and their state in the tracker and the peer table. A peer that has a
+// row or a spooled event with an excluded address, or of which the tracker or the peer table knows
+// one, is removed as a whole. A purge that was ended at any moment is finished by another one. Of a directory without datasets it removes what the sentry there keeps, which must not run
 // meanwhile. Errors that the user can fix are ConfigErrors.
 func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
 	if !dataset.Exists(dataDir) {
@@ -171,6 +171,11 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 	if damaged != nil && !errors.Is(damaged, dataset.ErrDamaged) {
 		return found, damaged
 	}
+	if p.exclude.HasAddresses() {
+		if err := errors.Join(p.scanPeerTable(ctx, dataDir), p.scanSpool(dataDir)); err != nil {
+			return found, err
+		}
+	}
 	err = tracker.EachPeer(ctx, dataDir, func(peer *tracker.Peer) {
 		if p.foundAt(peer.ID, p.atAddress(peer)); p.peer(peer.ID) {
 			found.TrackedPeers++
@@ -178,11 +183,6 @@ func WouldPurge(ctx context.Context, dataDir string, x *sentry.Exclude) (found P
 	})
 	if err != nil {
 		return found, err
-	}
-	if p.exclude.HasAddresses() {
-		if err := errors.Join(p.scanPeerTable(ctx, dataDir), p.scanSpool(dataDir)); err != nil {
-			return found, err
-		}
 	}
 	found.Rows = map[string]int64{}
 	for _, table := range dataset.Tables() {
@@ -421,10 +421,15 @@ func (p *purger) scanPeerTable(ctx context.Context, dataDir string) error {
 func (p *purger) scanSpool(dataDir string) error {
 	_, err := spool.Keys(filepath.Join(dataDir, spoolDir), func(message []byte) bool {
 		var of struct {
-			ID string `json:"id"`
+			ID        string  `json:"id"`
+			IP        *string `json:"ip"`
+			IP6       *string `json:"ip6"`
+			Multiaddr string  `json:"multiaddr"`
 		}
-		if p.exclude.Text(message, func(string) bool { return false }) && json.Unmarshal(message, &of) == nil && of.ID != "" {
-			p.foundAt(of.ID, true)
+		if json.Unmarshal(message, &of) == nil && of.ID != "" {
+			p.foundAt(of.ID, p.address(of.IP))
+			p.foundAt(of.ID, p.address(of.IP6))
+			p.foundAt(of.ID, p.multiaddr(of.Multiaddr))
 		}
 		return false
 	})

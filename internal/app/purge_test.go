@@ -482,16 +482,24 @@ func TestPurgeOfTheSpool(t *testing.T) {
 	}
 }
 
-// Of a peer that one event in the spool shows at an excluded address, the others go too.
+// Of a peer that one event in the spool shows at an excluded address, the others go too. Of one whose
+// event only has the address in a text that it chose, nothing but that event does.
 func TestPurgeByAddressOfTheSpool(t *testing.T) {
 	for name, dir := range map[string]string{"of a sentry": t.TempDir(), "with datasets": purgeable(t)} {
+		tracked := 0
+		if name == "with datasets" {
+			trackPeer(t, dir, peerC, "203.0.113.9") // it was elsewhere before
+			tracked = 1
+		}
 		s, err := spool.Open(spool.Config{Dir: filepath.Join(dir, spoolDir), Sentry: "s", Boot: 2, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, at := range []struct{ id, multiaddr string }{{peerC, ""}, {peerB, "/ip4/203.0.113.9/tcp/9000"}, {peerC, "/ip4/203.0.113.8/tcp/9000"}} {
+		for _, at := range []struct{ id, multiaddr, agent string }{
+			{peerC, "", ""}, {peerB, "/ip4/203.0.113.9/tcp/9000", ""}, {peerC, "/ip4/203.0.113.8/tcp/9000", ""}, {peerB, "/ip4/203.0.113.9/tcp/9000", "203.0.113.8"},
+		} {
 			e := &event.VisitEnded{Common: event.Common{Network: "n", CrawlerID: "c", Timestamp: 1763800000000}, VisitID: "v", ID: at.id, Direction: event.Inbound,
-				Multiaddr: at.multiaddr, Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK}
+				Multiaddr: at.multiaddr, ClientVersion: at.agent, Started: 1763800000000, Ended: 1763800000000, Outcome: event.OutcomeOK}
 			if err := s.Publish(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
@@ -503,10 +511,10 @@ func TestPurgeByAddressOfTheSpool(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found, err := WouldPurge(t.Context(), dir, x); err != nil || found.SpooledEvents != 2 || len(found.Unmatched) > 0 {
+		if found, err := WouldPurge(t.Context(), dir, x); err != nil || found.Peers != 1 || found.TrackedPeers != tracked || found.SpooledEvents != 3 || len(found.Unmatched) > 0 {
 			t.Errorf("%s: dry run: %+v, %v", name, found, err)
 		}
-		if done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); err != nil || done.SpooledEvents != 2 {
+		if done, err := Purge(t.Context(), dir, x, slog.New(slog.DiscardHandler)); err != nil || done.Peers != 1 || done.TrackedPeers != tracked || done.SpooledEvents != 3 || len(done.Unmatched) > 0 {
 			t.Errorf("%s: %+v, %v", name, done, err)
 		}
 		if left, err := spool.Keys(filepath.Join(dir, spoolDir), func([]byte) bool { return true }); err != nil || len(left) != 1 {
