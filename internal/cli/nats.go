@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,21 @@ func inboxOf(role string) string {
 	return ""
 }
 
+// wayOut says what to do about denied permissions. One to create or change the stream is not given
+// to sentries by contrib/nats/nats.conf, since others can do it.
+func wayOut(denied []string) string {
+	others := slices.ContainsFunc(denied, func(what string) bool {
+		return !strings.Contains(what, ".STREAM.CREATE.") && !strings.Contains(what, ".STREAM.UPDATE.")
+	})
+	switch {
+	case others:
+		return "contrib/nats/nats.conf has what each role needs"
+	case slices.ContainsFunc(denied, func(what string) bool { return strings.Contains(what, ".STREAM.CREATE.") }):
+		return "there is no stream yet: start a consumer first, which creates it"
+	}
+	return "the stream lacks subjects of this version: have them added by a user who may, with 'nats stream edit --subjects " + strings.Join(event.Subjects(), ",") + "'"
+}
+
 // roomForStore is an error when the disk has no room for a new store of an embedded server.
 func roomForStore(store string) error {
 	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
@@ -139,7 +155,7 @@ func (in invocation) checkNATS(ctx context.Context) (string, error) {
 	durable := app.KnownDurable(in.cmd.String(flagName), in.cmd.String(flagDataDir))
 	denied, err := conn.Denied(ctx, bus.Uses{Publishes: in.checks(roleSentry), Consumes: in.checks(roleConsumer), Durable: durable})
 	if len(denied) > 0 {
-		return "", fmt.Errorf("--%s: the server does not let this user %s; contrib/nats/nats.conf has what each role needs", flagNATS, strings.Join(denied, ", "))
+		return "", fmt.Errorf("--%s: the server does not let this user %s; %s", flagNATS, strings.Join(denied, ", "), wayOut(denied))
 	}
 	ctx, cancel = context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
