@@ -77,8 +77,9 @@ type unreadWatch struct {
 	log    *slog.Logger
 	// found are those of the last look, with when they were logged: zero for not yet.
 	found map[string]time.Time
-	// dropping was logged last.
-	dropping time.Time
+	// drops are the limits of the last look that lose events, and logged when they were.
+	drops  string
+	logged time.Time
 }
 
 func (w *unreadWatch) look(now time.Time, s *bus.StreamState) {
@@ -96,8 +97,10 @@ func (w *unreadWatch) look(now time.Time, s *bus.StreamState) {
 		found[d.Name] = logged
 	}
 	w.found = found
-	if len(s.Drops) > 0 && now.Sub(w.dropping) >= unreadLogPeriod {
-		w.dropping = now
-		w.log.Warn("the stream drops events before consumers have stored them", slog.String("limits", strings.Join(s.Drops, ", ")))
+	drops := strings.Join(s.Drops, ", ")
+	if drops != "" && (drops != w.drops || now.Sub(w.logged) >= unreadLogPeriod) {
+		w.logged = now
+		w.log.Warn("the stream drops events before consumers have stored them", slog.String("limits", drops))
 	}
+	w.drops = drops
 }

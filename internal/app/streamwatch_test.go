@@ -46,7 +46,7 @@ func TestUnreadDurablesAreLogged(t *testing.T) {
 	}
 }
 
-// Limits that lose events are logged at once, and then each hour.
+// Limits that lose events are logged at once, when they change, and then each hour.
 func TestLimitsThatLoseEventsAreLogged(t *testing.T) {
 	out := &screen{}
 	w := unreadWatch{log: slog.New(slog.NewTextHandler(out, nil))}
@@ -54,9 +54,15 @@ func TestLimitsThatLoseEventsAreLogged(t *testing.T) {
 	for i := range 61 {
 		w.look(now.Add(time.Duration(i)*streamPeriod), &bus.StreamState{Drops: []string{"max_age 1s"}})
 	}
-	w.look(now.Add(3*time.Hour), &bus.StreamState{})
-	if n := strings.Count(out.String(), `limits="max_age 1s"`); n != 2 {
-		t.Errorf("%d lines: %s", n, out.String())
+	for _, drops := range []string{"", "max_age 1s", "max_age 2s"} { // mended, broken again, and changed
+		s := &bus.StreamState{}
+		if drops != "" {
+			s.Drops = []string{drops}
+		}
+		w.look(now.Add(62*streamPeriod), s)
+	}
+	if n, changed := strings.Count(out.String(), `limits="max_age 1s"`), strings.Count(out.String(), `limits="max_age 2s"`); n != 3 || changed != 1 {
+		t.Errorf("%d and %d lines: %s", n, changed, out.String())
 	}
 }
 

@@ -38,8 +38,8 @@ type StreamState struct {
 	Limit uint64
 	// Unread are the durables that keep events in the stream while nobody consumes them.
 	Unread []Durable
-	// Drops are the settings of the stream by which it drops events that a consumer has not
-	// stored yet, such as "max_age 1h0m0s"; empty for one that Valtrack has created.
+	// Drops are the settings of the stream by which it drops events that a durable has not
+	// acknowledged yet, such as "max_age 1h0m0s", or lets who publishes drop them; empty for one that Valtrack has created.
 	Drops []string
 }
 
@@ -47,6 +47,12 @@ type StreamState struct {
 func drops(cfg jetstream.StreamConfig) (out []string) {
 	if cfg.MaxAge > 0 {
 		out = append(out, "max_age "+cfg.MaxAge.String())
+	}
+	if cfg.AllowRollup {
+		out = append(out, "allow_rollup_hdrs")
+	}
+	if cfg.AllowMsgTTL {
+		out = append(out, "allow_msg_ttl")
 	}
 	if cfg.MaxMsgsPerSubject > 0 && (cfg.Discard != jetstream.DiscardNew || !cfg.DiscardNewPerSubject) {
 		out = append(out, fmt.Sprintf("max_msgs_per_subject %d", cfg.MaxMsgsPerSubject))

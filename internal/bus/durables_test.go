@@ -32,6 +32,8 @@ func TestStreamsThatDropEvents(t *testing.T) {
 			cfg.Discard, cfg.MaxBytes, cfg.MaxMsgs = jetstream.DiscardOld, 1<<20, 1
 		}, []string{"max_msgs 1 with discard old", "max_bytes 1048576 with discard old"}},
 		{func(cfg *jetstream.StreamConfig) { cfg.Discard, cfg.MaxBytes = jetstream.DiscardOld, -1 }, nil},
+		{func(cfg *jetstream.StreamConfig) { cfg.AllowRollup, cfg.DenyPurge = true, false }, []string{"allow_rollup_hdrs"}},
+		{func(cfg *jetstream.StreamConfig) { cfg.AllowMsgTTL = true }, []string{"allow_msg_ttl"}}, // last: it cannot be taken back
 	} {
 		s, err := c.js.Stream(t.Context(), event.Stream)
 		if err != nil {
@@ -45,8 +47,10 @@ func TestStreamsThatDropEvents(t *testing.T) {
 		if state, err := c.State(t.Context()); err != nil || !slices.Equal(state.Drops, tt.want) {
 			t.Errorf("%q, %v, want %q", state.Drops, err, tt.want)
 		}
-		if _, err := c.js.UpdateStream(t.Context(), s.CachedInfo().Config); err != nil {
-			t.Fatal(err)
+		if cfg = s.CachedInfo().Config; !slices.Contains(tt.want, "allow_msg_ttl") {
+			if _, err := c.js.UpdateStream(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

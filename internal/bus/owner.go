@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -240,7 +241,8 @@ func (o *owner) listen() error {
 }
 
 func (o *owner) answer(m *nats.Msg) {
-	if len(m.Data) != nonceSize {
+	// Who asks chooses where the answer goes: it must not be a request of this user.
+	if len(m.Data) != nonceSize || !strings.HasPrefix(m.Reply, nats.InboxPrefix) {
 		return
 	}
 	b, err := json.Marshal(ownerAnswer{Name: o.name, Proof: proof(o.id, m.Data)})

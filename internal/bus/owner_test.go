@@ -333,3 +333,38 @@ func TestOwnerThatDoesNotAnswer(t *testing.T) {
 		t.Error("taken for dead while it asks for messages")
 	}
 }
+
+// Who asks names the subject of the answer, and may not have the owner publish elsewhere.
+func TestAnswersGoToInboxes(t *testing.T) {
+	t.Parallel()
+	url := startServer(t).URL()
+	c, asker := connect(t, url, discardLog()), connect(t, url, discardLog())
+	o := newOwner(c, "d", "owner")
+	if err := o.listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer o.release()
+	answers, err := asker.nc.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbox := asker.nc.NewInbox()
+	for _, reply := range []string{"$JS.API.STREAM.PURGE.EVENTS", "events.visit_ended", inbox} {
+		if err := asker.nc.PublishRequest(o.subject(), reply, make([]byte, nonceSize)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for { // queries are answered in their order
+		m, err := answers.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch m.Subject {
+		case o.subject():
+			continue
+		case inbox:
+			return
+		}
+		t.Fatalf("an answer on %s", m.Subject)
+	}
+}
