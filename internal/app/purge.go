@@ -42,8 +42,9 @@ type Purged struct {
 // Purge removes excluded peers from a data directory: their rows in every table, their
 // rejected and spooled events and their state in the tracker and the peer table. A peer that has a
 // row or a spooled event with an excluded address, or of which the tracker or the peer table knows
-// one, is removed as a whole. A purge that was ended at any moment is finished by another one. Of a directory without datasets it removes what the sentry there keeps, which must not run
-// meanwhile. Errors that the user can fix are ConfigErrors.
+// one, is removed as a whole. A purge that was ended at any moment is finished by another one. Of a
+// directory without datasets it removes what the sentry there keeps, which must not run meanwhile.
+// Errors that the user can fix are ConfigErrors.
 func Purge(ctx context.Context, dataDir string, x *sentry.Exclude, log *slog.Logger) (done Purged, err error) {
 	if !dataset.Exists(dataDir) {
 		return purgeSentry(ctx, dataDir, x, log)

@@ -12,8 +12,9 @@ import (
 )
 
 // streamPeriod is how often the server is asked how full the stream is and for whom it keeps
-// events, and unreadLogPeriod how often a durable that nobody reads, or a limit that loses events, is logged.
-const streamPeriod, unreadLogPeriod = time.Minute, time.Hour
+// events, and streamLogPeriod how often a durable that nobody reads, or a limit that loses events, is
+// logged.
+const streamPeriod, streamLogPeriod = time.Minute, time.Hour
 
 // watchStream asks the server about the stream until the broker is closed: sentries and
 // consumers do, since the other may be the one that is gone.
@@ -24,7 +25,7 @@ func (b *Broker) watchStream(ctx context.Context, dataDir string, svc *Service) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w := unreadWatch{forget: func(durable string) string { return ForgetCommand(b.conn, dataDir, durable) }, log: svc.log}
+		w := streamWatch{forget: func(durable string) string { return ForgetCommand(b.conn, dataDir, durable) }, log: svc.log}
 		tick := time.NewTicker(streamPeriod)
 		defer tick.Stop()
 		for {
@@ -70,9 +71,9 @@ func newStreamMetrics(reg *telemetry.Registry, stream string, state func() *bus.
 	)
 }
 
-// unreadWatch logs limits by which the stream loses events, and durables that two looks in a row found unread: between two runs of its
-// consumer any durable is.
-type unreadWatch struct {
+// streamWatch logs limits by which the stream loses events, and durables that two looks in a row
+// found unread: between two runs of its consumer any durable is.
+type streamWatch struct {
 	forget func(durable string) string // the command that deletes it
 	log    *slog.Logger
 	// found are those of the last look, with when they were logged: zero for not yet.
@@ -82,14 +83,14 @@ type unreadWatch struct {
 	logged time.Time
 }
 
-func (w *unreadWatch) look(now time.Time, s *bus.StreamState) {
+func (w *streamWatch) look(now time.Time, s *bus.StreamState) {
 	if s == nil {
 		return
 	}
 	found := make(map[string]time.Time, len(s.Unread))
 	for _, d := range s.Unread {
 		logged, again := w.found[d.Name]
-		if again && now.Sub(logged) >= unreadLogPeriod {
+		if again && now.Sub(logged) >= streamLogPeriod {
 			logged = now
 			w.log.Warn("the stream keeps events for a durable consumer that no process reads", slog.String("durable", d.Name),
 				slog.String("state", d.String()), slog.String("to_delete_it", w.forget(d.Name)))
@@ -98,7 +99,7 @@ func (w *unreadWatch) look(now time.Time, s *bus.StreamState) {
 	}
 	w.found = found
 	drops := strings.Join(s.Drops, ", ")
-	if drops != "" && (drops != w.drops || now.Sub(w.logged) >= unreadLogPeriod) {
+	if drops != "" && (drops != w.drops || now.Sub(w.logged) >= streamLogPeriod) {
 		w.logged = now
 		w.log.Warn("the stream drops events before consumers have stored them", slog.String("limits", drops))
 	}

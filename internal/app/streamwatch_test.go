@@ -17,7 +17,7 @@ import (
 // A durable that nobody reads is logged once two looks in a row have found it, and then each hour.
 func TestUnreadDurablesAreLogged(t *testing.T) {
 	out := &screen{}
-	w := unreadWatch{forget: func(durable string) string { return "forget " + durable }, log: slog.New(slog.NewTextHandler(out, nil))}
+	w := streamWatch{forget: func(durable string) string { return "forget " + durable }, log: slog.New(slog.NewTextHandler(out, nil))}
 	now := time.Now()
 	minutes := 0
 	look := func(names ...string) {
@@ -49,7 +49,7 @@ func TestUnreadDurablesAreLogged(t *testing.T) {
 // Limits that lose events are logged at once, when they change, and then each hour.
 func TestLimitsThatLoseEventsAreLogged(t *testing.T) {
 	out := &screen{}
-	w := unreadWatch{log: slog.New(slog.NewTextHandler(out, nil))}
+	w := streamWatch{log: slog.New(slog.NewTextHandler(out, nil))}
 	now := time.Now()
 	for i := range 61 {
 		w.look(now.Add(time.Duration(i)*streamPeriod), &bus.StreamState{Drops: []string{"max_age 1s"}})

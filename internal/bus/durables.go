@@ -39,7 +39,8 @@ type StreamState struct {
 	// Unread are the durables that keep events in the stream while nobody consumes them.
 	Unread []Durable
 	// Drops are the settings of the stream by which it drops events that a durable has not
-	// acknowledged yet, such as "max_age 1h0m0s", or lets who publishes drop them; empty for one that Valtrack has created.
+	// acknowledged yet, such as "max_age 1h0m0s", or lets who publishes drop them; empty for one
+	// that Valtrack has created.
 	Drops []string
 }
 

@@ -5,6 +5,16 @@ import (
 	"github.com/chainbound/valtrack/internal/estimate"
 )
 
+// reachedCounted are the nodes of the totals that the report's range reached.
+func (r *Report) reachedCounted() (out []counted) {
+	for _, c := range r.counted {
+		if c.node.reached() && !c.node.sentry() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // counted is a node that counts in totals, with its estimate and its weight there.
 type counted struct {
 	node     *Node

@@ -182,24 +182,21 @@ func releaseOf(n *Node) release { return release{n.Client, orEmpty(n.ClientRelea
 // releaseSums adds up the estimates of each release's nodes.
 func (r *Report) releaseSums() map[release]estimate.ClientSums {
 	sums := map[release]estimate.ClientSums{}
-	for _, c := range r.counted {
-		if n := c.node; n.reached() && !n.sentry() {
-			key := releaseOf(n)
-			if sums[key] == nil {
-				sums[key] = estimate.ClientSums{}
-			}
-			sums[key].Add(n.Client, c.estimate, c.weight)
+	for _, c := range r.reachedCounted() {
+		key := releaseOf(c.node)
+		if sums[key] == nil {
+			sums[key] = estimate.ClientSums{}
 		}
+		sums[key].Add(c.node.Client, c.estimate, c.weight)
 	}
 	return sums
 }
 
 func (r *Report) forkValidators(next *Expected) *ForkValidators {
 	var members []ForkMember
-	for _, c := range r.counted {
-		if n := c.node; n.reached() && !n.sentry() {
-			members = append(members, ForkMember{next.Of(n.NextForkVersion, n.announcedEpoch, n.NFD), n.Client, c.estimate, c.weight})
-		}
+	for _, c := range r.reachedCounted() {
+		n := c.node
+		members = append(members, ForkMember{next.Of(n.NextForkVersion, n.announcedEpoch, n.NFD), n.Client, c.estimate, c.weight})
 	}
 	return NewForkValidators(r.model, members)
 }

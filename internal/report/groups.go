@@ -129,13 +129,11 @@ func (r *Report) Groups(by string, public bool) (Groups, error) {
 	of := groupings()[i].of
 	var members []Member
 	simulated := false
-	for _, c := range r.counted {
-		if c.node.reached() && !c.node.sentry() {
-			simulated = simulated || c.node.simulated()
-			m := of(c.node)
-			m.Client, m.Estimate, m.Weight = c.node.Client, c.estimate, c.weight
-			members = append(members, m)
-		}
+	for _, c := range r.reachedCounted() {
+		simulated = simulated || c.node.simulated()
+		m := of(c.node)
+		m.Client, m.Estimate, m.Weight = c.node.Client, c.estimate, c.weight
+		members = append(members, m)
 	}
 	out, err := NewGroups(r.model, by, members, public)
 	out.Networks, out.Window, out.Simulated = slices.Sorted(maps.Keys(r.networks)), r.window(), simulated
